@@ -1,0 +1,65 @@
+"""Open foundation models of biology and materials: sparse autoencoders, tested features, candidates.
+
+Names are loaded when first used (PEP 562), so ``import sciinterp`` costs nothing: no torch, pandas,
+matplotlib or anndata is imported until a function that needs it is touched.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# public name -> module that defines it
+_EXPORTS = {
+    "Sample": "samples",
+    "Samples": "samples",
+    "Split": "samples",
+    "read_samples": "samples",
+    "split_families": "samples",
+    "load_model": "models",
+    "list_models": "models",
+    "extract": "activations",
+    "Activations": "activations",
+    "load_activations": "activations",
+    "train": "sae",
+    "load_sae": "sae",
+    "SAE": "sae",
+    "ReLU": "sae",
+    "TopK": "sae",
+    "BatchTopK": "sae",
+    "JumpReLU": "sae",
+    "Gated": "sae",
+    "Matryoshka": "sae",
+    "encode": "features",
+    "FeatureMatrix": "features",
+    "load_features": "features",
+    "randomised_control": "control",
+    "Annotations": "annotations",
+    "read_annotations": "annotations",
+    "associate": "association",
+    "count_overlaps": "association",
+    "precision_recall": "association",
+    "discover": "discovery",
+    "variant_effect": "discovery",
+    "report": "report.write",
+}
+_MODULES = {"pl": "plots", "testing": "testing", "errors": "errors"}
+
+__all__ = sorted([*_EXPORTS, *_MODULES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        value = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    elif name in _EXPORTS:
+        value = getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

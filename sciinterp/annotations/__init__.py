@@ -1,0 +1,7 @@
+"""Annotations: what biology already says about samples, in one table, from many sources."""
+
+from __future__ import annotations
+
+from sciinterp.annotations.table import Annotations, read_annotations
+
+__all__ = ["Annotations", "read_annotations"]

@@ -1,0 +1,76 @@
+"""One form for every error a user can meet.
+
+A message is one line: what is wrong, where: expected, got. What to do. For example
+``SAE 'runs/a/sae' does not fit site 'layers.4' of esm2-35m: expected d_in=480, got 320. Load the model it
+was trained on.`` The command line prints exactly this line and exits with a code that is not 0.
+"""
+
+from __future__ import annotations
+
+
+class SciinterpError(ValueError):
+    """Base of every error raised on purpose.
+
+    Parameters
+    ----------
+    what : str
+        What is wrong, without a final full stop.
+    where : str, optional
+        The file, sample, site or argument concerned.
+    expected, got : str, optional
+        What would have been right, and what was found.
+    do : str, optional
+        What the reader can do about it: one sentence.
+
+    Examples
+    --------
+    >>> print(InputError("no sequences", where="file 'a.fasta'", expected="at least one", got="0"))
+    no sequences, file 'a.fasta': expected at least one, got 0.
+    """
+
+    def __init__(self, what: str, *, where: str = "", expected: str = "", got: str = "", do: str = "") -> None:
+        self.what, self.where, self.expected, self.got, self.do = what, where, expected, got, do
+        head = f"{what}, {where}" if where else what
+        parts = [f"expected {expected}"] * bool(expected) + [f"got {got}"] * bool(got)
+        line = (f"{head}: {', '.join(parts)}" if parts else head).rstrip(".") + "."
+        super().__init__(" ".join(f"{line} {do}".split()))
+
+
+class InputError(SciinterpError):
+    """The user's input cannot be used: an unknown name, an illegal letter, an empty file."""
+
+
+class MissingWeightsError(InputError):
+    """The weights of a model are not on this machine; the message says how to get them."""
+
+
+class ShapeError(SciinterpError):
+    """An array has the wrong shape or type."""
+
+
+class MismatchError(SciinterpError):
+    """Two things that must belong together do not: an SAE and a model, a plan and its resumption."""
+
+
+class StoreError(SciinterpError):
+    """A store on disk is damaged, incomplete or of an unknown version."""
+
+
+class BusyError(StoreError):
+    """Another process is writing the store."""
+
+
+class FormatError(SciinterpError):
+    """A file is not in the format it is read as.
+
+    Attributes
+    ----------
+    file : str
+    line : int
+        1-based line number, or 0 where the format has no lines.
+    """
+
+    def __init__(self, what: str, *, file: str, line: int = 0, expected: str = "", got: str = "", do: str = "") -> None:
+        self.file, self.line = str(file), int(line)
+        where = f"file {self.file!r}" + (f" line {self.line}" if self.line else "")
+        super().__init__(what, where=where, expected=expected, got=got, do=do)

@@ -1,0 +1,243 @@
+"""Feature codes: what an SAE says of every position, as one sparse matrix.
+
+``codes[p, j]`` is the activation of feature ``j`` at position ``p``, where the positions of all samples are
+laid end to end. Where one token spans several positions each of them gets its code; where several tokens
+cover one position the largest wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from sciinterp.errors import InputError, ShapeError, StoreError
+from sciinterp.samples import Samples
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sciinterp.activations import Activations
+    from sciinterp.sae import SAE
+
+BATCH_TOKENS = 8192
+
+
+class FeatureMatrix:
+    """Codes of all positions of some samples.
+
+    Parameters
+    ----------
+    codes : scipy.sparse array, float32 [n_positions, n_features]
+        Non-negative; rows are the positions of ``samples``, end to end.
+    samples : Samples or pandas.DataFrame
+        A table needs the columns ``id`` and ``length``; other columns (``family`` ...) are kept.
+    sae : SAE, optional
+        The SAE that made the codes.
+    identity : mapping, optional
+        Model, site, weights and SAE the codes come from.
+
+    Raises
+    ------
+    ShapeError
+        When rows and positions differ in number.
+    InputError
+        When a code is negative, NaN or infinite.
+
+    Examples
+    --------
+    >>> features = FeatureMatrix(sp.csr_array([[0, 1.5], [0, 0], [2, 0]]), Samples(["a", "b"], ["MK", "V"]))
+    >>> features.density.round(2).tolist()
+    [0.33, 0.33]
+    """
+
+    def __init__(self, codes: Any, samples: Samples | pd.DataFrame, *, sae: SAE | None = None,
+                 identity: Mapping[str, Any] | None = None, folder: Path | None = None) -> None:
+        self.samples = Samples.coerce(samples)
+        self.codes = sp.csr_array(codes, dtype=np.float32)
+        if not self.codes.has_sorted_indices:
+            self.codes = self.codes.sorted_indices()
+        if self.codes.shape[0] != self.samples.n_positions:
+            raise ShapeError("codes do not fit the samples", expected=f"{self.samples.n_positions} rows (positions end to end)",
+                             got=f"{self.codes.shape[0]}")
+        if self.codes.nnz and not (np.isfinite(self.codes.data).all() and self.codes.data.min() >= 0):
+            raise InputError("codes must be finite and non-negative", expected="values >= 0",
+                             got=f"a minimum of {self.codes.data.min()}")
+        self.sae, self.identity, self.folder = sae, dict(identity or {}), folder
+
+    @property
+    def n_positions(self) -> int:
+        """Rows of the matrix."""
+        return self.codes.shape[0]
+
+    @property
+    def n_features(self) -> int:
+        """Columns of the matrix."""
+        return self.codes.shape[1]
+
+    @property
+    def density(self) -> np.ndarray:
+        """float64 [n_features]: the fraction of positions where each feature is active."""
+        active = np.bincount(self.codes.indices[self.codes.data > 0], minlength=self.n_features)
+        return active / max(self.n_positions, 1)
+
+    def rows(self, sample: int | str) -> slice:
+        """The rows of one sample, by number or identifier."""
+        number = self.samples.index(sample) if isinstance(sample, str) else int(sample)
+        return slice(int(self.samples.offsets[number]), int(self.samples.offsets[number + 1]))
+
+    def column(self, feature: int) -> np.ndarray:
+        """float32 [n_positions]: one feature's activation, dense."""
+        if not 0 <= int(feature) < self.n_features:
+            raise InputError("there is no such feature", where=f"feature {feature}", expected=f"0 to {self.n_features - 1}")
+        if not hasattr(self, "_by_feature"):
+            self._by_feature = self.codes.tocsc()
+        matrix, dense = self._by_feature, np.zeros(self.n_positions, np.float32)
+        lo, hi = matrix.indptr[feature], matrix.indptr[feature + 1]
+        dense[matrix.indices[lo:hi]] = matrix.data[lo:hi]
+        return dense
+
+    def max_per_sample(self) -> sp.csr_array:
+        """csr float32 [n_samples, n_features]: the largest activation in each sample."""
+        row = np.repeat(self.samples.position_sample(), np.diff(self.codes.indptr))
+        order = np.lexsort((self.codes.data, self.codes.indices, row))
+        row, column, value = row[order], self.codes.indices[order], self.codes.data[order]
+        last = np.append((np.diff(row) != 0) | (np.diff(column) != 0), True) if len(row) else np.zeros(0, bool)
+        shape = (len(self.samples), self.n_features)
+        return sp.csr_array((value[last], (row[last], column[last])), shape=shape)
+
+    def __repr__(self) -> str:
+        l0 = self.codes.nnz / max(self.n_positions, 1)
+        return f"FeatureMatrix({self.n_positions:,} positions x {self.n_features:,} features, {l0:.1f} active a position)"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<p>{escape(repr(self))}</p><p>{escape(', '.join(f'{k}: {v}' for k, v in self.identity.items()))}</p>"
+
+    def save(self, folder: str | Path) -> None:
+        """Write codes, samples and identity; :func:`load_features` reads them back."""
+        from sciinterp.store.arrays import save_arrays, save_samples
+        from sciinterp.store.atomic import write_json
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_samples(folder, self.samples)
+        checksum = save_arrays(folder / "codes.safetensors", {
+            "data": self.codes.data, "indices": self.codes.indices.astype(np.int32),
+            "indptr": self.codes.indptr.astype(np.int64), "shape": np.asarray(self.codes.shape, np.int64)})
+        write_json(folder / "features.json", {"version": 1, "identity": self.identity, "samples": self.samples.digest,
+                                              "sha256": checksum})
+
+
+def load_features(folder: str | Path) -> FeatureMatrix:
+    """Read a folder written by :meth:`FeatureMatrix.save`; a flipped byte is an error.
+
+    Raises
+    ------
+    StoreError
+        When the folder is incomplete, damaged or of a newer version.
+    """
+    from sciinterp.store.arrays import load_arrays, load_samples
+    from sciinterp.store.atomic import read_json
+
+    folder = Path(folder)
+    if not (folder / "features.json").is_file():
+        raise StoreError("this is not a folder of codes", where=f"folder '{folder}'", expected="features.json", got="none",
+                         do="Run encode first.")
+    head = read_json(folder / "features.json")
+    if head.get("version") != 1:
+        raise StoreError("codes of an unknown version", where=f"folder '{folder}'", expected="1", got=str(head.get("version")),
+                         do="Update sciinterp.")
+    arrays = load_arrays(folder / "codes.safetensors", sha256=head["sha256"])
+    codes = sp.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=tuple(arrays["shape"].tolist()))
+    samples = load_samples(folder)
+    if samples.digest != head["samples"]:
+        raise StoreError("the samples are not those of the codes", where=f"folder '{folder}'")
+    return FeatureMatrix(codes, samples, identity=head["identity"], folder=folder)
+
+
+def encode(sae: SAE, acts: Activations | np.ndarray, *, samples: Samples | None = None,
+           out: str | Path | None = None) -> FeatureMatrix:
+    """Codes of all positions.
+
+    Parameters
+    ----------
+    sae : SAE
+    acts : Activations or ndarray [n_positions, d_in]
+        An array needs ``samples`` beside it.
+    out : path, optional
+        Folder to keep the codes in; run again, it returns what is there.
+
+    Raises
+    ------
+    MismatchError
+        When the activations come from another model, weights or site than the SAE was trained on.
+    """
+    import torch
+    from tqdm import tqdm
+
+    from sciinterp.sae import require_fit
+
+    require_fit(sae, acts)
+    samples = samples if samples is not None else getattr(acts, "samples", None)
+    if samples is None:
+        raise InputError("an array of activations needs its samples", where="encode", do="Pass samples=.")
+    identity = {"sae": sae.identity, "activations": getattr(acts, "fingerprint", None)}
+    if out is not None and (Path(out) / "features.json").is_file():
+        found = load_features(out)
+        if found.identity == _plain(identity) and found.samples.digest == samples.digest:
+            found.sae = sae
+            return found
+        raise InputError("the output folder holds codes of another run", where=f"folder '{out}'",
+                         do="Choose another folder or remove this one.")
+    array = isinstance(acts, np.ndarray)
+    n = len(acts) if array else acts.n_tokens
+    parts: list[Any] = []
+    with tqdm(total=n, unit="token", desc="encode", disable=None) as bar:
+        for lo in range(0, n, BATCH_TOKENS):
+            hi = min(lo + BATCH_TOKENS, n)
+            x = np.asarray(acts[lo:hi], np.float32) if array else acts.read(lo, hi)
+            csr = sae.encode(torch.as_tensor(x))
+            parts.append(sp.csr_array((csr.values().numpy(), csr.col_indices().numpy().astype(np.int32),
+                                       csr.crow_indices().numpy()), shape=tuple(csr.shape)))
+            bar.update(hi - lo)
+    codes = sp.vstack(parts, format="csr")
+    if not array:
+        codes = _to_positions(codes, acts, samples)
+    features = FeatureMatrix(codes, samples, sae=sae, identity=_plain(identity))
+    if out is not None:
+        features.save(out)
+        features.folder = Path(out)
+    return features
+
+
+def _to_positions(codes: sp.csr_array, acts: Activations, samples: Samples) -> sp.csr_array:
+    """Token codes on positions: the largest code of the tokens that cover a position."""
+    start, end = np.asarray(acts.spans["start"]), np.asarray(acts.spans["end"])
+    per_sample = np.diff(acts.token_offsets)
+    if np.array_equal(per_sample, samples.lengths):
+        within = np.arange(len(start)) - np.repeat(acts.token_offsets[:-1], per_sample)
+        if np.array_equal(start, within) and np.array_equal(end, within + 1):
+            return codes
+    base = np.repeat(samples.offsets[:-1], per_sample)
+    width = end - start
+    token = np.repeat(np.arange(len(start)), width)
+    inside = np.arange(len(token)) - np.repeat(np.cumsum(width) - width, width)
+    position = base[token] + start[token] + inside
+    spread = codes[token]
+    row = np.repeat(position, np.diff(spread.indptr))
+    order = np.lexsort((spread.data, spread.indices, row))
+    row, column, value = row[order], spread.indices[order], spread.data[order]
+    last = np.append((np.diff(row) != 0) | (np.diff(column) != 0), True) if len(row) else np.zeros(0, bool)
+    return sp.csr_array((value[last], (row[last], column[last])), shape=(samples.n_positions, codes.shape[1]))
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON would return it, so that a comparison after reading is exact."""
+    import json
+
+    return json.loads(json.dumps(value, sort_keys=True))
