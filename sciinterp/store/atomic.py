@@ -1,0 +1,200 @@
+"""Write a file so that a crash leaves the old one or the new one, never half of either.
+
+The order is fixed: a unique temporary in the same folder, flush, fsync, rename over the target, fsync the
+folder. On any error, KeyboardInterrupt included, the temporary is removed and the old file is untouched. A
+full disk becomes one :class:`~sciinterp.errors.StoreError` that names the need.
+
+A process killed outright can leave a temporary behind; its name starts with :data:`TEMPORARY_PREFIX`, and the
+next writer that holds the folder's lock removes it with :func:`remove_temporaries`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sciinterp.errors import FormatError, StoreError
+
+TEMPORARY_PREFIX = ".sciinterp-"
+TEMPORARY_SUFFIX = ".tmp"
+# No space, over quota, file larger than the limit of the file system or of the process.
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_CHUNK = 1 << 20
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes | Callable[[BinaryIO], None], *, need: int = 0) -> None:
+    """Write ``data`` to ``path`` in one step: readers see the old bytes or the new ones.
+
+    Parameters
+    ----------
+    path : path
+        The file to write; its folder must exist.
+    data : bytes or callable
+        The content, or a function that writes it to the binary file it is given.
+    need : int
+        Bytes the whole file is expected to take, for the message when the disk is full (known for ``bytes``).
+
+    Raises
+    ------
+    StoreError
+        The disk is full, or the folder does not exist or cannot be written.
+    """
+    target = Path(path)
+    content = data if callable(data) else None
+    size = need if callable(data) else len(data)
+    temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    try:
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                if content is None:
+                    file.write(data)  # type: ignore[arg-type]
+                else:
+                    content(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(target.parent)
+    except OSError as error:
+        raise _explain(error, target, size) from error
+
+
+def _explain(error: OSError, target: Path, size: int) -> StoreError:
+    if error.errno not in _FULL:
+        return StoreError(
+            f"cannot write ({error.strerror or error})",
+            where=f"file {str(target)!r}",
+            do="Check that the folder exists and can be written.",
+        )
+    try:
+        free = f"{shutil.disk_usage(target.parent).free:,} bytes"
+    except OSError:
+        free = "less"
+    return StoreError(
+        "no space left to write",
+        where=f"file {str(target)!r}",
+        expected=f"{size:,} bytes free" if size else "more free space",
+        got=free,
+        do="Free some space and run the same command again: what was finished is kept.",
+    )
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Make renames in ``folder`` durable. Does nothing where folders cannot be opened (Windows)."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems refuse fsync on a folder; the rename itself has already happened.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Create a folder and its parents; an error is one :class:`~sciinterp.errors.StoreError`."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _explain(error, folder, 0) from error
+    return folder
+
+
+def remove_temporaries(folder: str | os.PathLike[str]) -> int:
+    """Remove what a killed writer left in ``folder``; call it only while holding the folder's lock.
+
+    Returns
+    -------
+    int
+        How many temporaries were removed.
+    """
+    left = [p for p in Path(folder).glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}") if p.is_file()]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
+
+
+def to_json(obj: Any) -> bytes:
+    """The deterministic JSON of ``obj``: sorted keys, NaN and infinities as null, a newline at the end.
+
+    Examples
+    --------
+    >>> to_json({"b": float("nan"), "a": (1, 2)})
+    b'{\\n  "a": [\\n    1,\\n    2\\n  ],\\n  "b": null\\n}\\n'
+    """
+    text = json.dumps(_plain(obj), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    # A lone surrogate has no UTF-8; as "\udcXX" it is the JSON escape of itself.
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _plain(obj: Any) -> Any:
+    """Python's own types only: numpy scalars and arrays, paths, tuples and sets are converted."""
+    if obj is None or isinstance(obj, (str, bool)):
+        return obj
+    if isinstance(obj, float):
+        return float(obj) if math.isfinite(obj) else None
+    if isinstance(obj, int):
+        return int(obj)
+    if isinstance(obj, dict):
+        return {str(key): _plain(value) for key, value in obj.items()}
+    if isinstance(obj, (set, frozenset)):
+        return sorted((_plain(value) for value in obj), key=repr)
+    if isinstance(obj, (list, tuple)):
+        return [_plain(value) for value in obj]
+    if hasattr(obj, "tolist"):  # numpy scalars and arrays
+        return _plain(obj.tolist())
+    if isinstance(obj, os.PathLike):
+        return os.fspath(obj)
+    raise TypeError(f"a {type(obj).__name__} cannot be written as JSON")
+
+
+def write_json(path: str | os.PathLike[str], obj: Any) -> None:
+    """Write ``obj`` as deterministic JSON (see :func:`to_json`), atomically."""
+    atomic_write(path, to_json(obj))
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file; any bytes give an object or one clear error.
+
+    Raises
+    ------
+    StoreError
+        The file is missing or cannot be read.
+    FormatError
+        The file is not JSON.
+    """
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise StoreError(f"cannot read ({error.strerror or error})", where=f"file {str(path)!r}") from error
+    try:
+        return json.loads(raw.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise FormatError("not a JSON file", file=str(path), line=getattr(error, "lineno", 0), got=str(error)) from error
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """The sha256 of a file, in hexadecimal, read in pieces of one MiB."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while piece := file.read(_CHUNK):
+                digest.update(piece)
+    except OSError as error:
+        raise StoreError(f"cannot read ({error.strerror or error})", where=f"file {str(path)!r}") from error
+    return digest.hexdigest()

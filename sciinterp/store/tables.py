@@ -1,0 +1,232 @@
+"""Tables as plain text that spreadsheets cannot be tricked by, and as Parquet.
+
+TSV, UTF-8, one header line, ``\\n`` line ends. Numbers are written by ``repr``, so float64 comes back bit for
+bit (float32 columns are widened first). A text cell is written as it is, unless that would be unsafe or
+ambiguous; then it starts with an apostrophe, which spreadsheets read as "this is text", and has its control
+characters and backslashes escaped:
+
+* cells that start with ``= + - @`` (or their full-width forms), an apostrophe, a tab or a line end: a
+  spreadsheet would run them as formulas. A lone ``+`` or ``-`` (a strand) is harmless and stays.
+* cells that hold a tab, a line end or a NUL anywhere.
+
+:func:`read_tsv` undoes exactly that. A cell with a double quote is quoted as in CSV, so that other readers
+see what we see.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sciinterp.errors import FormatError, StoreError
+from sciinterp.store.atomic import atomic_write, to_json
+
+_STARTS = "=+-@＝＋－＠'"
+_CONTROL = re.compile("[\t\n\r\0\x0b\x0c\x85\u2028\u2029]")
+_ESCAPE = {
+    "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0",
+    "\x0b": "\\v", "\x0c": "\\f", "\x85": "\\e", "\u2028": "\\l", "\u2029": "\\p",
+}  # fmt: skip
+_UNESCAPE = {written: original for original, written in _ESCAPE.items()}
+_ESCAPED = re.compile(r"\\[\\tnr0vfelp]")
+_SPECIAL = re.compile("[\\\\\t\n\r\0\x0b\x0c\x85\u2028\u2029]")
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z")
+_FLOAT = re.compile(r"-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\Z|-?inf\Z|nan\Z|NaN\Z|\Z")
+
+
+def escape_cell(text: str) -> str:
+    """The written form of one text cell.
+
+    Examples
+    --------
+    >>> escape_cell("=SUM(A1)"), escape_cell("F/C=C\\\\F"), escape_cell("-"), escape_cell("a\\tb")
+    ("'=SUM(A1)", 'F/C=C\\\\F', '-', "'a\\\\tb")
+    """
+    if text in ("+", "-"):
+        return text
+    if text[:1] and text[0] in _STARTS or _CONTROL.search(text):
+        return "'" + _SPECIAL.sub(lambda match: _ESCAPE[match.group()], text)
+    return text
+
+
+def unescape_cell(text: str) -> str:
+    """The inverse of :func:`escape_cell`; a cell that it would not have written is returned as it is.
+
+    Examples
+    --------
+    >>> unescape_cell("'=SUM(A1)"), unescape_cell("5'UTR"), unescape_cell("'a\\\\tb")
+    ('=SUM(A1)', "5'UTR", 'a\\tb')
+    """
+    if not text.startswith("'"):
+        return text
+    original = _ESCAPED.sub(lambda match: _UNESCAPE[match.group()], text[1:])
+    return original if escape_cell(original) == text else text
+
+
+def write_tsv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table as TSV, atomically.
+
+    A named index is written as the first column; an unnamed one is not written. Cells that are dictionaries or
+    lists are written as JSON. Missing numbers are ``nan``, missing text is empty.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns of unique names.
+    path : path
+        The file to write.
+    """
+    frame = _with_index(frame)
+    header = [_quote(escape_cell(str(name))) for name in frame.columns]
+    columns = [_written(frame.iloc[:, j]) for j in range(frame.shape[1])]
+    lines = ["\t".join(header), *("\t".join(row) for row in zip(*columns))]
+    atomic_write(path, ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass"))
+
+
+def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    frame = pd.DataFrame(frame)
+    if frame.index.name is not None and frame.index.name not in frame.columns:
+        frame = frame.reset_index()
+    if not frame.columns.is_unique:
+        raise StoreError("a table has two columns of one name", got=", ".join(map(str, frame.columns)))
+    return frame
+
+
+def _written(column: pd.Series) -> list[str]:
+    values = column.to_numpy()
+    if values.dtype.kind == "f":
+        return [repr(x) for x in values.astype(np.float64).tolist()]
+    if values.dtype.kind in "iub":
+        return [str(x) for x in values.tolist()]
+    known: dict[str, str] = {}
+    out = []
+    for value in column.tolist():
+        text = cell_text(value)
+        if text not in known:
+            known[text] = _quote(escape_cell(text))
+        out.append(known[text])
+    return out
+
+
+def cell_text(value: Any) -> str:
+    """One value as text: missing is empty, containers are JSON on one line."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (dict, list, tuple, np.ndarray)):
+        return " ".join(line.strip() for line in to_json(value).decode("utf-8", "surrogatepass").splitlines())
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
+        return ""
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def _quote(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if '"' in cell else cell
+
+
+def _unquote(cell: str) -> str:
+    return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
+
+
+def read_tsv(path: str | os.PathLike[str], *, text: Iterable[str] = ()) -> pd.DataFrame:
+    """Read a table written by :func:`write_tsv`, or any plain TSV with a header line.
+
+    A column is bool when every cell is ``True`` or ``False``, int64 when every cell is a whole number without
+    leading zeros, float64 when every cell is a number, ``nan`` or empty (and one is a number), else text.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    text : iterable of str
+        Columns to leave as text, whatever they look like.
+
+    Raises
+    ------
+    FormatError
+        Not UTF-8, no header, two columns of one name, or a line with another number of cells.
+    """
+    raw = _read_bytes(path)
+    try:
+        content = raw.decode("utf-8-sig", "strict" if b"\xed" not in raw else "surrogatepass")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise FormatError("not UTF-8 text", file=str(path), line=line, got=str(error.reason)) from error
+    lines = content.split("\n")
+    if lines and lines[-1] in ("", "\r"):
+        lines.pop()
+    if not lines:
+        raise FormatError("an empty table", file=str(path), expected="a header line")
+    rows = [line.removesuffix("\r").split("\t") for line in lines]
+    names = [unescape_cell(_unquote(name)) for name in rows[0]]
+    if len(set(names)) != len(names):
+        raise FormatError("two columns have one name", file=str(path), line=1, got=", ".join(names))
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(names):
+            raise FormatError(
+                "a line has another number of cells than the header",
+                file=str(path), line=number, expected=f"{len(names)} cells", got=str(len(row)),
+            )  # fmt: skip
+    keep = set(text)
+    columns = zip(*rows[1:]) if len(rows) > 1 else ([] for _ in names)
+    typed = {name: _typed(list(cells), name in keep) for name, cells in zip(names, columns)}
+    return pd.DataFrame(typed, columns=pd.Index(names, dtype="str"))
+
+
+def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise FormatError(f"cannot read ({error.strerror or error})", file=str(path)) from error
+
+
+def _typed(cells: list[str], as_text: bool) -> pd.Series:
+    unique = set(cells)
+    if not as_text and unique - {"", "nan", "NaN"}:
+        if unique <= {"True", "False"}:
+            return pd.Series([cell == "True" for cell in cells], dtype=bool)
+        if all(map(_INTEGER.match, unique)):
+            return pd.Series([int(cell) for cell in cells], dtype=np.int64)
+        if all(map(_FLOAT.match, unique)):
+            return pd.Series([float(cell) if cell else np.nan for cell in cells], dtype=np.float64)
+    if not as_text and unique and unique <= {"nan", "NaN"}:
+        return pd.Series(np.full(len(cells), np.nan))
+    known = {cell: unescape_cell(_unquote(cell)) for cell in unique}
+    return pd.Series([known[cell] for cell in cells], dtype="str")
+
+
+def write_parquet(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table as Parquet (zstd), atomically; the index as in :func:`write_tsv`, containers as JSON text."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    frame = _with_index(frame).copy(deep=False)
+    frame.attrs = {}
+    frame.columns = [str(name) for name in frame.columns]
+    for name in frame.columns:
+        if frame[name].dtype == object:
+            frame[name] = [None if x is None else cell_text(x) for x in frame[name]]
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    atomic_write(path, lambda file: pq.write_table(table, file, compression="zstd"), need=table.nbytes)
+
+
+def read_parquet(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a Parquet table.
+
+    Raises
+    ------
+    FormatError
+        The file is missing or is not Parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(pa.BufferReader(_read_bytes(path))).to_pandas()
+    except pa.ArrowException as error:
+        raise FormatError("not a Parquet table", file=str(path), got=str(error).splitlines()[0]) from error

@@ -1,0 +1,122 @@
+"""TSV: text cannot become a formula, numbers come back bit for bit, any bytes give rows or one error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sciinterp.errors import FormatError, StoreError
+from sciinterp.store.tables import escape_cell, read_parquet, read_tsv, unescape_cell, write_parquet, write_tsv
+
+texts = st.text(st.characters() | st.sampled_from("=+-@'\"\\\t\r\n\0 ntr0"), max_size=12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts)
+def test_escape_is_invertible_and_safe(text):
+    written = escape_cell(text)
+    assert unescape_cell(written) == text
+    assert not any(c in written for c in "\t\n\r\0")
+    assert len(written) < 2 or written[0] not in "=+-@"
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(texts, min_size=1, max_size=8), st.text(st.characters(), min_size=1, max_size=5))
+def test_text_round_trip(tmp_path_factory, cells, name):
+    path = tmp_path_factory.getbasetemp() / "t.tsv"
+    write_tsv(pd.DataFrame({name: pd.Series(cells, dtype=object), "id": "x"}), path)
+    if name != "id":
+        back = read_tsv(path, text=[name])
+        assert back[name].tolist() == cells
+        assert list(back.columns) == [name, "id"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(width=64), min_size=1, max_size=8), st.lists(st.floats(width=32), min_size=1, max_size=8))
+def test_floats_are_bit_equal_also_through_pandas(tmp_path_factory, wide, narrow):
+    path = tmp_path_factory.getbasetemp() / "f.tsv"
+    n = min(len(wide), len(narrow))
+    frame = pd.DataFrame({"w": np.array(wide[:n]), "n": np.array(narrow[:n], dtype=np.float32), "t": ["=x"] * n})
+    write_tsv(frame, path)
+    for back in (read_tsv(path), pd.read_csv(path, sep="\t", float_precision="round_trip")):
+        w, t = back["w"].to_numpy(np.float64), back["n"].to_numpy(np.float32)
+        np.testing.assert_array_equal(np.isnan(w), np.isnan(frame["w"]))
+        ok = ~np.isnan(w)
+        assert w[ok].tobytes() == frame["w"].to_numpy()[ok].tobytes()
+        ok = ~np.isnan(t)
+        assert t[ok].tobytes() == frame["n"].to_numpy()[ok].tobytes()
+
+
+def test_types_index_and_containers(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "i": [1, -2, 3],
+            "b": [True, False, True],
+            "f": [0.1, np.nan, -np.inf],
+            "t": ["001", "", None],
+            "d": [{"b": 1, "a": float("nan")}, [1, 2], None],
+            "strand": ["+", "-", "."],
+        },
+        index=pd.Index(["x", "=y", "z"], name="sample"),
+    )
+    write_tsv(frame, tmp_path / "a.tsv")
+    back = read_tsv(tmp_path / "a.tsv")
+    assert list(back.columns) == ["sample", "i", "b", "f", "t", "d", "strand"]
+    assert back["sample"].tolist() == ["x", "=y", "z"]
+    assert back["i"].dtype == np.int64
+    assert back["b"].dtype == bool
+    assert back["f"].dtype == np.float64
+    assert back["t"].tolist() == ["001", "", ""]
+    assert back["d"].tolist() == ['{ "a": null, "b": 1 }', "[ 1, 2 ]", ""]
+    assert "\t+\n" in (tmp_path / "a.tsv").read_text()
+    write_parquet(frame, tmp_path / "a.parquet")
+    assert read_parquet(tmp_path / "a.parquet")["sample"].tolist() == ["x", "=y", "z"]
+
+
+def test_same_table_same_bytes(tmp_path):
+    frame = pd.DataFrame({"a": [1.5, 2.0], "b": ["x", "y"]})
+    for write, end in ((write_tsv, "tsv"), (write_parquet, "parquet")):
+        write(frame, tmp_path / f"1.{end}")
+        write(frame, tmp_path / f"2.{end}")
+        assert (tmp_path / f"1.{end}").read_bytes() == (tmp_path / f"2.{end}").read_bytes()
+
+
+def test_empty_table_keeps_its_columns(tmp_path):
+    write_tsv(pd.DataFrame({"a": [], "b": []}), tmp_path / "a.tsv")
+    assert list(read_tsv(tmp_path / "a.tsv").columns) == ["a", "b"]
+    assert len(read_tsv(tmp_path / "a.tsv")) == 0
+
+
+def test_hand_made_files_are_read_as_they_are(tmp_path):
+    (tmp_path / "a.tsv").write_bytes("\ufeffid\tsmiles\tnote\r\nx\tF/C=C\\n\t'5 end'\r\n".encode())
+    back = read_tsv(tmp_path / "a.tsv")
+    assert back.iloc[0].tolist() == ["x", "F/C=C\\n", "'5 end'"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=80) | st.text(st.sampled_from("ab\t\n\r\"'=1."), max_size=40).map(str.encode))
+def test_any_bytes_give_rows_or_a_format_error(tmp_path_factory, raw):
+    path = tmp_path_factory.getbasetemp() / "any.tsv"
+    path.write_bytes(raw)
+    try:
+        read_tsv(path)
+    except FormatError as error:
+        assert "any.tsv" in str(error)
+
+
+def test_ragged_line_names_its_number(tmp_path):
+    (tmp_path / "a.tsv").write_text("a\tb\n1\t2\n3\n")
+    with pytest.raises(FormatError, match=r"line 3: expected 2 cells, got 1"):
+        read_tsv(tmp_path / "a.tsv")
+    with pytest.raises(FormatError, match="cannot read"):
+        read_tsv(tmp_path / "none.tsv")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(FormatError, match="not a Parquet"):
+        read_parquet(tmp_path / "bad.parquet")
+
+
+def test_duplicate_columns_are_refused(tmp_path):
+    with pytest.raises(StoreError, match="two columns"):
+        write_tsv(pd.DataFrame([[1, 2]], columns=["a", "a"]), tmp_path / "a.tsv")
