@@ -97,6 +97,7 @@ class Samples(Sequence[Sample]):
         if table is not None and len(table) != len(self.ids):
             raise ShapeError("the sample table does not fit", expected=f"{len(self.ids)} rows", got=f"{len(table)}")
         self._table = table
+        self._kept_digest = ""
         for array in (self.lengths, self.offsets):
             array.setflags(write=False)
 
@@ -137,6 +138,8 @@ class Samples(Sequence[Sample]):
     @property
     def digest(self) -> str:
         """sha256 over identifiers, lengths and data: the identity of the collection."""
+        if self._kept_digest:
+            return self._kept_digest
         h = hashlib.sha256()
         for name, data, length in zip(self.ids, self.data, self.lengths):
             text = data if isinstance(data, str) else _data_digest(data)
@@ -144,6 +147,10 @@ class Samples(Sequence[Sample]):
                 raw = part.encode()
                 h.update(len(raw).to_bytes(8, "little") + raw)
         return h.hexdigest()
+
+    def keep_digest(self, digest: str) -> None:
+        """Remember the digest of data that is not held here (crystals, cells), as a store wrote it."""
+        self._kept_digest = digest
 
     def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
         """The number of the sample with this identifier (or equal to this sample)."""
