@@ -1,0 +1,68 @@
+"""The planted world hides what it says it hides, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sciinterp.discovery.planted import PlantedSettings, plant
+
+SMALL = PlantedSettings(n_families=24, n_seeds=1)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return plant(3, SMALL)
+
+
+def test_hidden_and_shown_make_the_whole(world):
+    shown = world.annotations.frame
+    n_novel = world.instances["concept"].isin(world.novel).sum()
+    assert len(shown) + len(world.missing) + n_novel == len(world.instances)
+    assert not set(world.novel) & set(shown["concept"])
+
+
+def test_hidden_share_is_that_of_the_settings(world):
+    for concept, hidden in world.missing.groupby("concept"):
+        total = (world.instances["concept"] == concept).sum()
+        assert 0.25 <= len(hidden) / total <= 0.6, concept
+
+
+def test_whole_families_are_hidden(world):
+    family = world.features.samples.table["family"]
+    for concept, hidden in world.missing.groupby("concept"):
+        shown = world.annotations.frame.query("concept == @concept")
+        assert not set(family[hidden["sample"]]) & set(family[shown["sample"]]), concept
+
+
+def test_halves_of_a_merged_concept_live_in_disjoint_families(world):
+    family = world.features.samples.table["family"]
+    for i in range(SMALL.n_merged):
+        half = [set(family[world.instances.query(f"concept == 'planted:merged{h}{i}'")["sample"]]) for h in "ab"]
+        assert half[0] and half[1] and not half[0] & half[1]
+
+
+def test_same_seed_same_world(world):
+    again = plant(3, SMALL)
+    assert (again.features.codes != world.features.codes).nnz == 0
+    assert again.annotations.frame.equals(world.annotations.frame)
+    assert again.features.samples.digest == world.features.samples.digest
+
+
+def test_nothing_is_hidden_when_told_so():
+    world = plant(0, PlantedSettings(n_families=12, n_seeds=0, hide=False))
+    assert len(world.missing) == 0 and not world.novel and not world.merged
+    assert len(world.annotations.frame) == len(world.instances)
+
+
+def test_readers_fire_on_their_concept(world):
+    names = sorted(world.readers)
+    from sciinterp.annotations import Annotations
+
+    positives = Annotations(world.instances).positives(world.features.samples, names)
+    codes = world.features.codes
+    for j, concept in enumerate(names):
+        inside = np.asarray(positives[:, [j]].todense()).ravel()
+        for feature in world.readers[concept][:1]:
+            column = world.features.column(feature) > 0
+            assert column[inside].mean() > 5 * column[~inside].mean(), (concept, codes.shape)
