@@ -1,0 +1,219 @@
+"""The command line: the verbs of the package, each a thin call of the function of the same name.
+
+Errors a user can mend are one line on standard error and exit code 2; an interrupt is exit code 130, and the
+same command run again resumes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sciinterp.errors import InputError, SciinterpError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Idle OpenMP threads that spin take the cores from those that work: up to elevenfold on a loaded machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+app = typer.Typer(name="sciinterp", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  rich_markup_mode=None, help="See what a foundation model knows, and find what nobody has annotated yet.")
+
+Out = Annotated[Path, typer.Option("--out", help="Folder to write; run again to resume.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+By = Annotated[str, typer.Option(help="Families: a sample column, mmseqs, composition or block:SIZE.")]
+Weights = Annotated[Path | None, typer.Option(help="Local weights, where the model needs them.")]
+Folder = Annotated[Path, typer.Argument(help="A folder this package wrote.")]
+
+
+@app.callback()
+def _options(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+             quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False) -> None:
+    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("sciinterp")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+
+
+@app.command()
+def demo(out: Out = Path("runs/demo"),
+         data: Annotated[Path | None, typer.Option(help="Folder of the embedded data, when it is elsewhere.")] = None,
+         seed: Seed = 0,
+         full: Annotated[bool, typer.Option("--full", help="Add what takes more minutes: seeds, width, calibration.")] = False) -> None:
+    """Run the whole job on the embedded antibodies: minutes, then open report.html."""
+    from sciinterp.demo import run_demo
+
+    run = run_demo(out, data=data, seed=seed)
+    if full:
+        from sciinterp.demo import run_full
+
+        run_full(run)
+    results = run.manifest["results"]
+    typer.echo(f"{results['concepts_f1_half']} of {results['concepts_tested']} concepts at held-out F1 >= 0.5, "
+               f"{results['concepts_beating_every_baseline']} beat every baseline; "
+               f"variance explained {results['sae']['fve']:.3f}")
+    typer.echo(f"report: {run.folder / 'report.html'}")
+
+
+@app.command()
+def models() -> None:
+    """List the models: what they take, licence, where weights come from, how each was verified."""
+    from sciinterp.models import list_models
+
+    _echo_table(list_models())
+
+
+@app.command()
+def sites(model: str, weights: Weights = None) -> None:
+    """List a model's sites: width, stride and relative depth."""
+    from sciinterp.models import load_model
+
+    _echo_table(load_model(model, weights=weights).sites())
+
+
+@app.command()
+def extract(model: str, samples: Path,
+            site: Annotated[list[str], typer.Option(help="A site, or several (repeat the option).")],
+            out: Out,
+            table: Annotated[Path | None, typer.Option(help="Tab-separated sample columns.")] = None,
+            weights: Weights = None,
+            dtype: Annotated[str, typer.Option(help="Type the activations are kept in.")] = "float32") -> None:
+    """Record activations of a model on samples."""
+    import sciinterp as si
+
+    acts = si.extract(si.load_model(model, weights=weights), si.read_samples(samples, table=table),
+                      site=site[0] if len(site) == 1 else list(site), out=out, dtype=dtype)
+    typer.echo(repr(acts))
+
+
+@app.command()
+def train(activations: Path, out: Out,
+          architecture: Annotated[str, typer.Option(help="topk, batchtopk, matryoshka ...")] = "topk",
+          features: Annotated[int, typer.Option(help="Size of the dictionary.")] = 1024,
+          k: Annotated[int, typer.Option(help="Active features a token.")] = 32,
+          steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
+          by: By = "family",
+          seed: Seed = 0) -> None:
+    """Train a sparse autoencoder on recorded activations."""
+    import sciinterp as si
+
+    kinds: dict[str, Any] = {"topk": si.TopK, "batchtopk": si.BatchTopK, "matryoshka": si.Matryoshka}
+    if architecture.lower() not in kinds:
+        raise InputError("there is no such architecture here", where=f"--architecture {architecture!r}",
+                         expected=" or ".join(kinds), do="The others are in Python: si.ReLU, si.JumpReLU, si.Gated.")
+    acts = si.load_activations(activations)
+    sae = si.train(acts, kinds[architecture.lower()](n_features=features, k=k), out=out, seed=seed, steps=steps,
+                   split=si.split_families(acts.samples, by=by, seed=seed))
+    typer.echo(f"variance explained {sae.metrics['fve']:.4f}, L0 {sae.metrics['l0']:.1f}, dead {sae.metrics['dead']:.3f}")
+
+
+@app.command()
+def encode(sae: Path, activations: Path, out: Out) -> None:
+    """Encode activations into sparse feature codes."""
+    import sciinterp as si
+
+    typer.echo(repr(si.encode(si.load_sae(sae), si.load_activations(activations), out=out)))
+
+
+@app.command()
+def associate(features: Path, annotations: Path, out: Out,
+              activations: Annotated[Path | None, typer.Option(help="Activations, for the raw-neuron baseline.")] = None,
+              control: Annotated[Path | None, typer.Option(help="Codes of the randomised model.")] = None,
+              by: By = "family", seed: Seed = 0) -> None:
+    """Test every feature against every concept on held-out families."""
+    from sciinterp.association import write_hits
+
+    hits = _associate(features, annotations, activations, control, by, seed)[-1]
+    write_hits(hits, _new_folder(out))
+    _echo_table(hits[hits["selected"]][["concept", "feature", "f1", "f1_low", "f1_high", "best_baseline", "best_baseline_f1"]])
+
+
+@app.command()
+def discover(features: Path, annotations: Path, out: Out,
+             activations: Annotated[Path | None, typer.Option(help="Activations, for the raw-neuron baseline.")] = None,
+             control: Annotated[Path | None, typer.Option(help="Codes of the randomised model.")] = None,
+             by: By = "family", seed: Seed = 0) -> None:
+    """List candidates: missing annotations, novel concepts, refinements."""
+    import sciinterp as si
+    from sciinterp.discovery import write_candidates
+
+    matrix, table, split, randomised, hits = _associate(features, annotations, activations, control, by, seed)
+    candidates = si.discover(matrix, table, hits, split=split, control=randomised, seed=seed)
+    write_candidates(candidates, _new_folder(out))
+    _echo_table(candidates[["kind", "sample", "start", "end", "concept", "feature", "probability", "q"]].head(30))
+
+
+@app.command()
+def report(run: Folder) -> None:
+    """Write report.html of a finished run again."""
+    import sciinterp as si
+    from sciinterp.run import load_run
+
+    found = load_run(run)
+    si.report(found.folder / "report.html", sae=found.sae, features=found.features, hits=found.hits,
+              candidates=found.candidates, acts=found.acts, manifest=found.manifest)
+    typer.echo(f"report: {found.folder / 'report.html'}")
+
+
+@app.command()
+def verify(folder: Folder) -> None:
+    """Check every checksum of a store; exit code 1 when something is damaged."""
+    from sciinterp.store.verify import verify as check
+
+    _echo_table(check(folder))
+
+
+@app.command()
+def info(folder: Folder) -> None:
+    """Say what a folder holds."""
+    from sciinterp.store.verify import info as describe
+
+    for key, value in describe(folder).items():
+        typer.echo(f"{key}: {value}")
+
+
+def _associate(features: Path, annotations: Path, activations: Path | None, control: Path | None, by: str, seed: int) -> tuple:
+    import sciinterp as si
+
+    matrix, table = si.load_features(features), si.read_annotations(annotations)
+    split = si.split_families(matrix.samples, by=by, seed=seed)
+    randomised = si.load_features(control) if control else None
+    hits = si.associate(matrix, table, split=split, control=randomised, seed=seed,
+                        acts=si.load_activations(activations) if activations else None)
+    return matrix, table, split, randomised, hits
+
+
+def _new_folder(out: Path) -> Path:
+    from sciinterp.store.atomic import make_folder
+
+    return make_folder(out)
+
+
+def _echo_table(frame: pd.DataFrame) -> None:
+    index = frame.index.name is not None
+    typer.echo(frame.to_string(index=index, max_colwidth=60, float_format=lambda v: f"{v:.3f}"))
+
+
+def main() -> None:
+    """Run the command line; one line for what a user can mend."""
+    try:
+        app(standalone_mode=True)
+    except SciinterpError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; run the same command again to resume", err=True)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()
