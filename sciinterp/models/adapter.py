@@ -1,0 +1,276 @@
+"""The adapter: what a model's layout is, and nothing else.
+
+A subclass says which sites exist (`_sites`), how samples become a batch (`_encode`) and how to run the module on
+it (`_forward`). Checks, precision, gradients, hooks, identity and randomisation are here or in the engine, once.
+Subclasses are final; abilities beyond activations are the small protocols at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from copy import copy, deepcopy
+from dataclasses import asdict
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ..errors import InputError
+from . import engine
+from .site import Batch, Site
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+class Adapter(ABC):
+    """A foundation model, opened.
+
+    Class attributes say what holds for every instance; `__init__` may set any of them on the instance.
+
+    Attributes
+    ----------
+    name : str
+        The model's name in the registry.
+    kind : str
+        What it takes: ``protein``, ``dna``, ``smiles``, ``crystal``, ``cells`` ...
+    alphabet : str
+        Letters a sample may hold; empty for samples that are no text.
+    max_length : int or None
+        Longest sample in positions.
+    over_length : {"refuse", "window"}
+        What happens to longer samples: refused, or cut into overlapping windows by `sciinterp.extract`.
+    licence : str
+    batch_dependent : bool
+        The output for a sample depends on the rest of its batch, so batches of one are used.
+    module : nn.Module
+    device : torch.device
+    dtype : {"float32", "bfloat16", "float16"}
+        Precision of the matrix products; the residual stream stays in the weights' own precision.
+    """
+
+    name: str = ""
+    kind: str = "protein"
+    alphabet: str = ""
+    max_length: int | None = None
+    over_length: str = "refuse"
+    licence: str = "unknown"
+    batch_dependent: bool = False
+
+    def __init__(self, module: nn.Module, *, device: str = "cpu", dtype: str = "float32") -> None:
+        if dtype not in DTYPES:
+            raise InputError("no such precision", where="dtype", expected=" or ".join(DTYPES), got=repr(dtype))
+        self.device = torch.device(device)
+        self.module = module.to(self.device)
+        self.dtype = dtype
+        self.grad = False
+        self.runs = 0
+        self.running_batch: Any = None
+        self._randomised_seed: int | None = None
+        self._sha256: str | None = None
+
+    @abstractmethod
+    def _sites(self) -> Iterable[Site]:
+        """Every site, in the order of the computation."""
+
+    @abstractmethod
+    def _encode(self, data: Sequence[Any]) -> Batch:
+        """A batch from the samples' data, already checked."""
+
+    @abstractmethod
+    def _forward(self, batch: Batch) -> Any:
+        """Run the module."""
+
+    @final
+    def encode(self, samples: Sequence[Any]) -> Batch:
+        """Turn samples into what the model takes.
+
+        Parameters
+        ----------
+        samples : sequence of Sample
+            Or of plain sequences.
+
+        Raises
+        ------
+        InputError
+            A letter the model does not know, or a sample that is too long: nothing is dropped or cut.
+        """
+        if not len(samples):
+            raise InputError("no samples to encode", where=self.name)
+        self.check(samples)
+        return self._encode([data_of(s) for s in samples])
+
+    @final
+    def forward(self, batch: Batch) -> Any:
+        """Run the model in eval mode, without gradients unless `engine.gradients` asks for them."""
+        with engine.running(self, batch):
+            return self._forward(batch.to(self.device))
+
+    @final
+    def site(self, name: str) -> Site:
+        """The record of one site; InputError with the closest names if there is none."""
+        known = {s.name: s for s in self._sites()}
+        if name not in known:
+            close = get_close_matches(name, known, n=4, cutoff=0.4) or list(known)[:4]
+            raise InputError(
+                "no such site",
+                where=f"site {name!r} of {self.name}",
+                expected=" or ".join(map(repr, close)),
+                do="`sciinterp sites MODEL` lists them all.",
+            )
+        return known[name]
+
+    @final
+    def sites(self) -> pd.DataFrame:
+        """Every site, indexed by name, with its path, width, kind, norm, stride and relative depth."""
+        import pandas as pd
+
+        frame = pd.DataFrame([asdict(s) for s in self._sites()]).set_index("name")
+        return frame[["width", "kind", "norm", "stride", "depth", "path", "io", "axes", "call"]]
+
+    def check(self, samples: Sequence[Any]) -> None:
+        """Refuse what the model cannot take: InputError naming the sample and the position."""
+        allowed = set(self.alphabet)
+        for number, sample in enumerate(samples):
+            data = data_of(sample)
+            who = f"sample {getattr(sample, 'id', number)!r}"
+            n = self.count_positions(data)
+            if n == 0:
+                raise InputError("an empty sample", where=who)
+            if self.max_length is not None and n > self.max_length and self.over_length == "refuse":
+                raise InputError(
+                    f"too long for {self.name}",
+                    where=who,
+                    expected=f"at most {self.max_length} positions",
+                    got=str(n),
+                    do="Cut it into windows, or leave it out.",
+                )
+            if allowed and not allowed.issuperset(data):
+                place, letter = next((i, c) for i, c in enumerate(data) if c not in allowed)
+                raise InputError(
+                    f"{self.name} does not know this letter",
+                    where=f"{who} position {place}",
+                    expected=f"one of {''.join(sorted(allowed))}",
+                    got=repr(letter),
+                )
+
+    def count_positions(self, data: Any) -> int:
+        """Positions of one sample's data."""
+        return len(data)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What an SAE trained on this model keeps: the model's name, its weights' hash, and whether randomised."""
+        if self._sha256 is None:
+            self._sha256 = weights_sha256(self.module)
+        return {"model": self.name, "weights_sha256": self._sha256, "randomised_seed": self._randomised_seed}
+
+    def with_dtype(self, dtype: str) -> Adapter:
+        """The same model on the same weights in another precision."""
+        other = copy(self)
+        other.dtype = dtype
+        return other
+
+    @final
+    def randomised(self, seed: int) -> Adapter:
+        """The same architecture and tokeniser with weights that know nothing.
+
+        Every weight matrix and embedding is drawn anew from a normal distribution with its own standard
+        deviation; gains of normalisations are one, biases zero.
+        """
+        module = deepcopy(self.module)
+        randomise(module, seed)
+        other = copy(self)
+        other.module, other._randomised_seed, other._sha256 = module, int(seed), None
+        return other
+
+    def __repr__(self) -> str:
+        random = "" if self._randomised_seed is None else f", randomised with seed {self._randomised_seed}"
+        return f"<{self.name} on {self.device}, {self.dtype}{random}>"
+
+
+@runtime_checkable
+class HasLogits(Protocol):
+    """Scores over a vocabulary for every token."""
+
+    vocabulary: tuple[str, ...]
+
+    def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
+        """Scores aligned with the batch's tokens, in float32."""
+        ...
+
+
+@runtime_checkable
+class CanMask(Protocol):
+    """A token that hides a position."""
+
+    mask_token: str
+
+    def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
+        """The same batch with the tokens hidden where True."""
+        ...
+
+
+@runtime_checkable
+class HasReverseComplement(Protocol):
+    """Samples have two strands."""
+
+    def reverse_complement(self, sequence: str) -> str:
+        """The other strand, read in its own direction."""
+        ...
+
+
+@runtime_checkable
+class CanGenerate(Protocol):
+    """Writes sequences."""
+
+    def generate(self, prompt: str, *, n_tokens: int, seed: int = 0) -> str:
+        """Continue a sequence."""
+        ...
+
+
+def data_of(sample: Any) -> Any:
+    """A Sample's data, or the thing itself."""
+    return sample.data if hasattr(sample, "data") and hasattr(sample, "id") else sample
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """Hash of a module's parameters and buffers by name, type, shape and bytes; the same on every device."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        tensor = value.detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def randomise(module: nn.Module, seed: int) -> None:
+    """Draw a module's weights anew, in place, by one seeded generator in the order of the modules."""
+    generator = torch.Generator().manual_seed(int(seed))
+    done: set[int] = set()
+    for owner in module.modules():
+        norm = "norm" in type(owner).__name__.lower()
+        with torch.no_grad():
+            for name, p in owner.named_parameters(recurse=False):
+                if id(p) in done:
+                    continue
+                done.add(id(p))
+                if norm and p.ndim < 2:
+                    p.fill_(0.0 if "bias" in name or "beta" in name else 1.0)
+                elif p.ndim < 2 and "bias" in name:
+                    p.zero_()
+                else:
+                    own = float(p.float().std(correction=0))
+                    p.copy_((torch.randn(p.shape, generator=generator) * own).to(p.dtype))
+            padding = getattr(owner, "padding_idx", None)
+            if isinstance(owner, nn.Embedding) and padding is not None:
+                owner.weight[padding] = 0
+            for name, b in owner.named_buffers(recurse=False):
+                if norm and name in ("running_mean", "running_var"):
+                    b.fill_(0.0 if name == "running_mean" else 1.0)

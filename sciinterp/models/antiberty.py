@@ -1,0 +1,139 @@
+"""AntiBERTy (Ruffolo, Gray and Sulam 2021, arXiv 2112.07782): antibodies, BERT with 8 blocks of width 512.
+
+The weights are read as a file from the wheel of ``antiberty==0.1.3``; the package itself is never imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError, MissingWeightsError
+from .adapter import Adapter
+from .bert import Bert
+from .site import Batch, Site
+from .text import letters_to_batch
+
+FILE = "antiberty/trained_models/AntiBERTy_md_smooth/pytorch_model.bin"
+SHA256 = "f1ae33eac8cc8784a7d4be5a600141d2fa7bc7d8d5b3f5324d64a6a63bd0f137"
+# The order of vocab.txt in the wheel.
+VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"ACDEFGHIKLMNPQRSTVWY")
+SPECIES = ("Camel", "Human", "Mouse", "Rabbit", "Rat", "Rhesus")
+CHAINS = ("Heavy", "Light")
+_PAD, _CLS, _SEP, _MASK = 0, 2, 3, 4
+
+
+class AntibertyModule(nn.Module):
+    """The encoder and its heads, under the checkpoint's own names."""
+
+    def __init__(self, *, n_blocks: int = 8, width: int = 512, n_heads: int = 8, inner: int = 2048) -> None:
+        super().__init__()
+        size = len(VOCABULARY)
+        self.bert = Bert(vocabulary=size, width=width, n_blocks=n_blocks, n_heads=n_heads, inner=inner, max_tokens=512)
+        transform = nn.ModuleDict({"dense": nn.Linear(width, width), "LayerNorm": nn.LayerNorm(width, eps=1e-12)})
+        predictions = nn.ModuleDict({"transform": transform, "decoder": nn.Linear(width, size)})
+        heads = {"predictions": predictions, "species": nn.Linear(width, 6)}
+        self.cls = nn.ModuleDict({**heads, "chain": nn.Linear(width, 2), "graft": nn.Linear(width, 2)})
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.bert(input_ids, attention_mask)
+
+    def letters(self, last: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
+        """Scores of the vocabulary, from the last hidden state."""
+        head: Any = self.cls["predictions"]
+        x = head["transform"]["LayerNorm"](F.gelu(head["transform"]["dense"](last)))
+        return head["decoder"](x)
+
+
+@final
+class Antiberty(Adapter):
+    """AntiBERTy as an adapter; sites count blocks from 0."""
+
+    name = "antiberty"
+    kind = "protein"
+    alphabet = "ACDEFGHIKLMNPQRSTVWY"
+    max_length = 510  # 512 tokens with [CLS] and [SEP]
+    licence = "MIT"
+    vocabulary = VOCABULARY
+    mask_token = "[MASK]"
+
+    def _sites(self) -> Iterable[Site]:
+        bert: Any = self.module.bert
+        width = bert.pooler["dense"].in_features
+        n = len(bert.encoder["layer"])
+        yield Site("embedding", "bert.embeddings", width, kind="embed", depth=0.0)
+        for i in range(n):
+            path, depth = f"bert.encoder.layer.{i}", (i + 1) / n
+            yield Site(f"layers.{i}.attn_out", f"{path}.attention.output.dense", width, kind="attn_out", depth=depth)
+            yield Site(f"layers.{i}.mlp_out", f"{path}.output.dense", width, kind="mlp_out", depth=depth)
+            yield Site(f"layers.{i}", path, width, kind="resid_post", depth=depth)
+
+    def _encode(self, data: Sequence[str]) -> Batch:
+        ids = {letter: i for i, letter in enumerate(VOCABULARY) if len(letter) == 1}
+        return letters_to_batch(data, ids, pad=_PAD, prefix=(_CLS,), suffix=(_SEP,))
+
+    def _forward(self, batch: Batch) -> Float[Tensor, "B T D"]:
+        return self.module(**batch.inputs)
+
+    def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
+        """Scores of the vocabulary for every token."""
+        module: Any = self.module
+        last = self.forward(batch).float()
+        with torch.set_grad_enabled(self.grad):
+            return module.letters(last)
+
+    def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
+        """The batch with [MASK] where True."""
+        ids = batch.inputs["input_ids"].masked_fill(where, _MASK)
+        return replace(batch, inputs={**batch.inputs, "input_ids": ids})
+
+    def species_and_chain(self, batch: Batch) -> tuple[list[str], list[str]]:
+        """Most probable species and chain of each sequence, from the published heads."""
+        module: Any = self.module
+        with torch.no_grad():
+            pooled = module.bert.pooled(self.forward(batch).float())
+            species, chain = (module.cls[h](pooled).argmax(1).tolist() for h in ("species", "chain"))
+        return [SPECIES[i] for i in species], [CHAINS[i] for i in chain]
+
+
+def load(name: str, *, weights: Any, device: str, dtype: str) -> Antiberty:
+    """AntiBERTy from the installed wheel, from a copy of its weights file, or around a module of the same shape."""
+    if isinstance(weights, nn.Module):
+        return Antiberty(weights, device=device, dtype=dtype)
+    path = _installed() if weights is None else Path(weights)
+    if not path.is_file():
+        raise MissingWeightsError("no weights of antiberty", where=f"file {str(path)!r}", do=_HOW)
+    got = hashlib.sha256(path.read_bytes()).hexdigest()
+    if got != SHA256:
+        raise InputError(
+            "these are not AntiBERTy's published weights",
+            where=f"file {str(path)!r}",
+            expected=f"sha256 {SHA256[:12]}...",
+            got=f"{got[:12]}...",
+            do=_HOW,
+        )
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    # The mask tokens' positions are a constant range, and the decoder's bias is stored twice.
+    del state["bert.embeddings.position_ids"], state["cls.predictions.bias"]
+    module = AntibertyModule()
+    module.load_state_dict(state, strict=True)
+    return Antiberty(module.eval().requires_grad_(False), device=device, dtype=dtype)
+
+
+_HOW = "Install them with: python -m pip install antiberty==0.1.3 (version 1.0.0 carries no weights)."
+
+
+def _installed() -> Path:
+    try:
+        return Path(str(distribution("antiberty").locate_file(FILE)))
+    except PackageNotFoundError:
+        raise MissingWeightsError("the weights of antiberty are not on this machine", do=_HOW) from None

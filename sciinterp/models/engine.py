@@ -1,0 +1,275 @@
+"""The engine under every adapter: batches, hooks, early stop, edits, and putting everything back.
+
+`capture` runs a model once and stops as soon as the last of the wanted sites has been seen. `edit` replaces the
+rows of a site while its context is open. Both restore hooks, train/eval mode, gradient mode and the attention
+fast path whatever happens, KeyboardInterrupt included. Tensors are ordinary ones without gradients; gradients
+are there for the asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ..errors import InputError, ShapeError
+from .site import Batch, Site, gather, scatter, site_tokens
+
+if TYPE_CHECKING:
+    from .adapter import Adapter
+
+# Padding is work for nothing: a batch is closed before it would waste more than this part of its tokens.
+MAX_PADDING = 0.05
+# About 8,000 tokens keep matrix products busy on a processor and a wide model's activations under 1 GB.
+MAX_TOKENS = 8192
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class _Seen(BaseException):
+    """Every wanted site has been read; not an Exception, so that no model's own handler swallows it."""
+
+
+def plan_batches(
+    lengths: Sequence[int] | np.ndarray, max_tokens: int = MAX_TOKENS, *, max_samples: int | None = None
+) -> list[np.ndarray]:
+    """Sort samples into batches of similar length, before any work starts.
+
+    The plan is a function of the lengths alone. A batch holds at most `max_tokens` tokens, padding included (a
+    single longer sample makes a batch of its own), and wastes less than 5% of them.
+
+    Parameters
+    ----------
+    lengths : int array [n]
+        Tokens of each sample.
+    max_tokens : int
+    max_samples : int, optional
+        Largest number of samples in a batch; 1 for models whose output depends on the rest of the batch.
+
+    Returns
+    -------
+    list of int64 arrays
+        Sample numbers of each batch; every sample once.
+
+    Examples
+    --------
+    >>> [b.tolist() for b in plan_batches([5, 100, 5, 99, 5], max_tokens=200)]
+    [[0, 2, 4], [3, 1]]
+    """
+    lengths = np.asarray(lengths, dtype=np.int64)
+    if max_tokens < 1 or (max_samples is not None and max_samples < 1):
+        raise InputError("a batch must hold something", expected="max_tokens and max_samples of 1 or more")
+    order = np.argsort(lengths, kind="stable")
+    plan: list[np.ndarray] = []
+    first, total = 0, 0
+    for stop, sample in enumerate(order):
+        longest, n = int(lengths[sample]), stop - first + 1
+        padded = longest * n
+        wasted = padded - (total + longest)
+        full = padded > max_tokens or wasted > MAX_PADDING * padded or (max_samples is not None and n > max_samples)
+        if n > 1 and full:
+            plan.append(order[first:stop])
+            first, total = stop, 0
+        total += longest
+    if len(order):
+        plan.append(order[first:])
+    return plan
+
+
+def capture(
+    adapter: Adapter, sites: Sequence[Site | str], batch: Batch, *, grad: bool = False
+) -> dict[str, list[Float[Tensor, "_n _d"]]]:
+    """Activations at several sites from one forward pass, which stops after the deepest of them.
+
+    Parameters
+    ----------
+    adapter : Adapter
+    sites : sequence of Site or site names
+    batch : Batch
+        From `adapter.encode`.
+    grad : bool
+        Keep the graph, so that the activations can be differentiated.
+
+    Returns
+    -------
+    dict
+        For each site's name a list with one [n_tokens, width] tensor per sample, float32 (or float64), real
+        tokens only. `spans_of` gives the positions of the same rows.
+
+    Raises
+    ------
+    InputError
+        An unknown site, or one that the forward pass never reached.
+    ShapeError
+        A site whose record does not fit the tensor found there.
+    """
+    wanted = [adapter.site(s) if isinstance(s, str) else s for s in sites]
+    found: dict[str, list[Tensor]] = {}
+
+    def seen(site: Site, value: Any) -> None:
+        rows, mask = gather(site, value, batch)
+        rows = rows.float() if rows.dtype in (torch.bfloat16, torch.float16) else rows
+        found[site.name] = list(torch.split(rows, mask.sum(1).tolist()))
+        if len(found) == len({s.name for s in wanted}):
+            raise _Seen
+
+    with ExitStack() as stack:
+        for site in wanted:
+            stack.enter_context(_hooked(adapter, site, seen))
+        if grad:
+            stack.enter_context(gradients(adapter))
+        try:
+            adapter.forward(batch)
+        except _Seen:
+            pass
+    missing = [s.name for s in wanted if s.name not in found]
+    if missing:
+        raise InputError("the forward pass never reached a site", where=f"site {missing[0]!r} of {adapter.name}")
+    return {site.name: found[site.name] for site in wanted}
+
+
+def spans_of(adapter: Adapter, site: Site | str, batch: Batch) -> list[Int[Tensor, "_n 3"]]:
+    """Positions of the rows `capture` returns: per sample start, end and strand of every token, half-open."""
+    site = adapter.site(site) if isinstance(site, str) else site
+    mask, spans = site_tokens(site, batch)
+    return [spans[i][mask[i]] for i in range(len(batch))]
+
+
+@contextmanager
+def edit(adapter: Adapter, site: Site | str, fn: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """While open, pass the rows of a site through a function in every forward pass of the adapter.
+
+    Parameters
+    ----------
+    adapter : Adapter
+    site : Site or str
+    fn : callable
+        Takes the real tokens of all samples of the batch, [n, width], and returns the same shape. Padding and
+        special tokens are left as they are; an identity function changes no bit of the output.
+
+    Raises
+    ------
+    ShapeError
+        The function returned another shape.
+    """
+    site = adapter.site(site) if isinstance(site, str) else site
+
+    def changed(site: Site, value: Any) -> Any:
+        batch = adapter.running_batch
+        rows, _ = gather(site, value, batch)
+        new = fn(rows)
+        if new.shape != rows.shape:
+            raise ShapeError(
+                "an edit returned another shape",
+                where=f"site {site.name!r}",
+                expected=str(tuple(rows.shape)),
+                got=str(tuple(new.shape)),
+            )
+        return scatter(site, value, batch, new)
+
+    with _hooked(adapter, site, changed):
+        yield
+
+
+@contextmanager
+def gradients(adapter: Adapter) -> Iterator[None]:
+    """While open, forward passes of the adapter keep the graph."""
+    before, adapter.grad = adapter.grad, True
+    try:
+        yield
+    finally:
+        adapter.grad = before
+
+
+@contextmanager
+def running(adapter: Adapter, batch: Batch) -> Iterator[None]:
+    """Everything a forward pass needs, and puts back: eval mode, gradient mode, precision, plain attention."""
+    training = [m for m in adapter.module.modules() if m.training]
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    before = adapter.running_batch
+    low = adapter.dtype != "float32"
+    try:
+        for module in training:
+            module.training = False
+        # The fused encoder layer skips the modules inside it, and with them their hooks.
+        torch.backends.mha.set_fastpath_enabled(False)
+        adapter.running_batch = batch
+        adapter.runs += 1
+        with (
+            torch.inference_mode(False),
+            torch.set_grad_enabled(adapter.grad),
+            torch.autocast(adapter.device.type, dtype=_DTYPES[adapter.dtype] if low else None, enabled=low),
+        ):
+            yield
+    finally:
+        adapter.running_batch = before
+        torch.backends.mha.set_fastpath_enabled(fastpath)
+        for module in training:
+            module.training = True
+
+
+def activation_error(adapter: Adapter, sites: Sequence[str], batch: Batch) -> dict[str, float]:
+    """Root mean square error of the adapter's precision against float32, relative to the activations' own
+    standard deviation, for each site.
+    """
+    low = capture(adapter, sites, batch)
+    exact = capture(adapter.with_dtype("float32"), sites, batch)
+    errors = {}
+    for name in sites:
+        a, b = torch.cat(low[name]).double(), torch.cat(exact[name]).double()
+        errors[name] = float((a - b).pow(2).mean().sqrt() / b.sub(b.mean(0)).pow(2).mean().sqrt())
+    return errors
+
+
+@contextmanager
+def _hooked(adapter: Adapter, site: Site, fn: Callable[[Site, Any], Any]) -> Iterator[None]:
+    """Call fn with the site's value in every forward pass; what it returns (if anything) replaces the value."""
+    module = module_at(adapter.module, site.path)
+    run, calls = -1, 0
+
+    def mine() -> bool:
+        nonlocal run, calls
+        run, calls = adapter.runs, calls + 1 if run == adapter.runs else 1
+        return calls - 1 == site.call
+
+    def after(_: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
+        return fn(site, output) if mine() else None
+
+    def before(_: nn.Module, args: tuple, kwargs: dict) -> Any:
+        if not mine():
+            return None
+        if site.select is not None and isinstance(site.select[0], str):
+            new = fn(site, kwargs)
+            return None if new is None else (args, new)
+        if args or site.select is not None:
+            new = fn(site, args)
+            return None if new is None else (new, kwargs)
+        new = fn(site, kwargs)
+        return None if new is None else (args, new)
+
+    if site.io == "input":
+        handle = module.register_forward_pre_hook(before, with_kwargs=True)
+    else:
+        handle = module.register_forward_hook(after, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def module_at(module: nn.Module, path: str) -> nn.Module:
+    """The submodule at a dotted path; InputError naming the first part that does not exist."""
+    for done, part in enumerate(path.split(".") if path else []):
+        if not hasattr(module, part):
+            names = [n for n, _ in module.named_children()]
+            raise InputError(
+                "no such module",
+                where=f"path {path!r} at {'.'.join(path.split('.')[: done + 1])!r}",
+                expected=f"one of {', '.join(names[:20])}" if names else "",
+            )
+        module = getattr(module, part)
+    return module

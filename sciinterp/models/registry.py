@@ -1,0 +1,104 @@
+"""The models this package knows: one row each, and nothing of them imported until one is loaded."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .adapter import Adapter
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model.
+
+    Parameters
+    ----------
+    name : str
+    takes : str
+        What a sample is.
+    loader : str
+        ``module:function`` inside this package.
+    licence : str
+        Of the weights.
+    weights : str
+        Where they come from.
+    verified : {"real weights", "against a reference", "layout only"}
+        What the tests of this package show about the adapter.
+    commercial : bool
+        False when the licence of the weights forbids commercial use.
+    """
+
+    name: str
+    takes: str
+    loader: str
+    licence: str
+    weights: str
+    verified: str
+    commercial: bool = True
+
+
+ENTRIES = (
+    Entry(
+        "antiberty", "antibody sequences, up to 510 residues", "antiberty:load", "MIT",
+        "pip install antiberty==0.1.3", "real weights",
+    ),
+)  # fmt: skip
+
+
+def load_model(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "float32") -> Adapter:
+    """Open a model.
+
+    Parameters
+    ----------
+    name : str
+        A name of `list_models`.
+    weights : path or nn.Module, optional
+        A local file or folder of weights, or an already built module; by default where the model's weights are
+        usually found.
+    device : str
+    dtype : {"float32", "bfloat16", "float16"}
+        Precision of the matrix products.
+
+    Raises
+    ------
+    InputError
+        No such model; the message lists close names.
+    MissingWeightsError
+        The weights are not on this machine; the message says how to get them.
+    """
+    known = {e.name: e for e in ENTRIES}
+    if name not in known:
+        close = get_close_matches(str(name).lower(), known, n=4, cutoff=0.4) or sorted(known)
+        raise InputError(
+            "no such model", where=repr(name), expected=" or ".join(close), do="`sciinterp models` lists them all."
+        )
+    entry = known[name]
+    if not entry.commercial:
+        log.warning("The weights of %s are under %s: not for commercial use.", name, entry.licence)
+    module, function = entry.loader.split(":")
+    load = getattr(import_module(f"sciinterp.models.{module}"), function)
+    return load(name, weights=weights, device=device, dtype=dtype)
+
+
+def list_models() -> pd.DataFrame:
+    """The models this package can open, indexed by name: what they take, licence, weights, and what is verified.
+
+    Examples
+    --------
+    >>> list_models().loc["antiberty", "licence"]
+    'MIT'
+    """
+    import pandas as pd
+
+    return pd.DataFrame([asdict(e) for e in ENTRIES]).set_index("name").drop(columns="loader")
