@@ -1,0 +1,40 @@
+"""Shared by all tests: where the repository lies, and one real run that several tests read."""
+
+import os
+import re
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+matplotlib.use("Agg")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def readme_code() -> str:
+    """The notebook of the README, as written."""
+    text = (ROOT / "README.md").read_text().split("## The notebook", 1)[1]
+    found = re.search(r"```python\n(.*?)```", text, re.S)
+    assert found, "the README has no notebook"
+    return found.group(1)
+
+
+@pytest.fixture(scope="session")
+def readme_run(tmp_path_factory: pytest.TempPathFactory, readme_code: str) -> tuple[Path, dict]:
+    """The README's notebook, run once as written: its folder and its names."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "data").symlink_to(ROOT / "data")
+    before = Path.cwd()
+    names: dict = {}
+    try:
+        os.chdir(folder)
+        exec(compile(readme_code, "README.md", "exec"), names)  # the text of our own README
+    finally:
+        os.chdir(before)
+    return folder, names

@@ -1,0 +1,61 @@
+"""The README's notebook runs as written, says what it promises, and the quickstart notebook is the same code."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+TWENTY = """imgt:FR1 imgt:CDR1 imgt:FR2 imgt:CDR2 imgt:FR3 imgt:CDR3 imgt:FR4 imgt:CDR segment:D segment:N segment:J shm
+motif:N-glycosylation motif:WGxG residue:Cys23 residue:Trp41 residue:Cys104 FR3:IGHV1 FR3:IGHV3 FR3:IGHV4""".split()
+HITS = """feature concept selected f1_train threshold precision recall f1 f1_low f1_high average_precision auroc prevalence
+n_positive n_families test q best_baseline best_baseline_f1 delta_f1 delta_low delta_high""".split()
+CANDIDATES = "kind sample start end concept feature score probability q reason_against".split()
+
+
+def test_the_notebook_knows_something(readme_run: tuple[Path, dict]) -> None:
+    """Floors well under what three seeds give, so that a failure means something broke."""
+    folder, names = readme_run
+    metrics = json.loads((folder / "runs/ab/sae/metrics.json").read_text())
+    assert metrics["fve"] >= 0.80
+    assert metrics["l0"] <= 32
+    assert metrics["dead"] < 0.10
+    hits = names["hits"]
+    selected = hits[hits["selected"]].set_index("concept")
+    assert set(TWENTY) <= set(selected.index)
+    twenty = selected.loc[TWENTY]
+    assert (twenty["f1"] >= 0.5).sum() >= 9
+    assert (twenty["delta_low"] > 0).sum() >= 4
+
+
+def test_tables_have_the_promised_columns(readme_run: tuple[Path, dict]) -> None:
+    _, names = readme_run
+    assert set(HITS) <= set(names["hits"].columns)
+    assert set(CANDIDATES) <= set(names["candidates"].columns)
+    assert (names["hits"].groupby("concept")["selected"].sum() == 1).all()
+    assert isinstance(names["hits"], pd.DataFrame)
+
+
+def test_the_report_is_one_file(readme_run: tuple[Path, dict]) -> None:
+    folder, _ = readme_run
+    text = (folder / "runs/ab/report.html").read_text()
+    assert "Content-Security-Policy" in text
+    for outside in ('src="http', "src='http", "<link", "@import", "url(http"):
+        assert outside not in text
+    assert "pre-training" in text
+
+
+def test_quickstart_notebook(readme_run: tuple[Path, dict], readme_code: str, root: Path) -> None:
+    """The notebook holds the README's lines; executed where they ran, it resumes every stage."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    folder, _ = readme_run
+    path = root / "notebooks" / "01_quickstart.ipynb"
+    assert path.stat().st_size < 100_000
+    book = nbformat.read(path, as_version=4)
+    code = "\n".join(cell.source for cell in book.cells if cell.cell_type == "code")
+    missing = [line for line in readme_code.splitlines() if line.split("#")[0].strip() not in code]
+    assert not missing
+    NotebookClient(book, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    errors = [o for cell in book.cells for o in cell.get("outputs", []) if o.output_type == "error"]
+    assert not errors
