@@ -1,0 +1,22 @@
+"""Compiled loops: one decorator, so that caching and threading are decided once.
+
+Compiled code is cached beside the source, or in the user's cache folder where the installation is read-only.
+Where neither can be written, numba refuses at decoration; the loop is then compiled anew in each process
+rather than failing. Every loop releases the interpreter lock and touches only the arrays it is given, so
+disjoint ranges of features may run in several threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """``numba.njit`` with a cache where one can be written, without the interpreter lock."""
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # "no locator available": nowhere to write a cache
+        return numba.njit(nogil=True)(function)

@@ -1,0 +1,334 @@
+"""Exact overlap counts of every feature with every concept, at all thresholds in one pass.
+
+A position is predicted by a feature at a threshold when its code is strictly greater. For every stored code
+the number of thresholds below it is found once; it is then counted in that bin for each concept of its
+position, and a reversed cumulative sum over bins gives the true positives of every threshold. False
+positives never need to be looked at: they are ``predicted - tp``. An instance (one annotated interval) is
+hit at a threshold when the largest code inside it is; instances of one concept may overlap, nest and touch,
+and each counts.
+
+All results are integers: counts over disjoint shards of whole samples add up to the counts of the whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from jaxtyping import Int64
+
+from sciinterp.association._jit import compiled
+from sciinterp.association.layout import ByFeature, ByPosition, by_feature, by_position, threshold_table
+from sciinterp.errors import InputError, ShapeError
+
+# Dense results above this many bytes are returned sparse: half of what a laptop of 4 GB can spare.
+MEMORY_BUDGET = 2 << 30
+# Bytes of dense counts held at once while a sparse result is built.
+_BLOCK_BYTES = 64 << 20
+
+PairCounts: TypeAlias = "np.ndarray | tuple[sp.csr_array, ...]"
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Integer counts of features against concepts at thresholds.
+
+    Attributes
+    ----------
+    tp : int64 [n_features, n_concepts, n_thresholds]
+        Positions predicted and positive. Past the memory budget: a tuple of ``n_thresholds`` csr arrays
+        [n_features, n_concepts], which hold the cells that are not zero.
+    predicted : int64 [n_features, n_thresholds]
+    n_positive : int64 [n_concepts]
+    n_positions : int
+    instances_hit : as `tp`, or None without instances
+    n_instances : int64 [n_concepts], or None
+    """
+
+    tp: PairCounts
+    predicted: Int64[np.ndarray, "n_features n_thresholds"]
+    n_positive: Int64[np.ndarray, " n_concepts"]
+    n_positions: int
+    instances_hit: PairCounts | None = None
+    n_instances: Int64[np.ndarray, " n_concepts"] | None = None
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether `tp` and `instances_hit` are tuples of csr arrays, one per threshold."""
+        return isinstance(self.tp, tuple)
+
+    def __add__(self, other: Counts) -> Counts:
+        """Counts of two disjoint shards together."""
+        if not isinstance(other, Counts):
+            return NotImplemented
+        same = (
+            self.predicted.shape == other.predicted.shape and self.n_positive.shape == other.n_positive.shape
+        )
+        if not same or (self.instances_hit is None) != (other.instances_hit is None):
+            raise ShapeError("counts of different features, concepts or thresholds cannot be added")
+        none = self.instances_hit is None or other.instances_hit is None
+        return Counts(
+            _add(self.tp, other.tp),
+            self.predicted + other.predicted,
+            self.n_positive + other.n_positive,
+            self.n_positions + other.n_positions,
+            None if none else _add(self.instances_hit, other.instances_hit),  # type: ignore[arg-type]
+            None if none else self.n_instances + other.n_instances,  # type: ignore[operator]
+        )
+
+
+def count_overlaps(
+    codes: sp.csr_array | ByFeature,
+    positives: sp.csr_array | ByPosition,
+    *,
+    thresholds: np.ndarray,
+    instances: pd.DataFrame | None = None,
+    memory_budget: int = MEMORY_BUDGET,
+) -> Counts:
+    """Count, for every feature, concept and threshold, the positions predicted and positive.
+
+    Parameters
+    ----------
+    codes : csr_array float32 [n_positions, n_features]
+        Non-negative; explicit zeros allowed.
+    positives : csr_array bool [n_positions, n_concepts]
+    thresholds : float32 [n_thresholds] or [n_features, n_thresholds]
+        In any order; a position is predicted when its code is strictly greater. A negative threshold
+        predicts every position.
+    instances : table with columns ``concept`` (column of `positives`), ``start``, ``end``, optional
+        Half-open intervals on the concatenated axis; overlaps allowed; an empty one is never hit.
+    memory_budget : int
+        Bytes; a dense result that would be larger is returned in the sparse form of `Counts`.
+
+    Returns
+    -------
+    Counts
+
+    Raises
+    ------
+    ShapeError, InputError
+        Shapes that do not agree; negative or NaN codes; instances out of range.
+
+    Examples
+    --------
+    >>> codes = sp.csr_array(np.array([[0, 2], [1, 2], [3, 0]], dtype=np.float32))
+    >>> concept = sp.csr_array(np.array([[1], [1], [0]], dtype=bool))
+    >>> counts = count_overlaps(codes, concept, thresholds=np.array([0, 1], dtype=np.float32))
+    >>> counts.tp[:, 0].tolist(), counts.predicted.tolist()
+    ([[1, 0], [2, 2]], [[2, 1], [2, 2]])
+    """
+    features = by_feature(codes)
+    concepts = by_position(positives, features.n_positions)
+    table, order = threshold_table(thresholds, features.n_features)
+    index = _instance_index(instances, features.n_positions, concepts.n_concepts)
+    cells = features.n_features * concepts.n_concepts * table.shape[1]
+    arrays = 1 if instances is None else 2
+    sparse = cells * 8 * arrays > memory_budget
+    n_block = max(1, features.n_features)
+    if sparse:
+        n_block = max(1, _BLOCK_BYTES // max(1, concepts.n_concepts * table.shape[1] * 8))
+    predicted = np.zeros((features.n_features, table.shape[1]), np.int64)
+    blocks = []
+    for low in range(0, max(1, features.n_features), n_block):
+        high = min(low + n_block, features.n_features)
+        blocks.append(_count_block(features, concepts, index, table, order, low, high, predicted))
+        if sparse:
+            blocks[-1] = tuple(None if part is None else _sparse(part) for part in blocks[-1])
+    tp, hit = (_stack([block[i] for block in blocks]) for i in (0, 1)) if sparse else blocks[0]
+    has = instances is not None
+    return Counts(
+        tp,
+        predicted,
+        concepts.n_positive,
+        features.n_positions,
+        hit if has else None,
+        index.n_instances if has else None,
+    )
+
+
+def _count_block(features, concepts, index, table, order, low, high, predicted):
+    """Dense counts of the features low..high, thresholds in the caller's order; fills `predicted`."""
+    n_concepts, n_thresholds = concepts.n_concepts, table.shape[1]
+    tp = np.zeros((high - low, n_concepts, n_thresholds), np.int64)
+    hit = np.zeros((high - low, n_concepts, n_thresholds) if index.given else (0, 0, 0), np.int64)
+    count = _count_with_instances if index.given else _count_positions
+    extra = (index.starts, index.instance, index.concept, hit) if index.given else ()
+    count(
+        features.values,
+        features.rows,
+        features.starts,
+        concepts.starts,
+        concepts.concepts,
+        table,
+        low,
+        high,
+        tp,
+        predicted,
+        *extra,
+    )
+    everywhere = table[low:high] < 0  # a zero that is not stored is greater than these
+    if everywhere.any():
+        feature, column = np.nonzero(everywhere)
+        tp[feature, :, column] = concepts.n_positive
+        predicted[low + feature, column] = features.n_positions
+        if index.given:
+            hit[feature, :, column] = index.n_not_empty
+    if not (order[low:high] == np.arange(n_thresholds)).all():
+        back = np.argsort(order[low:high], axis=1)
+        tp = np.take_along_axis(tp, back[:, None, :], axis=2)
+        predicted[low:high] = np.take_along_axis(predicted[low:high], back, axis=1)
+        hit = np.take_along_axis(hit, back[:, None, :], axis=2) if index.given else hit
+    return tp, hit if index.given else None
+
+
+@compiled
+def _bin(value, table, feature):
+    """Number of thresholds of a feature that the value is strictly greater than."""
+    n = 0
+    while n < table.shape[1] and value > table[feature, n]:
+        n += 1
+    return n
+
+
+@compiled
+def _accumulate(counts):
+    """Counts per bin [n_concepts, n_thresholds] into counts at or above each bin, in place."""
+    for concept in range(counts.shape[0]):
+        for t in range(counts.shape[1] - 2, -1, -1):
+            counts[concept, t] += counts[concept, t + 1]
+
+
+@compiled
+def _count_positions(values, rows, starts, row_starts, row_concepts, table, low, high, tp, predicted):
+    n_thresholds = table.shape[1]
+    for feature in range(low, high):
+        cells = tp[feature - low]
+        for j in range(starts[feature], starts[feature + 1]):
+            above = _bin(values[j], table, feature)
+            if above == 0:
+                continue
+            predicted[feature, above - 1] += 1
+            row = rows[j]
+            for p in range(row_starts[row], row_starts[row + 1]):
+                cells[row_concepts[p], above - 1] += 1
+        _accumulate(cells)
+        for t in range(n_thresholds - 2, -1, -1):
+            predicted[feature, t] += predicted[feature, t + 1]
+
+
+@compiled
+def _count_with_instances(
+    values,
+    rows,
+    starts,
+    row_starts,
+    row_concepts,
+    table,
+    low,
+    high,
+    tp,
+    predicted,
+    instance_starts,
+    row_instance,
+    instance_concept,
+    hit,
+):
+    """As `_count_positions`; each instance stands in the bin of the largest code seen in it so far."""
+    n_thresholds = table.shape[1]
+    best = np.zeros(len(instance_concept), np.int64)  # bin of the instance, counted on from `base`
+    for feature in range(low, high):
+        cells, hits = tp[feature - low], hit[feature - low]
+        base = (feature - low + 1) * (n_thresholds + 1)
+        for j in range(starts[feature], starts[feature + 1]):
+            above = _bin(values[j], table, feature)
+            if above == 0:
+                continue
+            predicted[feature, above - 1] += 1
+            row = rows[j]
+            for p in range(row_starts[row], row_starts[row + 1]):
+                cells[row_concepts[p], above - 1] += 1
+            for p in range(instance_starts[row], instance_starts[row + 1]):
+                instance = row_instance[p]
+                before = best[instance] - base
+                if before < above:
+                    best[instance] = base + above
+                    hits[instance_concept[instance], above - 1] += 1
+                    if before > 0:
+                        hits[instance_concept[instance], before - 1] -= 1
+        _accumulate(cells)
+        _accumulate(hits)
+        for t in range(n_thresholds - 2, -1, -1):
+            predicted[feature, t] += predicted[feature, t + 1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Instances:
+    """Instances by position: those that cover row r are ``instance[starts[r]:starts[r + 1]]``."""
+
+    given: bool
+    starts: np.ndarray
+    instance: np.ndarray
+    concept: np.ndarray
+    n_instances: np.ndarray
+    n_not_empty: np.ndarray
+
+
+def _instance_index(instances: pd.DataFrame | None, n_positions: int, n_concepts: int) -> _Instances:
+    if instances is None:
+        none = np.zeros(0, np.int64)
+        return _Instances(False, none, none, none, none, none)
+    concept, start, end = (
+        np.asarray(instances[name], dtype=np.int64) for name in ("concept", "start", "end")
+    )
+    bad = (start < 0) | (end < start) | (end > n_positions) | (concept < 0) | (concept >= n_concepts)
+    if bad.any():
+        i = int(np.flatnonzero(bad)[0])
+        raise InputError(
+            f"instance {i} is out of range",
+            where="argument 'instances'",
+            expected=f"0 <= start <= end <= {n_positions} and 0 <= concept < {n_concepts}",
+            got=f"start={start[i]}, end={end[i]}, concept={concept[i]}",
+        )
+    starts, cover = _cover(start, end, n_positions)
+    n_all = np.bincount(concept, minlength=n_concepts).astype(np.int64)
+    n_not_empty = np.bincount(concept[end > start], minlength=n_concepts).astype(np.int64)
+    return _Instances(True, starts, cover, concept, n_all, n_not_empty)
+
+
+@compiled
+def _cover(start, end, n_positions):
+    """For each position, the numbers of the intervals that cover it (counting sort)."""
+    starts = np.zeros(n_positions + 1, np.int64)
+    for i in range(len(start)):
+        for row in range(start[i], end[i]):
+            starts[row + 1] += 1
+    for row in range(n_positions):
+        starts[row + 1] += starts[row]
+    fill = starts[:-1].copy()
+    cover = np.empty(starts[-1], np.int32)
+    for i in range(len(start)):
+        for row in range(start[i], end[i]):
+            cover[fill[row]] = i
+            fill[row] += 1
+    return starts, cover
+
+
+def _sparse(dense: np.ndarray) -> tuple[sp.csr_array, ...]:
+    return tuple(sp.csr_array(dense[:, :, t]) for t in range(dense.shape[2]))
+
+
+def _stack(blocks: list) -> tuple[sp.csr_array, ...] | None:
+    if blocks[0] is None:
+        return None
+    return tuple(sp.vstack(parts, format="csr") for parts in zip(*blocks))
+
+
+def _add(left: PairCounts, right: PairCounts) -> PairCounts:
+    if isinstance(left, tuple) or isinstance(right, tuple):
+        left = left if isinstance(left, tuple) else _sparse(left)
+        right = right if isinstance(right, tuple) else _sparse(right)
+        return tuple(sp.csr_array(a + b) for a, b in zip(left, right))
+    return left + right

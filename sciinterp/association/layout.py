@@ -1,0 +1,181 @@
+"""The layouts the counting loops read: codes by feature, positives by position, checked once.
+
+Both kernels walk one feature at a time, so that its counts against every concept (some kilobytes) stay in
+the fastest cache; that needs the codes column by column. Converting is one counting sort over the stored
+values and is the only copy made of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Float32, Int32, Int64, UInt8
+
+from sciinterp.errors import InputError, ShapeError
+
+
+@dataclass(frozen=True, eq=False)
+class ByFeature:
+    """Codes laid out feature by feature, rows ascending within each.
+
+    Attributes
+    ----------
+    values : float32 [n_stored]
+    rows : int32 [n_stored]
+        Position of each value.
+    starts : int64 [n_features + 1]
+        Values of feature ``j`` are ``starts[j]:starts[j + 1]``.
+    n_positions : int
+    """
+
+    values: Float32[np.ndarray, " n_stored"]
+    rows: Int32[np.ndarray, " n_stored"]
+    starts: Int64[np.ndarray, " n_features_plus_1"]
+    n_positions: int
+
+    @property
+    def n_features(self) -> int:
+        """Number of features (columns)."""
+        return len(self.starts) - 1
+
+    def column(self, feature: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and values stored for one feature (views)."""
+        part = slice(self.starts[feature], self.starts[feature + 1])
+        return self.rows[part], self.values[part]
+
+
+@dataclass(frozen=True, eq=False)
+class ByPosition:
+    """Concepts present at each position, as row starts and concept numbers."""
+
+    concepts: Int32[np.ndarray, " n_stored"]
+    starts: Int64[np.ndarray, " n_positions_plus_1"]
+    n_positive: Int64[np.ndarray, " n_concepts"]
+
+    @property
+    def n_concepts(self) -> int:
+        """Number of concepts (columns)."""
+        return len(self.n_positive)
+
+    @property
+    def n_positions(self) -> int:
+        """Number of positions (rows)."""
+        return len(self.starts) - 1
+
+
+def by_feature(codes: sp.csr_array | ByFeature) -> ByFeature:
+    """Check codes and lay them out feature by feature.
+
+    Parameters
+    ----------
+    codes : csr_array float32 [n_positions, n_features]
+        Non-negative and finite; duplicates of one cell are summed, explicit zeros are allowed.
+
+    Raises
+    ------
+    ShapeError
+        Not two-dimensional.
+    InputError
+        A negative or NaN code.
+    """
+    if isinstance(codes, ByFeature):
+        return codes
+    codes = _csr(codes, "codes")
+    if codes.nnz and not codes.data.min() >= 0:
+        bad = "NaN" if np.isnan(codes.data).any() else f"{codes.data.min():g}"
+        raise InputError("codes cannot be used", where="argument 'codes'", expected="values >= 0", got=bad)
+    if codes.shape[0] >= 2**31:
+        raise ShapeError(
+            "too many positions for one call",
+            expected="fewer than 2**31",
+            got=str(codes.shape[0]),
+            do="Count shard by shard: counts add.",
+        )
+    if not codes.has_canonical_format:
+        codes = codes.copy()
+        codes.sum_duplicates()
+    csc = codes.tocsc()
+    return ByFeature(
+        np.ascontiguousarray(csc.data, np.float32),
+        csc.indices.astype(np.int32, copy=False),
+        csc.indptr.astype(np.int64, copy=False),
+        int(codes.shape[0]),
+    )
+
+
+def by_position(positives: sp.csr_array | ByPosition, n_positions: int) -> ByPosition:
+    """Check positives and lay them out position by position; explicit False cells are dropped.
+
+    Raises
+    ------
+    ShapeError
+        The number of positions is not that of the codes.
+    """
+    if isinstance(positives, ByPosition):
+        found = positives
+    else:
+        matrix = _csr(positives, "positives")
+        if matrix.nnz and not matrix.data.all():
+            matrix = matrix.copy()
+            matrix.eliminate_zeros()
+        if not matrix.has_canonical_format:
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+        indices = matrix.indices.astype(np.int32, copy=False)
+        counts = np.bincount(indices, minlength=matrix.shape[1]).astype(np.int64)
+        found = ByPosition(indices, matrix.indptr.astype(np.int64, copy=False), counts)
+    if found.n_positions != n_positions:
+        raise ShapeError(
+            "codes and positives do not describe the same positions",
+            where="argument 'positives'",
+            expected=f"{n_positions} rows",
+            got=f"{found.n_positions}",
+            do="Lay both out on the positions of the same samples, end to end.",
+        )
+    return found
+
+
+def threshold_table(thresholds: np.ndarray, n_features: int) -> tuple[np.ndarray, np.ndarray]:
+    """Thresholds as float32 [n_features, n_thresholds] ascending, and the order that sorts them.
+
+    Raises
+    ------
+    ShapeError
+        Neither [n_thresholds] nor [n_features, n_thresholds].
+    InputError
+        A NaN threshold.
+    """
+    table = np.asarray(thresholds, dtype=np.float32)
+    if table.ndim == 1:
+        table = np.broadcast_to(table, (n_features, len(table)))
+    if table.ndim != 2 or table.shape[0] != n_features:
+        raise ShapeError(
+            "thresholds have the wrong shape",
+            where="argument 'thresholds'",
+            expected=f"[n_thresholds] or [{n_features}, n_thresholds]",
+            got=str(list(np.shape(thresholds))),
+        )
+    if np.isnan(table).any():
+        raise InputError("a threshold is NaN", where="argument 'thresholds'", expected="numbers")
+    order = np.argsort(table, axis=1, kind="stable")
+    return np.ascontiguousarray(np.take_along_axis(table, order, axis=1)), order
+
+
+def _csr(matrix: sp.csr_array, name: str) -> sp.csr_array:
+    if not sp.issparse(matrix) and np.ndim(matrix) != 2:
+        raise ShapeError(
+            f"{name} must be a sparse matrix",
+            where=f"argument '{name}'",
+            expected="[n_positions, columns]",
+            got=f"{np.ndim(matrix)} dimensions",
+        )
+    return matrix if isinstance(matrix, sp.csr_array) else sp.csr_array(matrix)
+
+
+def flags(rows: np.ndarray, n_positions: int) -> UInt8[np.ndarray, " n_positions"]:
+    """1 at the given rows, 0 elsewhere."""
+    out = np.zeros(n_positions, np.uint8)
+    out[rows] = 1
+    return out
