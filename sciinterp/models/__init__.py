@@ -6,15 +6,19 @@ from importlib import import_module
 from typing import Any
 
 _WHERE = {
-    "Adapter": "adapter", "CanGenerate": "adapter", "CanMask": "adapter", "HasLogits": "adapter",
-    "HasReverseComplement": "adapter", "Batch": "site", "Site": "site", "activation_error": "engine",
-    "capture": "engine", "edit": "engine", "gradients": "engine", "plan_batches": "engine", "spans_of": "engine",
-    "list_models": "registry", "load_model": "registry",
-}  # fmt: skip
-__all__ = list(_WHERE)
+    "adapter": ("Adapter", "CanGenerate", "CanMask", "HasLogits", "HasReverseComplement"),
+    "site": ("Batch", "Site"),
+    "engine": ("activation_error", "capture", "edit", "gradients", "plan_batches", "spans_of"),
+    "registry": ("list_models", "load_model"),
+}
+_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_MODULE_OF)

@@ -1,8 +1,8 @@
 """The adapter: what a model's layout is, and nothing else.
 
-A subclass says which sites exist (`_sites`), how samples become a batch (`_encode`) and how to run the module on
-it (`_forward`). Checks, precision, gradients, hooks, identity and randomisation are here or in the engine, once.
-Subclasses are final; abilities beyond activations are the small protocols at the end.
+A subclass says which sites exist (`_sites`), how samples become a batch (`_encode`) and how to run the
+module on it (`_forward`). Checks, precision, gradients, hooks, identity and randomisation are here or in
+the engine, once. Subclasses are final; abilities beyond activations are the small protocols at the end.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class Adapter(ABC):
 
     def __init__(self, module: nn.Module, *, device: str = "cpu", dtype: str = "float32") -> None:
         if dtype not in DTYPES:
-            raise InputError("no such precision", where="dtype", expected=" or ".join(DTYPES), got=repr(dtype))
+            raise InputError(
+                "no such precision", where="dtype", expected=" or ".join(DTYPES), got=repr(dtype)
+            )
         self.device = torch.device(device)
         self.module = module.to(self.device)
         self.dtype = dtype
@@ -132,7 +134,8 @@ class Adapter(ABC):
         import pandas as pd
 
         frame = pd.DataFrame([asdict(s) for s in self._sites()]).set_index("name")
-        return frame[["width", "kind", "norm", "stride", "depth", "path", "io", "axes", "call"]]
+        columns = ["width", "kind", "norm", "stride", "depth", "path", "io", "axes", "call"]
+        return frame.loc[:, columns]
 
     def check(self, samples: Sequence[Any]) -> None:
         """Refuse what the model cannot take: InputError naming the sample and the position."""
@@ -166,7 +169,9 @@ class Adapter(ABC):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What an SAE trained on this model keeps: the model's name, its weights' hash, and whether randomised."""
+        """What an SAE trained on this model keeps: the model's name, its weights' hash, and whether
+        randomised.
+        """
         if self._sha256 is None:
             self._sha256 = weights_sha256(self.module)
         return {"model": self.name, "weights_sha256": self._sha256, "randomised_seed": self._randomised_seed}

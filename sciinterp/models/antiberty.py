@@ -38,8 +38,12 @@ class AntibertyModule(nn.Module):
     def __init__(self, *, n_blocks: int = 8, width: int = 512, n_heads: int = 8, inner: int = 2048) -> None:
         super().__init__()
         size = len(VOCABULARY)
-        self.bert = Bert(vocabulary=size, width=width, n_blocks=n_blocks, n_heads=n_heads, inner=inner, max_tokens=512)
-        transform = nn.ModuleDict({"dense": nn.Linear(width, width), "LayerNorm": nn.LayerNorm(width, eps=1e-12)})
+        self.bert = Bert(
+            vocabulary=size, width=width, n_blocks=n_blocks, n_heads=n_heads, inner=inner, max_tokens=512
+        )
+        transform = nn.ModuleDict(
+            {"dense": nn.Linear(width, width), "LayerNorm": nn.LayerNorm(width, eps=1e-12)}
+        )
         predictions = nn.ModuleDict({"transform": transform, "decoder": nn.Linear(width, size)})
         heads = {"predictions": predictions, "species": nn.Linear(width, 6)}
         self.cls = nn.ModuleDict({**heads, "chain": nn.Linear(width, 2), "graft": nn.Linear(width, 2)})
@@ -73,7 +77,9 @@ class Antiberty(Adapter):
         yield Site("embedding", "bert.embeddings", width, kind="embed", depth=0.0)
         for i in range(n):
             path, depth = f"bert.encoder.layer.{i}", (i + 1) / n
-            yield Site(f"layers.{i}.attn_out", f"{path}.attention.output.dense", width, kind="attn_out", depth=depth)
+            yield Site(
+                f"layers.{i}.attn_out", f"{path}.attention.output.dense", width, kind="attn_out", depth=depth
+            )
             yield Site(f"layers.{i}.mlp_out", f"{path}.output.dense", width, kind="mlp_out", depth=depth)
             yield Site(f"layers.{i}", path, width, kind="resid_post", depth=depth)
 
@@ -106,7 +112,9 @@ class Antiberty(Adapter):
 
 
 def load(name: str, *, weights: Any, device: str, dtype: str) -> Antiberty:
-    """AntiBERTy from the installed wheel, from a copy of its weights file, or around a module of the same shape."""
+    """AntiBERTy from the installed wheel, from a copy of its weights file, or around a module of the same
+    shape.
+    """
     if isinstance(weights, nn.Module):
         return Antiberty(weights, device=device, dtype=dtype)
     path = _installed() if weights is None else Path(weights)

@@ -34,7 +34,9 @@ class _Heads(nn.Module):
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        q, k, v = (f(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for f in (self.query, self.key, self.value))
+        q, k, v = (
+            f(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for f in (self.query, self.key, self.value)
+        )
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
 
@@ -53,11 +55,15 @@ class BertBlock(nn.Module):
 
     def __init__(self, width: int, n_heads: int, inner: int, eps: float) -> None:
         super().__init__()
-        self.attention = nn.ModuleDict({"self": _Heads(width, n_heads), "output": _AddNorm(width, width, eps)})
+        self.attention = nn.ModuleDict(
+            {"self": _Heads(width, n_heads), "output": _AddNorm(width, width, eps)}
+        )
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, inner)})
         self.output = _AddNorm(inner, width, eps)
 
-    def forward(self, x: Float[Tensor, "B T D"], mask: Bool[Tensor, "B 1 1 T"] | None) -> Float[Tensor, "B T D"]:
+    def forward(
+        self, x: Float[Tensor, "B T D"], mask: Bool[Tensor, "B 1 1 T"] | None
+    ) -> Float[Tensor, "B T D"]:
         x = self.attention["output"](self.attention["self"](x, mask), x)
         return self.output(F.gelu(self.intermediate["dense"](x)), x)
 
@@ -73,7 +79,15 @@ class Bert(nn.Module):
     """
 
     def __init__(
-        self, *, vocabulary: int, width: int, n_blocks: int, n_heads: int, inner: int, max_tokens: int, eps: float = 1e-12
+        self,
+        *,
+        vocabulary: int,
+        width: int,
+        n_blocks: int,
+        n_heads: int,
+        inner: int,
+        max_tokens: int,
+        eps: float = 1e-12,
     ) -> None:
         super().__init__()
         self.embeddings = BertEmbeddings(vocabulary, width, max_tokens, eps)

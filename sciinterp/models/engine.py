@@ -1,15 +1,15 @@
 """The engine under every adapter: batches, hooks, early stop, edits, and putting everything back.
 
-`capture` runs a model once and stops as soon as the last of the wanted sites has been seen. `edit` replaces the
-rows of a site while its context is open. Both restore hooks, train/eval mode, gradient mode and the attention
-fast path whatever happens, KeyboardInterrupt included. Tensors are ordinary ones without gradients; gradients
-are there for the asking.
+`capture` runs a model once and stops as soon as the last of the wanted sites has been seen. `edit`
+replaces the rows of a site while its context is open. Both restore hooks, train/eval mode, gradient mode
+and the attention fast path whatever happens, KeyboardInterrupt included. Tensors are ordinary ones without
+gradients; gradients are there for the asking.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,8 +39,8 @@ def plan_batches(
 ) -> list[np.ndarray]:
     """Sort samples into batches of similar length, before any work starts.
 
-    The plan is a function of the lengths alone. A batch holds at most `max_tokens` tokens, padding included (a
-    single longer sample makes a batch of its own), and wastes less than 5% of them.
+    The plan is a function of the lengths alone. A batch holds at most `max_tokens` tokens, padding
+    included (a single longer sample makes a batch of its own), and wastes less than 5% of them.
 
     Parameters
     ----------
@@ -70,7 +70,11 @@ def plan_batches(
         longest, n = int(lengths[sample]), stop - first + 1
         padded = longest * n
         wasted = padded - (total + longest)
-        full = padded > max_tokens or wasted > MAX_PADDING * padded or (max_samples is not None and n > max_samples)
+        full = (
+            padded > max_tokens
+            or wasted > MAX_PADDING * padded
+            or (max_samples is not None and n > max_samples)
+        )
         if n > 1 and full:
             plan.append(order[first:stop])
             first, total = stop, 0
@@ -122,13 +126,13 @@ def capture(
             stack.enter_context(_hooked(adapter, site, seen))
         if grad:
             stack.enter_context(gradients(adapter))
-        try:
+        with suppress(_Seen):
             adapter.forward(batch)
-        except _Seen:
-            pass
     missing = [s.name for s in wanted if s.name not in found]
     if missing:
-        raise InputError("the forward pass never reached a site", where=f"site {missing[0]!r} of {adapter.name}")
+        raise InputError(
+            "the forward pass never reached a site", where=f"site {missing[0]!r} of {adapter.name}"
+        )
     return {site.name: found[site.name] for site in wanted}
 
 
@@ -187,7 +191,9 @@ def gradients(adapter: Adapter) -> Iterator[None]:
 
 @contextmanager
 def running(adapter: Adapter, batch: Batch) -> Iterator[None]:
-    """Everything a forward pass needs, and puts back: eval mode, gradient mode, precision, plain attention."""
+    """Everything a forward pass needs, and puts back: eval mode, gradient mode, precision, plain
+    attention.
+    """
     training = [m for m in adapter.module.modules() if m.training]
     fastpath = torch.backends.mha.get_fastpath_enabled()
     before = adapter.running_batch
@@ -227,7 +233,9 @@ def activation_error(adapter: Adapter, sites: Sequence[str], batch: Batch) -> di
 
 @contextmanager
 def _hooked(adapter: Adapter, site: Site, fn: Callable[[Site, Any], Any]) -> Iterator[None]:
-    """Call fn with the site's value in every forward pass; what it returns (if anything) replaces the value."""
+    """Call fn with the site's value in every forward pass; what it returns (if anything) replaces the
+    value.
+    """
     module = module_at(adapter.module, site.path)
     run, calls = -1, 0
 

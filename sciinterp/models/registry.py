@@ -64,8 +64,8 @@ def load_model(name: str, *, weights: Any = None, device: str = "cpu", dtype: st
     name : str
         A name of `list_models`.
     weights : path or nn.Module, optional
-        A local file or folder of weights, or an already built module; by default where the model's weights are
-        usually found.
+        A local file or folder of weights, or an already built module; by default where the model's weights
+        are usually found.
     device : str
     dtype : {"float32", "bfloat16", "float16"}
         Precision of the matrix products.
@@ -81,7 +81,10 @@ def load_model(name: str, *, weights: Any = None, device: str = "cpu", dtype: st
     if name not in known:
         close = get_close_matches(str(name).lower(), known, n=4, cutoff=0.4) or sorted(known)
         raise InputError(
-            "no such model", where=repr(name), expected=" or ".join(close), do="`sciinterp models` lists them all."
+            "no such model",
+            where=repr(name),
+            expected=" or ".join(close),
+            do="`sciinterp models` lists them all.",
         )
     entry = known[name]
     if not entry.commercial:
@@ -92,7 +95,8 @@ def load_model(name: str, *, weights: Any = None, device: str = "cpu", dtype: st
 
 
 def list_models() -> pd.DataFrame:
-    """The models this package can open, indexed by name: what they take, licence, weights, and what is verified.
+    """The models this package can open, indexed by name: what they take, licence, weights, and what is
+    verified.
 
     Examples
     --------

@@ -1,9 +1,10 @@
 """Where an activation is read or written, and which of its rows are real: `Site` and `Batch`.
 
 A model keeps an activation in some layout of its own: batch first or second, channels first or last, several
-token axes, packed without padding, inside a tuple, split in a (hidden, residual) pair. A `Site` names that layout
-once; `gather` turns the model's tensor into rows, one for each real token, samples one after the other, and
-`scatter` puts rows back through the inverse layout. Both only index and permute, so an identity edit is exact.
+token axes, packed without padding, inside a tuple, split in a (hidden, residual) pair. A `Site` names that
+layout once; `gather` turns the model's tensor into rows, one for each real token, samples one after the
+other, and `scatter` puts rows back through the inverse layout. Both only index and permute, so an identity
+edit is exact.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from torch import Tensor
 
 from ..errors import ShapeError
 
-# The order in which axes are laid before rows are read: sample, row and column of an alignment, token, channel.
+# The order in which axes are laid before rows are read: sample, row and column of an alignment, token,
+# channel.
 CANONICAL_AXES = "BRCTD"
 
 
@@ -30,7 +32,8 @@ class Site:
     Parameters
     ----------
     name : str
-        The name users type: ``embedding`` (what enters block 0), ``layers.i`` (output of block i, from 0), ...
+        The name users type: ``embedding`` (what enters block 0), ``layers.i`` (output of block i, from 0),
+        ...
     path : str
         Dotted path of the module inside the adapter's module; empty for the module itself.
     width : int
@@ -38,13 +41,15 @@ class Site:
     io : {"output", "input"}
         Read what the module returns, or what it is given.
     select : tuple of int or str, optional
-        Which item of a nested tuple or mapping; for an input, an int counts positional arguments and a str names
-        a keyword. None takes the value itself, or its first item when it is a tuple.
+        Which item of a nested tuple or mapping; for an input, an int counts positional arguments and a str
+        names a keyword. None takes the value itself, or its first item when it is a tuple.
     axes : str
-        Order of the tensor's axes: ``B`` sample, ``T`` token, ``D`` channel, ``R`` and ``C`` rows and columns of an
-        alignment; no ``B`` for models that run one sample; ``PD`` for packed tokens or the nodes of graphs.
+        Order of the tensor's axes: ``B`` sample, ``T`` token, ``D`` channel, ``R`` and ``C`` rows and
+        columns of an alignment; no ``B`` for models that run one sample; ``PD`` for packed tokens or the
+        nodes of graphs.
     combine : tuple of selections
-        Items to be summed with the selected one, as in (hidden, residual) pairs. Edits go to the selected item.
+        Items to be summed with the selected one, as in (hidden, residual) pairs. Edits go to the selected
+        item.
     channels : (int, int), optional
         Half-open slice of the channel axis.
     call : int
@@ -87,11 +92,11 @@ class Batch:
     inputs : mapping of str to Tensor (or to what the model takes)
         What the model is called with.
     mask : Bool[B, T]
-        The positive list of real units: False for padding, for [CLS] and for every other token that stands for
-        no position.
+        The positive list of real units: False for padding, for [CLS] and for every other token that stands
+        for no position.
     spans : Int[B, T, 3]
-        Start and end of the positions a token stands for, half-open, and its strand or entity; -1, -1, 0 where
-        the mask is False.
+        Start and end of the positions a token stands for, half-open, and its strand or entity; -1, -1, 0
+        where the mask is False.
     lengths : Int[B]
         Positions of each sample.
     present : Bool[B, T], optional
@@ -109,15 +114,18 @@ class Batch:
 
     def to(self, device: str | torch.device) -> Batch:
         """Return the batch with its inputs on a device; mask and spans stay where numpy can read them."""
-        moved = {k: v.to(device) if isinstance(v, Tensor) or hasattr(v, "to") else v for k, v in self.inputs.items()}
+        moved = {
+            k: v.to(device) if isinstance(v, Tensor) or hasattr(v, "to") else v
+            for k, v in self.inputs.items()
+        }
         return replace(self, inputs=moved)
 
 
 def site_tokens(site: Site, batch: Batch) -> tuple[Bool[Tensor, "B n"], Int[Tensor, "B n 3"]]:
     """Mask and spans of the tokens a site has for every sample of a batch.
 
-    A token of a site that covers several of the batch's tokens is real when it covers a real one, and its span
-    runs from the first real position it covers to the last.
+    A token of a site that covers several of the batch's tokens is real when it covers a real one, and its
+    span runs from the first real position it covers to the last.
     """
     mask, spans = batch.mask, batch.spans
     width = mask.shape[1]
@@ -125,7 +133,9 @@ def site_tokens(site: Site, batch: Batch) -> tuple[Bool[Tensor, "B n"], Int[Tens
     if site.stride == 1 and site.offset == 0 and n == width:
         return mask, spans
     if n < 1 or site.offset < 0 or site.offset + site.stride * (n - 1) >= width:
-        raise ShapeError("the site lies outside the batch", where=f"site {site.name!r}", got=f"{width} tokens")
+        raise ShapeError(
+            "the site lies outside the batch", where=f"site {site.name!r}", got=f"{width} tokens"
+        )
     index = torch.arange(width).expand_as(mask)
     following = torch.where(mask, index, width).flip(1).cummin(1).values.flip(1)
     previous = torch.where(mask, index, -1).cummax(1).values
@@ -150,7 +160,10 @@ def gather(site: Site, value: Any, batch: Batch) -> tuple[Float[Tensor, "n d"], 
     rows = view[mask.to(view.device)]
     if rows.shape[1] != site.width:
         raise ShapeError(
-            "the activation has another width", where=f"site {site.name!r}", expected=str(site.width), got=str(rows.shape[1])
+            "the activation has another width",
+            where=f"site {site.name!r}",
+            expected=str(site.width),
+            got=str(rows.shape[1]),
         )
     return rows, flat
 
@@ -206,7 +219,10 @@ def _replaced(value: Any, key: Any, new: Any) -> Any:
 def _padded(site: Site, tensor: Any, batch: Batch) -> Tensor:
     if not isinstance(tensor, Tensor):
         raise ShapeError(
-            "this is not a tensor", where=f"site {site.name!r}", got=type(tensor).__name__, do="Correct the site's select."
+            "this is not a tensor",
+            where=f"site {site.name!r}",
+            got=type(tensor).__name__,
+            do="Correct the site's select.",
         )
     if tensor.is_nested:
         size = (batch.mask.shape[0], batch.mask.shape[1], tensor.size(-1))
@@ -218,7 +234,10 @@ def _view(site: Site, tensor: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Ten
     """A view [B, token axes, D] of a tensor, the mask over its leading axes, and the same mask as [B, T]."""
     if tensor.ndim != len(site.axes):
         raise ShapeError(
-            "the activation has other axes", where=f"site {site.name!r}", expected=site.axes, got=f"shape {tuple(tensor.shape)}"
+            "the activation has other axes",
+            where=f"site {site.name!r}",
+            expected=site.axes,
+            got=f"shape {tuple(tensor.shape)}",
         )
     if site.axes == "PD":
         view, flat = tensor, batch.mask
