@@ -44,9 +44,13 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
         if isinstance(node, ast.Import):
             for name in node.names:
                 yield name.name, node not in inside
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module, node not in inside
-            if node.module == "sciinterp":
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                package = ["sciinterp", *path.relative_to(ROOT).parent.parts]
+                module = ".".join([*package[: len(package) + 1 - node.level], *module.split(".")]).strip(".")
+            yield module, node not in inside
+            if module == "sciinterp":
                 for name in node.names:
                     yield f"sciinterp.{name.name}", node not in inside
 
