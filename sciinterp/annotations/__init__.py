@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from sciinterp.annotations.table import Annotations, read_annotations
+from sciinterp.annotations.formats import read_annotations
+from sciinterp.annotations.table import Annotations
 
 __all__ = ["Annotations", "read_annotations"]

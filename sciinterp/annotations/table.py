@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from sciinterp.errors import FormatError, InputError
+from sciinterp.errors import InputError
 from sciinterp.samples import Samples
 
 COLUMNS = ("sample", "start", "end", "strand", "concept", "source", "evidence", "note", "release")
@@ -52,9 +52,14 @@ class Annotations:
     array([[0, 1, 1, 0]])
     """
 
-    def __init__(self, frame: pd.DataFrame, *, concepts: pd.DataFrame | None = None,
-                 coverage: Mapping[str, Iterable[str] | None] | None = None,
-                 counts: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        *,
+        concepts: pd.DataFrame | None = None,
+        coverage: Mapping[str, Iterable[str] | None] | None = None,
+        counts: Mapping[str, Any] | None = None,
+    ) -> None:
         self.frame = validate(frame)
         self.concepts = _concepts_table(self.frame, concepts)
         self.coverage = {k: None if v is None else tuple(map(str, v)) for k, v in (coverage or {}).items()}
@@ -76,11 +81,17 @@ class Annotations:
         keep = set(concepts)
         unknown = keep - set(self.concepts.index)
         if unknown:
-            raise InputError("there is no such concept", where=f"concept {min(unknown)!r}",
-                             expected=f"one of {len(self.concepts)} concepts")
+            raise InputError(
+                "there is no such concept",
+                where=f"concept {min(unknown)!r}",
+                expected=f"one of {len(self.concepts)} concepts",
+            )
         frame = self.frame[self.frame["concept"].isin(keep)]
-        return Annotations(frame, concepts=self.concepts.loc[[c for c in self.concepts.index if c in keep]],
-                           coverage=self.coverage)
+        return Annotations(
+            frame,
+            concepts=self.concepts.loc[[c for c in self.concepts.index if c in keep]],
+            coverage=self.coverage,
+        )
 
     def instances(self, samples: Samples, concepts: list[str] | None = None) -> pd.DataFrame:
         """Intervals on the concatenated axis of ``samples``.
@@ -88,8 +99,8 @@ class Annotations:
         Returns
         -------
         pandas.DataFrame
-            ``concept`` (number in ``concepts``), ``start``, ``end``, ``sample`` (number), ``row`` (in ``frame``);
-            rows of samples that are not among ``samples`` are left out.
+            ``concept`` (number in ``concepts``), ``start``, ``end``, ``sample`` (number), ``row`` (in
+            ``frame``); rows of samples that are not among ``samples`` are left out.
 
         Raises
         ------
@@ -105,12 +116,23 @@ class Annotations:
         beyond = np.flatnonzero(end > samples.lengths[sample])
         if len(beyond):
             i = beyond[0]
-            raise InputError("an annotation ends beyond its sample", where=f"sample {samples.ids[sample[i]]!r}, {names[code[i]]}",
-                             expected=f"end <= {samples.lengths[sample[i]]}", got=str(end[i]),
-                             do="Were the sequences cut, or are these annotations of another sequence?")
+            raise InputError(
+                "an annotation ends beyond its sample",
+                where=f"sample {samples.ids[sample[i]]!r}, {names[code[i]]}",
+                expected=f"end <= {samples.lengths[sample[i]]}",
+                got=str(end[i]),
+                do="Were the sequences cut, or are these annotations of another sequence?",
+            )
         base = samples.offsets[sample]
-        return pd.DataFrame({"concept": code.astype(np.int64), "start": base + start, "end": base + end,
-                             "sample": sample.astype(np.int64), "row": keep})
+        return pd.DataFrame(
+            {
+                "concept": code.astype(np.int64),
+                "start": base + start,
+                "end": base + end,
+                "sample": sample.astype(np.int64),
+                "row": keep,
+            }
+        )
 
     def positives(self, samples: Samples, concepts: list[str] | None = None) -> sp.csr_array:
         """csr bool [n_positions, n_concepts]: the positions each concept covers (overlaps count once)."""
@@ -118,9 +140,15 @@ class Annotations:
         table = self.instances(samples, names)
         width = (table["end"] - table["start"]).to_numpy()
         which = np.repeat(np.arange(len(table)), width)
-        row = table["start"].to_numpy()[which] + np.arange(len(which)) - np.repeat(np.cumsum(width) - width, width)
+        row = (
+            table["start"].to_numpy()[which]
+            + np.arange(len(which))
+            - np.repeat(np.cumsum(width) - width, width)
+        )
         column = table["concept"].to_numpy()[which]
-        matrix = sp.coo_array((np.ones(len(row), np.int8), (row, column)), shape=(samples.n_positions, len(names))).tocsr()
+        matrix = sp.coo_array(
+            (np.ones(len(row), np.int8), (row, column)), shape=(samples.n_positions, len(names))
+        ).tocsr()
         matrix.sum_duplicates()
         return sp.csr_array((np.ones(matrix.nnz, bool), matrix.indices, matrix.indptr), shape=matrix.shape)
 
@@ -130,26 +158,31 @@ class Annotations:
         for source, ids in self.coverage.items():
             if ids is None:
                 continue
-            inside = np.isin(np.asarray(samples.ids, dtype=object).astype(str), np.asarray(ids, dtype=object).astype(str))
+            inside = np.isin(
+                np.asarray(samples.ids, dtype=object).astype(str), np.asarray(ids, dtype=object).astype(str)
+            )
             columns = [j for j, c in enumerate(concepts) if self.concepts.loc[c, "source"] == source]
             covered[np.ix_(~inside, columns)] = False
         return covered
 
     def write(self, path: str | Path) -> None:
-        """Write ``path`` (tab-separated) and the concepts table beside it."""
+        """Write ``path`` (tab-separated), and beside it the concepts table and the coverage where limited."""
         from sciinterp.store.tables import write_tsv
 
         path = Path(path)
         write_tsv(self.frame, path)
         write_tsv(self.concepts.reset_index(), concepts_path(path))
+        covered = [(s, i) for s, ids in sorted(self.coverage.items()) if ids is not None for i in ids]
+        if covered:
+            write_tsv(pd.DataFrame(covered, columns=["source", "sample"]), coverage_path(path))
 
     def __len__(self) -> int:
         return len(self.frame)
 
     def __repr__(self) -> str:
-        dropped = sum(self.counts.get("dropped", {}).values())
-        return (f"Annotations({len(self):,} rows, {len(self.names)} concepts, {self.frame['sample'].nunique():,} samples"
-                f"{f', {dropped:,} dropped' if dropped else ''})")
+        n_samples, dropped = self.frame["sample"].nunique(), sum(self.counts.get("dropped", {}).values())
+        tail = f", {dropped:,} dropped" if dropped else ""
+        return f"Annotations({len(self):,} rows, {len(self.names)} concepts, {n_samples:,} samples{tail})"
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -161,10 +194,16 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with every column, the right types and possible intervals, or an error naming the first bad row."""
     missing = [c for c in ("sample", "start", "end", "concept") if c not in frame.columns]
     if missing:
-        raise InputError("an annotation table lacks a column", where=f"column {missing[0]!r}",
-                         expected="sample, start, end, concept", got=", ".join(map(str, frame.columns)) or "none")
-    out = pd.DataFrame({c: frame[c].to_numpy() if c in frame.columns else DEFAULTS[c] for c in COLUMNS},
-                       index=range(len(frame)))
+        raise InputError(
+            "an annotation table lacks a column",
+            where=f"column {missing[0]!r}",
+            expected="sample, start, end, concept",
+            got=", ".join(map(str, frame.columns)) or "none",
+        )
+    out = pd.DataFrame(
+        {c: frame[c].to_numpy() if c in frame.columns else DEFAULTS[c] for c in COLUMNS},
+        index=range(len(frame)),
+    )
     for column in COLUMNS:
         if column not in ("start", "end"):
             out[column] = out[column].where(out[column].notna(), DEFAULTS.get(column, "")).astype(str)
@@ -172,17 +211,24 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
         number = pd.to_numeric(out[column], errors="coerce")
         bad = np.flatnonzero(number.isna() | (number != np.floor(number)) | (number.abs() > 2**62))
         if len(bad):
-            raise InputError(f"'{column}' is not a whole number", where=f"row {bad[0]}", expected="an integer",
-                             got=repr(frame[column].iloc[bad[0]]))
+            raise InputError(
+                f"'{column}' is not a whole number",
+                where=f"row {bad[0]}",
+                expected="an integer",
+                got=repr(frame[column].iloc[bad[0]]),
+            )
         out[column] = number.astype(np.int64)
     start, end = out["start"], out["end"]
     whole = (start == -1) & (end == -1)
     bad = np.flatnonzero(~(whole | ((start >= 0) & (end > start))))
     if len(bad):
-        raise InputError("an impossible interval", where=f"row {bad[0]} (sample {out['sample'].iloc[bad[0]]!r})",
-                         expected="0 <= start < end, or start = end = -1 for a whole sample",
-                         got=f"{start.iloc[bad[0]]} to {end.iloc[bad[0]]}",
-                         do="Intervals are 0-based and half-open: the first ten positions are 0 to 10.")
+        raise InputError(
+            "an impossible interval",
+            where=f"row {bad[0]} (sample {out['sample'].iloc[bad[0]]!r})",
+            expected="0 <= start < end, or start = end = -1 for a whole sample",
+            got=f"{start.iloc[bad[0]]} to {end.iloc[bad[0]]}",
+            do="Intervals are 0-based and half-open: the first ten positions are 0 to 10.",
+        )
     empty = np.flatnonzero((out["sample"] == "") | (out["concept"] == ""))
     if len(empty):
         raise InputError("a row without sample or concept", where=f"row {empty[0]}")
@@ -199,14 +245,20 @@ def _concepts_table(frame: pd.DataFrame, concepts: pd.DataFrame | None) -> pd.Da
         return out
     given = concepts.set_index("concept") if "concept" in concepts.columns else concepts
     if given.index.has_duplicates:
-        raise InputError("a concept occurs twice in the concepts table", where=f"concept {given.index[given.index.duplicated()][0]!r}")
+        raise InputError(
+            "a concept occurs twice in the concepts table",
+            where=f"concept {given.index[given.index.duplicated()][0]!r}",
+        )
     out = out.reindex(out.index.union(given.index).sort_values())
     out.index.name = "concept"
     for column in CONCEPT_COLUMNS:
         if column in given.columns:
             out[column] = given[column].reindex(out.index).where(lambda s: s.notna(), out[column])
     out["name"] = out["name"].where(out["name"].notna(), pd.Series(out.index, out.index)).astype(str)
-    out["parent"], out["source"] = out["parent"].fillna("").astype(str), out["source"].fillna("user").astype(str)
+    out["parent"], out["source"] = (
+        out["parent"].fillna("").astype(str),
+        out["source"].fillna("user").astype(str),
+    )
     out["level"] = pd.to_numeric(out["level"], errors="coerce").fillna(0).astype(np.int64)
     out["exhaustive"] = out["exhaustive"].map(lambda v: str(v).strip().lower() in ("true", "1", "yes"))
     return out
@@ -214,43 +266,13 @@ def _concepts_table(frame: pd.DataFrame, concepts: pd.DataFrame | None) -> pd.Da
 
 def concepts_path(path: Path) -> Path:
     """Where the concepts table of an annotation table lies: ``x.annotations.tsv`` -> ``x.concepts.tsv``."""
-    stem = path.name.removesuffix(".gz").removesuffix(".tsv").removesuffix(".annotations")
-    return path.with_name(f"{stem}.concepts.tsv")
+    return path.with_name(f"{_stem(path)}.concepts.tsv")
 
 
-def read_annotations(path: str | Path, *, format: str = "auto") -> Annotations:
-    """Read annotations from a file.
-
-    Parameters
-    ----------
-    path : path
-    format : str
-        ``auto`` looks at the file's name; ``tsv`` is the table of this package, which any spreadsheet writes.
-
-    Raises
-    ------
-    FormatError
-        When the bytes are not of the format, with file and line.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError("there is no such file", where=f"file '{path}'")
-    return parse_tsv(path)
+def coverage_path(path: Path) -> Path:
+    """Where the samples each source covers are listed: ``x.annotations.tsv`` -> ``x.coverage.tsv``."""
+    return path.with_name(f"{_stem(path)}.coverage.tsv")
 
 
-def parse_tsv(path: Path) -> Annotations:
-    """A tab-separated annotation table, with the concepts table beside it where there is one."""
-    frame = _read_text_table(path)
-    beside = concepts_path(path)
-    concepts = _read_text_table(beside) if beside.is_file() else None
-    try:
-        return Annotations(frame, concepts=concepts)
-    except InputError as error:
-        raise FormatError(str(error).rstrip("."), file=str(path)) from None
-
-
-def _read_text_table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig", quoting=3)
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        raise FormatError("this is not a tab-separated table", file=str(path), got=str(error).splitlines()[0]) from None
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".tsv").removesuffix(".annotations")

@@ -1,0 +1,301 @@
+"""UniProtKB's flat ``.dat`` file, line by line.
+
+Releases since 2019_11 write a feature as ``KEY from..to`` with ``/qualifier="value"`` lines below, older ones
+in fixed columns; both are read. Positions are tested against ``Bio.SwissProt``, which reads the same lines but
+stops at ``5^6`` and gives no line numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sciinterp.annotations.rows import Rows
+from sciinterp.annotations.table import Annotations
+from sciinterp.annotations.text import read_lines
+from sciinterp.annotations.uniprot import Entry, Feature, codes_of, place, place_cofactor
+from sciinterp.errors import FormatError
+
+# two-letter line codes; "**" lines are internal to UniProt
+CODES = frozenset(
+    [
+        "ID",
+        "AC",
+        "DT",
+        "DE",
+        "GN",
+        "OS",
+        "OG",
+        "OC",
+        "OX",
+        "OH",
+        "RN",
+        "RP",
+        "RC",
+        "RX",
+        "RG",
+        "RA",
+        "RT",
+        "RL",
+        "CC",
+        "DR",
+        "PE",
+        "KW",
+        "FT",
+        "SQ",
+        "**",
+    ]
+) | {"  ", "//", ""}
+_KEY = re.compile(r"[A-Z][A-Z_]{1,11}", re.ASCII)
+_QUALIFIER = re.compile(r"/([A-Za-z_]{1,30})=?")
+_VERSION = re.compile(r"entry version ([0-9]+)\.|Rel\. ([0-9.]+), Last annotation update", re.ASCII)
+_LENGTH = re.compile(r"([0-9]{1,18}) AA\.", re.ASCII)
+_DISPLAYED = re.compile(r"IsoId=([^;,]+)[^;]*; Sequence=Displayed")
+_COFACTOR = re.compile(r"Name=([^;]*);(?:\s*Xref=([^;]*);)?(?:\s*Evidence=\{([^}]*)\};)?")
+_MOLECULE = re.compile(r"^\[([^\]]*)\]:\s*")
+_SEQUENCES = frozenset({"VAR_SEQ", "VARSPLIC"})
+
+
+def parse_uniprot_dat(path: str | Path, *, ids: str = "accession", release: str | None = None) -> Annotations:
+    """Features and cofactors of a UniProtKB flat file.
+
+    Parameters
+    ----------
+    path : path
+        ``.dat`` or ``.txt``, may be gzipped.
+    ids : str
+        Samples are named by ``accession`` (the primary one) or by entry ``name``.
+    release : str, optional
+        For the ``release`` column; by default the entry's version.
+
+    Returns
+    -------
+    Annotations
+        Every feature kept, or counted under the reason for dropping it.
+
+    Raises
+    ------
+    FormatError
+        When a line is not of the format, or the last entry is cut short.
+    """
+    rows = Rows("uniprot", release=release or "")
+    reader = _Flat(rows, Path(path), ids, release)
+    number = 0
+    for number, line in read_lines(path):
+        reader.line(number, line)
+    reader.end(number)
+    return rows.annotations()
+
+
+class _Flat:
+    """Reads a flat file line by line: only one entry is held at a time."""
+
+    def __init__(self, rows: Rows, path: Path, ids: str, release: str | None) -> None:
+        self.rows, self.path, self.ids, self.release = rows, path, ids, release
+        self.entry: Entry | None = None
+        self.entries = 0
+
+    def line(self, number: int, line: str) -> None:
+        code = line[:2]
+        if self.entry is None:
+            self._begin(number, line, code)
+        elif code == "FT":
+            self._feature_line(number, line)
+        elif code == "CC":
+            self.comments.append(line[5:])
+        elif code == "AC":
+            if not self.accession:
+                self.accession = line[5:].split(";", 1)[0].strip()
+                if self.ids == "accession":
+                    self.entry.id = self.accession
+        elif code == "DT":
+            version = _VERSION.search(line)
+            if version and self.release is None:
+                self.entry.release = f"entry version {version[1] or version[2]}"
+        elif code == "//":
+            self._finish(number)
+        elif code == "ID" or code not in CODES:
+            raise self._error("this is not a line of a UniProtKB flat file", number, line)
+
+    def end(self, number: int) -> None:
+        if self.entry is not None:
+            raise self._error(
+                "the file ends inside an entry", number, "no '//' line", do="Was the download cut short?"
+            )
+        if not self.entries:
+            raise self._error("no UniProtKB entry in the file", number, "an empty file")
+
+    def _begin(self, number: int, line: str, code: str) -> None:
+        if not line.strip():
+            return
+        words = line[5:].split()
+        if code != "ID" or not words:
+            raise self._error(
+                "this is not a UniProtKB flat file", number, line, expected="a line that starts with 'ID   '"
+            )
+        length = _LENGTH.search(line)
+        self.entry = Entry(words[0], int(length[1]) if length else 0, self.release or "")
+        self.accession = ""
+        self.comments: list[str] = []
+        # features wait for the end of the entry, when its identifier and displayed isoform are known
+        self.pending: list[tuple[int, Feature]] = []
+        self.feature: Feature | None = None
+        self.body: list[str] = []
+        self.feature_at = number
+        self.old = False
+
+    def _feature_line(self, number: int, line: str) -> None:
+        key = line[5:13].rstrip()
+        if not key.strip():
+            if self.feature is None:
+                raise self._error("a feature is continued before it begins", number, line)
+            self.body.append(line[34:] if self.old else line[21:])
+            return
+        self._close_feature()
+        if not _KEY.fullmatch(key):
+            raise self._error("this is not a feature key", number, key)
+        self.old, self.feature_at = bool(line[13:21].strip()), number
+        if self.old:
+            first, last = line[14:20].strip(), line[21:27].strip()
+            self.feature = Feature(key, first if first == last or not last else f"{first}..{last}")
+            self.body = [line[34:]]
+        else:
+            self.feature = Feature(key, "".join(line[21:].split()))
+            self.body = []
+
+    def _close_feature(self) -> None:
+        feature, self.feature = self.feature, None
+        if feature is None:
+            return
+        if self.old:
+            _old_body(feature, self.body)
+        else:
+            _new_body(feature, self.body, self.path, self.feature_at)
+        self.pending.append((self.feature_at, feature))
+
+    def _finish(self, number: int) -> None:
+        self._close_feature()
+        entry, self.entry = self.entry, None
+        self.entries += 1
+        if entry is None or not entry.id or (self.ids == "accession" and not self.accession):
+            raise self._error("an entry without accession", number, "no AC line")
+        topics = _topics(self.comments)
+        displayed = next(
+            (m[1] for t in topics if t.startswith("ALTERNATIVE PRODUCTS") and (m := _DISPLAYED.search(t))), ""
+        )
+        entry.displayed = displayed.strip()
+        self.rows.covers(entry.id)
+        for at, feature in self.pending:
+            if not place(self.rows, entry, feature):
+                raise self._error("this is not a feature location", at, feature.location)
+        for topic in topics:
+            if topic.startswith("COFACTOR:"):
+                cofactors(self.rows, entry, topic[len("COFACTOR:") :].strip())
+
+    def _error(self, what: str, number: int, got: str, *, expected: str = "", do: str = "") -> FormatError:
+        return FormatError(
+            what, file=str(self.path), line=number, expected=expected, got=repr(got[:60]), do=do
+        )
+
+
+def _old_body(feature: Feature, body: list[str]) -> None:
+    """The description of the fixed-column format: free text, then perhaps ``/FTId=``."""
+    note = ""
+    for piece in (b.strip() for b in body):
+        if piece.startswith("/FTId="):
+            feature.fields["id"] = piece[6:].rstrip(".")
+        else:
+            note = _glue(note, piece)
+    feature.note = _close_gaps(note) if feature.key in _SEQUENCES else note
+
+
+def _new_body(feature: Feature, body: list[str], path: Path, number: int) -> None:
+    """Qualifiers ``/name="value"``, values continued over lines, quotes doubled inside."""
+    values: dict[str, str] = {}
+    name = ""
+    for offset, piece in enumerate(b.strip() for b in body):
+        if name:
+            values[name] = _glue(values[name], piece)
+        elif not piece:
+            continue
+        else:
+            start = _QUALIFIER.match(piece)
+            if start is None:
+                raise FormatError(
+                    "this is not a qualifier", file=str(path), line=number + 1 + offset, got=repr(piece[:60])
+                )
+            name = start[1]
+            values[name] = piece[start.end() :]
+        value = values[name]
+        if not value.startswith('"') or (
+            len(value) > 1 and value.endswith('"') and value.count('"') % 2 == 0
+        ):
+            name = ""
+    if name:
+        raise FormatError("a qualifier is not closed", file=str(path), line=number, got=f"/{name}")
+    set_qualifiers(feature, {k: _unquote(v) for k, v in values.items()})
+
+
+def set_qualifiers(feature: Feature, values: dict[str, str]) -> None:
+    """Qualifiers into their places: note and evidence have one each, all others are kept as fields."""
+    feature.note = values.pop("note", "")
+    feature.evidence = codes_of(values.pop("evidence", ""))
+    if feature.key in _SEQUENCES:
+        feature.note = _close_gaps(feature.note)
+    feature.fields = {k: v for k, v in values.items() if v}
+
+
+def _unquote(value: str) -> str:
+    return value[1:-1].replace('""', '"') if len(value) > 1 and value[0] == value[-1] == '"' else value
+
+
+def _glue(text: str, more: str) -> str:
+    return f"{text}{more}" if text.endswith("-") or not text else f"{text} {more}"
+
+
+def _close_gaps(note: str) -> str:
+    """Sequences broken over lines lose the spaces: ``AB CD -> EF (in isoform 2)``."""
+    before, arrow, after = note.partition(" -> ")
+    if not arrow:
+        return note
+    sequence, bracket, rest = after.partition(" (")
+    return f"{before.replace(' ', '')} -> {sequence.replace(' ', '')}{bracket}{rest}"
+
+
+def _topics(comments: list[str]) -> list[str]:
+    """The CC block cut at ``-!-``; the copyright box at its end is left out."""
+    topics: list[str] = []
+    for line in comments:
+        if line.startswith("-!- "):
+            topics.append(line[4:].strip())
+        elif line.startswith("----"):
+            break
+        elif topics:
+            topics[-1] = _glue(topics[-1], line.strip())
+    return topics
+
+
+def cofactors(rows: Rows, entry: Entry, text: str) -> None:
+    """The cofactors of one comment, structured (``Name=...; Xref=...;``) or, before 2014, free text."""
+    molecule = _MOLECULE.match(text)
+    if molecule:
+        text = text[molecule.end() :]
+    whose = molecule[1] if molecule else ""
+    found = list(_COFACTOR.finditer(text))
+    note = text.partition("Note=")[2] if found or "Note=" in text else text
+    for cofactor in found:
+        place_cofactor(
+            rows,
+            entry,
+            name=cofactor[1].strip(),
+            molecule=whose,
+            evidence=codes_of(cofactor[3] or ""),
+            note=_strip_codes(note),
+            xref=(cofactor[2] or "").strip(),
+        )
+    if not found:
+        place_cofactor(rows, entry, name="", molecule=whose, note=_strip_codes(note))
+
+
+def _strip_codes(text: str) -> str:
+    return re.sub(r"\s*\{[^{}]*\}", "", text).strip().rstrip(";").strip()
