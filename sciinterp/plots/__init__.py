@@ -1,0 +1,44 @@
+"""Figures (``si.pl``): every function takes ``ax=None``, draws, and returns the Axes.
+
+Figures made with ``ax=None`` come in the journal style; :func:`style` gives the same style to your own.
+:func:`save` writes SVG, PDF or PNG whose bytes depend on nothing but the figure.
+"""
+
+from __future__ import annotations
+
+from sciinterp.plots.concepts import concept_counts, concepts_vs_baselines, heatmap
+from sciinterp.plots.evidence import layer_sweep, precision_at_k, reliability, variant_effect
+from sciinterp.plots.letters import logo
+from sciinterp.plots.style import save, style
+from sciinterp.plots.tracks import family_heatmap, feature
+from sciinterp.plots.training import (
+    dark_matter,
+    density_histogram,
+    front,
+    mdl,
+    scaling,
+    stability,
+    training_curve,
+)
+
+__all__ = [
+    "concept_counts",
+    "concepts_vs_baselines",
+    "dark_matter",
+    "density_histogram",
+    "family_heatmap",
+    "feature",
+    "front",
+    "heatmap",
+    "layer_sweep",
+    "logo",
+    "mdl",
+    "precision_at_k",
+    "reliability",
+    "save",
+    "scaling",
+    "stability",
+    "style",
+    "training_curve",
+    "variant_effect",
+]

@@ -1,0 +1,292 @@
+"""Figures of the association table: features against baselines, and features against concepts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sciinterp.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    RULE,
+    SKY,
+    VERMILLION,
+    drawing,
+    finite,
+    label,
+    legend,
+    name_axes,
+    note,
+    ticks,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# word in a baseline's name -> (what it can explain, colour, marker); the first word found counts
+BASELINE_KINDS: tuple[tuple[str, str, str, str], ...] = (
+    ("probe", "ceiling", MUTED, "x"),
+    ("random", "randomised", VERMILLION, "^"),
+    ("neuron", "neuron", ORANGE, "D"),
+    ("pca", "components", SKY, "P"),
+    ("ica", "components", SKY, "P"),
+    ("terminus", "position", PURPLE, "v"),
+    ("from_end", "position", PURPLE, "v"),
+    ("_c", "position", PURPLE, "v"),
+    ("position", "position", BLUE, "s"),
+    ("identity", "composition", GREEN, "o"),
+    ("amino", "composition", GREEN, "o"),
+    ("mer", "composition", GREEN, "o"),
+    ("composition", "composition", GREEN, "o"),
+)
+
+
+def baseline_kind(name: Any) -> tuple[str, str, str]:
+    """What a baseline of this name can explain, its colour and its marker.
+
+    Examples
+    --------
+    >>> baseline_kind("position from C terminus")[0], baseline_kind("raw_neuron")[0]
+    ('position', 'neuron')
+    """
+    lowered = str(name).lower().replace("-", "_").replace(" ", "_")
+    for word, kind, colour, marker in BASELINE_KINDS:
+        if lowered.endswith(word) if word.startswith("_") else word in lowered:
+            return kind, colour, marker
+    return "other", GREY, "h"
+
+
+def selected(hits: pd.DataFrame) -> pd.DataFrame:
+    """The selected row of every concept, strongest first; a concept without a number comes last."""
+    if hits is None or len(hits) == 0 or "concept" not in hits.columns:
+        return pd.DataFrame(columns=["concept", "feature", "f1"])
+    rows = pd.DataFrame(hits)
+    if "selected" in rows.columns:
+        chosen = rows[rows["selected"].map(lambda v: str(v).lower() in ("true", "1", "1.0"))]
+        rows = chosen if len(chosen) else rows.iloc[0:0]
+    else:
+        rows = rows.sort_values("f1", ascending=False, kind="stable").drop_duplicates("concept")
+    order = np.lexsort(
+        (rows["concept"].astype(str).to_numpy(), np.nan_to_num(-finite(rows["f1"]), nan=np.inf))
+    )
+    return rows.iloc[order].reset_index(drop=True)
+
+
+def baselines_of(hits: pd.DataFrame) -> pd.DataFrame:
+    """Held-out F1 of every baseline, concepts as rows; empty where the hits carry none."""
+    context: Mapping[str, Any] = getattr(hits, "context", None) or {}
+    table: Any = context.get("baselines")
+    if not isinstance(table, pd.DataFrame) or table.empty:
+        return pd.DataFrame()
+    if "concept" in table.columns and "baseline" in table.columns:
+        value = next((c for c in ("f1", "f1_test", "value") if c in table.columns), None)
+        return (
+            table.pivot_table(index="concept", columns="baseline", values=value) if value else pd.DataFrame()
+        )
+    if "concept" in table.columns:
+        table = table.set_index("concept")
+    return table.select_dtypes("number")
+
+
+def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: int = 40) -> Axes:
+    """Held-out F1 of every concept's selected feature, with its interval, beside every baseline.
+
+    A filled point beats every baseline (the interval of the difference lies above zero).
+
+    Parameters
+    ----------
+    hits : pandas.DataFrame
+        Columns ``concept f1 f1_low f1_high delta_low``; baselines come from ``hits.context["baselines"]``.
+    top : int
+        The strongest concepts to show.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    chosen = selected(hits)
+    rows = chosen.head(top)
+    with drawing(ax, width="double", height=16 + 4.4 * max(len(rows), 5)) as axes:
+        value = finite(rows["f1"])
+        if not len(rows) or np.isnan(value).all():
+            return note(axes, "no concept could be tested")
+        y = np.arange(len(rows))
+        for at in y:
+            axes.axhline(at, color=RULE, lw=0.5, zorder=0)
+        table = baselines_of(hits).reindex(rows["concept"].tolist())
+        for name in table.columns:
+            _, colour, marker = baseline_kind(name)
+            kept = ~np.isnan(finite(table[name]))
+            axes.scatter(
+                finite(table[name])[kept],
+                y[kept],
+                s=13,
+                marker=marker,
+                linewidths=0.8,
+                label=str(name),
+                zorder=2,
+                alpha=0.95,
+                **({"color": colour} if marker == "x" else {"facecolors": "none", "edgecolors": colour}),
+            )
+        if table.shape[1] == 0 and "best_baseline_f1" in rows:
+            axes.scatter(
+                finite(rows["best_baseline_f1"]),
+                y,
+                s=13,
+                marker="D",
+                facecolors="none",
+                edgecolors=ORANGE,
+                label="best baseline",
+                zorder=2,
+            )
+        _points(axes, rows, value, y)
+        axes.axvline(0.5, color=MUTED, lw=0.6, ls=(0, (3, 3)), zorder=1)
+        ticks(axes, "y", y, rows["concept"])
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        name_axes(axes, x="F1 on held-out families")
+        legend(axes, columns=4)
+        if len(chosen) > len(rows):
+            label(
+                axes,
+                1,
+                1,
+                f"{len(rows)} of {len(chosen)} concepts",
+                transform=axes.transAxes,
+                ha="right",
+                va="bottom",
+                color=MUTED,
+            )
+    return axes
+
+
+def _points(ax: Axes, rows: pd.DataFrame, value: np.ndarray, y: np.ndarray) -> None:
+    """The selected features: interval, then a filled or open point."""
+    if {"f1_low", "f1_high"} <= set(rows.columns):
+        low, high = finite(rows["f1_low"]), finite(rows["f1_high"])
+        ax.hlines(
+            y,
+            np.where(np.isnan(low), value, low),
+            np.where(np.isnan(high), value, high),
+            color=INK,
+            lw=1.1,
+            zorder=3,
+        )
+    beats = finite(rows["delta_low"]) > 0 if "delta_low" in rows else np.zeros(len(rows), bool)
+    for mask, face, name in (
+        (beats, INK, "feature, beats every baseline"),
+        (~beats, "white", "feature, does not"),
+    ):
+        if mask.any():
+            ax.scatter(
+                value[mask],
+                y[mask],
+                s=20,
+                facecolors=face,
+                edgecolors=INK,
+                linewidths=0.9,
+                label=name,
+                zorder=4,
+            )
+
+
+def heatmap(hits: pd.DataFrame, *, value: str = "f1", ax: Axes | None = None, top: int = 30) -> Axes:
+    """Features by concepts: held-out effect of every pair in the table; a dot marks the selected pair.
+
+    Parameters
+    ----------
+    hits : pandas.DataFrame
+        Columns ``feature concept selected`` and ``value``.
+    value : str
+        Column to colour by.
+    top : int
+        The strongest concepts to show; the features are those selected for them.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    rows = selected(hits)
+    rows = rows[~np.isnan(finite(rows["f1"]))].head(top)
+    features = list(dict.fromkeys(rows["feature"])) if len(rows) else []
+    with drawing(ax, width="double", height=26 + 4.2 * max(len(rows), 5)) as axes:
+        if not features or value not in hits.columns:
+            return note(axes, "no pair of feature and concept to show")
+        concepts = rows["concept"].tolist()
+        cells = pd.DataFrame(hits)[["feature", "concept", value]].drop_duplicates(["feature", "concept"])
+        grid = cells.pivot(index="concept", columns="feature", values=value).reindex(
+            index=concepts, columns=features
+        )
+        array = np.ma.masked_invalid(finite(grid.to_numpy()).reshape(grid.shape))
+        colours = _white_to_blue()
+        mesh = axes.pcolormesh(array, cmap=colours, vmin=0, vmax=1, edgecolors="white", linewidth=0.4)
+        blank_y, blank_x = np.nonzero(np.ma.getmaskarray(array))
+        axes.scatter(blank_x + 0.5, blank_y + 0.5, marker=".", s=1.5, color=RULE, linewidths=0)
+        at = [features.index(f) + 0.5 for f in rows["feature"]]
+        axes.scatter(at, np.arange(len(rows)) + 0.5, s=7, facecolors="white", edgecolors=INK, linewidths=0.6)
+        ticks(axes, "y", np.arange(len(rows)) + 0.5, concepts)
+        ticks(axes, "x", np.arange(len(features)) + 0.5, features, rotation=90 if len(features) > 12 else 0)
+        if len(features) > 12:
+            for text in axes.get_xticklabels():
+                text.set_va("center")
+        axes.tick_params(length=0)
+        axes.set_ylim(len(rows), 0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        name_axes(axes, x="feature", y="")
+        bar = axes.figure.colorbar(mesh, ax=axes, shrink=0.5, aspect=18, pad=0.01)
+        bar.outline.set_visible(False)
+        bar.set_label({"f1": "F1 on held-out families"}.get(value, value), parse_math=False)
+    return axes
+
+
+def _white_to_blue() -> Any:
+    """Pale to deep blue, even in lightness: it reads the same in grey and to colour-blind eyes."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("paper", ["#F4F6F8", "#B9D4E8", "#5FA2CE", "#0072B2", "#00395C"])
+
+
+def concept_counts(hits: pd.DataFrame, *, threshold: float = 0.5, ax: Axes | None = None) -> Axes:
+    """How many concepts pass ``threshold`` with features, with every baseline, and with the randomised model.
+
+    Parameters
+    ----------
+    hits : pandas.DataFrame
+        As for :func:`concepts_vs_baselines`.
+    threshold : float
+        Held-out F1 that counts as found.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    rows, table = selected(hits), baselines_of(hits)
+    with drawing(ax, width="single", height=22 + 5.5 * (table.shape[1] + 1)) as axes:
+        if not len(rows):
+            return note(axes, "no concept could be tested")
+        names = ["features", *map(str, table.columns)]
+        found = [
+            int((finite(rows["f1"]) > threshold).sum()),
+            *(int((finite(table[c]) > threshold).sum()) for c in table.columns),
+        ]
+        colours = [INK, *(baseline_kind(c)[1] for c in table.columns)]
+        y = np.arange(len(names))
+        axes.barh(y, found, color=colours, height=0.62)
+        for at, number in zip(y, found):
+            label(axes, number + 0.01 * max(len(rows), 1), float(at), f" {number}")
+        ticks(axes, "y", y, names)
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlim(0, len(rows) * 1.08)
+        name_axes(axes, x=f"concepts of {len(rows)} with held-out F1 above {threshold:g}")
+    return axes

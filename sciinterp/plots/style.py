@@ -1,0 +1,327 @@
+"""The journal style of every figure, and the helpers all figures share.
+
+Widths are those of a printed column (89 mm) and page (183 mm), text is 7 pt, fonts are embedded (Type 42 in
+PDF, outlines in SVG), colours are those of Okabe and Ito, which colour-blind readers tell apart. Files hold
+no date and no random identifier: the same figure gives the same bytes.
+
+Text that comes from data is never read as mathematics or markup: every label goes through :func:`plain`
+and is drawn with ``parse_math=False``.
+"""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+
+from sciinterp.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MM = 1 / 25.4
+WIDTHS = {"single": 89.0, "half": 120.0, "double": 183.0}
+
+# Okabe and Ito (2008), in an order that keeps neighbours apart in print as well.
+BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#8A9099"
+PALETTE = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW, GREY)
+INK, MUTED, RULE = "#1B1F24", "#6B7480", "#D9DDE2"
+
+RC: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same outlines on every machine
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.2,
+    "legend.borderpad": 0.2,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.titlecolor": INK,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.0,
+    "patch.linewidth": 0.6,
+    "hatch.linewidth": 0.5,
+    "figure.dpi": 150,
+    "savefig.dpi": 300,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "sciinterp",
+    "text.parse_math": False,
+    "text.usetex": False,
+    "axes.prop_cycle": mpl.cycler(color=list(PALETTE)),
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The journal style, for as long as the block lasts.
+
+    Examples
+    --------
+    >>> with style():
+    ...     mpl.rcParams["font.size"]
+    7.0
+    """
+    with mpl.rc_context(RC):
+        yield
+
+
+@contextmanager
+def drawing(ax: Axes | None, *, width: str | float = "single", height: float = 55.0) -> Iterator[Axes]:
+    """The axes given, or new ones in the journal style; ``width`` and ``height`` in mm."""
+    if ax is not None:
+        yield ax
+        return
+    import matplotlib.pyplot as plt
+
+    with style():
+        _, new = plt.subplots(figsize=(_mm(width) * MM, height * MM), layout="constrained")
+        yield new
+
+
+def new_axes(*, width: str | float = "single", height: float = 55.0) -> Axes:
+    """Axes on a figure that pyplot does not know: nothing to close. Call inside :func:`style`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_mm(width) * MM, height * MM), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure.add_subplot()
+
+
+def _mm(width: str | float) -> float:
+    if isinstance(width, str):
+        if width not in WIDTHS:
+            raise InputError(
+                "there is no such figure width",
+                expected=f"one of {sorted(WIDTHS)} or millimetres",
+                got=repr(width),
+            )
+        return WIDTHS[width]
+    return float(width)
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The figure an axes stands on."""
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise InputError("these axes stand on no figure")
+    return figure
+
+
+def to_bytes(ax: Axes, format: str = "svg") -> bytes:
+    """The figure of ``ax`` as ``svg``, ``pdf`` or ``png``: the same figure, the same bytes."""
+    metadata: dict[str, dict[str, Any]] = {
+        "svg": {"Date": None, "Creator": None},
+        "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+        "png": {"Software": None},
+    }
+    if format not in metadata:
+        raise InputError(
+            "figures are not written in this format", expected="svg, pdf or png", got=repr(format)
+        )
+    buffer = io.BytesIO()
+    figure = figure_of(ax)
+    with style():
+        if figure.get_layout_engine() is not None:
+            figure.draw_without_rendering()
+            figure.set_layout_engine(
+                "none"
+            )  # laid out once: a second run of the solver would move things by a hair
+        figure.savefig(buffer, format=format, metadata=metadata[format])
+    return buffer.getvalue()
+
+
+def save(ax: Axes, path: str | Path) -> Path:
+    """Write the figure of ``ax``; the ending of the name chooses ``.svg``, ``.pdf`` or ``.png``.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        What a figure function returned.
+    path : path
+
+    Returns
+    -------
+    Path
+    """
+    from sciinterp.store.atomic import atomic_write
+
+    path = Path(path)
+    atomic_write(path, to_bytes(ax, path.suffix.lstrip(".").lower()))
+    return path
+
+
+def plain(text: Any, limit: int = 48) -> str:
+    """Text from data as one short line: control, direction and unpaired characters become a visible mark.
+
+    Examples
+    --------
+    >>> plain("a" + chr(0) + "b" + chr(10) + "c")
+    'a\\ufffdb c'
+    """
+    line = " ".join(str(text).split())
+    line = "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") else c
+        for c in line
+    )
+    return line if len(line) <= limit else line[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def note(ax: Axes, text: str) -> Axes:
+    """Empty axes that say why they are empty."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    label(ax, 0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=MUTED)
+    return ax
+
+
+def label(
+    ax: Axes,
+    x: float,
+    y: float,
+    text: Any,
+    *,
+    limit: int = 80,
+    transform: Any = None,
+    ha: str = "left",
+    va: str = "center",
+    color: str = INK,
+    size: float | None = None,
+    weight: str = "normal",
+) -> None:
+    """Literal text on axes."""
+    where = {} if transform is None else {"transform": transform}
+    ax.text(
+        x,
+        y,
+        plain(text, limit),
+        ha=ha,
+        va=va,
+        color=color,
+        fontsize=size,
+        fontweight=weight,
+        parse_math=False,
+        usetex=False,
+        **where,
+    )
+
+
+def name_axes(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
+    """Axis names and title, literally."""
+    ax.set_xlabel(plain(x, 90), parse_math=False)
+    ax.set_ylabel(plain(y, 90), parse_math=False)
+    if title:
+        ax.set_title(plain(title, 110), parse_math=False)
+
+
+def ticks(
+    ax: Axes,
+    axis: str,
+    places: Sequence[float] | np.ndarray,
+    names: Sequence[Any],
+    *,
+    limit: int = 28,
+    rotation: float = 0.0,
+) -> None:
+    """Named ticks on axis ``x`` or ``y``, literally."""
+    target = ax.xaxis if axis == "x" else ax.yaxis
+    target.set_ticks(list(places), labels=[plain(n, limit) for n in names])
+    for text in target.get_ticklabels():
+        text.set_parse_math(False)
+        text.set_rotation(rotation)
+        if rotation:
+            text.set_ha("right")
+            text.set_rotation_mode("anchor")
+
+
+def legend(ax: Axes, *, above: bool = True, columns: int = 4, handles: Sequence[Any] | None = None) -> None:
+    """A legend of literal text, above the axes; none where there is nothing to name."""
+    if handles is None:
+        handles, _ = ax.get_legend_handles_labels()
+    if not handles:
+        return
+    names = [plain(h.get_label(), 32) for h in handles]
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.0)} if above else {"loc": "best"}
+    drawn = ax.legend(
+        handles=handles, labels=names, ncols=columns, columnspacing=1.1, handletextpad=0.4, **place
+    )
+    for text in drawn.get_texts():
+        text.set_parse_math(False)
+
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def power(value: float) -> str:
+    """A power of ten in plain characters.
+
+    Examples
+    --------
+    >>> power(0.001), power(1)
+    ('10⁻³', '1')
+    """
+    if value <= 0:
+        return "0"
+    exponent = round(float(np.log10(value)))
+    return "1" if exponent == 0 else "10" + str(exponent).translate(_SUPERSCRIPT)
+
+
+def log_axis(ax: Axes, axis: str = "x") -> None:
+    """A logarithmic axis whose labels need no mathematics."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    (ax.set_xscale if axis == "x" else ax.set_yscale)("log")
+    target = ax.xaxis if axis == "x" else ax.yaxis
+    target.set_major_locator(LogLocator(numticks=8))
+    target.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
+    target.set_minor_formatter(NullFormatter())
+
+
+def finite(values: Any) -> np.ndarray:
+    """float64 [n]: the values as a flat array, with NaN where a value is no number."""
+    import pandas as pd
+
+    if values is None:
+        return np.zeros(0)
+    flat = pd.to_numeric(pd.Series(np.asarray(values, dtype=object).ravel()), errors="coerce")
+    array = flat.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(array), array, np.nan)

@@ -1,0 +1,219 @@
+"""A small made-up run with the documented columns: samples, codes, annotations, hits and candidates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from sciinterp.annotations import Annotations
+from sciinterp.features import FeatureMatrix
+from sciinterp.samples import Samples, split_families
+from sciinterp.tables import Table
+
+REGIONS = [
+    ("imgt:FR1", 0, 25),
+    ("imgt:CDR1", 25, 33),
+    ("imgt:FR2", 33, 50),
+    ("imgt:CDR2", 50, 58),
+    ("imgt:FR3", 58, 96),
+    ("imgt:CDR3", 96, 108),
+    ("imgt:FR4", 108, 119),
+]
+POINTS = [("residue:Cys23", 21), ("residue:Trp41", 35), ("residue:Cys104", 95)]
+BASELINES = ["position", "position_c", "identity", "neuron", "randomised"]
+GERMLINE = (
+    "EVQLVESGGGLVQPGGSLRLSCAASGFTFSSYAMSWVRQAPGKGLEWVSAISGSGGSTYYADSVKGRFTISRDNSKNTLYLQMNSLRAEDTAVYYC"
+    "AKDRGGWYFDLWGQGTLVTVSS"
+)
+
+
+def hostile() -> list[str]:
+    """Sixty texts that must show as text and do nothing else."""
+    heads = [
+        "<script>window.pwned=1</script>",
+        "<img src=x onerror=window.pwned=1>",
+        '"><svg onload=window.pwned=1>',
+        "'-window.pwned=1-'",
+        "${window.pwned=1}",
+        "{{7*7}}",
+        "{% raw %}",
+        "</script><script>window.pwned=1</script>",
+        "<!--",
+        "-->",
+        "]]>",
+        "</style><style>*{display:none}",
+        "javascript:window.pwned=1",
+        "$\\frac{1}{0}$",
+        "$unbalanced",
+        "a\u202eb",
+        "a\u2028b",
+        "=SUM(A1)",
+        "\\",
+        "`window.pwned=1`",
+        "</title><script>window.pwned=1</script>",
+        "<iframe srcdoc='<script>parent.pwned=1</script>'>",
+        "<a href='javascript:window.pwned=1'>x</a>",
+        "&lt;b&gt;",
+        "<math><mtext><script>window.pwned=1</script>",
+        "<base href='//example.org'>",
+        "../../etc/passwd",
+        "__proto__",
+        "constructor",
+        "toString",
+    ]
+    return heads + [f"{text} {i} \"'<>&" for i, text in enumerate(heads)]
+
+
+def make_samples(n: int = 40, *, seed: int = 0, names: list[str] | None = None) -> Samples:
+    rng = np.random.default_rng(seed)
+    letters = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+    ids, data, family = [], [], []
+    for i in range(n):
+        sequence = np.array(list(GERMLINE))
+        swap = rng.random(len(sequence)) < 0.08
+        swap[[21, 35, 95]] = False
+        sequence[swap] = rng.choice(letters, swap.sum())
+        ids.append(names[i % len(names)] + f"|{i}" if names else f"heavy_{i:04d}")
+        data.append("".join(sequence))
+        family.append(f"IGHV{i % 8 + 1}")
+    return Samples(
+        ids,
+        data,
+        table=pd.DataFrame({"id": ids, "family": family}),
+        n_in=n + 5,
+        dropped={"repeated sequence": 5},
+    )
+
+
+def make_annotations(samples: Samples, concepts: dict[str, str] | None = None) -> Annotations:
+    rows = []
+    for name in samples.ids:
+        for concept, start, end in [*REGIONS, *((c, p, p + 1) for c, p in POINTS)]:
+            label = (concepts or {}).get(concept, concept)
+            rows.append((name, start, end, label, "imgt", "alignment", label))
+        rows.append((name, -1, -1, "isotype:IGHG", "study", "", ""))
+    return Annotations(
+        pd.DataFrame(rows, columns=["sample", "start", "end", "concept", "source", "evidence", "note"])
+    )
+
+
+def make_features(samples: Samples, *, n_features: int = 64, seed: int = 0) -> FeatureMatrix:
+    rng = np.random.default_rng(seed)
+    dense = rng.gamma(2.0, 0.6, (samples.n_positions, n_features)) * (
+        rng.random((samples.n_positions, n_features)) < 0.02
+    )
+    within = np.arange(samples.n_positions) - np.repeat(samples.offsets[:-1], samples.lengths)
+    for j, (_, at) in enumerate(POINTS):
+        dense[within == at, j] = rng.normal(6, 1, (within == at).sum()).clip(1)
+    for j, (_, start, end) in enumerate(REGIONS):
+        on = (within >= start) & (within < end) & (rng.random(len(within)) < 0.8)
+        dense[on, 3 + j] = rng.gamma(4, 0.5, on.sum())
+    dense[:, -3:] = 0  # never active
+    identity = {"sae": {"model": "antiberty", "site": "layers.4", "seed": 0}}
+    return FeatureMatrix(sp.csr_array(dense.astype(np.float32)), samples, identity=identity)
+
+
+def make_hits(samples: Samples, annotations: Annotations, *, n_features: int = 64, seed: int = 0) -> Table:
+    rng = np.random.default_rng(seed)
+    concepts = annotations.position_names
+    rows, baselines = [], {}
+    for i, concept in enumerate(concepts):
+        base = rng.uniform(0.05, 0.7, len(BASELINES))
+        if i % 4 == 0:
+            base[0] = 0.93
+        baselines[concept] = base
+        best = int(np.argmax(base))
+        for rank, j in enumerate([i % n_features, *rng.choice(n_features, 4, replace=False)]):
+            f1 = (
+                float(np.clip(rng.normal(0.85 if i % 4 else 0.5, 0.1), 0, 1))
+                if rank == 0
+                else float(rng.uniform(0, 0.4))
+            )
+            delta = f1 - float(base[best])
+            rows.append(
+                {
+                    "feature": int(j),
+                    "concept": concept,
+                    "selected": rank == 0,
+                    "f1_train": f1,
+                    "threshold": 0.5,
+                    "precision": f1,
+                    "recall": f1,
+                    "f1": f1,
+                    "f1_low": max(f1 - 0.08, 0),
+                    "f1_high": min(f1 + 0.06, 1),
+                    "average_precision": f1,
+                    "auroc": 0.5 + f1 / 2,
+                    "prevalence": 0.03,
+                    "n_positive": 40 + i,
+                    "n_families": 8,
+                    "test": "family permutation",
+                    "q": 0.004 * (rank + 1),
+                    "best_baseline": BASELINES[best],
+                    "best_baseline_f1": float(base[best]),
+                    "delta_f1": delta,
+                    "delta_low": delta - 0.1,
+                    "delta_high": delta + 0.1,
+                }
+            )
+    context = {
+        "annotations": annotations,
+        "split": split_families(samples, by="family", seed=0),
+        "baselines": pd.DataFrame.from_dict(baselines, orient="index", columns=BASELINES),
+        "not_run": {"probe": "no activations were given"},
+        "settings": {"n_boot": 200},
+        "counts": {"concepts": len(concepts)},
+    }
+    return Table(rows, context=context)
+
+
+def make_candidates(samples: Samples, annotations: Annotations, *, n: int = 12) -> Table:
+    rows = []
+    for i in range(n):
+        kind = ("missing", "novel", "refinement")[i % 3]
+        rows.append(
+            {
+                "kind": kind,
+                "sample": samples.ids[i % len(samples)],
+                "start": 30 + i,
+                "end": 36 + i,
+                "concept": annotations.position_names[i % len(annotations.position_names)]
+                if kind != "novel"
+                else "",
+                "feature": i,
+                "score": 3.0 - i / 10,
+                "probability": 0.9 - i / 30,
+                "q": 0.02 * (i + 1),
+                "reason_against": "composition alone reaches F1 0.40",
+                "evidence": {"sources": ["imgt 2024"], "nearest": {"id": samples.ids[0], "identity": 0.91}},
+            }
+        )
+    return Table(
+        rows,
+        context={"precision_at_k": [{"kind": "missing", "k": 5, "precision": 0.8, "low": 0.4, "high": 1.0}]},
+    )
+
+
+class FakeSAE:
+    """What a report reads of an SAE."""
+
+    def __init__(self, n_features: int = 64, d_in: int = 16) -> None:
+        rng = np.random.default_rng(0)
+        self.W_dec = rng.normal(size=(n_features, d_in)).astype(np.float32)
+        self.n_features, self.d_in = n_features, d_in
+        self.architecture = "TopK(n_features=64, k=8)"
+        self.identity = {"model": {"model": "antiberty", "weights_sha256": "ab" * 32}, "site": "layers.4"}
+        self.metrics = {
+            "fve": 0.871,
+            "l0": 8.0,
+            "dead": 0.031,
+            "n_features": n_features,
+            "d_in": d_in,
+            "n_tokens": 172820,
+            "seed": 0,
+        }
+        self.log = [
+            {"step": s, "fve": 1 - 0.9 * np.exp(-s / 100), "loss": float(np.exp(-s / 100))}
+            for s in range(0, 601, 20)
+        ]
