@@ -1,96 +1,351 @@
-"""Named arrays and samples as single files, checked when read.
+"""Arrays in safetensors files and samples beside them, both checked by sha256 before a number is used.
 
-Arrays are one safetensors file whose sha256 the caller keeps; samples are one Parquet file with a column an
-attribute. Both are written atomically and are the same bytes for the same content.
+The writer is our own because the file must be the same bytes for the same arrays (names in sorted order, data
+64-byte aligned) and because numpy has no bfloat16: such arrays are ``uint16`` here and tagged ``BF16`` in the
+file, so that every safetensors reader sees bfloat16.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from sciinterp.errors import StoreError
+from sciinterp.errors import FormatError, StoreError
 from sciinterp.samples import Samples
-from sciinterp.store.atomic import atomic_write
+from sciinterp.store.atomic import atomic_write, sha256_file
 
-_COLUMN = "column:"  # sample columns are stored under this prefix, so that none can shadow id, length or data
+_TAGS = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16",
+    "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
+    "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+_NAMES = {tag: name for name, tag in _TAGS.items()}
+# Our own headers are small; a larger one is damage or an attack, not a store.
+_MAX_HEADER = 16 << 20
+_ALIGN = 64
+SAMPLES_VERSION = 1
 
 
-def save_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> str:
-    """Write arrays to one safetensors file and return its sha256."""
-    from safetensors.numpy import save
+class Entry(NamedTuple):
+    """Where one array lies in a file: its dtype name, its shape, its first byte and its size in bytes."""
 
-    raw = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-    atomic_write(path, raw)
-    return hashlib.sha256(raw).hexdigest()
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        """The numpy dtype that holds it: uint16 for bfloat16."""
+        return np.dtype("uint16" if self.dtype == "bfloat16" else self.dtype).newbyteorder("<")
 
 
-def load_arrays(path: str | Path, *, sha256: str) -> dict[str, np.ndarray]:
-    """Read a file written by :func:`save_arrays`.
+class _Hashing:
+    """A file that hashes what is written through it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, data: Any) -> None:
+        self.digest.update(data)
+        self.file.write(data)
+
+
+def save_arrays(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray | list[np.ndarray]],
+    *,
+    bfloat16: tuple[str, ...] = (),
+) -> str:
+    """Write arrays to one safetensors file, atomically; the same arrays give the same bytes.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    arrays : mapping
+        Name to array, or to a list of arrays whose rows are written one after the other, as if concatenated.
+    bfloat16 : tuple of str
+        Names of uint16 arrays whose bits are bfloat16.
+
+    Returns
+    -------
+    str
+        sha256 of the file.
+    """
+    pieces = {
+        name: value if isinstance(value, list) else [np.asarray(value)] for name, value in arrays.items()
+    }
+    header: dict[str, Any] = {}
+    position = 0
+    # Wide types first keeps every array aligned without gaps, which the format forbids.
+    order = sorted(pieces, key=lambda name: (-pieces[name][0].dtype.itemsize, name))
+    for name in order:
+        parts = pieces[name]
+        dtype, shape = parts[0].dtype, list(parts[0].shape)
+        if shape and len(parts) > 1:
+            shape[0] = sum(len(part) for part in parts)
+        tag = "BF16" if name in bfloat16 else _TAGS.get(dtype.name)
+        if (
+            tag is None
+            or (name in bfloat16 and dtype != np.uint16)
+            or any(part.dtype != dtype for part in parts)
+        ):
+            raise TypeError(f"array {name!r} of dtype {dtype} cannot be stored")
+        nbytes = sum(part.nbytes for part in parts)
+        header[name] = {"dtype": tag, "shape": shape, "data_offsets": [position, position + nbytes]}
+        position += nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(len(text) + 8) % _ALIGN)
+    total = 8 + len(text) + position
+    digest = ""
+
+    def write(file: BinaryIO) -> None:
+        nonlocal digest
+        out = _Hashing(file)
+        out.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            for part in pieces[name]:
+                if part.size:
+                    part = np.ascontiguousarray(part, dtype=part.dtype.newbyteorder("<"))
+                    out.write(memoryview(part.reshape(-1)).cast("B"))
+        digest = out.digest.hexdigest()
+
+    atomic_write(path, write, need=total)
+    return digest
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Entry]:
+    """Where every array of a safetensors file lies.
+
+    Raises
+    ------
+    FormatError
+        Not a safetensors file: whatever the bytes are, no other exception is raised.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > min(_MAX_HEADER, size - 8):
+                raise ValueError(f"a header of {length} bytes in a file of {size}")
+            found = json.loads(file.read(length))
+            return {
+                str(name): _entry(record, 8 + length, size)
+                for name, record in found.items()
+                if name != "__metadata__"
+            }
+    except OSError as error:
+        raise FormatError(f"cannot read ({error.strerror or error})", file=str(path)) from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise FormatError("not a safetensors file", file=str(path), got=str(error)) from error
+
+
+def _entry(record: Any, base: int, size: int) -> Entry:
+    first, last = (int(x) for x in record["data_offsets"])
+    shape = tuple(int(x) for x in record["shape"])
+    entry = Entry(_NAMES[record["dtype"]], shape, base + first, last - first)
+    count = entry.numpy.itemsize
+    for side in shape:
+        if side < 0:
+            raise ValueError("a negative shape")
+        count *= side
+    if first < 0 or base + last > size or count != last - first:
+        raise ValueError("offsets that do not fit the shape or the file")
+    return entry
+
+
+def read_rows(path: str | os.PathLike[str], entry: Entry, lo: int, hi: int) -> np.ndarray:
+    """Rows ``[lo, hi)`` of one array, read from the file without mapping it."""
+    width = entry.numpy.itemsize
+    for side in entry.shape[1:]:
+        width *= side
+    out = np.empty((hi - lo, *entry.shape[1:]), entry.numpy)
+    if out.nbytes:
+        with open(path, "rb", buffering=0) as file:
+            file.seek(entry.offset + lo * width)
+            view, done = memoryview(out.reshape(-1)).cast("B"), 0
+            while done < len(view):
+                got = file.readinto(view[done:])
+                if not got:
+                    raise StoreError("a file ends early", where=f"file {str(path)!r}")
+                done += got
+    return out
+
+
+def load_arrays(path: str | os.PathLike[str], *, sha256: str | None = None) -> dict[str, np.ndarray]:
+    """Read all arrays of a file (bfloat16 as uint16 bits).
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    sha256 : str, optional
+        What the file's hash must be; it is checked before anything is read.
 
     Raises
     ------
     StoreError
-        When the file is missing, or its checksum is not the one kept.
+        The file is not the one that was written.
     """
-    from safetensors.numpy import load
-
-    path = Path(path)
-    if not path.is_file():
-        raise StoreError("a file of the store is missing", where=f"file '{path}'")
-    raw = path.read_bytes()
-    found = hashlib.sha256(raw).hexdigest()
-    if found != sha256:
-        raise StoreError("the file is damaged", where=f"file '{path}'", expected=f"sha256 {sha256[:16]}", got=found[:16],
-                         do="Remove the folder and make it again.")
-    return load(raw)
+    if sha256 is not None:
+        check_sha256(path, sha256)
+    header = read_header(path)
+    return {
+        name: read_rows(path, e, 0, e.shape[0]) if e.shape else _scalar(path, e) for name, e in header.items()
+    }
 
 
-def save_samples(folder: str | Path, samples: Samples) -> None:
-    """Write ``samples.parquet``; data that is not text is represented by the digest alone."""
+def _scalar(path: str | os.PathLike[str], entry: Entry) -> np.ndarray:
+    return read_rows(path, entry._replace(shape=(1,)), 0, 1).reshape(())
+
+
+def check_sha256(path: str | os.PathLike[str], expected: str) -> None:
+    """Raise :class:`~sciinterp.errors.StoreError` unless the file has this sha256."""
+    found = sha256_file(path)
+    if found != expected:
+        raise StoreError(
+            "a file is damaged or was changed",
+            where=f"file {str(path)!r}",
+            expected=f"sha256 {expected[:16]}…",
+            got=f"{found[:16]}…",
+            do="Remove the folder and run the step again, or restore it from a copy.",
+        )
+
+
+def widen(array: np.ndarray, dtype: str) -> np.ndarray:
+    """float32 values of a stored array; ``dtype`` says what its bits are.
+
+    Examples
+    --------
+    >>> widen(np.array([0x3FC0], np.uint16), "bfloat16")
+    array([1.5], dtype=float32)
+    """
+    if dtype == "bfloat16":
+        return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return np.asarray(array, dtype=np.float32)
+
+
+SAMPLES = "samples.parquet"
+# Sample columns are stored under this prefix, so that none can shadow id, length or data.
+_COLUMN = "column:"
+
+
+def save_samples(folder: str | os.PathLike[str], samples: Samples) -> str:
+    """Write ``samples.parquet`` and return its sha256.
+
+    Identifiers are cells of a table and never names of files. Data that is neither text nor plain JSON nor an
+    array of numbers is represented by the digest alone.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    kind, cells = _data_cells(samples.data)
     columns = {"id": pa.array(samples.ids, pa.string()), "length": pa.array(samples.lengths)}
-    if all(isinstance(d, str) for d in samples.data):
-        columns["data"] = pa.array(samples.data, pa.string())
+    if cells is not None:
+        columns["data"] = pa.array(cells, pa.large_string())
     frame = samples.table.reset_index(drop=True)
     for name in frame.columns:
         columns[_COLUMN + str(name)] = pa.array(frame[name].tolist())
-    table = pa.table(columns).replace_schema_metadata({"kind": samples.kind, "digest": samples.digest, "version": "1"})
-    atomic_write(Path(folder) / "samples.parquet", lambda file: pq.write_table(table, file, compression="zstd"))
+    head = {
+        "kind": samples.kind, "digest": samples.digest, "data": kind, "source": Path(samples.source).name,
+        "n_in": samples.n_in, "dropped": samples.dropped,
+    }  # fmt: skip
+    # The source's folder stays out: the same samples give the same bytes wherever they lay.
+    meta = {"version": str(SAMPLES_VERSION), "samples": json.dumps(head, sort_keys=True)}
+    table = pa.table(columns).replace_schema_metadata(meta)
+    raw = pa.BufferOutputStream()
+    pq.write_table(table, raw, compression="zstd", write_page_checksum=True)
+    content = raw.getvalue().to_pybytes()
+    atomic_write(Path(folder) / SAMPLES, content)
+    return hashlib.sha256(content).hexdigest()
 
 
-def load_samples(folder: str | Path) -> Samples:
-    """Read ``samples.parquet``.
+def _data_cells(data: tuple[Any, ...]) -> tuple[str, list[str] | None]:
+    """How sample data is written: ``text``, ``none``, ``json``, ``array``, or ``opaque`` (not kept)."""
+    if all(isinstance(x, str) for x in data):
+        return "text", list(data)
+    if all(x is None for x in data):
+        return "none", None
+    if all(isinstance(x, np.ndarray) and x.dtype.kind in "fiub" for x in data):
+        return "array", [json.dumps([x.dtype.str, list(x.shape), x.tobytes().hex()]) for x in data]
+    try:
+        cells = [json.dumps(x, allow_nan=False) for x in data]
+    except (TypeError, ValueError):
+        return "opaque", None
+    exact = all(repr(json.loads(cell)) == repr(x) for cell, x in zip(cells, data))
+    return ("json", cells) if exact else ("opaque", None)
+
+
+def load_samples(folder: str | os.PathLike[str], *, sha256: str | None = None) -> Samples:
+    """Read samples written by :func:`save_samples`.
 
     Raises
     ------
     StoreError
-        When the file is missing, unreadable, or its content is not what was written.
+        Missing, damaged, or of a newer version.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = Path(folder) / "samples.parquet"
+    path = Path(folder) / SAMPLES
+    where = f"file {str(path)!r}"
     if not path.is_file():
-        raise StoreError("a file of the store is missing", where=f"file '{path}'")
+        raise StoreError("a file of the store is missing", where=where)
+    if sha256 is not None:
+        check_sha256(path, sha256)
     try:
-        table = pq.read_table(path)
-        meta = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+        table = pq.read_table(path, page_checksum_verification=True)
+        meta = table.schema.metadata or {}
+        version = int(meta[b"version"])
+        if version > SAMPLES_VERSION:
+            raise StoreError(
+                "samples of a newer version",
+                where=where,
+                expected=str(SAMPLES_VERSION),
+                got=str(version),
+                do="Update sciinterp.",
+            )
+        head = json.loads(meta[b"samples"])
         frame = table.select([c for c in table.column_names if c.startswith(_COLUMN)]).to_pandas()
         frame.columns = [c.removeprefix(_COLUMN) for c in frame.columns]
-        data = table["data"].to_pylist() if "data" in table.column_names else None
-        samples = Samples(table["id"].to_pylist(), data, lengths=table["length"].to_numpy(), kind=meta["kind"],
-                          table=frame if len(frame.columns) else None)
-    except (pa.ArrowException, KeyError, OSError, UnicodeDecodeError) as error:
-        raise StoreError("the file is damaged", where=f"file '{path}'", got=str(error).splitlines()[0]) from None
-    if data is None:
-        samples.keep_digest(meta["digest"])
-    elif samples.digest != meta["digest"]:
-        raise StoreError("the file is damaged", where=f"file '{path}'", expected=f"digest {meta['digest'][:16]}",
-                         got=samples.digest[:16])
+        samples = Samples(
+            table["id"].to_pylist(),
+            _read_data(head["data"], table),
+            lengths=table["length"].to_numpy(),
+            kind=head["kind"],
+            table=frame if len(frame.columns) else None,
+            n_in=head["n_in"],
+            dropped=head["dropped"],
+            source=head["source"],
+        )
+        if head["data"] == "opaque":
+            samples.keep_digest(head["digest"])
+        found = samples.digest
+    except StoreError:
+        raise
+    except (pa.ArrowException, KeyError, OSError, TypeError, ValueError) as error:
+        raise StoreError("the samples are damaged", where=where, got=str(error).splitlines()[0]) from error
+    if found != head["digest"]:
+        raise StoreError(
+            "the samples are damaged", where=where, expected=f"digest {head['digest'][:16]}", got=found[:16]
+        )
     return samples
+
+
+def _read_data(kind: str, table: Any) -> list[Any] | None:
+    if kind in ("none", "opaque"):
+        return None
+    cells = table["data"].to_pylist()
+    if kind == "text":
+        return cells
+    if kind == "json":
+        return [json.loads(cell) for cell in cells]
+    parts = [json.loads(cell) for cell in cells]
+    return [np.frombuffer(bytes.fromhex(raw), dtype).reshape(shape).copy() for dtype, shape, raw in parts]

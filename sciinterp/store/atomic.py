@@ -30,7 +30,9 @@ _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _CHUNK = 1 << 20
 
 
-def atomic_write(path: str | os.PathLike[str], data: bytes | Callable[[BinaryIO], None], *, need: int = 0) -> None:
+def atomic_write(
+    path: str | os.PathLike[str], data: bytes | Callable[[BinaryIO], None], *, need: int = 0
+) -> None:
     """Write ``data`` to ``path`` in one step: readers see the old bytes or the new ones.
 
     Parameters
@@ -52,7 +54,9 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | Callable[[BinaryIO]
     size = need if callable(data) else len(data)
     temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
     try:
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+        descriptor = os.open(
+            temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666
+        )
         try:
             with os.fdopen(descriptor, "wb") as file:
                 if content is None:
@@ -185,7 +189,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     try:
         return json.loads(raw.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise FormatError("not a JSON file", file=str(path), line=getattr(error, "lineno", 0), got=str(error)) from error
+        raise FormatError(
+            "not a JSON file", file=str(path), line=getattr(error, "lineno", 0), got=str(error)
+        ) from error
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

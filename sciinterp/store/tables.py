@@ -50,7 +50,7 @@ def escape_cell(text: str) -> str:
     """
     if text in ("+", "-"):
         return text
-    if text[:1] and text[0] in _STARTS or _CONTROL.search(text):
+    if (text[:1] and text[0] in _STARTS) or _CONTROL.search(text):
         return "'" + _SPECIAL.sub(lambda match: _ESCAPE[match.group()], text)
     return text
 
@@ -72,8 +72,8 @@ def unescape_cell(text: str) -> str:
 def write_tsv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write a table as TSV, atomically.
 
-    A named index is written as the first column; an unnamed one is not written. Cells that are dictionaries or
-    lists are written as JSON. Missing numbers are ``nan``, missing text is empty.
+    A named index is written as the first column; an unnamed one is not written. Cells that are dictionaries
+    or lists are written as JSON. Missing numbers are ``nan``, missing text is empty.
 
     Parameters
     ----------
@@ -170,8 +170,11 @@ def read_tsv(path: str | os.PathLike[str], *, text: Iterable[str] = ()) -> pd.Da
         if len(row) != len(names):
             raise FormatError(
                 "a line has another number of cells than the header",
-                file=str(path), line=number, expected=f"{len(names)} cells", got=str(len(row)),
-            )  # fmt: skip
+                file=str(path),
+                line=number,
+                expected=f"{len(names)} cells",
+                got=str(len(row)),
+            )
     keep = set(text)
     columns = zip(*rows[1:]) if len(rows) > 1 else ([] for _ in names)
     typed = {name: _typed(list(cells), name in keep) for name, cells in zip(names, columns)}
@@ -201,7 +204,7 @@ def _typed(cells: list[str], as_text: bool) -> pd.Series:
 
 
 def write_parquet(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write a table as Parquet (zstd), atomically; the index as in :func:`write_tsv`, containers as JSON text."""
+    """Write a table as Parquet (zstd), atomically; index and containers as in :func:`write_tsv`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -212,7 +215,9 @@ def write_parquet(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         if frame[name].dtype == object:
             frame[name] = [None if x is None else cell_text(x) for x in frame[name]]
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    atomic_write(path, lambda file: pq.write_table(table, file, compression="zstd"), need=table.nbytes)
+    raw = pa.BufferOutputStream()
+    pq.write_table(table, raw, compression="zstd", write_page_checksum=True)
+    atomic_write(path, raw.getvalue().to_pybytes())
 
 
 def read_parquet(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -227,6 +232,6 @@ def read_parquet(path: str | os.PathLike[str]) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(pa.BufferReader(_read_bytes(path))).to_pandas()
+        return pq.read_table(pa.BufferReader(_read_bytes(path)), page_checksum_verification=True).to_pandas()
     except pa.ArrowException as error:
         raise FormatError("not a Parquet table", file=str(path), got=str(error).splitlines()[0]) from error

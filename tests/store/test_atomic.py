@@ -11,9 +11,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sciinterp.errors import FormatError, SciinterpError, StoreError
 from sciinterp.store import atomic
-from sciinterp.store.atomic import atomic_write, read_json, remove_temporaries, sha256_file, to_json, write_json
+from sciinterp.store.atomic import (
+    atomic_write,
+    read_json,
+    remove_temporaries,
+    sha256_file,
+    to_json,
+    write_json,
+)
 
 
 def test_writes_bytes_and_callables(tmp_path):
@@ -113,7 +121,14 @@ def test_json_round_trip_is_exact_and_deterministic(obj):
 
 
 def test_json_of_numpy_and_surrogates(tmp_path):
-    obj = {"a": np.float32(0.5), "b": np.arange(2), "c": "\udc80x", "d": {3, 1}, "e": tmp_path, "f": np.bool_(True)}
+    obj = {
+        "a": np.float32(0.5),
+        "b": np.arange(2),
+        "c": "\udc80x",
+        "d": {3, 1},
+        "e": tmp_path,
+        "f": np.bool_(True),
+    }
     write_json(tmp_path / "a.json", obj)
     assert read_json(tmp_path / "a.json") == {
         "a": 0.5, "b": [0, 1], "c": "\udc80x", "d": [1, 3], "e": str(tmp_path), "f": True,
@@ -128,7 +143,7 @@ def test_reading_any_bytes_is_total(tmp_path_factory, raw):
     try:
         read_json(path)
     except FormatError as error:
-        assert "any.json" in str(error)
+        assert "any.json" in str(error)  # noqa: PT017
 
 
 def test_missing_file_is_a_store_error(tmp_path):

@@ -7,8 +7,16 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sciinterp.errors import FormatError, StoreError
-from sciinterp.store.tables import escape_cell, read_parquet, read_tsv, unescape_cell, write_parquet, write_tsv
+from sciinterp.store.tables import (
+    escape_cell,
+    read_parquet,
+    read_tsv,
+    unescape_cell,
+    write_parquet,
+    write_tsv,
+)
 
 texts = st.text(st.characters() | st.sampled_from("=+-@'\"\\\t\r\n\0 ntr0"), max_size=12)
 
@@ -34,11 +42,16 @@ def test_text_round_trip(tmp_path_factory, cells, name):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.floats(width=64), min_size=1, max_size=8), st.lists(st.floats(width=32), min_size=1, max_size=8))
+@given(
+    st.lists(st.floats(width=64), min_size=1, max_size=8),
+    st.lists(st.floats(width=32), min_size=1, max_size=8),
+)
 def test_floats_are_bit_equal_also_through_pandas(tmp_path_factory, wide, narrow):
     path = tmp_path_factory.getbasetemp() / "f.tsv"
     n = min(len(wide), len(narrow))
-    frame = pd.DataFrame({"w": np.array(wide[:n]), "n": np.array(narrow[:n], dtype=np.float32), "t": ["=x"] * n})
+    frame = pd.DataFrame(
+        {"w": np.array(wide[:n]), "n": np.array(narrow[:n], dtype=np.float32), "t": ["=x"] * n}
+    )
     write_tsv(frame, path)
     for back in (read_tsv(path), pd.read_csv(path, sep="\t", float_precision="round_trip")):
         w, t = back["w"].to_numpy(np.float64), back["n"].to_numpy(np.float32)
@@ -103,7 +116,7 @@ def test_any_bytes_give_rows_or_a_format_error(tmp_path_factory, raw):
     try:
         read_tsv(path)
     except FormatError as error:
-        assert "any.tsv" in str(error)
+        assert "any.tsv" in str(error)  # noqa: PT017
 
 
 def test_ragged_line_names_its_number(tmp_path):

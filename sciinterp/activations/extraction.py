@@ -1,0 +1,378 @@
+"""The work of :func:`sciinterp.extract`: plan, run, write.
+
+A shard is a run of consecutive samples; its batches are made of samples of similar length inside it, so that
+little of a batch is padding and a shard is a function of its samples alone, wherever a resumed run begins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from sciinterp.activations import FINGERPRINT_TOKENS, ExtractSettings, fingerprint
+from sciinterp.errors import InputError, MismatchError, StoreError
+from sciinterp.models.engine import activation_error, capture, plan_batches, spans_of
+from sciinterp.samples import Sample, Samples
+from sciinterp.store.arrays import widen
+from sciinterp.store.shards import (
+    ENVIRONMENT,
+    Writer,
+    load_arrays_named,
+    open_writer,
+    require_ours,
+    shard_name,
+)
+
+if TYPE_CHECKING:
+    from sciinterp.models import Adapter
+
+log = logging.getLogger(__name__)
+
+# Samples on which the error of a lower precision is measured.
+PRECISION_SAMPLES = 16
+_TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class Item(NamedTuple):
+    """What goes through the model at once: positions [lo, hi) of one sample."""
+
+    sample: int
+    lo: int
+    hi: int
+
+
+@dataclass
+class _Rows:
+    """Rows and spans of one sample at one site, from its windows."""
+
+    rows: list[np.ndarray]
+    spans: list[np.ndarray]
+
+
+def run(
+    model: Adapter,
+    samples: Samples,
+    folders: Mapping[str, Path],
+    *,
+    dtype: str,
+    max_tokens: int,
+    settings: ExtractSettings,
+    overwrite: bool,
+) -> None:
+    """Extract every site of ``folders`` (site to folder), or what is left of it."""
+    records = {name: model.site(name) for name in folders}
+    # Refused before anything is written: letters, lengths, folders in use.
+    model.check(samples)
+    for folder in {*folders.values(), *(f.parent for f in folders.values() if len(folders) > 1)}:
+        if folder in folders.values():
+            require_ours(folder)
+        elif folder.exists() and not folder.is_dir():
+            raise StoreError(
+                "the output is not a folder", where=f"folder {str(folder)!r}", do="Choose another name."
+            )
+    work = _Work(model, samples, max_tokens, settings)
+    plan = work.plan()
+    with ExitStack() as stack:
+        writers: dict[str, Writer] = {}
+        for name in sorted(folders):
+            site = asdict(records[name])
+            identity = {**model.identity, "site": name, "kind": site["kind"], "norm": site["norm"],
+                        "d_in": site["width"], "precision": model.dtype}  # fmt: skip
+            own = {**plan, "identity": identity, "site": site, "d_in": site["width"], "dtype": dtype}
+            writers[name] = stack.enter_context(open_writer(folders[name], own, samples, overwrite=overwrite))
+        open_ones = {name: writer for name, writer in writers.items() if not writer.complete}
+        if open_ones:
+            with _environment(open_ones, plan[ENVIRONMENT]):
+                _shards(work, open_ones, dtype)
+                _finish(work, open_ones)
+
+
+class _Work:
+    """The plan of a run: items, shards and batches, all functions of the samples and the settings."""
+
+    def __init__(self, model: Adapter, samples: Samples, max_tokens: int, settings: ExtractSettings) -> None:
+        self.model, self.samples, self.settings, self.max_tokens = model, samples, settings, max_tokens
+        self.max_samples = 1 if model.batch_dependent else None
+        limit = model.max_length
+        long = limit is not None and model.over_length == "window" and int(samples.lengths.max()) > limit
+        self.window = int(limit) if long and limit is not None else 0
+        self.overlap = settings.overlap
+        if self.window:
+            if self.overlap >= self.window:
+                raise InputError(
+                    "windows must advance",
+                    where="overlap",
+                    expected=f"below the model's length {self.window}",
+                    got=str(self.overlap),
+                )
+            if any(not isinstance(x, str) for x in samples.data):
+                raise InputError(
+                    f"too long for {model.name}",
+                    where="samples that are not sequences",
+                    expected=f"at most {limit} positions",
+                    do="Only sequences can be cut into windows.",
+                )
+        self.bounds = shard_bounds(samples.lengths, settings.shard_tokens)
+
+    def items(self, number: int) -> list[Item]:
+        """What a shard sends through the model, in the order of the samples."""
+        out = []
+        for i in range(self.bounds[number], self.bounds[number + 1]):
+            n = int(self.samples.lengths[i])
+            starts = window_starts(n, self.window, self.overlap) if self.window else [0]
+            out += [Item(i, lo, min(lo + self.window, n) if self.window else n) for lo in starts]
+        return out
+
+    def batches(self, items: Sequence[Item]) -> list[np.ndarray]:
+        """Numbers of the items of each batch of a shard."""
+        lengths = np.array([item.hi - item.lo for item in items])
+        return plan_batches(lengths, self.max_tokens, max_samples=self.max_samples)
+
+    def plan(self) -> dict[str, Any]:
+        """Everything the bytes of the store depend on, site and type apart."""
+        digest, real, padded = hashlib.sha256(), 0, 0
+        for number in range(len(self.bounds) - 1):
+            items = self.items(number)
+            lengths = np.array([item.hi - item.lo for item in items])
+            for batch in self.batches(items):
+                digest.update(np.asarray(batch, "<i8").tobytes() + b"/")
+                real, padded = (
+                    real + int(lengths[batch].sum()),
+                    padded + int(lengths[batch].max()) * len(batch),
+                )
+        windows = {"length": self.window, "overlap": self.overlap, "combine": "mean"} if self.window else None
+        return {
+            "samples": {
+                "n": len(self.samples),
+                "positions": self.samples.n_positions,
+                "digest": self.samples.digest,
+            },
+            "shards": self.bounds,
+            "max_tokens": self.max_tokens,
+            "batches_sha256": digest.hexdigest(),
+            "padding": round(1 - real / padded, 6),
+            "windows": windows,
+            "nonfinite": self.settings.nonfinite,
+            ENVIRONMENT: {
+                "torch": torch.__version__,
+                "threads": torch.get_num_threads(),
+                "device": _device_name(self.model.device),
+            },
+        }
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else device.type
+
+
+def shard_bounds(lengths: np.ndarray, shard_tokens: int) -> list[int]:
+    """Bounds of shards of consecutive samples: a shard is closed by the sample that fills it.
+
+    Examples
+    --------
+    >>> shard_bounds(np.array([5, 5, 5, 20, 1]), 10)
+    [0, 2, 4, 5]
+    """
+    bounds, total = [0], 0
+    for i, length in enumerate(lengths.tolist()):
+        total += length
+        if total >= shard_tokens:
+            bounds.append(i + 1)
+            total = 0
+    if bounds[-1] != len(lengths):
+        bounds.append(len(lengths))
+    return bounds
+
+
+def window_starts(n: int, window: int, overlap: int) -> list[int]:
+    """Where the windows of a sample of ``n`` positions begin; the last one ends with the sample.
+
+    Examples
+    --------
+    >>> window_starts(10, 6, 2), window_starts(6, 6, 2), window_starts(11, 6, 2)
+    ([0, 4], [0], [0, 4, 5])
+    """
+    if n <= window:
+        return [0]
+    starts = list(range(0, n - window, window - overlap))
+    return [*starts, n - window]
+
+
+@contextmanager
+def _environment(writers: Mapping[str, Writer], now: Mapping[str, Any]) -> Iterator[None]:
+    """Resume with the threads the store was begun with; the rest of the surroundings must be the same."""
+    before = torch.get_num_threads()
+    planned = {name: writer.plan[ENVIRONMENT] for name, writer in writers.items()}
+    for name, environment in planned.items():
+        for key in sorted({*environment, *now} - {"threads"}):
+            if environment.get(key) != now.get(key):
+                raise MismatchError(
+                    f"the store was begun elsewhere ({key} differs)",
+                    where=f"folder {str(writers[name].folder)!r}",
+                    expected=str(environment.get(key)),
+                    got=str(now.get(key)),
+                    do="Finish it where it was begun, or begin anew with overwrite=True.",
+                )
+    threads = {int(environment["threads"]) for environment in planned.values()}
+    try:
+        if threads != {before}:
+            torch.set_num_threads(max(threads))
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _shards(work: _Work, writers: Mapping[str, Writer], dtype: str) -> None:
+    lengths = work.samples.lengths
+    wanted = sorted({k for writer in writers.values() for k in writer.missing})
+    total = sum(int(lengths[work.bounds[k] : work.bounds[k + 1]].sum()) for k in range(len(work.bounds) - 1))
+    left = sum(int(lengths[work.bounds[k] : work.bounds[k + 1]].sum()) for k in wanted)
+    with tqdm(
+        total=total, initial=total - left, unit="token", unit_scale=True, desc="extract", disable=None
+    ) as bar:
+        for number in wanted:
+            sites = [name for name, writer in writers.items() if number in writer.missing]
+            found, bad = _run_shard(work, number, sites, dtype, bar)
+            for name in sites:
+                parts = [
+                    _merge(work, i, found[name].pop(i, None), writers[name].plan)
+                    for i in writers[name].samples_of(number)
+                ]
+                writers[name].write(number, [p[0] for p in parts], [p[1] for p in parts], skipped=bad[name])
+                del parts
+
+
+def _run_shard(
+    work: _Work, number: int, sites: Sequence[str], dtype: str, bar: Any
+) -> tuple[dict[str, dict[int, _Rows]], dict[str, dict[int, str]]]:
+    """Rows of every sample of a shard at every site, and the samples to leave out."""
+    items = work.items(number)
+    found: dict[str, dict[int, _Rows]] = {name: {} for name in sites}
+    bad: dict[str, dict[int, str]] = {name: {} for name in sites}
+    for batch in work.batches(items):
+        chosen = [items[i] for i in batch]
+        encoded = work.model.encode([_cut(work.samples, item) for item in chosen])
+        captured = capture(work.model, sites, encoded)
+        for name in sites:
+            spans = spans_of(work.model, name, encoded)
+            for item, tensor, span in zip(chosen, captured[name], spans):
+                values, exact = _stored(tensor, dtype, merge=bool(work.window))
+                if not exact:
+                    bad[name][item.sample] = _nonfinite(work, item, name, tensor, span)
+                shifted = span.numpy().astype(np.int32) + np.array([item.lo, item.lo, 0], np.int32)
+                part = found[name].setdefault(item.sample, _Rows([], []))
+                part.rows.append(values)
+                part.spans.append(shifted)
+        bar.update(sum(item.hi - item.lo for item in chosen))
+    for name in sites:
+        for sample in bad[name]:
+            found[name].pop(sample, None)
+    return found, bad
+
+
+def _cut(samples: Samples, item: Item) -> Sample:
+    sample = samples[item.sample]
+    if (item.lo, item.hi) == (0, sample.length):
+        return sample
+    return Sample(sample.id, sample.sequence[item.lo : item.hi])
+
+
+def _stored(tensor: torch.Tensor, dtype: str, *, merge: bool) -> tuple[np.ndarray, bool]:
+    """The numpy array that is kept of a tensor (float32 while windows are to be merged); is it finite."""
+    kept = tensor.detach().to("cpu", torch.float32 if merge else _TORCH[dtype])
+    # One sum is far cheaper than a test of every number; only a suspicious one is looked at again.
+    finite = bool(torch.isfinite(tensor.sum(dtype=torch.float64))) and (
+        dtype != "float16" or bool(torch.isfinite(tensor.to(torch.float16)).all())
+    )
+    if not finite:
+        finite = bool(torch.isfinite(tensor).all()) and dtype != "float16"
+    # A copy, because the rows of a batch share one large buffer.
+    array = kept.view(torch.int16).numpy().view(np.uint16) if kept.dtype == torch.bfloat16 else kept.numpy()
+    return array.copy(), finite
+
+
+def _nonfinite(work: _Work, item: Item, site: str, tensor: torch.Tensor, span: torch.Tensor) -> str:
+    wrong = ~torch.isfinite(tensor)
+    overflow = not bool(wrong.any())
+    if overflow:
+        wrong = ~torch.isfinite(tensor.to(torch.float16))
+    row = int(wrong.any(1).nonzero()[0])
+    reason = "float16 overflow" if overflow else "NaN or infinity"
+    if work.settings.nonfinite == "skip":
+        log.warning("sample %r has %s at %s: left out", work.samples.ids[item.sample], reason, site)
+        return reason
+    place = int(span[row, 0]) + item.lo
+    raise InputError(
+        f"{reason} in the activations",
+        where=f"sample {work.samples.ids[item.sample]!r} position {place} site {site!r}",
+        expected="finite numbers",
+        got=str(float(tensor[row][wrong[row]][0])),
+        do="Keep them as bfloat16 or float32."
+        if overflow
+        else "Leave the sample out, or skip such samples (nonfinite='skip').",
+    )
+
+
+def _merge(
+    work: _Work, sample: int, part: _Rows | None, plan: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and spans of one sample: its windows joined, tokens that several windows hold averaged."""
+    dtype = plan["dtype"]
+    stored = np.dtype("uint16" if dtype == "bfloat16" else dtype)
+    if part is None:
+        return np.zeros((0, plan["d_in"]), stored), np.zeros((0, 3), np.int32)
+    if len(part.rows) == 1 and not work.window:
+        return part.rows[0], part.spans[0]
+    rows, spans = np.concatenate(part.rows), np.concatenate(part.spans)
+    if len(part.rows) > 1:
+        spans, inverse, count = np.unique(spans, axis=0, return_inverse=True, return_counts=True)
+        n = int(work.samples.lengths[sample])
+        lo = np.array(window_starts(n, work.window, work.overlap))
+        inside = (lo[None] <= spans[:, :1]) & (spans[:, 1:2] <= lo[None] + work.window)
+        if not np.array_equal(inside.sum(1), count):
+            raise InputError(
+                "windows cut the tokens in different places",
+                where=f"sample {work.samples.ids[sample]!r}",
+                do="Cut the sample yourself, or leave it out.",
+            )
+        sums = np.zeros((len(spans), rows.shape[1]), np.float32)
+        np.add.at(sums, inverse.ravel(), rows)
+        rows = sums / count[:, None].astype(np.float32)
+    return _stored(torch.from_numpy(rows), dtype, merge=False)[0], spans
+
+
+def _finish(work: _Work, writers: Mapping[str, Writer]) -> None:
+    errors = dict.fromkeys(writers)
+    if work.model.dtype != "float32":
+        shortest = np.argsort(work.samples.lengths, kind="stable")[:PRECISION_SAMPLES]
+        limit = work.window or None
+        few = [
+            Sample(work.samples.ids[i], work.samples.data[i][:limit] if limit else work.samples.data[i])
+            for i in shortest
+        ]
+        errors = activation_error(work.model, list(writers), work.model.encode(few))
+    for name, writer in writers.items():
+        first = _first_rows(writer)
+        extra = {"fingerprint": fingerprint(first), "precision_error": errors[name]}
+        writer.finish(extra)
+
+
+def _first_rows(writer: Writer) -> np.ndarray:
+    """The first rows of the store, float32: those of the first shard that has any."""
+    dtype = writer.plan["dtype"]
+    for number in range(writer.n_shards):
+        rows = load_arrays_named(writer.folder / shard_name(number), "activations", FINGERPRINT_TOKENS)
+        if len(rows):
+            return widen(rows, dtype)
+    return np.zeros((0, writer.plan["d_in"]), np.float32)
