@@ -54,7 +54,7 @@ def demo(out: Out = Path("runs/demo"),
 
     run = run_demo(out, data=data, seed=seed)
     if full:
-        from sciinterp.demo import run_full
+        from sciinterp.full import run_full
 
         run_full(run)
     results = run.manifest["results"]

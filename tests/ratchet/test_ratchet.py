@@ -15,7 +15,7 @@ ROOT = Path(sciinterp.__file__).parent
 FILES = sorted(p for p in ROOT.rglob("*.py"))
 # Rooms in the order of the data path: a room may import from rooms before it, never from one after.
 ORDER = ["errors", "tables", "samples", "readers", "splits", "store", "models", "activations", "sae", "annotations",
-         "features", "control", "association", "discovery", "plots", "report", "testing", "run", "demo", "cli"]
+         "features", "control", "association", "discovery", "plots", "report", "testing", "run", "demo", "full", "cli"]
 # The two entry points that dispatch at call time to a file beside them.
 LATE = {("samples", "readers"), ("samples", "splits")}
 TORCH_FREE = ("errors", "tables", "samples", "readers", "splits", "features", "store", "annotations", "association",
