@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..errors import InputError
+from sciinterp.errors import InputError
+
 from . import engine
 from .site import Batch, Site
 

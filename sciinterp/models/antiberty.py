@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import InputError, MissingWeightsError
+from sciinterp.errors import InputError, MissingWeightsError
+
 from .adapter import Adapter
 from .bert import Bert
 from .site import Batch, Site

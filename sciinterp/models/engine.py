@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..errors import InputError, ShapeError
+from sciinterp.errors import InputError, ShapeError
+
 from .site import Batch, Site, gather, scatter, site_tokens
 
 if TYPE_CHECKING:

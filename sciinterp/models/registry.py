@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from sciinterp.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd

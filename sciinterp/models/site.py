@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..errors import ShapeError
+from sciinterp.errors import ShapeError
 
 # The order in which axes are laid before rows are read: sample, row and column of an alignment, token,
 # channel.

@@ -1,0 +1,405 @@
+"""The conformance suite: each function is one property that every adapter must have.
+
+A check measures how well its property holds and raises `AdapterCheckError` with its own name where it does
+not; it returns a sentence where it does not apply. `sciinterp.testing.check_adapter` runs them all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from copy import copy
+from difflib import SequenceMatcher
+
+import torch
+from torch import Tensor
+
+from sciinterp.errors import InputError, SciinterpError
+
+from .adapter import CanMask, HasLogits, HasReverseComplement, data_of
+from .engine import capture, edit, module_at, spans_of
+from .probe import Probe, accidents, direction, hooks, output, state
+from .site import Batch, Site
+
+# Symbols most vocabularies lack; those in the adapter's alphabet are passed over.
+ILLEGAL = ("J", "U", "1", "*", "é", "?", " ", "a", "\n", "$")
+
+
+def _check_sites(p: Probe) -> float:
+    """Names are unique, `embedding` and `layers.0` on exist, every path resolves, depth grows with the
+    block.
+    """
+    names = [s.name for s in p.sites]
+    if len(set(names)) != len(names):
+        raise p.fail("two sites share a name")
+    if "embedding" not in names or not p.blocks:
+        raise p.fail(
+            "the common sites are missing",
+            expected="embedding and layers.0, layers.1 ...",
+            got=", ".join(names[:5]),
+        )
+    count = sum(name.startswith("layers.") and name[7:].isdigit() for name in names)
+    if count != len(p.blocks):
+        raise p.fail(
+            "blocks are not counted from 0 without a gap", got=f"{count} names, {len(p.blocks)} in sequence"
+        )
+    for site in p.sites:
+        module_at(p.adapter.module, site.path)
+    depths = [s.depth for s in p.blocks]
+    if depths != sorted(set(depths)) or not 0 <= depths[0] <= depths[-1] <= 1:
+        raise p.fail("relative depth must grow from 0 to 1 over the blocks", got=str(depths))
+    return float(len(names))
+
+
+def _check_coverage(p: Probe) -> float:
+    """Real tokens have spans inside the sample, in order, covering every position; other tokens have none."""
+    for sample in p.samples:
+        batch = p.adapter.encode([sample])
+        n = p.adapter.count_positions(data_of(sample))
+        if int(batch.lengths[0]) != n:
+            raise p.fail("a length is wrong", expected=str(n), got=str(int(batch.lengths[0])))
+        _covered(p, batch, 0, n)
+    for i, sample in enumerate(p.group):
+        _covered(p, p.batch, i, p.adapter.count_positions(data_of(sample)))
+    if p.adapter.alphabet:
+        room = p.adapter.max_length or len(p.adapter.alphabet)
+        _covered(p, p.adapter.encode([p.adapter.alphabet[:room]]), 0, min(room, len(p.adapter.alphabet)))
+    return 1.0
+
+
+def _covered(p: Probe, batch: Batch, i: int, n: int) -> None:
+    spans, mask = batch.spans[i], batch.mask[i]
+    if bool((spans[~mask][:, :2] != -1).any()):
+        raise p.fail("a token that is no real unit has a span", where=f"sample number {i}")
+    real = spans[mask]
+    if not len(real) or bool(
+        (real[:, 0] < 0).any() | (real[:, 1] > n).any() | (real[:, 0] >= real[:, 1]).any()
+    ):
+        raise p.fail("a real token has no span inside its sample", where=f"sample number {i}")
+    if bool((real[1:, 0] < real[:-1, 0]).any()):
+        raise p.fail("spans are not in order", where=f"sample number {i}")
+    covered = torch.zeros(n, dtype=torch.bool)
+    for start, stop in real[:, :2].tolist():
+        covered[start:stop] = True
+    if not bool(covered.all()):
+        place = int((~covered).nonzero()[0])
+        raise p.fail("no token covers a position", where=f"sample number {i} position {place}")
+
+
+def _check_illegal(p: Probe) -> float | str:
+    """A symbol outside the alphabet is refused, never dropped or replaced."""
+    data = data_of(p.samples[0])
+    if not isinstance(data, str):
+        return "samples are not text"
+    if not p.adapter.alphabet:
+        raise p.fail("the adapter declares no alphabet")
+    symbols = [s for s in ILLEGAL if s not in p.adapter.alphabet]
+    for symbol in symbols:
+        middle = len(data) // 2
+        try:
+            p.adapter.encode([data[:middle] + symbol + data[middle + 1 :]])
+        except InputError:
+            continue
+        raise p.fail("a symbol outside the alphabet was taken", got=repr(symbol))
+    return float(len(symbols))
+
+
+def _check_over_length(p: Probe) -> float | str:
+    """A sample beyond the declared length is refused, unless windows are declared."""
+    limit = p.adapter.max_length
+    data = data_of(p.samples[0])
+    if limit is None:
+        return "no limit declared"
+    if not isinstance(data, str):
+        return "samples are not text"
+    if p.adapter.over_length == "window":
+        return "windows declared"
+    if p.adapter.over_length != "refuse":
+        raise p.fail("no such policy", expected="refuse or window", got=p.adapter.over_length)
+    try:
+        p.adapter.encode([(data * (limit // len(data) + 1))[: limit + 1]])
+    except InputError:
+        return float(limit)
+    raise p.fail("a sample beyond max_length was taken", expected=f"at most {limit} positions")
+
+
+def _check_rows(p: Probe) -> float:
+    """Every site gives one finite row of its width per real token, and spans for each."""
+    found = capture(p.adapter, p.sites, p.batch)
+    for site in p.sites:
+        spans = spans_of(p.adapter, site, p.batch)
+        for rows, span in zip(found[site.name], spans):
+            if tuple(rows.shape) != (len(span), site.width):
+                raise p.fail(
+                    "rows and spans differ",
+                    where=site.name,
+                    expected=str(len(span)),
+                    got=str(tuple(rows.shape)),
+                )
+            if not bool(rows.isfinite().all()):
+                raise p.fail("an activation is not finite", where=site.name)
+    return float(len(p.sites))
+
+
+def _check_embedding(p: Probe) -> float | str:
+    """`embedding` is exactly what enters block 0."""
+    first, embedding = p.blocks[0], p.adapter.site("embedding")
+    entry = Site("entry", first.path, embedding.width, io="input", axes=first.axes, call=first.call)
+    try:
+        found = capture(p.adapter, [embedding, entry], p.batch)
+    except SciinterpError:
+        return "block 0 takes its input in another form"
+    return max(p.same(a, b, "embedding") for a, b in zip(found["embedding"], found["entry"]))
+
+
+def _check_order(p: Probe) -> float:
+    """Changing block i changes every later block and none before: blocks are counted in order."""
+    before = capture(p.adapter, p.blocks, p.batch)
+    for number in sorted({0, len(p.blocks) // 2, len(p.blocks) - 1}):
+        with edit(p.adapter, p.blocks[number], lambda x: x + x.std() * direction(x)):
+            after = capture(p.adapter, p.blocks, p.batch)
+        for i, site in enumerate(p.blocks):
+            equal = all(torch.equal(a, b) for a, b in zip(before[site.name], after[site.name]))
+            if equal != (i < number):
+                changed = "is not changed by" if equal else "is changed by"
+                raise p.fail(f"{site.name} {changed} an edit of {p.blocks[number].name}")
+    return float(len(p.blocks))
+
+
+def _check_one_pass(p: Probe) -> float:
+    """Sites captured together, and alone with an early stop, are the same bits."""
+    together = capture(p.adapter, p.sites, p.batch)
+    for site in p.some:
+        alone = capture(p.adapter, [site], p.batch)[site.name]
+        if not all(torch.equal(a, b) for a, b in zip(alone, together[site.name])):
+            raise p.fail("a site captured alone differs", where=site.name)
+    return float(len(p.some))
+
+
+def _check_determinism(p: Probe) -> float:
+    """Two passes give the same bits."""
+    one, two = (capture(p.adapter, p.some, p.batch) for _ in range(2))
+    for site in p.some:
+        if not all(torch.equal(a, b) for a, b in zip(one[site.name], two[site.name])):
+            raise p.fail("two passes differ", where=site.name)
+    return 0.0
+
+
+def _check_padding(p: Probe) -> float | str:
+    """A sample gives the same rows alone and padded beside longer ones."""
+    if p.adapter.batch_dependent:
+        return "batch dependence declared"
+    together = capture(p.adapter, p.some, p.batch)
+    worst = 0.0
+    for i, sample in enumerate(p.samples):
+        for site in p.some:
+            worst = max(
+                worst,
+                p.same(together[site.name][i], p.alone(sample, site), f"{site.name}, sample number {i}"),
+            )
+    return worst
+
+
+def _check_composition(p: Probe) -> float | str:
+    """A sample gives the same rows whatever stands beside it."""
+    if p.adapter.batch_dependent:
+        return "batch dependence declared"
+    site, first = p.blocks[-1], p.samples[0]
+    own = p.alone(first, site)
+    worst = 0.0
+    for companions in (p.samples[1:], [first, first], p.samples[:0:-1]):
+        batch = p.adapter.encode([first, *companions])
+        worst = max(worst, p.same(capture(p.adapter, [site], batch)[site.name][0], own, site.name))
+    return worst
+
+
+def _check_permutation(p: Probe) -> float | str:
+    """The order of the samples in a batch does not matter."""
+    if p.adapter.batch_dependent:
+        return "batch dependence declared"
+    there = capture(p.adapter, p.some, p.batch)
+    back = capture(p.adapter, p.some, p.adapter.encode(p.samples[::-1]))
+    return max(
+        p.same(b, a, site.name)
+        for site in p.some
+        for a, b in zip(there[site.name], reversed(back[site.name]))
+    )
+
+
+def _check_identity_edit(p: Probe) -> float:
+    """Writing back what was read changes no bit of the output."""
+    before = output(p)
+    for site in p.some:
+        with edit(p.adapter, site, lambda x: x):
+            after = output(p)
+        if not all(torch.equal(a, b) for a, b in zip(before, after)):
+            raise p.fail("an identity edit changes the output", where=site.name)
+    return float(len(p.some))
+
+
+def _check_edit_felt(p: Probe) -> float:
+    """A step in a random direction is read back as written, and is felt in the output."""
+    before = output(p)
+    for site in p.some:
+        written: list[Tensor] = []
+
+        def step(x: Tensor, written: list[Tensor] = written) -> Tensor:
+            written.append(x + x.std() * direction(x))
+            return written[-1]
+
+        with edit(p.adapter, site, step):
+            read = capture(p.adapter, [site], p.batch)[site.name]
+            after = output(p)
+        p.same(torch.cat(read), written[0].float(), f"{site.name} read back")
+        if all(torch.equal(a, b) for a, b in zip(before, after)):
+            raise p.fail("an edit is not felt in the output", where=site.name)
+    return float(len(p.some))
+
+
+def _check_hooks(p: Probe) -> float:
+    """No hook is left behind, by success, error or KeyboardInterrupt."""
+    count = hooks(p.adapter)
+    for _ in accidents(p):
+        if hooks(p.adapter) != count:
+            raise p.fail("a hook was left behind", expected=str(count), got=str(hooks(p.adapter)))
+    return float(count)
+
+
+def _check_restored(p: Probe) -> float:
+    """Train and eval modes, gradient flags and attention settings are as before, whatever happened."""
+    module = p.adapter.module
+    first = next(iter(module.children()), module)
+    original = {m: m.training for m in module.modules()}
+    try:
+        module.eval()
+        first.train()
+        before = state(p.adapter)
+        for _ in accidents(p):
+            if state(p.adapter) != before:
+                raise p.fail("a mode or a flag is not as it was")
+    finally:
+        for m, training in original.items():
+            m.training = training
+    return 1.0
+
+
+def _check_gradients(p: Probe) -> float:
+    """No graph unless asked; then the last block has finite gradients with respect to the embedding."""
+    first, last = p.adapter.site("embedding"), p.blocks[-1]
+    plain = capture(p.adapter, [last], p.batch)[last.name][0]
+    if plain.requires_grad or plain.is_inference():
+        raise p.fail("captured tensors must be ordinary ones without a graph")
+    steps: list[Tensor] = []
+
+    def step(x: Tensor) -> Tensor:
+        steps.append(torch.zeros_like(x).requires_grad_())
+        return x + steps[-1]
+
+    with edit(p.adapter, first, step):
+        rows = torch.cat(capture(p.adapter, [last], p.batch, grad=True)[last.name])
+    if not rows.requires_grad:
+        raise p.fail("no gradient although asked for")
+    grad = torch.autograd.grad((rows * direction(rows)).sum(), steps[0])[0]
+    if not bool(grad.isfinite().all()) or not bool(grad.any()):
+        raise p.fail("the gradient is zero or not finite", where=last.name)
+    return float(grad.norm())
+
+
+def _check_identity(p: Probe) -> float:
+    """The identity is stable, survives JSON, and changes with the weights."""
+    adapter = p.adapter
+    fresh = copy(adapter)
+    fresh._sha256 = None
+    one, two = adapter.identity, fresh.identity
+    if one != two or json.loads(json.dumps(one)) != one:
+        raise p.fail("the identity is not stable")
+    a, b, other = (adapter.randomised(seed) for seed in (0, 0, 1))
+    hashes = [m.identity["weights_sha256"] for m in (adapter, a, b, other)]
+    if hashes[1] != hashes[2] or len(set(hashes)) != 3 or adapter.identity != one:
+        raise p.fail("randomised weights must depend on the seed alone, and change the identity")
+    last = p.blocks[-1]
+    rows = torch.cat(capture(a, [last], p.batch)[last.name])
+    if not bool(rows.isfinite().all()):
+        raise p.fail("the randomised model is not finite")
+    return 1.0
+
+
+def _check_context(p: Probe) -> float | str:
+    """The same tokens in another context have other activations at the last block."""
+    last = p.blocks[-1]
+    for sample in p.samples:
+        data = data_of(sample)
+        if not isinstance(data, str):
+            return "samples are not text"
+        shift = data[len(data) // 2 :] + data[: len(data) // 2]
+        match = SequenceMatcher(None, data, shift, autojunk=False).find_longest_match()
+        rows, moved = p.alone(sample, last), p.alone(shift, last)
+        spans = [spans_of(p.adapter, last, p.adapter.encode([s]))[0][:, :2].tolist() for s in (data, shift)]
+        for i, (start, stop) in enumerate(spans[0]):
+            move = [start - match.a + match.b, stop - match.a + match.b]
+            if match.a <= start and stop <= match.a + match.size and move in spans[1]:
+                difference = float((rows[i] - moved[spans[1].index(move)]).norm() / rows[i].norm())
+                if difference > p.tolerance:
+                    return difference
+    raise p.fail("activations do not depend on the context", where=last.name)
+
+
+def _check_reference(p: Probe) -> float | str:
+    """Activations equal the framework's own hidden states."""
+    reference = getattr(p.adapter, "reference", None)
+    if reference is None:
+        return "no hidden states of its own"
+    theirs = reference(p.batch)
+    ours = capture(p.adapter, list(theirs), p.batch)
+    return max(
+        p.same(rows, theirs[name][i][p.batch.mask[i]], name)
+        for name in theirs
+        for i, rows in enumerate(ours[name])
+    )
+
+
+def _check_logits(p: Probe) -> float | str:
+    """Scores are aligned with the tokens and as wide as the vocabulary; a mask hides what it covers."""
+    adapter = p.adapter
+    if not isinstance(adapter, HasLogits):
+        return "no logits"
+    logits = adapter.logits(p.batch)
+    expected = (*p.batch.mask.shape, len(adapter.vocabulary))
+    if tuple(logits.shape) != expected:
+        raise p.fail("logits have another shape", expected=str(expected), got=str(tuple(logits.shape)))
+    if isinstance(adapter, CanMask):
+        where = p.batch.mask & (
+            torch.rand(p.batch.mask.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+        )
+        embedding = adapter.site("embedding")
+        rows = capture(adapter, [embedding], p.batch)[embedding.name]
+        hidden = capture(adapter, [embedding], adapter.masked(p.batch, where))[embedding.name]
+        for i in range(len(p.batch)):
+            changed = (rows[i] != hidden[i]).any(1)
+            if bool((changed != where[i][p.batch.mask[i]]).any()):
+                raise p.fail("masking changes other tokens than it should", where=f"sample number {i}")
+    return float(expected[-1])
+
+
+def _check_reverse_complement(p: Probe) -> float | str:
+    """The reverse complement is an involution that the model accepts."""
+    if not isinstance(p.adapter, HasReverseComplement):
+        return "one strand"
+    for sample in [*p.samples, p.adapter.alphabet]:
+        data = data_of(sample)
+        other = p.adapter.reverse_complement(data)
+        p.adapter.check([other])
+        if p.adapter.reverse_complement(other) != data or len(other) != len(data):
+            raise p.fail("twice the reverse complement is not the sequence")
+        if len(set(data)) > 1 and other == data[::-1]:
+            raise p.fail("the sequence is reversed but not complemented")
+    return 1.0
+
+
+CHECKS: tuple[Callable[[Probe], float | str], ...] = (
+    _check_sites, _check_coverage, _check_illegal, _check_over_length, _check_rows, _check_embedding,
+    _check_order, _check_one_pass, _check_determinism, _check_padding, _check_composition,
+    _check_permutation, _check_reference, _check_identity_edit, _check_edit_felt, _check_hooks,
+    _check_restored, _check_gradients, _check_identity, _check_context, _check_logits,
+    _check_reverse_complement,
+)  # fmt: skip
