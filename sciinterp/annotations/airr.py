@@ -1,0 +1,136 @@
+"""AIRR rearrangement tables: IMGT regions, segments and somatic mutations of every chain, on its own residues.
+
+The chains are those of :mod:`sciinterp.readers.airr` (the same identifiers, the same residues as
+``read_samples(path)`` gives), so positions agree by construction. The source is exhaustive for what it states:
+a residue outside ``imgt:CDR3`` is known not to be in CDR3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from sciinterp.annotations.rows import Rows, concept_name
+from sciinterp.annotations.table import Annotations
+from sciinterp.readers.airr import Chain, chain_of, gene_of, rows
+
+SEGMENTS = "VDJN"
+# Liability motifs (sequence alone; half-open spans of the whole motif).
+MOTIFS = {
+    "motif:N-glycosylation": "N[^P][ST]",
+    "motif:deamidation": "N[GSNT]",
+    "motif:isomerisation": "D[GSDT]",
+    "motif:acid-labile": "DP",
+    "motif:integrin-binding": "RGD|LDV",
+    "motif:WGxG": "WG.G",
+}
+CONSERVED = (("residue:Cys23", "23", "C"), ("residue:Trp41", "41", "W"), ("residue:Cys104", "104", "C"))
+# concept -> (name, parent, level); what is not here is its own name, without parent
+CONCEPTS = {
+    **{f"imgt:FR{i}": (f"framework region {i} (IMGT)", "", 0) for i in (1, 2, 3, 4)},
+    "imgt:CDR": ("any complementarity-determining region (IMGT)", "", 0),
+    **{f"imgt:CDR{i}": (f"complementarity-determining region {i} (IMGT)", "imgt:CDR", 1) for i in (1, 2, 3)},
+    **{f"segment:{s}": (f"residues templated by the {s} gene segment", "", 0) for s in "VDJ"},
+    "segment:N": ("residues of non-templated bases, V-D and D-J", "", 0),
+    "shm": ("somatic mutation: residue differs from the germline", "", 0),
+    "motif:N-glycosylation": ("N-glycosylation sequon N-x-S/T, x not P", "", 0),
+    "motif:deamidation": ("asparagine deamidation motif", "", 0),
+    "motif:isomerisation": ("aspartate isomerisation motif", "", 0),
+    "motif:acid-labile": ("acid-labile Asp-Pro bond", "", 0),
+    "motif:integrin-binding": ("integrin-binding motif", "", 0),
+    "motif:WGxG": ("Trp-Gly-x-Gly that opens FR4", "", 0),
+    "residue:Cys23": ("first conserved cysteine (IMGT 23)", "imgt:FR1", 1),
+    "residue:Trp41": ("conserved tryptophan (IMGT 41)", "imgt:FR2", 1),
+    "residue:Cys104": ("second conserved cysteine (IMGT 104)", "imgt:FR3", 1),
+}
+
+Span = tuple[int, int, str, str]  # start, end, concept, note
+
+
+def parse_airr(path: str | Path, *, release: str = "") -> Annotations:
+    """Regions, conserved residues, segments, somatic mutations and genes of an AIRR table.
+
+    Parameters
+    ----------
+    path : path
+        Tab-separated, plain or gzip, with ``sequence_id, sequence_alignment`` and, for everything beyond genes,
+        ``germline_alignment, junction_aa`` and the lengths of the segments.
+    release : str
+        Release of the germline database, kept in every row.
+
+    Returns
+    -------
+    Annotations
+        ``counts`` account for every row of the table: chains kept, others by reason.
+
+    Raises
+    ------
+    FormatError
+        When the file is not such a table.
+    """
+    out = Rows("airr", release=release)
+    for _, row in rows(path):
+        out.item()
+        chain = chain_of(row)
+        if isinstance(chain, str):
+            out.drop(chain)
+            continue
+        out.covers(chain.id)
+        placed = [*spans(chain), *facts(chain)]
+        if not placed:
+            out.drop("nothing stated about the chain")
+        for start, end, concept, note in placed:
+            name, parent, _ = CONCEPTS.get(concept, (concept, "", 0))
+            out.concept(concept, name=name, parent=parent, exhaustive=not concept.startswith("shm"))
+            out.add(chain.id, start, end, concept, note=note)
+    return out.annotations()
+
+
+def spans(chain: Chain) -> Iterator[Span]:
+    """Regions, any CDR, conserved residues, segments and mutations: half-open intervals on the chain."""
+    for region, start, end in runs([chain.region(i) for i in range(len(chain.sequence))]):
+        yield start, end, f"imgt:{region}", ""
+        if region.startswith("CDR"):
+            yield start, end, "imgt:CDR", region
+    for concept, position, letter in CONSERVED:
+        if position in chain.imgt:
+            at = chain.imgt.index(position)
+            if chain.sequence[at] == letter:
+                yield at, at + 1, concept, ""
+    for segment, start, end in runs([s if s in SEGMENTS else "" for s in chain.segment]):
+        yield start, end, f"segment:{segment}", ""
+    for i, (ours, theirs) in enumerate(zip(chain.sequence, chain.germline)):
+        if theirs not in "-X" and ours not in ("X", theirs):
+            position = f"; imgt={chain.imgt[i]}" if chain.imgt[i] else ""
+            yield i, i + 1, "shm", f"{theirs}>{ours}{position}; segment={chain.segment[i]}"
+
+
+def facts(chain: Chain) -> Iterator[Span]:
+    """Genes and isotype: rows on the whole sample."""
+    for prefix, call in (("gene", "v_call"), ("gene", "d_call"), ("gene", "j_call"), ("isotype", "c_call")):
+        gene = gene_of(chain.calls.get(call, ""))
+        if gene:
+            yield -1, -1, concept_name(prefix, gene), chain.calls[call] if "," in chain.calls[call] else ""
+
+
+def motifs(sequence: str) -> Iterator[Span]:
+    """Every occurrence of every motif, overlapping ones too."""
+    for concept, pattern in MOTIFS.items():
+        for match in re.finditer(f"(?=({pattern}))", sequence):
+            yield match.start(1), match.end(1), concept, match[1]
+
+
+def runs(labels: list[str]) -> Iterator[tuple[str, int, int]]:
+    """(label, start, end) of every run of equal labels; empty labels are passed over.
+
+    Examples
+    --------
+    >>> list(runs(["V", "V", "", "J"]))
+    [('V', 0, 2), ('J', 3, 4)]
+    """
+    for label, group in groupby(enumerate(labels), key=lambda pair: pair[1]):
+        members = [i for i, _ in group]
+        if label:
+            yield label, members[0], members[-1] + 1

@@ -1,0 +1,275 @@
+"""AIRR rearrangements as protein chains with IMGT positions: the one place that knows the gapped alignment.
+
+In an AIRR rearrangement table (https://docs.airr-community.org/en/stable/datarep/rearrangements.html) the
+column ``sequence_alignment`` holds the nucleotides of one chain, gapped so that nucleotide column ``3 (p - 1)``
+starts the codon of IMGT position ``p`` up to position 104 (Lefranc et al. 2003, doi:10.1016/S0145-305X(02)00039-3);
+``germline_alignment`` holds the germline in the same columns, with ``N`` where no germline segment templates
+the base. A *chain* here is the translation of the alignment, codon by codon:
+
+* a codon that is all gap is no residue; a codon broken by a deletion whose length is not a multiple of three
+  has no knowable residue and is left out, and counted;
+* bases inserted relative to the germline are not in the alignment, so they are not in the chain either;
+* the junction (positions 104 to 118) must be read in frame: a chain that does not contain the file's own
+  ``junction_aa`` there is refused, because every position after it would be wrong.
+
+A residue belongs to the segment (V, N, D, J) that gives at least two bases of its codon; three different
+segments in one codon make it N. Its germline residue is known only where all three germline bases are.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sciinterp.errors import FormatError, InputError
+from sciinterp.samples import Samples
+
+# IMGT regions up to position 104; the junction (104-118) fixes the rest.
+REGIONS = (("FR1", 1, 26), ("CDR1", 27, 38), ("FR2", 39, 55), ("CDR2", 56, 65), ("FR3", 66, 104))
+_BASES = "TCAG"
+_AMINO = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"
+CODONS = {a + b + c: _AMINO[16 * i + 4 * j + k] for i, a in enumerate(_BASES) for j, b in enumerate(_BASES)
+          for k, c in enumerate(_BASES)}
+_TRUE, _FALSE = {"t", "true", "1", "yes"}, {"f", "false", "0", "no"}
+# A cell longer than any rearrangement: the file is not a table.
+csv.field_size_limit(10_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One translated rearrangement.
+
+    Attributes
+    ----------
+    sequence : str
+        Amino acids.
+    imgt : tuple of str
+        IMGT position of every residue, ``"27"``; insertions of CDR3 are ``"111.1"``, ``"112.1"``. Empty
+        strings where the alignment is not IMGT-gapped.
+    segment : str
+        ``V``, ``N``, ``D``, ``J`` or ``-`` (not stated) for every residue.
+    germline : str
+        Germline residue, or ``-`` where not known.
+    broken : int
+        Codons left out because a deletion broke them.
+    calls : mapping
+        ``v_call``, ``d_call``, ``j_call``, ``c_call``, ``locus`` as in the file.
+    """
+
+    id: str
+    sequence: str
+    imgt: tuple[str, ...]
+    segment: str
+    germline: str
+    broken: int = 0
+    calls: Mapping[str, str] = field(default_factory=dict)
+
+    def region(self, i: int) -> str:
+        """``FR1`` ... ``FR4`` of residue ``i``, or an empty string."""
+        return region_of(self.imgt[i]) if self.imgt[i] else ""
+
+
+def region_of(position: str) -> str:
+    """The IMGT region of a position.
+
+    Examples
+    --------
+    >>> region_of("23"), region_of("111.2"), region_of("118")
+    ('FR1', 'CDR3', 'FR4')
+    """
+    p = int(position.split(".")[0])
+    return next((name for name, first, last in REGIONS if first <= p <= last), "CDR3" if p <= 117 else "FR4")
+
+
+def cdr3_positions(n: int) -> list[str]:
+    """IMGT positions of a CDR3 of ``n`` residues: filled from both ends, insertions around 111 and 112.
+
+    Examples
+    --------
+    >>> cdr3_positions(3), cdr3_positions(15)[6:10]
+    (['105', '106', '117'], ['111', '111.1', '112.1', '112'])
+    """
+    if n <= 13:
+        left = (n + 1) // 2
+        return [str(105 + i) for i in range(left)] + [str(118 - n + i) for i in range(left, n)]
+    extra = n - 13
+    low, high = extra // 2, extra - extra // 2
+    return ([str(p) for p in range(105, 112)] + [f"111.{i}" for i in range(1, low + 1)]
+            + [f"112.{i}" for i in range(high, 0, -1)] + [str(p) for p in range(112, 118)])
+
+
+def pack_imgt(positions: Iterable[str]) -> str:
+    """IMGT positions of a chain as a short text: runs of consecutive whole positions are written as ranges.
+
+    Examples
+    --------
+    >>> pack_imgt(["8", "9", "11", "12", "111", "111.1", "112.1", "112"])
+    '8-9 11-12 111 111.1 112.1 112'
+    """
+    out: list[list[str]] = []
+    for p in positions:
+        last = out[-1][-1] if out else ""
+        if p.isdigit() and last.isdigit() and int(p) == int(last) + 1:
+            out[-1].append(p)
+        else:
+            out.append([p])
+    return " ".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in out)
+
+
+def expand_imgt(text: str) -> list[str]:
+    """The inverse of :func:`pack_imgt`: one IMGT position a residue.
+
+    Examples
+    --------
+    >>> expand_imgt("8-9 11 111.1")
+    ['8', '9', '11', '111.1']
+    """
+    out = []
+    for run in text.split():
+        first, dash, last = run.partition("-")
+        out += [str(p) for p in range(int(first), int(last) + 1)] if dash else [first]
+    return out
+
+
+def gene_of(call: str) -> str:
+    """The first gene of a call, without allele.
+
+    Examples
+    --------
+    >>> gene_of("IGHV3-30*18,IGHV3-30-5*01"), gene_of("Homsap IGHV1-2*02 F")
+    ('IGHV3-30', 'IGHV1-2')
+    """
+    words = call.split(",")[0].split()
+    gene = next((w for w in words if w.upper().startswith(("IG", "TR"))), words[0] if words else "")
+    return gene.split("*")[0]
+
+
+def rows(path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, row) of an AIRR table, tab-separated, plain or gzip.
+
+    Raises
+    ------
+    FormatError
+        Not text, no ``sequence_id`` and ``sequence_alignment`` in the header, or a row of another width.
+    """
+    path = Path(path)
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise FormatError("this is not an AIRR table", file=str(path), line=1, got=str(error)) from None
+    reader = csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        if not {"sequence_id", "sequence_alignment"} <= set(header):
+            raise FormatError("this is not an AIRR table", file=str(path), line=1,
+                              expected="columns sequence_id, sequence_alignment", got=", ".join(header)[:80] or "nothing")
+        for number, cells in enumerate(reader, start=2):
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise FormatError("a row of another width than the header", file=str(path), line=number,
+                                  expected=f"{len(header)} cells", got=str(len(cells)))
+            yield number, dict(zip(header, cells))
+    except csv.Error as error:
+        raise FormatError("this is not an AIRR table", file=str(path), line=reader.line_num, got=str(error)) from None
+
+
+def chain_of(row: Mapping[str, str]) -> Chain | str:
+    """The chain of one row, or the reason why there is none."""
+    if row.get("productive", "").strip().lower() in _FALSE:
+        return "not productive"
+    aligned = row.get("sequence_alignment", "").strip().upper()
+    if not aligned:
+        return "no alignment"
+    reference = row.get("germline_alignment", "").strip().upper()
+    if reference and len(reference) != len(aligned):
+        return "alignments of different length"
+    gapped = "." in (reference or aligned)
+    layout = _layout(row, reference)
+    residues, columns, segments, germline, broken = [], [], [], [], 0
+    for at in range(0, len(aligned) - 2, 3):
+        codon = aligned[at:at + 3]
+        if not set(codon) - set(".-"):
+            continue
+        if set(codon) & set(".-"):
+            broken += 1
+            continue
+        residues.append(CODONS.get(codon.replace("U", "T"), "X"))
+        columns.append(at // 3)
+        segments.append(_majority(layout[at:at + 3]))
+        germline.append(CODONS.get(reference[at:at + 3], "-"))
+    sequence = "".join(residues)
+    if not sequence:
+        return "no residue"
+    if "*" in sequence:
+        return "stop codon"
+    start = next((i for i, c in enumerate(columns) if c >= 103), len(columns)) if gapped else -1
+    junction = row.get("junction_aa", "").strip().upper()
+    if gapped and junction and sequence[start:start + len(junction)] != junction:
+        return "junction not in frame"
+    imgt = _positions(columns, start, len(junction)) if gapped and len(junction) >= 2 else [""] * len(columns)
+    calls = {k: row.get(k, "").strip() for k in ("v_call", "d_call", "j_call", "c_call", "locus")}
+    return Chain(row["sequence_id"].strip(), sequence, tuple(imgt), "".join(segments), "".join(germline), broken, calls)
+
+
+def _positions(columns: list[int], start: int, junction: int) -> list[str]:
+    """IMGT positions: the column up to 104, the junction by its length, and counted on from 118."""
+    head = [str(c + 1) for c in columns[:start]]
+    tail = ["104", *cdr3_positions(junction - 2), "118"][:junction]
+    return head + tail + [str(119 + i) for i in range(len(columns) - start - junction)]
+
+
+def _layout(row: Mapping[str, str], reference: str) -> str:
+    """V, N, D or J for every column, from the lengths of the segments counted back from the end."""
+    def number(name: str) -> int:
+        text = row.get(name, "").strip()
+        return int(text) if text.isdigit() else 0
+
+    def span(segment: str) -> int:
+        first, last = number(f"{segment}_germline_start"), number(f"{segment}_germline_end")
+        return last - first + 1 if first and last >= first else 0
+
+    n, d, j = len(reference), span("d"), span("j")
+    n1, n2 = number("np1_length"), number("np2_length")
+    v = n - j - n2 - d - n1
+    layout = "V" * max(v, 0) + "N" * n1 + "D" * d + "N" * n2 + "J" * j
+    agrees = reference and j and v > 0 and all((base == "N") == (kind == "N") for base, kind in zip(reference, layout))
+    return layout if agrees else "-" * len(row.get("sequence_alignment", "").strip())
+
+
+def _majority(kinds: str) -> str:
+    return next((kind for kind in kinds if kinds.count(kind) >= 2), "N")
+
+
+def read_airr(path: str | Path, kind: str = "protein") -> Samples:
+    """Productive chains of an AIRR table as proteins, with their calls as sample columns.
+
+    Raises
+    ------
+    FormatError
+        When the file is not such a table.
+    InputError
+        When it has no usable chain.
+    """
+    import pandas as pd
+
+    chains, dropped, n_in = [], {}, 0
+    for _, row in rows(path):
+        n_in += 1
+        chain = chain_of(row)
+        if isinstance(chain, str):
+            dropped[chain] = dropped.get(chain, 0) + 1
+        else:
+            chains.append(chain)
+    if not chains:
+        raise InputError("no sequences", where=f"file '{path}'", expected="productive rearrangements", got=f"{n_in} rows, none usable")
+    table = pd.DataFrame([{"sample": c.id, **c.calls, "v_gene": gene_of(c.calls["v_call"]),
+                           "j_gene": gene_of(c.calls["j_call"])} for c in chains])
+    return Samples([c.id for c in chains], [c.sequence for c in chains], table=table, kind=kind, n_in=n_in,
+                   dropped=dropped, source=str(path))
