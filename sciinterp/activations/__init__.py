@@ -23,7 +23,8 @@ from jaxtyping import Float, Int
 
 from sciinterp.errors import InputError
 from sciinterp.samples import Samples
-from sciinterp.store.shards import DTYPES, Reader
+from sciinterp.store.layout import DTYPES
+from sciinterp.store.reader import Reader
 from sciinterp.store.stream import RowStream, stream_rows
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Tokens of the fingerprint: enough to tell two models apart, few enough to compare by eye.
+# Enough to tell two models apart, few enough to compare by eye.
 FINGERPRINT_TOKENS = 256
-FINGERPRINT_PROBES = 16
+FINGERPRINT_VALUES = 16
+FINGERPRINT_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Activations:
     identity : dict
         Model, hash of its weights, site, normalisation, precision: what an SAE trained on these rows keeps.
     fingerprint : dict
-        Rounded values and moments of the first rows.
+        Moments and a few values of the model's activations on a fixed probe; see :func:`same_fingerprint`.
     token_offsets : ndarray of int64 [n_samples + 1]
     folder : Path
     """
@@ -198,34 +200,48 @@ def load_activations(folder: str | Path) -> Activations:
     return Activations(folder)
 
 
-def fingerprint(rows: Float[np.ndarray, "n d_in"]) -> dict[str, Any]:
-    """A small, readable mark of activations: moments, a few values, and a hash of all of them rounded.
+def fingerprint(rows: Float[np.ndarray, "n d_in"], probe: str) -> dict[str, Any]:
+    """A small, readable mark of a model at a site: moments and a few values of its activations on a probe.
 
     Parameters
     ----------
     rows : float32 [n, d_in]
-        The first rows of a store; at most :data:`FINGERPRINT_TOKENS` are used.
+        Activations of the probe; at most :data:`FINGERPRINT_TOKENS` rows are used.
+    probe : str
+        What the rows are activations of; only marks of one probe can be compared.
 
     Examples
     --------
-    >>> mark = fingerprint(np.eye(3, dtype=np.float32))
+    >>> mark = fingerprint(np.eye(3, dtype=np.float32), "three unit vectors")
     >>> mark["n"], mark["d_in"], mark["rms"]
     (3, 3, 0.57735)
+    >>> same_fingerprint(mark, fingerprint(2 * np.eye(3, dtype=np.float32), "three unit vectors"))
+    False
     """
     x = np.asarray(rows[:FINGERPRINT_TOKENS], dtype=np.float64)
-    rms = float(np.sqrt(np.mean(x**2))) if x.size else 0.0
-    # A thousandth of the typical size: coarser than what threads or processors change.
-    step = rms / 1000 or 1.0
-    steps = np.round(x / step).astype(np.int64)
-    pick = np.linspace(0, max(x.size - 1, 0), min(FINGERPRINT_PROBES, x.size)).astype(int)
+    pick = np.linspace(0, max(x.size - 1, 0), min(FINGERPRINT_VALUES, x.size)).astype(int)
     return {
+        "probe": probe,
         "n": int(x.shape[0]),
         "d_in": int(x.shape[1]),
         "mean": float(f"{x.mean() if x.size else 0.0:.6g}"),
-        "rms": float(f"{rms:.6g}"),
-        "values": [float(f"{v:.5g}") for v in x.ravel()[pick]],
-        "sha256": hashlib.sha256(steps.tobytes()).hexdigest(),
+        "rms": float(f"{np.sqrt(np.mean(x**2)) if x.size else 0.0:.6g}"),
+        "values": [float(f"{v:.6g}") for v in x.ravel()[pick]],
     }
+
+
+def same_fingerprint(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> bool:
+    """Could two marks be of one model at one site? Also true where they cannot be compared.
+
+    Values may differ by :data:`FINGERPRINT_TOLERANCE` of their root mean square: more than threads, processors
+    and half precision change, far less than other weights do.
+    """
+    if not a or not b or a.get("probe") != b.get("probe"):
+        return True
+    if (a["n"], a["d_in"]) != (b["n"], b["d_in"]):
+        return False
+    x, y = np.array([*a["values"], a["rms"]]), np.array([*b["values"], b["rms"]])
+    return bool(np.allclose(x, y, rtol=0, atol=FINGERPRINT_TOLERANCE * max(a["rms"], b["rms"])))
 
 
 @overload

@@ -18,19 +18,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from sciinterp.activations import FINGERPRINT_TOKENS, ExtractSettings, fingerprint
-from sciinterp.errors import InputError, MismatchError, StoreError
+from sciinterp.activations import ExtractSettings, fingerprint
+from sciinterp.errors import InputError, MismatchError
 from sciinterp.models.engine import activation_error, capture, plan_batches, spans_of
 from sciinterp.samples import Sample, Samples
-from sciinterp.store.arrays import widen
-from sciinterp.store.shards import (
-    ENVIRONMENT,
-    Writer,
-    load_arrays_named,
-    open_writer,
-    require_ours,
-    shard_name,
-)
+from sciinterp.store.shards import ENVIRONMENT, Writer, open_writer, require_free, require_parent
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -39,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # Samples on which the error of a lower precision is measured.
 PRECISION_SAMPLES = 16
+# Letters of the probe that a model's fingerprint is taken on.
+PROBE_LENGTH = 48
 _TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -70,25 +64,26 @@ def run(
 ) -> None:
     """Extract every site of ``folders`` (site to folder), or what is left of it."""
     records = {name: model.site(name) for name in folders}
-    # Refused before anything is written: letters, lengths, folders in use.
+    # Refused before anything is written: letters, lengths, windows, folders in use.
     model.check(samples)
-    for folder in {*folders.values(), *(f.parent for f in folders.values() if len(folders) > 1)}:
-        if folder in folders.values():
-            require_ours(folder)
-        elif folder.exists() and not folder.is_dir():
-            raise StoreError(
-                "the output is not a folder", where=f"folder {str(folder)!r}", do="Choose another name."
-            )
     work = _Work(model, samples, max_tokens, settings)
     plan = work.plan()
+    plans = {}
+    for name, record in records.items():
+        site = asdict(record)
+        identity = {**model.identity, "site": name, "kind": site["kind"], "norm": site["norm"],
+                    "d_in": site["width"], "precision": model.dtype}  # fmt: skip
+        plans[name] = {**plan, "identity": identity, "site": site, "d_in": site["width"], "dtype": dtype}
+    if len({folder.parent for folder in folders.values()}) < len(folders):
+        require_parent(next(iter(folders.values())).parent)
+    for name, folder in folders.items():
+        require_free(folder, plans[name], overwrite=overwrite)
     with ExitStack() as stack:
         writers: dict[str, Writer] = {}
         for name in sorted(folders):
-            site = asdict(records[name])
-            identity = {**model.identity, "site": name, "kind": site["kind"], "norm": site["norm"],
-                        "d_in": site["width"], "precision": model.dtype}  # fmt: skip
-            own = {**plan, "identity": identity, "site": site, "d_in": site["width"], "dtype": dtype}
-            writers[name] = stack.enter_context(open_writer(folders[name], own, samples, overwrite=overwrite))
+            writers[name] = stack.enter_context(
+                open_writer(folders[name], plans[name], samples, overwrite=overwrite)
+            )
         open_ones = {name: writer for name, writer in writers.items() if not writer.complete}
         if open_ones:
             with _environment(open_ones, plan[ENVIRONMENT]):
@@ -362,17 +357,24 @@ def _finish(work: _Work, writers: Mapping[str, Writer]) -> None:
             for i in shortest
         ]
         errors = activation_error(work.model, list(writers), work.model.encode(few))
+    marks = _fingerprints(work, list(writers))
     for name, writer in writers.items():
-        first = _first_rows(writer)
-        extra = {"fingerprint": fingerprint(first), "precision_error": errors[name]}
-        writer.finish(extra)
+        writer.finish({"fingerprint": marks[name], "precision_error": errors[name]})
 
 
-def _first_rows(writer: Writer) -> np.ndarray:
-    """The first rows of the store, float32: those of the first shard that has any."""
-    dtype = writer.plan["dtype"]
-    for number in range(writer.n_shards):
-        rows = load_arrays_named(writer.folder / shard_name(number), "activations", FINGERPRINT_TOKENS)
-        if len(rows):
-            return widen(rows, dtype)
-    return np.zeros((0, writer.plan["d_in"]), np.float32)
+def _fingerprints(work: _Work, sites: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Marks of the model at some sites on a probe made of its alphabet; on the first sample where it has none."""
+    model = work.model
+    letters = "".join(sorted(set(model.alphabet)))
+    text = (
+        "".join(letters[(i * i + i // len(letters)) % len(letters)] for i in range(PROBE_LENGTH))
+        if letters
+        else ""
+    )
+    try:
+        encoded, probe = model.encode([Sample("probe", text)]), text
+    except InputError:
+        sample = _cut(work.samples, work.items(0)[0])
+        encoded, probe = model.encode([sample]), f"first of samples {work.samples.digest[:16]}"
+    found = capture(model, sites, encoded)
+    return {name: fingerprint(found[name][0].numpy(), probe) for name in sites}

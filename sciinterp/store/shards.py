@@ -1,16 +1,14 @@
-"""The sharded store: plan first, shards of consecutive samples, manifest last. FORMAT.md is the spec.
+"""Write a sharded store: plan first, shards of consecutive samples, manifest last. FORMAT.md is the spec.
 
 A :class:`Writer` holds the folder's lock, keeps what an interrupted run finished, and writes the rest; the
-plan says everything the bytes depend on, so two runs of one plan end in the same files. A :class:`Reader`
-checks the sha256 of every file before a number of it is used, once per open, and again if the file changes.
+plan says everything the bytes depend on, so two runs of one plan end in the same files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,17 +17,7 @@ import numpy as np
 
 from sciinterp.errors import FormatError, MismatchError, SciinterpError, StoreError
 from sciinterp.samples import Samples
-from sciinterp.store.arrays import (
-    SAMPLES,
-    check_sha256,
-    load_arrays,
-    load_samples,
-    read_header,
-    read_rows,
-    save_arrays,
-    save_samples,
-    widen,
-)
+from sciinterp.store.arrays import SAMPLES, check_sha256, save_arrays, save_samples
 from sciinterp.store.atomic import (
     TEMPORARY_PREFIX,
     make_folder,
@@ -39,25 +27,22 @@ from sciinterp.store.atomic import (
     to_json,
     write_json,
 )
+from sciinterp.store.layout import (
+    ENVIRONMENT,
+    FORMAT,
+    INDEX,
+    MANIFEST,
+    OURS,
+    PLAN,
+    VERSION,
+    brief,
+    load_arrays_named,
+    newer,
+    seal,
+    shard_name,
+    sidecar,
+)
 from sciinterp.store.lock import LOCK, folder_lock
-
-FORMAT, VERSION = "sciinterp.activations", 1
-PLAN, MANIFEST, INDEX = "plan.json", "manifest.json", "index.safetensors"
-DTYPES = ("float32", "float16", "bfloat16")
-# version found -> function from its manifest to the next version's; old stores are read for ever.
-MIGRATIONS: dict[int, Any] = {}
-_OURS = re.compile(rf"({PLAN}|{MANIFEST}|{INDEX}|{SAMPLES}|shard-\d{{6}}\.(safetensors|json))\Z")
-# What must agree to resume, but not to use a finished store: another machine's bytes differ in the last bit.
-ENVIRONMENT = "environment"
-
-
-def shard_name(number: int) -> str:
-    """File name of a shard; names hold numbers only, never anything of the input."""
-    return f"shard-{number:06d}.safetensors"
-
-
-def _sidecar(folder: Path, number: int) -> Path:
-    return folder / f"shard-{number:06d}.json"
 
 
 class Writer:
@@ -99,7 +84,7 @@ class Writer:
     def _finished(self, number: int) -> dict[str, Any] | None:
         """The record of a whole shard of this plan, or None when it must be made (again)."""
         try:
-            record = read_json(_sidecar(self.folder, number))
+            record = read_json(sidecar(self.folder, number))
             if record["plan"] != self._plan_sha256 or record["shard"] != number:
                 return None
             check_sha256(self.folder / shard_name(number), record["sha256"])
@@ -154,7 +139,7 @@ class Writer:
             "bytes": path.stat().st_size, "sha256": sha256,
             "skipped": {str(k): v for k, v in sorted((skipped or {}).items())},
         }  # fmt: skip
-        write_json(_sidecar(self.folder, number), record)
+        write_json(sidecar(self.folder, number), record)
         self._records[number] = record
 
     def finish(self, extra: Mapping[str, Any] | None = None) -> None:
@@ -188,18 +173,6 @@ class Writer:
         self.complete = True
 
 
-def load_arrays_named(path: Path, name: str, n: int | None = None) -> np.ndarray:
-    """One array of a file already checked, or its first ``n`` rows."""
-    entry = read_header(path)[name]
-    return read_rows(path, entry, 0, entry.shape[0] if n is None else min(n, entry.shape[0]))
-
-
-def seal(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest with the sha256 of its own canonical JSON, so that it vouches for itself."""
-    body = {key: value for key, value in manifest.items() if key != "sha256"}
-    return {**body, "sha256": hashlib.sha256(to_json(body)).hexdigest()}
-
-
 @contextlib.contextmanager
 def open_writer(
     folder: str | os.PathLike[str], plan: Mapping[str, Any], samples: Samples, *, overwrite: bool = False
@@ -227,39 +200,64 @@ def open_writer(
         Another process is writing it.
     """
     folder = Path(folder)
-    wanted = {"format": FORMAT, "version": VERSION, **_as_json(plan)}
-    require_ours(folder)
-    if not overwrite and (folder / MANIFEST).is_file():
-        found = read_json(folder / PLAN)
-        require_same(folder, found, wanted, complete=True)
-        yield Writer(folder, found, complete=True)
+    wanted = _full(plan)
+    require_free(folder, plan, overwrite=overwrite)
+    if (folder / MANIFEST).is_file() and _matches(folder, wanted):
+        yield Writer(folder, read_json(folder / PLAN), complete=True)
         return
     make_folder(folder)
     with folder_lock(folder):
         remove_temporaries(folder)
-        require_ours(folder)
-        complete = (folder / MANIFEST).is_file()
-        if (folder / PLAN).is_file():
-            try:
-                found = read_json(folder / PLAN)
-                require_same(folder, found, wanted, complete=complete)
-                wanted = found
-            except SciinterpError:
-                if not overwrite:
-                    raise
-                _clear(folder)
-                complete = False
-        if not (folder / PLAN).is_file():
+        # Looked at again, because another run may have begun or ended since.
+        require_free(folder, plan, overwrite=overwrite)
+        if (folder / PLAN).is_file() and _matches(folder, wanted):
+            wanted = read_json(folder / PLAN)
+        else:
+            _clear(folder)
             write_json(folder / PLAN, wanted)
+        complete = (folder / MANIFEST).is_file()
         if not complete:
             save_samples(folder, samples)
         yield Writer(folder, wanted, complete=complete)
 
 
-def _as_json(obj: Any) -> Any:
-    import json
+def _full(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan as it is written and read back."""
+    return {"format": FORMAT, "version": VERSION, **json.loads(to_json(dict(plan)))}
 
-    return json.loads(to_json(obj))
+
+def require_free(folder: Path, plan: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    """Raise unless :func:`open_writer` could write this plan here; nothing is written."""
+    require_ours(folder)
+    if not overwrite and (folder / PLAN).is_file():
+        complete = (folder / MANIFEST).is_file()
+        require_same(folder, read_json(folder / PLAN), _full(plan), complete=complete)
+
+
+def _matches(folder: Path, wanted: Mapping[str, Any]) -> bool:
+    try:
+        require_same(folder, read_json(folder / PLAN), wanted, complete=(folder / MANIFEST).is_file())
+    except SciinterpError:
+        return False
+    return True
+
+
+def require_parent(folder: Path) -> None:
+    """Raise unless the folder is new or holds only folders of stores."""
+    if folder.is_dir() and all(
+        (p / PLAN).is_file() or not any(p.iterdir()) for p in folder.iterdir() if p.is_dir()
+    ):
+        strange = sorted(p.name for p in folder.iterdir() if not p.is_dir())
+    else:
+        strange = [folder.name] if folder.exists() else []
+    if strange:
+        raise StoreError(
+            "the output folder is in use",
+            where=f"folder {str(folder)!r}",
+            expected="a new or empty folder, or a folder of stores of activations",
+            got=", ".join(map(repr, strange[:3])),
+            do="Choose another folder.",
+        )
 
 
 def require_ours(folder: Path) -> None:
@@ -270,7 +268,7 @@ def require_ours(folder: Path) -> None:
     if not folder.is_dir():
         return
     names = [n for n in os.listdir(folder) if n != LOCK and not n.startswith(TEMPORARY_PREFIX)]
-    strange = sorted(name for name in names if not _OURS.match(name))
+    strange = sorted(name for name in names if not OURS.match(name))
     if strange or (names and PLAN not in names):
         raise StoreError(
             "the output folder is in use",
@@ -287,7 +285,7 @@ def require_same(folder: Path, found: Any, wanted: Mapping[str, Any], *, complet
     if not isinstance(found, dict) or not isinstance(found.get("version"), int):
         raise FormatError("not a plan", file=str(folder / PLAN))
     if found["version"] > VERSION:
-        raise _newer(folder, found["version"])
+        raise newer(folder, found["version"])
     skip = {ENVIRONMENT} if complete else set()
     for name in sorted({*found, *wanted} - skip):
         path, ours, theirs = _difference(name, found.get(name), wanted.get(name))
@@ -295,8 +293,8 @@ def require_same(folder: Path, found: Any, wanted: Mapping[str, Any], *, complet
             raise MismatchError(
                 f"the folder holds a store of another plan ({path} differs)",
                 where=where,
-                expected=_brief(theirs),
-                got=_brief(ours),
+                expected=brief(theirs),
+                got=brief(ours),
                 do="Choose another folder, or overwrite this one (overwrite=True).",
             )
 
@@ -311,152 +309,8 @@ def _difference(path: str, a: Any, b: Any) -> tuple[str, Any, Any]:
     return ("", None, None) if a == b else (path, a, b)
 
 
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _newer(folder: Path, version: int) -> StoreError:
-    return StoreError(
-        "the store was written by a newer version",
-        where=f"folder {str(folder)!r}",
-        expected=f"format version up to {VERSION}",
-        got=str(version),
-        do="Update sciinterp.",
-    )
-
-
 def _clear(folder: Path) -> None:
     """Remove a store: the manifest first and the plan last, so that a crash leaves an unfinished store."""
-    names = [name for name in os.listdir(folder) if _OURS.match(name)]
+    names = [name for name in os.listdir(folder) if OURS.match(name)]
     for name in sorted(names, key=lambda n: (n != MANIFEST, n == PLAN, n)):
         (folder / name).unlink(missing_ok=True)
-
-
-class Reader:
-    """A finished store, every file of it checked before it is used.
-
-    Raises
-    ------
-    StoreError
-        No store, an unfinished one, a damaged file, or a newer version.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self.manifest = read_manifest(self.folder)
-        check_sha256(self.folder / PLAN, self.manifest["plan_sha256"])
-        self.plan: dict[str, Any] = read_json(self.folder / PLAN)
-        index = load_arrays(self.folder / INDEX, sha256=self.manifest["index_sha256"])
-        self.token_offsets: np.ndarray = index["token_offsets"]
-        self.token_offsets.setflags(write=False)
-        self.d_in, self.dtype = int(self.manifest["d_in"]), str(self.manifest["dtype"])
-        self.n = int(self.token_offsets[-1])
-        self.bounds = np.concatenate([[0], np.cumsum([s["rows"] for s in self.manifest["shards"]])]).astype(
-            np.int64
-        )
-        self._checked: dict[int, tuple[tuple[int, ...], dict[str, Any]]] = {}
-
-    def samples(self) -> Samples:
-        """The samples, in order."""
-        return load_samples(self.folder, sha256=self.manifest["samples_sha256"])
-
-    def _entries(self, number: int) -> dict[str, Any]:
-        """Where the arrays of a shard lie; its checksum is verified once for the same bytes."""
-        path = self.folder / shard_name(number)
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise StoreError(
-                "a shard is missing", where=f"file {str(path)!r}", do="Run extract again."
-            ) from error
-        stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        if number not in self._checked or self._checked[number][0] != stamp:
-            check_sha256(path, self.manifest["shards"][number]["sha256"])
-            self._checked[number] = (stamp, read_header(path))
-        return self._checked[number][1]
-
-    def read_stored(self, lo: int, hi: int) -> np.ndarray:
-        """Rows ``[lo, hi)`` as they are stored (bfloat16 as uint16 bits)."""
-        return self._read("activations", lo, hi)
-
-    def widen(self, stored: np.ndarray) -> np.ndarray:
-        """float32 of stored rows."""
-        return widen(stored, self.dtype)
-
-    def read_spans(self, lo: int, hi: int) -> dict[str, np.ndarray]:
-        """``start`` and ``end`` (int64, half-open) and ``strand`` (int8) of the tokens ``[lo, hi)``."""
-        spans = {name: self._read(name, lo, hi) for name in ("start", "end", "strand")}
-        return {name: x if name == "strand" else x.astype(np.int64) for name, x in spans.items()}
-
-    def _read(self, name: str, lo: int, hi: int) -> np.ndarray:
-        if not 0 <= lo <= hi <= self.n:
-            raise StoreError(
-                "rows outside the store",
-                where=f"folder {str(self.folder)!r}",
-                expected=f"0 <= lo <= hi <= {self.n}",
-                got=f"lo={lo}, hi={hi}",
-            )
-        first = int(np.searchsorted(self.bounds, lo, side="right")) - 1
-        parts = []
-        number = max(first, 0)
-        while not parts or (lo < hi and number < len(self.bounds) - 1):
-            base, top = int(self.bounds[number]), int(self.bounds[min(number + 1, len(self.bounds) - 1)])
-            stop = max(lo, min(hi, top))
-            if number < len(self.manifest["shards"]):
-                entry = self._entries(number)[name]
-                parts.append(read_rows(self.folder / shard_name(number), entry, lo - base, stop - base))
-            else:
-                parts.append(self._empty(name))
-            lo, number = stop, number + 1
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _empty(self, name: str) -> np.ndarray:
-        stored = "uint16" if self.dtype == "bfloat16" else self.dtype
-        kinds = {"activations": stored, "strand": "int8"}
-        return np.zeros((0, self.d_in) if name == "activations" else (0,), kinds.get(name, "int32"))
-
-
-def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The manifest of a finished store, checked against itself and migrated to the current version.
-
-    Raises
-    ------
-    StoreError
-        No store here, an unfinished one, a damaged manifest, or a newer version.
-    """
-    folder = Path(folder)
-    path, where = folder / MANIFEST, f"folder {str(folder)!r}"
-    if not path.is_file():
-        if not (folder / PLAN).is_file():
-            raise StoreError(
-                "this is not a store of activations",
-                where=where,
-                expected=MANIFEST,
-                got="none",
-                do="Make one with extract.",
-            )
-        raise StoreError(
-            "the store is not finished", where=where, do="Run the same extract again to finish it."
-        )
-    manifest = read_json(path)
-    damaged = StoreError(
-        "the manifest is damaged", where=f"file {str(path)!r}", do="Restore it from a copy, or extract anew."
-    )
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise StoreError(
-            "this is not a store of activations",
-            where=where,
-            expected=f"format {FORMAT!r}",
-            got=_brief(manifest.get("format") if isinstance(manifest, dict) else manifest),
-        )
-    version = manifest.get("version")
-    if isinstance(version, int) and version > VERSION:
-        raise _newer(folder, version)
-    if path.read_bytes() != to_json(manifest) or seal(manifest) != manifest:
-        raise damaged
-    for step in range(int(version or 0), VERSION):
-        if step not in MIGRATIONS:
-            raise damaged
-        manifest = MIGRATIONS[step](manifest)
-    return manifest
