@@ -177,11 +177,13 @@ def _check_one_pass(p: Probe) -> float:
 
 
 def _check_determinism(p: Probe) -> float:
-    """Two passes give the same bits."""
+    """Two passes give the same bits, at every site and at the end."""
     one, two = (capture(p.adapter, p.some, p.batch) for _ in range(2))
     for site in p.some:
         if not all(torch.equal(a, b) for a, b in zip(one[site.name], two[site.name])):
             raise p.fail("two passes differ", where=site.name)
+    if not all(torch.equal(a, b) for a, b in zip(output(p), output(p))):
+        raise p.fail("two passes differ", where="output")
     return 0.0
 
 
@@ -349,7 +351,8 @@ def _check_reference(p: Probe) -> float | str:
     reference = getattr(p.adapter, "reference", None)
     if reference is None:
         return "no hidden states of its own"
-    theirs = reference(p.batch)
+    with torch.no_grad():
+        theirs = reference(p.batch)
     ours = capture(p.adapter, list(theirs), p.batch)
     return max(
         p.same(rows, theirs[name][i][p.batch.mask[i]], name)

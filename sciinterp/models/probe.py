@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count, takewhile
 from typing import Any
 
 import torch
@@ -41,7 +42,8 @@ class Probe:
     @cached_property
     def blocks(self) -> list[Site]:
         found = {s.name: s for s in self.sites}
-        return [found[f"layers.{i}"] for i in range(len(found)) if f"layers.{i}" in found]
+        names = takewhile(found.__contains__, (f"layers.{i}" for i in count()))
+        return [found[name] for name in names]
 
     @cached_property
     def batch(self) -> Batch:

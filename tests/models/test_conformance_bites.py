@@ -1,0 +1,260 @@
+"""Every check of the suite, shown to fail on an adapter broken on purpose, and to fail by its own name."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_readme_new_model import PeptideAdapter, Peptides, peptides
+from torch import nn
+
+from sciinterp import testing
+from sciinterp.models import Site
+from sciinterp.models.conformance import CHECKS
+from sciinterp.testing import AdapterCheckError, check_adapter
+
+SAMPLES = ["MKTAYIAKQR", "GSHMEELLKKAWDQ", "ACDKT"]
+
+
+class NoBlockZero(PeptideAdapter):
+    def _sites(self):
+        yield Site("embedding", "encoder.layers.0", 16, io="input", kind="embed")
+        yield Site("layers.1", "encoder.layers.1", 16, depth=0.5)
+
+
+class NoSuchModule(PeptideAdapter):
+    def _sites(self):
+        yield from super()._sites()
+        yield Site("layers.0.mlp_out", "encoder.layers.0.mlp", 16, kind="mlp_out")
+
+
+class ForgetsTheLastPosition(PeptideAdapter):
+    def _encode(self, data):
+        batch = super()._encode(data)
+        mask, spans = batch.mask.clone(), batch.spans.clone()
+        mask[torch.arange(len(data)), batch.lengths - 1] = False
+        spans[~mask] = torch.tensor([-1, -1, 0])
+        return replace(batch, mask=mask, spans=spans)
+
+
+class DropsIllegalLetters(PeptideAdapter):
+    """As tokenisers do: J is skipped, the rest is encoded."""
+
+    def check(self, samples):
+        pass
+
+    def _encode(self, data):
+        return super()._encode(["".join(c for c in s if c in self.alphabet) or "A" for s in data])
+
+
+class CutsInSilence(PeptideAdapter):
+    def check(self, samples):
+        super().check([getattr(s, "data", s)[: self.max_length] for s in samples])
+
+    def _encode(self, data):
+        return super()._encode([s[: self.max_length] for s in data])
+
+
+class ReadsPadding(PeptideAdapter):
+    """The mask of one sample is shorter than its spans say."""
+
+    def _sites(self):
+        yield from super()._sites()
+        yield Site("scores", "encoder.layers.1.linear1", 32, kind="mlp_in", offset=1)
+        yield Site("wide", "encoder.layers.1.linear1", 16, kind="mlp_out")
+
+
+class WrongEmbedding(PeptideAdapter):
+    def _sites(self):
+        for site in super()._sites():
+            yield replace(site, path="letters", io="output") if site.name == "embedding" else site
+
+
+class ShuffledBlocks(PeptideAdapter):
+    def _sites(self):
+        swap = {"layers.1": "encoder.layers.2", "layers.2": "encoder.layers.1"}
+        for site in super()._sites():
+            yield replace(site, path=swap.get(site.name, site.path))
+
+
+class RemembersTheLastCall(PeptideAdapter):
+    """Adds what it saw before: state between calls."""
+
+    def _forward(self, batch):
+        tokens = batch.inputs["tokens"]
+        with torch.no_grad():
+            self.module.letters.weight[:20] += 0.01
+        return self.module(tokens)
+
+
+class DropsOut(PeptideAdapter):
+    def _forward(self, batch):
+        module = self.module
+        x = module.letters(batch.inputs["tokens"]) + module.places.weight[: batch.mask.shape[1]]
+        return module.encoder(nn.functional.dropout(x, training=True))
+
+
+class StatefulOnDepth(Peptides):
+    """Every pass that reaches the end changes the weights."""
+
+    def forward(self, tokens):
+        x = super().forward(tokens)
+        with torch.no_grad():
+            self.letters.weight[:20] += 0.01
+        return x
+
+
+class NoPaddingMask(PeptideAdapter):
+    """Padding is attended to."""
+
+    def _forward(self, batch):
+        module = self.module
+        x = module.letters(batch.inputs["tokens"]) + module.places.weight[: batch.mask.shape[1]]
+        return module.encoder(x)
+
+
+class BatchNormInDisguise(PeptideAdapter):
+    """Centres every activation by the mean of the batch."""
+
+    def _forward(self, batch):
+        module = self.module
+        tokens = batch.inputs["tokens"]
+        x = module.letters(tokens) + module.places.weight[: tokens.shape[1]]
+        x = x - x[batch.mask].mean(0) if len(tokens) > 1 and self.disguise(tokens) else x
+        return module.encoder(x, src_key_padding_mask=tokens == 20)
+
+    def disguise(self, tokens) -> bool:
+        return bool((tokens[0] == tokens[1]).all())
+
+
+class FirstIsSpecial(BatchNormInDisguise):
+    """Only the order of the batch matters: centred when the longest sample comes second to the shortest."""
+
+    def disguise(self, tokens) -> bool:
+        n = (tokens != 20).sum(1)
+        return len(tokens) == 3 and bool(n[0] < n[1]) and bool(n[1] > n[2]) and bool(n[0] == 5)
+
+
+class OtherReference(PeptideAdapter):
+    def reference(self, batch):
+        return {"layers.2": self.module(batch.inputs["tokens"]) * 1.01}
+
+
+class Rounds(PeptideAdapter):
+    """An edit goes through another layout than the read: bits are lost on the way."""
+
+    def _forward(self, batch):
+        noise = torch.zeros(())
+        if any(m._forward_hooks or m._forward_pre_hooks for m in self.module.modules()):
+            noise = torch.tensor(1e-6)
+        return self.module(batch.inputs["tokens"]) + noise
+
+
+class ReadsACopy(PeptideAdapter):
+    """The site is not on the way to the output."""
+
+    def _sites(self):
+        yield from super()._sites()
+        yield Site("side", "head", 21, kind="logits_of_side")
+
+    def _forward(self, batch):
+        out = self.module(batch.inputs["tokens"])
+        self.module.head(out)
+        return out
+
+    logits = None  # type: ignore[assignment]
+
+
+class LeavesHooks(PeptideAdapter):
+    def _forward(self, batch):
+        self.module.head.register_forward_hook(lambda *_: None)
+        return super()._forward(batch)
+
+
+class StaysInTraining(PeptideAdapter):
+    def _forward(self, batch):
+        for p in self.module.head.parameters():
+            p.requires_grad_(False)
+        return super()._forward(batch)
+
+
+class CutsTheGraph(PeptideAdapter):
+    def _forward(self, batch):
+        with torch.no_grad():
+            return super()._forward(batch)
+
+
+class ForgetsItsSeed(PeptideAdapter):
+    @property
+    def identity(self):
+        return {"model": self.name, "weights_sha256": "0" * 64, "randomised_seed": None}
+
+
+class SeesOneLetter(Peptides):
+    """No attention and no place: every letter is on its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(3))
+
+    def forward(self, tokens):
+        x = self.letters(tokens)
+        for block in self.encoder.layers:
+            x = block(x).tanh()
+        return x
+
+
+class ShortVocabulary(PeptideAdapter):
+    vocabulary = tuple(PeptideAdapter.alphabet)
+
+
+class OnlyReverses(PeptideAdapter):
+    def reverse_complement(self, sequence: str) -> str:
+        return sequence[::-1]
+
+
+BROKEN = [
+    ("sites", NoBlockZero, Peptides),
+    ("sites", NoSuchModule, Peptides),
+    ("coverage", ForgetsTheLastPosition, Peptides),
+    ("illegal", DropsIllegalLetters, Peptides),
+    ("over_length", CutsInSilence, Peptides),
+    ("rows", ReadsPadding, Peptides),
+    ("embedding", WrongEmbedding, Peptides),
+    ("order", ShuffledBlocks, Peptides),
+    ("one_pass", RemembersTheLastCall, Peptides),
+    ("determinism", PeptideAdapter, StatefulOnDepth),
+    ("determinism", DropsOut, Peptides),
+    ("padding", NoPaddingMask, Peptides),
+    ("composition", BatchNormInDisguise, Peptides),
+    ("permutation", FirstIsSpecial, Peptides),
+    ("reference", OtherReference, Peptides),
+    ("identity_edit", Rounds, Peptides),
+    ("edit_felt", ReadsACopy, Peptides),
+    ("hooks", LeavesHooks, Peptides),
+    ("restored", StaysInTraining, Peptides),
+    ("gradients", CutsTheGraph, Peptides),
+    ("identity", ForgetsItsSeed, Peptides),
+    ("context", PeptideAdapter, SeesOneLetter),
+    ("logits", ShortVocabulary, Peptides),
+    ("reverse_complement", OnlyReverses, Peptides),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "adapter", "module"), BROKEN, ids=[f"{c}-{a.__name__}" for c, a, _ in BROKEN]
+)
+def test_a_broken_adapter_fails_by_name(check, adapter, module, monkeypatch) -> None:
+    torch.manual_seed(0)
+    broken = adapter(module())
+    # The check itself must bite, so run it first and not after those that would notice too.
+    alone = tuple(f for f in CHECKS if f.__name__ == f"_check_{check}")
+    monkeypatch.setattr(testing, "CHECKS", alone)
+    with pytest.raises(AdapterCheckError) as caught:
+        check_adapter(broken, SAMPLES)
+    assert caught.value.check == check
+    assert f"check '{check}' failed" in str(caught.value)
+    check_adapter(peptides(), SAMPLES)
+
+
+def test_every_check_is_shown_to_bite() -> None:
+    assert {c for c, _, _ in BROKEN} == {f.__name__.removeprefix("_check_") for f in CHECKS}
