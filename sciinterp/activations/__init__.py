@@ -123,6 +123,11 @@ class Activations:
         reasons = list(self.manifest["skipped"].values())
         return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
 
+    @property
+    def digest(self) -> str:
+        """sha256 of the manifest, and so of every byte of the store."""
+        return str(self.manifest["sha256"])
+
     def read(self, lo: int, hi: int) -> Float[np.ndarray, "n d_in"]:
         """Rows ``[lo, hi)`` as float32."""
         return self._reader.widen(self._reader.read_stored(int(lo), int(hi)))

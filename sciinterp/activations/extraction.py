@@ -72,7 +72,7 @@ def run(
     for name, record in records.items():
         site = asdict(record)
         identity = {**model.identity, "site": name, "kind": site["kind"], "norm": site["norm"],
-                    "d_in": site["width"], "precision": model.dtype}  # fmt: skip
+                    "d_in": site["width"], "precision": model.dtype, "kept_as": dtype}  # fmt: skip
         plans[name] = {**plan, "identity": identity, "site": site, "d_in": site["width"], "dtype": dtype}
     if len({folder.parent for folder in folders.values()}) < len(folders):
         require_parent(next(iter(folders.values())).parent)
@@ -363,14 +363,11 @@ def _finish(work: _Work, writers: Mapping[str, Writer]) -> None:
 
 
 def _fingerprints(work: _Work, sites: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Marks of the model at some sites on a probe made of its alphabet; on the first sample where it has none."""
+    """Marks of the model at some sites, on a probe of its letters, or on the first sample if it has none."""
     model = work.model
     letters = "".join(sorted(set(model.alphabet)))
-    text = (
-        "".join(letters[(i * i + i // len(letters)) % len(letters)] for i in range(PROBE_LENGTH))
-        if letters
-        else ""
-    )
+    n = max(len(letters), 1)
+    text = "".join(letters[(i * i + i // n) % n] for i in range(PROBE_LENGTH)) if letters else ""
     try:
         encoded, probe = model.encode([Sample("probe", text)]), text
     except InputError:

@@ -1,0 +1,80 @@
+"""The control every finding needs: the same recipe on a model that knows nothing.
+
+The model's weights are drawn anew (:meth:`sciinterp.models.Adapter.randomised`), its activations at the same
+site are recorded on the same samples, an SAE of the same architecture is trained with the same settings and
+seed, and its codes are returned. A concept that the control finds as well is in the input, not in the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sciinterp.errors import InputError
+
+if TYPE_CHECKING:
+    from sciinterp.features import FeatureMatrix
+    from sciinterp.models import Adapter
+    from sciinterp.sae import SAE
+    from sciinterp.samples import Samples, Split
+
+
+def randomised_control(
+    model: Adapter, sae: SAE, samples: Samples, *, split: Split, out: str | Path, seed: int = 0
+) -> FeatureMatrix:
+    """Codes of an SAE trained by the same recipe on the model with randomised weights.
+
+    Parameters
+    ----------
+    model : Adapter
+        The model the SAE was trained on; its weights are drawn anew, its tokeniser stays.
+    sae : SAE
+        Gives the site, the architecture and the training settings.
+    samples : Samples
+    split : Split
+        The split the SAE was trained with.
+    out : path
+        A folder for ``activations``, ``sae`` and ``features`` of the control. Run again to resume.
+    seed : int
+        Seed of the random weights; training keeps the seed of the SAE.
+
+    Returns
+    -------
+    FeatureMatrix
+
+    Raises
+    ------
+    MismatchError
+        The SAE is of another model.
+    InputError
+        The SAE does not say how it was trained (it was not trained here).
+
+    See Also
+    --------
+    sciinterp.associate : takes it as ``control=``.
+    """
+    from sciinterp.activations import extract
+    from sciinterp.features import encode
+    from sciinterp.sae import TrainSettings, train_with
+
+    site, recipe = sae.identity.get("site"), dict(getattr(sae, "recipe", None) or {})
+    if site is None or sae.architecture is None or not recipe:
+        raise InputError(
+            "the SAE does not say how it was trained",
+            where=f"SAE {str(sae.folder)!r}" if sae.folder else "sae",
+            expected="its site, architecture and training settings",
+            do="A control can be made for an SAE that was trained with sciinterp.",
+        )
+    sae.check(model)
+    out = Path(out)
+    settings = TrainSettings(**{f.name: recipe[f.name] for f in fields(TrainSettings) if f.name in recipe})
+    acts = extract(
+        model.randomised(seed),
+        samples,
+        site=str(site),
+        out=out / "activations",
+        dtype=str(sae.identity.get("kept_as", "float32")),
+    )
+    twin = train_with(acts, sae.architecture, settings, out=out / "sae", split=split)
+    return encode(twin, acts, out=out / "features")
