@@ -1,0 +1,26 @@
+"""Sparse autoencoders: architectures, training, files and measures.
+
+``train`` makes one, ``load_sae`` reads one made here or elsewhere; :class:`~sciinterp.sae.base.SAE` says what
+one is. The maths of the step is in ``sparse.py``, the loop in ``loop.py``, each loss in its architecture's
+file.
+"""
+
+from sciinterp.sae.architecture import Architecture
+from sciinterp.sae.base import SAE, ThresholdSAE, TopKSAE
+from sciinterp.sae.files import load_sae
+from sciinterp.sae.loop import TrainSettings, train, train_with
+from sciinterp.sae.registry import ARCHITECTURES
+from sciinterp.sae.topk import TopK
+
+__all__ = [
+    "ARCHITECTURES",
+    "SAE",
+    "Architecture",
+    "ThresholdSAE",
+    "TopK",
+    "TopKSAE",
+    "TrainSettings",
+    "load_sae",
+    "train",
+    "train_with",
+]

@@ -1,0 +1,133 @@
+"""What an architecture must say: its parameters, one training step with exact gradients, and how it ends.
+
+The loop (``loop.py``) owns the data, the optimiser, the norm constraint, the log and the checkpoints. An
+architecture is a frozen dataclass of its hyper-parameters with four methods; a new one is one file and one
+row in ``registry.py``. Inside training ``W_enc`` is ``[n_features, d_in]``, and the data are scaled so that
+the mean squared norm of a centred row is about ``d_in``; ``Step.unit`` says how exactly (see ``loop.py``).
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sciinterp.errors import InputError
+from sciinterp.sae.parameters import Parameters
+from sciinterp.sae.sparse import ByFeature, Codes, Encoder, Workspace, encode_topk
+
+if TYPE_CHECKING:
+    from sciinterp.sae.base import SAE
+
+
+@dataclass
+class Step:
+    """What one training step is given, and where it leaves what it found.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Weights; the step overwrites all of ``parameters.gradients``.
+    dead : Tensor int64
+        Features that have not fired within the dead window.
+    progress : float
+        Fraction of the warm-up of the sparsity penalty, 0 to 1.
+    unit : float
+        Root mean square of a centred coordinate in training units: one but for the rounding of the scale to a
+        power of two. Penalties are multiplied by it, so that their meaning does not depend on the rounding.
+    memory : dict of Tensor
+        The architecture's own state; kept in checkpoints.
+    fired : Tensor bool [n_features]
+        Written by the step.
+    """
+
+    parameters: Parameters
+    dead: Tensor
+    progress: float = 1.0
+    unit: float = 1.0
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    work: Workspace = field(default_factory=Workspace)
+    encode: Encoder = encode_topk
+    fired: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+
+
+@dataclass(frozen=True)
+class Architecture(abc.ABC):
+    """Base of the architectures; ``n_features`` is the size of the dictionary."""
+
+    name: ClassVar[str]
+    unit_norm: ClassVar[bool] = True
+    n_features: int
+
+    def __post_init__(self) -> None:
+        if self.n_features < 1:
+            raise InputError(
+                "an SAE needs features",
+                where=type(self).__name__,
+                expected="n_features >= 1",
+                got=str(self.n_features),
+            )
+
+    def shapes(self, d_in: int) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the parameters."""
+        f = self.n_features
+        return {"W_enc": (f, d_in), "W_dec": (f, d_in), "b_enc": (f,), "b_dec": (d_in,)}
+
+    def start(self, parameters: Parameters, unit: float) -> None:  # noqa: B027
+        """Set parameters beyond the common ones, which the loop has set."""
+
+    @abc.abstractmethod
+    def step(self, step: Step, x: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Write the gradients of the loss of one batch; give the scalars to log (``loss``, ``mse``, ``l0``
+        ...).
+
+        Parameters
+        ----------
+        step : Step
+        x, target : Tensor [batch, d_in]
+            Input and what to reconstruct; for an SAE the same rows.
+        """
+
+    @abc.abstractmethod
+    def finish(
+        self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]
+    ) -> tuple[SAE, dict]:
+        """The inference SAE in the data's own units, and what was calibrated.
+
+        Parameters
+        ----------
+        scale : float
+            Training rows are ``scale * x``. Biases and thresholds are divided by it, weights stay: exact,
+            as the scale is a power of two.
+        calibrate : callable
+            Gives held-out rows [n, d_in] in training units.
+        """
+
+    def as_dict(self) -> dict[str, Any]:
+        """Name and hyper-parameters, for a file."""
+        return {"name": self.name, **{f.name: getattr(self, f.name) for f in fields(self)}}
+
+
+def require(condition: bool, architecture: Architecture, what: str) -> None:
+    """Raise :class:`InputError` unless the hyper-parameters make sense."""
+    if not condition:
+        raise InputError("the architecture cannot be trained", where=str(architecture), expected=what)
+
+
+def write_gradients(step: Step, codes: Codes, gradient: Tensor, d_pre: Tensor, xin: Tensor) -> None:
+    """Gradients of the common parameters from ``G = dL/dxhat`` and the entries' ``dL/dpre``.
+
+    ``xin = x - b_dec``, so ``b_dec`` receives ``sum G`` from the decoder and ``-W_enc^T db_enc`` from the
+    encoder.
+    """
+    parameters, grads = step.parameters, step.parameters.gradients
+    pattern = ByFeature(codes, len(parameters["W_enc"]))
+    pattern.sum_rows(codes.values, gradient, grads["W_dec"])
+    pattern.sum_rows(d_pre, xin, grads["W_enc"])
+    grads["b_enc"].copy_(pattern.sum_values(d_pre))
+    torch.sub(gradient.sum(0), grads["b_enc"] @ parameters["W_enc"], out=grads["b_dec"])
+    step.fired = pattern.sum_values(codes.values) > 0

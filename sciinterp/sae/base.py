@@ -1,0 +1,299 @@
+"""What a sparse autoencoder is: codes ``f = act((x - b_dec) W_enc + b_enc)`` and ``xhat = f W_dec + b_dec``.
+
+Whatever it was trained as, an SAE at inference is one of two things: a :class:`TopKSAE` keeps the ``k``
+largest positive pre-activations of each row, a :class:`ThresholdSAE` keeps those strictly above a threshold
+per feature (ReLU: zero; JumpReLU; BatchTopK, Matryoshka and Gated after training fold into it). Both treat
+each row alone: the codes of a row never depend on the rows beside it.
+"""
+
+from __future__ import annotations
+
+import abc
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sciinterp.activations import same_fingerprint
+from sciinterp.errors import InputError, MismatchError, ShapeError
+from sciinterp.sae import sparse
+from sciinterp.sae.architecture import Architecture
+
+# What is compared between two identities when both state it.
+# (A fingerprint belongs to the samples as well as to the model: it is kept, not compared.)
+IDENTITY_KEYS = ("model", "weights_sha256", "randomised_seed", "site", "norm")
+
+
+def _csr(start: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "Sparse CSR tensor support is in beta state", once a process
+        return torch.sparse_csr_tensor(start, columns, values, size, check_invariants=False)
+
+
+class SAE(abc.ABC):
+    """A trained sparse autoencoder; make one with :func:`sciinterp.train` or :func:`sciinterp.load_sae`.
+
+    Parameters
+    ----------
+    W_enc : Tensor [d_in, n_features]
+    b_enc : Tensor [n_features]
+    W_dec : Tensor [n_features, d_in]
+    b_dec : Tensor [d_in]
+    architecture : Architecture, optional
+        What it was trained as.
+    identity : mapping, optional
+        Model, weights hash, site and fingerprint of the activations it belongs to.
+    metrics, recipe : mapping, optional
+        Held-out measures; steps, batch size and seed of the training.
+    centred : bool
+        Whether ``b_dec`` is taken from the input before encoding.
+    input_norm : {"none", "layer_norm"}
+        With "layer_norm" each row is standardised before encoding, and a reconstruction is scaled back.
+
+    Raises
+    ------
+    ShapeError
+        When the arrays do not fit together.
+    """
+
+    kind: ClassVar[str]
+    threshold: Tensor | None = None
+    k: int | None = None
+
+    def __init__(self, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, b_dec: Tensor) -> None:
+        d_in, n_features = W_enc.shape if W_enc.ndim == 2 else (-1, -1)
+        for name, tensor, shape in (
+            ("b_enc", b_enc, (n_features,)),
+            ("W_dec", W_dec, (n_features, d_in)),
+            ("b_dec", b_dec, (d_in,)),
+        ):
+            if tuple(tensor.shape) != shape:
+                raise ShapeError(
+                    f"{name} does not fit W_enc {tuple(W_enc.shape)}",
+                    expected=str(shape),
+                    got=str(tuple(tensor.shape)),
+                )
+        # Copies, so that the rows are aligned whatever file they came from.
+        self._encoder = torch.empty(n_features, d_in).copy_(W_enc.detach().T)
+        self.b_enc, self.W_dec, self.b_dec = (
+            t.detach().float().clone().contiguous() for t in (b_enc, W_dec, b_dec)
+        )
+        self.architecture: Architecture | None = None
+        self.identity: dict[str, Any] = {}
+        self.metrics: dict[str, Any] = {}
+        self.recipe: dict[str, Any] = {}
+        self.folder: Path | None = None
+        self.centred, self.input_norm = True, "none"
+        self._work = sparse.Workspace()
+
+    @property
+    def W_enc(self) -> Float[Tensor, "d_in n_features"]:
+        """Encoder weights."""
+        return self._encoder.T
+
+    @property
+    def d_in(self) -> int:
+        """Width of the activations."""
+        return self._encoder.shape[1]
+
+    @property
+    def n_features(self) -> int:
+        """Size of the dictionary."""
+        return self._encoder.shape[0]
+
+    def __repr__(self) -> str:
+        made = f"{self.architecture}" if self.architecture else self.kind
+        where = f", {self.identity.get('model', '')} {self.identity.get('site', '')}" if self.identity else ""
+        return f"<SAE {self.d_in} -> {self.n_features}, {made}{where}>"
+
+    @final
+    @torch.no_grad()
+    def encode(self, x: Float[Tensor, "n d_in"] | np.ndarray) -> Tensor:
+        """Codes of activations.
+
+        Parameters
+        ----------
+        x : Tensor or array [n, d_in]
+
+        Returns
+        -------
+        torch sparse CSR tensor [n, n_features]
+            Float32, positive entries, columns ascending within a row.
+
+        Raises
+        ------
+        ShapeError, InputError
+            A width other than ``d_in``; a NaN or an infinity, with its row.
+        """
+        rows = self._rows(x)
+        if self.input_norm == "layer_norm":
+            rows, _, _ = _standardise(rows)
+        codes = self._codes(rows - self.b_dec if self.centred else rows)
+        return _csr(codes.start, codes.columns, codes.values, (len(rows), self.n_features))
+
+    @final
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Float[Tensor, "n d_in"]:
+        """Reconstruction ``codes W_dec + b_dec`` from sparse (CSR) or dense codes [n, n_features]."""
+        if codes.ndim != 2 or codes.shape[1] != self.n_features:
+            raise ShapeError(
+                "these are not codes of this SAE",
+                expected=f"[n, {self.n_features}]",
+                got=str(tuple(codes.shape)),
+            )
+        if codes.layout == torch.strided:
+            return codes.to(self.W_dec) @ self.W_dec + self.b_dec
+        if codes.layout != torch.sparse_csr:
+            codes = codes.to_sparse_csr()
+        entries = sparse.Codes(codes.crow_indices().int(), codes.col_indices().int(), codes.values().float())
+        return sparse.decode(entries, self.W_dec) + self.b_dec
+
+    @final
+    @torch.no_grad()
+    def reconstruct(self, x: Float[Tensor, "n d_in"] | np.ndarray) -> Float[Tensor, "n d_in"]:
+        """``decode(encode(x))``, scaled back where the input is standardised row by row."""
+        back = self.decode(self.encode(x))
+        if self.input_norm == "layer_norm":
+            _, mean, deviation = _standardise(self._rows(x))
+            back = back * deviation + mean
+        return back
+
+    def check(self, other: Any) -> None:
+        """Raise :class:`MismatchError` when ``other`` (a model adapter or Activations) is not what this SAE
+        is of.
+
+        Compared are the width, and every one of model, weights hash, randomisation and site that both sides
+        state.
+        """
+        site = self.identity.get("site")
+        found = dict(getattr(other, "identity", None) or {})
+        width = getattr(other, "d_in", None)
+        if width is None and hasattr(other, "site") and callable(other.site) and site:
+            width = getattr(other.site(site), "width", None)
+        if isinstance(getattr(other, "site", None), str):
+            found["site"] = other.site
+        mine = _flatten(self.identity)
+        theirs = _flatten(found)
+        # A fingerprint is of a fixed probe and agrees within a tolerance: processors differ in the last
+        # digits.
+        marks = mine.pop("fingerprint", None), theirs.pop("fingerprint", None)
+        differing = [key for key in mine if key in theirs and mine[key] != theirs[key]]
+        if not same_fingerprint(*marks):
+            differing.append("fingerprint")
+            mine["fingerprint"], theirs["fingerprint"] = (f"rms {mark['rms']}" for mark in marks)
+        if width is not None and width != self.d_in:
+            differing.insert(0, "width")
+            mine["width"], theirs["width"] = self.d_in, width
+        if differing:
+            name = f"'{self.folder}'" if self.folder else ""
+            raise MismatchError(
+                f"SAE {name} was not made for this model".replace("  ", " "),
+                where=", ".join(differing),
+                expected=", ".join(f"{k} {mine[k]}" for k in differing),
+                got=", ".join(f"{k} {theirs[k]}" for k in differing),
+                do="Load the model and the site it was trained on.",
+            )
+
+    def to(self, device: torch.device | str) -> SAE:
+        """Move the weights to a device, in place."""
+        for name in ("_encoder", "b_enc", "W_dec", "b_dec", "threshold"):
+            value = getattr(self, name)
+            if isinstance(value, Tensor):
+                setattr(self, name, value.to(device))
+        return self
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``cfg.json`` and ``sae_weights.safetensors`` (and ``metrics.json`` where there are
+        metrics).
+        """
+        from sciinterp.sae.files import save_sae
+
+        return save_sae(self, folder)
+
+    def export(self, folder: str | Path, *, format: str = "saelens") -> Path:
+        """Write the files of another package: "saelens", "dictionary_learning" or "sparsify"."""
+        from sciinterp.sae.exports import export_sae
+
+        return export_sae(self, folder, format)
+
+    @abc.abstractmethod
+    def _codes(self, xin: Tensor) -> sparse.Codes:
+        """Codes of centred rows."""
+
+    def _rows(self, x: Tensor | np.ndarray) -> Tensor:
+        rows = torch.as_tensor(x)
+        if rows.ndim != 2 or rows.shape[1] != self.d_in:
+            where = f"SAE '{self.folder}'" if self.folder else "this SAE"
+            raise ShapeError(
+                "activations do not fit the SAE",
+                where=where,
+                expected=f"[n, {self.d_in}]",
+                got=str(list(rows.shape)),
+                do="Load the model and site it was trained on.",
+            )
+        rows = rows.to(self._encoder.device, torch.float32).contiguous()
+        if not torch.isfinite(rows.sum()) and not (good := torch.isfinite(rows).all(1)).all():
+            raise InputError(
+                "activations hold a value that is not finite", where=f"row {int((~good).nonzero()[0])}"
+            )
+        return rows
+
+
+@final
+class TopKSAE(SAE):
+    """Keeps the ``k`` largest positive pre-activations of each row; ties go to the lowest feature number."""
+
+    kind = "topk"
+
+    def __init__(self, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, b_dec: Tensor, *, k: int) -> None:
+        super().__init__(W_enc, b_enc, W_dec, b_dec)
+        if not 1 <= k <= self.n_features:
+            raise InputError("k does not fit the dictionary", expected=f"1 to {self.n_features}", got=str(k))
+        self.k = int(k)
+
+    def _codes(self, xin: Tensor) -> sparse.Codes:
+        values, columns = sparse.encode_topk(xin, self._encoder, self.b_enc, int(self.k or 1), self._work)
+        return sparse.drop_zeros(values, columns)
+
+
+@final
+class ThresholdSAE(SAE):
+    """Keeps pre-activations strictly above ``threshold [n_features]`` (and above zero)."""
+
+    kind = "jumprelu"
+
+    def __init__(
+        self, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, b_dec: Tensor, *, threshold: Tensor
+    ) -> None:
+        super().__init__(W_enc, b_enc, W_dec, b_dec)
+        if tuple(threshold.shape) != (self.n_features,):
+            raise ShapeError(
+                "threshold does not fit the dictionary",
+                expected=str((self.n_features,)),
+                got=str(tuple(threshold.shape)),
+            )
+        self.threshold: Tensor = threshold.detach().float().clone().clamp_(min=0)
+
+    def _codes(self, xin: Tensor) -> sparse.Codes:
+        return sparse.encode_above(xin, self._encoder, self.b_enc, self.threshold, self._work)
+
+
+def _standardise(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows with mean zero and deviation one, and what was taken from them."""
+    mean = rows.mean(1, keepdim=True)
+    deviation = rows.std(1, keepdim=True) + 1e-5
+    return (rows - mean) / deviation, mean, deviation
+
+
+def _flatten(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The comparable facts of an identity; the model's own record may be nested under ``model``."""
+    flat = {key: value for key, value in identity.items() if key in IDENTITY_KEYS}
+    if isinstance(flat.get("model"), Mapping):
+        nested = flat.pop("model")
+        flat = {**{key: nested[key] for key in IDENTITY_KEYS if key in nested}, **flat}
+    return flat

@@ -1,0 +1,132 @@
+"""The folder of a training run: claimed by a plan, filled by checkpoints, finished by the SAE's files.
+
+``checkpoints/plan.json`` is written first and says what the folder is for; a folder with another plan, or
+with files and no plan, is refused. ``metrics.json`` is written last: a folder that has it is finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from sciinterp.errors import StoreError
+from sciinterp.sae import checkpoints
+from sciinterp.sae.base import SAE
+from sciinterp.sae.files import METRICS, load_native, save_sae
+from sciinterp.store.atomic import (
+    atomic_write,
+    make_folder,
+    read_json,
+    remove_temporaries,
+    to_json,
+    write_json,
+)
+from sciinterp.store.lock import folder_lock
+
+CHECKPOINTS, PLAN, LOG = "checkpoints", "plan.json", "training.jsonl"
+
+
+@contextlib.contextmanager
+def claim(out: Path, plan: Mapping[str, Any]) -> Iterator[tuple[Path, SAE | None]]:
+    """Hold a folder for a plan: gives the folder, and the SAE if it is finished.
+
+    Raises
+    ------
+    StoreError
+        The folder holds something else.
+    BusyError
+        Another process trains here.
+    """
+    folder = make_folder(out)
+    with folder_lock(folder):
+        remove_temporaries(folder)
+        if (folder / CHECKPOINTS).is_dir():
+            remove_temporaries(folder / CHECKPOINTS)
+        _require_ours(folder, plan)
+        if (folder / METRICS).exists():
+            yield folder, load_native(folder)
+            return
+        make_folder(folder / CHECKPOINTS)
+        write_json(folder / CHECKPOINTS / PLAN, plan)
+        yield folder, None
+
+
+def _require_ours(folder: Path, plan: Mapping[str, Any]) -> None:
+    path = folder / CHECKPOINTS / PLAN
+    if not path.exists():
+        others = sorted(
+            p.name for p in folder.iterdir() if not p.name.startswith(".") and p.name != CHECKPOINTS
+        )
+        if others:
+            raise StoreError(
+                "the folder holds something else",
+                where=f"out='{folder}'",
+                expected="an empty folder",
+                got=", ".join(others[:3]),
+                do="Choose another folder for this SAE.",
+            )
+        return
+    kept = read_json(path)
+    if to_json(kept) == to_json(plan):
+        return
+    differing = sorted(k for k in {*kept, *plan} if to_json(kept.get(k)) != to_json(plan.get(k)))
+    raise StoreError(
+        "the folder holds another training run",
+        where=f"out='{folder}'",
+        expected=f"the same {', '.join(differing)}",
+        got=_brief(kept, plan, differing),
+        do="Choose another folder, or repeat the call that began it.",
+    )
+
+
+def _brief(kept: Mapping[str, Any], plan: Mapping[str, Any], differing: list[str]) -> str:
+    parts = []
+    for key in differing:
+        a, b = kept.get(key), plan.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            parts += [
+                f"{k} {b.get(k)} where it has {a.get(k)}" for k in sorted({*a, *b}) if a.get(k) != b.get(k)
+            ]
+        else:
+            parts.append(f"another {key}")
+    return "; ".join(parts)
+
+
+def last_state(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any], bytes] | None:
+    """The newest valid checkpoint with the log as it stood then; None where training starts anew."""
+    found = checkpoints.newest_checkpoint(folder / CHECKPOINTS)
+    if found is None:
+        return None
+    step, tensors, facts = found
+    size = int(facts["log_bytes"])
+    lines = (folder / LOG).read_bytes()[:size] if (folder / LOG).exists() else b""
+    if len(lines) != size:
+        return None
+    return step, tensors, facts, lines
+
+
+def write_state(
+    folder: Path, lines: bytes, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+) -> None:
+    """The log, then the checkpoint that counts its bytes."""
+    atomic_write(folder / LOG, lines)
+    checkpoints.write_checkpoint(folder / CHECKPOINTS, step, tensors, {**facts, "log_bytes": len(lines)})
+
+
+def write_finished(
+    folder: Path, sae: SAE, lines: bytes, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+) -> None:
+    """The final checkpoint and log, the SAE, and last of all its measures."""
+    write_state(folder, lines, step, tensors, facts)
+    save_sae(sae, folder)
+
+
+def digest(rows: np.ndarray) -> str:
+    """Of row numbers."""
+    return hashlib.sha256(np.ascontiguousarray(rows, np.int64).tobytes()).hexdigest()[:16]

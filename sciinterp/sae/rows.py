@@ -1,0 +1,199 @@
+"""Rows of activations for training: where they come from, and shuffled batches of them.
+
+A source is an Activations store, an array, a memmap or a tensor ``[n, d_in]``. Batches are a function of
+(seed, epoch, position) alone: the reader's state is three integers, and a resumed run sees the rows an
+undisturbed one would have seen. Rows are read in order, in groups that fit a budget of memory: blocks of
+neighbouring rows are dealt to groups at random every epoch, then each group is shuffled as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sciinterp.errors import InputError, ShapeError
+
+BUDGET = 1 << 30  # bytes of one group
+BLOCK = 1024  # neighbouring rows that stay together when dealt to groups
+SPAN = 8192  # rows of one sequential read
+MOMENT_ROWS = 1 << 18  # rows the mean and the scale are estimated from
+
+
+class Source:
+    """One view of everything that can be trained on.
+
+    Attributes
+    ----------
+    n_rows, d_in : int
+    identity : dict
+        Model, weights, site and fingerprint where the source states them.
+    """
+
+    def __init__(self, data: Any) -> None:
+        self._read = getattr(data, "read", None)
+        self.identity: dict[str, Any] = {}
+        if callable(self._read):
+            self.d_in, self.n_rows = int(data.d_in), int(data.n_tokens)
+            self.identity = {**(getattr(data, "identity", None) or {})}
+            for name in ("site", "fingerprint"):
+                if getattr(data, name, None) is not None:
+                    self.identity.setdefault(name, getattr(data, name))
+            self.digest = str(getattr(data, "digest", "") or getattr(data, "fingerprint", ""))
+        else:
+            self._array = data.detach().cpu() if isinstance(data, Tensor) else data
+            if getattr(self._array, "ndim", 0) != 2:
+                raise ShapeError(
+                    "cannot train on this",
+                    where=type(data).__name__,
+                    expected="activations [n, d_in]: a store, an array or a tensor",
+                    got=str(getattr(data, "shape", "no shape")),
+                )
+            self.n_rows, self.d_in = (int(n) for n in self._array.shape)
+            self.digest = self._sample_digest()
+        self.data = data
+        if self.n_rows == 0:
+            raise InputError("there are no activations to train on", expected="at least one row", got="0")
+
+    def read(self, lo: int, hi: int) -> np.ndarray:
+        """Rows ``lo:hi`` as float32 [hi - lo, d_in]."""
+        if callable(self._read):
+            return np.asarray(self._read(lo, hi), np.float32)
+        part = self._array[lo:hi]
+        return np.asarray(part.float() if isinstance(part, Tensor) else part, np.float32)
+
+    def rows_of(self, samples: np.ndarray) -> np.ndarray:
+        """Row numbers of some samples (ascending)."""
+        if not hasattr(self.data, "rows"):
+            raise InputError(
+                "a split needs to know which rows belong to which sample",
+                where="split=",
+                expected="an Activations store",
+                got=type(self.data).__name__,
+                do="Pass the store that extract() gives, or train without split.",
+            )
+        return np.sort(np.asarray(self.data.rows(np.asarray(samples)), np.int64))
+
+    def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The rows of ascending numbers ``rows``, by sequential reads."""
+        out = np.empty((len(rows), self.d_in), np.float32) if out is None else out
+        at = 0
+        while at < len(rows):
+            lo = int(rows[at])
+            end = int(np.searchsorted(rows, lo + SPAN, side="left"))
+            part = self.read(lo, int(rows[end - 1]) + 1)
+            out[at:end] = part[rows[at:end] - lo]
+            at = end
+        return out
+
+    def pieces(self, rows: np.ndarray, size: int = SPAN) -> Iterator[np.ndarray]:
+        """:meth:`take` in pieces of ``size`` rows."""
+        for at in range(0, len(rows), size):
+            yield self.take(rows[at : at + size])
+
+    def _sample_digest(self) -> str:
+        digest = hashlib.sha256(f"{self.n_rows}x{self.d_in}".encode())
+        for lo in np.linspace(0, max(self.n_rows - 16, 0), 16).astype(int):
+            digest.update(np.ascontiguousarray(self.read(int(lo), int(lo) + 16)).tobytes())
+        return digest.hexdigest()
+
+
+class Reader:
+    """Endless shuffled batches of some rows of a source.
+
+    Parameters
+    ----------
+    source : Source
+    rows : int64 array
+        Row numbers, ascending.
+    batch_size, seed : int
+    budget : int
+        Bytes of activations held at once.
+    """
+
+    def __init__(
+        self, source: Source, rows: np.ndarray, batch_size: int, seed: int, budget: int = BUDGET
+    ) -> None:
+        self.source, self.rows, self.batch_size, self.seed = source, rows, batch_size, seed
+        held = max(budget // (4 * source.d_in), BLOCK)
+        self._blocks_each = max(held // BLOCK, 1)
+        self._n_blocks = -(-len(rows) // BLOCK)
+        self._n_groups = -(-self._n_blocks // self._blocks_each)
+        self.epoch = self.group = self.position = 0
+        self._held: tuple[int, int] | None = None
+        self._data = torch.empty(0, source.d_in)
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    @property
+    def state(self) -> dict[str, int]:
+        """Where the next batch begins."""
+        return {"epoch": self.epoch, "group": self.group, "position": self.position}
+
+    @state.setter
+    def state(self, value: dict[str, int]) -> None:
+        self.epoch, self.group, self.position = (int(value[k]) for k in ("epoch", "group", "position"))
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        """The next batch as (input, target), each [batch_size, d_in]; for an SAE they are the same rows."""
+        out = torch.empty(self.batch_size, self.source.d_in)
+        filled = 0
+        while filled < self.batch_size:
+            self._hold()
+            take = self._order[self.position : self.position + self.batch_size - filled]
+            torch.index_select(self._data, 0, take, out=out[filled : filled + len(take)])
+            filled += len(take)
+            self.position += len(take)
+            if self.position == len(self._order):
+                self.position, self.group = 0, self.group + 1
+                if self.group == self._n_groups:
+                    self.group, self.epoch = 0, self.epoch + 1
+        return out, out
+
+    def _hold(self) -> None:
+        """Read and order the current group, unless it is the one at hand."""
+        if self._held == (self.epoch, self.group):
+            return
+        if not (self._n_groups == 1 and self._held):
+            deal = np.random.default_rng([self.seed, self.epoch]).permutation(self._n_blocks)
+            mine = np.sort(deal[self.group * self._blocks_each : (self.group + 1) * self._blocks_each])
+            numbers = np.concatenate([self.rows[b * BLOCK : (b + 1) * BLOCK] for b in mine])
+            self._data = torch.from_numpy(self.source.take(numbers))
+        order = np.random.default_rng([self.seed, self.epoch, self.group, 1]).permutation(len(self._data))
+        self._order = torch.from_numpy(order)
+        self._held = (self.epoch, self.group)
+
+
+def moments(source: Source, rows: np.ndarray) -> tuple[np.ndarray, float]:
+    """Mean [d_in] and mean squared distance from it, in float64, from up to 2^18 rows spread evenly.
+
+    Raises
+    ------
+    InputError
+        A row is not finite (it is named), or all rows are the same.
+    """
+    if len(rows) > MOMENT_ROWS:
+        starts = np.linspace(0, len(rows) - BLOCK, MOMENT_ROWS // BLOCK).astype(np.int64)
+        rows = rows[np.unique((starts[:, None] + np.arange(BLOCK)).ravel())]
+    n, mean, spread = 0, np.zeros(source.d_in), 0.0
+    for at in range(0, len(rows), SPAN):
+        part = source.take(rows[at : at + SPAN]).astype(np.float64)
+        bad = ~np.isfinite(part).all(1)
+        if bad.any():
+            raise InputError(
+                "activations hold a value that is not finite",
+                where=f"row {int(rows[at + int(np.argmax(bad))])}",
+                do="Remove the sample it belongs to.",
+            )
+        here = part.mean(0)
+        spread += float(
+            ((part - here) ** 2).sum() + ((here - mean) ** 2).sum() * n * len(part) / (n + len(part))
+        )
+        mean += (here - mean) * len(part) / (n + len(part))
+        n += len(part)
+    if spread <= 1e-20 * n * max(float((mean**2).sum()), 1e-300):
+        raise InputError("activations do not vary", expected="rows that differ", got=f"{n} equal rows")
+    return mean, spread / n

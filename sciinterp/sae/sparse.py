@@ -1,0 +1,282 @@
+"""The sparse step: one dense encoder product in chunks, everything after it on the few active features.
+
+With ``xin = x - b_dec``, codes ``f`` (sparse, at most some tens of entries a row) and ``xhat = f W_dec +
+b_dec``, the gradients of any loss with ``G = dL/dxhat`` need only the entries of ``f``::
+
+    dL/df    = G . W_dec[j]              at the entries             (sampled products)
+    dL/dW_dec = f^T G                    sparse [F, n] times dense
+    dL/dW_enc = (dL/df * active)^T xin   the same pattern           (rows of W_enc are features here)
+
+No dense batch-by-dictionary product is computed backwards, where the usual step computes four.
+Inside training ``W_enc`` is held as ``[n_features, d_in]``: features are rows everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from sciinterp.sae import kernels
+
+# Rows of one encoder product: 512 rows of 4,096 float32 are 8 MB, which a core's cache can nearly hold.
+CHUNK = 512
+
+
+class Workspace:
+    """Buffers kept from one step to the next, by name; a shape that grows replaces its buffer."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
+
+    def take(
+        self, name: str, *shape: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """An uninitialised contiguous tensor of ``shape``."""
+        key, need = (name, dtype, torch.device(device)), int(np.prod(shape))
+        flat = self._kept.get(key)
+        if flat is None or flat.numel() < need:
+            flat = self._kept[key] = torch.empty(need, dtype=dtype, device=device)
+        return flat[:need].view(*shape)
+
+
+@dataclass
+class Codes:
+    """Sparse codes: entry ``i`` of bag ``b`` (``start[b] <= i < start[b+1]``) is ``values[i]`` at
+    ``columns[i]``.
+
+    A bag is a row of the batch, or a (row, prefix) pair in nested dictionaries. ``start`` and ``columns``
+    are int32.
+    """
+
+    start: Tensor
+    columns: Tensor
+    values: Tensor
+
+    @property
+    def n_bags(self) -> int:
+        """Number of bags."""
+        return self.start.numel() - 1
+
+    def bag_of(self) -> Tensor:
+        """The bag of every entry, int32 [nnz]."""
+        counts = self.start.diff()
+        return torch.repeat_interleave(
+            torch.arange(self.n_bags, dtype=torch.int32, device=counts.device),
+            counts,
+            output_size=self.columns.numel(),
+        )
+
+
+def products(
+    xin: Tensor, w_enc: Tensor, b_enc: Tensor, work: Workspace, chunk: int = CHUNK
+) -> Iterator[tuple[int, Tensor]]:
+    """Pre-activations ``xin W_enc^T + b_enc`` in chunks of rows, each in the same reused buffer.
+
+    Parameters
+    ----------
+    xin : Tensor [n, d_in]
+    w_enc : Tensor [n_features, d_in]
+    b_enc : Tensor [n_features]
+
+    Yields
+    ------
+    (first row, Tensor [rows, n_features])
+        Valid until the next chunk.
+    """
+    for lo in range(0, len(xin), chunk):
+        rows = xin[lo : lo + chunk]
+        out = work.take("pre", len(rows), len(w_enc), device=xin.device)
+        yield lo, torch.addmm(b_enc, rows, w_enc.T, out=out)
+
+
+def topk(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Exact top ``k`` of each row: values [n, k], features int32 [n, k] in ascending order.
+
+    A row holding NaN gives NaN values, so that a loss made of them cannot look healthy.
+    """
+    if pre.device.type != "cpu":
+        columns = pre.topk(k, dim=1, sorted=False).indices.sort(dim=1).values
+        return pre.gather(1, columns), columns.int()
+    n = len(pre)
+    values, columns = np.empty((n, k), np.float32), np.empty((n, k), np.int32)
+    select(pre.numpy(), values, columns)
+    lost = columns[:, 0] < 0
+    if lost.any():
+        values[lost], columns[lost] = np.nan, np.arange(k)
+    return torch.from_numpy(values), torch.from_numpy(columns)
+
+
+def select(pre: np.ndarray, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """:func:`kernels.select_topk` over all rows; gives the ``k``-th value of each."""
+    floor = np.empty(len(pre), pre.dtype)
+    kernels.over_rows(
+        len(pre),
+        kernels.select_topk,
+        pre,
+        kernels.group_size(pre.shape[1], columns.shape[1]),
+        values,
+        columns,
+        floor,
+    )
+    return floor
+
+
+def encode_topk(xin: Tensor, w_enc: Tensor, b_enc: Tensor, k: int, work: Workspace) -> tuple[Tensor, Tensor]:
+    """Exact top ``k`` pre-activations of each row: values [n, k], features int32 [n, k] ascending."""
+    values = torch.empty(len(xin), k, device=xin.device)
+    columns = torch.empty(len(xin), k, dtype=torch.int32, device=xin.device)
+    for lo, pre in products(xin, w_enc, b_enc, work):
+        values[lo : lo + len(pre)], columns[lo : lo + len(pre)] = topk(pre, k)
+    return values, columns
+
+
+def encode_above(
+    xin: Tensor, w_enc: Tensor, b_enc: Tensor, threshold: Tensor | float, work: Workspace
+) -> Codes:
+    """All pre-activations strictly above ``threshold`` (a number, or one per feature), as codes."""
+    counts, columns, values = [], [], []
+    for _, pre in products(xin, w_enc, b_enc, work):
+        keep = pre > threshold
+        counts.append(keep.sum(1, dtype=torch.int32))
+        place = keep.flatten().nonzero().squeeze(1)
+        values.append(pre.flatten()[place])
+        columns.append((place % pre.shape[1]).int())
+    start = torch.zeros(len(xin) + 1, dtype=torch.int32, device=xin.device)
+    if counts:
+        start[1:] = torch.cumsum(torch.cat(counts), 0)
+    empty = xin.new_empty(0)
+    return Codes(start, torch.cat([empty.int(), *columns]), torch.cat([empty, *values]))
+
+
+def drop_zeros(values: Tensor, columns: Tensor) -> Codes:
+    """Codes of the positive entries of ``values [n, k]``."""
+    keep = values > 0
+    start = torch.zeros(len(values) + 1, dtype=torch.int32, device=values.device)
+    torch.cumsum(keep.sum(1), 0, dtype=torch.int32, out=start[1:])
+    return Codes(start, columns[keep], values[keep])
+
+
+def fixed_codes(values: Tensor, columns: Tensor) -> Codes:
+    """Codes with the same number of entries in every row."""
+    n, k = values.shape
+    start = torch.arange(0, n * k + 1, k, dtype=torch.int32, device=values.device)
+    return Codes(start, columns.reshape(-1), values.reshape(-1))
+
+
+def decode(codes: Codes, w_dec: Tensor) -> Tensor:
+    """``f W_dec`` [n_bags, d_in], without a bias."""
+    return embedding_bag(
+        codes.columns,
+        w_dec,
+        codes.start,
+        per_sample_weights=codes.values,
+        mode="sum",
+        include_last_offset=True,
+    )
+
+
+def code_gradients(codes: Codes, gradient: Tensor, w_dec: Tensor) -> Tensor:
+    """``dL/df`` at the entries: ``gradient[bag] . W_dec[column]`` [nnz]."""
+    if gradient.device.type != "cpu":
+        bags, out = codes.bag_of(), torch.empty_like(codes.values)
+        for lo in range(0, len(out), 1 << 16):
+            part = slice(lo, lo + (1 << 16))
+            out[part] = (gradient[bags[part]] * w_dec[codes.columns[part]]).sum(1)
+        return out
+    out = torch.empty_like(codes.values)
+    kernels.over_rows(
+        codes.n_bags,
+        kernels.sampled_products,
+        gradient.numpy(),
+        w_dec.numpy(),
+        codes.start.numpy(),
+        codes.columns.numpy(),
+        out.numpy(),
+    )
+    return out
+
+
+class ByFeature:
+    """The transposed pattern of some codes: sums over the batch, one row per feature."""
+
+    def __init__(self, codes: Codes, n_features: int, rows_of: Tensor | None = None) -> None:
+        self.n_features = n_features
+        rows_of = codes.bag_of() if rows_of is None else rows_of
+        if codes.columns.device.type != "cpu":
+            ordered, self.order = torch.sort(codes.columns, stable=True)
+            self.rows = rows_of[self.order]
+            self.start = torch.searchsorted(
+                ordered, torch.arange(n_features + 1, dtype=torch.int32, device=ordered.device)
+            ).int()
+            return
+        nnz = codes.columns.numel()
+        self.start = torch.empty(n_features + 1, dtype=torch.int32)
+        self.rows, order = torch.empty(nnz, dtype=torch.int32), torch.empty(nnz, dtype=torch.int32)
+        kernels.transpose(
+            codes.columns.numpy(),
+            rows_of.numpy(),
+            n_features,
+            self.start.numpy(),
+            self.rows.numpy(),
+            order.numpy(),
+        )
+        self.order = order.long()
+
+    def sum_rows(self, weights: Tensor, dense: Tensor, out: Tensor, rows: Tensor | None = None) -> None:
+        """``out[j] = sum of weights * dense[row]`` over the entries of feature ``j``; ``rows`` replaces the
+        rows.
+        """
+        rows = self.rows if rows is None else rows
+        if dense.device.type != "cpu":
+            out.copy_(
+                embedding_bag(
+                    rows,
+                    dense,
+                    self.start,
+                    per_sample_weights=weights[self.order],
+                    mode="sum",
+                    include_last_offset=True,
+                )
+            )
+            return
+        kernels.over_rows(
+            self.n_features,
+            kernels.scatter_rows,
+            self.start.numpy(),
+            rows.numpy(),
+            weights[self.order].numpy(),
+            dense.numpy(),
+            out.numpy(),
+        )
+
+    def sum_values(self, weights: Tensor) -> Tensor:
+        """Sum of ``weights`` per feature [n_features], added in float64."""
+        total = torch.zeros(len(weights) + 1, dtype=torch.float64, device=weights.device)
+        torch.cumsum(weights[self.order], 0, dtype=torch.float64, out=total[1:])
+        ends = total[self.start.long()]
+        return (ends[1:] - ends[:-1]).float()
+
+
+def project_rows(gradient: Tensor, direction: Tensor) -> None:
+    """Remove from each row of ``gradient`` its part along the unit rows of ``direction``, in place."""
+    if gradient.device.type != "cpu":
+        gradient.sub_((gradient * direction).sum(1, keepdim=True) * direction)
+        return
+    kernels.over_rows(len(gradient), kernels.project_rows, gradient.numpy(), direction.numpy())
+
+
+def normalise_rows(matrix: Tensor) -> None:
+    """Scale each row to norm one, in place; a row of zeros stays."""
+    if matrix.device.type != "cpu":
+        norm = matrix.norm(dim=1, keepdim=True)
+        matrix.div_(torch.where(norm > 0, norm, 1))
+        return
+    kernels.over_rows(len(matrix), kernels.normalise_rows, matrix.numpy())
+
+
+Encoder = Callable[[Tensor, Tensor, Tensor, int, Workspace], tuple[Tensor, Tensor]]
