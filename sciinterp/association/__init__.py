@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from sciinterp.association.files import read_hits, write_hits
+from sciinterp.association.h5ad import features_anndata, samples_anndata, write_h5ad
+from sciinterp.association.hits import AssociationSettings, associate
 from sciinterp.association.kernel import Counts, count_overlaps
 from sciinterp.association.ranking import PairScores, precision_recall
+from sciinterp.association.statistics import ScreenSettings
 
-__all__ = ["Counts", "PairScores", "count_overlaps", "precision_recall"]
+__all__ = [
+    "AssociationSettings", "Counts", "PairScores", "ScreenSettings", "associate", "count_overlaps",
+    "features_anndata", "precision_recall", "read_hits", "samples_anndata", "write_h5ad", "write_hits",
+]  # fmt: skip

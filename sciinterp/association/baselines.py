@@ -1,0 +1,245 @@
+"""Every baseline of one call, scored as the features are: chosen on training families, measured held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sciinterp.association import dense_baselines as dense
+from sciinterp.association import sequence_baselines as of_sequence
+from sciinterp.association.effects import FamilyCounts, best_threshold, count_pairs, count_scores
+from sciinterp.association.layout import by_feature
+from sciinterp.association.parts import Part, Parts
+from sciinterp.association.ranking import precision_recall
+from sciinterp.features import FeatureMatrix
+from sciinterp.samples import Samples
+
+if TYPE_CHECKING:
+    from sciinterp.activations import Activations
+
+# What it would mean that a baseline does as well as a feature.
+EXPLAINS = {
+    "position": "position", "position_c": "position", "residue": "composition", "identity": "composition",
+    "kmer": "composition", "complexity": "composition", "neuron": "neuron", "pca": "neuron",
+    "randomised": "randomised", "density": "randomised", "everything": "prevalence",
+}  # fmt: skip
+# Shown beside, never the best baseline: it is fitted on all neurons and all labels at once.
+CEILINGS = ("probe",)
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """One baseline on the concepts of one part: F1 in training, counts held out, what was chosen."""
+
+    name: str
+    f1_train: np.ndarray
+    counts: FamilyCounts
+    detail: list[str]
+
+
+@dataclass
+class Baselines:
+    """Baselines that ran, and why the others did not."""
+
+    ran: list[Baseline] = field(default_factory=list)
+    not_run: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BaselineSettings:
+    """How baselines are fitted.
+
+    Attributes
+    ----------
+    reach : int
+        Letters on either side of a position that ``identity`` and ``residue`` see.
+    n_components : int
+        Principal components tried.
+    max_fit : int
+        Training positions that regressions, neurons and probe are fitted on; whole training set if smaller.
+    """
+
+    reach: int = 2
+    n_components: int = 64
+    max_fit: int = 150_000
+
+
+def run_baselines(
+    samples: Samples,
+    parts: Parts,
+    *,
+    acts: Activations | np.ndarray | None,
+    control: FeatureMatrix | None,
+    settings: BaselineSettings,
+    seed: int,
+) -> Baselines:
+    """Run every baseline that its arguments allow.
+
+    Parameters
+    ----------
+    samples : Samples
+    parts : Parts
+        Concepts of one coverage, training and held-out positions.
+    acts : Activations or ndarray [n_positions, d_in], optional
+        For neurons, components and the probe.
+    control : FeatureMatrix, optional
+        Codes of the same recipe on randomised weights.
+    settings : BaselineSettings
+    seed : int
+
+    Returns
+    -------
+    Baselines
+    """
+    out = Baselines()
+    train, test = parts.train, parts.test
+    out.ran.append(_everything(train, test))
+    fit_on = _subset(train.n_positions, settings.max_fit, seed)
+    for name, distance in (
+        ("position", of_sequence.distance_from_start),
+        ("position_c", of_sequence.distance_from_end),
+    ):
+        out.ran.append(
+            _scored(name, train, test, *of_sequence.position_scores(distance(samples), train, test))
+        )
+    found = of_sequence.letter_codes(samples, train.samples)
+    if found is None:
+        reason = "the samples carry no sequences"
+        out.not_run |= dict.fromkeys(("residue", "identity", "kmer", "complexity"), reason)
+    else:
+        _run_letters(out, samples, parts, *found, settings, fit_on)
+    if acts is None:
+        out.not_run |= dict.fromkeys(("neuron", "pca", "probe"), "no activations were given (acts)")
+    else:
+        _run_dense(out, samples, parts, acts, settings, fit_on)
+    if control is None:
+        out.not_run["randomised"] = "no codes of the randomised model were given (control)"
+    elif control.n_positions != samples.n_positions:
+        out.not_run["randomised"] = (
+            f"control has {control.n_positions} positions, the features {samples.n_positions}"
+        )
+    else:
+        out.ran.append(_of_codes("randomised", control, train, test))
+    return out
+
+
+def _run_letters(
+    out: Baselines, samples: Samples, parts: Parts, letters: np.ndarray, n_letters: int,
+    settings: BaselineSettings, fit_on: np.ndarray,
+) -> None:  # fmt: skip
+    train, test = parts.train, parts.test
+    out.ran.append(_residue(samples, letters, n_letters, train, test, settings.reach))
+    scores = of_sequence.identity_scores(
+        letters, n_letters, samples, train, test, reach=settings.reach, fit_on=fit_on
+    )
+    out.ran.append(_scored("identity", train, test, *scores))
+    out.ran.append(
+        _scored("kmer", train, test, *of_sequence.kmer_scores(letters, n_letters, samples, train, test))
+    )
+    entropy = of_sequence.complexity(letters, n_letters, samples)[:, None]
+    out.ran.append(
+        _units("complexity", entropy[train.rows], entropy[test.rows], train, test, lambda unit: "entropy")
+    )
+
+
+def _run_dense(
+    out: Baselines, samples: Samples, parts: Parts, acts: Activations | np.ndarray,
+    settings: BaselineSettings, fit_on: np.ndarray,
+) -> None:  # fmt: skip
+    train, test = parts.train, parts.test
+    rows = dense.position_rows(acts, samples)
+    of_test = dense.read_rows(acts, rows[test.rows])
+    of_fit = dense.read_rows(acts, rows[train.rows[fit_on]])
+    fit = train if len(fit_on) == train.n_positions else _rows_of(train, fit_on)
+    out.ran.append(_units("neuron", of_fit, of_test, fit, test, lambda unit: f"neuron {unit}"))
+    mean, axes = dense.principal_axes(of_fit, settings.n_components)
+    projected = [((x - mean.astype(np.float32)) @ axes.T.astype(np.float32)) for x in (of_fit, of_test)]
+    out.ran.append(_units("pca", *projected, fit, test, lambda unit: f"component {unit}"))
+    mean, directions = dense.linear_probe(of_fit, fit)
+    scored = [((x - mean.astype(np.float32)) @ directions.astype(np.float32)) for x in (of_fit, of_test)]
+    out.ran.append(_scored("probe", fit, test, *scored))
+
+
+def _everything(train: Part, test: Part) -> Baseline:
+    """Predict every position."""
+    concepts = np.arange(train.positives.shape[1])
+    share = np.asarray(train.positives.sum(axis=0)).reshape(-1)
+    sizes = np.bincount(test.family, minlength=test.n_families)
+    counts = FamilyCounts(
+        test.positive_by_family, np.tile(sizes, (len(concepts), 1)), test.positive_by_family
+    )
+    return Baseline(
+        "everything", 2 * share / np.maximum(1, share + train.n_positions), counts, [""] * len(concepts)
+    )
+
+
+def _scored(
+    name: str, train: Part, test: Part, train_scores: np.ndarray, test_scores: np.ndarray
+) -> Baseline:
+    """A baseline that is one score for each concept."""
+    concepts = np.arange(train.positives.shape[1])
+    found = [best_threshold(train_scores[:, c], train.truth(c)) for c in concepts]
+    threshold = np.array([t for t, _ in found], dtype=np.float64)
+    counts = count_scores(test_scores, threshold, test, concepts)
+    return Baseline(name, np.array([f1 for _, f1 in found], dtype=np.float64), counts, [""] * len(concepts))
+
+
+def _units(
+    name: str,
+    of_train: np.ndarray,
+    of_test: np.ndarray,
+    train: Part,
+    test: Part,
+    describe: Callable[[int], str],
+) -> Baseline:
+    """A baseline that is the best of many units, read both ways."""
+    best = dense.best_unit(of_train, train)
+    concepts = np.arange(train.positives.shape[1])
+    counts = count_scores(dense.unit_scores(of_test, best), best.threshold, test, concepts)
+    detail = [f"{describe(int(u))} {'high' if s > 0 else 'low'}" for u, s in zip(best.unit, best.sign)]
+    return Baseline(name, best.f1_train, counts, detail)
+
+
+def _residue(
+    samples: Samples, letters: np.ndarray, n_letters: int, train: Part, test: Part, reach: int
+) -> Baseline:
+    """The best single letter at one offset."""
+    window = of_sequence.windows(letters, n_letters, samples, reach)
+    onehot = np.zeros((len(window), window.shape[1] * n_letters), np.float32)
+    for offset in range(window.shape[1]):
+        inside = np.flatnonzero(window[:, offset] < n_letters)
+        onehot[inside, offset * n_letters + window[inside, offset]] = 1
+    import scipy.sparse as sp
+
+    matrix = sp.csr_array(onehot)
+    return _best_column(
+        "residue", matrix, train, test, lambda j: f"letter {j % n_letters} at {j // n_letters - reach:+d}"
+    )
+
+
+def _of_codes(name: str, features: FeatureMatrix, train: Part, test: Part) -> Baseline:
+    return _best_column(name, features.codes, train, test, lambda j: f"feature {j}")
+
+
+def _best_column(name: str, codes, train: Part, test: Part, describe: Callable[[int], str]) -> Baseline:
+    """The best column of a sparse matrix for each concept, as features are chosen."""
+    concepts = np.arange(train.positives.shape[1])
+    scores = precision_recall(codes[train.rows], train.by_position)
+    best = np.argmax(scores.best_f1, axis=0)
+    threshold = scores.threshold[best, concepts]
+    counts = count_pairs(by_feature(codes[test.rows]), test, best, concepts, threshold)
+    return Baseline(name, scores.best_f1[best, concepts], counts, [describe(int(j)) for j in best])
+
+
+def _subset(n: int, limit: int, seed: int) -> np.ndarray:
+    if n <= limit:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, limit, replace=False))
+
+
+def _rows_of(part: Part, rows: np.ndarray) -> Part:
+    """A part on some of its positions (for fitting; families keep their numbers)."""
+    return Part(part.samples, part.rows[rows], part.positives[rows], part.family[rows], part.family_codes)

@@ -1,0 +1,177 @@
+"""AnnData files for other tools: features by concepts, and samples by features.
+
+``features.h5ad``: obs are features, var are concepts, X the held-out F1 of the pairs that were measured,
+every other statistic a layer, ``obsm["decoder"]`` the decoder directions, ``uns["sciinterp"]`` where it all
+comes from. ``samples.h5ad``: obs are samples, var are features, X the largest activation (CSR). Activations of
+single positions stay in the store: an obs is never a token.
+
+Written so that scanpy and the readers of other languages can open them: no "/" in a key, no nullable columns,
+plain text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from sciinterp.features import FeatureMatrix
+from sciinterp.tables import Table
+
+if TYPE_CHECKING:
+    import anndata
+
+    from sciinterp.sae import SAE
+
+_STATISTICS = (
+    "f1_train", "threshold", "precision", "recall", "f1_low", "f1_high", "average_precision", "auroc", "p",
+    "q", "p_family", "delta_f1", "delta_low", "delta_high",
+)  # fmt: skip
+_OF_CONCEPT = ("prevalence", "n_positive", "n_families", "test", "p_min", "best_baseline", "best_baseline_f1")
+
+
+def features_anndata(features: FeatureMatrix, hits: Table, *, sae: SAE | None = None) -> anndata.AnnData:
+    """Features by concepts as an AnnData object.
+
+    Parameters
+    ----------
+    features : FeatureMatrix
+    hits : Table
+        From :func:`associate`. Pairs that it does not hold are NaN.
+    sae : SAE, optional
+        For the decoder directions; ``features.sae`` when not given.
+    """
+    import anndata
+
+    selected = hits[hits["selected"]].drop_duplicates("concept").set_index("concept")
+    concepts = selected.index
+    column = concepts.get_indexer(pd.Index(hits["concept"]))
+    row = hits["feature"].to_numpy()
+    inside = column >= 0
+    shape = (features.n_features, len(concepts))
+    layers = {name: _dense(shape, row[inside], column[inside], hits[name].to_numpy()[inside])
+              for name in ("f1", *_STATISTICS) if name in hits.columns}  # fmt: skip
+    best = (
+        hits.sort_values("f1_train", ascending=False, kind="stable")
+        .drop_duplicates("feature")
+        .set_index("feature")
+    )
+    names = [str(j) for j in range(features.n_features)]
+    obs = pd.DataFrame({
+        "density": features.density,
+        "max_activation": _column_max(features.codes),
+        "concept": best["concept"].reindex(range(features.n_features)).fillna("").astype(str).to_numpy(),
+        "f1": best["f1"].reindex(range(features.n_features)).to_numpy(np.float64),
+    }, index=pd.Index(names, name="feature"))  # fmt: skip
+    var = pd.DataFrame({k: selected[k].to_numpy() for k in _OF_CONCEPT if k in selected.columns},
+                       index=pd.Index([_key(c) for c in concepts], name="concept"))  # fmt: skip
+    var["concept"], var["selected_feature"] = concepts.astype(str).to_numpy(), selected["feature"].to_numpy()
+    out = anndata.AnnData(X=layers.pop("f1"), obs=_plain(obs), var=_plain(var), layers=layers)
+    decoder = _decoder(sae if sae is not None else features.sae)
+    if decoder is not None and len(decoder) == features.n_features:
+        out.obsm["decoder"] = decoder
+    out.uns["sciinterp"] = _provenance(features, hits)
+    return out
+
+
+def samples_anndata(features: FeatureMatrix, hits: Table | None = None) -> anndata.AnnData:
+    """Samples by features as an AnnData object: the largest activation of each feature in each sample."""
+    import anndata
+
+    obs = features.samples.table.copy()
+    obs.insert(0, "n_positions", features.samples.lengths)
+    obs.index = pd.Index([str(i) for i in features.samples.ids], name="sample_id")
+    obs.columns = [_key(str(c)) for c in obs.columns]
+    names = pd.Index([str(j) for j in range(features.n_features)], name="feature")
+    var = pd.DataFrame({"density": features.density}, index=names)
+    largest = features.max_per_sample()
+    matrix = sp.csr_matrix((largest.data, largest.indices, largest.indptr), shape=largest.shape)
+    out = anndata.AnnData(X=matrix, obs=_plain(obs), var=var)
+    out.uns["sciinterp"] = _provenance(features, hits)
+    return out
+
+
+def write_h5ad(features: FeatureMatrix, hits: Table, folder: str | Path, *, sae: SAE | None = None) -> None:
+    """Write ``features.h5ad`` and ``samples.h5ad`` into a folder, each atomically.
+
+    Parameters
+    ----------
+    features : FeatureMatrix
+    hits : Table
+    folder : path
+    sae : SAE, optional
+        For the decoder directions.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(features_anndata(features, hits, sae=sae), folder / "features.h5ad")
+    _write(samples_anndata(features, hits), folder / "samples.h5ad")
+
+
+def _write(data: anndata.AnnData, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        data.write_h5ad(temporary, compression="gzip")
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _dense(shape: tuple[int, int], row: np.ndarray, column: np.ndarray, value: np.ndarray) -> np.ndarray:
+    out = np.full(shape, np.nan, np.float32)
+    out[row, column] = value
+    return out
+
+
+def _column_max(codes: sp.csr_array) -> np.ndarray:
+    if codes.nnz == 0:
+        return np.zeros(codes.shape[1], np.float32)
+    return np.asarray(codes.max(axis=0).todense(), np.float32).reshape(-1)
+
+
+def _decoder(sae: Any) -> np.ndarray | None:
+    weight = getattr(sae, "W_dec", None)
+    if weight is None:
+        return None
+    return np.asarray(weight.detach().cpu() if hasattr(weight, "detach") else weight, dtype=np.float32)
+
+
+def _key(name: str) -> str:
+    """A name without "/", which would silently nest."""
+    return name.replace("/", "|")
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Text as plain object strings, no nullable types."""
+    out = {}
+    for name in frame.columns:
+        values = frame[name]
+        if pd.api.types.is_bool_dtype(values.dtype) and not values.isna().any():
+            out[name] = values.to_numpy(dtype=bool)
+        elif pd.api.types.is_numeric_dtype(values.dtype):
+            kind = (
+                np.int64
+                if pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any()
+                else np.float64
+            )
+            out[name] = (
+                values.to_numpy(dtype=kind, na_value=np.nan) if kind is np.float64 else values.to_numpy(kind)
+            )
+        else:
+            out[name] = np.array(["" if x is None or x != x else str(x) for x in values], dtype=object)
+    index = pd.Index(np.array(frame.index, dtype=object), dtype=object, name=frame.index.name)
+    return pd.DataFrame(out, index=index)
+
+
+def _provenance(features: FeatureMatrix, hits: Table | None) -> dict[str, str]:
+    context = getattr(hits, "context", None) or {}
+    plain = {key: context.get(key, {}) for key in ("settings", "counts", "not_run", "not_tested")}
+    described = {"identity": features.identity, "samples": features.samples.digest, **plain}
+    return {key: json.dumps(value, sort_keys=True, default=str) for key, value in described.items()}

@@ -1,0 +1,259 @@
+"""``associate``: every feature against every concept, beside what could explain it.
+
+For each concept the feature and its threshold with the best F1 on training families are *selected*; they, the
+strongest other features and every baseline are then measured once, on held-out families. The difference to
+the best baseline carries an interval from the same resampled families. All concepts are shown, whatever they
+score.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from sciinterp.annotations import Annotations
+from sciinterp.association.baselines import CEILINGS, EXPLAINS, Baseline, BaselineSettings, run_baselines
+from sciinterp.association.effects import FamilyCounts, count_pairs, f1_score, family_draws, intervals, ratio
+from sciinterp.association.layout import by_feature
+from sciinterp.association.parts import Parts, divide
+from sciinterp.association.ranking import precision_recall
+from sciinterp.association.statistics import ScreenSettings, screen
+from sciinterp.errors import InputError
+from sciinterp.features import FeatureMatrix
+from sciinterp.samples import Split
+from sciinterp.tables import Table
+
+if TYPE_CHECKING:
+    from sciinterp.activations import Activations
+
+log = logging.getLogger(__name__)
+
+COLUMNS = (
+    "feature", "concept", "selected", "f1_train", "threshold", "precision", "recall", "f1", "f1_low",
+    "f1_high", "average_precision", "auroc", "prevalence", "n_positive", "n_families", "test", "p", "q",
+    "p_family", "p_min", "best_baseline", "best_baseline_f1", "delta_f1", "delta_low", "delta_high",
+    "explained_by",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AssociationSettings:
+    """Settings of :func:`associate`.
+
+    Attributes
+    ----------
+    strongest : int or None
+        Other features kept for each concept, by ``f1_train``; None keeps every pair.
+    n_boot : int
+        Resamples of the held-out families.
+    level : float
+        Coverage of the intervals.
+    screen : ScreenSettings
+        The family-level test.
+    baselines : BaselineSettings
+    """
+
+    strongest: int | None = 20
+    n_boot: int = 2000
+    level: float = 0.95
+    screen: ScreenSettings = field(default_factory=ScreenSettings)
+    baselines: BaselineSettings = field(default_factory=BaselineSettings)
+
+
+def associate(
+    features: FeatureMatrix,
+    annotations: Annotations,
+    *,
+    split: Split,
+    acts: Activations | np.ndarray | None = None,
+    control: FeatureMatrix | None = None,
+    settings: AssociationSettings | None = None,
+    seed: int = 0,
+) -> Table:
+    """Test every feature against every concept, on held-out families and beside baselines.
+
+    Parameters
+    ----------
+    features : FeatureMatrix
+    annotations : Annotations
+        Concepts placed on positions are tested; facts about whole samples are for :func:`enrichment`.
+    split : Split
+        Families of the same samples.
+    acts : Activations or ndarray [n_positions, d_in], optional
+        The activations the codes come from: for the best raw neuron, components and the linear probe.
+    control : FeatureMatrix, optional
+        Codes of the same recipe on randomised weights.
+    settings : AssociationSettings, optional
+    seed : int
+        Of resampling and permutation.
+
+    Returns
+    -------
+    Table
+        One ``selected`` row a concept and the strongest others. ``context`` holds ``annotations``, ``split``,
+        ``baselines`` (one row a concept and baseline), ``not_run`` (baseline -> reason), ``not_tested``
+        (concept -> reason), ``settings`` and ``counts``.
+
+    Raises
+    ------
+    InputError
+        The split is of other samples, or no concept lies on any training position.
+    """
+    settings = settings or AssociationSettings()
+    samples = features.samples
+    if len(split.family) != len(samples):
+        raise InputError(
+            "the split is of other samples than the features",
+            where="argument 'split'",
+            expected=f"{len(samples)} samples",
+            got=str(len(split.family)),
+        )
+    names = annotations.position_names
+    positives = annotations.positives(samples, names)
+    groups = divide(samples, positives, annotations.covered(samples, names), split)
+    tested = screen(
+        features, positives, annotations.covered(samples, names), split, settings=settings.screen, seed=seed
+    )
+    rows, tables, not_run, not_tested = [], [], {}, {}
+    for parts in groups:
+        carried = np.asarray(parts.train.positives.sum(axis=0)).reshape(-1) > 0
+        for concept in parts.concepts[~carried]:
+            not_tested[names[concept]] = "no position in the training families"
+        if not carried.any():
+            continue
+        log.info("associating %d features with %d concepts", features.n_features, int(carried.sum()))
+        pairs, counts = _measure(features, parts, carried, settings)
+        found = run_baselines(
+            samples, parts, acts=acts, control=control, settings=settings.baselines, seed=seed
+        )
+        not_run |= found.not_run
+        draws = family_draws(max(1, parts.test.n_families), settings.n_boot, seed)
+        table = _compare(pairs, counts, found.ran, draws, settings.level)
+        tables.append(_baseline_table(pairs, counts, found.ran, draws, parts, names, settings.level))
+        table["concept"] = parts.concepts[table["concept"]]
+        rows.append(table)
+    if not rows:
+        raise InputError(
+            "no concept lies on any training position",
+            where="argument 'annotations'",
+            expected="at least one concept on the samples of split.train",
+            got=f"{len(names)} concepts, none there",
+            do="Do the identifiers of samples and annotations agree?",
+        )
+    return _finish(pd.concat(rows, ignore_index=True), tested, names, {
+        "annotations": annotations, "split": split, "baselines": pd.concat(tables, ignore_index=True),
+        "not_run": not_run, "not_tested": not_tested, "settings": asdict(settings) | {"seed": seed},
+        "counts": _sizes(features, split, names, groups) | {"screen": tested.summary},
+    })  # fmt: skip
+
+
+def _measure(
+    features: FeatureMatrix, parts: Parts, carried: np.ndarray, settings: AssociationSettings
+) -> tuple[pd.DataFrame, FamilyCounts]:
+    """Choose pairs on training families, and measure them on held-out ones."""
+    train, test = parts.train, parts.test
+    fitted = precision_recall(features.codes[train.rows], train.by_position)
+    n_features, n_concepts = fitted.best_f1.shape
+    n_kept = n_features if settings.strongest is None else min(n_features, settings.strongest + 1)
+    order = np.argsort(-fitted.best_f1, axis=0, kind="stable")[:n_kept]
+    feature, concept = order.T.reshape(-1), np.repeat(np.arange(n_concepts), n_kept)
+    selected = np.tile(np.arange(n_kept) == 0, n_concepts)
+    f1_train, threshold = fitted.best_f1[feature, concept], fitted.threshold[feature, concept]
+    keep = carried[concept] & (selected | (f1_train > 0))
+    feature, concept, selected = feature[keep], concept[keep], selected[keep]
+    f1_train, threshold = f1_train[keep], threshold[keep]
+    codes = by_feature(features.codes[test.rows])
+    counts = count_pairs(codes, test, feature, concept, threshold)
+    held_out = precision_recall(codes, test.by_position)
+    tp, predicted, positive = (x.sum(axis=1) for x in (counts.tp, counts.predicted, counts.positive))
+    known = positive > 0
+    pairs = pd.DataFrame({
+        "feature": feature, "concept": concept, "selected": selected, "f1_train": f1_train,
+        "threshold": threshold.astype(np.float64),
+        "precision": ratio(tp, predicted), "recall": ratio(tp, positive),
+        "f1": np.where(known, f1_score(tp, predicted, positive), np.nan),
+        "average_precision": np.where(known, held_out.average_precision[feature, concept], np.nan),
+        "auroc": held_out.auroc[feature, concept], "prevalence": held_out.prevalence[concept],
+        "n_positive": positive,
+    })  # fmt: skip
+    return pairs, counts
+
+
+def _compare(
+    pairs: pd.DataFrame, counts: FamilyCounts, baselines: list[Baseline], draws: np.ndarray, level: float
+) -> pd.DataFrame:
+    """Intervals of each pair, and its difference to the baseline with the best held-out F1."""
+    out = pairs.copy()
+    out["f1_low"], out["f1_high"] = intervals(counts, draws, level=level)
+    rivals = [b for b in baselines if b.name not in CEILINGS]
+    f1 = np.stack([b.counts.f1() for b in rivals])
+    concept = out["concept"].to_numpy()
+    best = np.argmax(f1, axis=0)
+    names = np.array([b.name for b in rivals])
+    out["best_baseline"], out["best_baseline_f1"] = names[best[concept]], f1[best[concept], concept]
+    against = FamilyCounts(
+        np.stack([rivals[best[c]].counts.tp[c] for c in concept]),
+        np.stack([rivals[best[c]].counts.predicted[c] for c in concept]),
+        counts.positive,
+    )
+    out["delta_f1"] = out["f1"] - out["best_baseline_f1"]
+    out["delta_low"], out["delta_high"] = intervals(counts, draws, against=against, level=level)
+    unknown = out["n_positive"].to_numpy() == 0
+    out.loc[unknown, ["f1_low", "f1_high", "best_baseline_f1", "delta_low", "delta_high"]] = np.nan
+    as_good = ~(out["delta_low"].to_numpy() > 0)
+    out["explained_by"] = np.where(as_good & ~unknown, [EXPLAINS[n] for n in out["best_baseline"]], "")
+    return out
+
+
+def _baseline_table(
+    pairs, counts, baselines, draws, parts: Parts, names: list[str], level: float
+) -> pd.DataFrame:
+    """One row a concept and baseline: train-chosen, held-out, with the selected feature's lead over it."""
+    chosen = np.flatnonzero(pairs["selected"].to_numpy())
+    concept = pairs["concept"].to_numpy()[chosen]
+    of_feature = counts.take(chosen)
+    out = []
+    for baseline in baselines:
+        mine = baseline.counts.take(concept)
+        f1 = np.where(mine.positive.sum(axis=1) > 0, mine.f1(), np.nan)
+        low, high = intervals(mine, draws, level=level)
+        lead_low, lead_high = intervals(of_feature, draws, against=mine, level=level)
+        out.append(pd.DataFrame({
+            "concept": [names[parts.concepts[c]] for c in concept], "baseline": baseline.name,
+            "detail": [baseline.detail[c] for c in concept], "f1_train": baseline.f1_train[concept],
+            "precision": ratio(mine.tp.sum(axis=1), mine.predicted.sum(axis=1)),
+            "recall": ratio(mine.tp.sum(axis=1), mine.positive.sum(axis=1)),
+            "f1": f1, "f1_low": low, "f1_high": high, "delta_f1": pairs["f1"].to_numpy()[chosen] - f1,
+            "delta_low": lead_low, "delta_high": lead_high,
+            "ceiling": baseline.name in CEILINGS,
+        }))  # fmt: skip
+    return pd.concat(out, ignore_index=True)
+
+
+def _finish(hits: pd.DataFrame, tested, names: list[str], context: dict) -> Table:
+    """Add the family-level test of each pair, sort, and order the columns."""
+    feature, concept = hits["feature"].to_numpy(), hits["concept"].to_numpy()
+    for name in ("p", "q", "p_family"):
+        hits[name] = getattr(tested, name)[feature, concept]
+    hits["p_min"], hits["test"] = tested.p_min[concept], np.array(tested.test, dtype=object)[concept]
+    hits["n_families"] = tested.n_families[concept]
+    hits["concept"] = np.array(names, dtype=object)[concept]
+    hits["test"] = hits["test"].astype(str)
+    hits["concept"] = hits["concept"].astype(str)
+    hits = hits.sort_values(
+        ["selected", "concept", "f1_train"], ascending=[False, True, False], kind="stable"
+    )
+    return Table(hits[list(COLUMNS)].reset_index(drop=True), context=context)
+
+
+def _sizes(features: FeatureMatrix, split: Split, names: list[str], groups: list[Parts]) -> dict:
+    return {
+        "concepts": len(names), "features": features.n_features, "positions": features.n_positions,
+        "coverages": len(groups),
+        "families": {part: len(split.families(part)) for part in ("train", "calibration", "test")},
+        "samples": {part: len(split.part(part)) for part in ("train", "calibration", "test")},
+    }  # fmt: skip

@@ -1,0 +1,193 @@
+"""associate on a small planted world: what is chosen where, and what every row must say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from sciinterp.annotations import Annotations
+from sciinterp.association import AssociationSettings, associate, read_hits, write_h5ad, write_hits
+from sciinterp.association.statistics import ScreenSettings
+from sciinterp.errors import InputError
+from sciinterp.features import FeatureMatrix
+from sciinterp.samples import Samples, Split, split_families
+
+DOCUMENTED = [
+    "feature", "concept", "selected", "f1_train", "threshold", "precision", "recall", "f1", "f1_low", "f1_high",
+    "average_precision", "auroc", "prevalence", "n_positive", "n_families", "test", "q", "best_baseline",
+    "best_baseline_f1", "delta_f1", "delta_low", "delta_high",
+]  # fmt: skip
+LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+
+
+class World:
+    """Families of homologs; feature 0 reads concept 'site', feature 1 the first ten positions ('start')."""
+
+    def __init__(self, n_families=24, members=6, length=60, n_features=12, seed=0):
+        rng = np.random.default_rng(seed)
+        sequences, family, rows, cells = [], [], [], []
+        for f in range(n_families):
+            template = rng.choice(LETTERS, length)
+            at = int(rng.integers(15, length - 6)) if f % 2 else -1
+            for _ in range(members):
+                one = np.where(rng.random(length) < 0.1, rng.choice(LETTERS, length), template)
+                name = f"s{len(sequences)}"
+                sequences.append("".join(one))
+                family.append(f"fam{f:02d}")
+                rows.append((name, 0, 10, "start"))
+                base = (len(sequences) - 1) * length
+                cells += [(base + p, 1, 1 + rng.random()) for p in range(10)]
+                if at >= 0:
+                    rows.append((name, at, at + 4, "site"))
+                    cells += [
+                        (base + p, 0, 2 + rng.random()) for p in range(at, at + 4) if rng.random() < 0.9
+                    ]
+        n = len(sequences) * length
+        for j in range(2, n_features):
+            cells += [(p, j, rng.random() + 0.1) for p in rng.choice(n, n // 20, replace=False)]
+        row, column, value = map(np.array, zip(*cells))
+        table = pd.DataFrame({"family": family})
+        self.samples = Samples([f"s{i}" for i in range(len(sequences))], sequences, table=table)
+        codes = sp.csr_array((value.astype(np.float32), (row, column)), shape=(n, n_features))
+        self.features = FeatureMatrix(codes, self.samples)
+        self.annotations = Annotations(pd.DataFrame(rows, columns=["sample", "start", "end", "concept"]))
+        self.split = split_families(self.samples, by="family", seed=seed)
+        self.acts = rng.normal(size=(n, 8)).astype(np.float32)
+        self.acts[:, 3] -= 3 * self.features.column(0)
+
+    def associate(self, **given):
+        return associate(self.features, given.pop("annotations", self.annotations), split=self.split, **given)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return World()
+
+
+@pytest.fixture(scope="module")
+def hits(world):
+    return world.associate(acts=world.acts, control=world.features)
+
+
+def test_every_documented_column_and_one_selected_row_a_concept(hits, world):
+    assert set(DOCUMENTED) <= set(hits.columns)
+    chosen = hits[hits["selected"]]
+    assert sorted(chosen["concept"]) == world.annotations.position_names
+    best = hits.groupby("concept")["f1_train"].max()
+    assert (chosen.set_index("concept")["f1_train"] == best.loc[chosen["concept"]]).all()
+    assert chosen.set_index("concept")["feature"].to_dict() == {"site": 0, "start": 1}
+    assert not hits.duplicated(["feature", "concept"]).any()
+
+
+def test_effects_are_those_of_held_out_families_at_the_threshold_chosen_in_training(hits, world):
+    position_sample = world.samples.position_sample()
+    test = np.isin(position_sample, world.split.test)
+    truth = world.annotations.positives(world.samples, ["site"]).toarray()[test, 0]
+    for row in hits[hits["concept"] == "site"].itertuples():
+        on = world.features.column(row.feature)[test] > np.float32(row.threshold)
+        tp = (on & truth).sum()
+        assert row.f1 == pytest.approx(2 * tp / (on.sum() + truth.sum()))
+        assert row.recall == pytest.approx(tp / truth.sum())
+        assert row.n_positive == truth.sum()
+        assert row.prevalence == pytest.approx(truth.mean())
+        assert row.f1_low <= row.f1 <= row.f1_high
+
+
+def test_labels_of_held_out_families_cannot_move_the_choice(world, hits):
+    train = set(np.array(world.samples.ids)[world.split.train])
+    frame = world.annotations.frame
+    moved = frame[frame["sample"].isin(train) | (frame["concept"] == "start")]
+    other = world.associate(annotations=Annotations(moved))
+    for concept in ("site", "start"):
+        first, second = (t[(t["concept"] == concept) & t["selected"]].iloc[0] for t in (hits, other))
+        assert (first["feature"], first["threshold"], first["f1_train"]) == (
+            second["feature"], second["threshold"], second["f1_train"])  # fmt: skip
+    assert np.isnan(other[other["concept"] == "site"]["f1"]).all()
+
+
+def test_a_position_detector_is_named_as_such(hits):
+    start = hits[hits["selected"] & (hits["concept"] == "start")].iloc[0]
+    assert start["f1"] > 0.9
+    assert start["best_baseline"] == "position"
+    assert start["explained_by"] == "position"
+    assert start["delta_low"] <= 0
+    assert start["test"] == "universal"
+    assert np.isnan(start["q"])
+
+
+def test_the_neuron_and_the_control_that_read_it_explain_the_site(hits, world):
+    table = hits.context["baselines"]
+    site = table[table["concept"] == "site"].set_index("baseline")
+    assert site.loc["neuron", "detail"] == "neuron 3 low"
+    assert site.loc["randomised", "f1"] == pytest.approx(
+        hits[hits["selected"] & (hits["concept"] == "site")]["f1"].iloc[0]
+    )
+    assert site.loc["randomised", "delta_low"] == 0
+    assert site.loc["probe", "ceiling"]
+    alone = world.associate()
+    row = alone[alone["selected"] & (alone["concept"] == "site")].iloc[0]
+    assert row["delta_low"] > 0.3
+    assert row["explained_by"] == ""
+    assert row["q"] < 0.05
+    assert set(alone.context["not_run"]) == {"neuron", "pca", "probe", "randomised"}
+    assert not hits.context["not_run"]
+
+
+def test_same_seed_same_bytes_and_files_return(hits, world, tmp_path):
+    again = world.associate(acts=world.acts, control=world.features)
+    write_hits(hits, tmp_path / "a")
+    write_hits(again, tmp_path / "b")
+    for name in ("hits.tsv", "hits.parquet", "hits.baselines.tsv", "hits.context.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    back = read_hits(tmp_path / "a", annotations=world.annotations, split=world.split)
+    pd.testing.assert_frame_equal(pd.DataFrame(back), pd.DataFrame(hits), check_dtype=False)
+    assert back.context["counts"]["concepts"] == 2
+    with pytest.raises(Exception, match="associate first"):
+        read_hits(tmp_path)
+
+
+def test_h5ad_opens_and_agrees(hits, world, tmp_path):
+    anndata = pytest.importorskip("anndata", reason="AnnData files")
+    write_h5ad(world.features, hits, tmp_path)
+    features, samples = (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("features", "samples"))
+    assert features.shape == (world.features.n_features, 2)
+    row = hits[hits["selected"] & (hits["concept"] == "site")].iloc[0]
+    assert features["0", "site"].X[0, 0] == pytest.approx(row["f1"])
+    assert features["0", "site"].layers["auroc"][0, 0] == pytest.approx(row["auroc"])
+    assert samples.shape == (len(world.samples), world.features.n_features)
+    assert sp.issparse(samples.X)
+    np.testing.assert_allclose(samples.X.toarray(), world.features.max_per_sample().toarray())
+
+
+def test_samples_a_source_does_not_cover_are_left_out(world):
+    ids = np.array(world.samples.ids)
+    frame = world.annotations.frame.assign(source="partial")
+    covered = [i for i in ids if world.samples.table["family"][i] != "fam01"]
+    kept = frame[frame["sample"].isin(covered)]
+    partial = world.associate(annotations=Annotations(kept, coverage={"partial": covered}))
+    site = partial[partial["concept"] == "site"].iloc[0]
+    test = np.setdiff1d(world.split.test, np.flatnonzero(~np.isin(ids, covered)))
+    truth = Annotations(kept).positives(world.samples, ["site"]).toarray()[:, 0]
+    inside = np.isin(world.samples.position_sample(), test)
+    assert site["prevalence"] == pytest.approx(truth[inside].mean())
+
+
+def test_what_cannot_be_associated_says_so(world):
+    nowhere = Annotations(pd.DataFrame({"sample": ["x"], "start": [0], "end": [1], "concept": ["c"]}))
+    with pytest.raises(InputError, match="identifiers"):
+        world.associate(annotations=nowhere)
+    short = Split(*(np.arange(1),) * 3, family=np.zeros(3, np.int64), family_names=("a",))
+    with pytest.raises(InputError, match="split"):
+        associate(world.features, world.annotations, split=short)
+    few = world.associate(settings=AssociationSettings(screen=ScreenSettings(min_families=100)))
+    assert set(few[few["concept"] == "site"]["test"]) == {"too few families"}
+    assert few[few["concept"] == "site"]["q"].isna().all()
+
+
+def test_samples_without_sequences_run_what_they_can(world):
+    bare = pd.DataFrame({"id": world.samples.ids, "length": world.samples.lengths})
+    found = associate(FeatureMatrix(world.features.codes, bare), world.annotations, split=world.split)
+    assert {"identity", "kmer"} <= set(found.context["not_run"])
+    assert {"position", "everything"} <= set(found.context["baselines"]["baseline"])
