@@ -75,7 +75,7 @@ def _line(rows: Rows, line: str, named: bool, default: str, file: str, number: i
             b,
             concept,
             strand=strand or ".",
-            note=join_note("", score=score if score not in (".", "0") else ""),
+            note=join_note("", {"score": score if score not in (".", "0") else ""}),
         )
     if not kept:
         rows.drop("empty interval")

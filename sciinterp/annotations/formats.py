@@ -18,6 +18,8 @@ FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "uniprot-dat": ("uniprot_flat", "parse_uniprot_dat", ()),
     "uniprot-tsv": ("uniprot_table", "parse_uniprot_tsv", ()),
     "uniprot-gff": ("uniprot_table", "parse_uniprot_gff", ()),
+    "uniprot-xml": ("uniprot_tree", "parse_uniprot_xml", (".xml",)),
+    "uniprot-json": ("uniprot_tree", "parse_uniprot_json", (".json",)),
     "gff3": ("gff", "parse_gff3", ()),
     "gtf": ("gff", "parse_gtf", (".gtf",)),
     "bed": ("bed", "parse_bed", (".bed",)),
@@ -76,10 +78,6 @@ def guess(path: Path) -> str:
     first = next((line for line in lines if line.strip()), "")
     if name.endswith((".gff", ".gff3")):
         return "uniprot-gff" if any("\tUniProtKB\t" in line for line in lines) else "gff3"
-    if name.endswith(".json"):
-        return "uniprot-json"
-    if name.endswith(".xml"):
-        return "uniprot-xml"
     if first.startswith("ID   "):
         return "uniprot-dat" if first.rstrip().endswith("AA.") else "embl"
     if first.startswith("LOCUS "):

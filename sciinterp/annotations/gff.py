@@ -128,7 +128,7 @@ def _line(rows: Rows, line: str, lengths: dict[str, int], file: str, number: int
         concept_name("gff", kind),
         strand=strand if strand in ("+", "-") else ".",
         evidence=evidence,
-        note=join_note("", source=origin if origin != "." else "", **noted),
+        note=join_note("", {"source": origin if origin != "." else ""} | noted),
     )
 
 

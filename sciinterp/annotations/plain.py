@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from sciinterp.annotations.table import COLUMNS, Annotations, concepts_path, coverage_path
@@ -38,13 +39,29 @@ def parse_tsv(path: str | Path) -> Annotations:
     [[4, 9, 'site'], [-1, -1, 'membrane']]
     """
     path = Path(path)
-    frame = _read(path, NEEDED)
-    _check_intervals(frame, path)
+    lines, header, rows = _read(path, NEEDED)
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+    starts, ends = (_numbers(columns[c], c, lines, path) for c in ("start", "end"))
+    texts = {
+        c: [t.strip() for t in columns[c]] for c in COLUMNS if c in columns and c not in ("start", "end")
+    }
+    for i, (start, end) in enumerate(zip(starts, ends)):
+        if not (start == end == -1 or 0 <= start < end):
+            raise FormatError(
+                "an impossible interval",
+                file=str(path),
+                line=lines[i],
+                expected="0 <= start < end, or both blank",
+                got=f"{start} to {end}",
+            )
+        if not texts["sample"][i] or not texts["concept"][i]:
+            raise FormatError("a row without sample or concept", file=str(path), line=lines[i])
+    frame = pd.DataFrame(texts | {"start": np.array(starts, np.int64), "end": np.array(ends, np.int64)})
     beside, covered = concepts_path(path), coverage_path(path)
-    concepts = _read(beside, ("concept",)) if beside.is_file() else None
+    concepts = _table(beside, ("concept",)) if beside.is_file() else None
     coverage = None
     if covered.is_file():
-        table = _read(covered, ("source", "sample"))
+        table = _table(covered, ("source", "sample"))
         coverage = {str(s): tuple(ids) for s, ids in table.groupby("source", sort=True)["sample"]}
     try:
         return Annotations(frame, concepts=concepts, coverage=coverage)
@@ -53,16 +70,16 @@ def parse_tsv(path: str | Path) -> Annotations:
         raise FormatError(str(error).rstrip("."), file=str(file)) from None
 
 
-def _read(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
-    """All cells as text; cells that were escaped or quoted are restored."""
+def _read(path: Path, needed: tuple[str, ...]) -> tuple[list[int], list[str], list[list[str]]]:
+    """Line numbers, header and cells as text; cells that were escaped or quoted are restored."""
     header: list[str] = []
     rows: list[list[str]] = []
+    lines: list[int] = []
     for number, line in read_lines(path):
         cells = [_cell(c) for c in line.split("\t")]
         if not header:
             header = [c.strip() for c in cells]
-            missing = [c for c in needed if c not in header]
-            if missing or len(set(header)) != len(header):
+            if not set(needed) <= set(header) or len(set(header)) != len(header):
                 raise FormatError(
                     "this is not the header of the table",
                     file=str(path),
@@ -70,9 +87,10 @@ def _read(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
                     expected=", ".join(needed),
                     got=repr(line[:60]),
                 )
-        elif not line.strip():
-            rows.append([])
-        elif len(cells) != len(header):
+        elif len(cells) == len(header):
+            rows.append(cells)
+            lines.append(number)
+        elif line.strip():
             raise FormatError(
                 "a row of another width than the header",
                 file=str(path),
@@ -80,13 +98,14 @@ def _read(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
                 expected=f"{len(header)} cells",
                 got=str(len(cells)),
             )
-        else:
-            rows.append(cells)
     if not header:
         raise FormatError("an empty file", file=str(path), line=1, expected=", ".join(needed))
-    # the index is the line number, so that a bad cell can be named by it
-    kept = [i for i, row in enumerate(rows) if row]
-    return pd.DataFrame([rows[i] for i in kept], columns=header, index=[i + 2 for i in kept], dtype=str)
+    return lines, header, rows
+
+
+def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
+    _, header, rows = _read(path, needed)
+    return pd.DataFrame(rows, columns=header, dtype=str)
 
 
 def _cell(text: str) -> str:
@@ -95,33 +114,13 @@ def _cell(text: str) -> str:
     return unescape_cell(text)
 
 
-def _check_intervals(frame: pd.DataFrame, path: Path) -> None:
-    """Numbers in place of text, and the first impossible row named by its line."""
-    for column in ("start", "end"):
-        text = frame[column].str.strip().replace("", "-1")
-        bad = ~text.map(lambda cell: bool(_NUMBER.fullmatch(cell))).astype(bool)
-        if bad.any():
-            line = int(frame.index[bad.to_numpy().argmax()])
+def _numbers(cells: list[str], name: str, lines: list[int], path: Path) -> list[int]:
+    out = []
+    for line, cell in zip(lines, cells):
+        text = cell.strip()
+        if text and not _NUMBER.fullmatch(text):
             raise FormatError(
-                f"'{column}' is not a whole number",
-                file=str(path),
-                line=line,
-                got=repr(frame.at[line, column][:40]),
+                f"'{name}' is not a whole number", file=str(path), line=line, got=repr(text[:40])
             )
-        frame[column] = text.astype("int64")
-    start, end = frame["start"], frame["end"]
-    whole = (start == -1) & (end == -1)
-    possible = whole | ((start >= 0) & (end > start))
-    named = (frame["sample"].str.strip() != "") & (frame["concept"].str.strip() != "")
-    for good, what, expected in (
-        (possible, "an impossible interval", "0 <= start < end, or both blank"),
-        (named, "a row without sample or concept", ""),
-    ):
-        if not good.all():
-            line = int(frame.index[(~good).to_numpy().argmax()])
-            raise FormatError(
-                what, file=str(path), line=line, expected=expected, got=f"{start[line]} to {end[line]}"
-            )
-    for column in COLUMNS:
-        if column in frame.columns and column not in ("start", "end"):
-            frame[column] = frame[column].str.strip()
+        out.append(int(text or "-1"))
+    return out

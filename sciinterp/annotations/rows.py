@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -24,12 +25,12 @@ def concept_name(prefix: str, *parts: str) -> str:
     return ":".join([prefix, *(_SPACE.sub(" ", p).strip() or "unnamed" for p in parts)])
 
 
-def join_note(text: str = "", **fields: str) -> str:
+def join_note(text: str, fields: Mapping[str, str]) -> str:
     """One line for the ``note`` column: free text, then ``key=value`` of what else the source said.
 
     Examples
     --------
-    >>> join_note("catalytic", ligand="Zn(2+)", label="")
+    >>> join_note("catalytic", {"ligand": "Zn(2+)", "label": ""})
     'catalytic; ligand=Zn(2+)'
     """
     parts = [text, *(f"{k}={v}" for k, v in fields.items() if v)]
@@ -130,19 +131,28 @@ class Rows:
             raise RuntimeError(
                 f"{self.source}: {self._n_in} items, {self._n_kept} kept, {dict(self._dropped)} dropped"
             )
-        names = ["sample", "start", "end", "strand", "concept", "evidence", "note", "release", "item"]
-        frame = pd.DataFrame(dict(zip(names, zip(*self._rows))) if self._rows else {n: [] for n in names})
-        frame["source"] = self.source
-        dropped, kept = dict(self._dropped), self._n_kept
-        if unique and len(frame):
-            frame = frame[~frame.duplicated(["sample", "start", "end", "strand", "concept"])]
-            again = kept - frame["item"].nunique()
+        rows, dropped, kept = self._rows, dict(self._dropped), self._n_kept
+        if unique:
+            first = {row[:5]: row for row in reversed(rows)}
+            rows = [row for row in rows if first[row[:5]] is row]
+            again = kept - len({row[-1] for row in rows})
             if again:
                 dropped["the same interval stated again"] = again
                 kept -= again
-        table = pd.DataFrame.from_dict(self._concepts, orient="index", columns=["name", "parent", "level"])
-        table.index.name, table["source"] = "concept", self.source
-        table["exhaustive"] = [c in self._exhaustive for c in table.index]
+        names = ("sample", "start", "end", "strand", "concept", "evidence", "note", "release")
+        frame = pd.DataFrame(dict(zip(names, zip(*rows))) if rows else {n: [] for n in names})
+        frame["source"] = self.source
+        concepts = list(self._concepts.values())
+        table = pd.DataFrame(
+            {
+                "name": [c[0] for c in concepts],
+                "parent": [c[1] for c in concepts],
+                "level": [c[2] for c in concepts],
+                "source": self.source,
+                "exhaustive": [c in self._exhaustive for c in self._concepts],
+            },
+            index=list(self._concepts),
+        )
         covered: dict[str, Any] = {self.source: tuple(self._covered) if coverage else None}
         return Annotations(
             frame,

@@ -191,7 +191,7 @@ class Annotations:
 
 
 def validate(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with every column, the right types and possible intervals, or an error naming the first bad row."""
+    """The table with every column, right types and possible intervals, or an error that names a bad row."""
     missing = [c for c in ("sample", "start", "end", "concept") if c not in frame.columns]
     if missing:
         raise InputError(
@@ -200,68 +200,97 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
             expected="sample, start, end, concept",
             got=", ".join(map(str, frame.columns)) or "none",
         )
-    out = pd.DataFrame(
-        {c: frame[c].to_numpy() if c in frame.columns else DEFAULTS[c] for c in COLUMNS},
-        index=range(len(frame)),
-    )
+    n = len(frame)
+    out: dict[str, Any] = {}
     for column in COLUMNS:
-        if column not in ("start", "end"):
-            out[column] = out[column].where(out[column].notna(), DEFAULTS.get(column, "")).astype(str)
-            continue
-        number = pd.to_numeric(out[column], errors="coerce")
-        bad = np.flatnonzero(number.isna() | (number != np.floor(number)) | (number.abs() > 2**62))
-        if len(bad):
-            raise InputError(
-                f"'{column}' is not a whole number",
-                where=f"row {bad[0]}",
-                expected="an integer",
-                got=repr(frame[column].iloc[bad[0]]),
-            )
-        out[column] = number.astype(np.int64)
+        if column in ("start", "end"):
+            out[column] = _whole_numbers(frame[column], column)
+        elif column in frame.columns:
+            out[column] = _texts(frame[column], DEFAULTS.get(column, ""))
+        else:
+            out[column] = np.full(n, DEFAULTS[column], dtype=object)
     start, end = out["start"], out["end"]
     whole = (start == -1) & (end == -1)
     bad = np.flatnonzero(~(whole | ((start >= 0) & (end > start))))
     if len(bad):
         raise InputError(
             "an impossible interval",
-            where=f"row {bad[0]} (sample {out['sample'].iloc[bad[0]]!r})",
+            where=f"row {bad[0]} (sample {out['sample'][bad[0]]!r})",
             expected="0 <= start < end, or start = end = -1 for a whole sample",
-            got=f"{start.iloc[bad[0]]} to {end.iloc[bad[0]]}",
+            got=f"{start[bad[0]]} to {end[bad[0]]}",
             do="Intervals are 0-based and half-open: the first ten positions are 0 to 10.",
         )
     empty = np.flatnonzero((out["sample"] == "") | (out["concept"] == ""))
     if len(empty):
         raise InputError("a row without sample or concept", where=f"row {empty[0]}")
+    return pd.DataFrame(out)
+
+
+def _whole_numbers(column: pd.Series, name: str) -> np.ndarray:
+    values = column.to_numpy()
+    if values.dtype.kind in "iu" and (not len(values) or abs(values.max()) < 2**62):
+        return values.astype(np.int64)
+    number = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = np.flatnonzero(~(np.abs(number) <= 2**53) | (number != np.floor(number)))
+    if len(bad):
+        raise InputError(
+            f"'{name}' is not a whole number",
+            where=f"row {bad[0]}",
+            expected="an integer",
+            got=repr(column.iloc[bad[0]]),
+        )
+    return number.astype(np.int64)
+
+
+def _texts(column: pd.Series, default: str) -> np.ndarray:
+    values = column.to_numpy(dtype=object)
+    out = np.empty(len(values), dtype=object)
+    out[:] = [v if type(v) is str else default if pd.isna(v) else str(v) for v in values]
     return out
 
 
 def _concepts_table(frame: pd.DataFrame, concepts: pd.DataFrame | None) -> pd.DataFrame:
     """The concepts table, completed for every concept of the rows."""
-    first = frame.drop_duplicates("concept").set_index("concept")
-    out = pd.DataFrame(index=pd.Index(sorted(first.index), name="concept"))
-    out["name"], out["parent"], out["level"] = out.index, "", 0
-    out["source"], out["exhaustive"] = first["source"].reindex(out.index), False
-    if concepts is None:
-        return out
-    given = concepts.set_index("concept") if "concept" in concepts.columns else concepts
-    if given.index.has_duplicates:
-        raise InputError(
-            "a concept occurs twice in the concepts table",
-            where=f"concept {given.index[given.index.duplicated()][0]!r}",
-        )
-    out = out.reindex(out.index.union(given.index).sort_values())
-    out.index.name = "concept"
-    for column in CONCEPT_COLUMNS:
-        if column in given.columns:
-            out[column] = given[column].reindex(out.index).where(lambda s: s.notna(), out[column])
-    out["name"] = out["name"].where(out["name"].notna(), pd.Series(out.index, out.index)).astype(str)
-    out["parent"], out["source"] = (
-        out["parent"].fillna("").astype(str),
-        out["source"].fillna("user").astype(str),
+    table: dict[str, dict[str, Any]] = {}
+    for concept, source in zip(frame["concept"], frame["source"]):
+        if concept not in table:
+            table[concept] = {
+                "name": concept,
+                "parent": "",
+                "level": 0,
+                "source": source,
+                "exhaustive": False,
+            }
+    if concepts is not None:
+        given = concepts.set_index("concept") if "concept" in concepts.columns else concepts
+        if given.index.has_duplicates:
+            twice = given.index[given.index.duplicated()][0]
+            raise InputError("a concept occurs twice in the concepts table", where=f"concept {twice!r}")
+        columns = {c: given[c].tolist() for c in CONCEPT_COLUMNS if c in given.columns}
+        for i, concept in enumerate(map(str, given.index)):
+            row = table.setdefault(
+                concept, {"name": concept, "parent": "", "level": 0, "source": "user", "exhaustive": False}
+            )
+            row.update({c: v[i] for c, v in columns.items() if not pd.isna(v[i])})
+    names = sorted(table)
+    out = pd.DataFrame(
+        {
+            "name": [str(table[c]["name"]) for c in names],
+            "parent": [str(table[c]["parent"]) for c in names],
+            "level": [_level(table[c]["level"]) for c in names],
+            "source": [str(table[c]["source"]) for c in names],
+            "exhaustive": [
+                str(table[c]["exhaustive"]).strip().lower() in ("true", "1", "yes") for c in names
+            ],
+        },
+        index=pd.Index(names, name="concept", dtype=frame["concept"].dtype),
     )
-    out["level"] = pd.to_numeric(out["level"], errors="coerce").fillna(0).astype(np.int64)
-    out["exhaustive"] = out["exhaustive"].map(lambda v: str(v).strip().lower() in ("true", "1", "yes"))
     return out
+
+
+def _level(value: Any) -> int:
+    text = str(value).strip().removesuffix(".0")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 def concepts_path(path: Path) -> Path:

@@ -21,7 +21,7 @@ from xml.parsers import expat
 from sciinterp.errors import FormatError, InputError
 
 # Biological text compresses 4 to 20 times; beyond this ratio (and size) an archive is a bomb, not data.
-MAX_RATIO, FREE_BYTES = 200, 64 << 20
+MAX_RATIO, FREE_BYTES = 100, 4 << 20
 # UniProt XML is 7 levels deep, its JSON 8.
 MAX_DEPTH = 100
 CHUNK = 1 << 16

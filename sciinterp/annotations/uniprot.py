@@ -174,6 +174,8 @@ def kind_of(feature: Feature) -> str:
     if feature.fields.get("ligand"):
         return feature.fields["ligand"]
     head = feature.note.split(";", 1)[0].strip().rstrip(".")
+    if head[:4].lower() == "via ":  # how it binds, not what
+        return ""
     return _COPY.sub("", head).strip()
 
 
@@ -198,8 +200,7 @@ def place(rows: Rows, entry: Entry, feature: Feature) -> bool:
         evidence.insert(0, old[1])
         note = note[: old.start()] + "."
     note = note.removesuffix(".") if evidence or not feature.fields else note
-    fields = {k: v for k, v in sorted(feature.fields.items())}
-    text = join_note(note, **fields, partial=flag)
+    text = join_note(note, dict(sorted(feature.fields.items())) | {"partial": flag})
     codes = ", ".join(evidence)
     base = concept_name("uniprot", feature.key)
     rows.add(entry.id, start, end, base, evidence=codes, note=text, release=entry.release)
@@ -233,7 +234,7 @@ def place_cofactor(
         rows.drop(ISOFORM)
         return
     base = concept_name("uniprot", "COFACTOR")
-    text = join_note(note, cofactor_id=xref, molecule=molecule)
+    text = join_note(note, {"cofactor_id": xref, "molecule": molecule})
     codes = ", ".join(evidence)
     rows.concept(base, name="cofactor")
     rows.add(entry.id, -1, -1, base, evidence=codes, note=text, release=entry.release)

@@ -1,8 +1,8 @@
 """UniProtKB's flat ``.dat`` file, line by line.
 
-Releases since 2019_11 write a feature as ``KEY from..to`` with ``/qualifier="value"`` lines below, older ones
-in fixed columns; both are read. Positions are tested against ``Bio.SwissProt``, which reads the same lines but
-stops at ``5^6`` and gives no line numbers.
+Releases since 2019_11 write a feature as ``KEY from..to`` with ``/qualifier="value"`` lines below, older
+ones in fixed columns; both are read. Positions are tested against ``Bio.SwissProt``, which reads the same
+lines but stops at ``5^6`` and gives no line numbers.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _KEY = re.compile(r"[A-Z][A-Z_]{1,11}", re.ASCII)
 _QUALIFIER = re.compile(r"/([A-Za-z_]{1,30})=?")
 _VERSION = re.compile(r"entry version ([0-9]+)\.|Rel\. ([0-9.]+), Last annotation update", re.ASCII)
 _LENGTH = re.compile(r"([0-9]{1,18}) AA\.", re.ASCII)
-_DISPLAYED = re.compile(r"IsoId=([^;,]+)[^;]*; Sequence=Displayed")
+DISPLAYED = re.compile(r"IsoId=([^;,]+)[^;]*; Sequence=Displayed")
 _COFACTOR = re.compile(r"Name=([^;]*);(?:\s*Xref=([^;]*);)?(?:\s*Evidence=\{([^}]*)\};)?")
 _MOLECULE = re.compile(r"^\[([^\]]*)\]:\s*")
 _SEQUENCES = frozenset({"VAR_SEQ", "VARSPLIC"})
@@ -181,7 +181,7 @@ class _Flat:
             raise self._error("an entry without accession", number, "no AC line")
         topics = _topics(self.comments)
         displayed = next(
-            (m[1] for t in topics if t.startswith("ALTERNATIVE PRODUCTS") and (m := _DISPLAYED.search(t))), ""
+            (m[1] for t in topics if t.startswith("ALTERNATIVE PRODUCTS") and (m := DISPLAYED.search(t))), ""
         )
         entry.displayed = displayed.strip()
         self.rows.covers(entry.id)

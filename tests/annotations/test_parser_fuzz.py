@@ -1,0 +1,171 @@
+"""Any bytes into any parser: rows, or one FormatError with file and line. Never another error or a hang."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sciinterp.annotations import Annotations
+from sciinterp.annotations.formats import FORMATS, guess, parser, read_annotations
+from sciinterp.errors import FormatError, InputError
+
+FILES = Path(__file__).parent / "files"
+# One small valid file a format; every new format gets one here.
+VALID: dict[str, bytes] = {
+    "tsv": b"sample\tstart\tend\tconcept\tnote\nP1\t0\t9\tsite\t'=x\nP1\t\t\tmembrane\t\n",
+    "uniprot-dat": (FILES / "entries.dat").read_bytes(),
+    "uniprot-xml": (FILES / "entries.xml").read_bytes(),
+    "uniprot-json": (FILES / "entries.json").read_bytes(),
+    "uniprot-tsv": (FILES / "entries.tsv").read_bytes(),
+    "uniprot-gff": (FILES / "entries.gff").read_bytes(),
+    "gff3": b"##gff-version 3\n##sequence-region c1 1 900\nc1\tx\tgene\t1\t90\t.\t+\t.\tID=g1;Name=a%3Bb\n"
+    b"c1\tx\texon\t5\t40\t0.5\t-\t0\tParent=g1\n##FASTA\n>c1\nACGT\n",
+    "gtf": b'c1\tx\texon\t1\t90\t0.0\t+\t.\tgene_id "g;1"; transcript_id "t1"; level 2;\n#c\n'
+    b'c1\tx\tCDS\t5\t40\t.\t-\t2\tgene_id "g1";\n',
+    "bed": b"track name=x\nc1\t0\t90\tpeak\t5\t+\nc1\t5\t40\tt\t0\t-\t5\t40\t0\t2\t5,7,\t0,20,\nc1 7 7\n",
+}
+
+
+def check(format: str, path: Path, read: Callable[..., Annotations]) -> None:
+    annotations = error = None
+    try:
+        annotations = read(path)
+    except FormatError as caught:
+        error = caught
+    if annotations is None:
+        assert error is not None
+        assert (error.file, error.line >= 0, "\n" in str(error)) == (str(path), True, False)
+        return
+    counts = annotations.counts
+    assert counts["n_in"] == counts["n_kept"] + sum(counts["dropped"].values())
+    assert format == "tsv" or (annotations.frame["concept"].str.find("/") < 0).all()
+
+
+def pieces(valid: bytes) -> st.SearchStrategy[bytes]:
+    """Bytes that make it past the first lines: cuts, repeats, swaps and edits of a valid file."""
+    lines = valid.splitlines(keepends=True)
+    junk = st.one_of(
+        st.binary(max_size=12),
+        st.sampled_from([b"\t", b"\n", b'"', b"..", b"<", b">", b"?", b"-1", b"99999999999999999999", b"\xff",
+                         b"\0", b"\xc2\x85", b";", b"=", b"/", b"//", b"{", b"}", b"]]>", b"&a;", b"\r", b"9" * 5000]),
+    )  # fmt: skip
+    edit = st.tuples(st.integers(0, max(len(valid), 1)), st.integers(0, 9), junk)
+
+    def apply(edits: list[tuple[int, int, bytes]]) -> bytes:
+        data = valid
+        for at, remove, insert in edits:
+            data = data[:at] + insert + data[at + remove :]
+        return data
+
+    shuffled = st.lists(st.sampled_from(lines), max_size=12).map(b"".join)
+    cut = st.integers(0, len(valid)).map(lambda n: valid[:n])
+    return st.one_of(
+        st.lists(edit, min_size=1, max_size=4).map(apply), shuffled, cut, st.binary(max_size=200)
+    )
+
+
+def fuzz(format: str, folder: Path, examples: int) -> None:
+    read = parser(format)
+    path = folder / "input"
+
+    @settings(max_examples=examples, deadline=None, database=None, derandomize=True,
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(data=pieces(VALID[format]))
+    def run(data: bytes) -> None:
+        path.write_bytes(data)
+        check(format, path, read)
+
+    run()
+
+
+def test_every_format_has_a_valid_example() -> None:
+    assert set(VALID) == set(FORMATS)
+
+
+@pytest.mark.parametrize("format", sorted(VALID))
+def test_the_valid_example_gives_rows(format: str, tmp_path: Path) -> None:
+    path = tmp_path / "valid"
+    path.write_bytes(VALID[format])
+    assert len(parser(format)(path))
+    packed = tmp_path / "packed.gz"
+    packed.write_bytes(gzip.compress(VALID[format]))
+    assert len(parser(format)(packed)) == len(parser(format)(path))
+
+
+@pytest.mark.parametrize("format", sorted(VALID))
+def test_any_bytes_give_rows_or_one_format_error(format: str, tmp_path: Path) -> None:
+    fuzz(format, tmp_path, 2000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", sorted(VALID))
+def test_any_bytes_long(format: str, tmp_path: Path) -> None:
+    fuzz(format, tmp_path, 50_000)
+
+
+@pytest.mark.parametrize("format", sorted(VALID))
+def test_hostile_files(format: str, tmp_path: Path) -> None:
+    valid = VALID[format]
+    path = tmp_path / "hostile"
+    hostile = [b"", b"\n\n", b"\xef\xbb\xbf", b"\0" * 99, b"[" * 100_000, b"<a>" * 50_000, b"9" * 6000,
+               valid[:-1] * 2, valid.replace(b"\n", b"\r\n"), valid.replace(b"\n", b"\r"),
+               valid.decode("latin-1").encode("utf-16"), gzip.compress(valid)[:-9], b"\x1f\x8b",
+               b'{"results": [1, null, {}]}', b"[" + b"1," * 9 + b"NaN]", b'"\\ud800"', b"<a",
+               b'<?xml version="1.0" encoding="x"?><a/>']  # fmt: skip
+    for data in hostile:
+        path.write_bytes(data)
+        check(format, path, parser(format))
+
+
+@pytest.mark.parametrize("format", sorted(VALID))
+def test_a_megabyte_in_a_second(format: str, tmp_path: Path) -> None:
+    """Valid text repeated, and all of it on one line: a second a megabyte, thrice that on a busy box."""
+    path = tmp_path / "long"
+    valid = VALID[format]
+    for data in (valid * (1_000_000 // len(valid)), valid.replace(b"\n", b" ") * (1_000_000 // len(valid))):
+        path.write_bytes(data)
+        began = time.process_time()
+        check(format, path, parser(format))
+        assert time.process_time() - began < 3.0
+
+
+def test_an_archive_bomb_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.bed.gz"
+    with gzip.open(path, "wb", compresslevel=9) as handle:
+        for _ in range(8):
+            handle.write(b"#" * (1 << 20))
+    with pytest.raises(FormatError, match="unpacks"):
+        read_annotations(path)
+
+
+def test_names_and_first_lines_settle_the_format(tmp_path: Path) -> None:
+    suffix = {
+        "uniprot-xml": ".xml",
+        "uniprot-json": ".json",
+        "uniprot-gff": ".gff",
+        "gtf": ".gtf",
+        "bed": ".bed",
+    }
+    for format, data in VALID.items():
+        path = tmp_path / f"x{suffix.get(format, '.txt')}"
+        path.write_bytes(data)
+        assert guess(path) == format
+
+
+def test_unknown_formats_and_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_annotations(tmp_path / "none.tsv")
+    path = tmp_path / "a.tsv"
+    path.write_bytes(VALID["tsv"])
+    with pytest.raises(InputError, match="no such annotation format"):
+        read_annotations(path, format="word")
+    for name in itertools.islice(FORMATS, 3):
+        with pytest.raises(InputError):
+            parser(name)(tmp_path / "none")
