@@ -2,8 +2,8 @@
 
 ``features.h5ad``: obs are features, var are concepts, X the held-out F1 of the pairs that were measured,
 every other statistic a layer, ``obsm["decoder"]`` the decoder directions, ``uns["sciinterp"]`` where it all
-comes from. ``samples.h5ad``: obs are samples, var are features, X the largest activation (CSR). Activations of
-single positions stay in the store: an obs is never a token.
+comes from. ``samples.h5ad``: obs are samples, var are features, X the largest activation (CSR). Activations
+of single positions stay in the store: an obs is never a token.
 
 Written so that scanpy and the readers of other languages can open them: no "/" in a key, no nullable columns,
 plain text.

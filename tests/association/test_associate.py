@@ -15,7 +15,8 @@ from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Samples, Split, split_families
 
 DOCUMENTED = [
-    "feature", "concept", "selected", "f1_train", "threshold", "precision", "recall", "f1", "f1_low", "f1_high",
+    "feature", "concept", "selected", "f1_train", "threshold", "precision", "recall", "f1",
+    "f1_low", "f1_high",
     "average_precision", "auroc", "prevalence", "n_positive", "n_families", "test", "q", "best_baseline",
     "best_baseline_f1", "delta_f1", "delta_low", "delta_high",
 ]  # fmt: skip
