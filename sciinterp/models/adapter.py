@@ -107,6 +107,8 @@ class Adapter(ABC):
         if not len(samples):
             raise InputError("no samples to encode", where=self.name)
         self.check(samples)
+        if self.max_length is not None and self.over_length != "refuse":
+            self._refuse_long(samples)
         return self._encode([data_of(s) for s in samples])
 
     @final
@@ -140,21 +142,14 @@ class Adapter(ABC):
 
     def check(self, samples: Sequence[Any]) -> None:
         """Refuse what the model cannot take: InputError naming the sample and the position."""
+        if self.over_length == "refuse":
+            self._refuse_long(samples)
         allowed = set(self.alphabet)
         for number, sample in enumerate(samples):
             data = data_of(sample)
             who = f"sample {getattr(sample, 'id', number)!r}"
-            n = self.count_positions(data)
-            if n == 0:
+            if self.count_positions(data) == 0:
                 raise InputError("an empty sample", where=who)
-            if self.max_length is not None and n > self.max_length and self.over_length == "refuse":
-                raise InputError(
-                    f"too long for {self.name}",
-                    where=who,
-                    expected=f"at most {self.max_length} positions",
-                    got=str(n),
-                    do="Cut it into windows, or leave it out.",
-                )
             if allowed and not allowed.issuperset(data):
                 place, letter = next((i, c) for i, c in enumerate(data) if c not in allowed)
                 raise InputError(
@@ -162,6 +157,18 @@ class Adapter(ABC):
                     where=f"{who} position {place}",
                     expected=f"one of {''.join(sorted(allowed))}",
                     got=repr(letter),
+                )
+
+    def _refuse_long(self, samples: Sequence[Any]) -> None:
+        for number, sample in enumerate(samples):
+            n = self.count_positions(data_of(sample))
+            if self.max_length is not None and n > self.max_length:
+                raise InputError(
+                    f"too long for {self.name}",
+                    where=f"sample {getattr(sample, 'id', number)!r}",
+                    expected=f"at most {self.max_length} positions",
+                    got=str(n),
+                    do="Cut it into windows, or leave it out.",
                 )
 
     def count_positions(self, data: Any) -> int:

@@ -1,0 +1,261 @@
+"""ESM-1b, ESM-1v, ESM-2 and the MSA Transformer through the ``fair-esm`` package (Rives 2021, Meier 2021, Rao
+2021, Lin 2023).
+
+Their last block is followed by one more LayerNorm: ``layers.i`` is before it for every i, the site
+``norm`` is after it, and fair-esm's own ``representations`` hold the latter under the number of the last
+block.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, final
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from sciinterp.errors import InputError, MissingWeightsError
+
+from .adapter import Adapter, data_of
+from .site import Batch, Site
+from .text import letter_spans, letters_to_batch
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS = {
+    "esm2-8m": "esm2_t6_8M_UR50D",
+    "esm2-35m": "esm2_t12_35M_UR50D",
+    "esm2-150m": "esm2_t30_150M_UR50D",
+    "esm2-650m": "esm2_t33_650M_UR50D",
+    "esm2-3b": "esm2_t36_3B_UR50D",
+    "esm2-15b": "esm2_t48_15B_UR50D",
+    "esm1b": "esm1b_t33_650M_UR50S",
+    **{f"esm1v-{i}": f"esm1v_t33_650M_UR90S_{i}" for i in range(1, 6)},
+    "esm-msa1b": "esm_msa1b_t12_100M_UR50S",
+}
+HUB = "https://dl.fbaipublicfiles.com/fair-esm/models/"
+# Trained on crops of 1,024 tokens, two of them special.
+MAX_RESIDUES = 1022
+
+
+class _FairESM(Adapter):
+    """What ESM models have in common; abstract."""
+
+    kind = "protein"
+    licence = "MIT"
+    max_length = MAX_RESIDUES
+    over_length = "window"
+    mask_token = "<mask>"
+
+    def __init__(
+        self, module: nn.Module, tokens: Any, *, name: str, device: str = "cpu", dtype: str = "float32"
+    ) -> None:
+        super().__init__(module, device=device, dtype=dtype)
+        self.name = name
+        self.tokens = tokens
+        self.vocabulary = tuple(tokens.all_toks)
+        self.alphabet = "".join(t for t in tokens.all_toks if len(t) == 1)
+
+    def _forward(self, batch: Batch) -> dict[str, Any]:
+        return self.module(batch.inputs["tokens"])
+
+    def _blocks(self, axes: str, parts: dict[str, str]) -> Iterable[Site]:
+        module: Any = self.module
+        width, n = module.embed_tokens.embedding_dim, len(module.layers)
+        norm = hasattr(module, "emb_layer_norm_after")
+        place = "pre" if norm else "none"
+        yield Site("embedding", "layers.0", width, io="input", axes=axes, kind="embed", norm=place)
+        for i in range(n):
+            depth = (i + 1) / n
+            for kind, path in parts.items():
+                yield Site(
+                    f"layers.{i}.{kind}",
+                    f"layers.{i}.{path}",
+                    width,
+                    axes=axes,
+                    kind=kind,
+                    norm=place,
+                    depth=depth,
+                )
+            yield Site(f"layers.{i}", f"layers.{i}", width, axes=axes, norm=place, depth=depth)
+        if norm:
+            yield Site("norm", "emb_layer_norm_after", width, axes=axes, kind="norm", norm="post", depth=1.0)
+
+    def reference(self, batch: Batch) -> dict[str, Tensor]:
+        """fair-esm's own representations, by the names of our sites."""
+        module: Any = self.module
+        n = len(module.layers)
+        found = module(batch.to(self.device).inputs["tokens"], repr_layers=range(n + 1))["representations"]
+        last = "norm" if hasattr(module, "emb_layer_norm_after") else f"layers.{n - 1}"
+        names = ["embedding", *(f"layers.{i}" for i in range(n - 1)), last]
+        return dict(zip(names, (found[i] for i in range(n + 1))))
+
+    def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
+        """The batch with <mask> where True."""
+        tokens = batch.inputs["tokens"]
+        hidden = tokens.masked_fill(where.reshape(tokens.shape), self.tokens.mask_idx)
+        return replace(batch, inputs={**batch.inputs, "tokens": hidden})
+
+
+@final
+class ESM(_FairESM):
+    """ESM-1, ESM-1b, ESM-1v and ESM-2: one sequence per sample.
+
+    Parameters
+    ----------
+    module : esm.ESM2 or esm.ProteinBertModel
+    tokens : esm.Alphabet
+    name : str
+    """
+
+    def _sites(self) -> Iterable[Site]:
+        return self._blocks("TBD", {"attn_out": "self_attn", "mlp_out": "fc2"})
+
+    def _encode(self, data: Sequence[str]) -> Batch:
+        t = self.tokens
+        return letters_to_batch(
+            data,
+            {letter: t.get_idx(letter) for letter in self.alphabet},
+            pad=t.padding_idx,
+            prefix=(t.cls_idx,) if t.prepend_bos else (),
+            suffix=(t.eos_idx,) if t.append_eos else (),
+            name="tokens",
+        )
+
+    def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
+        """Scores of the vocabulary for every token."""
+        return self.forward(batch)["logits"].float()
+
+
+@final
+class MSATransformer(_FairESM):
+    """A sample is an alignment, a tuple of rows of one length; its positions are those of the first row.
+
+    The other rows are context: they are read by the model and have no rows of activations of their own.
+    """
+
+    batch_dependent = True  # alignments of different depth pad one another's columns
+    over_length = "refuse"
+    kind = "alignment"
+
+    def _sites(self) -> Iterable[Site]:
+        return self._blocks("RCBD", {"mlp_out": "feed_forward_layer.layer.fc2"})
+
+    def count_positions(self, data: Sequence[str]) -> int:
+        """Columns of the alignment."""
+        return len(data[0]) if len(data) else 0
+
+    def check(self, samples: Sequence[Any]) -> None:
+        """Refuse unknown letters, and rows of different lengths."""
+        self._refuse_long(samples)
+        for number, sample in enumerate(samples):
+            rows = data_of(sample)
+            who = f"sample {getattr(sample, 'id', number)!r}"
+            if isinstance(rows, str) or not len(rows) or len({len(r) for r in rows}) != 1 or not len(rows[0]):
+                raise InputError("not an alignment", where=who, expected="a tuple of rows of one length")
+            bad = sorted(set("".join(rows)) - set(self.alphabet))
+            if bad:
+                raise InputError(f"{self.name} does not know this letter", where=who, got=repr(bad[0]))
+
+    def _encode(self, data: Sequence[Sequence[str]]) -> Batch:
+        t = self.tokens
+        depth, columns = max(len(rows) for rows in data), max(len(rows[0]) for rows in data)
+        tokens = torch.full((len(data), depth, columns + 1), t.padding_idx)
+        mask = torch.zeros(tokens.shape, dtype=torch.bool)
+        for i, rows in enumerate(data):
+            n = len(rows[0])
+            tokens[i, : len(rows), 0] = t.cls_idx
+            tokens[i, : len(rows), 1 : n + 1] = torch.tensor([[t.get_idx(c) for c in row] for row in rows])
+            mask[i, 0, 1 : n + 1] = True
+        flat = mask.flatten(1)
+        lengths = torch.tensor([len(rows[0]) for rows in data])
+        spans = torch.from_numpy(letter_spans(np.asarray(flat)))
+        return Batch(inputs={"tokens": tokens}, mask=flat, spans=spans, lengths=lengths)
+
+    def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
+        """Scores of the vocabulary for every token, rows of the alignment one after the other."""
+        return self.forward(batch)["logits"].float().flatten(1, 2)
+
+    def reference(self, batch: Batch) -> dict[str, Tensor]:
+        """fair-esm's own representations, by the names of our sites."""
+        return {name: value.flatten(1, 2) for name, value in super().reference(batch).items()}
+
+
+def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "float32") -> Adapter:
+    """An ESM model from a local checkpoint, from the hub's cache or the hub, or around a built module."""
+    esm = _package()
+    if isinstance(weights, nn.Module):
+        module, tokens = weights, getattr(weights, "alphabet", None)
+        if tokens is None:
+            msa = type(weights).__name__ == "MSATransformer"
+            tokens = esm.Alphabet.from_architecture("msa_transformer" if msa else "ESM-1b")
+    else:
+        path = _found(name) if weights is None else Path(weights)
+        if not path.is_file():
+            raise MissingWeightsError(f"no weights of {name}", where=f"file {str(path)!r}")
+        module, tokens = _read(path, esm)
+    kind = MSATransformer if tokens.use_msa else ESM
+    return kind(module.eval().requires_grad_(False), tokens, name=name, device=device, dtype=dtype)
+
+
+def _package() -> Any:
+    """fair-esm, and not the other package that is imported by the same name."""
+    try:
+        import esm
+        import esm.pretrained
+    except ImportError:
+        esm = None
+    if not hasattr(esm, "pretrained") or not hasattr(esm, "Alphabet"):
+        raise InputError(
+            "the module 'esm' is not fair-esm",
+            do="Another package shares its name: pip uninstall esm, then pip install fair-esm.",
+        )
+    return esm
+
+
+def _read(path: Path, esm: Any) -> tuple[nn.Module, Any]:
+    """A module from a fair-esm checkpoint: tensors, plain containers and argparse.Namespace, nothing else."""
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        data = torch.load(path, map_location="cpu", weights_only=True)
+        contacts = path.with_name(f"{path.stem}-contact-regression.pt")
+        extra = torch.load(contacts, map_location="cpu", weights_only=True) if contacts.is_file() else None
+    name = path.stem if "args" in data else f"esm2_{path.stem}"
+    module, tokens = esm.pretrained.load_model_and_alphabet_core(name, data, extra)
+    if extra is None:
+        # The contact head is not in the file: zeros, so that the weights' hash is that of the file.
+        nn.init.zeros_(module.contact_head.regression.weight)
+        nn.init.zeros_(module.contact_head.regression.bias)
+    return module, tokens
+
+
+def _found(name: str) -> Path:
+    """The checkpoint in torch's hub folder, fetched there if the hub answers."""
+    if name not in CHECKPOINTS:
+        raise MissingWeightsError(
+            f"{name} needs weights",
+            do="Pass weights=, a local .pt checkpoint or a built module, or name a size.",
+        )
+    file = f"{CHECKPOINTS[name]}.pt"
+    path = Path(torch.hub.get_dir()) / "checkpoints" / file
+    if path.is_file():
+        return path
+    try:
+        urlopen(HUB + file, timeout=10).close()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log.info("fetching %s to %s", HUB + file, path)
+        torch.hub.download_url_to_file(HUB + file, str(path))
+    except (URLError, OSError) as error:
+        raise MissingWeightsError(
+            f"the weights of {name} are not on this machine and the hub does not answer ({error})",
+            where=f"file {str(path)!r}",
+            do=f"Fetch {HUB + file} elsewhere and pass weights=PATH.",
+        ) from None
+    return path
