@@ -1,8 +1,8 @@
 """Rebuild the embedded antibodies: ``python data/build_antibodies.py r-cran-alakazam_1.2.1-1_amd64.deb``.
 
-The Debian package (``apt-get download r-cran-alakazam``; it need not be installed, nor R) holds the table of one
-human repertoire. This script unpacks it beside itself for a moment, takes the productive chains, makes them
-unique as proteins, cuts both ends at random, moves the annotations along, and writes
+The Debian package (``apt-get download r-cran-alakazam``; it need not be installed, nor R) holds the table
+of one human repertoire. This script unpacks it beside itself for a moment, takes the productive chains,
+makes them unique as proteins, cuts both ends at random, moves the annotations along, and writes
 
     antibodies.fasta  antibodies.tsv  antibodies.annotations.tsv  antibodies.concepts.tsv  SOURCES.md  LICENSE
 
@@ -23,8 +23,10 @@ from pathlib import Path
 import pandas as pd
 
 from sciinterp.annotations.airr import CONCEPTS, CONSERVED, MOTIFS, facts, motifs, spans
+from sciinterp.annotations.imgt import imgt_positions
 from sciinterp.annotations.table import Annotations
-from sciinterp.readers.airr import Chain, chain_of, gene_of, pack_imgt, rows
+from sciinterp.readers.airr import Chain, chain_of, gene_of, pack_imgt, region_of, rows
+from sciinterp.samples import Samples
 from sciinterp.store.atomic import atomic_write
 from sciinterp.store.tables import write_tsv
 
@@ -59,7 +61,9 @@ def build(table: Path, copyright: Path, out: Path) -> None:
     """Write every file of the data set into ``out``."""
     found = hashlib.sha256(table.read_bytes()).hexdigest()
     if found != TABLE_SHA256:
-        raise SystemExit(f"{table} is not the table this data set was made of: expected sha256 {TABLE_SHA256}, got {found}")
+        raise SystemExit(
+            f"{table} is not the table this data set was made of: expected sha256 {TABLE_SHA256}, got {found}"
+        )
     chains, counts = unique_chains(table)
     samples, annotations, moved = [], [], Counter()
     for chain, reads, isotypes in chains:
@@ -76,7 +80,7 @@ def build(table: Path, copyright: Path, out: Path) -> None:
 
 
 def unique_chains(table: Path) -> tuple[list[tuple[Chain, int, list[str]]], Counter]:
-    """Productive chains, the first read of every protein sequence, with the number of reads and their isotypes."""
+    """The first read of every productive protein sequence, with the number of reads and their isotypes."""
     counts: Counter = Counter()
     kept: dict[str, tuple[Chain, list[str]]] = {}
     for _, row in rows(table):
@@ -100,7 +104,18 @@ def unique_chains(table: Path) -> tuple[list[tuple[Chain, int, list[str]]], Coun
         counts["chains whose V call is ambiguous (first gene taken)"] += len(genes(chain.calls["v_call"])) > 1
         counts["chains whose J call is ambiguous (first gene taken)"] += len(genes(chain.calls["j_call"])) > 1
         counts["chains seen with several isotypes (first taken)"] += len(isotypes) > 1
+    counts["residues whose region immunum, from the sequence alone, gives the same"] = agreement(out)
     return out, counts
+
+
+def agreement(chains: list[tuple[Chain, int, list[str]]]) -> int:
+    """How many residues of the uncut chains an independent numbering puts in the same region."""
+    positions = imgt_positions(Samples([c.id for c, _, _ in chains], [c.sequence for c, _, _ in chains]))
+    return sum(
+        p != "" and region_of(p) == region_of(q)
+        for chain, _, _ in chains
+        for p, q in zip(positions.get(chain.id, []), chain.imgt)
+    )
 
 
 def genes(call: str) -> set[str]:
@@ -122,7 +137,11 @@ def cut(chain: Chain, moved: Counter) -> tuple[dict, list[dict]]:
     v_gene, j_gene = gene_of(chain.calls["v_call"]), gene_of(chain.calls["j_call"])
     subgroup = v_gene.split("-")[0].split("/")[0]
     placed = [(*span, "airr") for span in spans(chain)]
-    placed += [(s, e, f"FR3:{subgroup}", n, o) for s, e, c, n, o in placed if c == "imgt:FR3" and subgroup in SUBGROUPS]
+    placed += [
+        (s, e, f"FR3:{subgroup}", n, o)
+        for s, e, c, n, o in placed
+        if c == "imgt:FR3" and subgroup in SUBGROUPS
+    ]
     placed += [(*span, "motif") for span in motifs(chain.sequence)]
     out = []
     for start, end, concept, note, source in placed:
@@ -137,17 +156,37 @@ def cut(chain: Chain, moved: Counter) -> tuple[dict, list[dict]]:
     inside = chain.imgt[cut_n:stop]
     n_junction = sum(1 for p in chain.imgt if 104 <= int(p.split(".")[0]) <= 118)
     sample = {
-        "sample": chain.id, "cut_n": cut_n, "cut_c": cut_c, "v_gene": v_gene, "v_subgroup": subgroup,
-        "d_gene": gene_of(chain.calls["d_call"]), "j_gene": j_gene, "isotype": chain.calls["c_call"], "family": v_gene,
-        "junction_length": n_junction, "length": stop - cut_n, "length_uncut": len(chain.sequence),
-        "broken_codons": chain.broken, "imgt": pack_imgt(inside), "sequence": chain.sequence[cut_n:stop],
+        "sample": chain.id,
+        "cut_n": cut_n,
+        "cut_c": cut_c,
+        "v_gene": v_gene,
+        "v_subgroup": subgroup,
+        "d_gene": gene_of(chain.calls["d_call"]),
+        "j_gene": j_gene,
+        "isotype": chain.calls["c_call"],
+        "family": v_gene,
+        "junction_length": n_junction,
+        "length": stop - cut_n,
+        "length_uncut": len(chain.sequence),
+        "broken_codons": chain.broken,
+        "imgt": pack_imgt(inside),
+        "sequence": chain.sequence[cut_n:stop],
     }
     return sample, out
 
 
 def row(sample: str, start: int, end: int, concept: str, source: str, note: str) -> dict:
-    return {"sample": sample, "start": start, "end": end, "strand": ".", "concept": concept, "source": source,
-            "evidence": "", "note": note, "release": RELEASE}
+    return {
+        "sample": sample,
+        "start": start,
+        "end": end,
+        "strand": ".",
+        "concept": concept,
+        "source": source,
+        "evidence": "",
+        "note": note,
+        "release": RELEASE,
+    }
 
 
 def table_of(annotations: list[dict]) -> Annotations:
@@ -158,8 +197,16 @@ def table_of(annotations: list[dict]) -> Annotations:
         name, parent, level = CONCEPTS.get(concept, (concept.replace(":", " "), "", 0))
         if concept.startswith("FR3:"):
             name, parent, level = f"framework region 3 of {concept[4:]} chains", "imgt:FR3", 1
-        concepts.append({"concept": concept, "name": name, "parent": parent, "level": level, "source": source,
-                         "exhaustive": concept != "shm"})
+        concepts.append(
+            {
+                "concept": concept,
+                "name": name,
+                "parent": parent,
+                "level": level,
+                "source": source,
+                "exhaustive": concept != "shm",
+            }
+        )
     return Annotations(frame, concepts=pd.DataFrame(concepts))
 
 
@@ -172,17 +219,20 @@ def write_licence(copyright: Path, path: Path) -> None:
 
 NOTICE = """\
 This notice is about the data files of this folder alone: antibodies.fasta, antibodies.tsv,
-antibodies.annotations.tsv and antibodies.concepts.tsv. They are derived, by build_antibodies.py, from the file
-example_airr.tsv.gz of alakazam (Copyright 2017-2022 Jason Vander Heiden, Namita Gupta, Susanna Marquez, Nima Nouri,
-Ruoyi Jiang, Julian Zhou, Kenneth Hoehn, Daniel Gadala-Maria, Edel Aron, Steven Kleinstein), which is distributed
-under the GNU Affero General Public License, version 3. They are distributed under the same licence, whose text
-follows, and come without any warranty. What was changed is written in SOURCES.md. The program sciinterp is a separate work under the
-MIT licence (../LICENSE); it reads these files as input, and its wheel does not contain them.
+antibodies.annotations.tsv and antibodies.concepts.tsv. They are derived, by build_antibodies.py, from the
+file example_airr.tsv.gz of alakazam (Copyright 2017-2022 Jason Vander Heiden, Namita Gupta, Susanna
+Marquez, Nima Nouri, Ruoyi Jiang, Julian Zhou, Kenneth Hoehn, Daniel Gadala-Maria, Edel Aron, Steven
+Kleinstein), which is distributed under the GNU Affero General Public License, version 3. They are
+distributed under the same licence, whose text follows, and come without any warranty. What was changed is
+written in SOURCES.md. The program sciinterp is a separate work under the MIT licence (../LICENSE); it reads
+these files as input, and its wheel does not contain them.
 
 """
 
 
-def write_sources(frame: pd.DataFrame, annotations: list[dict], counts: Counter, moved: Counter, out: Path) -> None:
+def write_sources(
+    frame: pd.DataFrame, annotations: list[dict], counts: Counter, moved: Counter, out: Path
+) -> None:
     """SOURCES.md: origin, what came in, what was dropped and why, what came out, sha256, licence."""
     per_concept = Counter(a["concept"] for a in annotations if a["start"] >= 0)
     on_samples = Counter(a["concept"] for a in annotations if a["start"] < 0)
@@ -190,17 +240,29 @@ def write_sources(frame: pd.DataFrame, annotations: list[dict], counts: Counter,
     for a in annotations:
         residues[a["concept"]] += max(a["end"] - a["start"], 0)
     shown = [f"| {c} | {per_concept[c]:,} | {residues[c]:,} |" for c in sorted(per_concept)]
-    sums = [f"| {name} | {(out / name).stat().st_size:,} | `{hashlib.sha256((out / name).read_bytes()).hexdigest()}` |"
-            for name in FILES]
+    contents = {name: (out / name).read_bytes() for name in FILES}
+    sums = [
+        f"| {name} | {len(raw):,} | `{hashlib.sha256(raw).hexdigest()}` |" for name, raw in contents.items()
+    ]
     groups = frame.groupby(["v_gene", "j_gene", "junction_length"]).ngroups
     text = TEMPLATE.format(
-        package=PACKAGE, version=VERSION, table=TABLE, sha=TABLE_SHA256,
+        package=PACKAGE,
+        version=VERSION,
+        table=TABLE,
+        sha=TABLE_SHA256,
         counts="\n".join(f"| {k} | {v:,} |" for k, v in counts.items()),
-        chains=f"{len(frame):,}", residues=f"{int(frame['length'].sum()):,}", groups=groups,
-        families=frame["family"].nunique(), max_cut=MAX_CUT, seed=SEED,
+        chains=f"{len(frame):,}",
+        residues=f"{int(frame['length'].sum()):,}",
+        groups=groups,
+        families=frame["family"].nunique(),
+        max_cut=MAX_CUT,
+        seed=SEED,
         moved="\n".join(f"| {k} | {moved[k]:,} |" for k in sorted(moved)),
-        concepts="\n".join(shown), n_facts=f"{sum(on_samples.values()):,}", n_concepts=len(on_samples),
-        rows=f"{len(annotations):,}", sums="\n".join(sums),
+        concepts="\n".join(shown),
+        n_facts=f"{sum(on_samples.values()):,}",
+        n_concepts=len(on_samples),
+        rows=f"{len(annotations):,}",
+        sums="\n".join(sums),
     )
     atomic_write(out / "SOURCES.md", text.encode())
 
@@ -212,14 +274,14 @@ This file is written by `build_antibodies.py`; do not edit it by hand.
 
 ## Antibodies: `antibodies.fasta`, `antibodies.tsv`, `antibodies.annotations.tsv`, `antibodies.concepts.tsv`
 
-**Origin.** Human immunoglobulin heavy chains sequenced by Laserson, Vigneault et al. 2014 (*High-resolution antibody
-dynamics of vaccine-induced immune responses*, PNAS 111:4928, doi:10.1073/pnas.1323862111), as the subset of annotated
-reads that the R package alakazam distributes in `example_airr.tsv.gz`. Taken from the Debian package `{package}` {version},
-file `{table}`, sha256 `{sha}`.
+**Origin.** Human immunoglobulin heavy chains sequenced by Laserson, Vigneault et al. 2014 (*High-resolution
+antibody dynamics of vaccine-induced immune responses*, PNAS 111:4928, doi:10.1073/pnas.1323862111), as the
+subset of annotated reads that the R package alakazam distributes in `example_airr.tsv.gz`. Taken from the
+Debian package `{package}` {version}, file `{table}`, sha256 `{sha}`.
 
-**Licence.** The sequences are facts of a public study. The file they are taken from is distributed under the GNU
-AGPL-3; the data files here are therefore kept under that licence (`LICENSE` in this folder), outside the wheel and apart
-from the MIT code, which only reads them.
+**Licence.** The sequences are facts of a public study. The file they are taken from is distributed under
+the GNU AGPL-3; the data files here are therefore kept under that licence (`LICENSE` in this folder),
+outside the wheel and apart from the MIT code, which only reads them.
 
 **Rebuild.**
 
@@ -235,18 +297,18 @@ from the MIT code, which only reads them.
 | families (V genes) | {families} |
 | residues after the cut | {residues} |
 
-A chain is the translation of the IMGT-gapped alignment, codon by codon. A codon broken by a deletion that is not a
-multiple of three has no knowable residue and is left out; bases inserted relative to the germline are not in the
-alignment. "Junction not in frame": the file's own junction is not found at position 104 of the translation. A chain
-without the cysteine at position 23 is left out: it is the disulfide's partner, and its loss in these reads marks an
-incomplete V segment or a damaged read. Other counts of this data set differ by a few residues with the treatment of
-broken codons (keeping a placeholder for each gives the same chains and about fifty residues more).
+A chain is the translation of the IMGT-gapped alignment, codon by codon. A codon broken by a deletion that
+is not a multiple of three has no knowable residue and is left out; bases inserted relative to the germline
+are not in the alignment. "Junction not in frame": the file's own junction is not found at position 104 of
+the translation. A chain without the cysteine at position 23 is left out: it is the disulfide's partner, and
+its loss in these reads marks an incomplete V segment or a damaged read. With a
+placeholder for each broken codon the same chains would have fifty residues more.
 
 ### What was changed
 
-Each chain loses 0 to {max_cut} residues at each end, independently, drawn from sha256 of `{seed}:` and the sample's
-identifier. The annotations move with the sequence: intervals are clipped, motifs and single residues must lie wholly
-inside. The two cuts are columns of `antibodies.tsv`.
+Each chain loses 0 to {max_cut} residues at each end, independently, drawn from sha256 of `{seed}:` and the
+sample's identifier. The annotations move with the sequence: intervals are clipped, motifs and single
+residues must lie wholly inside. The two cuts are columns of `antibodies.tsv`.
 
 | annotations of intervals | number |
 | --- | ---: |
@@ -254,11 +316,11 @@ inside. The two cuts are columns of `antibodies.tsv`.
 
 ### Columns of `antibodies.tsv`
 
-`sample` (identifier of the first read), `cut_n`, `cut_c` (residues lost), `v_gene`, `v_subgroup`, `d_gene`, `j_gene`
-(first gene of the call, without allele), `isotype` (of the first read), `family` (the V gene: the unit of splits),
-`junction_length` (residues 104 to 118, uncut), `length`, `length_uncut`, `broken_codons`, `imgt` (IMGT position of every
-residue; ranges are inclusive, `sciinterp.readers.airr.expand_imgt` spells them out), `reads` (with this protein
-sequence), `isotypes` (of all these reads).
+`sample` (identifier of the first read), `cut_n`, `cut_c` (residues lost), `v_gene`, `v_subgroup`, `d_gene`,
+`j_gene` (first gene of the call, without allele), `isotype` (of the first read), `family` (the V gene: the
+unit of splits), `junction_length` (residues 104 to 118, uncut), `length`, `length_uncut`, `broken_codons`,
+`imgt` (IMGT position of every residue; ranges are inclusive, `sciinterp.readers.airr.expand_imgt` spells
+them out), `reads` (with this protein sequence), `isotypes` (of all these reads).
 
 ### Concepts
 
@@ -268,10 +330,11 @@ sequence), `isotypes` (of all these reads).
 | --- | ---: | ---: |
 {concepts}
 
-`segment:N` is residues of non-templated bases between V and D, and between D and J; a residue belongs to the segment that
-gives at least two bases of its codon. `shm` is a residue that differs from the germline residue in the same codon, where
-all three germline bases are known (assignments of D are uncertain, and so are mutations there). Motifs are found by
-regular expression; that a motif is modified in a real antibody is not implied.
+`segment:N` is residues of non-templated bases between V and D, and between D and J; a residue belongs to
+the segment that gives at least two bases of its codon. `shm` is a residue that differs from the germline
+residue in the same codon, where all three germline bases are known (assignments of D are uncertain, and so
+are mutations there). Motifs are found by regular expression; that a motif is modified in a real antibody is
+not implied.
 
 ### Files
 

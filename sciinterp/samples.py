@@ -43,8 +43,12 @@ class Sample:
     def sequence(self) -> str:
         """The sequence; an error where the sample is not one."""
         if not isinstance(self.data, str):
-            raise InputError("this sample is not a sequence", where=f"sample {self.id!r}",
-                             expected="str", got=type(self.data).__name__)
+            raise InputError(
+                "this sample is not a sequence",
+                where=f"sample {self.id!r}",
+                expected="str",
+                got=type(self.data).__name__,
+            )
         return self.data
 
 
@@ -73,29 +77,46 @@ class Samples(Sequence[Sample]):
     ([0, 3, 5], 'AC')
     """
 
-    def __init__(self, ids: Iterable[str], data: Iterable[Any] | None = None, *, lengths: Any = None,
-                 table: pd.DataFrame | None = None, kind: str = "protein", n_in: int | None = None,
-                 dropped: Mapping[str, int] | None = None, source: str = "") -> None:
+    def __init__(
+        self,
+        ids: Iterable[str],
+        data: Iterable[Any] | None = None,
+        *,
+        lengths: Any = None,
+        table: pd.DataFrame | None = None,
+        kind: str = "protein",
+        n_in: int | None = None,
+        dropped: Mapping[str, int] | None = None,
+        source: str = "",
+    ) -> None:
         self.ids = tuple(str(i) for i in ids)
         self.data: tuple[Any, ...] = tuple(data) if data is not None else (None,) * len(self.ids)
         if len(self.data) != len(self.ids):
-            raise ShapeError("ids and data differ in number", expected=f"{len(self.ids)}", got=f"{len(self.data)}")
+            raise ShapeError(
+                "ids and data differ in number", expected=f"{len(self.ids)}", got=f"{len(self.data)}"
+            )
         self._number = {name: i for i, name in enumerate(self.ids)}
         if len(self._number) != len(self.ids):
             seen: set[str] = set()
             twice = next(i for i in self.ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
-            raise InputError("an identifier occurs twice", where=f"sample {twice!r}", do="Give every sample its own.")
+            raise InputError(
+                "an identifier occurs twice", where=f"sample {twice!r}", do="Give every sample its own."
+            )
         if lengths is None:
             lengths = [len(d) for d in self.data]
         self.lengths = np.asarray(lengths, dtype=np.int64)
         if self.lengths.shape != (len(self.ids),):
-            raise ShapeError("one length a sample is needed", expected=f"({len(self.ids)},)", got=str(self.lengths.shape))
+            raise ShapeError(
+                "one length a sample is needed", expected=f"({len(self.ids)},)", got=str(self.lengths.shape)
+            )
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
         self.kind, self.source = kind, source
         self.n_in = len(self.ids) if n_in is None else int(n_in)
         self.dropped = dict(dropped or {})
         if table is not None and len(table) != len(self.ids):
-            raise ShapeError("the sample table does not fit", expected=f"{len(self.ids)} rows", got=f"{len(table)}")
+            raise ShapeError(
+                "the sample table does not fit", expected=f"{len(self.ids)} rows", got=f"{len(table)}"
+            )
         self._table = table
         self._kept_digest = ""
         for array in (self.lengths, self.offsets):
@@ -109,10 +130,15 @@ class Samples(Sequence[Sample]):
         columns = list(getattr(samples, "columns", []))
         missing = {"id", "length"} - set(columns)
         if missing:
-            raise InputError("this is not a collection of samples", expected="Samples, or a table with columns id, length",
-                             got=f"{type(samples).__name__} with columns {columns}")
+            raise InputError(
+                "this is not a collection of samples",
+                expected="Samples, or a table with columns id, length",
+                got=f"{type(samples).__name__} with columns {columns}",
+            )
         data = samples["sequence"] if "sequence" in columns else None
-        return cls(samples["id"], data, lengths=samples["length"].to_numpy(), table=samples.drop(columns=["length"]))
+        return cls(
+            samples["id"], data, lengths=samples["length"].to_numpy(), table=samples.drop(columns=["length"])
+        )
 
     @property
     def table(self) -> pd.DataFrame:
@@ -156,7 +182,11 @@ class Samples(Sequence[Sample]):
         """The number of the sample with this identifier (or equal to this sample)."""
         name = value.id if isinstance(value, Sample) else value
         if name not in self._number:
-            raise InputError("there is no such sample", where=f"sample {name!r}", expected=f"one of {len(self)} identifiers")
+            raise InputError(
+                "there is no such sample",
+                where=f"sample {name!r}",
+                expected=f"one of {len(self)} identifiers",
+            )
         return self._number[name]
 
     def subset(self, numbers: Any) -> Samples:
@@ -165,8 +195,14 @@ class Samples(Sequence[Sample]):
         if numbers.dtype == bool:
             numbers = np.flatnonzero(numbers)
         table = None if self._table is None else self._table.iloc[numbers].reset_index(drop=True)
-        return Samples([self.ids[i] for i in numbers], [self.data[i] for i in numbers], lengths=self.lengths[numbers],
-                       table=table, kind=self.kind, source=self.source)
+        return Samples(
+            [self.ids[i] for i in numbers],
+            [self.data[i] for i in numbers],
+            lengths=self.lengths[numbers],
+            table=table,
+            kind=self.kind,
+            source=self.source,
+        )
 
     def position_sample(self) -> np.ndarray:
         """int64 [n_positions]: the number of the sample each position belongs to."""
@@ -210,6 +246,9 @@ def _data_digest(data: Any) -> str:
     return repr(data)
 
 
+_PARTS = ("train", "calibration", "test")
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Samples divided by family: no family has samples in two parts.
@@ -220,6 +259,11 @@ class Split:
         Numbers of samples, ascending.
     family : ndarray of int64 [n_samples]
         The family of every sample, a code into ``family_names``.
+    family_names : tuple of str
+    by, seed
+        How families were found, and the seed that placed them.
+    lengths : ndarray of int64 [n_samples], optional
+        Positions of every sample, for :meth:`summary`.
     """
 
     train: np.ndarray
@@ -229,24 +273,48 @@ class Split:
     family_names: tuple[str, ...]
     by: str = ""
     seed: int = 0
+    lengths: np.ndarray | None = None
 
     def part(self, name: str) -> np.ndarray:
         """Sample numbers of ``train``, ``calibration`` or ``test``."""
-        if name not in ("train", "calibration", "test"):
-            raise InputError("there is no such part of a split", expected="train, calibration or test", got=repr(name))
+        if name not in _PARTS:
+            raise InputError(
+                "there is no such part of a split", expected="train, calibration or test", got=repr(name)
+            )
         return getattr(self, name)
 
     def families(self, part: str) -> np.ndarray:
         """Codes of the families in a part."""
         return np.unique(self.family[self.part(part)])
 
+    def position_family(self, samples: Samples) -> np.ndarray:
+        """int64 [n_positions]: the family of every position of ``samples``, laid end to end."""
+        if len(samples) != len(self.family):
+            raise ShapeError(
+                "the split is of other samples", expected=f"{len(self.family)} samples", got=f"{len(samples)}"
+            )
+        return np.repeat(self.family, samples.lengths)
+
+    def summary(self) -> pd.DataFrame:
+        """How many samples, families and positions each part holds, and its fraction of the positions."""
+        import pandas as pd
+
+        lengths = np.ones(len(self.family), np.int64) if self.lengths is None else self.lengths
+        rows = [(len(self.part(p)), len(self.families(p)), int(lengths[self.part(p)].sum())) for p in _PARTS]
+        out = pd.DataFrame(
+            rows, index=pd.Index(_PARTS, name="part"), columns=["samples", "families", "positions"]
+        )
+        out["fraction"] = out["positions"] / max(int(out["positions"].sum()), 1)
+        return out
+
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{p} {len(self.part(p))} in {len(self.families(p))}" for p in ("train", "calibration", "test"))
+        sizes = ", ".join(f"{p} {len(self.part(p))} in {len(self.families(p))}" for p in _PARTS)
         return f"Split(by {self.by!r}, seed {self.seed}: samples in families: {sizes})"
 
 
-def read_samples(path: str | Path, *, format: str = "auto", table: str | Path | None = None,
-                 kind: str | None = None) -> Samples:
+def read_samples(
+    path: str | Path, *, format: str = "auto", table: str | Path | None = None, kind: str | None = None
+) -> Samples:
     """Read samples from a file; see :mod:`sciinterp.readers` for the formats.
 
     Parameters
@@ -269,18 +337,30 @@ def read_samples(path: str | Path, *, format: str = "auto", table: str | Path | 
     return read(Path(path), format=format, table=None if table is None else Path(table), kind=kind)
 
 
-def split_families(samples: Samples, *, by: str | Any, fractions: tuple[float, float, float] = (0.6, 0.15, 0.25),
-                   seed: int = 0) -> Split:
+def split_families(
+    samples: Samples,
+    *,
+    by: str | Any,
+    fractions: tuple[float, float, float] = (0.6, 0.15, 0.25),
+    seed: int = 0,
+) -> Split:
     """Divide samples into train, calibration and test so that no family is in two parts.
 
     Parameters
     ----------
     by : str or array_like
-        A column of ``samples.table``, ``mmseqs``, ``composition``, ``block:SIZE``, or one family label a sample.
+        A column of ``samples.table``; ``mmseqs`` (or ``mmseqs:0.5``: clusters at 50% identity; needs the
+        extra ``families``); ``composition`` (k-mer clusters, or elements of crystals); ``block:1Mb``
+        (blocks of a chromosome); or one family label a sample.
     fractions : tuple of float
         Wanted fractions of positions in the three parts; families are whole, so they are met only nearly.
     seed : int
         Seed of the order in which families are placed.
+
+    Returns
+    -------
+    Split
+        The largest family is in ``train``; :meth:`Split.summary` says what each part holds.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""AIRR rearrangement tables: IMGT regions, segments and somatic mutations of every chain, on its own residues.
+"""AIRR rearrangement tables: IMGT regions, segments and somatic mutations, on the residues of each chain.
 
 The chains are those of :mod:`sciinterp.readers.airr` (the same identifiers, the same residues as
-``read_samples(path)`` gives), so positions agree by construction. The source is exhaustive for what it states:
-a residue outside ``imgt:CDR3`` is known not to be in CDR3.
+``read_samples(path)`` gives), so positions agree by construction. The source is exhaustive for what it
+states: a residue outside ``imgt:CDR3`` is known not to be in CDR3.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def parse_airr(path: str | Path, *, release: str = "") -> Annotations:
     Parameters
     ----------
     path : path
-        Tab-separated, plain or gzip, with ``sequence_id, sequence_alignment`` and, for everything beyond genes,
-        ``germline_alignment, junction_aa`` and the lengths of the segments.
+        Tab-separated, plain or gzip, with ``sequence_id, sequence_alignment`` and, for everything beyond
+        genes, ``germline_alignment, junction_aa`` and the lengths of the segments.
     release : str
         Release of the germline database, kept in every row.
 
@@ -82,8 +82,10 @@ def parse_airr(path: str | Path, *, release: str = "") -> Annotations:
         if not placed:
             out.drop("nothing stated about the chain")
         for start, end, concept, note in placed:
-            name, parent, _ = CONCEPTS.get(concept, (concept, "", 0))
-            out.concept(concept, name=name, parent=parent, exhaustive=not concept.startswith("shm"))
+            name, parent, level = CONCEPTS.get(concept, (concept, "", 0))
+            out.concept(
+                concept, name=name, parent=parent, level=level, exhaustive=not concept.startswith("shm")
+            )
             out.add(chain.id, start, end, concept, note=note)
     return out.annotations()
 

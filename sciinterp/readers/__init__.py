@@ -22,10 +22,21 @@ def read(path: Path, *, format: str = "auto", table: Path | None = None, kind: s
     frame = frame.set_index(frame.columns[0])
     missing = [i for i in samples.ids if i not in frame.index]
     if missing:
-        raise InputError("samples without a row in the table", where=f"file '{table}'", expected=f"{len(samples)} rows",
-                         got=f"{len(missing)} missing, the first {missing[0]!r}")
-    return Samples(samples.ids, samples.data, table=frame.loc[list(samples.ids)].reset_index(), kind=samples.kind,
-                   n_in=samples.n_in, dropped=samples.dropped, source=samples.source)
+        raise InputError(
+            "samples without a row in the table",
+            where=f"file '{table}'",
+            expected=f"{len(samples)} rows",
+            got=f"{len(missing)} missing, the first {missing[0]!r}",
+        )
+    return Samples(
+        samples.ids,
+        samples.data,
+        table=frame.loc[list(samples.ids)].reset_index(),
+        kind=samples.kind,
+        n_in=samples.n_in,
+        dropped=samples.dropped,
+        source=samples.source,
+    )
 
 
 def _read_fasta(path: Path, kind: str) -> Samples:
@@ -34,7 +45,10 @@ def _read_fasta(path: Path, kind: str) -> Samples:
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8-sig") as handle:
-            entries = [(title.split()[0] if title.split() else "", seq.upper()) for title, seq in SimpleFastaParser(handle)]
+            entries = [
+                (title.split()[0] if title.split() else "", seq.upper())
+                for title, seq in SimpleFastaParser(handle)
+            ]
     except (UnicodeDecodeError, OSError, ValueError) as error:
         raise FormatError("this is not FASTA", file=str(path), got=str(error)) from None
     if not entries:

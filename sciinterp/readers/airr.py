@@ -1,10 +1,11 @@
 """AIRR rearrangements as protein chains with IMGT positions: the one place that knows the gapped alignment.
 
 In an AIRR rearrangement table (https://docs.airr-community.org/en/stable/datarep/rearrangements.html) the
-column ``sequence_alignment`` holds the nucleotides of one chain, gapped so that nucleotide column ``3 (p - 1)``
-starts the codon of IMGT position ``p`` up to position 104 (Lefranc et al. 2003, doi:10.1016/S0145-305X(02)00039-3);
-``germline_alignment`` holds the germline in the same columns, with ``N`` where no germline segment templates
-the base. A *chain* here is the translation of the alignment, codon by codon:
+column ``sequence_alignment`` holds the nucleotides of one chain, gapped so that nucleotide column ``3 (p -
+1)`` starts the codon of IMGT position ``p`` up to position 104 (Lefranc et al. 2003,
+doi:10.1016/S0145-305X(02)00039-3); ``germline_alignment`` holds the germline in the same columns, with
+``N`` where no germline segment templates the base. A *chain* here is the translation of the alignment,
+codon by codon:
 
 * a codon that is all gap is no residue; a codon broken by a deletion whose length is not a multiple of three
   has no knowable residue and is left out, and counted;
@@ -33,8 +34,12 @@ from sciinterp.samples import Samples
 REGIONS = (("FR1", 1, 26), ("CDR1", 27, 38), ("FR2", 39, 55), ("CDR2", 56, 65), ("FR3", 66, 104))
 _BASES = "TCAG"
 _AMINO = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"
-CODONS = {a + b + c: _AMINO[16 * i + 4 * j + k] for i, a in enumerate(_BASES) for j, b in enumerate(_BASES)
-          for k, c in enumerate(_BASES)}
+CODONS = {
+    a + b + c: _AMINO[16 * i + 4 * j + k]
+    for i, a in enumerate(_BASES)
+    for j, b in enumerate(_BASES)
+    for k, c in enumerate(_BASES)
+}
 _TRUE, _FALSE = {"t", "true", "1", "yes"}, {"f", "false", "0", "no"}
 # A cell longer than any rearrangement: the file is not a table.
 csv.field_size_limit(10_000_000)
@@ -99,8 +104,12 @@ def cdr3_positions(n: int) -> list[str]:
         return [str(105 + i) for i in range(left)] + [str(118 - n + i) for i in range(left, n)]
     extra = n - 13
     low, high = extra // 2, extra - extra // 2
-    return ([str(p) for p in range(105, 112)] + [f"111.{i}" for i in range(1, low + 1)]
-            + [f"112.{i}" for i in range(high, 0, -1)] + [str(p) for p in range(112, 118)])
+    return (
+        [str(p) for p in range(105, 112)]
+        + [f"111.{i}" for i in range(1, low + 1)]
+        + [f"112.{i}" for i in range(high, 0, -1)]
+        + [str(p) for p in range(112, 118)]
+    )
 
 
 def pack_imgt(positions: Iterable[str]) -> str:
@@ -167,17 +176,29 @@ def rows(path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         header = [name.strip() for name in next(reader, [])]
         if not {"sequence_id", "sequence_alignment"} <= set(header):
-            raise FormatError("this is not an AIRR table", file=str(path), line=1,
-                              expected="columns sequence_id, sequence_alignment", got=", ".join(header)[:80] or "nothing")
+            raise FormatError(
+                "this is not an AIRR table",
+                file=str(path),
+                line=1,
+                expected="columns sequence_id, sequence_alignment",
+                got=", ".join(header)[:80] or "nothing",
+            )
         for number, cells in enumerate(reader, start=2):
             if not cells:
                 continue
             if len(cells) != len(header):
-                raise FormatError("a row of another width than the header", file=str(path), line=number,
-                                  expected=f"{len(header)} cells", got=str(len(cells)))
+                raise FormatError(
+                    "a row of another width than the header",
+                    file=str(path),
+                    line=number,
+                    expected=f"{len(header)} cells",
+                    got=str(len(cells)),
+                )
             yield number, dict(zip(header, cells))
     except csv.Error as error:
-        raise FormatError("this is not an AIRR table", file=str(path), line=reader.line_num, got=str(error)) from None
+        raise FormatError(
+            "this is not an AIRR table", file=str(path), line=reader.line_num, got=str(error)
+        ) from None
 
 
 def chain_of(row: Mapping[str, str]) -> Chain | str:
@@ -194,7 +215,7 @@ def chain_of(row: Mapping[str, str]) -> Chain | str:
     layout = _layout(row, reference)
     residues, columns, segments, germline, broken = [], [], [], [], 0
     for at in range(0, len(aligned) - 2, 3):
-        codon = aligned[at:at + 3]
+        codon = aligned[at : at + 3]
         if not set(codon) - set(".-"):
             continue
         if set(codon) & set(".-"):
@@ -202,8 +223,8 @@ def chain_of(row: Mapping[str, str]) -> Chain | str:
             continue
         residues.append(CODONS.get(codon.replace("U", "T"), "X"))
         columns.append(at // 3)
-        segments.append(_majority(layout[at:at + 3]))
-        germline.append(CODONS.get(reference[at:at + 3], "-"))
+        segments.append(_majority(layout[at : at + 3]))
+        germline.append(CODONS.get(reference[at : at + 3], "-"))
     sequence = "".join(residues)
     if not sequence:
         return "no residue"
@@ -211,11 +232,13 @@ def chain_of(row: Mapping[str, str]) -> Chain | str:
         return "stop codon"
     start = next((i for i, c in enumerate(columns) if c >= 103), len(columns)) if gapped else -1
     junction = row.get("junction_aa", "").strip().upper()
-    if gapped and junction and sequence[start:start + len(junction)] != junction:
+    if gapped and junction and sequence[start : start + len(junction)] != junction:
         return "junction not in frame"
     imgt = _positions(columns, start, len(junction)) if gapped and len(junction) >= 2 else [""] * len(columns)
     calls = {k: row.get(k, "").strip() for k in ("v_call", "d_call", "j_call", "c_call", "locus")}
-    return Chain(row["sequence_id"].strip(), sequence, tuple(imgt), "".join(segments), "".join(germline), broken, calls)
+    return Chain(
+        row["sequence_id"].strip(), sequence, tuple(imgt), "".join(segments), "".join(germline), broken, calls
+    )
 
 
 def _positions(columns: list[int], start: int, junction: int) -> list[str]:
@@ -227,6 +250,7 @@ def _positions(columns: list[int], start: int, junction: int) -> list[str]:
 
 def _layout(row: Mapping[str, str], reference: str) -> str:
     """V, N, D or J for every column, from the lengths of the segments counted back from the end."""
+
     def number(name: str) -> int:
         text = row.get(name, "").strip()
         return int(text) if text.isdigit() else 0
@@ -239,7 +263,12 @@ def _layout(row: Mapping[str, str], reference: str) -> str:
     n1, n2 = number("np1_length"), number("np2_length")
     v = n - j - n2 - d - n1
     layout = "V" * max(v, 0) + "N" * n1 + "D" * d + "N" * n2 + "J" * j
-    agrees = reference and j and v > 0 and all((base == "N") == (kind == "N") for base, kind in zip(reference, layout))
+    agrees = (
+        reference
+        and j
+        and v > 0
+        and all((base == "N") == (kind == "N") for base, kind in zip(reference, layout))
+    )
     return layout if agrees else "-" * len(row.get("sequence_alignment", "").strip())
 
 
@@ -268,8 +297,29 @@ def read_airr(path: str | Path, kind: str = "protein") -> Samples:
         else:
             chains.append(chain)
     if not chains:
-        raise InputError("no sequences", where=f"file '{path}'", expected="productive rearrangements", got=f"{n_in} rows, none usable")
-    table = pd.DataFrame([{"sample": c.id, **c.calls, "v_gene": gene_of(c.calls["v_call"]),
-                           "j_gene": gene_of(c.calls["j_call"])} for c in chains])
-    return Samples([c.id for c in chains], [c.sequence for c in chains], table=table, kind=kind, n_in=n_in,
-                   dropped=dropped, source=str(path))
+        raise InputError(
+            "no sequences",
+            where=f"file '{path}'",
+            expected="productive rearrangements",
+            got=f"{n_in} rows, none usable",
+        )
+    table = pd.DataFrame(
+        [
+            {
+                "sample": c.id,
+                **c.calls,
+                "v_gene": gene_of(c.calls["v_call"]),
+                "j_gene": gene_of(c.calls["j_call"]),
+            }
+            for c in chains
+        ]
+    )
+    return Samples(
+        [c.id for c in chains],
+        [c.sequence for c in chains],
+        table=table,
+        kind=kind,
+        n_in=n_in,
+        dropped=dropped,
+        source=str(path),
+    )

@@ -1,0 +1,106 @@
+"""IMGT numbering of antibody and T-cell receptor chains by immunum: regions and conserved residues.
+
+The aligner (immunum, the extra ``demo``) knows the sequence alone, so it numbers any variable domain, and is
+an independent check of positions that come with a table (:mod:`sciinterp.annotations.airr`). A residue it
+leaves out, before or after the domain, has no region.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any
+
+from sciinterp.annotations.airr import CONCEPTS, CONSERVED, runs
+from sciinterp.annotations.rows import Rows
+from sciinterp.annotations.table import Annotations
+from sciinterp.errors import InputError
+from sciinterp.readers.airr import region_of
+from sciinterp.samples import Samples
+
+
+def number_imgt(
+    samples: Samples, *, chains: Sequence[str] = ("ig",), min_confidence: float = 0.5
+) -> Annotations:
+    """Number every sample, and annotate its regions, any CDR, and the conserved residues.
+
+    Parameters
+    ----------
+    samples : Samples
+        Protein sequences.
+    chains : sequence of str
+        Which chains to consider: ``IGH``, ``IGK``, ``IGL``, ``TRA`` ..., or ``ig``, ``tcr``, ``all``.
+    min_confidence : float
+        Samples that align worse are dropped, and counted.
+
+    Returns
+    -------
+    Annotations
+        Source ``immunum``; it covers the samples that could be numbered. ``counts`` are of samples.
+
+    Raises
+    ------
+    InputError
+        When immunum is not installed, or an argument is not one of its own.
+    """
+    annotator, version = _annotator(chains, min_confidence)
+    out = Rows("immunum", release=version)
+    for sample in samples:
+        out.item()
+        positions = _positions(annotator, sample.sequence)
+        if isinstance(positions, str):
+            out.drop(positions)
+            continue
+        out.covers(sample.id)
+        for start, end, concept, note in _spans(sample.sequence, positions):
+            name, parent, level = CONCEPTS[concept]
+            out.concept(concept, name=name, parent=parent, level=level, exhaustive=True)
+            out.add(sample.id, start, end, concept, note=note)
+    return out.annotations()
+
+
+def imgt_positions(samples: Samples, *, chains: Sequence[str] = ("ig",)) -> dict[str, list[str]]:
+    """The IMGT position of every residue (empty outside the domain) of every sample that can be numbered."""
+    annotator, _ = _annotator(chains, 0.5)
+    numbered = {sample.id: _positions(annotator, sample.sequence) for sample in samples}
+    return {name: positions for name, positions in numbered.items() if not isinstance(positions, str)}
+
+
+def _annotator(chains: Sequence[str], min_confidence: float) -> tuple[Any, str]:
+    try:
+        immunum = import_module("immunum")
+    except ImportError:
+        raise InputError(
+            "immunum is not installed",
+            where="IMGT numbering",
+            do="Install it with: python -m pip install 'sciinterp[demo]'.",
+        ) from None
+    try:
+        annotator = immunum.Annotator(chains=list(chains), scheme="imgt", min_confidence=min_confidence)
+    except ValueError as error:
+        raise InputError("immunum cannot be set up", where=f"chains={list(chains)}", got=str(error)) from None
+    return annotator, f"immunum {immunum.__version__}" if hasattr(immunum, "__version__") else "immunum"
+
+
+def _positions(annotator: Any, sequence: str) -> list[str] | str:
+    """One position a residue, or the reason why there is none."""
+    result = annotator.number(sequence)
+    if result.error:
+        return str(result.error_kind or result.error).replace("_", " ")
+    inside = [
+        re.sub("[A-Z]", lambda letter: f".{ord(letter[0]) - ord('A') + 1}", p) for p in result.numbering
+    ]
+    before = [""] * result.query_start
+    return before + inside + [""] * (len(sequence) - len(before) - len(inside))
+
+
+def _spans(sequence: str, positions: list[str]) -> Iterator[tuple[int, int, str, str]]:
+    for region, start, end in runs([region_of(p) if p else "" for p in positions]):
+        yield start, end, f"imgt:{region}", ""
+        if region.startswith("CDR"):
+            yield start, end, "imgt:CDR", region
+    for concept, position, letter in CONSERVED:
+        if position in positions and sequence[positions.index(position)] == letter:
+            at = positions.index(position)
+            yield at, at + 1, concept, ""

