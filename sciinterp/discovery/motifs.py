@@ -1,0 +1,221 @@
+"""Is a feature coherent in sequence? Held-out tests of motif, composition and position at its peaks.
+
+Every feature is represented by its strongest peak in each family (relatives share sequence, so a family counts
+once) and by random positions of the same samples. Four log-odds models are fitted on half of the families and
+read on the other half, and each is summarised by the probability that a peak scores above a random position
+(AUROC, 0.5 = nothing learned):
+
+* *motif*: an ungapped motif of ``WIDTH`` columns, aligned within ``REACH`` of the peak by hard expectation and
+  maximisation (as MEME does, Bailey and Elkan 1994);
+* *composition*: the unordered letters around the peak;
+* *centre*: the letter at the peak;
+* *position*: distance from either end of the sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from sciinterp.discovery.view import View
+
+WIDTH, REACH, HALF = 7, 6, 12
+MAX_PEAKS = 80
+COLUMNS = ("motif", "composition", "centre", "position")
+
+
+@dataclass(frozen=True, eq=False)
+class Peaks:
+    """Strongest peak of each feature in each family, strongest families first.
+
+    Attributes
+    ----------
+    position : int64 [n_features, MAX_PEAKS]
+        On the concatenated axis, -1 where there are fewer.
+    n_families : int64 [n_features]
+        Families with a peak at least half of the feature's strong peaks (all of them, also beyond MAX_PEAKS).
+    """
+
+    position: np.ndarray
+    n_families: np.ndarray
+
+
+def find_peaks(view: View, codes: sp.csr_array) -> Peaks:
+    """The strongest position of every feature in every family."""
+    n_features = codes.shape[1]
+    coo = codes.tocoo()
+    row, column = coo.coords
+    n_family = int(view.family.max()) + 1
+    key = column.astype(np.int64) * n_family + view.family[view.sample_of[row]]
+    order = np.lexsort((coo.data, key))
+    key, row, value = key[order], row[order], coo.data[order]
+    last = np.append(np.diff(key) != 0, True) if len(key) else np.zeros(0, bool)
+    feature, row, value = key[last] // n_family, row[last], value[last].astype(np.float64)
+    strong = np.full(n_features, np.inf)
+    bounds = np.searchsorted(feature, np.arange(n_features + 1))
+    for f in np.flatnonzero(np.diff(bounds) > 0):
+        strong[f] = np.quantile(value[bounds[f] : bounds[f + 1]], 0.9)
+    keep = value >= 0.5 * strong[feature]
+    feature, row, value = feature[keep], row[keep], value[keep]
+    order = np.lexsort((-value, feature))
+    feature, row = feature[order], row[order]
+    rank = np.arange(len(feature)) - np.searchsorted(feature, feature)
+    position = np.full((n_features, MAX_PEAKS), -1, np.int64)
+    inside = rank < MAX_PEAKS
+    position[feature[inside], rank[inside]] = row[inside]
+    return Peaks(position, np.bincount(feature, minlength=n_features))
+
+
+def coherence(view: View, position: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """AUROC [n, 4] of motif, composition, centre and position for rows of peaks (-1 = none).
+
+    Parameters
+    ----------
+    view : View
+        Must have letters.
+    position : int64 [n, n_peaks]
+    """
+    rng = np.random.default_rng([seed, 0xC0])
+    real = position >= 0
+    sample = view.sample_of[np.maximum(position, 0)]
+    lo, length = view.samples.offsets[sample], view.samples.lengths[sample]
+    other = lo + (rng.random(position.shape) * length).astype(np.int64)
+    half = np.arange(position.shape[1]) % 2
+    scores = np.zeros((2, 4, *position.shape))
+    for part in (0, 1):
+        train, test = real & (half == part), real & (half != part)
+        for j, pair in enumerate(_score_models(view, position, other, sample, train)):
+            scores[0, j][test], scores[1, j][test] = pair[0][test], pair[1][test]
+    out = np.full((len(position), 4), 0.5)
+    for i in range(len(position)):
+        mask = real[i]
+        for j in range(4):
+            out[i, j] = _auroc(scores[0, j, i][mask], scores[1, j, i][mask])
+    return out
+
+
+def _score_models(
+    view: View, peaks: np.ndarray, other: np.ndarray, sample: np.ndarray, train: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Scores of peaks and of random positions under the four models fitted on ``train``."""
+    n_letters = len(view.alphabet)
+    background = np.bincount(view.letters, minlength=n_letters) / len(view.letters)
+    a, b = _windows(view, peaks, sample), _windows(view, other, sample)
+    odds = _motif(a, train, background)
+    motif = (_best_offset(a, odds)[0], _best_offset(b, odds)[0])
+    composition = _unordered(a[..., HALF - 6 : HALF + 7], train, background)
+    centre = _unordered(a[..., HALF : HALF + 1], train, background)
+    pick = lambda table, w: np.take_along_axis(table, w.reshape(len(w), -1), 1).reshape(w.shape).sum(-1)  # noqa: E731
+    place = _place(view, peaks, other, sample, train)
+    return [
+        motif,
+        (pick(composition, a[..., HALF - 6 : HALF + 7]), pick(composition, b[..., HALF - 6 : HALF + 7])),
+        (pick(centre, a[..., HALF : HALF + 1]), pick(centre, b[..., HALF : HALF + 1])),
+        place,
+    ]
+
+
+def _windows(view: View, position: np.ndarray, sample: np.ndarray) -> np.ndarray:
+    """Letters around positions, int64 [n, n_peaks, 2 HALF + 1]; beyond the sample the number of letters."""
+    at = position[..., None] + np.arange(-HALF, HALF + 1)
+    lo, hi = view.samples.offsets[sample][..., None], view.samples.offsets[sample + 1][..., None]
+    inside = (at >= lo) & (at < hi)
+    return np.where(inside, view.letters[np.where(inside, at, 0)], len(view.alphabet))
+
+
+def _unordered(window: np.ndarray, train: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Log odds [n, n_letters + 1] of letters in training windows; nothing beyond the sample."""
+    n, letters = len(window), len(background)
+    row = np.broadcast_to(np.arange(n)[:, None, None], window.shape)
+    use = np.broadcast_to(train[..., None], window.shape)
+    counts = np.bincount((row * (letters + 1) + window)[use], minlength=n * (letters + 1)).reshape(n, letters + 1)[:, :letters]
+    share = (counts + 5 * background) / (counts.sum(1, keepdims=True) + 5)
+    return np.hstack([np.log(share / (background + 1e-9)), np.zeros((n, 1))])
+
+
+def _motif(window: np.ndarray, train: np.ndarray, background: np.ndarray, *, steps: int = 6) -> np.ndarray:
+    """Log odds [n, WIDTH, n_letters + 1] of the best alignment found from three starts."""
+    best_odds, best_value = None, None
+    for start in (0, -3, 3):
+        offset = np.full(train.shape, start)
+        odds = _columns(window, offset, train, background)
+        for _ in range(steps):
+            score, offset = _best_offset(window, odds)
+            odds = _columns(window, offset, train, background)
+        value = np.where(train, score, 0).sum(1)
+        if best_odds is None:
+            best_odds, best_value = odds, value
+        else:
+            better = value > best_value
+            best_odds[better], best_value[better] = odds[better], value[better]
+    return best_odds
+
+
+def _columns(window: np.ndarray, offset: np.ndarray, train: np.ndarray, background: np.ndarray) -> np.ndarray:
+    n, letters = len(window), len(background)
+    at = HALF + offset[..., None] + np.arange(WIDTH) - WIDTH // 2
+    letter = np.take_along_axis(window, at, 2)
+    cell = (np.arange(n)[:, None, None] * WIDTH + np.arange(WIDTH)) * (letters + 1) + letter
+    use = np.broadcast_to(train[..., None], letter.shape)
+    counts = np.bincount(cell[use], minlength=n * WIDTH * (letters + 1)).reshape(n, WIDTH, letters + 1)[..., :letters]
+    share = (counts + 3 * background) / (counts.sum(-1, keepdims=True) + 3)
+    return np.concatenate([np.log(share / (background + 1e-9)), np.zeros((n, WIDTH, 1))], axis=-1)
+
+
+def _best_offset(window: np.ndarray, odds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Best score and its offset for every window."""
+    rows = np.arange(len(window))[:, None]
+    best, where = np.full(window.shape[:2], -np.inf), np.zeros(window.shape[:2], np.int64)
+    for offset in range(-REACH, REACH + 1):
+        score = np.zeros(window.shape[:2])
+        for j in range(WIDTH):
+            score += odds[rows, j, window[..., HALF + offset + j - WIDTH // 2]]
+        better = score > best
+        best[better], where[better] = score[better], offset
+    return best, where
+
+
+def _place(
+    view: View, peaks: np.ndarray, other: np.ndarray, sample: np.ndarray, train: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log odds of the distances from both ends, in bins of five."""
+    lo, hi = view.samples.offsets[sample], view.samples.offsets[sample + 1]
+    total = [np.zeros(peaks.shape), np.zeros(peaks.shape)]
+    n_bins = 40
+    for distance in (lambda x: x - lo, lambda x: hi - 1 - x):
+        bins = [np.clip(distance(x) // 5, 0, n_bins - 1) for x in (peaks, other)]
+        row = np.broadcast_to(np.arange(len(peaks))[:, None], peaks.shape)
+        counts = [np.bincount((row * n_bins + b)[train], minlength=len(peaks) * n_bins).reshape(-1, n_bins) for b in bins]
+        # Random positions of all features together say how often a distance occurs at all.
+        expected = counts[1].sum(0) / max(counts[1].sum(), 1)
+        smooth = [np.apply_along_axis(np.convolve, 1, c, [0.25, 0.5, 0.25], "same") for c in counts[:1]][0]
+        odds = np.log((smooth + 4 * expected + 1e-4) / ((smooth.sum(1, keepdims=True) + 4) * (expected + 1e-4)))
+        for t, b in zip(total, bins):
+            t += np.take_along_axis(odds, b, 1)
+    return total[0], total[1]
+
+
+def consensus(view: View, position: np.ndarray) -> tuple[str, float, np.ndarray]:
+    """The aligned motif of one feature: consensus, information in bits, and frequencies [WIDTH, n_letters]."""
+    position = position[position >= 0]
+    sample = view.sample_of[position][None]
+    background = np.bincount(view.letters, minlength=len(view.alphabet)) / len(view.letters)
+    window = _windows(view, position[None], sample)
+    train = np.ones((1, len(position)), bool)
+    odds = _motif(window, train, background)[0, :, :-1]
+    share = np.exp(odds) * (background + 1e-9)
+    share /= share.sum(1, keepdims=True)
+    bits = (share * np.log2(share / (background + 1e-9) + 1e-12)).sum(1)
+    text = "".join(view.alphabet[int(np.argmax(p))] if p.max() > 0.5 else
+                   (view.alphabet[int(np.argmax(p))].lower() if p.max() > 0.3 else "x") for p in share)  # fmt: skip
+    return text, float(bits.sum()), share
+
+
+def _auroc(a: np.ndarray, b: np.ndarray) -> float:
+    """P(a > b) + P(a = b) / 2."""
+    if not len(a) or not len(b):
+        return 0.5
+    order = np.sort(b)
+    return float((np.searchsorted(order, a, "left") + np.searchsorted(order, a, "right")).mean() / (2 * len(b)))

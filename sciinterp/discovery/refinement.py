@@ -1,0 +1,135 @@
+"""Refinements: a concept whose instances split between features that hold on disjoint families.
+
+A feature holds a family when it fires in at least half of the concept's instances there. Pairs of specific
+features that hold disjoint families and together nearly all of them are chosen on training families, one pair a
+concept, and tested once on the others: Fisher's exact test that the two hold the same families less often than
+by chance. Probabilities are one minus Sellke, Bayarri and Berger's (2001) bound on the posterior of the null,
+after a Bonferroni factor for the concepts tested; q-values are Benjamini and Hochberg's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from scipy.stats import hypergeom
+
+from sciinterp.discovery.view import View
+
+MIN_FAMILIES = 20
+MIN_SIDE = 4  # training families each side must hold
+N_FEATURES = 24  # specific features looked at for one concept
+MAX_BOTH, MIN_COVER = 0.25, 0.55
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """One concept's best pair, measured on held-out families."""
+
+    concept: str
+    a: int
+    b: int
+    only_a: int
+    only_b: int
+    both: int
+    neither: int
+    score: float
+    p: float
+
+
+def find_refinements(view: View, held_out: np.ndarray) -> tuple[list[Refinement], dict[str, str]]:
+    """The best pair of every concept that has one, and why the others have none.
+
+    Parameters
+    ----------
+    view : View
+    held_out : bool [n_samples]
+        Samples whose families are kept for the test.
+    """
+    found, skipped = [], {}
+    for c, concept in enumerate(view.names):
+        table = view.instances[view.instances["concept"] == c]
+        hits = _instance_hits(view, table)
+        family = view.family[table["sample"].to_numpy()]
+        test = held_out[table["sample"].to_numpy()]
+        if len(np.unique(family)) < MIN_FAMILIES or len(np.unique(family[test])) < MIN_SIDE * 2:
+            skipped[concept] = f"instances in only {len(np.unique(family))} families"
+            continue
+        features = _specific(view, c)
+        if len(features) < 2:
+            skipped[concept] = "fewer than two features are specific to it"
+            continue
+        hold_train = _hold(hits[:, features], family, ~test)
+        hold_test = _hold(hits[:, features], family, test)
+        pair = _choose(hold_train)
+        if pair is None:
+            skipped[concept] = "no two features hold disjoint families"
+            continue
+        i, j = pair
+        a, b = hold_test[:, i], hold_test[:, j]
+        counts = [int(x.sum()) for x in (a & ~b, b & ~a, a & b, ~a & ~b)]
+        n = len(a)
+        p = float(hypergeom.cdf(counts[2], n, int(a.sum()), int(b.sum())))
+        score = (counts[0] + counts[1]) / max(n, 1) - 2 * counts[2] / max(n, 1)
+        if min(counts[0], counts[1]) < 1:
+            skipped[concept] = "the split was not seen on held-out families"
+            continue
+        found.append(Refinement(concept, int(features[i]), int(features[j]), *counts, score=float(score), p=max(p, 1e-300)))
+    return found, skipped
+
+
+def calibrate_refinements(found: list[Refinement], n_tested: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probability and q-value of each refinement."""
+    p = np.array([r.p for r in found])
+    if not len(p):
+        return p, p
+    adjusted = np.clip(p * max(n_tested, 1), 1e-300, 1 / np.e)
+    bound = -np.e * adjusted * np.log(adjusted)
+    order = np.argsort(p, kind="stable")
+    q = np.empty(len(p))
+    raw = p[order] * max(n_tested, 1) / np.arange(1, len(p) + 1)
+    q[order] = np.minimum(1, np.minimum.accumulate(raw[::-1])[::-1])
+    return 1 - bound / (1 + bound), q
+
+
+def _instance_hits(view: View, table: pd.DataFrame) -> sp.csr_array:
+    """csr bool [n_instances, n_features]: does the feature fire inside the instance?"""
+    start, end = table["start"].to_numpy(), table["end"].to_numpy()
+    width = end - start
+    row = np.repeat(np.arange(len(table)), width)
+    column = np.repeat(start, width) + np.arange(len(row)) - np.repeat(width.cumsum() - width, width)
+    member = sp.csr_array((np.ones(len(row), np.float32), (row, column)), shape=(len(table), view.codes.shape[0]))
+    hits = sp.csr_array(member @ view.codes)
+    return sp.csr_array((hits.data > 0, hits.indices, hits.indptr), shape=hits.shape)
+
+
+def _specific(view: View, c: int) -> np.ndarray:
+    """Features enriched in the concept, by overlap."""
+    precision = view.overlap[c] / np.maximum(view.active, 1)
+    prevalence = view.n_positive[c] / view.codes.shape[0]
+    usable = np.flatnonzero((precision >= np.minimum(np.maximum(0.15, 3 * prevalence), 0.8)) & (view.overlap[c] >= 10))
+    return usable[np.argsort(-view.overlap[c][usable], kind="stable")][:N_FEATURES]
+
+
+def _hold(hits: sp.csr_array, family: np.ndarray, use: np.ndarray) -> np.ndarray:
+    """bool [n_families, n_features]: the share of instances hit is at least half."""
+    names, code = np.unique(family[use], return_inverse=True)
+    member = sp.csr_array((np.ones(len(code), np.float32), (code, np.arange(len(code)))), shape=(len(names), len(code)))
+    rate = np.asarray((member @ hits[np.flatnonzero(use)].astype(np.float32)).todense())
+    return rate / np.bincount(code, minlength=len(names))[:, None] >= 0.5
+
+
+def _choose(hold: np.ndarray) -> tuple[int, int] | None:
+    """The pair that holds most training families, each alone."""
+    h = hold.astype(float)
+    n = len(h)
+    both = h.T @ h
+    each = h.sum(0)
+    only_i, only_j = each[:, None] - both, each[None] - both
+    cover = (only_i + only_j + both) / n
+    fit = np.where((np.minimum(only_i, only_j) >= MIN_SIDE) & (both <= MAX_BOTH * np.minimum(each[:, None], each[None]))
+                   & (cover >= MIN_COVER), cover - 2 * both / n, -np.inf)  # fmt: skip
+    i, j = np.unravel_index(int(np.argmax(fit)), fit.shape)
+    return (int(min(i, j)), int(max(i, j))) if np.isfinite(fit[i, j]) else None
