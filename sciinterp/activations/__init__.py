@@ -238,8 +238,8 @@ def fingerprint(rows: Float[np.ndarray, "n d_in"], probe: str) -> dict[str, Any]
 def same_fingerprint(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> bool:
     """Could two marks be of one model at one site? Also true where they cannot be compared.
 
-    Values may differ by :data:`FINGERPRINT_TOLERANCE` of their root mean square: more than threads, processors
-    and half precision change, far less than other weights do.
+    Values may differ by :data:`FINGERPRINT_TOLERANCE` of their root mean square: more than threads,
+    processors and half precision change, far less than other weights do.
     """
     if not a or not b or a.get("probe") != b.get("probe"):
         return True

@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ except ImportError:  # Windows
 
 # Its name starts with a dot: a folder that holds only this is an empty folder.
 LOCK = ".lock"
+# A lock file that names nobody is being made, unless it is older than this.
+_UNNAMED_SECONDS = 10.0
 _NO_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
 
@@ -47,53 +50,65 @@ def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
         yield
     finally:
         # Unlinked before it is released, so nobody can lock a file that is about to vanish unseen.
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        try:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
 
 
 def _acquire(path: Path) -> int:
     for _ in range(100):
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = _flocked(path) if fcntl is not None else _created(path)
         except OSError as error:
-            raise StoreError(
-                f"cannot write ({error.strerror or error})", where=f"folder {str(path.parent)!r}"
-            ) from error
-        try:
-            if not _lock(descriptor, path):
-                raise _busy(path)
-            if not _same_file(descriptor, path):  # the holder removed it between our open and our lock
-                os.close(descriptor)
-                continue
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+            if fcntl is None or error.errno not in _NO_FLOCK:
+                raise StoreError(
+                    f"cannot write ({error.strerror or error})", where=f"folder {str(path.parent)!r}"
+                ) from error
+            descriptor = _created(path)
+        if descriptor is not None:
+            with contextlib.suppress(OSError):  # a full disk: the lock holds, it only does not say whose it is
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
             return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
     raise _busy(path)
 
 
-def _lock(descriptor: int, path: Path) -> bool:
-    """True when this descriptor now holds the lock."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                return False
-            if error.errno not in _NO_FLOCK:
-                raise
-    holder = _holder(path)
-    return not holder or (holder.get("host") == socket.gethostname() and not _alive(holder.get("pid")))
-
-
-def _same_file(descriptor: int, path: Path) -> bool:
+def _flocked(path: Path) -> int | None:
+    """The lock file, locked by the kernel; None when its holder removed it meanwhile."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            return descriptor
     except FileNotFoundError:
-        return False
+        pass
+    except BlockingIOError:
+        os.close(descriptor)
+        raise _busy(path) from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _created(path: Path) -> int | None:
+    """The lock file, made by this process alone; None when a stale one was removed."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        pass
+    try:
+        holder, age = _holder(path), time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    here = holder.get("host") == socket.gethostname()
+    if (here and not _alive(holder.get("pid"))) or (not holder and age > _UNNAMED_SECONDS):
+        path.unlink(missing_ok=True)
+        return None
+    raise _busy(path)
 
 
 def _holder(path: Path) -> dict[str, object]:

@@ -203,6 +203,7 @@ def open_writer(
     wanted = _full(plan)
     require_free(folder, plan, overwrite=overwrite)
     if (folder / MANIFEST).is_file() and _matches(folder, wanted):
+        _sweep(folder)
         yield Writer(folder, read_json(folder / PLAN), complete=True)
         return
     make_folder(folder)
@@ -219,6 +220,13 @@ def open_writer(
         if not complete:
             save_samples(folder, samples)
         yield Writer(folder, wanted, complete=complete)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed writer left beside a finished store, if nobody is writing there."""
+    if any(name == LOCK or name.startswith(TEMPORARY_PREFIX) for name in os.listdir(folder)):
+        with contextlib.suppress(StoreError), folder_lock(folder):
+            remove_temporaries(folder)
 
 
 def _full(plan: Mapping[str, Any]) -> dict[str, Any]:
