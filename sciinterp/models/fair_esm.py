@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -228,7 +229,9 @@ def _read(path: Path, esm: Any) -> tuple[nn.Module, Any]:
         contacts = path.with_name(f"{path.stem}-contact-regression.pt")
         extra = torch.load(contacts, map_location="cpu", weights_only=True) if contacts.is_file() else None
     name = path.stem if "args" in data else f"esm2_{path.stem}"
-    module, tokens = esm.pretrained.load_model_and_alphabet_core(name, data, extra)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Regression weights not found")
+        module, tokens = esm.pretrained.load_model_and_alphabet_core(name, data, extra)
     if extra is None:
         # The contact head is not in the file: zeros, so that the weights' hash is that of the file.
         nn.init.zeros_(module.contact_head.regression.weight)

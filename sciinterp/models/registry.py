@@ -48,11 +48,20 @@ class Entry:
     commercial: bool = True
 
 
+_HUB = "a local .pt file, or fair-esm's hub where it is reachable"
+_ESM2 = {"8m": "6", "35m": "12", "150m": "30", "650m": "33", "3b": "36", "15b": "48"}
+
 ENTRIES = (
-    Entry(
-        "antiberty", "antibody sequences, up to 510 residues", "antiberty:load", "MIT",
-        "pip install antiberty==0.1.3", "real weights",
-    ),
+    Entry("antiberty", "antibody sequences, up to 510 residues", "antiberty:load", "MIT",
+          "pip install antiberty==0.1.3", "real weights"),
+    Entry("esm2", "proteins (any ESM-2, from weights= a file or a module)", "fair_esm:load", "MIT",
+          "a local .pt file or a built module", "against a reference"),
+    *(Entry(f"esm2-{size}", f"proteins, {n} blocks", "fair_esm:load", "MIT", _HUB, "against a reference")
+      for size, n in _ESM2.items()),
+    Entry("esm1b", "proteins, 33 blocks", "fair_esm:load", "MIT", _HUB, "against a reference"),
+    *(Entry(f"esm1v-{i}", "proteins, 33 blocks", "fair_esm:load", "MIT", _HUB, "against a reference")
+      for i in range(1, 6)),
+    Entry("esm-msa1b", "protein alignments, 12 blocks", "fair_esm:load", "MIT", _HUB, "against a reference"),
 )  # fmt: skip
 
 

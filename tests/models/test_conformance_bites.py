@@ -207,6 +207,13 @@ class ShortVocabulary(PeptideAdapter):
     vocabulary = tuple(PeptideAdapter.alphabet)
 
 
+class MasksEverything(PeptideAdapter):
+    mask_token = "A"
+
+    def masked(self, batch, where):
+        return replace(batch, inputs={"tokens": torch.zeros_like(batch.inputs["tokens"])})
+
+
 class OnlyReverses(PeptideAdapter):
     def reverse_complement(self, sequence: str) -> str:
         return sequence[::-1]
@@ -236,6 +243,7 @@ BROKEN = [
     ("identity", ForgetsItsSeed, Peptides),
     ("context", PeptideAdapter, SeesOneLetter),
     ("logits", ShortVocabulary, Peptides),
+    ("logits", MasksEverything, Peptides),
     ("reverse_complement", OnlyReverses, Peptides),
 ]
 
