@@ -354,6 +354,6 @@ def site_folder(name: str) -> str:
     ('layers.4', 'x-cf2a2d1a')
     """
     plain = "".join(c for c in name if c.isascii() and (c.isalnum() or c in "._-")).lstrip(".-")
-    if plain == name and len(name) <= 64:
+    if plain == name and 0 < len(name) <= 64:
         return name
     return f"{plain[:48]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +19,12 @@ import torch
 from tqdm import tqdm
 
 from sciinterp.activations import ExtractSettings, fingerprint
-from sciinterp.errors import InputError, MismatchError
+from sciinterp.errors import InputError
 from sciinterp.models.engine import activation_error, capture, plan_batches, spans_of
 from sciinterp.samples import Sample, Samples
-from sciinterp.store.shards import ENVIRONMENT, Writer, open_writer, require_free, require_parent
+from sciinterp.store.atomic import read_json
+from sciinterp.store.layout import ENVIRONMENT, MANIFEST, PLAN
+from sciinterp.store.shards import Writer, open_writer, require_free, require_parent
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -67,7 +69,8 @@ def run(
     # Refused before anything is written: letters, lengths, windows, folders in use.
     model.check(samples)
     work = _Work(model, samples, max_tokens, settings)
-    plan = work.plan()
+    threads = _begun_threads(folders.values())
+    plan = work.plan(threads)
     plans = {}
     for name, record in records.items():
         site = asdict(record)
@@ -86,7 +89,7 @@ def run(
             )
         open_ones = {name: writer for name, writer in writers.items() if not writer.complete}
         if open_ones:
-            with _environment(open_ones, plan[ENVIRONMENT]):
+            with _threads(threads):
                 _shards(work, open_ones, dtype)
                 _finish(work, open_ones)
 
@@ -132,7 +135,7 @@ class _Work:
         lengths = np.array([item.hi - item.lo for item in items])
         return plan_batches(lengths, self.max_tokens, max_samples=self.max_samples)
 
-    def plan(self) -> dict[str, Any]:
+    def plan(self, threads: int) -> dict[str, Any]:
         """Everything the bytes of the store depend on, site and type apart."""
         digest, real, padded = hashlib.sha256(), 0, 0
         for number in range(len(self.bounds) - 1):
@@ -159,7 +162,7 @@ class _Work:
             "nonfinite": self.settings.nonfinite,
             ENVIRONMENT: {
                 "torch": torch.__version__,
-                "threads": torch.get_num_threads(),
+                "threads": threads,
                 "device": _device_name(self.model.device),
             },
         }
@@ -204,25 +207,25 @@ def window_starts(n: int, window: int, overlap: int) -> list[int]:
     return [*starts, n - window]
 
 
+def _begun_threads(folders: Iterable[Path]) -> int:
+    """Threads of this run: those an unfinished store was begun with, since they can change the last bit."""
+    for folder in folders:
+        if (folder / PLAN).is_file() and not (folder / MANIFEST).is_file():
+            plan = read_json(folder / PLAN)
+            begun = (plan.get(ENVIRONMENT) or {}).get("threads") if isinstance(plan, dict) else None
+            if isinstance(begun, int) and begun > 0:
+                return begun
+    return torch.get_num_threads()
+
+
 @contextmanager
-def _environment(writers: Mapping[str, Writer], now: Mapping[str, Any]) -> Iterator[None]:
-    """Resume with the threads the store was begun with; the rest of the surroundings must be the same."""
+def _threads(number: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    planned = {name: writer.plan[ENVIRONMENT] for name, writer in writers.items()}
-    for name, environment in planned.items():
-        for key in sorted({*environment, *now} - {"threads"}):
-            if environment.get(key) != now.get(key):
-                raise MismatchError(
-                    f"the store was begun elsewhere ({key} differs)",
-                    where=f"folder {str(writers[name].folder)!r}",
-                    expected=str(environment.get(key)),
-                    got=str(now.get(key)),
-                    do="Finish it where it was begun, or begin anew with overwrite=True.",
-                )
-    threads = {int(environment["threads"]) for environment in planned.values()}
+    if number == before:
+        yield
+        return
+    torch.set_num_threads(number)
     try:
-        if threads != {before}:
-            torch.set_num_threads(max(threads))
         yield
     finally:
         torch.set_num_threads(before)

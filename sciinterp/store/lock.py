@@ -68,7 +68,9 @@ def _acquire(path: Path) -> int:
                 ) from error
             descriptor = _created(path)
         if descriptor is not None:
-            with contextlib.suppress(OSError):  # a full disk: the lock holds, it only does not say whose it is
+            with contextlib.suppress(
+                OSError
+            ):  # a full disk: the lock holds, it only does not say whose it is
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
             return descriptor

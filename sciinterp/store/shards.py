@@ -44,6 +44,8 @@ from sciinterp.store.layout import (
 )
 from sciinterp.store.lock import LOCK, folder_lock
 
+_DERIVED = ("batches_sha256", "padding", "shards", "windows")
+
 
 class Writer:
     """A folder being written; made by :func:`open_writer`.
@@ -295,7 +297,9 @@ def require_same(folder: Path, found: Any, wanted: Mapping[str, Any], *, complet
     if found["version"] > VERSION:
         raise newer(folder, found["version"])
     skip = {ENVIRONMENT} if complete else set()
-    for name in sorted({*found, *wanted} - skip):
+    # What is derived from the rest (the composition of batches) is named only if nothing else is.
+    names = sorted({*found, *wanted} - skip, key=lambda name: (name in _DERIVED, name))
+    for name in names:
         path, ours, theirs = _difference(name, found.get(name), wanted.get(name))
         if path:
             raise MismatchError(
