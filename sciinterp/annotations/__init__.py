@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sciinterp.annotations.formats import read_annotations
+from sciinterp.annotations.select import select_concepts
 from sciinterp.annotations.table import Annotations
 
-__all__ = ["Annotations", "read_annotations"]
+__all__ = ["Annotations", "read_annotations", "select_concepts"]

@@ -22,6 +22,10 @@ FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "uniprot-json": ("uniprot_tree", "parse_uniprot_json", (".json",)),
     "gff3": ("gff", "parse_gff3", ()),
     "gtf": ("gff", "parse_gtf", (".gtf",)),
+    "genbank": ("genbank", "parse_genbank", (".gb", ".gbk", ".gbff", ".genbank")),
+    "embl": ("genbank", "parse_embl", (".embl",)),
+    "interpro": ("interpro", "parse_interpro", ()),
+    "go": ("go", "parse_go", (".gaf", ".gpad", ".gpa")),
     "bed": ("bed", "parse_bed", (".bed",)),
 }
 _IPRSCAN = re.compile(r"[^\t]+\t[0-9a-f]{32}\t[0-9]+\t")
@@ -83,7 +87,7 @@ def guess(path: Path) -> str:
     if first.startswith("LOCUS "):
         return "genbank"
     if first.startswith(("!gaf", "!gpa")):
-        return "gaf"
+        return "go"
     if first.startswith("##gff-version"):
         return "gff3"
     if _IPRSCAN.match(first):

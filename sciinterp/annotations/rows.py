@@ -22,7 +22,7 @@ def concept_name(prefix: str, *parts: str) -> str:
     >>> concept_name("uniprot", "BINDING", "NAD(+)/NADH")
     'uniprot:BINDING:NAD(+) NADH'
     """
-    return ":".join([prefix, *(_SPACE.sub(" ", p).strip() or "unnamed" for p in parts)])
+    return ":".join(_SPACE.sub(" ", part).strip() or "unnamed" for part in (prefix, *parts))
 
 
 def join_note(text: str, fields: Mapping[str, str]) -> str:
@@ -111,6 +111,10 @@ class Rows:
         self._concepts[concept] = (name or concept, parent, level)
         if exhaustive:
             self._exhaustive.add(concept)
+
+    def concepts(self) -> list[str]:
+        """The concepts met so far."""
+        return list(self._concepts)
 
     def covers(self, sample: str) -> None:
         """The file speaks about this sample, even if it places nothing on it."""

@@ -8,6 +8,7 @@ bytes, it is a truncated or explosive archive, its XML declares entities.
 from __future__ import annotations
 
 import gzip
+import importlib
 import io
 import json
 import re
@@ -207,6 +208,25 @@ def whole(text: str, what: str, file: str | Path, line: int) -> int:
     if not _WHOLE.fullmatch(text):
         raise FormatError(f"{what} is not a whole number", file=str(file), line=line, got=repr(text[:40]))
     return int(text)
+
+
+def need(package: str, extra: str, what: str) -> Any:
+    """Import an optional package, or say which extra brings it.
+
+    Raises
+    ------
+    InputError
+        When it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        top = package.split(".")[0]
+        raise InputError(
+            f"{what} needs a package that is not installed",
+            where=f"package '{top}'",
+            do=f"Install it with: pip install 'sciinterp[{extra}]'.",
+        ) from None
 
 
 def guard(call: Callable[[], Any], file: str | Path, what: str, line: Callable[[], int] = lambda: 0) -> Any:
