@@ -7,15 +7,25 @@ file.
 
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.base import SAE, ThresholdSAE, TopKSAE
+from sciinterp.sae.batchtopk import BatchTopK
 from sciinterp.sae.files import load_sae
+from sciinterp.sae.gated import Gated
+from sciinterp.sae.jumprelu import JumpReLU
 from sciinterp.sae.loop import TrainSettings, train, train_with
+from sciinterp.sae.matryoshka import Matryoshka
 from sciinterp.sae.registry import ARCHITECTURES
+from sciinterp.sae.relu import ReLU
 from sciinterp.sae.topk import TopK
 
 __all__ = [
     "ARCHITECTURES",
     "SAE",
     "Architecture",
+    "BatchTopK",
+    "Gated",
+    "JumpReLU",
+    "Matryoshka",
+    "ReLU",
     "ThresholdSAE",
     "TopK",
     "TopKSAE",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sciinterp.errors import InputError
 from sciinterp.sae.parameters import Parameters
-from sciinterp.sae.sparse import ByFeature, Codes, Encoder, Workspace, encode_topk
+from sciinterp.sae.sparse import ByFeature, Codes, Encoder, Workspace, crowded, encode_topk, places, spread
 
 if TYPE_CHECKING:
     from sciinterp.sae.base import SAE
@@ -118,16 +118,27 @@ def require(condition: bool, architecture: Architecture, what: str) -> None:
         raise InputError("the architecture cannot be trained", where=str(architecture), expected=what)
 
 
-def write_gradients(step: Step, codes: Codes, gradient: Tensor, d_pre: Tensor, xin: Tensor) -> None:
+def write_gradients(step: Step, codes: Codes, gradient: Tensor, d_pre: Tensor, xin: Tensor) -> Tensor:
     """Gradients of the common parameters from ``G = dL/dxhat`` and the entries' ``dL/dpre``.
 
     ``xin = x - b_dec``, so ``b_dec`` receives ``sum G`` from the decoder and ``-W_enc^T db_enc`` from the
-    encoder.
+    encoder. Sets ``step.fired``; gives the sum of codes per feature [n_features].
     """
     parameters, grads = step.parameters, step.parameters.gradients
-    pattern = ByFeature(codes, len(parameters["W_enc"]))
-    pattern.sum_rows(codes.values, gradient, grads["W_dec"])
-    pattern.sum_rows(d_pre, xin, grads["W_enc"])
-    grads["b_enc"].copy_(pattern.sum_values(d_pre))
+    n_features = len(parameters["W_enc"])
+    if crowded(codes, n_features):
+        dense = spread(codes, codes.values, n_features)
+        torch.mm(dense.T, gradient, out=grads["W_dec"])
+        total = dense.sum(0)
+        dense.view(-1)[places(codes, n_features)] = d_pre
+        torch.mm(dense.T, xin, out=grads["W_enc"])
+        torch.sum(dense, 0, out=grads["b_enc"])
+    else:
+        pattern = ByFeature(codes, n_features)
+        pattern.sum_rows(codes.values, gradient, grads["W_dec"])
+        pattern.sum_rows(d_pre, xin, grads["W_enc"])
+        grads["b_enc"].copy_(pattern.sum_values(d_pre))
+        total = pattern.sum_values(codes.values)
     torch.sub(gradient.sum(0), grads["b_enc"] @ parameters["W_enc"], out=grads["b_dec"])
-    step.fired = pattern.sum_values(codes.values) > 0
+    step.fired = total > 0
+    return total

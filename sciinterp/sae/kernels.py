@@ -222,3 +222,71 @@ def normalise_rows(lo, hi, matrix):
             scale = np.float32(1) / np.sqrt(square)
             for q in range(width):
                 row[q] *= scale
+
+
+@njit(nogil=True, cache=True, fastmath=_SUMS)
+def _dot(a, b):
+    total = np.float32(0)
+    for q in range(a.shape[0]):
+        total += a[q] * b[q]
+    return total
+
+
+@njit(nogil=True, cache=True)
+def rescore(lo, hi, rows, weights, bias, proposed, margin, found):
+    """Exact scores of the proposed features; the ``k`` best, ascending, and whether they are certain.
+
+    ``found`` holds the outputs ``values [n, k]``, ``columns [n, k]`` and ``certain [n]``. A row is certain
+    when its ``k``-th score is above ``margin``, or when ``margin`` is not positive.
+    """
+    values, columns, certain = found
+    n, k = proposed.shape[1], values.shape[1]
+    exact = np.empty(n, np.float32)
+    work = np.empty(n, np.float32)
+    for r in range(lo, hi):
+        if proposed[r, 0] < 0:
+            certain[r] = False
+            continue
+        for p in range(n):
+            f = proposed[r, p]
+            exact[p] = _dot(rows[r], weights[f]) + bias[f]
+        work[:] = exact
+        kth = _kth_largest(work, n, k)
+        certain[r] = kth > margin[r] or margin[r] <= 0
+        above = 0
+        for p in range(n):
+            if exact[p] > kth:
+                above += 1
+        ties, out = k - above, 0
+        for p in range(n):
+            if exact[p] > kth or (exact[p] == kth and ties > 0):
+                if exact[p] == kth:
+                    ties -= 1
+                if out < k:
+                    columns[r, out] = proposed[r, p]
+                    values[r, out] = exact[p]
+                    out += 1
+        if out < k:
+            certain[r] = False
+
+
+@njit(nogil=True, cache=True, fastmath=_SUMS)
+def rounding_norms(lo, hi, exact, coarse, out):
+    """Squared norms per row of what bfloat16 lost, of the rounded row and of the exact row, into ``out [3,
+    F]``.
+
+    ``coarse`` holds the bfloat16 bits as 16-bit integers: they are the upper half of a float32.
+    """
+    width = exact.shape[1]
+    wide = np.empty(width, np.int32)
+    back = wide.view(np.float32)
+    for j in range(lo, hi):
+        for q in range(width):
+            wide[q] = np.int32(coarse[j, q]) << 16
+        lost = rounded = whole = np.float32(0)
+        for q in range(width):
+            difference = exact[j, q] - back[q]
+            lost += difference * difference
+            rounded += back[q] * back[q]
+            whole += exact[j, q] * exact[j, q]
+        out[0, j], out[1, j], out[2, j] = lost, rounded, whole

@@ -25,12 +25,15 @@ from sciinterp.sae import kernels
 
 # Rows of one encoder product: 512 rows of 4,096 float32 are 8 MB, which a core's cache can nearly hold.
 CHUNK = 512
+# More than one entry in eight active (a ReLU at its start): dense products are faster than sparse ones.
+CROWD = 8
 
 
 class Workspace:
     """Buffers kept from one step to the next, by name; a shape that grows replaces its buffer."""
 
     def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
         self._kept: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
 
     def take(
@@ -168,8 +171,34 @@ def fixed_codes(values: Tensor, columns: Tensor) -> Codes:
     return Codes(start, columns.reshape(-1), values.reshape(-1))
 
 
+def keep_entries(codes: Codes, keep: Tensor) -> Codes:
+    """The entries where ``keep`` [nnz] is true."""
+    kept = torch.zeros(len(keep) + 1, dtype=torch.int32, device=keep.device)
+    torch.cumsum(keep, 0, dtype=torch.int32, out=kept[1:])
+    return Codes(kept[codes.start.long()], codes.columns[keep], codes.values[keep])
+
+
+def crowded(codes: Codes, n_features: int) -> bool:
+    """Whether so many entries are active that dense products are the faster way to the same sums."""
+    return codes.columns.numel() * CROWD > codes.n_bags * n_features
+
+
+def spread(codes: Codes, values: Tensor, n_features: int) -> Tensor:
+    """Dense [n_bags, n_features] with ``values`` at the entries."""
+    out = torch.zeros(codes.n_bags, n_features, device=values.device)
+    out.view(-1)[places(codes, n_features)] = values
+    return out
+
+
+def places(codes: Codes, n_features: int) -> Tensor:
+    """Where the entries stand in the flattened dense codes, int64 [nnz]."""
+    return codes.bag_of().long() * n_features + codes.columns
+
+
 def decode(codes: Codes, w_dec: Tensor) -> Tensor:
     """``f W_dec`` [n_bags, d_in], without a bias."""
+    if crowded(codes, len(w_dec)):
+        return spread(codes, codes.values, len(w_dec)) @ w_dec
     return embedding_bag(
         codes.columns,
         w_dec,
@@ -182,6 +211,8 @@ def decode(codes: Codes, w_dec: Tensor) -> Tensor:
 
 def code_gradients(codes: Codes, gradient: Tensor, w_dec: Tensor) -> Tensor:
     """``dL/df`` at the entries: ``gradient[bag] . W_dec[column]`` [nnz]."""
+    if crowded(codes, len(w_dec)):
+        return (gradient @ w_dec.T).view(-1)[places(codes, len(w_dec))]
     if gradient.device.type != "cpu":
         bags, out = codes.bag_of(), torch.empty_like(codes.values)
         for lo in range(0, len(out), 1 << 16):
