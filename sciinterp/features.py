@@ -54,18 +54,31 @@ class FeatureMatrix:
     [0.33, 0.33]
     """
 
-    def __init__(self, codes: Any, samples: Samples | pd.DataFrame, *, sae: SAE | None = None,
-                 identity: Mapping[str, Any] | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        codes: Any,
+        samples: Samples | pd.DataFrame,
+        *,
+        sae: SAE | None = None,
+        identity: Mapping[str, Any] | None = None,
+        folder: Path | None = None,
+    ) -> None:
         self.samples = Samples.coerce(samples)
         self.codes = sp.csr_array(codes, dtype=np.float32)
         if not self.codes.has_sorted_indices:
             self.codes = self.codes.sorted_indices()
         if self.codes.shape[0] != self.samples.n_positions:
-            raise ShapeError("codes do not fit the samples", expected=f"{self.samples.n_positions} rows (positions end to end)",
-                             got=f"{self.codes.shape[0]}")
+            raise ShapeError(
+                "codes do not fit the samples",
+                expected=f"{self.samples.n_positions} rows (positions end to end)",
+                got=f"{self.codes.shape[0]}",
+            )
         if self.codes.nnz and not (np.isfinite(self.codes.data).all() and self.codes.data.min() >= 0):
-            raise InputError("codes must be finite and non-negative", expected="values >= 0",
-                             got=f"a minimum of {self.codes.data.min()}")
+            raise InputError(
+                "codes must be finite and non-negative",
+                expected="values >= 0",
+                got=f"a minimum of {self.codes.data.min()}",
+            )
         self.sae, self.identity, self.folder = sae, dict(identity or {}), folder
 
     @property
@@ -92,7 +105,9 @@ class FeatureMatrix:
     def column(self, feature: int) -> np.ndarray:
         """float32 [n_positions]: one feature's activation, dense."""
         if not 0 <= int(feature) < self.n_features:
-            raise InputError("there is no such feature", where=f"feature {feature}", expected=f"0 to {self.n_features - 1}")
+            raise InputError(
+                "there is no such feature", where=f"feature {feature}", expected=f"0 to {self.n_features - 1}"
+            )
         if not hasattr(self, "_by_feature"):
             self._by_feature = self.codes.tocsc()
         matrix, dense = self._by_feature, np.zeros(self.n_positions, np.float32)
@@ -105,7 +120,9 @@ class FeatureMatrix:
         row = np.repeat(self.samples.position_sample(), np.diff(self.codes.indptr))
         order = np.lexsort((self.codes.data, self.codes.indices, row))
         row, column, value = row[order], self.codes.indices[order], self.codes.data[order]
-        last = np.append((np.diff(row) != 0) | (np.diff(column) != 0), True) if len(row) else np.zeros(0, bool)
+        last = (
+            np.append((np.diff(row) != 0) | (np.diff(column) != 0), True) if len(row) else np.zeros(0, bool)
+        )
         shape = (len(self.samples), self.n_features)
         return sp.csr_array((value[last], (row[last], column[last])), shape=shape)
 
@@ -126,11 +143,19 @@ class FeatureMatrix:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         save_samples(folder, self.samples)
-        checksum = save_arrays(folder / "codes.safetensors", {
-            "data": self.codes.data, "indices": self.codes.indices.astype(np.int32),
-            "indptr": self.codes.indptr.astype(np.int64), "shape": np.asarray(self.codes.shape, np.int64)})
-        write_json(folder / "features.json", {"version": 1, "identity": self.identity, "samples": self.samples.digest,
-                                              "sha256": checksum})
+        checksum = save_arrays(
+            folder / "codes.safetensors",
+            {
+                "data": self.codes.data,
+                "indices": self.codes.indices.astype(np.int32),
+                "indptr": self.codes.indptr.astype(np.int64),
+                "shape": np.asarray(self.codes.shape, np.int64),
+            },
+        )
+        write_json(
+            folder / "features.json",
+            {"version": 1, "identity": self.identity, "samples": self.samples.digest, "sha256": checksum},
+        )
 
 
 def load_features(folder: str | Path) -> FeatureMatrix:
@@ -146,22 +171,35 @@ def load_features(folder: str | Path) -> FeatureMatrix:
 
     folder = Path(folder)
     if not (folder / "features.json").is_file():
-        raise StoreError("this is not a folder of codes", where=f"folder '{folder}'", expected="features.json", got="none",
-                         do="Run encode first.")
+        raise StoreError(
+            "this is not a folder of codes",
+            where=f"folder '{folder}'",
+            expected="features.json",
+            got="none",
+            do="Run encode first.",
+        )
     head = read_json(folder / "features.json")
     if head.get("version") != 1:
-        raise StoreError("codes of an unknown version", where=f"folder '{folder}'", expected="1", got=str(head.get("version")),
-                         do="Update sciinterp.")
+        raise StoreError(
+            "codes of an unknown version",
+            where=f"folder '{folder}'",
+            expected="1",
+            got=str(head.get("version")),
+            do="Update sciinterp.",
+        )
     arrays = load_arrays(folder / "codes.safetensors", sha256=head["sha256"])
-    codes = sp.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=tuple(arrays["shape"].tolist()))
+    codes = sp.csr_array(
+        (arrays["data"], arrays["indices"], arrays["indptr"]), shape=tuple(arrays["shape"].tolist())
+    )
     samples = load_samples(folder)
     if samples.digest != head["samples"]:
         raise StoreError("the samples are not those of the codes", where=f"folder '{folder}'")
     return FeatureMatrix(codes, samples, identity=head["identity"], folder=folder)
 
 
-def encode(sae: SAE, acts: Activations | np.ndarray, *, samples: Samples | None = None,
-           out: str | Path | None = None) -> FeatureMatrix:
+def encode(
+    sae: SAE, acts: Activations | np.ndarray, *, samples: Samples | None = None, out: str | Path | None = None
+) -> FeatureMatrix:
     """Codes of all positions.
 
     Parameters
@@ -180,9 +218,8 @@ def encode(sae: SAE, acts: Activations | np.ndarray, *, samples: Samples | None 
     import torch
     from tqdm import tqdm
 
-    from sciinterp.sae import require_fit
-
-    require_fit(sae, acts)
+    if not isinstance(acts, np.ndarray):
+        sae.check(acts)
     samples = samples if samples is not None else getattr(acts, "samples", None)
     if samples is None:
         raise InputError("an array of activations needs its samples", where="encode", do="Pass samples=.")
@@ -192,8 +229,11 @@ def encode(sae: SAE, acts: Activations | np.ndarray, *, samples: Samples | None 
         if found.identity == _plain(identity) and found.samples.digest == samples.digest:
             found.sae = sae
             return found
-        raise InputError("the output folder holds codes of another run", where=f"folder '{out}'",
-                         do="Choose another folder or remove this one.")
+        raise InputError(
+            "the output folder holds codes of another run",
+            where=f"folder '{out}'",
+            do="Choose another folder or remove this one.",
+        )
     array = isinstance(acts, np.ndarray)
     n = len(acts) if array else acts.n_tokens
     parts: list[Any] = []
@@ -202,8 +242,16 @@ def encode(sae: SAE, acts: Activations | np.ndarray, *, samples: Samples | None 
             hi = min(lo + BATCH_TOKENS, n)
             x = np.asarray(acts[lo:hi], np.float32) if array else acts.read(lo, hi)
             csr = sae.encode(torch.as_tensor(x))
-            parts.append(sp.csr_array((csr.values().numpy(), csr.col_indices().numpy().astype(np.int32),
-                                       csr.crow_indices().numpy()), shape=tuple(csr.shape)))
+            parts.append(
+                sp.csr_array(
+                    (
+                        csr.values().numpy(),
+                        csr.col_indices().numpy().astype(np.int32),
+                        csr.crow_indices().numpy(),
+                    ),
+                    shape=tuple(csr.shape),
+                )
+            )
             bar.update(hi - lo)
     codes = sp.vstack(parts, format="csr")
     if not array:
