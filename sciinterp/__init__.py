@@ -44,6 +44,10 @@ _EXPORTS = {
     "discover": "discovery",
     "variant_effect": "discovery",
     "report": "report.write",
+    "sweep_sites": "sweep",
+    "select_width": "sae.select",
+    "stability": "sae.stability",
+    "loss_recovered": "sae.recovered",
 }
 _MODULES = {"pl": "plots", "testing": "testing", "errors": "errors"}
 

@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-app = typer.Typer(name="sciinterp", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  rich_markup_mode=None, help="See what a foundation model knows, and find what nobody has annotated yet.")
+app = typer.Typer(
+    name="sciinterp",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="See what a foundation model knows, and find what nobody has annotated yet.",
+)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write; run again to resume.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
@@ -34,8 +40,10 @@ Folder = Annotated[Path, typer.Argument(help="A folder this package wrote.")]
 
 
 @app.callback()
-def _options(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
-             quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False) -> None:
+def _options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
+) -> None:
     level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -45,10 +53,16 @@ def _options(verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say 
 
 
 @app.command()
-def demo(out: Out = Path("runs/demo"),
-         data: Annotated[Path | None, typer.Option(help="Folder of the embedded data, when it is elsewhere.")] = None,
-         seed: Seed = 0,
-         full: Annotated[bool, typer.Option("--full", help="Add what takes more minutes: seeds, width, calibration.")] = False) -> None:
+def demo(
+    out: Out = Path("runs/demo"),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the embedded data, when it is elsewhere.")
+    ] = None,
+    seed: Seed = 0,
+    full: Annotated[
+        bool, typer.Option("--full", help="Add what takes more minutes: seeds, width, calibration.")
+    ] = False,
+) -> None:
     """Run the whole job on the embedded antibodies: minutes, then open report.html."""
     from sciinterp.demo import run_demo
 
@@ -58,9 +72,11 @@ def demo(out: Out = Path("runs/demo"),
 
         run_full(run)
     results = run.manifest["results"]
-    typer.echo(f"{results['concepts_f1_half']} of {results['concepts_tested']} concepts at held-out F1 >= 0.5, "
-               f"{results['concepts_beating_every_baseline']} beat every baseline; "
-               f"variance explained {results['sae']['fve']:.3f}")
+    typer.echo(
+        f"{results['concepts_f1_half']} of {results['concepts_tested']} concepts at held-out F1 >= 0.5, "
+        f"{results['concepts_beating_every_baseline']} beat every baseline; "
+        f"variance explained {results['sae']['fve']:.3f}"
+    )
     typer.echo(f"report: {run.folder / 'report.html'}")
 
 
@@ -81,39 +97,62 @@ def sites(model: str, weights: Weights = None) -> None:
 
 
 @app.command()
-def extract(model: str, samples: Path,
-            site: Annotated[list[str], typer.Option(help="A site, or several (repeat the option).")],
-            out: Out,
-            table: Annotated[Path | None, typer.Option(help="Tab-separated sample columns.")] = None,
-            weights: Weights = None,
-            dtype: Annotated[str, typer.Option(help="Type the activations are kept in.")] = "float32") -> None:
+def extract(
+    model: str,
+    samples: Path,
+    site: Annotated[list[str], typer.Option(help="A site, or several (repeat the option).")],
+    out: Out,
+    table: Annotated[Path | None, typer.Option(help="Tab-separated sample columns.")] = None,
+    weights: Weights = None,
+    dtype: Annotated[str, typer.Option(help="Type the activations are kept in.")] = "float32",
+) -> None:
     """Record activations of a model on samples."""
     import sciinterp as si
 
-    acts = si.extract(si.load_model(model, weights=weights), si.read_samples(samples, table=table),
-                      site=site[0] if len(site) == 1 else list(site), out=out, dtype=dtype)
+    acts = si.extract(
+        si.load_model(model, weights=weights),
+        si.read_samples(samples, table=table),
+        site=site[0] if len(site) == 1 else list(site),
+        out=out,
+        dtype=dtype,
+    )
     typer.echo(repr(acts))
 
 
 @app.command()
-def train(activations: Path, out: Out,
-          architecture: Annotated[str, typer.Option(help="topk, batchtopk, matryoshka ...")] = "topk",
-          features: Annotated[int, typer.Option(help="Size of the dictionary.")] = 1024,
-          k: Annotated[int, typer.Option(help="Active features a token.")] = 32,
-          steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
-          by: By = "family",
-          seed: Seed = 0) -> None:
+def train(
+    activations: Path,
+    out: Out,
+    architecture: Annotated[str, typer.Option(help="topk, batchtopk, matryoshka ...")] = "topk",
+    features: Annotated[int, typer.Option(help="Size of the dictionary.")] = 1024,
+    k: Annotated[int, typer.Option(help="Active features a token.")] = 32,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
+    by: By = "family",
+    seed: Seed = 0,
+) -> None:
     """Train a sparse autoencoder on recorded activations."""
     import sciinterp as si
 
     kinds: dict[str, Any] = {"topk": si.TopK, "batchtopk": si.BatchTopK, "matryoshka": si.Matryoshka}
     if architecture.lower() not in kinds:
-        raise InputError("there is no such architecture here", where=f"--architecture {architecture!r}",
-                         expected=" or ".join(kinds), do="The others are in Python: si.ReLU, si.JumpReLU, si.Gated.")
+        raise InputError(
+            "there is no such architecture here",
+            where=f"--architecture {architecture!r}",
+            expected=" or ".join(kinds),
+            do="The others are in Python: si.ReLU, si.JumpReLU, si.Gated.",
+        )
     acts = si.load_activations(activations)
-    sae = si.train(acts, kinds[architecture.lower()](n_features=features, k=k), out=out, seed=seed, steps=steps,
-                   split=si.split_families(acts.samples, by=by, seed=seed))
-    typer.echo(f"variance explained {sae.metrics['fve']:.4f}, L0 {sae.metrics['l0']:.1f}, dead {sae.metrics['dead']:.3f}")
+    sae = si.train(
+        acts,
+        kinds[architecture.lower()](n_features=features, k=k),
+        out=out,
+        seed=seed,
+        steps=steps,
+        split=si.split_families(acts.samples, by=by, seed=seed),
+    )
+    typer.echo(
+        f"variance explained {sae.metrics['fve']:.4f}, L0 {sae.metrics['l0']:.1f}, dead {sae.metrics['dead']:.3f}"
+    )
 
 
 @app.command()
@@ -125,23 +164,41 @@ def encode(sae: Path, activations: Path, out: Out) -> None:
 
 
 @app.command()
-def associate(features: Path, annotations: Path, out: Out,
-              activations: Annotated[Path | None, typer.Option(help="Activations, for the raw-neuron baseline.")] = None,
-              control: Annotated[Path | None, typer.Option(help="Codes of the randomised model.")] = None,
-              by: By = "family", seed: Seed = 0) -> None:
+def associate(
+    features: Path,
+    annotations: Path,
+    out: Out,
+    activations: Annotated[
+        Path | None, typer.Option(help="Activations, for the raw-neuron baseline.")
+    ] = None,
+    control: Annotated[Path | None, typer.Option(help="Codes of the randomised model.")] = None,
+    by: By = "family",
+    seed: Seed = 0,
+) -> None:
     """Test every feature against every concept on held-out families."""
     from sciinterp.association import write_hits
 
     hits = _associate(features, annotations, activations, control, by, seed)[-1]
     write_hits(hits, _new_folder(out))
-    _echo_table(hits[hits["selected"]][["concept", "feature", "f1", "f1_low", "f1_high", "best_baseline", "best_baseline_f1"]])
+    _echo_table(
+        hits[hits["selected"]][
+            ["concept", "feature", "f1", "f1_low", "f1_high", "best_baseline", "best_baseline_f1"]
+        ]
+    )
 
 
 @app.command()
-def discover(features: Path, annotations: Path, out: Out,
-             activations: Annotated[Path | None, typer.Option(help="Activations, for the raw-neuron baseline.")] = None,
-             control: Annotated[Path | None, typer.Option(help="Codes of the randomised model.")] = None,
-             by: By = "family", seed: Seed = 0) -> None:
+def discover(
+    features: Path,
+    annotations: Path,
+    out: Out,
+    activations: Annotated[
+        Path | None, typer.Option(help="Activations, for the raw-neuron baseline.")
+    ] = None,
+    control: Annotated[Path | None, typer.Option(help="Codes of the randomised model.")] = None,
+    by: By = "family",
+    seed: Seed = 0,
+) -> None:
     """List candidates: missing annotations, novel concepts, refinements."""
     import sciinterp as si
     from sciinterp.discovery import write_candidates
@@ -149,7 +206,9 @@ def discover(features: Path, annotations: Path, out: Out,
     matrix, table, split, randomised, hits = _associate(features, annotations, activations, control, by, seed)
     candidates = si.discover(matrix, table, hits, split=split, control=randomised, seed=seed)
     write_candidates(candidates, _new_folder(out))
-    _echo_table(candidates[["kind", "sample", "start", "end", "concept", "feature", "probability", "q"]].head(30))
+    _echo_table(
+        candidates[["kind", "sample", "start", "end", "concept", "feature", "probability", "q"]].head(30)
+    )
 
 
 @app.command()
@@ -159,9 +218,73 @@ def report(run: Folder) -> None:
     from sciinterp.run import load_run
 
     found = load_run(run)
-    si.report(found.folder / "report.html", sae=found.sae, features=found.features, hits=found.hits,
-              candidates=found.candidates, acts=found.acts, manifest=found.manifest)
+    si.report(
+        found.folder / "report.html",
+        sae=found.sae,
+        features=found.features,
+        hits=found.hits,
+        candidates=found.candidates,
+        acts=found.acts,
+        manifest=found.manifest,
+    )
     typer.echo(f"report: {found.folder / 'report.html'}")
+
+
+@app.command()
+def browse(
+    run: Folder,
+    serve: Annotated[bool, typer.Option("--serve", help="Also serve it, on this machine only.")] = False,
+) -> None:
+    """Write a static feature browser of a finished run; open it from disk."""
+    from sciinterp.report.browser import serve as serve_folder
+    from sciinterp.report.browser import write_browser
+    from sciinterp.run import load_run
+
+    index = write_browser(load_run(run), run / "browser")
+    typer.echo(f"browser: {index}")
+    if serve:
+        serve_folder(index.parent)
+
+
+@app.command()
+def benchmark(what: Annotated[str, typer.Argument(help="discovery")] = "discovery", seed: Seed = 0) -> None:
+    """Measure candidates against planted truth: precision, calibration, false lists."""
+    from sciinterp.discovery import benchmark_discovery
+
+    if what != "discovery":
+        raise InputError("there is no such benchmark", where=repr(what), expected="discovery")
+    for name, table in benchmark_discovery(seed=seed).items():
+        typer.echo(f"\n{name}")
+        _echo_table(table)
+
+
+@app.command()
+def sweep_sites(
+    model: str,
+    samples: Path,
+    annotations: Path,
+    site: Annotated[list[str], typer.Option(help="A site (repeat the option for each).")],
+    out: Out,
+    table: Annotated[Path | None, typer.Option(help="Tab-separated sample columns.")] = None,
+    by: By = "family",
+    seed: Seed = 0,
+) -> None:
+    """Concepts by site: one SAE a site, beside neurons and randomised weights."""
+    import sciinterp as si
+    from sciinterp.store.tables import write_tsv
+
+    inputs = si.read_samples(samples, table=table)
+    rows = si.sweep_sites(
+        si.load_model(model),
+        inputs,
+        si.read_annotations(annotations),
+        sites=site,
+        out=out,
+        seed=seed,
+        split=si.split_families(inputs, by=by, seed=seed),
+    )
+    write_tsv(rows, out / "sites.tsv")
+    _echo_table(rows)
 
 
 @app.command()
@@ -181,14 +304,22 @@ def info(folder: Folder) -> None:
         typer.echo(f"{key}: {value}")
 
 
-def _associate(features: Path, annotations: Path, activations: Path | None, control: Path | None, by: str, seed: int) -> tuple:
+def _associate(
+    features: Path, annotations: Path, activations: Path | None, control: Path | None, by: str, seed: int
+) -> tuple:
     import sciinterp as si
 
     matrix, table = si.load_features(features), si.read_annotations(annotations)
     split = si.split_families(matrix.samples, by=by, seed=seed)
     randomised = si.load_features(control) if control else None
-    hits = si.associate(matrix, table, split=split, control=randomised, seed=seed,
-                        acts=si.load_activations(activations) if activations else None)
+    hits = si.associate(
+        matrix,
+        table,
+        split=split,
+        control=randomised,
+        seed=seed,
+        acts=si.load_activations(activations) if activations else None,
+    )
     return matrix, table, split, randomised, hits
 
 

@@ -14,12 +14,46 @@ import sciinterp
 ROOT = Path(sciinterp.__file__).parent
 FILES = sorted(p for p in ROOT.rglob("*.py"))
 # Rooms in the order of the data path: a room may import from rooms before it, never from one after.
-ORDER = ["errors", "tables", "samples", "readers", "splits", "store", "models", "activations", "sae", "annotations",
-         "features", "control", "association", "discovery", "plots", "report", "testing", "run", "demo", "full", "cli"]
+ORDER = [
+    "errors",
+    "tables",
+    "samples",
+    "readers",
+    "splits",
+    "store",
+    "models",
+    "activations",
+    "sae",
+    "annotations",
+    "features",
+    "control",
+    "association",
+    "discovery",
+    "plots",
+    "report",
+    "testing",
+    "sweep",
+    "run",
+    "demo",
+    "full",
+    "cli",
+]
 # The two entry points that dispatch at call time to a file beside them.
 LATE = {("samples", "readers"), ("samples", "splits")}
-TORCH_FREE = ("errors", "tables", "samples", "readers", "splits", "features", "store", "annotations", "association",
-              "discovery", "report", "plots")
+TORCH_FREE = (
+    "errors",
+    "tables",
+    "samples",
+    "readers",
+    "splits",
+    "features",
+    "store",
+    "annotations",
+    "association",
+    "discovery",
+    "report",
+    "plots",
+)
 MAX_LINES, MAX_FUNCTION, MAX_PARAMETERS = 500, 100, 8
 
 
@@ -72,25 +106,35 @@ def test_imports_point_along_the_data_path(path: Path) -> None:
         if parts[0] != "sciinterp" or len(parts) == 1 or parts[1] == here or parts[1] not in ORDER:
             continue
         if (here, parts[1]) not in LATE:
-            assert ORDER.index(parts[1]) < ORDER.index(here), f"{path.name} imports {module}, which comes after it"
+            assert ORDER.index(parts[1]) < ORDER.index(here), (
+                f"{path.name} imports {module}, which comes after it"
+            )
 
 
 @pytest.mark.parametrize("name", TORCH_FREE)
 def test_rooms_without_torch(name: str) -> None:
     for path in FILES:
         if room(path) == name:
-            heavy = [m for m, top in imports(path) if top and m.split(".")[0] in ("torch", "transformers", "esm")]
+            heavy = [
+                m for m, top in imports(path) if top and m.split(".")[0] in ("torch", "transformers", "esm")
+            ]
             assert not heavy, f"{path} imports {heavy} at module level"
 
 
 def test_import_is_light() -> None:
     code = "import sys, sciinterp, json; print(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
-    loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    loaded = json.loads(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    )
     assert not {"torch", "pandas", "matplotlib", "anndata", "scipy", "numba"} & set(loaded)
 
 
 def test_every_public_name_loads_and_is_documented() -> None:
-    missing = [n for n in sciinterp.__all__ if n != "__version__" and not (getattr(sciinterp, n).__doc__ or "").strip()]
+    missing = [
+        n
+        for n in sciinterp.__all__
+        if n != "__version__" and not (getattr(sciinterp, n).__doc__ or "").strip()
+    ]
     assert not missing
 
 
@@ -107,7 +151,11 @@ def test_sizes(path: Path) -> None:
         length = (function.end_lineno or function.lineno) - function.lineno
         assert length <= MAX_FUNCTION, f"{path.name}:{function.name} has {length} lines"
         arguments = function.args
-        named = [a.arg for a in arguments.posonlyargs + arguments.args + arguments.kwonlyargs if a.arg not in ("self", "cls")]
+        named = [
+            a.arg
+            for a in arguments.posonlyargs + arguments.args + arguments.kwonlyargs
+            if a.arg not in ("self", "cls")
+        ]
         if not function.name.startswith("_"):
             assert len(named) <= MAX_PARAMETERS, f"{path.name}:{function.name} has {len(named)} parameters"
 
@@ -118,7 +166,9 @@ def test_no_unsafe_loading_and_no_print() -> None:
             if not isinstance(node, ast.Call):
                 continue
             name = ast.unparse(node.func)
-            assert name not in ("eval", "exec", "print", "pickle.load", "pickle.loads", "yaml.load"), f"{path}: {name}"
+            assert name not in ("eval", "exec", "print", "pickle.load", "pickle.loads", "yaml.load"), (
+                f"{path}: {name}"
+            )
             if name == "torch.load":
                 keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
                 assert keywords.get("weights_only") == "True", f"{path}: torch.load without weights_only=True"

@@ -1,0 +1,196 @@
+"""The command line: every verb has help that loads nothing heavy, and bad input is one line, a code, and nothing written."""
+
+import contextlib
+import io
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sciinterp.cli import main
+
+VERBS = ["demo", "models", "sites", "extract", "train", "encode", "associate", "discover", "report", "browse", "benchmark", "sweep-sites", "verify", "info"]
+
+
+@dataclass
+class Result:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str) -> Result:
+    """The command line in this process: what it prints and its exit code."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setattr(sys, "argv", ["sciinterp", *arguments])
+        patch.setenv("COLUMNS", "200")
+        try:
+            main()
+        except SystemExit as stop:
+            return Result(int(stop.code or 0), out.getvalue(), err.getvalue())
+    return Result(0, out.getvalue(), err.getvalue())
+
+
+def one_line(result: Result, *words: str) -> None:
+    """Exit code not 0 and exactly one error line holding these words; anything else raises."""
+    assert result.returncode not in (0, 1), result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture
+def fasta(tmp_path: Path) -> Path:
+    path = tmp_path / "a.fasta"
+    path.write_text(">a\nEVQLVESGGGLVQPGGSLRLSCAAS\n>b\nQVQLQQSGAELARPGASVKMSCKAS\n")
+    return path
+
+
+def test_help_lists_every_verb() -> None:
+    result = run("--help")
+    assert result.returncode == 0
+    for verb in VERBS:
+        assert f"\n  {verb} " in result.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['sciinterp', '--help']\nfrom sciinterp.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('HEAVY', sorted({'torch', 'pandas', 'scipy', 'matplotlib', 'numba'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "HEAVY []" in result.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str) -> None:
+    result = run(verb, "--help")
+    assert result.returncode == 0
+    assert "Usage" in result.stdout
+
+
+def test_unknown_model(fasta: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    one_line(
+        run("extract", "antibertie", str(fasta), "--site", "layers.4", "--out", str(out)),
+        "antibertie",
+        "antiberty",
+    )
+    assert not out.exists()
+
+
+def test_missing_weights(fasta: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run(
+        "extract",
+        "antiberty",
+        str(fasta),
+        "--site",
+        "layers.4",
+        "--out",
+        str(out),
+        "--weights",
+        str(tmp_path / "no.bin"),
+    )
+    one_line(result, "no.bin", "antiberty==0.1.3")
+    assert not out.exists()
+
+
+def test_empty_fasta(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.fasta"
+    empty.write_text("")
+    one_line(
+        run("extract", "antiberty", str(empty), "--site", "layers.4", "--out", str(tmp_path / "out")),
+        "empty.fasta",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    one_line(
+        run(
+            "extract",
+            "antiberty",
+            str(tmp_path / "no.fasta"),
+            "--site",
+            "layers.4",
+            "--out",
+            str(tmp_path / "out"),
+        ),
+        "no.fasta",
+    )
+
+
+def test_illegal_letters_name_sample_and_position(tmp_path: Path) -> None:
+    path = tmp_path / "bad.fasta"
+    path.write_text(">fine\nEVQL\n>broken\nEVJQL\n")
+    one_line(
+        run("extract", "antiberty", str(path), "--site", "layers.4", "--out", str(tmp_path / "out")),
+        "broken",
+        "2",
+        "'J'",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sequence_that_is_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "long.fasta"
+    path.write_text(">long\n" + "A" * 700 + "\n")
+    one_line(
+        run("extract", "antiberty", str(path), "--site", "layers.4", "--out", str(tmp_path / "out")),
+        "long",
+        "510",
+        "700",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_site_that_does_not_exist(fasta: Path, tmp_path: Path) -> None:
+    one_line(
+        run("extract", "antiberty", str(fasta), "--site", "layers.44", "--out", str(tmp_path / "out")),
+        "layers.44",
+        "layers.4",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_in_use(fasta: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "thesis.txt").write_text("do not touch")
+    one_line(run("extract", "antiberty", str(fasta), "--site", "layers.4", "--out", str(out)), "mine")
+    one_line(run("demo", "--out", str(out)), "mine")
+    assert [p.name for p in out.iterdir()] == ["thesis.txt"]
+
+
+def test_data_that_are_not_there(tmp_path: Path) -> None:
+    one_line(
+        run("demo", "--data", str(tmp_path), "--out", str(tmp_path / "out")), "antibodies.fasta", "--data"
+    )
+
+
+def test_not_a_run_and_not_a_store(tmp_path: Path) -> None:
+    one_line(run("report", str(tmp_path)), "manifest.json")
+    one_line(run("browse", str(tmp_path)), "manifest.json")
+    assert run("verify", str(tmp_path)).returncode not in (0, 1)
+    assert run("info", str(tmp_path / "none")).returncode not in (0, 1)
+
+
+def test_models_and_sites() -> None:
+    listed = run("models")
+    assert listed.returncode == 0
+    assert "antiberty" in listed.stdout
+    assert "real weights" in listed.stdout
+    sites = run("sites", "antiberty")
+    assert sites.returncode == 0
+    assert "layers.4" in sites.stdout
