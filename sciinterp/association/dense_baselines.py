@@ -12,18 +12,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import eigh
 
-from sciinterp.association.layout import ByFeature
+from sciinterp.association._jit import compiled
+from sciinterp.association.effects import best_threshold
 from sciinterp.association.parts import Part
-from sciinterp.association.ranking import precision_recall
 from sciinterp.errors import ShapeError
 from sciinterp.samples import Samples
 
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
 
-# Values ranked at once.
+# Values of units held unit by unit at once.
 _BLOCK_VALUES = 1 << 22
+# Bins of a unit's range in the first look, and units of each concept that get the second.
+_BINS = 1024
+_EXACT_UNITS = 4
 # Weight of the identity added to the covariance of the probe, as a share of its mean variance.
 _PROBE_RIDGE = 1e-3
 
@@ -102,6 +106,9 @@ def read_rows(acts: Activations | np.ndarray, rows: np.ndarray) -> np.ndarray:
 def best_unit(values: np.ndarray, train: Part) -> BestUnit:
     """The unit, sign and threshold with the best F1 for each concept.
 
+    All units are first scored on ``_BINS`` equal bins of their range, both ways at once; the few best of each
+    concept are then ranked value by value, so that the threshold and its F1 are exact.
+
     Parameters
     ----------
     values : float32 [n_positions, n_units]
@@ -110,27 +117,60 @@ def best_unit(values: np.ndarray, train: Part) -> BestUnit:
     """
     n, n_units = values.shape
     n_concepts = train.positives.shape[1]
-    best = BestUnit(
-        np.zeros(n_concepts, np.int64),
-        np.ones(n_concepts, np.int64),
-        np.full(n_concepts, np.inf),
-        np.zeros(n_concepts),
-    )
-    step = max(1, _BLOCK_VALUES // max(1, n))
+    none, zeros = np.full(n_concepts, np.inf), np.zeros(n_concepts)
+    best = BestUnit(zeros.astype(np.int64), np.ones(n_concepts, np.int64), none, zeros)
+    if n == 0 or n_units == 0:
+        return best
+    concepts = train.by_position
+    coarse = np.zeros((2, n_units, n_concepts))
+    step = max(1, _BLOCK_VALUES // n)
     for low in range(0, n_units, step):
         block = np.ascontiguousarray(values[:, low : low + step].T)
-        for sign in (1, -1):
-            signed = block if sign == 1 else -block
-            floor = signed.min(axis=1, keepdims=True) if n else np.zeros((len(block), 1), np.float32)
-            scores = precision_recall(_columns(signed - floor), train.by_position)
-            unit = np.argmax(scores.best_f1, axis=0)
-            f1 = scores.best_f1[unit, np.arange(n_concepts)]
-            better = np.flatnonzero(f1 > best.f1_train)
-            best.unit[better], best.sign[better], best.f1_train[better] = low + unit[better], sign, f1[better]
-            best.threshold[better] = (
-                scores.threshold[unit[better], better].astype(np.float64) + floor[unit[better], 0]
-            )
+        _binned_f1(
+            block, concepts.starts, concepts.concepts, concepts.n_positive, coarse[:, low : low + step]
+        )
+    flat = coarse.transpose(1, 0, 2).reshape(2 * n_units, n_concepts)
+    leading = np.argsort(-flat, axis=0, kind="stable")[:_EXACT_UNITS]
+    for concept in range(n_concepts):
+        truth = train.truth(concept)
+        for number in leading[:, concept]:
+            unit, sign = int(number) // 2, 1 - 2 * (int(number) % 2)
+            threshold, f1 = best_threshold(values[:, unit].astype(np.float64) * sign, truth)
+            if f1 > best.f1_train[concept]:
+                best.unit[concept], best.sign[concept] = unit, sign
+                best.threshold[concept], best.f1_train[concept] = threshold, f1
     return best
+
+
+@compiled
+def _binned_f1(block, row_starts, row_concepts, n_positive, out):
+    """Best F1 over bins of each unit's range, for high values (out[0]) and for low values (out[1])."""
+    n_units, n = block.shape
+    n_concepts = len(n_positive)
+    held = np.zeros(_BINS, np.int64)
+    positive = np.zeros((n_concepts, _BINS), np.int64)
+    for unit in range(n_units):
+        lowest, highest = block[unit].min(), block[unit].max()
+        scale = np.float32(_BINS) / (highest - lowest) if highest > lowest else np.float32(0)
+        held[:] = 0
+        positive[:] = 0
+        for i in range(n):
+            at = min(_BINS - 1, int((block[unit, i] - lowest) * scale))
+            held[at] += 1
+            for p in range(row_starts[i], row_starts[i + 1]):
+                positive[row_concepts[p], at] += 1
+        for concept in range(n_concepts):
+            total = n_positive[concept]
+            if total == 0:
+                continue
+            for way in range(2):
+                k, tp, best = 0, 0, 0.0
+                for b in range(_BINS):
+                    at = b if way == 1 else _BINS - 1 - b
+                    k += held[at]
+                    tp += positive[concept, at]
+                    best = max(best, 2.0 * tp / (k + total))
+                out[way, unit, concept] = best
 
 
 def unit_scores(values: np.ndarray, best: BestUnit) -> np.ndarray:
@@ -138,37 +178,38 @@ def unit_scores(values: np.ndarray, best: BestUnit) -> np.ndarray:
     return values[:, best.unit].astype(np.float64) * best.sign
 
 
-def _columns(block: np.ndarray) -> ByFeature:
-    """Dense units as codes: every position stored."""
-    n_units, n = block.shape
-    rows = np.tile(np.arange(n, dtype=np.int32), n_units)
-    return ByFeature(np.ascontiguousarray(block, np.float32).reshape(-1), rows, np.arange(n_units + 1) * n, n)
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Mean [d_in] and covariance [d_in, d_in] of training activations, in float64."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Moments:
+        """Of float32 [n_positions, d_in], block by block."""
+        mean = values.mean(axis=0, dtype=np.float64)
+        total = np.zeros((values.shape[1], values.shape[1]))
+        for low in range(0, len(values), 1 << 14):
+            block = values[low : low + (1 << 14)] - mean.astype(np.float32)
+            total += block.T @ block
+        return cls(mean, total / max(1, len(values)))
 
 
-def principal_axes(values: np.ndarray, n_axes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [d_in] and leading principal axes [n_axes, d_in] of training activations."""
-    mean = values.mean(axis=0, dtype=np.float64)
-    covariance = _covariance(values, mean)
-    _, vectors = np.linalg.eigh(covariance)
-    axes = vectors[:, ::-1][:, :n_axes].T
-    return mean, axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
+def principal_axes(moments: Moments, n_axes: int) -> np.ndarray:
+    """float64 [d_in, n_axes]: leading principal axes, their largest entry positive."""
+    d_in = len(moments.mean)
+    n_axes = min(n_axes, d_in)
+    _, vectors = eigh(moments.covariance, subset_by_index=(d_in - n_axes, d_in - 1))
+    axes = vectors[:, ::-1]
+    return axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n_axes)])
 
 
-def linear_probe(values: np.ndarray, train: Part) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [d_in] and one direction a concept [d_in, n_concepts], by ridge regression on the labels."""
-    mean = values.mean(axis=0, dtype=np.float64)
-    covariance = _covariance(values, mean)
+def linear_probe(values: np.ndarray, moments: Moments, train: Part) -> np.ndarray:
+    """float64 [d_in, n_concepts]: one direction a concept, by ridge regression on the labels."""
+    covariance = moments.covariance.copy()
     covariance[np.diag_indices(len(covariance))] += _PROBE_RIDGE * np.trace(covariance) / len(covariance)
     sums = np.asarray(train.positives.T.astype(np.float32) @ values, np.float64)
     share = np.asarray(train.positives.sum(axis=0)).reshape(-1) / max(1, len(values))
-    cross = sums / max(1, len(values)) - share[:, None] * mean
-    return mean, np.linalg.solve(covariance, cross.T)
-
-
-def _covariance(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """float64 [d_in, d_in], block by block."""
-    total = np.zeros((values.shape[1], values.shape[1]))
-    for low in range(0, len(values), 1 << 14):
-        block = values[low : low + (1 << 14)] - mean.astype(np.float32)
-        total += block.T @ block
-    return total / max(1, len(values))
+    cross = sums / max(1, len(values)) - share[:, None] * moments.mean
+    return np.linalg.solve(covariance, cross.T)

@@ -17,10 +17,9 @@ import pandas as pd
 
 from sciinterp.annotations import Annotations
 from sciinterp.association.baselines import CEILINGS, EXPLAINS, Baseline, BaselineSettings, run_baselines
-from sciinterp.association.effects import FamilyCounts, count_pairs, f1_score, family_draws, intervals, ratio
-from sciinterp.association.layout import by_feature
+from sciinterp.association.effects import FamilyCounts, family_draws, intervals, ratio
+from sciinterp.association.measure import Measured, measure
 from sciinterp.association.parts import Parts, divide
-from sciinterp.association.ranking import precision_recall
 from sciinterp.association.statistics import ScreenSettings, screen
 from sciinterp.errors import InputError
 from sciinterp.features import FeatureMatrix
@@ -36,7 +35,8 @@ COLUMNS = (
     "feature", "concept", "selected", "f1_train", "threshold", "precision", "recall", "f1", "f1_low",
     "f1_high", "average_precision", "auroc", "prevalence", "n_positive", "n_families", "test", "p", "q",
     "p_family", "p_min", "best_baseline", "best_baseline_f1", "delta_f1", "delta_low", "delta_high",
-    "explained_by",
+    "explained_by", "window_f1", "probe_f1", "instance_recall", "instance_recall_iou", "lift",
+    "lift_letter", "lift_position",
 )  # fmt: skip
 
 
@@ -52,6 +52,9 @@ class AssociationSettings:
         Resamples of the held-out families.
     level : float
         Coverage of the intervals.
+    ceilings : tuple of str
+        Baselines that are shown beside but are never the best one: by default those that are fitted with
+        the labels on many inputs at once. Leave it empty to hold single features against them too.
     screen : ScreenSettings
         The family-level test.
     baselines : BaselineSettings
@@ -60,6 +63,7 @@ class AssociationSettings:
     strongest: int | None = 20
     n_boot: int = 2000
     level: float = 0.95
+    ceilings: tuple[str, ...] = CEILINGS
     screen: ScreenSettings = field(default_factory=ScreenSettings)
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
 
@@ -113,37 +117,36 @@ def associate(
             got=str(len(split.family)),
         )
     names = annotations.position_names
-    positives = annotations.positives(samples, names)
-    groups = divide(samples, positives, annotations.covered(samples, names), split)
-    tested = screen(
-        features, positives, annotations.covered(samples, names), split, settings=settings.screen, seed=seed
-    )
+    positives, covered = annotations.positives(samples, names), annotations.covered(samples, names)
+    instances = annotations.instances(samples, names)
+    tested = screen(features, positives, covered, split, settings=settings.screen, seed=seed)
+    groups = divide(samples, positives, covered, split)
     rows, tables, not_run, not_tested = [], [], {}, {}
     for parts in groups:
         carried = np.asarray(parts.train.positives.sum(axis=0)).reshape(-1) > 0
-        for concept in parts.concepts[~carried]:
-            not_tested[names[concept]] = "no position in the training families"
+        not_tested |= {names[c]: "no position in the training families" for c in parts.concepts[~carried]}
         if not carried.any():
             continue
         log.info("associating %d features with %d concepts", features.n_features, int(carried.sum()))
-        pairs, counts = _measure(features, parts, carried, settings)
+        number = np.full(len(names), -1)
+        number[parts.concepts] = np.arange(len(parts.concepts))
+        mine = instances.assign(concept=number[instances["concept"].to_numpy()])
+        measured = measure(features, parts, mine[mine["concept"] >= 0], strongest=settings.strongest)
         found = run_baselines(
             samples, parts, acts=acts, control=control, settings=settings.baselines, seed=seed
         )
         not_run |= found.not_run
         draws = family_draws(max(1, parts.test.n_families), settings.n_boot, seed)
-        table = _compare(pairs, counts, found.ran, draws, settings.level)
-        tables.append(_baseline_table(pairs, counts, found.ran, draws, parts, names, settings.level))
+        ran = [*found.ran, measured.density]
+        table = _compare(measured, ran, draws, settings)
+        tables.append(_baseline_table(measured, ran, draws, [names[c] for c in parts.concepts], settings))
         table["concept"] = parts.concepts[table["concept"]]
         rows.append(table)
     if not rows:
-        raise InputError(
-            "no concept lies on any training position",
-            where="argument 'annotations'",
-            expected="at least one concept on the samples of split.train",
-            got=f"{len(names)} concepts, none there",
-            do="Do the identifiers of samples and annotations agree?",
-        )
+        raise InputError("no concept lies on any training position", where="argument 'annotations'",
+                         expected="at least one concept on the samples of split.train",
+                         got=f"{len(names)} concepts, none there",
+                         do="Do the identifiers of samples and annotations agree?")  # fmt: skip
     return _finish(pd.concat(rows, ignore_index=True), tested, names, {
         "annotations": annotations, "split": split, "baselines": pd.concat(tables, ignore_index=True),
         "not_run": not_run, "not_tested": not_tested, "settings": asdict(settings) | {"seed": seed},
@@ -151,45 +154,13 @@ def associate(
     })  # fmt: skip
 
 
-def _measure(
-    features: FeatureMatrix, parts: Parts, carried: np.ndarray, settings: AssociationSettings
-) -> tuple[pd.DataFrame, FamilyCounts]:
-    """Choose pairs on training families, and measure them on held-out ones."""
-    train, test = parts.train, parts.test
-    fitted = precision_recall(features.codes[train.rows], train.by_position)
-    n_features, n_concepts = fitted.best_f1.shape
-    n_kept = n_features if settings.strongest is None else min(n_features, settings.strongest + 1)
-    order = np.argsort(-fitted.best_f1, axis=0, kind="stable")[:n_kept]
-    feature, concept = order.T.reshape(-1), np.repeat(np.arange(n_concepts), n_kept)
-    selected = np.tile(np.arange(n_kept) == 0, n_concepts)
-    f1_train, threshold = fitted.best_f1[feature, concept], fitted.threshold[feature, concept]
-    keep = carried[concept] & (selected | (f1_train > 0))
-    feature, concept, selected = feature[keep], concept[keep], selected[keep]
-    f1_train, threshold = f1_train[keep], threshold[keep]
-    codes = by_feature(features.codes[test.rows])
-    counts = count_pairs(codes, test, feature, concept, threshold)
-    held_out = precision_recall(codes, test.by_position)
-    tp, predicted, positive = (x.sum(axis=1) for x in (counts.tp, counts.predicted, counts.positive))
-    known = positive > 0
-    pairs = pd.DataFrame({
-        "feature": feature, "concept": concept, "selected": selected, "f1_train": f1_train,
-        "threshold": threshold.astype(np.float64),
-        "precision": ratio(tp, predicted), "recall": ratio(tp, positive),
-        "f1": np.where(known, f1_score(tp, predicted, positive), np.nan),
-        "average_precision": np.where(known, held_out.average_precision[feature, concept], np.nan),
-        "auroc": held_out.auroc[feature, concept], "prevalence": held_out.prevalence[concept],
-        "n_positive": positive,
-    })  # fmt: skip
-    return pairs, counts
-
-
 def _compare(
-    pairs: pd.DataFrame, counts: FamilyCounts, baselines: list[Baseline], draws: np.ndarray, level: float
+    measured: Measured, baselines: list[Baseline], draws: np.ndarray, settings: AssociationSettings
 ) -> pd.DataFrame:
     """Intervals of each pair, and its difference to the baseline with the best held-out F1."""
-    out = pairs.copy()
-    out["f1_low"], out["f1_high"] = intervals(counts, draws, level=level)
-    rivals = [b for b in baselines if b.name not in CEILINGS]
+    out, counts = measured.pairs.copy(), measured.counts
+    out["f1_low"], out["f1_high"] = intervals(counts, draws, level=settings.level)
+    rivals = [b for b in baselines if b.name not in settings.ceilings]
     f1 = np.stack([b.counts.f1() for b in rivals])
     concept = out["concept"].to_numpy()
     best = np.argmax(f1, axis=0)
@@ -201,35 +172,42 @@ def _compare(
         counts.positive,
     )
     out["delta_f1"] = out["f1"] - out["best_baseline_f1"]
-    out["delta_low"], out["delta_high"] = intervals(counts, draws, against=against, level=level)
+    out["delta_low"], out["delta_high"] = intervals(counts, draws, against=against, level=settings.level)
     unknown = out["n_positive"].to_numpy() == 0
-    out.loc[unknown, ["f1_low", "f1_high", "best_baseline_f1", "delta_low", "delta_high"]] = np.nan
+    out.loc[unknown, ["best_baseline_f1", "delta_f1"]] = np.nan
     as_good = ~(out["delta_low"].to_numpy() > 0)
     out["explained_by"] = np.where(as_good & ~unknown, [EXPLAINS[n] for n in out["best_baseline"]], "")
+    for column, kinds in (("window_f1", ("window", "kmer")), ("probe_f1", ("probe",))):
+        held = [b.counts.f1() for b in baselines if b.name in kinds]
+        out[column] = np.where(unknown, np.nan, np.max(held, axis=0)[concept]) if held else np.nan
     return out
 
 
 def _baseline_table(
-    pairs, counts, baselines, draws, parts: Parts, names: list[str], level: float
+    measured: Measured,
+    baselines: list[Baseline],
+    draws: np.ndarray,
+    names: list[str],
+    settings: AssociationSettings,
 ) -> pd.DataFrame:
-    """One row a concept and baseline: train-chosen, held-out, with the selected feature's lead over it."""
+    """One row a concept and baseline: chosen in training, held out, with the feature's lead over it."""
+    pairs = measured.pairs
     chosen = np.flatnonzero(pairs["selected"].to_numpy())
     concept = pairs["concept"].to_numpy()[chosen]
-    of_feature = counts.take(chosen)
+    of_feature = measured.counts.take(chosen)
     out = []
     for baseline in baselines:
         mine = baseline.counts.take(concept)
-        f1 = np.where(mine.positive.sum(axis=1) > 0, mine.f1(), np.nan)
-        low, high = intervals(mine, draws, level=level)
-        lead_low, lead_high = intervals(of_feature, draws, against=mine, level=level)
+        tp, predicted, positive = (x.sum(axis=1) for x in (mine.tp, mine.predicted, mine.positive))
+        f1 = np.where(positive > 0, mine.f1(), np.nan)
+        low, high = intervals(mine, draws, level=settings.level)
+        lead_low, lead_high = intervals(of_feature, draws, against=mine, level=settings.level)
         out.append(pd.DataFrame({
-            "concept": [names[parts.concepts[c]] for c in concept], "baseline": baseline.name,
+            "concept": [names[c] for c in concept], "baseline": baseline.name,
             "detail": [baseline.detail[c] for c in concept], "f1_train": baseline.f1_train[concept],
-            "precision": ratio(mine.tp.sum(axis=1), mine.predicted.sum(axis=1)),
-            "recall": ratio(mine.tp.sum(axis=1), mine.positive.sum(axis=1)),
+            "precision": ratio(tp, predicted), "recall": ratio(tp, positive),
             "f1": f1, "f1_low": low, "f1_high": high, "delta_f1": pairs["f1"].to_numpy()[chosen] - f1,
-            "delta_low": lead_low, "delta_high": lead_high,
-            "ceiling": baseline.name in CEILINGS,
+            "delta_low": lead_low, "delta_high": lead_high, "ceiling": baseline.name in settings.ceilings,
         }))  # fmt: skip
     return pd.concat(out, ignore_index=True)
 
@@ -247,7 +225,8 @@ def _finish(hits: pd.DataFrame, tested, names: list[str], context: dict) -> Tabl
     hits = hits.sort_values(
         ["selected", "concept", "f1_train"], ascending=[False, True, False], kind="stable"
     )
-    return Table(hits[list(COLUMNS)].reset_index(drop=True), context=context)
+    kept = [name for name in COLUMNS if name in hits.columns]
+    return Table(hits[kept].reset_index(drop=True), context=context)
 
 
 def _sizes(features: FeatureMatrix, split: Split, names: list[str], groups: list[Parts]) -> dict:

@@ -6,10 +6,15 @@ letters around it, have done as well?
 
 * ``position``, ``position_c``: the share of training sequences that carry the concept at this distance from
   the first or the last position, in bins wide enough to hold some of them.
-* ``identity``: logistic regression on the letters of a window, fitted exactly (Newton steps).
+* ``identity``: the best single letter at one offset of a window.
+* ``composition``, ``complexity``: the share of one letter, or the entropy of all, in a wider window, both ways:
+  high or low.
+
+Two more are told the labels and fitted on many letters at once; they are ceilings, shown beside:
+
+* ``window``: logistic regression on all letters of a window, fitted exactly (Newton steps).
 * ``kmer``: the share of training positions with the same three letters that carry the concept, drawn towards
   that of the middle letter alone where the three are rare.
-* ``complexity``: entropy of the letters in a wider window, low or high.
 """
 
 from __future__ import annotations
@@ -22,10 +27,12 @@ from sciinterp.samples import Samples
 
 # Positions a bin must hold before a share is read from it.
 BIN_POSITIONS = 50
+# Letters told apart; proteins have 20, reaction strings some dozens.
+MAX_LETTERS = 30
 # Pseudo-observations that draw a share towards its parent's.
 SHRINK = 5.0
-# Width of the window whose entropy is the complexity (Wootton and Federhen 1993).
-COMPLEXITY_WINDOW = 12
+# Width of the window of composition and complexity (Wootton and Federhen 1993).
+COMPOSITION_WINDOW = 12
 _NEWTON_STEPS = 12
 _RIDGE = 1.0
 
@@ -46,19 +53,27 @@ def letter_codes(samples: Samples, train: np.ndarray) -> tuple[np.ndarray, int] 
     Returns
     -------
     codes : uint8 [n_positions]
-        Rare letters (beyond 30) share one number.
+        Letters beyond the ``MAX_LETTERS`` commonest share the last number.
     n_letters : int
     """
     if not all(isinstance(data, str) and len(data) == n for data, n in zip(samples.data, samples.lengths)):
         return None
-    raw = np.frombuffer("".join(samples.data).encode("latin-1", "replace"), np.uint8)
-    known = np.frombuffer("".join(samples.data[i] for i in train).encode("latin-1", "replace"), np.uint8)
-    counts = np.bincount(known, minlength=256)
-    order = np.argsort(-counts, kind="stable")
-    kept = order[: min(30, int((counts > 0).sum()))]
+    kept = _common_letters(samples, train)
     table = np.full(256, len(kept), np.uint8)
     table[kept] = np.arange(len(kept))
+    raw = np.frombuffer("".join(samples.data).encode("latin-1", "replace"), np.uint8)
     return table[raw], len(kept) + 1
+
+
+def letter_names(samples: Samples, train: np.ndarray) -> list[str]:
+    """The letter each number of :func:`letter_codes` stands for."""
+    return [chr(letter) for letter in _common_letters(samples, train)] + ["a rare letter"]
+
+
+def _common_letters(samples: Samples, train: np.ndarray) -> np.ndarray:
+    known = np.frombuffer("".join(samples.data[i] for i in train).encode("latin-1", "replace"), np.uint8)
+    counts = np.bincount(known, minlength=256)
+    return np.argsort(-counts, kind="stable")[: min(MAX_LETTERS, int((counts > 0).sum()))]
 
 
 def position_scores(distance: np.ndarray, train: Part, test: Part) -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +128,7 @@ def windows(letters: np.ndarray, n_letters: int, samples: Samples, reach: int) -
     return out
 
 
-def identity_scores(
+def window_scores(
     letters: np.ndarray,
     n_letters: int,
     samples: Samples,
@@ -213,16 +228,20 @@ def _newton_sums(columns, truth, weights, hessian, gradient):
                 hessian[columns[i, a], columns[i, b]] += curve
 
 
-def complexity(letters: np.ndarray, n_letters: int, samples: Samples) -> np.ndarray:
-    """float32 [n_positions]: entropy in bits of the letters in a window of ``COMPLEXITY_WINDOW``."""
-    half = COMPLEXITY_WINDOW // 2
+def composition(letters: np.ndarray, n_letters: int, samples: Samples) -> np.ndarray:
+    """float32 [n_positions, n_letters]: share of each letter in a window of ``COMPOSITION_WINDOW``."""
+    half = COMPOSITION_WINDOW // 2
     start = np.repeat(samples.offsets[:-1], samples.lengths)
     end = np.repeat(samples.offsets[1:], samples.lengths)
     at = np.arange(samples.n_positions)
     low, high = np.maximum(at - half, start), np.minimum(at + half, end)
-    out = np.zeros(samples.n_positions)
+    out = np.zeros((samples.n_positions, n_letters), np.float32)
     for letter in range(n_letters):
         total = np.concatenate([[0], np.cumsum(letters == letter)])
-        share = (total[high] - total[low]) / np.maximum(1, high - low)
-        out -= np.where(share > 0, share * np.log2(np.maximum(share, 1e-12)), 0)
-    return out.astype(np.float32)
+        out[:, letter] = (total[high] - total[low]) / np.maximum(1, high - low)
+    return out
+
+
+def complexity(shares: np.ndarray) -> np.ndarray:
+    """float32 [n_positions]: entropy in bits of the letters of a window, from :func:`composition`."""
+    return -(shares * np.log2(np.maximum(shares, 1e-12))).sum(axis=1)

@@ -190,5 +190,38 @@ def test_what_cannot_be_associated_says_so(world):
 def test_samples_without_sequences_run_what_they_can(world):
     bare = pd.DataFrame({"id": world.samples.ids, "length": world.samples.lengths})
     found = associate(FeatureMatrix(world.features.codes, bare), world.annotations, split=world.split)
-    assert {"identity", "kmer"} <= set(found.context["not_run"])
+    assert {"identity", "composition", "kmer"} <= set(found.context["not_run"])
     assert {"position", "everything"} <= set(found.context["baselines"]["baseline"])
+
+
+def test_ceilings_are_beside_and_can_be_made_rivals(world, hits):
+    table = hits.context["baselines"]
+    assert set(table[table["ceiling"]]["baseline"]) == {"window", "kmer", "probe"}
+    assert not set(hits["best_baseline"]) & {"window", "kmer", "probe"}
+    strict = world.associate(acts=world.acts, settings=AssociationSettings(ceilings=()))
+    row = strict[strict["selected"] & (strict["concept"] == "site")].iloc[0]
+    every = strict.context["baselines"]
+    assert row["best_baseline_f1"] == every[every["concept"] == "site"]["f1"].max()
+
+
+def test_instances_are_recalled_as_a_whole(world, hits):
+    site = hits[hits["selected"] & (hits["concept"] == "site")].iloc[0]
+    frame = world.annotations.frame
+    test = {world.samples.ids[i] for i in world.split.test}
+    spans = frame[(frame["concept"] == "site") & frame["sample"].isin(test)]
+    on = world.features.column(int(site["feature"])) > np.float32(site["threshold"])
+    touched, found = 0, 0
+    for sample, start, end in zip(spans["sample"], spans["start"], spans["end"]):
+        here = np.concatenate([[0], on[world.features.rows(sample)], [0]]).astype(int)
+        runs = zip(np.flatnonzero(np.diff(here) == 1), np.flatnonzero(np.diff(here) == -1))
+        iou = [max(0, min(b, end) - max(a, start)) / (max(b, end) - min(a, start)) for a, b in runs]
+        touched += any(x > 0 for x in iou)
+        found += any(x >= 0.5 for x in iou)
+    assert site["instance_recall"] == pytest.approx(touched / len(spans))
+    assert site["instance_recall_iou"] == pytest.approx(found / len(spans))
+    assert 0 < site["instance_recall_iou"] <= site["instance_recall"] <= 1
+
+
+def test_features_of_the_same_density_know_nothing(hits):
+    table = hits.context["baselines"]
+    assert (table[table["baseline"] == "density"].set_index("concept").loc["site", "f1"]) < 0.1

@@ -1,4 +1,4 @@
-"""The family-level screen: exact where checked by enumeration, calibrated on simulated nulls, able to find."""
+"""The family-level screen: exact where checked by enumeration, calibrated on nulls, able to find."""
 
 from __future__ import annotations
 

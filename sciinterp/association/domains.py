@@ -1,0 +1,105 @@
+"""Recall of whole instances: touched at all, and found with about their extent.
+
+A prediction is a set of positions; its maximal runs within a sample are its segments. An instance (one
+annotated interval) is *touched* when any of its positions is predicted, and *found* when a single segment has
+an intersection over union with it of at least one half. Overlapping instances count each.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from sciinterp.association._jit import compiled
+from sciinterp.association.layout import ByFeature
+from sciinterp.association.parts import Part
+from sciinterp.samples import Samples
+
+IOU = 0.5
+
+
+def instances_of(instances: pd.DataFrame, samples: Samples, part: Part) -> pd.DataFrame:
+    """Instances on the positions of a part: ``concept``, ``start``, ``end``, sorted.
+
+    Parameters
+    ----------
+    instances : DataFrame
+        ``concept``, ``start``, ``end``, ``sample``, on the axis of all samples.
+    """
+    lengths = samples.lengths[part.samples]
+    shift = np.full(len(samples), -1, np.int64)
+    shift[part.samples] = np.cumsum(lengths) - lengths - samples.offsets[:-1][part.samples]
+    inside = np.zeros(len(samples), bool)
+    inside[part.samples] = True
+    kept = instances[inside[instances["sample"].to_numpy()]]
+    by = shift[kept["sample"].to_numpy()]
+    table = pd.DataFrame({"concept": kept["concept"].to_numpy(), "start": kept["start"].to_numpy() + by,
+                          "end": kept["end"].to_numpy() + by})  # fmt: skip
+    return table.sort_values(["concept", "start", "end"], kind="stable", ignore_index=True)
+
+
+def instance_recall(
+    codes: ByFeature, part: Part, instances: pd.DataFrame, pairs: pd.DataFrame, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Share of instances touched, and found, by each pair.
+
+    Parameters
+    ----------
+    codes : ByFeature
+        Codes of the positions of `part`.
+    instances : DataFrame
+        From :func:`instances_of`.
+    pairs : DataFrame
+        ``feature``, ``concept``, ``threshold``.
+    lengths : int64 [n_samples of the part]
+
+    Returns
+    -------
+    touched, found : float64 [n_pairs]
+        NaN for a concept without instances.
+    """
+    n_concepts = part.positives.shape[1]
+    concept = instances["concept"].to_numpy(np.int64)
+    starts = np.searchsorted(concept, np.arange(n_concepts + 1))
+    sample = np.repeat(np.arange(len(lengths)), lengths).astype(np.int64)
+    touched, found = np.full(len(pairs), np.nan), np.full(len(pairs), np.nan)
+    _recall(
+        codes.values, codes.rows, codes.starts, sample, instances["start"].to_numpy(np.int64),
+        instances["end"].to_numpy(np.int64), starts.astype(np.int64), pairs["feature"].to_numpy(np.int64),
+        pairs["concept"].to_numpy(np.int64), pairs["threshold"].to_numpy(np.float32), touched, found,
+    )  # fmt: skip
+    return touched, found
+
+
+@compiled
+def _recall(
+    values, rows, starts, sample, begin, end, of_concept, feature, concept, threshold, touched, found
+):
+    for i in range(len(feature)):
+        first, last = of_concept[concept[i]], of_concept[concept[i] + 1]
+        if first == last:
+            continue
+        column = slice(starts[feature[i]], starts[feature[i] + 1])
+        on = rows[column][values[column] > threshold[i]]
+        run_start, run_end = np.empty(len(on), np.int64), np.empty(len(on), np.int64)
+        n_runs = 0
+        for j in range(len(on)):
+            row = on[j]
+            if n_runs and run_end[n_runs - 1] == row and sample[row] == sample[row - 1]:
+                run_end[n_runs - 1] = row + 1
+            else:
+                run_start[n_runs], run_end[n_runs] = row, row + 1
+                n_runs += 1
+        n_touched, n_found = 0, 0
+        for k in range(first, last):
+            run = np.searchsorted(run_end[:n_runs], begin[k], side="right")
+            overlaps, best = False, 0.0
+            while run < n_runs and run_start[run] < end[k]:
+                shared = min(run_end[run], end[k]) - max(run_start[run], begin[k])
+                union = max(run_end[run], end[k]) - min(run_start[run], begin[k])
+                overlaps = True
+                best = max(best, shared / union)
+                run += 1
+            n_touched += overlaps
+            n_found += best >= IOU
+        touched[i], found[i] = n_touched / (last - first), n_found / (last - first)
