@@ -113,6 +113,7 @@ class Samples(Sequence[Sample]):
         self.kind, self.source = kind, source
         self.n_in = len(self.ids) if n_in is None else int(n_in)
         self.dropped = dict(dropped or {})
+        self.changed: dict[str, int] = {}  # what a reader altered, and in how many entries
         if table is not None and len(table) != len(self.ids):
             raise ShapeError(
                 "the sample table does not fit", expected=f"{len(self.ids)} rows", got=f"{len(table)}"

@@ -1,56 +1,163 @@
-"""Readers of samples, one function a format, dispatched by file name."""
+"""Readers of samples: one row a format, recognised by name and first lines, and the join of sample columns.
+
+Every reader accounts for what it met: ``samples.n_in == len(samples) + sum(samples.dropped.values())``, and
+``samples.changed`` counts what was altered on the way (a stop sign removed from the end of a protein).
+Identifiers are data: they are never used as names of files.
+"""
 
 from __future__ import annotations
 
-import gzip
+import importlib
+import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sciinterp.errors import FormatError, InputError
+from sciinterp.readers.text import first_lines
 from sciinterp.samples import Samples
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+# format -> module, function, suffixes that settle it (without .gz)
+FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "fasta": ("sequences", "read_fasta", (".fasta", ".fa", ".faa", ".fna", ".ffn", ".fas", ".mpfa")),
+    "genbank": ("sequences", "read_genbank", (".gb", ".gbk", ".gbff", ".genbank")),
+    "embl": ("sequences", "read_embl", (".embl",)),
+    "uniprot": ("sequences", "read_uniprot", ()),
+    "uniprot-xml": ("sequences", "read_uniprot_xml", ()),
+    "airr": ("airr", "read_airr", ()),
+    "smiles": ("tables", "read_smiles", (".smi", ".smiles")),
+    "table": ("tables", "read_table", ()),
+    "mmcif": ("structures", "read_mmcif", (".mmcif",)),
+    "pdb": ("structures", "read_pdb", (".pdb", ".ent")),
+    "cif": ("structures", "read_crystals", ()),
+    "h5ad": ("cells", "read_h5ad", (".h5ad",)),
+}
 
 
 def read(path: Path, *, format: str = "auto", table: Path | None = None, kind: str | None = None) -> Samples:
-    """Read ``path``, join the table of sample columns, and account for what was dropped."""
+    """Read ``path``, join the table of sample columns, and account for what was dropped.
+
+    Raises
+    ------
+    InputError
+        No such file or format, no sample in it, an identifier that occurs twice, or a table that does not
+        fit.
+    FormatError
+        When the bytes are not of the format.
+    """
     if not path.is_file():
         raise InputError("there is no such file", where=f"file '{path}'")
-    samples = _read_fasta(path, kind or "protein")
-    if table is None:
-        return samples
-    import pandas as pd
+    if format == "auto":
+        format = guess(path)
+    if format not in FORMATS:
+        raise InputError(
+            "there is no such format of samples",
+            where=repr(format),
+            expected=f"auto, or one of {', '.join(sorted(FORMATS))}",
+        )
+    module, name, _ = FORMATS[format]
+    samples = getattr(importlib.import_module(f"sciinterp.readers.{module}"), name)(path, kind=kind)
+    for reason, n in samples.dropped.items():
+        log.warning("%s: %d of %d entries dropped: %s", path.name, n, samples.n_in, reason)
+    for what, n in samples.changed.items():
+        log.warning("%s: %d entries changed: %s", path.name, n, what)
+    return samples if table is None else join(samples, table)
 
-    frame = pd.read_csv(table, sep="\t", keep_default_na=False)
-    frame = frame.set_index(frame.columns[0])
+
+def guess(path: Path) -> str:
+    """The format of a file, by its name where that settles it, else by its first lines."""
+    name = path.name.lower().removesuffix(".gz")
+    for format, (_, _, suffixes) in FORMATS.items():
+        if suffixes and name.endswith(suffixes):
+            return format
+    lines = first_lines(path)
+    first = lines[0] if lines else ""
+    if first.startswith("ID   "):
+        return "uniprot" if first.rstrip().endswith("AA.") else "embl"
+    if first.startswith("LOCUS "):
+        return "genbank"
+    if first.startswith("<"):
+        return "uniprot-xml"
+    if name.endswith(".cif"):
+        return "mmcif" if any(line.lstrip().startswith("_entry.") for line in lines) else "cif"
+    if first.startswith(("HEADER ", "ATOM  ", "CRYST1")):
+        return "pdb"
+    cells = {c.strip().strip('"').lower() for c in first.replace(",", "\t").split("\t")}
+    if {"sequence_id", "sequence_alignment"} <= cells:
+        return "airr"
+    if name.endswith((".tsv", ".csv", ".tab")):
+        return "smiles" if any("smiles" in c for c in cells) else "table"
+    return "fasta"
+
+
+def join(samples: Samples, path: Path) -> Samples:
+    """``samples`` with the columns of a table, whose first column holds identifiers.
+
+    Raises
+    ------
+    InputError
+        When the table does not exist, lacks a sample, or has one twice.
+    """
+    if not path.is_file():
+        raise InputError("there is no such file", where=f"file '{path}'")
+    frame = sample_columns(path)
     missing = [i for i in samples.ids if i not in frame.index]
     if missing:
         raise InputError(
             "samples without a row in the table",
-            where=f"file '{table}'",
+            where=f"file '{path}'",
             expected=f"{len(samples)} rows",
             got=f"{len(missing)} missing, the first {missing[0]!r}",
         )
-    return Samples(
+    extra = len(frame) - len(samples)
+    frame = frame.loc[list(samples.ids)].reset_index(drop=True)
+    own = samples.table.reset_index(drop=True)
+    kept = own[[c for c in own.columns if c not in frame.columns]]
+    if len(kept.columns):
+        import pandas as pd
+
+        frame = pd.concat([frame, kept], axis=1)
+    out = Samples(
         samples.ids,
         samples.data,
-        table=frame.loc[list(samples.ids)].reset_index(),
+        lengths=samples.lengths,
+        table=frame,
         kind=samples.kind,
         n_in=samples.n_in,
         dropped=samples.dropped,
         source=samples.source,
     )
+    out.changed.update(samples.changed)
+    if extra:
+        out.changed["rows of the sample table without a sample, left out"] = extra
+        log.warning("%s: %d rows are of no sample, left out", path.name, extra)
+    return out
 
 
-def _read_fasta(path: Path, kind: str) -> Samples:
-    from Bio.SeqIO.FastaIO import SimpleFastaParser
+def sample_columns(path: Path) -> pd.DataFrame:
+    """A table of sample columns, indexed by its first column, which is read as text."""
+    import pandas as pd
 
-    opener = gzip.open if path.suffix == ".gz" else open
+    separator = "," if path.name.lower().removesuffix(".gz").endswith(".csv") else "\t"
     try:
-        with opener(path, "rt", encoding="utf-8-sig") as handle:
-            entries = [
-                (title.split()[0] if title.split() else "", seq.upper())
-                for title, seq in SimpleFastaParser(handle)
-            ]
-    except (UnicodeDecodeError, OSError, ValueError) as error:
-        raise FormatError("this is not FASTA", file=str(path), got=str(error)) from None
-    if not entries:
-        raise InputError("no sequences", where=f"file '{path}'", expected="FASTA entries", got="none")
-    return Samples([e[0] for e in entries], [e[1] for e in entries], kind=kind, source=str(path))
+        frame = pd.read_csv(path, sep=separator, keep_default_na=False, encoding="utf-8-sig", dtype={0: str})
+    except (ValueError, OSError, EOFError) as error:
+        raise FormatError(
+            "this is not a table", file=str(path), line=1, got=str(error).splitlines()[0]
+        ) from None
+    if not len(frame.columns):
+        raise FormatError("this is not a table", file=str(path), line=1, expected="a header line")
+    first = frame.columns[0]
+    names = frame[first].astype(str)
+    twice = names[names.duplicated()]
+    if len(twice):
+        raise InputError(
+            "samples occur twice in the table",
+            where=f"file '{path}'",
+            got=f"{twice.nunique()}, the first {twice.iloc[0]!r}",
+        )
+    return frame.drop(columns=[first]).set_index(names.rename("sample"))

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sciinterp.errors import FormatError, InputError
+from sciinterp.readers.text import refuse_duplicates
 from sciinterp.samples import Samples
 
 # IMGT regions up to position 104; the junction (104-118) fixes the rest.
@@ -276,7 +277,7 @@ def _majority(kinds: str) -> str:
     return next((kind for kind in kinds if kinds.count(kind) >= 2), "N")
 
 
-def read_airr(path: str | Path, kind: str = "protein") -> Samples:
+def read_airr(path: str | Path, *, kind: str | None = None) -> Samples:
     """Productive chains of an AIRR table as proteins, with their calls as sample columns.
 
     Raises
@@ -303,10 +304,10 @@ def read_airr(path: str | Path, kind: str = "protein") -> Samples:
             expected="productive rearrangements",
             got=f"{n_in} rows, none usable",
         )
+    refuse_duplicates([c.id for c in chains], Path(path))
     table = pd.DataFrame(
         [
             {
-                "sample": c.id,
                 **c.calls,
                 "v_gene": gene_of(c.calls["v_call"]),
                 "j_gene": gene_of(c.calls["j_call"]),
@@ -318,7 +319,7 @@ def read_airr(path: str | Path, kind: str = "protein") -> Samples:
         [c.id for c in chains],
         [c.sequence for c in chains],
         table=table,
-        kind=kind,
+        kind=kind or "protein",
         n_in=n_in,
         dropped=dropped,
         source=str(path),

@@ -178,6 +178,8 @@ def by_composition(samples: Samples, *, similarity: float = SIMILARITY, k: int =
     ndarray of str [n_samples]
         The identifier of the representative, or elements such as ``O-Ti``.
     """
+    if all(isinstance(data, dict) and "species" in data for data in samples.data):
+        return np.array(["-".join(sorted(set(data["species"]))) for data in samples.data])
     if all(hasattr(data, "composition") for data in samples.data):
         return np.array(
             ["-".join(sorted(str(e) for e in data.composition.elements)) for data in samples.data]

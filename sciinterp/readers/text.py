@@ -1,0 +1,154 @@
+"""Bytes to text, and entries to samples: what the readers of sequences and tables share."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TextIO, cast
+
+from sciinterp.errors import FormatError, InputError
+from sciinterp.samples import Samples
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_UNIPROT = re.compile(r"(?:sp|tr)\|([A-Z0-9-]+)\|\S+")
+_NUCLEOTIDES = frozenset("ACGTUN")
+_AMBIGUOUS = frozenset("ACGTUNRYSWKMBDHV")
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """Open as bytes; gzip is known by its first bytes, not by the name."""
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
+
+
+def open_text(path: Path) -> TextIO:
+    """Open as UTF-8 text, with or without a byte order mark, packed or not."""
+    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig")
+
+
+def first_lines(path: Path, n: int = 30, width: int = 4000) -> list[str]:
+    """The first lines that are not blank; none where the file is not text."""
+    try:
+        with open_text(path) as handle:
+            text = handle.read(n * width)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError):
+        return []
+    return [line for line in text.splitlines() if line.strip()][:n]
+
+
+def sample_id(word: str) -> str:
+    """The identifier of a sequence: UniProt's ``sp|P12345|NAME`` is its accession, as in annotations.
+
+    Examples
+    --------
+    >>> sample_id("sp|P69905|HBA_HUMAN"), sample_id("chr16:1-9")
+    ('P69905', 'chr16:1-9')
+    """
+    match = _UNIPROT.fullmatch(word)
+    return match[1] if match else word
+
+
+def kind_of(sequences: Iterable[str]) -> str:
+    """``dna`` when every letter is a nucleotide and nine in ten are unambiguous, else ``protein``.
+
+    Examples
+    --------
+    >>> kind_of(["ACGTTGCANN"]), kind_of(["MKVLAAGC"])
+    ('dna', 'protein')
+    """
+    letters: Counter[str] = Counter()
+    for sequence in sequences:
+        letters.update(sequence)
+    total = sum(letters.values())
+    plain = sum(n for letter, n in letters.items() if letter in _NUCLEOTIDES)
+    return "dna" if total and set(letters) <= _AMBIGUOUS and plain >= 0.9 * total else "protein"
+
+
+def sequences_to_samples(
+    entries: Iterable[tuple[str, str]],
+    path: Path,
+    *,
+    kind: str | None,
+    table: pd.DataFrame | None = None,
+) -> Samples:
+    """Samples of (identifier, sequence) entries: cleaned, counted, checked.
+
+    White space inside a sequence and one ``*`` at the end of a protein are removed; entries without letters
+    are dropped. Letters are upper case; whether a model knows them is the model's to say.
+
+    Raises
+    ------
+    InputError
+        No entry is left, or an identifier occurs twice.
+    FormatError
+        An entry has no identifier.
+    """
+    ids, kept, sequences = [], [], []
+    dropped: Counter[str] = Counter()
+    changed: Counter[str] = Counter()
+    n_in = 0
+    for n_in, (name, raw) in enumerate(entries, start=1):
+        sequence = "".join(raw.split()).upper()
+        if len(sequence) != len(raw):
+            changed["white space removed from the sequence"] += 1
+        if sequence.endswith("*"):
+            sequence = sequence[:-1]
+            changed["stop sign removed from the end"] += 1
+        if not name.strip():
+            raise FormatError("a sequence without an identifier", file=str(path), got=f"entry {n_in}")
+        if not sequence:
+            dropped["empty sequence"] += 1
+            continue
+        ids.append(name.strip())
+        sequences.append(sequence)
+        kept.append(n_in - 1)
+    if not ids:
+        raise InputError(
+            "no sequences",
+            where=f"file '{path}'",
+            expected="at least one",
+            got=f"{n_in} entries, none with a sequence" if n_in else "an empty file",
+        )
+    refuse_duplicates(ids, path)
+    if table is not None:
+        table = table.iloc[kept].reset_index(drop=True)
+    samples = Samples(
+        ids,
+        sequences,
+        table=table,
+        kind=kind or kind_of(sequences),
+        n_in=n_in,
+        dropped=dropped,
+        source=str(path),
+    )
+    samples.changed.update(changed)
+    return samples
+
+
+def refuse_duplicates(ids: list[str], path: Path) -> None:
+    """An error that names the identifiers which occur more than once."""
+    twice = [name for name, n in Counter(ids).items() if n > 1]
+    if twice:
+        raise InputError(
+            "identifiers occur more than once",
+            where=f"file '{path}'",
+            got=f"{len(twice)}: {', '.join(map(repr, twice[:5]))}{', ...' if len(twice) > 5 else ''}",
+            do="Give every sample its own identifier.",
+        )
+
+
+def columns_of(rows: list[Mapping[str, str]]) -> pd.DataFrame | None:
+    """A table of the columns that say something, or nothing."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    frame = frame.loc[:, [c for c in frame.columns if (frame[c].astype(str) != "").any()]]
+    return frame if len(frame.columns) else None
