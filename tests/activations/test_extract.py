@@ -14,6 +14,7 @@ from tiny_adapter import TinyAdapter, make_samples, natural_lengths
 
 import sciinterp as si
 from sciinterp.activations import ExtractSettings, same_fingerprint, site_folder
+from sciinterp.activations.extraction import _Work
 from sciinterp.errors import InputError, MismatchError, SciinterpError, StoreError
 from sciinterp.models import capture
 
@@ -66,7 +67,7 @@ def test_several_sites_are_the_same_stores_from_one_pass(tmp_path):
     assert both["layers.0"].digest == one.digest
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(stop=st.integers(1, 12), sites=st.sampled_from([["layers.1"], ["embedding", "layers.1"]]))
 def test_interrupted_anywhere_it_ends_the_same(tmp_path_factory, stop, sites):
     samples = make_samples(LENGTHS)
@@ -82,8 +83,10 @@ def test_interrupted_anywhere_it_ends_the_same(tmp_path_factory, stop, sites):
     model.stop_at = None
     si.extract(model, samples, site=sites, out=broken / "x", settings=SMALL, max_tokens=40)
     assert tree(broken) == tree(whole)
-    per_shard = max(reference.calls, 1)
-    assert model.calls <= reference.calls + min(first, per_shard)
+    # At most one shard is repeated: its batches, and the last pass, which takes the fingerprint.
+    work = _Work(model, samples, 40, SMALL)
+    most = max(len(work.batches(work.items(k))) for k in range(len(work.bounds) - 1))
+    assert model.calls <= reference.calls + min(first, most + 1)
 
 
 def test_done_returns_at_once(tmp_path):
