@@ -276,8 +276,8 @@ def concept_counts(hits: pd.DataFrame, *, threshold: float = 0.5, ax: Axes | Non
             return note(axes, "no concept could be tested")
         names = ["features", *map(str, table.columns)]
         found = [
-            int((finite(rows["f1"]) > threshold).sum()),
-            *(int((finite(table[c]) > threshold).sum()) for c in table.columns),
+            int((finite(rows["f1"]) >= threshold).sum()),
+            *(int((finite(table[c]) >= threshold).sum()) for c in table.columns),
         ]
         colours = [INK, *(baseline_kind(c)[1] for c in table.columns)]
         y = np.arange(len(names))
@@ -288,5 +288,5 @@ def concept_counts(hits: pd.DataFrame, *, threshold: float = 0.5, ax: Axes | Non
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlim(0, len(rows) * 1.08)
-        name_axes(axes, x=f"concepts of {len(rows)} with held-out F1 above {threshold:g}")
+        name_axes(axes, x=f"concepts of {len(rows)} with held-out F1 of {threshold:g} or more")
     return axes

@@ -38,7 +38,7 @@ def layer_sweep(table: Any, *, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     table : DataFrame
-        Column ``site`` (or sites as index) and numbers of concepts: ``features``, ``neurons``, ``randomised``.
+        Column ``site`` (or sites as index) and concepts found: ``features``, ``neurons``, ``randomised``.
 
     Returns
     -------

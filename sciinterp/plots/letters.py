@@ -99,7 +99,7 @@ def information(counts: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=128)
-def _outline(letter: str) -> Any:
+def outline(letter: str) -> Any:
     """A letter's outline scaled into the unit square."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
@@ -154,7 +154,7 @@ def logo(features: FeatureMatrix, j: int, *, ax: Axes | None = None, flank: int 
             for i in np.argsort(column, kind="stable"):
                 if column[i] > 1e-3:
                     move = Affine2D().scale(0.92, column[i]).translate(x - 0.46, y)
-                    patches.append(PathPatch(_outline(alphabet[i]).transformed(move)))
+                    patches.append(PathPatch(outline(alphabet[i]).transformed(move)))
                     faces.append(colours.get(alphabet[i], INK))
                     y += float(column[i])
         axes.add_collection(PatchCollection(patches, facecolors=faces, linewidths=0))

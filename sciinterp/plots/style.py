@@ -159,11 +159,10 @@ def to_bytes(ax: Axes, format: str = "svg") -> bytes:
     buffer = io.BytesIO()
     figure = figure_of(ax)
     with style():
-        if figure.get_layout_engine() is not None:
-            figure.draw_without_rendering()
-            figure.set_layout_engine(
-                "none"
-            )  # laid out once: a second run of the solver would move things by a hair
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(figure)
+            figure.set_layout_engine(None)  # laid out once: the solver run again would move things
         figure.savefig(buffer, format=format, metadata=metadata[format])
     return buffer.getvalue()
 
@@ -280,6 +279,8 @@ def legend(ax: Axes, *, above: bool = True, columns: int = 4, handles: Sequence[
     if not handles:
         return
     names = [plain(h.get_label(), 32) for h in handles]
+    room = figure_of(ax).get_size_inches()[0] * 72 / (6.5 * 0.62)  # characters that fit side by side
+    columns = max(1, min(columns, int(room / (max(map(len, names)) + 5))))
     place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.0)} if above else {"loc": "best"}
     drawn = ax.legend(
         handles=handles, labels=names, ncols=columns, columnspacing=1.1, handletextpad=0.4, **place

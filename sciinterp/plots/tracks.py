@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sciinterp.features import FeatureMatrix
 
 MAX_LETTERS = 160  # beyond this many positions letters could not be read on a page
-MAX_CONCEPTS = 10
+MAX_CONCEPTS = 8  # as many as the palette has colours
 LANE = 0.26  # height of one annotation lane, in units of one activation track
 
 
@@ -122,18 +122,25 @@ def _draw_track(ax: Axes, features: FeatureMatrix, j: int, s: int, *, top: float
     ax.hlines(top - 1, -0.5, len(value) - 0.5, color=INK, lw=0.5)
     sequence = features.samples.data[s]
     if isinstance(sequence, str) and len(sequence) <= MAX_LETTERS:
-        on = value > 0
-        for at, letter in enumerate(sequence):
-            label(
-                ax,
-                at,
-                top - 1.11,
-                letter,
-                ha="center",
-                size=3.9 if len(sequence) > 110 else 5,
-                color=INK if on[at] else MUTED,
-                weight="bold" if on[at] else "normal",
-            )
+        _draw_letters(ax, sequence, top - 1.16, value > 0)
+
+
+def _draw_letters(ax: Axes, sequence: str, low: float, on: np.ndarray) -> None:
+    """The sequence below its track, active positions in ink: one collection of outlines."""
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import PathPatch
+    from matplotlib.transforms import Affine2D
+
+    from sciinterp.plots.letters import outline
+
+    wide = min(0.74, 0.0095 * len(sequence))  # in positions: about a millimetre on a page
+    patches = []
+    for at, letter in enumerate(sequence):
+        if not letter.isspace():
+            move = Affine2D().scale(wide, 0.115).translate(at - wide / 2, low)
+            patches.append(PathPatch(outline(plain(letter)).transformed(move)))
+    faces = [INK if active else MUTED for active, letter in zip(on, sequence) if not letter.isspace()]
+    ax.add_collection(PatchCollection(patches, facecolors=faces, linewidths=0))
 
 
 def _bars(

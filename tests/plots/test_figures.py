@@ -1,6 +1,10 @@
+# ruff: noqa: F811
 """Every figure draws on data, on nothing, on one row and on NaN; text is literal; bytes repeat."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import matplotlib as mpl
 
@@ -11,7 +15,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-import synthetic_run as made
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +23,10 @@ from sciinterp.errors import InputError
 from sciinterp.plots.letters import information
 from sciinterp.plots.style import plain, to_bytes
 from sciinterp.tables import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "report"))
+import synthetic_run as made
+from report_fixtures import run  # noqa: F401
 
 RUNS = [
     {"architecture": a, "n_features": n, "l0": k, "fve": 0.7 + 0.02 * i, "mdl": 300 - 10 * i}
