@@ -53,3 +53,17 @@ def predict(x: np.ndarray, beta: np.ndarray) -> np.ndarray:
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x)) without overflow."""
     return 0.5 * (1 + np.tanh(0.5 * np.asarray(x, np.float64)))
+
+
+def auroc(a: np.ndarray, b: np.ndarray) -> float:
+    """P(a > b) + P(a = b) / 2, and 0.5 where either is empty.
+
+    Examples
+    --------
+    >>> auroc(np.array([1, 2]), np.array([0, 1]))
+    0.875
+    """
+    if not len(a) or not len(b):
+        return 0.5
+    order = np.sort(b)
+    return float((np.searchsorted(order, a, "left") + np.searchsorted(order, a, "right")).mean() / (2 * len(b)))

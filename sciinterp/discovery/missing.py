@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sciinterp.discovery.linear import fit_logistic, predict
+from sciinterp.discovery.linear import auroc, fit_logistic, predict
 from sciinterp.discovery.mixture import fit_mixture
 from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_mean
 from sciinterp.discovery.view import View
@@ -23,6 +23,8 @@ from sciinterp.discovery.view import View
 MIN_FAMILIES = 8  # families with an instance, below which nothing can be cross-fitted
 FIRST, SECOND = 8, 8  # features by correlation, then by residual
 MAX_POSITIVE, MAX_ACTIVE, MAX_SILENT = 6000, 12000, 3000  # training positions of a fold; the rest is weighted
+MIN_CORRELATION = 0.06  # of the best feature with the concept, on training families
+MIN_SEPARATION = 0.75  # AUROC of annotated spans against the others: below it the two are one heap
 UNLABELLED_PER_LABELLED = 4.0  # candidates looked at, so that the decay of misfires can be seen
 
 
@@ -126,10 +128,16 @@ def related_concepts(view: View, concept: str) -> list[str]:
         return chain
 
     c = view.names.index(concept)
-    both = np.asarray((view.positives[:, [c]].astype(np.int64).T @ view.positives.astype(np.int64)).todense()).ravel()
+    both = np.asarray(
+        (view.positives[:, [c]].astype(np.int64).T @ view.positives.astype(np.int64)).todense()
+    ).ravel()
     jaccard = both / np.maximum(view.n_positive + view.n_positive[c] - both, 1)
     up = ancestors(concept)
-    return [n for i, n in enumerate(view.names) if n != concept and (n in up or concept in ancestors(n) or jaccard[i] > 0.8)]
+    return [
+        n
+        for i, n in enumerate(view.names)
+        if n != concept and (n in up or concept in ancestors(n) or jaccard[i] > 0.8)
+    ]
 
 
 def _correlation(view: View, c: int, k: int) -> np.ndarray:
@@ -139,18 +147,26 @@ def _correlation(view: View, c: int, k: int) -> np.ndarray:
     n, pos = size[keep].sum(), positives[keep, c].sum()
     mean = total[keep].sum(0) / n
     std = np.sqrt(np.maximum(square[keep].sum(0) / n - mean**2, 1e-12))
-    return (inside[keep, c].sum(0) / n - mean * pos / n) / (std * np.sqrt(max(pos / n * (1 - pos / n), 1e-12)))
+    return (inside[keep, c].sum(0) / n - mean * pos / n) / (
+        std * np.sqrt(max(pos / n * (1 - pos / n), 1e-12))
+    )
 
 
 def _fit_fold(
-    view: View, c: int, target: np.ndarray, train: np.ndarray, k: int, inst_start: np.ndarray, inst_end: np.ndarray
+    view: View,
+    c: int,
+    target: np.ndarray,
+    train: np.ndarray,
+    k: int,
+    inst_start: np.ndarray,
+    inst_end: np.ndarray,
 ) -> tuple[ConceptModel | None, np.ndarray]:
     """The model of the families outside fold ``k``, and its design over all positions."""
     rng = np.random.default_rng([view.seed, c, k])
     correlation = _correlation(view, c, k)
     first = np.argsort(-correlation, kind="stable")[:FIRST]
     first = first[correlation[first] > 0.01]
-    if not len(first) or not (target & train).any():
+    if not len(first) or correlation[first[0]] < MIN_CORRELATION or not (target & train).any():
         return None, np.zeros((0, 0))
     width = int(np.clip(np.median(inst_end - inst_start) // 2, 1, 8))
     scale = _scales(view, first)
@@ -198,7 +214,11 @@ def _training_rows(
     """Positions to fit on: positives, positions where something is active, and some of the silent rest."""
     active = x.any(axis=1)
     rows, weights = [], []
-    groups = ((train & target, MAX_POSITIVE), (train & ~target & active, MAX_ACTIVE), (train & ~target & ~active, MAX_SILENT))
+    groups = (
+        (train & target, MAX_POSITIVE),
+        (train & ~target & active, MAX_ACTIVE),
+        (train & ~target & ~active, MAX_SILENT),
+    )
     for mask, limit in groups:
         index = np.flatnonzero(mask)
         take = index if len(index) <= limit else np.sort(rng.choice(index, limit, replace=False))
@@ -208,7 +228,14 @@ def _training_rows(
 
 
 def _thresholds(
-    view: View, eta: np.ndarray, target: np.ndarray, train: np.ndarray, inst_start: np.ndarray, inst_end: np.ndarray, *, gap: int
+    view: View,
+    eta: np.ndarray,
+    target: np.ndarray,
+    train: np.ndarray,
+    inst_start: np.ndarray,
+    inst_end: np.ndarray,
+    *,
+    gap: int,
 ) -> tuple[float, float]:
     """The bound at which runs best cover the instances of the training families, and a low one for candidates."""
     offsets = view.samples.offsets
@@ -252,7 +279,9 @@ def _mark(view: View, model: ConceptModel, x: np.ndarray, k: int) -> pd.DataFram
     n = len(model.features)
     positive = model.beta[:n] + model.beta[n : 2 * n] > 0
     agree = sum((per_run(x[:, j], start, end, "max") > 0).astype(float) for j in np.flatnonzero(positive))
-    against = sum((per_run(x[:, j], start, end, "max") for j in np.flatnonzero(~positive)), np.zeros(len(start)))
+    against = sum(
+        (per_run(x[:, j], start, end, "max") for j in np.flatnonzero(~positive)), np.zeros(len(start))
+    )
     return pd.DataFrame({"start": start, "end": end, "peak": per_run(finite, start, end, "max"),
                          "mean": per_run(finite, start, end, "mean"), "agree": agree, "against": against})  # fmt: skip
 
@@ -275,12 +304,20 @@ def _score_spans(view: View, frame: pd.DataFrame, known: np.ndarray, typical: fl
 
 
 def _calibrate(
-    view: View, concept: str, frame: pd.DataFrame, known: np.ndarray, score: np.ndarray, models: tuple[ConceptModel | None, ...]
+    view: View,
+    concept: str,
+    frame: pd.DataFrame,
+    known: np.ndarray,
+    score: np.ndarray,
+    models: tuple[ConceptModel | None, ...],
 ) -> Spans | str:
     start, end = frame["start"].to_numpy(), frame["end"].to_numpy()
     family = view.family[view.sample_of[start]]
     if known.sum() < 10:
         return f"its features mark only {int(known.sum())} annotated instances"
+    separation = auroc(score[known], score[~known])
+    if separation < MIN_SEPARATION:
+        return f"its features do not tell annotated spans from others (AUROC {separation:.2f})"
     probability, low = np.zeros(len(frame)), np.zeros(len(frame))
     hidden = hidden_low = 0.0
     if (~known).any():

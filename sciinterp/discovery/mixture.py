@@ -21,6 +21,8 @@ import numpy as np
 N_BINS = 20
 # The heavy tail of the misfires: its least share and its least decay length in their standard deviations.
 TAIL_SHARE, TAIL_SCALE = 0.05, 1.2
+# Instances left out for each listed one: beyond it the list is no sample of the concept.
+MAX_HIDDEN = 1.0
 # Standard errors below the estimate for the bound behind q-values: about one in 500 for one concept.
 Z_LOWER = 2.9
 
@@ -87,6 +89,7 @@ def fit_mixture(
     spread = max(1.0, _relatives(unlabelled_family[unlabelled >= floor]))
     null, _, _ = _fit(l, u, centre, 0.0)
     best, hidden, misfires = _fit(l, u, centre, None)
+    hidden = min(hidden, MAX_HIDDEN * len(labelled))
     ratio = max(0.0, 2 * (best - null)) / spread
     hidden_low = hidden * max(0.0, 1 - Z_LOWER / np.sqrt(ratio)) if ratio > 0 else 0.0
     return Mixture(edges, l, misfires, hidden, hidden_low)

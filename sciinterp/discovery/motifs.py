@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.discovery.linear import auroc
 from sciinterp.discovery.view import View
 
 WIDTH, REACH, HALF = 7, 6, 12
@@ -92,7 +93,7 @@ def coherence(view: View, position: np.ndarray, *, seed: int = 0) -> np.ndarray:
     for i in range(len(position)):
         mask = real[i]
         for j in range(4):
-            out[i, j] = _auroc(scores[0, j, i][mask], scores[1, j, i][mask])
+            out[i, j] = auroc(scores[0, j, i][mask], scores[1, j, i][mask])
     return out
 
 
@@ -130,7 +131,9 @@ def _unordered(window: np.ndarray, train: np.ndarray, background: np.ndarray) ->
     n, letters = len(window), len(background)
     row = np.broadcast_to(np.arange(n)[:, None, None], window.shape)
     use = np.broadcast_to(train[..., None], window.shape)
-    counts = np.bincount((row * (letters + 1) + window)[use], minlength=n * (letters + 1)).reshape(n, letters + 1)[:, :letters]
+    counts = np.bincount((row * (letters + 1) + window)[use], minlength=n * (letters + 1)).reshape(
+        n, letters + 1
+    )[:, :letters]
     share = (counts + 5 * background) / (counts.sum(1, keepdims=True) + 5)
     return np.hstack([np.log(share / (background + 1e-9)), np.zeros((n, 1))])
 
@@ -159,7 +162,9 @@ def _columns(window: np.ndarray, offset: np.ndarray, train: np.ndarray, backgrou
     letter = np.take_along_axis(window, at, 2)
     cell = (np.arange(n)[:, None, None] * WIDTH + np.arange(WIDTH)) * (letters + 1) + letter
     use = np.broadcast_to(train[..., None], letter.shape)
-    counts = np.bincount(cell[use], minlength=n * WIDTH * (letters + 1)).reshape(n, WIDTH, letters + 1)[..., :letters]
+    counts = np.bincount(cell[use], minlength=n * WIDTH * (letters + 1)).reshape(n, WIDTH, letters + 1)[
+        ..., :letters
+    ]
     share = (counts + 3 * background) / (counts.sum(-1, keepdims=True) + 3)
     return np.concatenate([np.log(share / (background + 1e-9)), np.zeros((n, WIDTH, 1))], axis=-1)
 
@@ -187,11 +192,16 @@ def _place(
     for distance in (lambda x: x - lo, lambda x: hi - 1 - x):
         bins = [np.clip(distance(x) // 5, 0, n_bins - 1) for x in (peaks, other)]
         row = np.broadcast_to(np.arange(len(peaks))[:, None], peaks.shape)
-        counts = [np.bincount((row * n_bins + b)[train], minlength=len(peaks) * n_bins).reshape(-1, n_bins) for b in bins]
+        counts = [
+            np.bincount((row * n_bins + b)[train], minlength=len(peaks) * n_bins).reshape(-1, n_bins)
+            for b in bins
+        ]
         # Random positions of all features together say how often a distance occurs at all.
         expected = counts[1].sum(0) / max(counts[1].sum(), 1)
         smooth = [np.apply_along_axis(np.convolve, 1, c, [0.25, 0.5, 0.25], "same") for c in counts[:1]][0]
-        odds = np.log((smooth + 4 * expected + 1e-4) / ((smooth.sum(1, keepdims=True) + 4) * (expected + 1e-4)))
+        odds = np.log(
+            (smooth + 4 * expected + 1e-4) / ((smooth.sum(1, keepdims=True) + 4) * (expected + 1e-4))
+        )
         for t, b in zip(total, bins):
             t += np.take_along_axis(odds, b, 1)
     return total[0], total[1]
@@ -211,11 +221,3 @@ def consensus(view: View, position: np.ndarray) -> tuple[str, float, np.ndarray]
     text = "".join(view.alphabet[int(np.argmax(p))] if p.max() > 0.5 else
                    (view.alphabet[int(np.argmax(p))].lower() if p.max() > 0.3 else "x") for p in share)  # fmt: skip
     return text, float(bits.sum()), share
-
-
-def _auroc(a: np.ndarray, b: np.ndarray) -> float:
-    """P(a > b) + P(a = b) / 2."""
-    if not len(a) or not len(b):
-        return 0.5
-    order = np.sort(b)
-    return float((np.searchsorted(order, a, "left") + np.searchsorted(order, a, "right")).mean() / (2 * len(b)))

@@ -57,7 +57,9 @@ class Novel:
     counts: dict[str, int]
 
 
-def associated(view: View, known_pairs: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def associated(
+    view: View, known_pairs: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Best concept [n_features] (-1: none), its F1, and whether the feature counts as associated.
 
     A feature is associated when its F1 with a concept reaches 0.25, or when a fifth of its activity lies in a
@@ -71,7 +73,9 @@ def associated(view: View, known_pairs: np.ndarray | None = None) -> tuple[np.nd
     f1 = 2 * overlap / np.maximum(n_positive[:, None] + active[None], 1)
     precision = overlap / np.maximum(active[None], 1)
     prevalence = (n_positive / view.codes.shape[0])[:, None]
-    narrow = (prevalence <= NARROW) & (precision >= np.maximum(PRECISION_KNOWN, 3 * prevalence)) & (overlap >= 5)
+    narrow = (
+        (prevalence <= NARROW) & (precision >= np.maximum(PRECISION_KNOWN, 3 * prevalence)) & (overlap >= 5)
+    )
     linked = ((f1 >= F1_KNOWN) | narrow).any(0)
     if known_pairs is not None:
         linked[known_pairs] = True
@@ -79,7 +83,11 @@ def associated(view: View, known_pairs: np.ndarray | None = None) -> tuple[np.nd
 
 
 def find_novel(
-    view: View, *, stability: Sequence[sp.csr_array] = (), known_pairs: np.ndarray | None = None, seed: int = 0
+    view: View,
+    *,
+    stability: Sequence[sp.csr_array] = (),
+    known_pairs: np.ndarray | None = None,
+    seed: int = 0,
 ) -> Novel | str:
     """Targets with scores, probabilities and q-values, or the reason why there are none.
 
@@ -157,7 +165,9 @@ def _made_up(view: View, seed: int) -> sp.csr_array:
     columns = []
     for i in range(N_MADE):
         columns.append((view.letters == i % n_letters) & (rng.random(n) < 0.9))
-        favoured = np.isin(view.letters, rng.choice(n_letters, min(4, n_letters), replace=False)).astype(float)
+        favoured = np.isin(view.letters, rng.choice(n_letters, min(4, n_letters), replace=False)).astype(
+            float
+        )
         share = np.convolve(favoured, np.ones(9) / 9, mode="same")
         columns.append((share > np.quantile(share, 0.96)) & (rng.random(n) < 0.9))
         distance = from_start if i % 2 else from_end

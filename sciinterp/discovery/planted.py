@@ -28,7 +28,9 @@ from sciinterp.samples import Samples, Split, split_families
 
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
 # Rounded background of natural proteins, in the order of LETTERS.
-BACKGROUND = np.array([83, 14, 55, 67, 39, 71, 23, 59, 58, 97, 24, 41, 47, 39, 55, 66, 54, 69, 11, 28.0]) / 1000
+BACKGROUND = (
+    np.array([83, 14, 55, 67, 39, 71, 23, 59, 58, 97, 24, 41, 47, 39, 55, 66, 54, 69, 11, 28.0]) / 1000
+)
 LENGTHS = (6, 1, 12, 4, 8, 25, 6, 3, 9, 16)  # span lengths, taken in turn by the concepts
 
 
@@ -287,7 +289,9 @@ def _draw_roles(settings: PlantedSettings, leaves: list[_Leaf], rng: np.random.G
     for number, leaf in enumerate(leaves):
         own = [next(order) for _ in range(2 if leaf.kind != "masked" else 3)]
         shares = (0.85, 0.7, 0.6)
-        readers += [(number, f, shares[i], (0.85, 0.7, 0.7)[i], (3.0, 2.5, 2.0)[i]) for i, f in enumerate(own)]
+        readers += [
+            (number, f, shares[i], (0.85, 0.7, 0.7)[i], (3.0, 2.5, 2.0)[i]) for i, f in enumerate(own)
+        ]
         by_leaf[number] = tuple(own)
     known = [n for n, leaf in enumerate(leaves) if leaf.kind in ("masked", "plain")]
     for n, other in zip(known, rng.permutation(known).tolist()):
@@ -295,7 +299,9 @@ def _draw_roles(settings: PlantedSettings, leaves: list[_Leaf], rng: np.random.G
             readers.append((other, by_leaf[n][0], 0.5, 0.7, 2.2))
     rest = list(order)
     take = lambda n: [rest.pop() for _ in range(min(n, len(rest)))]  # noqa: E731
-    position = tuple((f, "NC"[i % 2], float(rng.integers(2, 40)), float(rng.uniform(2, 6))) for i, f in enumerate(take(8)))
+    position = tuple(
+        (f, "NC"[i % 2], float(rng.integers(2, 40)), float(rng.uniform(2, 6))) for i, f in enumerate(take(8))
+    )
     letter = tuple((f, int(rng.integers(0, 20))) for f in take(8))
     window = tuple((f, tuple(rng.choice(20, 4, replace=False).tolist())) for f in take(6))
     take(6)  # these never fire
@@ -341,7 +347,11 @@ def _fire(
     hit = instances[rng.random(len(instances)) < share]
     size = hit["size"].to_numpy()
     instance = np.repeat(np.arange(len(hit)), size)
-    where = np.repeat(hit["start"].to_numpy(), size) + np.arange(len(instance)) - np.repeat(size.cumsum() - size, size)
+    where = (
+        np.repeat(hit["start"].to_numpy(), size)
+        + np.arange(len(instance))
+        - np.repeat(size.cumsum() - size, size)
+    )
     keep = (rng.random(len(where)) < inside) | (np.repeat(size, size) == 1)
     return where[keep].astype(np.int64), instance[keep]
 
@@ -415,7 +425,9 @@ def _withhold(
         for number, item in enumerate(world.leaves):
             mine = leaf == number
             if item.kind == "masked":
-                hidden |= mine & _hide_families(table["family"].to_numpy(), mine, settings.hidden_fraction, rng)
+                hidden |= mine & _hide_families(
+                    table["family"].to_numpy(), mine, settings.hidden_fraction, rng
+                )
             elif item.kind == "novel":
                 novel[f"planted:{item.name}"] = roles.by_leaf[number]
             elif item.kind == "mergeda":
@@ -423,7 +435,9 @@ def _withhold(
                 merged[name] = (roles.by_leaf[number], roles.by_leaf[number + 1])
     shown = frame[~hidden & ~((kinds == "novel") & settings.hide)].copy()
     if settings.hide:
-        shown["concept"] = shown["concept"].str.replace(r"^planted:merged[ab](\d+)$", r"planted:merged\1", regex=True)
+        shown["concept"] = shown["concept"].str.replace(
+            r"^planted:merged[ab](\d+)$", r"planted:merged\1", regex=True
+        )
     shown = shown.assign(strand=".", source="planted", evidence="planted", note="", release="1")
     concepts = pd.DataFrame({"name": sorted(set(shown["concept"])), "parent": "", "level": 0,
                              "source": "planted", "exhaustive": False},
@@ -435,7 +449,9 @@ def _withhold(
     )  # fmt: skip
 
 
-def _hide_families(family: np.ndarray, mine: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+def _hide_families(
+    family: np.ndarray, mine: np.ndarray, share: float, rng: np.random.Generator
+) -> np.ndarray:
     """Whole families of a concept's instances, until the share is reached."""
     hidden = np.zeros(len(family), bool)
     for fam in rng.permutation(np.unique(family[mine])):

@@ -39,8 +39,8 @@ class Refinement:
     p: float
 
 
-def find_refinements(view: View, held_out: np.ndarray) -> tuple[list[Refinement], dict[str, str]]:
-    """The best pair of every concept that has one, and why the others have none.
+def find_refinements(view: View, held_out: np.ndarray) -> tuple[list[Refinement], dict[str, str], int]:
+    """The best pair of every concept that has one, why the others have none, and how many pairs were tested.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def find_refinements(view: View, held_out: np.ndarray) -> tuple[list[Refinement]
     held_out : bool [n_samples]
         Samples whose families are kept for the test.
     """
-    found, skipped = [], {}
+    found, skipped, n_tested = [], {}, 0
     for c, concept in enumerate(view.names):
         table = view.instances[view.instances["concept"] == c]
         hits = _instance_hits(view, table)
@@ -68,6 +68,7 @@ def find_refinements(view: View, held_out: np.ndarray) -> tuple[list[Refinement]
             skipped[concept] = "no two features hold disjoint families"
             continue
         i, j = pair
+        n_tested += 1
         a, b = hold_test[:, i], hold_test[:, j]
         counts = [int(x.sum()) for x in (a & ~b, b & ~a, a & b, ~a & ~b)]
         n = len(a)
@@ -76,8 +77,12 @@ def find_refinements(view: View, held_out: np.ndarray) -> tuple[list[Refinement]
         if min(counts[0], counts[1]) < 1:
             skipped[concept] = "the split was not seen on held-out families"
             continue
-        found.append(Refinement(concept, int(features[i]), int(features[j]), *counts, score=float(score), p=max(p, 1e-300)))
-    return found, skipped
+        found.append(
+            Refinement(
+                concept, int(features[i]), int(features[j]), *counts, score=float(score), p=max(p, 1e-300)
+            )
+        )
+    return found, skipped, n_tested
 
 
 def calibrate_refinements(found: list[Refinement], n_tested: int) -> tuple[np.ndarray, np.ndarray]:
@@ -100,7 +105,9 @@ def _instance_hits(view: View, table: pd.DataFrame) -> sp.csr_array:
     width = end - start
     row = np.repeat(np.arange(len(table)), width)
     column = np.repeat(start, width) + np.arange(len(row)) - np.repeat(width.cumsum() - width, width)
-    member = sp.csr_array((np.ones(len(row), np.float32), (row, column)), shape=(len(table), view.codes.shape[0]))
+    member = sp.csr_array(
+        (np.ones(len(row), np.float32), (row, column)), shape=(len(table), view.codes.shape[0])
+    )
     hits = sp.csr_array(member @ view.codes)
     return sp.csr_array((hits.data > 0, hits.indices, hits.indptr), shape=hits.shape)
 
@@ -109,14 +116,18 @@ def _specific(view: View, c: int) -> np.ndarray:
     """Features enriched in the concept, by overlap."""
     precision = view.overlap[c] / np.maximum(view.active, 1)
     prevalence = view.n_positive[c] / view.codes.shape[0]
-    usable = np.flatnonzero((precision >= np.minimum(np.maximum(0.15, 3 * prevalence), 0.8)) & (view.overlap[c] >= 10))
+    usable = np.flatnonzero(
+        (precision >= np.minimum(np.maximum(0.15, 3 * prevalence), 0.8)) & (view.overlap[c] >= 10)
+    )
     return usable[np.argsort(-view.overlap[c][usable], kind="stable")][:N_FEATURES]
 
 
 def _hold(hits: sp.csr_array, family: np.ndarray, use: np.ndarray) -> np.ndarray:
     """bool [n_families, n_features]: the share of instances hit is at least half."""
     names, code = np.unique(family[use], return_inverse=True)
-    member = sp.csr_array((np.ones(len(code), np.float32), (code, np.arange(len(code)))), shape=(len(names), len(code)))
+    member = sp.csr_array(
+        (np.ones(len(code), np.float32), (code, np.arange(len(code)))), shape=(len(names), len(code))
+    )
     rate = np.asarray((member @ hits[np.flatnonzero(use)].astype(np.float32)).todense())
     return rate / np.bincount(code, minlength=len(names))[:, None] >= 0.5
 

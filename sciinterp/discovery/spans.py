@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def runs(score: np.ndarray, threshold: float, offsets: np.ndarray, *, gap: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def runs(
+    score: np.ndarray, threshold: float, offsets: np.ndarray, *, gap: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Maximal runs above a threshold, within samples; runs no more than ``gap`` apart are joined.
 
     Examples
@@ -21,7 +23,9 @@ def runs(score: np.ndarray, threshold: float, offsets: np.ndarray, *, gap: int =
     return above[np.r_[0, cut + 1]], above[np.r_[cut, len(above) - 1]] + 1
 
 
-def first_overlap(start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_end: np.ndarray) -> np.ndarray:
+def first_overlap(
+    start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_end: np.ndarray
+) -> np.ndarray:
     """bool: does each interval meet any of the others (which may overlap each other)?
 
     Examples
@@ -34,7 +38,9 @@ def first_overlap(start: np.ndarray, end: np.ndarray, other_start: np.ndarray, o
     return begins > ended
 
 
-def best_iou(start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_end: np.ndarray) -> np.ndarray:
+def best_iou(
+    start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_end: np.ndarray
+) -> np.ndarray:
     """float: the largest intersection over union of each interval with the nearest others, 0 where none meets."""
     best = np.zeros(len(start))
     if not len(other_start):
@@ -45,7 +51,9 @@ def best_iou(start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_
     for shift in (-2, -1, 0, 1, 2):
         i = np.clip(at + shift, 0, len(s) - 1)
         meet = np.minimum(end, e[i]) - np.maximum(start, s[i])
-        best = np.maximum(best, np.where(meet > 0, meet / (np.maximum(end, e[i]) - np.minimum(start, s[i])), 0))
+        best = np.maximum(
+            best, np.where(meet > 0, meet / (np.maximum(end, e[i]) - np.minimum(start, s[i])), 0)
+        )
     return best
 
 

@@ -74,7 +74,9 @@ class View:
     @cached_property
     def letters(self) -> np.ndarray | None:
         """int8 [n_positions]: the letters of sequences as numbers, or None where samples are not sequences."""
-        if not all(isinstance(d, str) and len(d) == n for d, n in zip(self.samples.data, self.samples.lengths)):
+        if not all(
+            isinstance(d, str) and len(d) == n for d, n in zip(self.samples.data, self.samples.lengths)
+        ):
             return None
         raw = np.frombuffer("".join(self.samples.data).upper().encode("ascii", "replace"), np.uint8)
         alphabet, number = np.unique(raw, return_inverse=True)
@@ -94,7 +96,9 @@ class View:
     @cached_property
     def active(self) -> np.ndarray:
         """float64 [n_features]: positions where each feature is active."""
-        return np.bincount(self.codes.indices[self.codes.data > 0], minlength=self.codes.shape[1]).astype(float)
+        return np.bincount(self.codes.indices[self.codes.data > 0], minlength=self.codes.shape[1]).astype(
+            float
+        )
 
     @cached_property
     def n_positive(self) -> np.ndarray:
@@ -121,7 +125,9 @@ class View:
         return np.array(inside), np.array(total), np.array(square), np.array(positives), np.array(size)
 
     def _meet(self, data: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
-        codes = sp.csr_array((data.astype(np.float32), self.codes.indices, self.codes.indptr), shape=self.codes.shape)
+        codes = sp.csr_array(
+            (data.astype(np.float32), self.codes.indices, self.codes.indptr), shape=self.codes.shape
+        )
         positives = self.positives.astype(np.float32)
         if rows is not None:
             keep = np.flatnonzero(rows)
@@ -138,16 +144,37 @@ class View:
         lengths = self.samples.lengths
         within = np.arange(self.codes.shape[0]) - np.repeat(self.samples.offsets[:-1], lengths)
         step = np.maximum(1, np.round(fraction * lengths)).astype(np.int64)
-        source = np.repeat(self.samples.offsets[:-1], lengths) + (within + np.repeat(step, lengths)) % np.repeat(lengths, lengths)
-        return View(sp.csr_array(self.codes[source]), self.samples, self.annotations, self.names, self.family, self.fold,
-                    self.n_folds, self.seed)
+        source = np.repeat(self.samples.offsets[:-1], lengths) + (
+            within + np.repeat(step, lengths)
+        ) % np.repeat(lengths, lengths)
+        return View(
+            sp.csr_array(self.codes[source]),
+            self.samples,
+            self.annotations,
+            self.names,
+            self.family,
+            self.fold,
+            self.n_folds,
+            self.seed,
+        )
 
     def with_codes(self, codes: sp.csr_array) -> View:
         """The same samples and concepts read by other features."""
-        return View(sp.csr_array(codes), self.samples, self.annotations, self.names, self.family, self.fold, self.n_folds, self.seed)
+        return View(
+            sp.csr_array(codes),
+            self.samples,
+            self.annotations,
+            self.names,
+            self.family,
+            self.fold,
+            self.n_folds,
+            self.seed,
+        )
 
 
-def make_view(features: FeatureMatrix, annotations: Annotations, split: Split, *, n_folds: int = 4, seed: int = 0) -> View:
+def make_view(
+    features: FeatureMatrix, annotations: Annotations, split: Split, *, n_folds: int = 4, seed: int = 0
+) -> View:
     """Lay out features and annotations; families go to folds of nearly equal numbers of positions."""
     samples = features.samples
     family = np.asarray(split.family, np.int64)
@@ -160,4 +187,6 @@ def make_view(features: FeatureMatrix, annotations: Annotations, split: Split, *
     for f in order:
         fold[f] = int(np.argmin(filled))
         filled[fold[f]] += size[f]
-    return View(features.codes, samples, annotations, annotations.position_names, family, fold[family], n_folds, seed)
+    return View(
+        features.codes, samples, annotations, annotations.position_names, family, fold[family], n_folds, seed
+    )

@@ -38,7 +38,9 @@ def test_whole_families_are_hidden(world):
 def test_halves_of_a_merged_concept_live_in_disjoint_families(world):
     family = world.features.samples.table["family"]
     for i in range(SMALL.n_merged):
-        half = [set(family[world.instances.query(f"concept == 'planted:merged{h}{i}'")["sample"]]) for h in "ab"]
+        half = [
+            set(family[world.instances.query(f"concept == 'planted:merged{h}{i}'")["sample"]]) for h in "ab"
+        ]
         assert half[0] and half[1] and not half[0] & half[1]
 
 
