@@ -378,7 +378,7 @@ def _check_logits(p: Probe) -> float | str:
         changed = torch.zeros_like(where)
         for key, value in p.batch.inputs.items():
             if isinstance(value, Tensor) and value.numel() == where.numel():
-                changed |= (value != hidden[key]).reshape(where.shape)
+                changed |= (value != hidden.get(key, value)).reshape(where.shape)
         if not torch.equal(changed, where):
             raise p.fail("masking changes other tokens than it should")
     return float(expected[-1])

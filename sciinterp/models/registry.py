@@ -61,6 +61,16 @@ ENTRIES = (
     Entry("esm1b", "proteins, 33 blocks", "fair_esm:load", "MIT", _HUB, "against a reference"),
     *(Entry(f"esm1v-{i}", "proteins, 33 blocks", "fair_esm:load", "MIT", _HUB, "against a reference")
       for i in range(1, 6)),
+    *(Entry(name, takes, "hugging_face:load", licence, "a folder or hub id: weights=...", "against a reference", free)
+      for name, takes, licence, free in (
+          ("hf-esm2", "proteins", "MIT", True),
+          ("esmc", "proteins", "300M: Cambrian Open; 600M: non-commercial", False),
+          ("prott5", "proteins, encoder", "MIT", True),
+          ("ankh", "proteins, encoder", "CC BY-NC-SA 4.0", False),
+          ("protbert", "proteins", "MIT", True),
+          ("nucleotide-transformer", "DNA in 6-mers", "CC BY-NC-SA 4.0", False),
+          ("dna-bpe", "DNA in byte pairs (DNABERT-2 and others)", "see the model card", True),
+          ("dna-letters", "DNA, one base a token", "see the model card", True))),
     Entry("esm-msa1b", "protein alignments, 12 blocks", "fair_esm:load", "MIT", _HUB, "against a reference"),
 )  # fmt: skip
 

@@ -1,13 +1,210 @@
-"""Batches for models that read one letter per token."""
+"""From text to tokens: one letter per token, k-mers that re-phase, and tokenisers that know their offsets.
+
+An encoding is a small record with an `alphabet` and an `encode` method, so that adapters of many models share
+it. Letters are looked up here and not by a framework's tokeniser, which may merge or drop what it does not
+know.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from sciinterp.errors import InputError
+
 from .site import Batch
+
+COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
+
+
+class Encoding(Protocol):
+    """What turns text into a batch."""
+
+    @property
+    def alphabet(self) -> str:
+        """Letters a sequence may hold."""
+        ...
+
+    def encode(self, sequences: Sequence[str]) -> Batch:
+        """A batch of sequences whose letters are all in the alphabet."""
+        ...
+
+
+@dataclass(frozen=True)
+class Letters:
+    """One token per letter between fixed special tokens.
+
+    Parameters
+    ----------
+    ids : mapping of letter to token
+    pad : int
+    prefix, suffix : tuples of int
+    name : str
+        Key of the tokens in the batch's inputs.
+    """
+
+    ids: Mapping[str, int]
+    pad: int
+    prefix: tuple[int, ...] = ()
+    suffix: tuple[int, ...] = ()
+    name: str = "input_ids"
+
+    @property
+    def alphabet(self) -> str:
+        return "".join(self.ids)
+
+    def encode(self, sequences: Sequence[str]) -> Batch:
+        return letters_to_batch(
+            sequences, self.ids, pad=self.pad, prefix=self.prefix, suffix=self.suffix, name=self.name
+        )
+
+
+@dataclass(frozen=True)
+class Kmers:
+    """Words of k letters from the left, single letters where a word would hold N or run over the end.
+
+    Words start anew after every single letter: their phase is not a stride (Dalla-Torre and others 2023).
+
+    Parameters
+    ----------
+    ids : mapping of word and of single letter to token
+    k : int
+    pad : int
+    prefix, suffix : tuples of int
+    """
+
+    ids: Mapping[str, int]
+    k: int
+    pad: int
+    prefix: tuple[int, ...] = ()
+    suffix: tuple[int, ...] = ()
+
+    @property
+    def alphabet(self) -> str:
+        return "".join(w for w in self.ids if len(w) == 1)
+
+    def encode(self, sequences: Sequence[str]) -> Batch:
+        rows = []
+        for sequence in sequences:
+            row, start = [], 0
+            while start < len(sequence):
+                size = self.k if sequence[start : start + self.k] in self.ids else 1
+                size = size if start + size <= len(sequence) else 1
+                row.append((self.ids[sequence[start : start + size]], start, start + size))
+                start += size
+            rows.append(row)
+        return pieces_to_batch(
+            rows, [len(s) for s in sequences], pad=self.pad, prefix=self.prefix, suffix=self.suffix
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """Any fast Hugging Face tokeniser, by the offsets it reports.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerFast
+    letters : str
+        Candidates for the alphabet; those that the tokeniser knows are allowed.
+    """
+
+    tokenizer: Any
+    letters: str = "ACGTN"
+
+    @property
+    def alphabet(self) -> str:
+        unknown = self.tokenizer.unk_token_id
+        return "".join(c for c in self.letters if unknown not in self.tokenizer(c)["input_ids"])
+
+    def encode(self, sequences: Sequence[str]) -> Batch:
+        rows = []
+        for sequence in sequences:
+            found = self.tokenizer(sequence, return_offsets_mapping=True, truncation=False)
+            spans = [(a, b) if b > a else (-1, -1) for a, b in found["offset_mapping"]]
+            if sum(b - a for a, b in spans) != len(sequence):
+                raise InputError("the tokeniser dropped or repeated letters", got=repr(sequence[:40]))
+            rows.append([(token, a, b) for token, (a, b) in zip(found["input_ids"], spans)])
+        pad = self.tokenizer.pad_token_id or 0
+        return pieces_to_batch(rows, [len(s) for s in sequences], pad=pad)
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """DNA as four channels, N as zeros, padded with zeros on both sides; one token per base of the whole
+    input.
+
+    Parameters
+    ----------
+    channels_first : bool
+        [B, 4, T] instead of [B, T, 4].
+    context : int
+        Bases of padding on either side, which are no positions.
+    """
+
+    channels_first: bool = False
+    context: int = 0
+    alphabet: str = "ACGTN"
+
+    def encode(self, sequences: Sequence[str]) -> Batch:
+        side = (4,) * self.context
+        batch = letters_to_batch(sequences, dict(zip("ACGTN", range(5))), pad=4, prefix=side, suffix=side)
+        x = torch.eye(5)[batch.inputs["input_ids"]][..., :4]
+        return Batch({"x": x.mT if self.channels_first else x}, batch.mask, batch.spans, batch.lengths)
+
+
+def reverse_complement(sequence: str) -> str:
+    """The other strand, read in its own direction; N stays N.
+
+    Examples
+    --------
+    >>> reverse_complement("AACGN")
+    'NCGTT'
+    """
+    return sequence.translate(COMPLEMENT)[::-1]
+
+
+def pieces_to_batch(
+    rows: Sequence[Sequence[tuple[int, int, int]]],
+    lengths: Sequence[int],
+    *,
+    pad: int,
+    prefix: Sequence[int] = (),
+    suffix: Sequence[int] = (),
+    name: str = "input_ids",
+) -> Batch:
+    """Tokens with their own spans, padded on the right.
+
+    Parameters
+    ----------
+    rows : sequence of sequences of (token, start, end)
+        Start and end are -1 for tokens that stand for no position.
+    lengths : sequence of int
+        Positions of each sequence.
+    pad : int
+    prefix, suffix : sequences of int
+    name : str
+        Key of the token tensor in the batch's inputs, beside ``attention_mask``.
+    """
+    full = [[(t, -1, -1) for t in prefix] + list(r) + [(t, -1, -1) for t in suffix] for r in rows]
+    table = np.full((len(full), max(map(len, full)), 3), (pad, -1, -1), dtype=np.int64)
+    present = np.zeros(table.shape[:2], dtype=bool)
+    for i, row in enumerate(full):
+        table[i, : len(row)] = row
+        present[i, : len(row)] = True
+    tokens, spans = table[..., 0], table[..., 1:]
+    strand = np.zeros_like(tokens)[..., None]
+    return Batch(
+        inputs={name: torch.from_numpy(tokens.copy()), "attention_mask": torch.from_numpy(present)},
+        mask=torch.from_numpy(spans[..., 0] >= 0),
+        spans=torch.from_numpy(np.concatenate([spans, strand], axis=-1)),
+        lengths=torch.tensor(list(lengths), dtype=torch.int64),
+        present=torch.from_numpy(present),
+    )
 
 
 def letters_to_batch(

@@ -1,0 +1,73 @@
+"""Any module by a list of sites: models whose layout is easier said than discovered.
+
+HyenaDNA (Nguyen 2023), Caduceus (Schiff 2024), Evo 2 (Brixi 2025), Enformer (Avsec 2021) and Borzoi
+(Linder 2025) come as modules of packages or of code next to their weights: build the module there, and
+describe it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, final
+
+from torch import nn
+
+from .adapter import Adapter
+from .site import Batch, Site
+from .text import Encoding, reverse_complement
+
+
+@final
+class ByPath(Adapter):
+    """A module, an encoding and its sites.
+
+    Parameters
+    ----------
+    module : nn.Module
+    encoding : Encoding
+        `Letters`, `Kmers`, `Pieces`, `OneHot` or any record with an `alphabet` and an `encode` method.
+    sites : sequence of Site
+        At least ``embedding`` and ``layers.i`` for every block, from 0.
+    name, kind, licence : str
+    max_length : int, optional
+    call : callable, optional
+        Runs the module on a batch's inputs; by default with them as keywords.
+
+    Examples
+    --------
+    >>> from sciinterp.models.text import Letters
+    >>> module = nn.Sequential(nn.Embedding(5, 8), nn.GRU(8, 8, batch_first=True))
+    >>> sites = [Site("embedding", "1", 8, io="input", kind="embed"), Site("layers.0", "1", 8, select=(0,),
+    depth=1.0)] >>> letters = Letters({c: i for i, c in enumerate("ACGT")}, pad=4)
+    >>> model = ByPath(module, letters, sites, name="gru", kind="dna", call=lambda m, x: m(x["input_ids"]))
+    >>> model.encode(["ACG"]).spans[0, :, :2].tolist()
+    [[0, 1], [1, 2], [2, 3]]
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        encoding: Encoding,
+        sites: Sequence[Site],
+        *,
+        name: str,
+        kind: str,
+        licence: str = "unknown",
+        max_length: int | None = None,
+        call: Callable[[nn.Module, Any], Any] | None = None,
+    ) -> None:
+        super().__init__(module)
+        self.encoding, self._listed, self._call = encoding, tuple(sites), call
+        self.name, self.kind, self.licence, self.max_length = name, kind, licence, max_length
+        self.alphabet = encoding.alphabet
+        if kind == "dna":
+            self.reverse_complement = reverse_complement
+
+    def _sites(self) -> Iterable[Site]:
+        return self._listed
+
+    def _encode(self, data: Sequence[str]) -> Batch:
+        return self.encoding.encode(data)
+
+    def _forward(self, batch: Batch) -> Any:
+        return self._call(self.module, batch.inputs) if self._call else self.module(**batch.inputs)
