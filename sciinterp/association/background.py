@@ -22,20 +22,16 @@ from sciinterp.association.parts import Part
 from sciinterp.association.sequence_baselines import distance_from_start, letter_codes
 from sciinterp.samples import Samples
 
-# Bins of distance from the start: as many as hold this many positions each, at most 50.
-_BIN_POSITIONS = 200
-_MAX_BINS = 50
+# Neighbouring distances from the start share a stratum until it holds about this many positions.
+_BIN_POSITIONS = 20
 
 
 def strata_of(samples: Samples, train: Part, test: Part) -> dict[str, np.ndarray]:
     """Backgrounds to match, as a stratum for each held-out position: ``all``, ``letter``, ``position``."""
     distance = distance_from_start(samples)[test.rows]
-    n_bins = int(np.clip(len(distance) // _BIN_POSITIONS, 1, _MAX_BINS))
-    edges = np.quantile(distance, np.arange(1, n_bins) / n_bins) if len(distance) else np.zeros(0)
-    out = {
-        "all": np.zeros(test.n_positions, np.int64),
-        "position": np.searchsorted(edges, distance, side="right"),
-    }
+    held = np.bincount(distance)
+    by_distance = (np.cumsum(held) - held) // _BIN_POSITIONS
+    out = {"all": np.zeros(test.n_positions, np.int64), "position": by_distance[distance]}
     letters = letter_codes(samples, train.samples)
     if letters is not None:
         out["letter"] = letters[0][test.rows].astype(np.int64)

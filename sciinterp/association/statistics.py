@@ -116,13 +116,31 @@ def screen(
     -------
     Screen
     """
+    samples = features.samples
+    n = len(samples)
+    at = (np.repeat(np.arange(n), samples.lengths), np.arange(samples.n_positions + 1))
+    to_sample = sp.csr_array((np.ones(samples.n_positions, np.int64), *at), shape=(samples.n_positions, n))
+    carries = (to_sample.T @ positives.astype(np.int64)).toarray() > 0
+    return screen_samples(features, carries, covered, split, settings=settings, seed=seed)
+
+
+def screen_samples(
+    features: FeatureMatrix,
+    carries: np.ndarray,
+    covered: np.ndarray,
+    split: Split,
+    *,
+    settings: ScreenSettings | None = None,
+    seed: int = 0,
+) -> Screen:
+    """As :func:`screen`, for concepts said to be in samples: bool [n_samples, n_concepts]."""
     settings = settings or ScreenSettings()
     n_families = len(split.family_names)
     activity = family_activity(features, split.family, n_families)
     present = activity > otsu(activity)[:, None]
-    share, known = carriage_share(features, positives, covered, split.family, n_families)
+    n_features, n_concepts = features.n_features, carries.shape[1]
+    share, known = carriage_share(carries, covered, split.family, n_families)
     carries = known & (share >= settings.carried)
-    n_features, n_concepts = features.n_features, positives.shape[1]
     p, z = np.full((n_features, n_concepts), np.nan), np.full((n_features, n_concepts), -np.inf)
     p_family, p_min = np.full((n_features, n_concepts), np.nan), np.full(n_concepts, np.nan)
     test = [""] * n_concepts
@@ -225,35 +243,25 @@ def otsu(activity: np.ndarray) -> np.ndarray:
 
 
 def carriage_share(
-    features: FeatureMatrix, positives: sp.csr_array, covered: np.ndarray, family: np.ndarray, n_families: int
+    carries: np.ndarray, covered: np.ndarray, family: np.ndarray, n_families: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Share of each family's covered samples that carry each concept, and which families have such samples.
+
+    Parameters
+    ----------
+    carries, covered : bool [n_samples, n_concepts]
+    family : int64 [n_samples]
 
     Returns
     -------
     share : float64 [n_concepts, n_families]
     known : bool [n_concepts, n_families]
     """
-    samples = features.samples
-    n = len(samples)
-    to_sample = sp.csr_array(
-        (
-            np.ones(samples.n_positions, np.int64),
-            np.repeat(np.arange(n), samples.lengths),
-            np.arange(samples.n_positions + 1),
-        ),
-        shape=(samples.n_positions, n),
-    )
-    carries = (to_sample.T @ positives.astype(np.int64)).toarray() > 0
+    n = len(carries)
     to_family = sp.csr_array((np.ones(n), family, np.arange(n + 1)), shape=(n, n_families))
     counted = to_family.T @ covered.astype(np.float64)
-    share = np.divide(
-        to_family.T @ (carries & covered).astype(np.float64),
-        counted,
-        out=np.zeros_like(counted),
-        where=counted > 0,
-    )
-    return share.T, counted.T > 0
+    carrying = to_family.T @ (carries & covered).astype(np.float64)
+    return np.divide(carrying, counted, out=np.zeros_like(counted), where=counted > 0).T, counted.T > 0
 
 
 def stratified_exact(

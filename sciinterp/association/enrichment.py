@@ -1,0 +1,132 @@
+"""Enrichment of sets: for models whose positions are genes, and for facts about whole samples.
+
+*Genes*: is a feature's set of genes richer in a gene set than the genes that could have been in it? The
+background is what decides here, and it is the genes the model saw, not the genome: expressed and in the
+vocabulary. One-sided hypergeometric test, Benjamini and Hochberg over all pairs.
+
+*Samples*: relatives are not independent, so facts about samples (isotype, species, donor) are tested on
+families, as :mod:`sciinterp.association.statistics` does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from sciinterp.annotations import Annotations
+from sciinterp.association.compat import sample_carriage
+from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen_samples
+from sciinterp.errors import ShapeError
+from sciinterp.features import FeatureMatrix
+from sciinterp.samples import Split
+
+
+def enrich_sets(
+    members: sp.csr_array,
+    sets: sp.csr_array,
+    *,
+    background: np.ndarray | None = None,
+    names: list[str] | None = None,
+    min_size: int = 3,
+) -> pd.DataFrame:
+    """Hypergeometric enrichment of every feature's items in every set.
+
+    Parameters
+    ----------
+    members : csr_array bool [n_items, n_features]
+        Items (genes) of each feature.
+    sets : csr_array bool [n_items, n_sets]
+    background : bool [n_items], optional
+        Items that could have been members; all when not given. Others are left out of every count.
+    names : list of str, optional
+        Names of the sets.
+    min_size : int
+        Sets with fewer items in the background are not tested.
+
+    Returns
+    -------
+    DataFrame
+        ``feature set overlap n_feature n_set n_background fold p q``, one row for every pair that overlaps;
+        pairs that do not overlap have p = 1 and are counted in the q-values.
+
+    Examples
+    --------
+    >>> genes = sp.csr_array(np.array([[1], [1], [0], [0], [0], [0]], dtype=bool))
+    >>> enrich_sets(genes, genes, min_size=1)[["overlap", "n_background", "p"]].round(3).values.tolist()
+    [[2.0, 6.0, 0.067]]
+    """
+    from scipy.stats import hypergeom
+
+    if members.shape[0] != sets.shape[0]:
+        raise ShapeError("features and sets are over different items", expected=f"{members.shape[0]} rows",
+                         got=str(sets.shape[0]))  # fmt: skip
+    kept = np.arange(members.shape[0]) if background is None else np.flatnonzero(np.asarray(background, bool))
+    of_feature, of_set = (sp.csr_array(m[kept]).astype(np.int64) for m in (members, sets))
+    n_feature, n_set = (np.asarray(m.sum(axis=0)).reshape(-1) for m in (of_feature, of_set))
+    both = sp.coo_array(of_feature.T @ of_set)
+    feature, column, overlap = *both.coords, both.data
+    tested = (n_set[column] >= min_size) & (overlap > 0)
+    feature, column, overlap = feature[tested], column[tested], overlap[tested]
+    n = len(kept)
+    p = hypergeom.sf(overlap - 1, n, n_set[column], n_feature[feature])
+    n_pairs = int((n_feature > 0).sum()) * int((n_set >= min_size).sum())
+    q = benjamini_hochberg(np.concatenate([p, np.ones(max(0, n_pairs - len(p)))]))[: len(p)]
+    label = np.arange(sets.shape[1]).astype(str) if names is None else np.asarray(names, dtype=object)
+    table = pd.DataFrame({
+        "feature": feature, "set": label[column], "overlap": overlap, "n_feature": n_feature[feature],
+        "n_set": n_set[column], "n_background": n,
+        "fold": overlap * n / (n_set[column] * n_feature[feature]), "p": p, "q": q,
+    })  # fmt: skip
+    return table.sort_values(["p", "feature", "set"], kind="stable", ignore_index=True)
+
+
+def enrichment(
+    features: FeatureMatrix,
+    annotations: Annotations,
+    *,
+    split: Split,
+    settings: ScreenSettings | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Facts about whole samples, tested on families.
+
+    Parameters
+    ----------
+    features : FeatureMatrix
+    annotations : Annotations
+        Its sample-level rows (``start = end = -1``) are tested.
+    split : Split
+    settings : ScreenSettings, optional
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        ``feature concept families_with families_both p q p_family test``; the pairs with p <= 0.05, and one
+        row with feature -1 for every concept that could not be tested.
+    """
+    frame = annotations.frame
+    names = sorted(frame.loc[frame["start"] < 0, "concept"].unique())
+    carries = sample_carriage(annotations, features.samples, names).toarray()
+    covered = annotations.covered(features.samples, names)
+    found = screen_samples(features, carries, covered, split, settings=settings, seed=seed)
+    return _table(found, names)
+
+
+def _table(found: Screen, names: list[str]) -> pd.DataFrame:
+    feature, concept = np.nonzero(np.nan_to_num(found.p, nan=2.0) <= 0.05)
+    both = (found.present[feature] & found.carriage[concept]).sum(axis=1)
+    table = pd.DataFrame({
+        "feature": feature, "concept": np.array(names, dtype=object)[concept],
+        "families_with": found.n_families[concept], "families_both": both, "p": found.p[feature, concept],
+        "q": found.q[feature, concept], "p_family": found.p_family[feature, concept],
+        "test": np.array(found.test, dtype=object)[concept],
+    })  # fmt: skip
+    without = [c for c in range(len(names)) if not np.isfinite(found.p[:, c]).any()]
+    rest = pd.DataFrame({
+        "feature": -1, "concept": [names[c] for c in without], "families_with": found.n_families[without],
+        "test": [found.test[c] for c in without],
+    })  # fmt: skip
+    table = pd.concat([table, rest], ignore_index=True) if len(rest) else table
+    return table.sort_values(["p", "concept", "feature"], kind="stable", ignore_index=True)

@@ -1,0 +1,191 @@
+"""Localisation, matched backgrounds, enrichment, and the scores of earlier work."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import hypergeom
+
+from sciinterp.annotations import Annotations
+from sciinterp.association import domain_adjusted_f1, enrich_sets, enrichment, family_f1, localise
+from sciinterp.association.background import lift
+from sciinterp.association.effects import FamilyCounts, best_threshold, family_draws, intervals
+from sciinterp.association.layout import by_feature
+from sciinterp.association.parts import make_part
+from sciinterp.discovery.planted import PlantedSettings, plant
+from sciinterp.errors import ShapeError
+from sciinterp.features import FeatureMatrix
+from sciinterp.samples import Samples, Split
+
+
+@pytest.fixture(scope="module")
+def world():
+    return plant(1, PlantedSettings(n_families=60, n_seeds=0, hide=False, n_features=96))
+
+
+def test_localisation_by_fft_equals_shifting_by_hand():
+    rng = np.random.default_rng(0)
+    lengths = np.array([128, 256, 128])
+    samples = pd.DataFrame({"id": list("abc"), "length": lengths})
+    n = int(lengths.sum())
+    codes = ((rng.random((n, 2)) < 0.2) * rng.random((n, 2))).astype(np.float32)
+    truth = rng.random((n, 1)) < 0.1
+    features = FeatureMatrix(sp.csr_array(codes), samples)
+    family = np.array([0, 0, 1])
+    found = localise(features, sp.csr_array(truth), family, feature=[0, 1], concept=[0, 0], n_draws=200)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+
+    def total(feature, shift):  # shift: one fraction of 128 for each family
+        return sum(codes[a:b, feature] @ np.roll(truth[a:b, 0], shift[f] * (b - a) // 128)
+                   for a, b, f in zip(offsets, offsets[1:], family))  # fmt: skip
+
+    draws = np.random.default_rng(0).integers(0, 128, (200, 2))
+    for j in range(2):
+        null = np.array([total(j, shift) for shift in draws])
+        every = np.mean([total(j, (s, s)) for s in range(128)])
+        assert found["fold"][j] == pytest.approx(total(j, (0, 0)) / every, rel=1e-4)
+        assert found["p_shift"][j] == pytest.approx((1 + (null >= total(j, (0, 0)) - 1e-6).sum()) / 201)
+
+
+def test_readers_of_a_concept_sit_on_it_and_others_do_not(world):
+    names = world.annotations.position_names
+    positives = world.annotations.positives(world.features.samples, names)
+    concept = np.array([i for i, name in enumerate(names) if name.removeprefix("planted:") in world.readers
+                        or name in world.readers])  # fmt: skip
+    readers = np.array(
+        [
+            (world.readers.get(names[c]) or world.readers[names[c].removeprefix("planted:")])[0]
+            for c in concept
+        ]
+    )
+    found = localise(
+        world.features, positives, world.split.family, feature=readers, concept=concept, n_draws=200
+    )
+    assert (found["p_shift"] < 0.05).mean() > 0.8
+    assert (found["fold"] > 2).mean() > 0.8
+    with pytest.raises(ShapeError, match="family"):
+        localise(world.features, positives, np.zeros(3, int), feature=readers, concept=concept)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_lift_is_observed_over_expected_within_strata(seed):
+    rng = np.random.default_rng(seed)
+    n = 200
+    samples = Samples(["a", "b"], ["A" * 120, "C" * 80])
+    codes, truth = (rng.random((n, 2)) < 0.3).astype(np.float32), rng.random((n, 1)) < 0.2
+    stratum = rng.integers(0, 4, n)
+    split = Split(np.array([], int), np.array([], int), np.array([0, 1]), np.array([0, 1]), ("x", "y"))
+    part = make_part(samples, sp.csr_array(truth), split, split.test)
+    got = lift(
+        by_feature(sp.csr_array(codes)),
+        part,
+        np.array([0, 1]),
+        np.array([0, 0]),
+        np.zeros(2, np.float32),
+        stratum,
+    )
+    for j in range(2):
+        on = codes[:, j] > 0
+        expected = sum(
+            truth[stratum == s, 0].sum() * on[stratum == s].mean() for s in range(4) if (stratum == s).any()
+        )
+        assert got[j] == pytest.approx((on & truth[:, 0]).sum() / expected)
+
+
+def test_enrichment_of_sets_is_hypergeometric_against_its_background():
+    rng = np.random.default_rng(0)
+    members, sets = rng.random((400, 5)) < 0.1, rng.random((400, 7)) < 0.2
+    members[:40, 0] = sets[:40, 3] = True
+    background = rng.random(400) < 0.8
+    found = enrich_sets(sp.csr_array(members), sp.csr_array(sets), background=background)
+    for row in found.itertuples():
+        a, b = members[background, row.feature], sets[background, int(row.set)]
+        assert row.overlap == (a & b).sum()
+        assert row.p == pytest.approx(hypergeom.sf(row.overlap - 1, background.sum(), b.sum(), a.sum()))
+    assert (found.iloc[0]["feature"], found.iloc[0]["set"]) == (0, "3")
+    assert found.iloc[0]["q"] < 0.01
+    assert (found["q"].iloc[1:] > 0.01).all()
+    with pytest.raises(ShapeError):
+        enrich_sets(sp.csr_array(members), sp.csr_array(sets[:10]))
+
+
+def test_facts_about_samples_are_tested_on_families(world):
+    samples = world.features.samples
+    reader, families = next((r[0], f) for name, r in world.readers.items()
+                            if 8 < len(f := carriers(world, name)) < 45)  # fmt: skip
+    carried = np.isin(world.split.family, families)
+    fact = pd.DataFrame({"sample": np.array(samples.ids)[carried], "start": -1, "end": -1, "concept": "fact"})
+    rest = pd.DataFrame({"sample": list(samples.ids), "start": -1, "end": -1, "concept": "alive"})
+    found = enrichment(world.features, Annotations(pd.concat([fact, rest])), split=world.split)
+    assert reader in set(found[(found["concept"] == "fact") & (found["q"] < 0.05)]["feature"])
+    alive = found[found["concept"] == "alive"]
+    assert alive["test"].tolist() == ["universal"]
+    scores = family_f1(world.features, Annotations(fact), split=world.split)
+    assert scores["f1"][0] > 0.5
+    assert scores["f1_train"][0] <= 1
+
+
+def carriers(world, name):
+    mine = world.instances[world.instances["concept"].str.endswith(name)]
+    number = pd.Index(world.features.samples.ids).get_indexer(pd.Index(mine["sample"]))
+    family = world.split.family
+    share = np.bincount(family[np.unique(number)], minlength=len(world.split.family_names)) / np.bincount(
+        family
+    )
+    return np.flatnonzero(share >= 0.5)
+
+
+def test_domain_adjusted_f1_by_hand(world):
+    table = domain_adjusted_f1(world.features, world.annotations, split=world.split).set_index("concept")
+    samples, split = world.features.samples, world.split
+    position = samples.position_sample()
+    for concept in table.index[:4]:
+        row = table.loc[concept]
+        column = world.features.column(int(row["feature"]))
+        scale = column[np.isin(position, split.train)].max()
+        on = column > np.float32(row["threshold"]) * scale
+        test = np.isin(position, split.test)
+        truth = world.annotations.positives(samples, [concept]).toarray()[:, 0]
+        mine = world.annotations.instances(samples, [concept])
+        mine = mine[np.isin(mine["sample"], split.test)]
+        precision = (on & truth & test).sum() / max(1, (on & test).sum())
+        recall = np.mean([on[a:b].any() for a, b in zip(mine["start"], mine["end"])])
+        assert row["precision"] == pytest.approx(precision)
+        assert row["recall"] == pytest.approx(recall)
+        assert row["f1"] == pytest.approx(2 * precision * recall / (precision + recall))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_best_threshold_is_the_best_of_all(seed):
+    rng = np.random.default_rng(seed)
+    scores, truth = np.round(rng.normal(size=30), 1), (rng.random(30) < 0.3).astype(np.uint8)
+    threshold, f1 = best_threshold(scores, truth)
+
+    def score(t):
+        on = scores > t
+        return 2 * (on & (truth > 0)).sum() / max(1, on.sum() + truth.sum())
+
+    assert f1 == pytest.approx(score(threshold))
+    assert f1 >= max(score(t) for t in np.append(scores, scores.min() - 1)) - 1e-12
+
+
+def test_intervals_cover_the_truth_of_families_that_differ():
+    rng = np.random.default_rng(0)
+    inside, n = 0, 200
+    for i in range(n):
+        size = rng.integers(20, 60, 25)
+        recall = rng.beta(8, 3, 25)
+        tp = rng.binomial(size, recall)[None]
+        counts = FamilyCounts(tp, tp + rng.poisson(5, 25), size[None])
+        low, high = intervals(counts, family_draws(25, 500, i))
+        truth = 2 * 40 * (8 / 11) / (40 * (8 / 11) + 5 + 40)
+        inside += low[0] <= truth <= high[0]
+    assert inside / n >= 0.88
+    nothing = FamilyCounts(np.zeros((1, 1)), np.ones((1, 1)), np.ones((1, 1)))
+    assert np.isnan(intervals(nothing, family_draws(1, 10, 0))[0]).all()
