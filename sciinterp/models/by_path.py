@@ -37,8 +37,9 @@ class ByPath(Adapter):
     --------
     >>> from sciinterp.models.text import Letters
     >>> module = nn.Sequential(nn.Embedding(5, 8), nn.GRU(8, 8, batch_first=True))
-    >>> sites = [Site("embedding", "1", 8, io="input", kind="embed"), Site("layers.0", "1", 8, select=(0,),
-    depth=1.0)] >>> letters = Letters({c: i for i, c in enumerate("ACGT")}, pad=4)
+    >>> embedding = Site("embedding", "1", 8, io="input", kind="embed")
+    >>> sites = [embedding, Site("layers.0", "1", 8, select=(0,), depth=1.0)]
+    >>> letters = Letters({c: i for i, c in enumerate("ACGT")}, pad=4)
     >>> model = ByPath(module, letters, sites, name="gru", kind="dna", call=lambda m, x: m(x["input_ids"]))
     >>> model.encode(["ACG"]).spans[0, :, :2].tolist()
     [[0, 1], [1, 2], [2, 3]]

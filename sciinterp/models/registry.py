@@ -61,7 +61,7 @@ ENTRIES = (
     Entry("esm1b", "proteins, 33 blocks", "fair_esm:load", "MIT", _HUB, "against a reference"),
     *(Entry(f"esm1v-{i}", "proteins, 33 blocks", "fair_esm:load", "MIT", _HUB, "against a reference")
       for i in range(1, 6)),
-    *(Entry(name, takes, "hugging_face:load", licence, "a folder or hub id: weights=...", "against a reference", free)
+    *(Entry(name, takes, "hugging_face:load", licence, "weights=FOLDER or hub id", "against a reference", free)
       for name, takes, licence, free in (
           ("hf-esm2", "proteins", "MIT", True),
           ("esmc", "proteins", "300M: Cambrian Open; 600M: non-commercial", False),
