@@ -315,7 +315,7 @@ def read_airr(path: str | Path, *, kind: str | None = None) -> Samples:
             for c in chains
         ]
     )
-    return Samples(
+    samples = Samples(
         [c.id for c in chains],
         [c.sequence for c in chains],
         table=table,
@@ -324,3 +324,7 @@ def read_airr(path: str | Path, *, kind: str | None = None) -> Samples:
         dropped=dropped,
         source=str(path),
     )
+    broken = sum(c.broken > 0 for c in chains)
+    if broken:
+        samples.changed["codons broken by a deletion left out"] = broken
+    return samples

@@ -113,6 +113,7 @@ def test_positions_are_those_of_the_samples_of_the_same_file(tmp_path) -> None:
     assert samples.dropped == annotations.counts["dropped"] == {"not productive": 1}
     assert annotations.positives(samples).shape[0] == len(VH)
     assert annotations.coverage == {"airr": ("r1",)}
+    assert si.read_annotations(path).frame.equals(annotations.frame)
 
 
 @pytest.mark.parametrize(
