@@ -193,6 +193,8 @@ def test_families_split_sanely_for_every_seed(samples) -> None:
     subgroup = samples.table["v_subgroup"].to_numpy()
     for seed in range(20):
         split = si.split_families(samples, by="family", seed=seed)
-        assert {"IGHV1", "IGHV3", "IGHV4"} <= set(subgroup[split.test])
+        held_out = [split.family_names[f].split("-")[0] for f in split.families("test")]
+        assert min(held_out.count(name) for name in ("IGHV1", "IGHV3", "IGHV4")) >= 2
+        assert {"IGHV1", "IGHV3", "IGHV4"} <= set(subgroup[split.train])
         assert len(split.families("test")) >= 8
-        np.testing.assert_allclose(split.summary()["fraction"], [0.6, 0.15, 0.25], atol=0.03)
+        np.testing.assert_allclose(split.summary()["fraction"], [0.6, 0.15, 0.25], atol=0.06)
