@@ -26,6 +26,9 @@ FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "embl": ("genbank", "parse_embl", (".embl",)),
     "interpro": ("interpro", "parse_interpro", ()),
     "go": ("go", "parse_go", (".gaf", ".gpad", ".gpa")),
+    "structure": ("structure", "parse_structure", (".pdb", ".ent", ".cif", ".mmcif")),
+    "h5ad": ("cells", "parse_h5ad", (".h5ad",)),
+    "airr": ("airr", "parse_airr", ()),
     "bed": ("bed", "parse_bed", (".bed",)),
 }
 _IPRSCAN = re.compile(r"[^\t]+\t[0-9a-f]{32}\t[0-9]+\t")
@@ -95,4 +98,6 @@ def guess(path: Path) -> str:
     header = {cell.strip().lower() for cell in first.split("\t")}
     if "entry" in header and "concept" not in header:
         return "uniprot-tsv"
+    if {"sequence_id", "sequence_alignment"} <= header:
+        return "airr"
     return "tsv"

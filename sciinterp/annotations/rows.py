@@ -80,9 +80,7 @@ class Rows:
         release: str | None = None,
     ) -> None:
         """A row of the present item; ``start = end = -1`` is a fact about the whole sample."""
-        if self._open:
-            self._n_kept += 1
-            self._open = False
+        self.keep()
         self._rows.append(
             (
                 sample,
@@ -98,6 +96,12 @@ class Rows:
         )
         if concept not in self._concepts:
             self._concepts[concept] = (concept, "", 0)
+
+    def keep(self) -> None:
+        """The present item is kept, though its row (a run that began earlier) is there already."""
+        if self._open:
+            self._n_kept += 1
+            self._open = False
 
     def drop(self, reason: str) -> None:
         """The present item is dropped, for this reason."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import gzip
 import itertools
 import random
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import anndata
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,6 +23,19 @@ from sciinterp.annotations.go import parse_go
 from sciinterp.errors import FormatError, InputError
 
 FILES = Path(__file__).parent / "files"
+
+
+def cells() -> bytes:
+    """A small AnnData file."""
+    obs = pd.DataFrame(
+        {"type": pd.Categorical(["B", "T"]), "n": [1.0, 2.0], "ok": [True, False]}, index=["c1", "c2"]
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cells.h5ad"
+        anndata.AnnData(np.ones((2, 1), np.float32), obs=obs).write_h5ad(path)
+        return path.read_bytes()
+
+
 # One small valid file a format; every new format gets one here.
 VALID: dict[str, bytes] = {
     "tsv": b"sample\tstart\tend\tconcept\tnote\nP1\t0\t9\tsite\t'=x\nP1\t\t\tmembrane\t\n",
@@ -36,6 +53,10 @@ VALID: dict[str, bytes] = {
     "interpro": (FILES / "matches.tsv").read_bytes(),
     "go": (FILES / "genes.gaf").read_bytes(),
     "obo": (FILES / "terms.obo").read_bytes(),
+    "structure": (FILES / "helix.pdb").read_bytes(),
+    "mmcif": (FILES / "helix.cif").read_bytes(),
+    "airr": (FILES / "chains.airr.tsv").read_bytes(),
+    "h5ad": cells(),
     "bed": b"track name=x\nc1\t0\t90\tpeak\t5\t+\nc1\t5\t40\tt\t0\t-\t5\t40\t0\t2\t5,7,\t0,20,\nc1 7 7\n",
 }
 
@@ -45,7 +66,7 @@ def read_obo(path: Path) -> Annotations:
 
 
 # what else reads files: the ontology beside GO annotations
-READERS = {name: parser(name) for name in FORMATS} | {"obo": read_obo}
+READERS = {name: parser(name) for name in FORMATS} | {"obo": read_obo, "mmcif": parser("structure")}
 
 
 def check(format: str, path: Path, read: Callable[..., Annotations]) -> None:
@@ -164,6 +185,8 @@ def test_an_archive_bomb_is_refused(tmp_path: Path) -> None:
 
 def test_names_and_first_lines_settle_the_format(tmp_path: Path) -> None:
     suffix = {
+        "structure": ".pdb",
+        "h5ad": ".h5ad",
         "uniprot-xml": ".xml",
         "uniprot-json": ".json",
         "uniprot-gff": ".gff",
