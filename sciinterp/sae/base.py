@@ -52,8 +52,9 @@ class SAE(abc.ABC):
         Held-out measures; steps, batch size and seed of the training.
     centred : bool
         Whether ``b_dec`` is taken from the input before encoding.
-    input_norm : {"none", "layer_norm"}
-        With "layer_norm" each row is standardised before encoding, and a reconstruction is scaled back.
+    input_norm : {"none", "layer_norm", "constant_norm_rescale"}
+        Each row is standardised, or scaled to norm ``sqrt(d_in)``, before encoding; a reconstruction is
+        scaled back.
 
     Raises
     ------
@@ -131,8 +132,7 @@ class SAE(abc.ABC):
             A width other than ``d_in``; a NaN or an infinity, with its row.
         """
         rows = self._rows(x)
-        if self.input_norm == "layer_norm":
-            rows, _, _ = _standardise(rows)
+        rows, _, _ = _normalise(rows, self.input_norm)
         codes = self._codes(rows - self.b_dec if self.centred else rows)
         return _csr(codes.start, codes.columns, codes.values, (len(rows), self.n_features))
 
@@ -157,11 +157,8 @@ class SAE(abc.ABC):
     @torch.no_grad()
     def reconstruct(self, x: Float[Tensor, "n d_in"] | np.ndarray) -> Float[Tensor, "n d_in"]:
         """``decode(encode(x))``, scaled back where the input is standardised row by row."""
-        back = self.decode(self.encode(x))
-        if self.input_norm == "layer_norm":
-            _, mean, deviation = _standardise(self._rows(x))
-            back = back * deviation + mean
-        return back
+        _, shift, scale = _normalise(self._rows(x), self.input_norm)
+        return self.decode(self.encode(x)) * scale + shift
 
     def check(self, other: Any) -> None:
         """Raise :class:`MismatchError` when ``other`` (a model adapter or Activations) is not what this SAE
@@ -283,11 +280,15 @@ class ThresholdSAE(SAE):
         return sparse.encode_above(xin, self._encoder, self.b_enc, self.threshold, self._work)
 
 
-def _standardise(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows with mean zero and deviation one, and what was taken from them."""
-    mean = rows.mean(1, keepdim=True)
-    deviation = rows.std(1, keepdim=True) + 1e-5
-    return (rows - mean) / deviation, mean, deviation
+def _normalise(rows: Tensor, kind: str) -> tuple[Tensor, Tensor | float, Tensor | float]:
+    """Rows as the encoder wants them, with the shift and the scale that take a reconstruction back."""
+    if kind == "layer_norm":
+        mean, deviation = rows.mean(1, keepdim=True), rows.std(1, keepdim=True) + 1e-5
+        return (rows - mean) / deviation, mean, deviation
+    if kind == "constant_norm_rescale":
+        scale = rows.norm(dim=1, keepdim=True).clamp_min(1e-8) / rows.shape[1] ** 0.5
+        return rows / scale, 0.0, scale
+    return rows, 0.0, 1.0
 
 
 def _flatten(identity: Mapping[str, Any]) -> dict[str, Any]:

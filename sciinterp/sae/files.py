@@ -136,11 +136,11 @@ def build(weights: Mapping[str, Tensor], config: Mapping[str, Any], where: Path)
         )
     sae.centred = bool(config.get("apply_b_dec_to_input", True))
     norm = str(config.get("normalize_activations", "none"))
-    if norm not in ("none", "layer_norm"):
+    if norm not in ("none", "layer_norm", "constant_norm_rescale"):
         raise FormatError(
             "this input scaling cannot be read",
             file=str(where),
-            expected="none or layer_norm",
+            expected="none, layer_norm or constant_norm_rescale",
             got=norm,
             do="Fold the scaling into the weights first.",
         )

@@ -6,8 +6,9 @@ samples
 2. *Scale.* Mean and spread are estimated from the training rows; they are multiplied by the power of two that
    brings the mean squared norm of a centred row nearest to ``d_in``. A power of two folds into biases and
    thresholds without changing a bit of what the SAE computes.
-3. *Start.* ``b_dec`` is the mean, decoder rows are unit vectors towards differences of random training rows,
-   the encoder is the decoder transposed.
+3. *Start.* ``b_dec`` is the mean, decoder rows are random unit vectors, the encoder is the decoder
+transposed.
+   (Rows of the data as first directions reconstruct worse in the end: .737 against .797 held out.)
 4. *Step.* Batch, exact gradients (``sparse.py``), one finiteness check, Adam with a linear warm-up and decay,
    norm constraint. A loss or gradient that is not finite stops the run before the step is made.
 5. *Files.* The plan first, then checkpoints and the log; run again to resume: the same bytes come out as
@@ -43,6 +44,7 @@ from sciinterp.sae.metrics import firing_counts, measure
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.rows import Reader, Source, moments
 from sciinterp.sae.screen import choose_encoder
+from sciinterp.sae.sparse import normalise_rows
 
 if TYPE_CHECKING:
     from sciinterp.samples import Split
@@ -67,7 +69,7 @@ class TrainSettings:
     batch_size : int
         Rows a step.
     learning_rate : float, optional
-        Peak; by default ``8e-4 sqrt(4096 / n_features)``, at most 2e-3.
+        Peak; by default ``2e-3 sqrt(4096 / n_features)``, at most 4e-3.
     warmup, decay : float
         Fractions of the steps over which the rate rises from and falls to zero, linearly.
     sparsity_warmup : float
@@ -128,7 +130,7 @@ class TrainSettings:
 
     def rate(self, step: int, steps: int, n_features: int) -> float:
         """Learning rate of step ``step`` (from 1)."""
-        peak = self.learning_rate or min(8e-4 * math.sqrt(4096 / n_features), 2e-3)
+        peak = self.learning_rate or min(2e-3 * math.sqrt(4096 / n_features), 4e-3)
         rise = min(step / max(self.warmup * steps, 1), 1.0)
         fall = min((steps - step + 1) / max(self.decay * steps, 1), 1.0)
         return peak * min(rise, fall)
@@ -278,16 +280,10 @@ class _Run:
 
     def _start(self) -> None:
         """Initial weights: see the module's docstring, 3."""
-        p, rows = self.parameters, self.parts["train"]
-        n, d_in = p["W_dec"].shape
+        p = self.parameters
         p["b_dec"].copy_(torch.from_numpy(self.mean * self.scale))
-        noise = torch.randn(n, d_in, generator=self.generator)
-        pick = torch.randint(len(rows), (2, n), generator=self.generator).numpy()
-        needed, place = np.unique(rows[pick], return_inverse=True)
-        taken = torch.from_numpy(self.data.take(needed))[torch.from_numpy(place.reshape(2, n))]
-        direction = torch.nn.functional.normalize(taken[0] - torch.from_numpy(self.mean).float(), dim=1)
-        noise = torch.nn.functional.normalize(noise, dim=1)
-        p["W_dec"].copy_(torch.nn.functional.normalize(START_DATA * direction + noise, dim=1))
+        p["W_dec"].copy_(torch.randn(p["W_dec"].shape, generator=self.generator))
+        normalise_rows(p["W_dec"])
         p["W_enc"].copy_(p["W_dec"])
         self.architecture.start(p, self.step.unit)
 
@@ -416,8 +412,6 @@ class _Run:
 
 
 SAVE_SECONDS = 30.0
-# Length of the data's part of a starting direction, beside a random unit vector.
-START_DATA = 1.0
 
 
 @contextlib.contextmanager

@@ -1,0 +1,224 @@
+"""Training runs: the same seed gives the same bytes, whatever stops them; a folder is never overwritten."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sciinterp as si
+from sciinterp.errors import InputError, SciinterpError, StoreError
+from sciinterp.sae import checkpoints, loop, outputs
+from sciinterp.sae.loop import TrainSettings, train_with
+from sciinterp.sae.rows import BLOCK, Reader, Source, moments
+
+X = np.random.default_rng(0).normal(size=(3000, 12)).astype(np.float32) * 3 + 1
+KINDS = {
+    "topk": si.TopK(40, k=4),
+    "batchtopk": si.BatchTopK(40, k=4),
+    "matryoshka": si.Matryoshka(40, k=4),
+    "relu": si.ReLU(40),
+    "gated": si.Gated(40),
+    "jumprelu": si.JumpReLU(40, target_l0=4),
+}
+SETTINGS = TrainSettings(steps=40, batch_size=128, checkpoint_every=7, log_every=3, dead_window=0.05)
+
+
+class Killed(BaseException):
+    pass
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def stop_at(monkeypatch, step: int) -> None:
+    whole = loop._Run._batch
+
+    def batch(self):
+        if self.done == step:
+            raise Killed
+        return whole(self)
+
+    monkeypatch.setattr(loop._Run, "_batch", batch)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_killed_and_resumed_gives_the_same_bytes(name, tmp_path, monkeypatch):
+    architecture = KINDS[name]
+    train_with(X, architecture, SETTINGS, out=tmp_path / "whole")
+    for step in (3, 11, 29):
+        with monkeypatch.context() as patch:
+            stop_at(patch, step)
+            with pytest.raises(Killed):
+                train_with(X, architecture, SETTINGS, out=tmp_path / "cut")
+    train_with(X, architecture, SETTINGS, out=tmp_path / "cut")
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("at", ["checkpoint written", "log written", "weights written", "before metrics"])
+def test_killed_inside_a_write(at, tmp_path, monkeypatch):
+    train_with(X, KINDS["topk"], SETTINGS, out=tmp_path / "whole")
+    target, module = {
+        "checkpoint written": ("_read", checkpoints),
+        "log written": ("write_checkpoint", checkpoints),
+        "weights written": ("save_sae", outputs),
+        "before metrics": ("write_json", __import__("sciinterp.sae.files", fromlist=["files"])),
+    }[at]
+
+    def killed(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, target, killed)
+        with pytest.raises(Killed):
+            train_with(X, KINDS["topk"], SETTINGS, out=tmp_path / "cut")
+    train_with(X, KINDS["topk"], SETTINGS, out=tmp_path / "cut")
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+
+
+def test_finished_run_returns_at_once(tmp_path, monkeypatch):
+    first = si.train(X, KINDS["topk"], out=tmp_path / "a", steps=20, batch_size=64)
+    before = files(tmp_path / "a")
+    monkeypatch.setattr(loop._Run, "to_end", None)
+    again = si.train(X, KINDS["topk"], out=tmp_path / "a", steps=20, batch_size=64)
+    assert torch.equal(again.W_dec, first.W_dec)
+    assert again.metrics == first.metrics
+    assert again.architecture == first.architecture
+    assert files(tmp_path / "a") == before
+
+
+def test_other_run_or_other_files_are_refused(tmp_path):
+    si.train(X, KINDS["topk"], out=tmp_path / "a", steps=5, batch_size=64)
+    with pytest.raises(StoreError, match=r"settings.*seed 1 where it has 0"):
+        si.train(X, KINDS["topk"], out=tmp_path / "a", steps=5, batch_size=64, seed=1)
+    with pytest.raises(StoreError, match="another source"):
+        si.train(X + 1, KINDS["topk"], out=tmp_path / "a", steps=5, batch_size=64)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.tex").write_text("precious")
+    with pytest.raises(StoreError, match=r"something else.*thesis\.tex"):
+        si.train(X, KINDS["topk"], out=tmp_path / "b", steps=5)
+    assert files(tmp_path / "b") == {"thesis.tex": b"precious"}
+
+
+def test_in_memory_equals_on_disk(tmp_path):
+    a = si.train(X, KINDS["topk"], steps=20, batch_size=64)
+    b = si.train(torch.from_numpy(X), KINDS["topk"], steps=20, batch_size=64, out=tmp_path / "a")
+    assert torch.equal(a.W_enc, b.W_enc)
+    assert a.metrics == b.metrics
+
+
+def test_metrics_json_has_what_others_rely_on(tmp_path):
+    si.train(X, KINDS["topk"], steps=30, batch_size=64, out=tmp_path)
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert {"fve", "l0", "dead", "n_features", "d_in", "n_tokens", "seed"} <= set(found)
+    lines = [json.loads(line) for line in (tmp_path / "training.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 10, 20, 30]
+    assert not any("time" in key or "second" in key for key in lines[0])
+
+
+def test_measures_are_taken_on_rows_that_were_not_trained_on():
+    class Acts:
+        d_in, n_tokens, identity, site, fingerprint = 6, 300, {"model": "m"}, "layers.1", "f"
+        seen: list = []  # noqa: RUF012
+
+        def read(self, lo, hi):
+            return np.random.default_rng(1).normal(size=(300, 6)).astype(np.float32)[lo:hi]
+
+        def rows(self, numbers):
+            return np.concatenate([np.arange(i * 10, i * 10 + 10) for i in numbers])
+
+    class Parts:
+        train, calibration, test = np.arange(20), np.arange(20, 22), np.arange(22, 30)
+
+    sae = si.train(Acts(), si.BatchTopK(16, k=2), split=Parts(), steps=5, batch_size=32)
+    assert (sae.metrics["n_train_tokens"], sae.metrics["calibration_rows"], sae.metrics["n_tokens"]) == (
+        200,
+        20,
+        80,
+    )
+    assert sae.identity["model"] == "m"
+    assert sae.identity["site"] == "layers.1"
+
+
+def test_split_needs_a_store():
+    with pytest.raises(InputError, match="which rows belong"):
+        si.train(
+            X,
+            KINDS["topk"],
+            split=object.__new__(type("S", (), {"train": [0], "calibration": [], "test": []})),
+        )
+
+
+@pytest.mark.parametrize("bad", [np.zeros((0, 4)), np.ones((50, 4)), np.full((50, 4), np.nan)])
+def test_bad_activations_are_refused(bad):
+    with pytest.raises(InputError):
+        si.train(bad.astype(np.float32), si.TopK(8, k=2), steps=2)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: si.TopK(0),
+        lambda: si.TopK(8, k=9),
+        lambda: si.BatchTopK(8, k=0),
+        lambda: si.JumpReLU(8, target_l0=9),
+        lambda: si.Matryoshka(8, k=2, prefixes=(4, 2)),
+        lambda: si.ReLU(8, l1=-1),
+        lambda: TrainSettings(steps=1, epochs=1),
+        lambda: TrainSettings(batch_size=0),
+    ],
+)
+def test_bad_settings_are_refused(make):
+    with pytest.raises(SciinterpError):
+        make()
+
+
+@pytest.mark.parametrize("budget", [1, 4 * 12 * BLOCK * 2, 1 << 30])
+def test_reader_sees_every_row_once_an_epoch_and_resumes_anywhere(budget):
+    rows = np.sort(np.random.default_rng(2).permutation(3000)[:2500])
+    marked = np.repeat(np.arange(3000, dtype=np.float32)[:, None], 12, 1)
+    reader = Reader(Source(marked), rows, 250, seed=3, budget=budget)
+    states, batches = [], []
+    for _ in range(20):
+        states.append(reader.state)
+        batches.append(reader.next()[0][:, 0].numpy().copy())
+    for epoch in (batches[:10], batches[10:]):
+        assert sorted(np.concatenate(epoch)) == sorted(rows)
+    assert (batches[0] != batches[10]).any()
+    for at in (7, 0, 19, 12):
+        fresh = Reader(Source(marked), rows, 250, seed=3, budget=budget)
+        fresh.state = states[at]
+        assert (fresh.next()[0][:, 0].numpy() == batches[at]).all()
+
+
+def test_moments_are_exact():
+    mean, spread = moments(Source(X), np.arange(len(X)))
+    assert np.allclose(mean, X.astype(np.float64).mean(0), atol=1e-12)
+    assert spread == pytest.approx(((X.astype(np.float64) - mean) ** 2).sum(1).mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_scaling_is_folded_exactly(name):
+    """Training on 2^6 x gives the same SAE in other units: the same codes to the bit, times 2^6."""
+    a = si.train(X, KINDS[name], steps=15, batch_size=64)
+    b = si.train(X * 64, KINDS[name], steps=15, batch_size=64)
+    ca, cb = a.encode(X[:300]), b.encode(X[:300] * 64)
+    assert torch.equal(ca.col_indices(), cb.col_indices())
+    assert torch.equal(ca.values() * 64, cb.values())
+    assert a.metrics["fve"] == pytest.approx(b.metrics["fve"], abs=1e-12)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_codes_do_not_depend_on_the_batch(name):
+    sae = si.train(X, KINDS[name], steps=15, batch_size=64)
+    x = X[:700]
+    whole = sae.encode(x).to_dense()
+    parts = torch.cat([sae.encode(x[lo : lo + 37]).to_dense() for lo in range(0, 700, 37)])
+    order = torch.randperm(700)
+    shuffled = torch.empty_like(whole)
+    shuffled[order] = sae.encode(x[order.numpy()]).to_dense()
+    for other in (parts, shuffled):
+        assert torch.equal(other > 0, whole > 0)
+        assert torch.allclose(other, whole, atol=1e-5)
