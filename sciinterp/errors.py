@@ -28,7 +28,9 @@ class SciinterpError(ValueError):
     no sequences, file 'a.fasta': expected at least one, got 0.
     """
 
-    def __init__(self, what: str, *, where: str = "", expected: str = "", got: str = "", do: str = "") -> None:
+    def __init__(
+        self, what: str, *, where: str = "", expected: str = "", got: str = "", do: str = ""
+    ) -> None:
         self.what, self.where, self.expected, self.got, self.do = what, where, expected, got, do
         head = f"{what}, {where}" if where else what
         parts = [f"expected {expected}"] * bool(expected) + [f"got {got}"] * bool(got)
@@ -70,7 +72,9 @@ class FormatError(SciinterpError):
         1-based line number, or 0 where the format has no lines.
     """
 
-    def __init__(self, what: str, *, file: str, line: int = 0, expected: str = "", got: str = "", do: str = "") -> None:
+    def __init__(
+        self, what: str, *, file: str, line: int = 0, expected: str = "", got: str = "", do: str = ""
+    ) -> None:
         self.file, self.line = str(file), int(line)
         where = f"file {self.file!r}" + (f" line {self.line}" if self.line else "")
         super().__init__(what, where=where, expected=expected, got=got, do=do)

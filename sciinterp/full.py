@@ -57,9 +57,13 @@ def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[st
     found: dict[str, Any] = {}
     with stage(run.folder, "seeds"):
         found["stability"] = seed_stability(run.sae, run.acts, run.split, out / "seeds", seeds=seeds)
-        found["stability_control"] = seed_stability(control_sae, control_acts, run.split, out / "seeds-control", seeds=2)
+        found["stability_control"] = seed_stability(
+            control_sae, control_acts, run.split, out / "seeds-control", seeds=2
+        )
     with stage(run.folder, "width"):
-        table = select_width(run.acts, split=run.split, out=out / "width", seed=settings["seed"], steps=settings["steps"])
+        table = select_width(
+            run.acts, split=run.split, out=out / "width", seed=settings["seed"], steps=settings["steps"]
+        )
         found["width"] = table.to_dict("records")
     with stage(run.folder, "measures"):
         found["measures"] = measures(run.sae, run.acts, run.split, model)
@@ -68,7 +72,9 @@ def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[st
         from sciinterp.discovery import benchmark_discovery
 
         with stage(run.folder, "calibration"):
-            found["calibration"] = {name: t.to_dict("records") for name, t in benchmark_discovery(seed=settings["seed"]).items()}
+            found["calibration"] = {
+                name: t.to_dict("records") for name, t in benchmark_discovery(seed=settings["seed"]).items()
+            }
     write_json(run.folder / "full.json", found)
     return read_json(run.folder / "full.json")
 
@@ -83,11 +89,15 @@ def measures(sae: Any, acts: Any, split: Split, model: Any) -> dict[str, Any]:
     order = np.argsort(rows)
     x = np.empty((len(rows), acts.d_in), np.float32)
     x[order] = read_rows(acts, rows[order])
-    x_hat = np.concatenate([sae.reconstruct(x[lo:lo + 8192]).numpy() for lo in range(0, len(x), 8192)])
+    x_hat = np.concatenate([sae.reconstruct(x[lo : lo + 8192]).numpy() for lo in range(0, len(x), 8192)])
     n = len(split_rows(acts, split, "train", 20_000))
     return {
-        "fve": sae.metrics["fve"], "l0": sae.metrics["l0"], "dead": sae.metrics["dead"],
-        "loss": loss_recovered(model, sae, _thinned(acts.samples, split.test), mean=x[:n].mean(0), site=acts.site),
+        "fve": sae.metrics["fve"],
+        "l0": sae.metrics["l0"],
+        "dead": sae.metrics["dead"],
+        "loss": loss_recovered(
+            model, sae, _thinned(acts.samples, split.test), mean=x[:n].mean(0), site=acts.site
+        ),
         "description_length": describe(sae, acts, split, part="test"),
         "dark_matter": dark_matter(x, x_hat, np.arange(n), np.arange(n, len(x))),
     }
@@ -100,13 +110,27 @@ def seed_stability(sae: Any, acts: Any, split: Split, out: Path, *, seeds: int) 
     from sciinterp.sae.stability import stability
 
     recipe = sae.recipe
-    saes = [sae] + [si.train(acts, sae.architecture, split=split, out=out / f"seed{recipe['seed'] + i}", seed=recipe["seed"] + i,
-                             steps=recipe["steps"], batch_size=recipe["batch_size"]) for i in range(1, seeds)]
+    saes = [sae] + [
+        si.train(
+            acts,
+            sae.architecture,
+            split=split,
+            out=out / f"seed{recipe['seed'] + i}",
+            seed=recipe["seed"] + i,
+            steps=recipe["steps"],
+            batch_size=recipe["batch_size"],
+        )
+        for i in range(1, seeds)
+    ]
     x = read_rows(acts, split_rows(acts, split, "calibration", 20_000))
     codes = [codes_of(s, x) for s in saes]
     features, pairs = stability(saes, codes=codes, alive=[np.diff(c.tocsc().indptr) > 0 for c in codes])
-    return {"pairs": pairs.to_dict("records"), "features": features.to_dict("list"),
-            "shared": float(pairs["shared"].mean()), "null_shared": float(pairs["null_shared"].mean())}
+    return {
+        "pairs": pairs.to_dict("records"),
+        "features": features.to_dict("list"),
+        "shared": float(pairs["shared"].mean()),
+        "null_shared": float(pairs["null_shared"].mean()),
+    }
 
 
 def _thinned(samples: Samples, numbers: np.ndarray) -> Samples:

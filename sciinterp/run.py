@@ -26,7 +26,17 @@ log = logging.getLogger(__name__)
 
 MANIFEST_VERSION = 1
 # Packages whose version can change a number of the run.
-PACKAGES = ("sciinterp", "torch", "numpy", "scipy", "pandas", "scikit-learn", "numba", "anndata", "matplotlib")
+PACKAGES = (
+    "sciinterp",
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "numba",
+    "anndata",
+    "matplotlib",
+)
 
 
 @dataclass(frozen=True)
@@ -68,8 +78,15 @@ class Run:
         return f"Run({str(self.folder)!r}, complete={self.manifest.get('complete')})"
 
 
-def run_all(samples_path: Path, annotations_path: Path, *, out: Path, table: Path | None = None,
-            settings: RunSettings | None = None, licences: dict[str, str] | None = None) -> Run:
+def run_all(
+    samples_path: Path,
+    annotations_path: Path,
+    *,
+    out: Path,
+    table: Path | None = None,
+    settings: RunSettings | None = None,
+    licences: dict[str, str] | None = None,
+) -> Run:
     """Do the whole job, or what is left of it.
 
     Parameters
@@ -126,13 +143,21 @@ def _represent(run: Run, samples: Any, settings: RunSettings) -> None:
         run.acts = si.extract(run.model, samples, site=settings.site, out=out / "activations")
     architecture = si.TopK(n_features=settings.n_features, k=settings.k)
     with stage(out, "train"):
-        run.sae = si.train(run.acts, architecture, split=run.split, out=out / "sae", seed=settings.seed,
-                           steps=settings.steps, batch_size=settings.batch_size)
+        run.sae = si.train(
+            run.acts,
+            architecture,
+            split=run.split,
+            out=out / "sae",
+            seed=settings.seed,
+            steps=settings.steps,
+            batch_size=settings.batch_size,
+        )
     with stage(out, "encode"):
         run.features = si.encode(run.sae, run.acts, out=out / "features")
     with stage(out, "control"):
-        run.control = si.randomised_control(run.model, run.sae, samples, split=run.split, out=out / "control",
-                                            seed=settings.seed)
+        run.control = si.randomised_control(
+            run.model, run.sae, samples, split=run.split, out=out / "control", seed=settings.seed
+        )
 
 
 def _conclude(run: Run, seed: int) -> None:
@@ -143,18 +168,35 @@ def _conclude(run: Run, seed: int) -> None:
 
     out = run.folder
     with stage(out, "associate"):
-        run.hits = si.associate(run.features, run.annotations, split=run.split, acts=run.acts, control=run.control, seed=seed)
+        run.hits = si.associate(
+            run.features, run.annotations, split=run.split, acts=run.acts, control=run.control, seed=seed
+        )
         write_hits(run.hits, out)
     with stage(out, "discover"):
-        run.candidates = si.discover(run.features, run.annotations, run.hits, split=run.split, model=run.model,
-                                     control=run.control, acts=run.acts, seed=seed)
+        run.candidates = si.discover(
+            run.features,
+            run.annotations,
+            run.hits,
+            split=run.split,
+            model=run.model,
+            control=run.control,
+            acts=run.acts,
+            seed=seed,
+        )
         write_candidates(run.candidates, out)
     with stage(out, "tables"):
         write_h5ad(run.features, run.hits, out, sae=run.sae)
     run.manifest = {**run.manifest, "complete": True, "results": _results(run)}
     with stage(out, "report"):
-        si.report(out / "report.html", sae=run.sae, features=run.features, hits=run.hits, candidates=run.candidates,
-                  acts=run.acts, manifest=run.manifest)
+        si.report(
+            out / "report.html",
+            sae=run.sae,
+            features=run.features,
+            hits=run.hits,
+            candidates=run.candidates,
+            acts=run.acts,
+            manifest=run.manifest,
+        )
     _write_manifest(out, run.manifest)
 
 
@@ -173,11 +215,20 @@ def load_run(folder: str | Path) -> Run:
 
     folder = Path(folder)
     if not (folder / "manifest.json").is_file():
-        raise StoreError("this is not a run folder", where=f"folder '{folder}'", expected="manifest.json", got="none",
-                         do="Make one with 'sciinterp demo'.")
+        raise StoreError(
+            "this is not a run folder",
+            where=f"folder '{folder}'",
+            expected="manifest.json",
+            got="none",
+            do="Make one with 'sciinterp demo'.",
+        )
     manifest = read_json(folder / "manifest.json")
     if not manifest.get("complete"):
-        raise StoreError("this run did not finish", where=f"folder '{folder}'", do="Run the same command again to resume it.")
+        raise StoreError(
+            "this run did not finish",
+            where=f"folder '{folder}'",
+            do="Run the same command again to resume it.",
+        )
     run = Run(folder, manifest)
     run.sae = si.load_sae(folder / "sae")
     run.features = si.load_features(folder / "features")
@@ -199,14 +250,19 @@ def stage(out: Path, name: str) -> Iterator[None]:
     start = time.perf_counter()
     log.info("%s ...", name)
     yield
-    record = {"stage": name, "seconds": round(time.perf_counter() - start, 2),
-              "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
+    record = {
+        "stage": name,
+        "seconds": round(time.perf_counter() - start, 2),
+        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
     with open(out / "timings.jsonl", "a", encoding="utf-8") as handle:
         handle.write(json.dumps(record) + "\n")
     log.info("%s: %.1f s, peak memory %d MiB", name, record["seconds"], record["peak_mib"])
 
 
-def _plan(settings: RunSettings, model: Any, samples: Any, annotations: Any, split: Any, licences: dict[str, str]) -> dict[str, Any]:
+def _plan(
+    settings: RunSettings, model: Any, samples: Any, annotations: Any, split: Any, licences: dict[str, str]
+) -> dict[str, Any]:
     import hashlib
 
     rows = annotations.frame.to_csv(sep="\t", index=False).encode()
@@ -215,14 +271,27 @@ def _plan(settings: RunSettings, model: Any, samples: Any, annotations: Any, spl
         "complete": False,
         "settings": asdict(settings),
         "model": model.identity,
-        "samples": {"n": len(samples), "positions": samples.n_positions, "sha256": samples.digest,
-                    "n_in": samples.n_in, "dropped": samples.dropped, "file": Path(samples.source).name},
-        "annotations": {"rows": len(annotations), "concepts": len(annotations.names),
-                        "sha256": hashlib.sha256(rows).hexdigest(), "counts": annotations.counts},
-        "split": {part: {"samples": len(split.part(part)), "families": len(split.families(part))}
-                  for part in ("train", "calibration", "test")},
+        "samples": {
+            "n": len(samples),
+            "positions": samples.n_positions,
+            "sha256": samples.digest,
+            "n_in": samples.n_in,
+            "dropped": samples.dropped,
+            "file": Path(samples.source).name,
+        },
+        "annotations": {
+            "rows": len(annotations),
+            "concepts": len(annotations.names),
+            "sha256": hashlib.sha256(rows).hexdigest(),
+            "counts": annotations.counts,
+        },
+        "split": {
+            part: {"samples": len(split.part(part)), "families": len(split.families(part))}
+            for part in ("train", "calibration", "test")
+        },
         "licences": licences,
-        "versions": {name: metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": {name: metadata.version(name) for name in PACKAGES}
+        | {"python": platform.python_version()},
     }
     return json.loads(json.dumps(plan, sort_keys=True, default=str))
 
@@ -242,8 +311,12 @@ def _require_usable(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError("the output is not a folder", where=f"'{out}'", do="Choose another --out.")
     if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").is_file():
-        raise InputError("the output folder is in use by something else", where=f"folder '{out}'",
-                         expected="a new, empty or run folder", do="Choose another --out.")
+        raise InputError(
+            "the output folder is in use by something else",
+            where=f"folder '{out}'",
+            expected="a new, empty or run folder",
+            do="Choose another --out.",
+        )
 
 
 def _require_same(out: Path, manifest: dict[str, Any]) -> None:
@@ -253,13 +326,22 @@ def _require_same(out: Path, manifest: dict[str, Any]) -> None:
         return
     found = read_json(out / "manifest.json")
     if found.get("version", 0) > MANIFEST_VERSION:
-        raise StoreError("this run was made by a newer sciinterp", where=f"folder '{out}'",
-                         expected=f"version {MANIFEST_VERSION}", got=str(found.get("version")), do="Update sciinterp.")
+        raise StoreError(
+            "this run was made by a newer sciinterp",
+            where=f"folder '{out}'",
+            expected=f"version {MANIFEST_VERSION}",
+            got=str(found.get("version")),
+            do="Update sciinterp.",
+        )
     for key in manifest:
         if key != "complete" and found.get(key) != manifest[key]:
-            raise MismatchError(f"the folder holds another run: its {key} differ", where=f"folder '{out}'",
-                                expected=_short(manifest[key], found.get(key)), got=_short(found.get(key), manifest[key]),
-                                do="Choose another --out, or remove the folder.")
+            raise MismatchError(
+                f"the folder holds another run: its {key} differ",
+                where=f"folder '{out}'",
+                expected=_short(manifest[key], found.get(key)),
+                got=_short(found.get(key), manifest[key]),
+                do="Choose another --out, or remove the folder.",
+            )
 
 
 def _is_complete(out: Path) -> bool:

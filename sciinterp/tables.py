@@ -22,7 +22,9 @@ class Table(pd.DataFrame):
 
     _metadata = ["context"]  # noqa: RUF012 - the name and type pandas asks for
 
-    def __init__(self, data: Any = None, *args: Any, context: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, data: Any = None, *args: Any, context: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(data, *args, **kwargs)
         object.__setattr__(self, "context", dict(context or {}))
 

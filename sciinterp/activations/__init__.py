@@ -124,6 +124,11 @@ class Activations:
         return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
 
     @property
+    def padding(self) -> float:
+        """Fraction of the tokens the model was given that were padding."""
+        return float(self._reader.plan["padding"])
+
+    @property
     def digest(self) -> str:
         """sha256 of the manifest, and so of every byte of the store."""
         return str(self.manifest["sha256"])

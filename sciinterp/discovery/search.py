@@ -333,7 +333,7 @@ def _refinement_rows(
 def _ablate(
     model: Any, features: FeatureMatrix, rows: list[dict[str, Any]], context: dict[str, Any], seed: int
 ) -> None:
-    from sciinterp.discovery.ablation import ablation_effect
+    from sciinterp.discovery.reading import ablation_effect
 
     for row in rows:
         result = ablation_effect(model, features, row["feature"], seed=seed)

@@ -274,10 +274,11 @@ def randomise(module: nn.Module, seed: int) -> None:
                 if id(p) in done:
                     continue
                 done.add(id(p))
-                if norm and p.ndim < 2:
-                    p.fill_(0.0 if "bias" in name or "beta" in name else 1.0)
-                elif p.ndim < 2 and "bias" in name:
+                gain = isinstance(owner, nn.ParameterDict) and p.ndim < 2
+                if p.ndim < 2 and ("bias" in name or "beta" in name):
                     p.zero_()
+                elif (norm or gain) and p.ndim < 2:
+                    p.fill_(1.0)
                 else:
                     own = float(p.float().std(correction=0))
                     p.copy_((torch.randn(p.shape, generator=generator) * own).to(p.dtype))

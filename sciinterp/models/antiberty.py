@@ -5,11 +5,8 @@ The weights are read as a file from the wheel of ``antiberty==0.1.3``; the packa
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -17,17 +14,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sciinterp.errors import InputError, MissingWeightsError
-
 from .adapter import Adapter
 from .bert import Bert
 from .site import Batch, Site
 from .text import letters_to_batch
+from .wheels import wheel_file
 
 FILE = "antiberty/trained_models/AntiBERTy_md_smooth/pytorch_model.bin"
 SHA256 = "f1ae33eac8cc8784a7d4be5a600141d2fa7bc7d8d5b3f5324d64a6a63bd0f137"
 # The order of vocab.txt in the wheel.
 VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"ACDEFGHIKLMNPQRSTVWY")
+INSTALL = "antiberty==0.1.3 (version 1.0.0 carries no weights)."
 SPECIES = ("Camel", "Human", "Mouse", "Rabbit", "Rat", "Rhesus")
 CHAINS = ("Heavy", "Light")
 _PAD, _CLS, _SEP, _MASK = 0, 2, 3, 4
@@ -118,31 +115,10 @@ def load(name: str, *, weights: Any, device: str, dtype: str) -> Antiberty:
     """
     if isinstance(weights, nn.Module):
         return Antiberty(weights, device=device, dtype=dtype)
-    path = _installed() if weights is None else Path(weights)
-    if not path.is_file():
-        raise MissingWeightsError("no weights of antiberty", where=f"file {str(path)!r}", do=_HOW)
-    got = hashlib.sha256(path.read_bytes()).hexdigest()
-    if got != SHA256:
-        raise InputError(
-            "these are not AntiBERTy's published weights",
-            where=f"file {str(path)!r}",
-            expected=f"sha256 {SHA256[:12]}...",
-            got=f"{got[:12]}...",
-            do=_HOW,
-        )
+    path = wheel_file("antiberty", FILE, SHA256, install=INSTALL, weights=weights)
     state = torch.load(path, weights_only=True, map_location="cpu")
     # The mask tokens' positions are a constant range, and the decoder's bias is stored twice.
     del state["bert.embeddings.position_ids"], state["cls.predictions.bias"]
     module = AntibertyModule()
     module.load_state_dict(state, strict=True)
     return Antiberty(module.eval().requires_grad_(False), device=device, dtype=dtype)
-
-
-_HOW = "Install them with: python -m pip install antiberty==0.1.3 (version 1.0.0 carries no weights)."
-
-
-def _installed() -> Path:
-    try:
-        return Path(str(distribution("antiberty").locate_file(FILE)))
-    except PackageNotFoundError:
-        raise MissingWeightsError("the weights of antiberty are not on this machine", do=_HOW) from None

@@ -120,7 +120,7 @@ def _assemble(
         "candidates": c.candidate_rows(candidates),
         "sae": c.sae_summary(sae, features),
         "controls": c.controls(hits, candidates, used),
-        "done": _done(sae, features, hits, acts, manifest),
+        "done": describe(sae, features, hits, manifest, acts),
         "provenance": _provenance(sae, features, manifest),
     }
     content["statements"] = prose.statements(concepts)
@@ -137,8 +137,8 @@ def _assemble(
     return content, drawn, faces
 
 
-def _done(
-    sae: Any, features: FeatureMatrix, hits: Any, acts: Any, manifest: Mapping[str, Any]
+def describe(
+    sae: Any, features: FeatureMatrix, hits: Any, manifest: Mapping[str, Any], acts: Any = None
 ) -> dict[str, Any]:
     """What was done: model, site, data, annotations, split, licences."""
     samples, context = features.samples, getattr(hits, "context", None) or {}

@@ -60,8 +60,9 @@ def dark_matter(x: np.ndarray, x_hat: np.ndarray, train: np.ndarray, test: np.nd
     }
 
 
-def unexplained_by_concept(x: np.ndarray, x_hat: np.ndarray, positives: Any, concepts: list[str],
-                           family: np.ndarray) -> pd.DataFrame:
+def unexplained_by_concept(
+    x: np.ndarray, x_hat: np.ndarray, positives: Any, concepts: list[str], family: np.ndarray
+) -> pd.DataFrame:
     """In which concepts is the unexplained part enriched?
 
     Parameters
@@ -82,13 +83,19 @@ def unexplained_by_concept(x: np.ndarray, x_hat: np.ndarray, positives: Any, con
     codes, n_families = np.unique(family, return_inverse=True)[1], len(np.unique(family))
     draws = np.random.default_rng(0).multinomial(n_families, np.full(n_families, 1 / n_families), size=500)
     draws = np.concatenate([np.ones((1, n_families), int), draws])  # the first draw is the data
-    total = np.stack([np.bincount(codes, weights=error, minlength=n_families), np.bincount(codes, minlength=n_families)])
+    total = np.stack(
+        [np.bincount(codes, weights=error, minlength=n_families), np.bincount(codes, minlength=n_families)]
+    )
     columns = positives.tocsc()
     rows = []
     for j, concept in enumerate(concepts):
-        inside = columns.indices[columns.indptr[j]:columns.indptr[j + 1]]
-        part = np.stack([np.bincount(codes[inside], weights=error[inside], minlength=n_families),
-                         np.bincount(codes[inside], minlength=n_families)])
+        inside = columns.indices[columns.indptr[j] : columns.indptr[j + 1]]
+        part = np.stack(
+            [
+                np.bincount(codes[inside], weights=error[inside], minlength=n_families),
+                np.bincount(codes[inside], minlength=n_families),
+            ]
+        )
         sums, outside = draws @ part.T, draws @ (total - part).T
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = (sums[:, 0] / sums[:, 1]) / (outside[:, 0] / outside[:, 1])

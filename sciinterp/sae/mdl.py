@@ -30,8 +30,17 @@ MAX_LEVELS = 512
 STEPS = 2.0 ** np.arange(2, -6, -0.5)
 
 
-def description_length(codes: Any, x: np.ndarray, w_dec: np.ndarray, b_dec: np.ndarray, *, train: tuple[Any, Any] | None = None,
-                       n_tokens: int | None = None, tolerance: float = 0.005, distortion: float = 0.1) -> dict[str, float]:
+def description_length(
+    codes: Any,
+    x: np.ndarray,
+    w_dec: np.ndarray,
+    b_dec: np.ndarray,
+    *,
+    train: tuple[Any, Any] | None = None,
+    n_tokens: int | None = None,
+    tolerance: float = 0.005,
+    distortion: float = 0.1,
+) -> dict[str, float]:
     """Bits a token, by part.
 
     Parameters
@@ -76,8 +85,13 @@ def description_length(codes: Any, x: np.ndarray, w_dec: np.ndarray, b_dec: np.n
         "dictionary": w_dec.size * weight_bits / n,
         "residual": gaussian_rate(error, distortion * variance),
     }
-    return {"total": sum(parts.values()), **parts, "gaussian": gaussian_rate(x - x.mean(0), distortion * variance),
-            "step": step, "weight_bits": float(weight_bits)}
+    return {
+        "total": sum(parts.values()),
+        **parts,
+        "gaussian": gaussian_rate(x - x.mean(0), distortion * variance),
+        "step": step,
+        "weight_bits": float(weight_bits),
+    }
 
 
 def gaussian_rate(error: np.ndarray, distortion: float) -> float:
@@ -118,7 +132,9 @@ def _rounded(codes: Any, step: float) -> Any:
     return out
 
 
-def _coarsest_step(codes: Any, x: np.ndarray, w_dec: np.ndarray, b_dec: np.ndarray, tolerance: float, rows: int = 20000) -> float:
+def _coarsest_step(
+    codes: Any, x: np.ndarray, w_dec: np.ndarray, b_dec: np.ndarray, tolerance: float, rows: int = 20000
+) -> float:
     """The largest step whose rounding costs at most ``tolerance`` of variance explained (on the first rows)."""
     codes, x = codes[:rows], x[:rows]
     if codes.nnz == 0:

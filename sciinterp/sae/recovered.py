@@ -32,8 +32,16 @@ if TYPE_CHECKING:
 FRACTION = 0.15  # the fraction masked language models are trained to fill in
 
 
-def loss_recovered(model: Adapter, sae: Any, samples: Samples, *, site: str | None = None, mean: np.ndarray | None = None,
-                   seed: int = 0, max_tokens: int = 4096) -> dict[str, float]:
+def loss_recovered(
+    model: Adapter,
+    sae: Any,
+    samples: Samples,
+    *,
+    site: str | None = None,
+    mean: np.ndarray | None = None,
+    seed: int = 0,
+    max_tokens: int = 4096,
+) -> dict[str, float]:
     """Cross-entropy with the reconstruction spliced in, against zero and mean ablation.
 
     Parameters
@@ -61,7 +69,11 @@ def loss_recovered(model: Adapter, sae: Any, samples: Samples, *, site: str | No
         When the model gives no scores over a vocabulary.
     """
     if not isinstance(model, HasLogits):
-        raise InputError("this model gives no scores over a vocabulary", where=model.name, do="Loss recovered cannot be measured.")
+        raise InputError(
+            "this model gives no scores over a vocabulary",
+            where=model.name,
+            do="Loss recovered cannot be measured.",
+        )
     site = site or sae.identity["site"]
     centre = sae.b_dec.detach() if mean is None else torch.as_tensor(mean, dtype=torch.float32)
     edits: dict[str, Callable[[Tensor], Tensor] | None] = {
@@ -82,7 +94,9 @@ def loss_recovered(model: Adapter, sae: Any, samples: Samples, *, site: str | No
     for name in ("zero", "mean"):
         gap = values[name] - values["clean"]
         error = gap.std() / np.sqrt(max(len(gap), 1))
-        out[f"recovered_{name}"] = float((values[name] - values["sae"]).mean() / gap.mean()) if gap.mean() > error else float("nan")
+        out[f"recovered_{name}"] = (
+            float((values[name] - values["sae"]).mean() / gap.mean()) if gap.mean() > error else float("nan")
+        )
     return {**out, "n": float(len(values["clean"]))}
 
 
@@ -91,11 +105,15 @@ def _hidden(samples: Samples, seed: int) -> list[np.ndarray]:
     out = []
     for number, length in enumerate(samples.lengths):
         rng = np.random.default_rng([seed, number])
-        out.append(np.sort(rng.choice(int(length), size=max(1, round(FRACTION * int(length))), replace=False)))
+        out.append(
+            np.sort(rng.choice(int(length), size=max(1, round(FRACTION * int(length))), replace=False))
+        )
     return out
 
 
-def _losses(model: Any, batch: Any, hidden: list[np.ndarray], site: str, fn: Callable[[Tensor], Tensor] | None) -> np.ndarray:
+def _losses(
+    model: Any, batch: Any, hidden: list[np.ndarray], site: str, fn: Callable[[Tensor], Tensor] | None
+) -> np.ndarray:
     """Cross-entropy at the hidden tokens of a batch, in nats."""
     where = torch.zeros_like(batch.mask)
     for row, positions in enumerate(hidden):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -26,8 +25,17 @@ if TYPE_CHECKING:
 MAX_ROWS = 40_000
 
 
-def select_width(source: Any, *, split: Split, widths: Sequence[int] = (256, 512, 1024, 2048), ks: Sequence[int] = (32,),
-                 out: str | Path | None = None, seed: int = 0, steps: int = 600, architecture: Any = None) -> Table:
+def select_width(
+    source: Any,
+    *,
+    split: Split,
+    widths: Sequence[int] = (256, 512, 1024, 2048),
+    ks: Sequence[int] = (32,),
+    out: str | Path | None = None,
+    seed: int = 0,
+    steps: int = 600,
+    architecture: Any = None,
+) -> Table:
     """Train one SAE a (width, k) and compare their description lengths on calibration families.
 
     Parameters
@@ -56,8 +64,15 @@ def select_width(source: Any, *, split: Split, widths: Sequence[int] = (256, 512
         for k in ks:
             folder = None if out is None else Path(out) / f"width{width}-k{k}"
             sae = train(source, make(n_features=width, k=k), split=split, out=folder, seed=seed, steps=steps)
-            rows.append({"n_features": width, "k": k, "fve": sae.metrics["fve"], "l0": sae.metrics["l0"],
-                         **describe(sae, source, split)})
+            rows.append(
+                {
+                    "n_features": width,
+                    "k": k,
+                    "fve": sae.metrics["fve"],
+                    "l0": sae.metrics["l0"],
+                    **describe(sae, source, split),
+                }
+            )
     table = Table(rows, context={"seed": seed, "steps": steps, "selected_on": "calibration families"})
     table["selected"] = np.arange(len(table)) == int(table["total"].to_numpy().argmin())
     return table
@@ -69,7 +84,9 @@ def describe(sae: Any, source: Any, split: Split, *, part: str = "calibration") 
     n_tokens = len(source.rows(split.part("train")))
     fit_x, x = read_rows(source, fit), read_rows(source, held_out)
     w_dec, b_dec = sae.W_dec.detach().numpy(), sae.b_dec.detach().numpy()
-    return description_length(codes_of(sae, x), x, w_dec, b_dec, train=(codes_of(sae, fit_x), fit_x), n_tokens=n_tokens)
+    return description_length(
+        codes_of(sae, x), x, w_dec, b_dec, train=(codes_of(sae, fit_x), fit_x), n_tokens=n_tokens
+    )
 
 
 def split_rows(source: Any, split: Split, part: str, limit: int = MAX_ROWS) -> np.ndarray:
@@ -96,7 +113,11 @@ def codes_of(sae: Any, x: np.ndarray) -> Any:
 
     parts = []
     for lo in tqdm(range(0, len(x), 8192), desc="encode", unit="batch", leave=False, disable=None):
-        csr = sae.encode(torch.as_tensor(x[lo:lo + 8192]))
-        parts.append(sp.csr_array((csr.values().numpy(), csr.col_indices().numpy(), csr.crow_indices().numpy()),
-                                  shape=tuple(csr.shape)))
+        csr = sae.encode(torch.as_tensor(x[lo : lo + 8192]))
+        parts.append(
+            sp.csr_array(
+                (csr.values().numpy(), csr.col_indices().numpy(), csr.crow_indices().numpy()),
+                shape=tuple(csr.shape),
+            )
+        )
     return sp.vstack(parts, format="csr")

@@ -50,8 +50,9 @@ def match_features(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return match, cosine
 
 
-def stability(saes: list[Any], *, alive: list[np.ndarray] | None = None, codes: list[Any] | None = None,
-              seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+def stability(
+    saes: list[Any], *, alive: list[np.ndarray] | None = None, codes: list[Any] | None = None, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare SAEs of several seeds.
 
     Parameters
@@ -79,7 +80,11 @@ def stability(saes: list[Any], *, alive: list[np.ndarray] | None = None, codes: 
         With fewer than two SAEs.
     """
     if len(saes) < 2:
-        raise InputError("stability needs several SAEs", expected="2 or more, trained with different seeds", got=str(len(saes)))
+        raise InputError(
+            "stability needs several SAEs",
+            expected="2 or more, trained with different seeds",
+            got=str(len(saes)),
+        )
     dec = [_numpy(s.W_dec) for s in saes]
     enc = [_numpy(s.W_enc).T for s in saes]
     keep = alive if alive is not None else [np.ones(len(d), bool) for d in dec]
@@ -93,14 +98,33 @@ def stability(saes: list[Any], *, alive: list[np.ndarray] | None = None, codes: 
         encoder[found] = (_unit(enc[a][ia[found]]) * _unit(enc[b][ib[match[found]]])).sum(1)
         shared = (cosine > SHARED) & (encoder > SHARED)
         null = match_features(dec[a][ia], _random_like(dec[b][ib], rng))[1]
-        pairs.append({"a": a, "b": b, "shared": shared.mean(), "decoder": cosine.mean(), "encoder": encoder.mean(),
-                      "null_shared": (null > SHARED).mean(), "null_decoder": null.mean()})
+        pairs.append(
+            {
+                "a": a,
+                "b": b,
+                "shared": shared.mean(),
+                "decoder": cosine.mean(),
+                "encoder": encoder.mean(),
+                "null_shared": (null > SHARED).mean(),
+                "null_decoder": null.mean(),
+            }
+        )
         if a == 0:
             activation = np.full(len(ia), np.nan)
             if codes is not None:
                 activation[found] = _correlation(codes[0][:, ia[found]], codes[b][:, ib[match[found]]])
-            per_feature.append(pd.DataFrame({"feature": ia, "score": np.minimum(cosine, encoder), "decoder": cosine,
-                                             "encoder": encoder, "activation": activation, "shared": shared.astype(float)}))
+            per_feature.append(
+                pd.DataFrame(
+                    {
+                        "feature": ia,
+                        "score": np.minimum(cosine, encoder),
+                        "decoder": cosine,
+                        "encoder": encoder,
+                        "activation": activation,
+                        "shared": shared.astype(float),
+                    }
+                )
+            )
     features = pd.concat(per_feature).groupby("feature", as_index=False).mean()
     return features, pd.DataFrame(pairs)
 

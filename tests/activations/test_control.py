@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from tiny_adapter import TinyAdapter, make_samples
 
@@ -49,8 +51,7 @@ def test_what_cannot_be_controlled_is_refused_before_work(world, tmp_path):
     _, model, samples, split, sae, _ = world
     with pytest.raises(MismatchError):
         si.randomised_control(TinyAdapter(scale=3.0), sae, samples, split=split, out=tmp_path / "c")
-    sae.export(tmp_path / "foreign", format="saelens")
-    foreign = si.load_sae(tmp_path / "foreign")
+    foreign = copy.copy(sae)
     foreign.recipe = {}
     with pytest.raises(InputError, match="does not say how it was trained"):
         si.randomised_control(model, foreign, samples, split=split, out=tmp_path / "c")

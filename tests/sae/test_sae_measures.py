@@ -20,7 +20,11 @@ def planted(n=4000, d=16, n_features=32, k=3, noise=0.05, seed=0):
     codes = np.zeros((n, n_features), np.float32)
     for row in codes:
         row[rng.choice(n_features, k, replace=False)] = rng.uniform(1, 2, k)
-    return codes, (codes @ directions + noise * rng.normal(size=(n, d))).astype(np.float32), directions.astype(np.float32)
+    return (
+        codes,
+        (codes @ directions + noise * rng.normal(size=(n, d))).astype(np.float32),
+        directions.astype(np.float32),
+    )
 
 
 def test_the_true_dictionary_has_the_shortest_description() -> None:
