@@ -316,22 +316,32 @@ class Split:
 def read_samples(
     path: str | Path, *, format: str = "auto", table: str | Path | None = None, kind: str | None = None
 ) -> Samples:
-    """Read samples from a file; see :mod:`sciinterp.readers` for the formats.
+    """Read samples from a file, and join a table of sample columns.
 
     Parameters
     ----------
     path : path
-        FASTA (plain or gzip), GenBank, UniProt, SMILES or AIRR tables, structures, AnnData.
+        FASTA, GenBank, EMBL, UniProt (flat, XML), AIRR rearrangements, tables of SMILES or of sequences, PDB and
+        mmCIF structures, CIF crystals, AnnData; text may be gzipped. What a position is: a residue or base; an
+        atom of a molecule or crystal; a residue with coordinates; an expressed gene.
     format : str
-        ``auto`` looks at the file's name.
+        ``auto`` looks at the name and the first lines; else one of :data:`sciinterp.readers.FORMATS`.
     table : path, optional
-        Tab-separated sample columns; its first column holds the identifiers.
+        Sample columns (family, donor ...), tab-separated, or ``.csv``; its first column holds the identifiers.
     kind : str, optional
-        What the samples are; guessed from the format when not given.
+        What the samples are; guessed from the format and the letters when not given.
 
     Returns
     -------
     Samples
+        ``n_in``, ``dropped`` and ``changed`` account for every entry of the file.
+
+    Raises
+    ------
+    InputError
+        No such file, no sample in it, an identifier twice, or a table that lacks a sample.
+    FormatError
+        When the file is not in its format.
     """
     from sciinterp.readers import read
 
@@ -342,7 +352,7 @@ def split_families(
     samples: Samples,
     *,
     by: str | Any,
-    fractions: tuple[float, float, float] = (0.6, 0.15, 0.25),
+    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2),
     seed: int = 0,
 ) -> Split:
     """Divide samples into train, calibration and test so that no family is in two parts.
