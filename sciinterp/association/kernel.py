@@ -20,7 +20,7 @@ import pandas as pd
 import scipy.sparse as sp
 from jaxtyping import Int64
 
-from sciinterp.association._jit import compiled
+from sciinterp.association.counting import count_block, lists_of_positions
 from sciinterp.association.layout import ByFeature, ByPosition, by_feature, by_position, threshold_table
 from sciinterp.errors import InputError, ShapeError
 
@@ -123,7 +123,7 @@ def count_overlaps(
     features = by_feature(codes)
     concepts = by_position(positives, features.n_positions)
     table, order = threshold_table(thresholds, features.n_features)
-    index = _instance_index(instances, features.n_positions, concepts.n_concepts)
+    index = _index(instances, concepts)
     cells = features.n_features * concepts.n_concepts * table.shape[1]
     arrays = 1 if instances is None else 2
     sparse = cells * 8 * arrays > memory_budget
@@ -154,21 +154,10 @@ def _count_block(features, concepts, index, table, order, low, high, predicted):
     n_concepts, n_thresholds = concepts.n_concepts, table.shape[1]
     tp = np.zeros((high - low, n_concepts, n_thresholds), np.int64)
     hit = np.zeros((high - low, n_concepts, n_thresholds) if index.given else (0, 0, 0), np.int64)
-    count = _count_with_instances if index.given else _count_positions
-    extra = (index.starts, index.instance, index.concept, hit) if index.given else ()
-    count(
-        features.values,
-        features.rows,
-        features.starts,
-        concepts.starts,
-        concepts.concepts,
-        table,
-        low,
-        high,
-        tp,
-        predicted,
-        *extra,
-    )
+    count_block(
+        features.values, features.rows, features.starts, index.starts, index.lists, index.concept, table, low,
+        tp, hit, predicted,
+    )  # fmt: skip
     everywhere = table[low:high] < 0  # a zero that is not stored is greater than these
     if everywhere.any():
         feature, column = np.nonzero(everywhere)
@@ -184,105 +173,23 @@ def _count_block(features, concepts, index, table, order, low, high, predicted):
     return tp, hit if index.given else None
 
 
-@compiled
-def _bin(value, table, feature):
-    """Number of thresholds of a feature that the value is strictly greater than."""
-    n = 0
-    while n < table.shape[1] and value > table[feature, n]:
-        n += 1
-    return n
-
-
-@compiled
-def _accumulate(counts):
-    """Counts per bin [n_concepts, n_thresholds] into counts at or above each bin, in place."""
-    for concept in range(counts.shape[0]):
-        for t in range(counts.shape[1] - 2, -1, -1):
-            counts[concept, t] += counts[concept, t + 1]
-
-
-@compiled
-def _count_positions(values, rows, starts, row_starts, row_concepts, table, low, high, tp, predicted):
-    n_thresholds = table.shape[1]
-    for feature in range(low, high):
-        cells = tp[feature - low]
-        for j in range(starts[feature], starts[feature + 1]):
-            above = _bin(values[j], table, feature)
-            if above == 0:
-                continue
-            predicted[feature, above - 1] += 1
-            row = rows[j]
-            for p in range(row_starts[row], row_starts[row + 1]):
-                cells[row_concepts[p], above - 1] += 1
-        _accumulate(cells)
-        for t in range(n_thresholds - 2, -1, -1):
-            predicted[feature, t] += predicted[feature, t + 1]
-
-
-@compiled
-def _count_with_instances(
-    values,
-    rows,
-    starts,
-    row_starts,
-    row_concepts,
-    table,
-    low,
-    high,
-    tp,
-    predicted,
-    instance_starts,
-    row_instance,
-    instance_concept,
-    hit,
-):
-    """As `_count_positions`; each instance stands in the bin of the largest code seen in it so far."""
-    n_thresholds = table.shape[1]
-    best = np.zeros(len(instance_concept), np.int64)  # bin of the instance, counted on from `base`
-    for feature in range(low, high):
-        cells, hits = tp[feature - low], hit[feature - low]
-        base = (feature - low + 1) * (n_thresholds + 1)
-        for j in range(starts[feature], starts[feature + 1]):
-            above = _bin(values[j], table, feature)
-            if above == 0:
-                continue
-            predicted[feature, above - 1] += 1
-            row = rows[j]
-            for p in range(row_starts[row], row_starts[row + 1]):
-                cells[row_concepts[p], above - 1] += 1
-            for p in range(instance_starts[row], instance_starts[row + 1]):
-                instance = row_instance[p]
-                before = best[instance] - base
-                if before < above:
-                    best[instance] = base + above
-                    hits[instance_concept[instance], above - 1] += 1
-                    if before > 0:
-                        hits[instance_concept[instance], before - 1] -= 1
-        _accumulate(cells)
-        _accumulate(hits)
-        for t in range(n_thresholds - 2, -1, -1):
-            predicted[feature, t] += predicted[feature, t + 1]
-
-
 @dataclass(frozen=True, eq=False)
-class _Instances:
-    """Instances by position: those that cover row r are ``instance[starts[r]:starts[r + 1]]``."""
+class _Index:
+    """What lies at each position, see :mod:`sciinterp.association.counting`, and the instances' concepts."""
 
     given: bool
     starts: np.ndarray
-    instance: np.ndarray
+    lists: np.ndarray
     concept: np.ndarray
     n_instances: np.ndarray
     n_not_empty: np.ndarray
 
 
-def _instance_index(instances: pd.DataFrame | None, n_positions: int, n_concepts: int) -> _Instances:
-    if instances is None:
-        none = np.zeros(0, np.int64)
-        return _Instances(False, none, none, none, none, none)
-    concept, start, end = (
-        np.asarray(instances[name], dtype=np.int64) for name in ("concept", "start", "end")
-    )
+def _index(instances: pd.DataFrame | None, concepts: ByPosition) -> _Index:
+    n_positions, n_concepts = concepts.n_positions, concepts.n_concepts
+    given = instances is not None
+    columns = ("concept", "start", "end")
+    concept, start, end = (np.asarray(instances[c] if given else [], dtype=np.int64) for c in columns)
     bad = (start < 0) | (end < start) | (end > n_positions) | (concept < 0) | (concept >= n_concepts)
     if bad.any():
         i = int(np.flatnonzero(bad)[0])
@@ -292,28 +199,14 @@ def _instance_index(instances: pd.DataFrame | None, n_positions: int, n_concepts
             expected=f"0 <= start <= end <= {n_positions} and 0 <= concept < {n_concepts}",
             got=f"start={start[i]}, end={end[i]}, concept={concept[i]}",
         )
-    starts, cover = _cover(start, end, n_positions)
+    order = np.argsort(start, kind="stable")  # neighbours on the sequence are neighbours in memory
+    concept, start, end = concept[order], start[order], end[order]
+    starts, lists = lists_of_positions(concepts.starts, concepts.concepts, start, end)
+    if starts[-1] < 2**31:
+        starts = starts.astype(np.int32)
     n_all = np.bincount(concept, minlength=n_concepts).astype(np.int64)
     n_not_empty = np.bincount(concept[end > start], minlength=n_concepts).astype(np.int64)
-    return _Instances(True, starts, cover, concept, n_all, n_not_empty)
-
-
-@compiled
-def _cover(start, end, n_positions):
-    """For each position, the numbers of the intervals that cover it (counting sort)."""
-    starts = np.zeros(n_positions + 1, np.int64)
-    for i in range(len(start)):
-        for row in range(start[i], end[i]):
-            starts[row + 1] += 1
-    for row in range(n_positions):
-        starts[row + 1] += starts[row]
-    fill = starts[:-1].copy()
-    cover = np.empty(starts[-1], np.int32)
-    for i in range(len(start)):
-        for row in range(start[i], end[i]):
-            cover[fill[row]] = i
-            fill[row] += 1
-    return starts, cover
+    return _Index(given, starts, lists, concept, n_all, n_not_empty)
 
 
 def _sparse(dense: np.ndarray) -> tuple[sp.csr_array, ...]:
