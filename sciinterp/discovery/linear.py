@@ -66,4 +66,6 @@ def auroc(a: np.ndarray, b: np.ndarray) -> float:
     if not len(a) or not len(b):
         return 0.5
     order = np.sort(b)
-    return float((np.searchsorted(order, a, "left") + np.searchsorted(order, a, "right")).mean() / (2 * len(b)))
+    return float(
+        (np.searchsorted(order, a, "left") + np.searchsorted(order, a, "right")).mean() / (2 * len(b))
+    )

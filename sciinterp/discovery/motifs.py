@@ -198,7 +198,7 @@ def _place(
         ]
         # Random positions of all features together say how often a distance occurs at all.
         expected = counts[1].sum(0) / max(counts[1].sum(), 1)
-        smooth = [np.apply_along_axis(np.convolve, 1, c, [0.25, 0.5, 0.25], "same") for c in counts[:1]][0]
+        smooth = np.apply_along_axis(np.convolve, 1, counts[0], [0.25, 0.5, 0.25], "same")
         odds = np.log(
             (smooth + 4 * expected + 1e-4) / ((smooth.sum(1, keepdims=True) + 4) * (expected + 1e-4))
         )

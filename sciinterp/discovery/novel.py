@@ -4,7 +4,9 @@ A feature is a target when it is alive, seen in enough families, and associated 
 like is measured on held-out families (:mod:`sciinterp.discovery.motifs`). What it *should* look like is learned
 from the features of known concepts, as though these were unknown (leave-concept-out), against decoys of three
 sorts: the same features rotated along their samples, features made of letters or window composition, and
-features made of position. The odds are moved to the targets' own mixing proportion (Saerens 2002), and the
+features made of position. Where dictionaries of other seeds are given, being found again in all of them is one
+more measure. A target whose peaks composition, letter or position find as well as any motif is explained and
+dropped, whatever the model says. The odds are moved to the targets' own mixing proportion (Saerens 2002), and the
 q-value counts rotated and made-up decoys that score as well.
 """
 
@@ -26,6 +28,9 @@ MAX_POSITIVES = 200  # known features the rule is learned from
 N_MADE = 40  # made-up decoys of each sort
 STABLE = 0.4  # cosine between code columns of two dictionaries
 F1_KNOWN, PRECISION_KNOWN, NARROW = 0.25, 0.2, 0.1
+# AUROC from which something plainer than a motif explains the peaks, if it is not clearly worse than the motif.
+EXPLAINED, CLEARLY = 0.9, 0.05
+BETTER = 0.8  # AUROC from which something plainer explains the peaks if it does so at least as well
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,41 +122,50 @@ def find_novel(
         return "no feature is alive, seen in enough families and free of every concept"
     if len(known) < 5:
         return f"only {len(known)} features of known concepts: what a concept looks like cannot be learned"
-    decoy_rows = _decoy_peaks(view, np.concatenate([known, targets]), seed)
+    decoy_codes, decoy_rows = _decoys(view, np.concatenate([known, targets]), seed)
     rows = np.vstack([peaks.position[known], peaks.position[targets], decoy_rows])
     measures = coherence(view, rows, seed=seed)
     n_known, n_target = len(known), len(targets)
-    x = _columns(measures)
+    part = slice(n_known, n_known + n_target)
+    stable = np.concatenate(
+        [_stability(c, stability) for c in (view.codes[:, known], view.codes[:, targets], decoy_codes)]
+    )
+    x = _columns(measures, stable)
     y = np.arange(len(rows)) < n_known
     group = np.concatenate([best[known], np.full(n_target, -1), -2 - np.arange(len(decoy_rows))])
     score = _cross_fit(x, y, group, n_known, n_target)
-    target_score, decoy_score = score[n_known : n_known + n_target], score[n_known + n_target :]
-    probability = _move_prior(target_score, n_known, len(decoy_rows))
-    stable = _stability(view.codes, targets, stability)
-    unstable = stable < STABLE
-    probability = np.where(unstable, probability * 0.1, probability)
-    target_score = np.where(unstable, target_score - 20, target_score)
-    q = _decoy_q(target_score, decoy_score)
+    probability = _move_prior(score[part], n_known, len(decoy_rows))
+    plain = measures[part, 1:].max(1)
+    motif = measures[part, 0]
+    explained = ((plain >= EXPLAINED) & (plain >= motif - CLEARLY)) | ((plain >= BETTER) & (plain >= motif))
+    unstable = stable[part] < STABLE
+    counts["explained by composition, letter or position"] = int(explained.sum())
+    counts["not stable over seeds"] = int((unstable & ~explained).sum())
+    kept = np.flatnonzero(~explained & ~unstable)
+    if not len(kept):
+        return "every target is explained by composition, letter or position, or was not found again with other seeds"
+    target_score, probability = score[part][kept], probability[kept]
     tail = np.argsort(-probability, kind="stable")
-    fdr = np.empty(n_target)
-    fdr[tail] = np.cumsum(1 - probability[tail]) / np.arange(1, n_target + 1)
-    return Novel(targets, measures[n_known : n_known + n_target], stable, peaks.n_families[targets], target_score,
-                 probability, np.maximum(q, fdr), peaks.position[targets], counts)  # fmt: skip
+    fdr = np.empty(len(kept))
+    fdr[tail] = np.cumsum(1 - probability[tail]) / np.arange(1, len(kept) + 1)
+    q = np.maximum(_decoy_q(target_score, score[n_known + n_target :]), fdr)
+    return Novel(targets[kept], measures[part][kept], stable[part][kept], peaks.n_families[targets[kept]], target_score,
+                 probability, q, peaks.position[targets[kept]], counts)  # fmt: skip
 
 
-def _columns(measures: np.ndarray) -> np.ndarray:
+def _columns(measures: np.ndarray, stable: np.ndarray) -> np.ndarray:
     motif, rest = measures[:, 0], measures[:, 1:]
     x = np.column_stack([measures, motif - rest.max(1), np.maximum(rest.max(1) - motif, 0)])
-    return (x - 0.5) * 4
+    return np.column_stack([(x - 0.5) * 4, np.where(np.isnan(stable), 0.0, 4 * stable)])
 
 
-def _decoy_peaks(view: View, features: np.ndarray, seed: int) -> np.ndarray:
-    """Peaks of rotated features and of features made of letters, window composition and position."""
-    codes = view.codes[:, features]
-    rotated = find_peaks(view, view.with_codes(codes).shifted(seed).codes)
-    keep = rotated.n_families >= MIN_FAMILIES
-    made = find_peaks(view, _made_up(view, seed))
-    return np.vstack([rotated.position[keep], made.position[made.n_families >= MIN_FAMILIES]])
+def _decoys(view: View, features: np.ndarray, seed: int) -> tuple[sp.csr_array, np.ndarray]:
+    """Codes and peaks of rotated features and of features made of letters, window composition and position."""
+    rotated = view.with_codes(view.codes[:, features]).shifted(seed).codes
+    codes = sp.csr_array(sp.hstack([rotated, _made_up(view, seed)]))
+    peaks = find_peaks(view, codes)
+    keep = np.flatnonzero(peaks.n_families >= MIN_FAMILIES)
+    return codes[:, keep], peaks.position[keep]
 
 
 def _made_up(view: View, seed: int) -> sp.csr_array:
@@ -214,13 +228,13 @@ def _decoy_q(target: np.ndarray, decoy: np.ndarray) -> np.ndarray:
     return out
 
 
-def _stability(codes: sp.csr_array, targets: np.ndarray, others: Sequence[sp.csr_array]) -> np.ndarray:
-    """Smallest over dictionaries of the best cosine between code columns."""
+def _stability(codes: sp.csr_array, others: Sequence[sp.csr_array]) -> np.ndarray:
+    """Smallest over dictionaries of the best cosine between code columns; NaN without dictionaries."""
     if not len(others):
-        return np.full(len(targets), np.nan)
-    mine = codes[:, targets].astype(np.float64)
+        return np.full(codes.shape[1], np.nan)
+    mine = codes.astype(np.float64)
     norm = np.sqrt(np.asarray(mine.power(2).sum(0)).ravel()) + 1e-12
-    worst = np.ones(len(targets))
+    worst = np.ones(codes.shape[1])
     for other in others:
         length = np.sqrt(np.asarray(other.astype(np.float64).power(2).sum(0)).ravel()) + 1e-12
         cosine = np.asarray((mine.T @ other.astype(np.float64)).todense()) / norm[:, None] / length[None]

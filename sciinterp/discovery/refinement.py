@@ -3,8 +3,8 @@
 A feature holds a family when it fires in at least half of the concept's instances there. Pairs of specific
 features that hold disjoint families and together nearly all of them are chosen on training families, one pair a
 concept, and tested once on the others: Fisher's exact test that the two hold the same families less often than
-by chance. Probabilities are one minus Sellke, Bayarri and Berger's (2001) bound on the posterior of the null,
-after a Bonferroni factor for the concepts tested; q-values are Benjamini and Hochberg's.
+by chance. Probabilities start from one split in five concepts tested and use Sellke, Bayarri and Berger's (2001)
+bound on the Bayes factor, after a Bonferroni factor for the pairs tested; q-values are Benjamini and Hochberg's.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ MIN_FAMILIES = 20
 MIN_SIDE = 4  # training families each side must hold
 N_FEATURES = 24  # specific features looked at for one concept
 MAX_BOTH, MIN_COVER = 0.25, 0.55
+PRIOR = 0.2  # share of tested pairs that are splits, before looking
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def calibrate_refinements(found: list[Refinement], n_tested: int) -> tuple[np.nd
     q = np.empty(len(p))
     raw = p[order] * max(n_tested, 1) / np.arange(1, len(p) + 1)
     q[order] = np.minimum(1, np.minimum.accumulate(raw[::-1])[::-1])
-    return 1 - bound / (1 + bound), q
+    odds = PRIOR / (1 - PRIOR) / bound
+    return odds / (1 + odds), q
 
 
 def _instance_hits(view: View, table: pd.DataFrame) -> sp.csr_array:

@@ -41,6 +41,7 @@ COLUMNS = (
 )
 # A hit counts as an explanation of its feature from this held-out F1 and q on.
 HIT_F1, HIT_Q = 0.3, 0.05
+MAX_P_REFINEMENT = 0.2  # a pair that held-out families do not support is not listed
 
 
 @dataclass(frozen=True)
@@ -323,6 +324,8 @@ def _refinement_rows(
     probability, q = calibrate_refinements(found, n_tested)
     rows = []
     for i in np.argsort(-probability, kind="stable"):
+        if found[i].p > MAX_P_REFINEMENT:
+            continue
         record = refinement_record(evidence, found[i])
         rows.append({"kind": "refinement", "sample": "", "start": -1, "end": -1, "concept": found[i].concept,
                      "feature": found[i].a, "score": found[i].score, "probability": float(probability[i]), "q": float(q[i]),

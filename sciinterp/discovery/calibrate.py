@@ -1,0 +1,98 @@
+"""How good is a list of probabilities? Reliability, Brier score, precision at k, average precision.
+
+Relatives succeed and fail together, so intervals draw one number a cluster (family and concept), never one a
+candidate. Where truth is only what a source states, an observed precision is a lower bound: an unannotated
+instance counts as an error. :func:`pu_adjusted` states what it would be if a known share of instances is listed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+N_DRAWS = 500
+
+
+def reliability(probability: np.ndarray, truth: np.ndarray, *, bins: int = 10) -> pd.DataFrame:
+    """Reliability curve: mean probability and share of truth in equal bins of probability.
+
+    Examples
+    --------
+    >>> reliability(np.array([0.05, 0.95, 0.92]), np.array([0, 1, 1]))["n"].tolist()
+    [1, 2]
+    """
+    number = np.minimum((np.asarray(probability) * bins).astype(int), bins - 1)
+    frame = pd.DataFrame({"bin": number, "probability": probability, "observed": np.asarray(truth, float)})
+    out = frame.groupby("bin").agg(
+        probability=("probability", "mean"), observed=("observed", "mean"), n=("observed", "size")
+    )
+    return out.reset_index()
+
+
+def expected_calibration_error(probability: np.ndarray, truth: np.ndarray, *, bins: int = 10) -> float:
+    """Mean distance between probability and observed share, weighted by the bins' counts (Naeini 2015)."""
+    curve = reliability(probability, truth, bins=bins)
+    return float(
+        ((curve["probability"] - curve["observed"]).abs() * curve["n"]).sum() / max(curve["n"].sum(), 1)
+    )
+
+
+def brier(probability: np.ndarray, truth: np.ndarray) -> float:
+    """Mean squared distance between probability and truth."""
+    return (
+        float(np.mean((np.asarray(probability) - np.asarray(truth, float)) ** 2))
+        if len(probability)
+        else float("nan")
+    )
+
+
+def average_precision(score: np.ndarray, truth: np.ndarray, n_true: int) -> float:
+    """Area under the precision-recall curve of a ranked list; what the list never reaches counts as missed.
+
+    Examples
+    --------
+    >>> average_precision(np.array([3.0, 2.0, 1.0]), np.array([1, 0, 1]), 2)
+    0.8333333333333333
+    """
+    truth = np.asarray(truth, float)[np.argsort(-np.asarray(score), kind="stable")]
+    return float((truth.cumsum() / np.arange(1, len(truth) + 1) * truth).sum() / max(n_true, 1))
+
+
+def precision_at(
+    probability: np.ndarray, cluster: np.ndarray, k: int, *, level: float = 0.9, seed: int = 0
+) -> tuple[float, float, float]:
+    """Expected precision of the first ``k`` candidates with its interval, before any of them is checked.
+
+    Parameters
+    ----------
+    probability : float [n]
+        In any order.
+    cluster : int [n]
+        Candidates of one cluster stand or fall together.
+    k : int
+    level : float
+
+    Returns
+    -------
+    estimate, low, high : float
+    """
+    order = np.argsort(-probability, kind="stable")[:k]
+    p = probability[order]
+    if not len(p):
+        return float("nan"), float("nan"), float("nan")
+    _, code = np.unique(cluster[order], return_inverse=True)
+    rng = np.random.default_rng([seed, k])
+    draws = (rng.random((N_DRAWS, code.max() + 1))[:, code] < p).mean(1)
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(p.mean()), float(low), float(high)
+
+
+def pu_adjusted(observed: float, listed_share: float) -> float:
+    """Precision when only a share of true instances is listed by the source, at most 1 (Elkan and Noto 2008).
+
+    Examples
+    --------
+    >>> pu_adjusted(0.5, 0.8)
+    0.625
+    """
+    return float(min(1.0, observed / max(listed_share, 1e-12)))
