@@ -46,7 +46,9 @@ def parser(format: str) -> Callable[..., Annotations]:
     return getattr(importlib.import_module(f"sciinterp.annotations.{module}"), name)
 
 
-def read_annotations(path: str | Path, *, format: str = "auto") -> Annotations:
+def read_annotations(
+    path: str | Path, *, format: str = "auto", ontology: str | Path | None = None
+) -> Annotations:
     """Read annotations from a file of any known format.
 
     Parameters
@@ -56,6 +58,9 @@ def read_annotations(path: str | Path, *, format: str = "auto") -> Annotations:
     format : str
         ``auto`` looks at the name and the first lines; otherwise a name of :data:`FORMATS`. The functions
         ``parse_*`` beside this one have the options of each format.
+
+    ontology : path, optional
+        The OBO file that propagates Gene Ontology annotations to ancestors.
 
     Returns
     -------
@@ -72,7 +77,17 @@ def read_annotations(path: str | Path, *, format: str = "auto") -> Annotations:
     path = Path(path)
     if not path.is_file():
         raise InputError("there is no such file", where=f"file '{path}'")
-    return parser(guess(path) if format == "auto" else format)(path)
+    format = guess(path) if format == "auto" else format
+    if ontology is None:
+        return parser(format)(path)
+    if format != "go":
+        raise InputError(
+            "an ontology propagates annotations of genes",
+            where=f"file '{path}'",
+            expected="GAF or GPAD",
+            got=format,
+        )
+    return parser(format)(path, ontology=ontology)
 
 
 def guess(path: Path) -> str:

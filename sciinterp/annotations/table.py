@@ -9,6 +9,7 @@ are left out.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from sciinterp.samples import Samples
 
 COLUMNS = ("sample", "start", "end", "strand", "concept", "source", "evidence", "note", "release")
 CONCEPT_COLUMNS = ("name", "parent", "level", "source", "exhaustive")
+log = logging.getLogger(__name__)
 DEFAULTS: dict[str, Any] = {"strand": ".", "source": "user", "evidence": "", "note": "", "release": ""}
 
 
@@ -111,6 +113,14 @@ class Annotations:
         code = pd.Index(names).get_indexer(pd.Index(self.frame["concept"]))
         sample = pd.Index(samples.ids).get_indexer(pd.Index(self.frame["sample"]))
         start, end = self.frame["start"].to_numpy(), self.frame["end"].to_numpy()
+        if len(sample) and len(samples) and sample.max() < 0:
+            log.warning(
+                "none of these %d samples is annotated: annotations are of %r, samples are %r; "
+                "see Annotations.rename_samples",
+                len(samples),
+                self.frame["sample"].iloc[0],
+                samples.ids[0],
+            )
         keep = np.flatnonzero((code >= 0) & (sample >= 0) & (start >= 0))
         code, sample, start, end = code[keep], sample[keep], start[keep], end[keep]
         beyond = np.flatnonzero(end > samples.lengths[sample])
@@ -155,15 +165,54 @@ class Annotations:
     def covered(self, samples: Samples, concepts: list[str]) -> np.ndarray:
         """bool [n_samples, n_concepts]: does the source of the concept cover the sample?"""
         covered = np.ones((len(samples), len(concepts)), bool)
-        for source, ids in self.coverage.items():
-            if ids is None:
-                continue
-            inside = np.isin(
-                np.asarray(samples.ids, dtype=object).astype(str), np.asarray(ids, dtype=object).astype(str)
-            )
-            columns = [j for j, c in enumerate(concepts) if self.concepts.loc[c, "source"] == source]
-            covered[np.ix_(~inside, columns)] = False
+        source = self.concepts["source"].reindex(concepts).to_numpy(dtype=object)
+        ids = pd.Index(samples.ids)
+        for name, of in self.coverage.items():
+            if of is not None:
+                covered[np.ix_(~ids.isin(of), source == name)] = False
         return covered
+
+    def rename_samples(self, names: Mapping[str, str]) -> Annotations:
+        """The same annotations under other sample identifiers; those that are not mapped stay.
+
+        Examples
+        --------
+        >>> rows = pd.DataFrame({"sample": ["P1"], "start": [1], "end": [3], "concept": ["site"]})
+        >>> Annotations(rows).rename_samples({"P1": "sp|P1|A"}).frame["sample"][0]
+        'sp|P1|A'
+        """
+        frame = self.frame.assign(sample=[names.get(s, s) for s in self.frame["sample"]])
+        coverage = {k: None if v is None else [names.get(s, s) for s in v] for k, v in self.coverage.items()}
+        return Annotations(frame, concepts=self.concepts, coverage=coverage, counts=self.counts)
+
+    @classmethod
+    def merge(cls, parts: Iterable[Annotations]) -> Annotations:
+        """Several sources in one table: rows one after another, counts added, the first word on a concept kept.
+
+        A source that occurs twice covers what either part says it covers.
+        """
+        parts = list(parts)
+        if not parts:
+            raise InputError("nothing to merge", expected="at least one table of annotations")
+        concepts = pd.concat([p.concepts for p in parts])
+        coverage: dict[str, tuple[str, ...] | None] = {}
+        dropped: dict[str, int] = {}
+        for part in parts:
+            for source, ids in part.coverage.items():
+                known = coverage.get(source, ())
+                coverage[source] = (
+                    None if ids is None or known is None else tuple(dict.fromkeys((*known, *ids)))
+                )
+            for reason, n in part.counts.get("dropped", {}).items():
+                dropped[reason] = dropped.get(reason, 0) + int(n)
+        totals = {k: sum(int(p.counts.get(k, 0)) for p in parts) for k in ("n_in", "n_kept")}
+        frame = pd.concat([p.frame for p in parts], ignore_index=True)
+        return cls(
+            frame,
+            concepts=concepts[~concepts.index.duplicated()],
+            coverage=coverage,
+            counts={**totals, "dropped": dropped},
+        )
 
     def write(self, path: str | Path) -> None:
         """Write ``path`` (tab-separated), and beside it the concepts table and the coverage where limited."""

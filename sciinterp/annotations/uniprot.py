@@ -104,7 +104,8 @@ IMPOSSIBLE = "end before start, or position 0"
 _POSITION = re.compile(r"([<>?]?)([0-9]{1,18})?", re.ASCII)
 _COPY = re.compile(r"(?:^|\s+)[0-9]+$", re.ASCII)
 # what old releases appended to a note instead of evidence codes
-_OLD_EVIDENCE = re.compile(r"\s*\((By similarity|Potential|Probable)\)\.?$")
+_OLD_EVIDENCE = re.compile(r" ?\((By similarity|Potential|Probable)\)\.?$")
+MAX_OLD_EVIDENCE = 3
 
 
 @dataclass
@@ -195,10 +196,11 @@ def place(rows: Rows, entry: Entry, feature: Feature) -> bool:
     if entry.length and end > entry.length:
         rows.drop(BEYOND)
         return True
-    note, evidence = feature.note, list(feature.evidence)
-    while old := _OLD_EVIDENCE.search(note):
-        evidence.insert(0, old[1])
-        note = note[: old.start()] + "."
+    note, evidence = " ".join(feature.note.split()), list(feature.evidence)
+    for _ in range(MAX_OLD_EVIDENCE):
+        if old := _OLD_EVIDENCE.search(note):
+            evidence.insert(0, old[1])
+            note = note[: old.start()] + "."
     note = note.removesuffix(".") if evidence or not feature.fields else note
     text = join_note(note, dict(sorted(feature.fields.items())) | {"partial": flag})
     codes = ", ".join(evidence)

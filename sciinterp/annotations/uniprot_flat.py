@@ -50,8 +50,6 @@ _KEY = re.compile(r"[A-Z][A-Z_]{1,11}", re.ASCII)
 _QUALIFIER = re.compile(r"/([A-Za-z_]{1,30})=?")
 _VERSION = re.compile(r"entry version ([0-9]+)\.|Rel\. ([0-9.]+), Last annotation update", re.ASCII)
 _LENGTH = re.compile(r"([0-9]{1,18}) AA\.", re.ASCII)
-DISPLAYED = re.compile(r"IsoId=([^;,]+)[^;]*; Sequence=Displayed")
-_COFACTOR = re.compile(r"Name=([^;]*);(?:\s*Xref=([^;]*);)?(?:\s*Evidence=\{([^}]*)\};)?")
 _MOLECULE = re.compile(r"^\[([^\]]*)\]:\s*")
 _SEQUENCES = frozenset({"VAR_SEQ", "VARSPLIC"})
 
@@ -180,10 +178,9 @@ class _Flat:
         if entry is None or not entry.id or (self.ids == "accession" and not self.accession):
             raise self._error("an entry without accession", number, "no AC line")
         topics = _topics(self.comments)
-        displayed = next(
-            (m[1] for t in topics if t.startswith("ALTERNATIVE PRODUCTS") and (m := DISPLAYED.search(t))), ""
+        entry.displayed = next(
+            (i for t in topics if t.startswith("ALTERNATIVE PRODUCTS") if (i := displayed(t))), ""
         )
-        entry.displayed = displayed.strip()
         self.rows.covers(entry.id)
         for at, feature in self.pending:
             if not place(self.rows, entry, feature):
@@ -200,40 +197,41 @@ class _Flat:
 
 def _old_body(feature: Feature, body: list[str]) -> None:
     """The description of the fixed-column format: free text, then perhaps ``/FTId=``."""
-    note = ""
+    pieces = []
     for piece in (b.strip() for b in body):
         if piece.startswith("/FTId="):
             feature.fields["id"] = piece[6:].rstrip(".")
         else:
-            note = _glue(note, piece)
+            pieces.append(piece)
+    note = _glue(pieces)
     feature.note = _close_gaps(note) if feature.key in _SEQUENCES else note
 
 
 def _new_body(feature: Feature, body: list[str], path: Path, number: int) -> None:
     """Qualifiers ``/name="value"``, values continued over lines, quotes doubled inside."""
-    values: dict[str, str] = {}
+    values: dict[str, list[str]] = {}
     name = ""
-    for offset, piece in enumerate(b.strip() for b in body):
-        if name:
-            values[name] = _glue(values[name], piece)
-        elif not piece:
-            continue
-        else:
+    quotes = 0
+    for offset, piece in enumerate((b.strip() for b in body), start=1):
+        if not name:
+            if not piece:
+                continue
             start = _QUALIFIER.match(piece)
             if start is None:
                 raise FormatError(
-                    "this is not a qualifier", file=str(path), line=number + 1 + offset, got=repr(piece[:60])
+                    "this is not a qualifier", file=str(path), line=number + offset, got=repr(piece[:60])
                 )
-            name = start[1]
-            values[name] = piece[start.end() :]
-        value = values[name]
-        if not value.startswith('"') or (
-            len(value) > 1 and value.endswith('"') and value.count('"') % 2 == 0
-        ):
+            name, quotes = start[1], 0
+            values[name] = []
+            piece = piece[start.end() :]
+        values[name].append(piece)
+        quotes += piece.count('"')
+        # closed by an even number of quotes, the last at the end of a line; doubled ones are text
+        if not values[name][0].startswith('"') or (quotes > 0 and quotes % 2 == 0 and piece.endswith('"')):
             name = ""
     if name:
         raise FormatError("a qualifier is not closed", file=str(path), line=number, got=f"/{name}")
-    set_qualifiers(feature, {k: _unquote(v) for k, v in values.items()})
+    set_qualifiers(feature, {k: _unquote(_glue(v)) for k, v in values.items()})
 
 
 def set_qualifiers(feature: Feature, values: dict[str, str]) -> None:
@@ -249,8 +247,10 @@ def _unquote(value: str) -> str:
     return value[1:-1].replace('""', '"') if len(value) > 1 and value[0] == value[-1] == '"' else value
 
 
-def _glue(text: str, more: str) -> str:
-    return f"{text}{more}" if text.endswith("-") or not text else f"{text} {more}"
+def _glue(pieces: list[str]) -> str:
+    """Pieces of one text over several lines: a space between them, none after a hyphen."""
+    spaced = [piece if piece.endswith("-") else f"{piece} " for piece in pieces[:-1] if piece]
+    return "".join([*spaced, *pieces[-1:]])
 
 
 def _close_gaps(note: str) -> str:
@@ -264,15 +264,24 @@ def _close_gaps(note: str) -> str:
 
 def _topics(comments: list[str]) -> list[str]:
     """The CC block cut at ``-!-``; the copyright box at its end is left out."""
-    topics: list[str] = []
+    topics: list[list[str]] = []
     for line in comments:
         if line.startswith("-!- "):
-            topics.append(line[4:].strip())
+            topics.append([line[4:].strip()])
         elif line.startswith("----"):
             break
         elif topics:
-            topics[-1] = _glue(topics[-1], line.strip())
-    return topics
+            topics[-1].append(line.strip())
+    return [_glue(topic) for topic in topics]
+
+
+def displayed(text: str) -> str:
+    """The isoform whose sequence the entry shows: ``IsoId=P1-2; Sequence=Displayed`` gives ``P1-2``."""
+    for part in text.split("IsoId=")[1:]:
+        names, _, rest = part.partition(";")
+        if rest.lstrip().startswith("Sequence=Displayed"):
+            return names.split(",")[0].strip()
+    return ""
 
 
 def cofactors(rows: Rows, entry: Entry, text: str) -> None:
@@ -281,21 +290,26 @@ def cofactors(rows: Rows, entry: Entry, text: str) -> None:
     if molecule:
         text = text[molecule.end() :]
     whose = molecule[1] if molecule else ""
-    found = list(_COFACTOR.finditer(text))
-    note = text.partition("Note=")[2] if found or "Note=" in text else text
-    for cofactor in found:
-        place_cofactor(
-            rows,
-            entry,
-            name=cofactor[1].strip(),
-            molecule=whose,
-            evidence=codes_of(cofactor[3] or ""),
-            note=_strip_codes(note),
-            xref=(cofactor[2] or "").strip(),
-        )
+    found = [_cofactor(part) for part in text.split("Name=")[1:]]
+    note = _strip_codes(text.partition("Note=")[2] if found or "Note=" in text else text)
+    for name, xref, codes in found:
+        place_cofactor(rows, entry, name=name, molecule=whose, evidence=codes, note=note, xref=xref)
     if not found:
-        place_cofactor(rows, entry, name="", molecule=whose, note=_strip_codes(note))
+        place_cofactor(rows, entry, name="", molecule=whose, note=note)
+
+
+def _cofactor(text: str) -> tuple[str, str, tuple[str, ...]]:
+    """``Zn(2+); Xref=ChEBI:CHEBI:29105; Evidence={ECO:0000305};`` as name, reference and codes."""
+    name, _, rest = text.partition(";")
+    xref, codes = "", ""
+    rest = rest.lstrip()
+    if rest.startswith("Xref="):
+        xref, _, rest = rest.removeprefix("Xref=").partition(";")
+        rest = rest.lstrip()
+    if rest.startswith("Evidence={"):
+        codes = rest.removeprefix("Evidence={").partition("}")[0]
+    return name.strip(), xref.strip(), codes_of(codes)
 
 
 def _strip_codes(text: str) -> str:
-    return re.sub(r"\s*\{[^{}]*\}", "", text).strip().rstrip(";").strip()
+    return re.sub(r" ?\{[^{}]*\}", "", " ".join(text.split())).strip().rstrip(";").strip()

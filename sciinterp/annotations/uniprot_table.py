@@ -16,7 +16,7 @@ from sciinterp.annotations.rows import Rows
 from sciinterp.annotations.table import Annotations
 from sciinterp.annotations.text import read_lines, whole
 from sciinterp.annotations.uniprot import KEYS, Entry, Feature, codes_of, place
-from sciinterp.annotations.uniprot_flat import DISPLAYED, cofactors, set_qualifiers
+from sciinterp.annotations.uniprot_flat import cofactors, displayed, set_qualifiers
 from sciinterp.errors import FormatError
 
 # One feature in a TSV cell: KEY location; /qualifier="value"; /qualifier="value"
@@ -97,8 +97,7 @@ def _row(
         entry.length = whole(cell("length"), "the length", path, number)
     if release is None and cell("entry version", "version"):
         entry.release = f"entry version {cell('entry version', 'version')}"
-    displayed = DISPLAYED.search(cell("cc_alternative_products", "alternative products (isoforms)"))
-    entry.displayed = displayed[1].strip() if displayed else ""
+    entry.displayed = displayed(cell("cc_alternative_products", "alternative products (isoforms)"))
     rows.covers(entry.id)
     for i in features:
         for feature in _cell_features(cells[i].strip(), path, number):

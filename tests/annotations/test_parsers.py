@@ -212,3 +212,31 @@ def test_defect_09_labels_never_shift_against_the_sequence() -> None:
     cut = Samples(["long", "next"], ["M" * 1022, "MKV"])
     with pytest.raises(InputError, match="beyond its sample"):
         annotations.positives(cut)
+
+
+def test_merge_keeps_every_row_and_account() -> None:
+    first, second = read_annotations(FILES / "entries.dat"), parse_interpro(FILES / "matches.tsv")
+    both = Annotations.merge([first, second])
+    assert len(both) == len(first) + len(second)
+    assert both.counts["n_in"] == first.counts["n_in"] + second.counts["n_in"]
+    assert both.counts["n_in"] == both.counts["n_kept"] + sum(both.counts["dropped"].values())
+    assert both.coverage == {"uniprot": ("T3ST01", "T3ST02"), "interpro": None}
+    covered = both.covered(
+        Samples(["T3ST01", "P1"], ["M" * 120, "M" * 90]), ["uniprot:SIGNAL", "pfam:PF00069"]
+    )
+    assert covered.tolist() == [[True, True], [False, True]]
+
+
+def test_samples_of_other_names_are_not_silently_unlabelled(caplog: pytest.LogCaptureFixture) -> None:
+    annotations = read_annotations(FILES / "entries.dat")
+    samples = Samples(["sp|T3ST01|TESTA_SYNTH"], ["M" * 120])
+    assert annotations.positives(samples).nnz == 0
+    assert "rename_samples" in caplog.text
+    renamed = annotations.rename_samples({"T3ST01": samples.ids[0]})
+    assert renamed.positives(samples, ["uniprot:SIGNAL"]).nnz == 21
+    assert samples.ids[0] in renamed.coverage["uniprot"]
+
+
+def test_an_ontology_is_for_genes_alone() -> None:
+    with pytest.raises(InputError, match="GAF or GPAD"):
+        read_annotations(FILES / "entries.dat", ontology=FILES / "terms.obo")

@@ -1,0 +1,45 @@
+"""Real files of the Debian packages emboss-test and augustus-doc, where they are installed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from test_parsers import compare_with_biopython as compare_embl
+from test_uniprot_forms import compare_with_biopython as compare_uniprot
+
+from sciinterp.annotations import read_annotations
+
+EMBOSS = Path(os.environ.get("EMBOSS_TEST", "/usr/share/EMBOSS/test"))
+AUGUSTUS = Path(os.environ.get("AUGUSTUS_DOC", "/usr/share/doc/augustus"))
+
+
+def need(path: Path) -> Path:
+    if not path.is_file():
+        pytest.skip(f"{path.name} of a Debian package is not installed")
+    return path
+
+
+def test_swiss_prot_flat_file_agrees_with_biopython() -> None:
+    path = need(EMBOSS / "swiss" / "seq.dat")
+    assert compare_uniprot(path) == 2070
+    annotations = read_annotations(path)
+    assert annotations.counts == {"n_in": 2109, "n_kept": 2109, "dropped": {}}
+    assert len(annotations.coverage["uniprot"]) == 100
+    assert (annotations.frame["concept"] == "uniprot:TRANSMEM").sum() == 125
+
+
+def test_human_embl_entries_agree_with_biopython() -> None:
+    path = need(EMBOSS / "embl" / "hum1.dat")
+    parts = compare_embl(path)
+    assert (parts["genbank:exon"], parts["genbank:repeat_region"], parts["genbank:CDS"]) == (803, 390, 958)
+    annotations = read_annotations(path)
+    assert len(annotations.coverage["genbank"]) == 21
+    assert annotations.counts["n_in"] == 1828
+
+
+def test_transcripts_of_a_gtf() -> None:
+    annotations = read_annotations(need(AUGUSTUS / "tutorial-cgp/data/refseq/refseq.hg38.gtf"))
+    counts = annotations.counts
+    assert counts["n_in"] == 367 == counts["n_kept"] + sum(counts["dropped"].values())
