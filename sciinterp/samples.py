@@ -321,13 +321,14 @@ def read_samples(
     Parameters
     ----------
     path : path
-        FASTA, GenBank, EMBL, UniProt (flat, XML), AIRR rearrangements, tables of SMILES or of sequences, PDB and
-        mmCIF structures, CIF crystals, AnnData; text may be gzipped. What a position is: a residue or base; an
-        atom of a molecule or crystal; a residue with coordinates; an expressed gene.
+        FASTA, GenBank, EMBL, UniProt (flat, XML), AIRR rearrangements, tables of SMILES or of sequences,
+        PDB and mmCIF structures, CIF crystals, AnnData; text may be gzipped. What a position is: a residue
+        or base; an atom of a molecule or crystal; a residue with coordinates; an expressed gene.
     format : str
         ``auto`` looks at the name and the first lines; else one of :data:`sciinterp.readers.FORMATS`.
     table : path, optional
-        Sample columns (family, donor ...), tab-separated, or ``.csv``; its first column holds the identifiers.
+        Sample columns (family, donor ...), tab-separated, or ``.csv``; its first column holds the
+        identifiers.
     kind : str, optional
         What the samples are; guessed from the format and the letters when not given.
 

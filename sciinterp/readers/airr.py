@@ -254,7 +254,10 @@ def _layout(row: Mapping[str, str], reference: str) -> str:
 
     def number(name: str) -> int:
         text = row.get(name, "").strip()
-        return int(text) if text.isdigit() else 0
+        # No segment is longer than the alignment: a larger number is a damaged cell.
+        return (
+            min(int(text), len(reference) + 1) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+        )
 
     def span(segment: str) -> int:
         first, last = number(f"{segment}_germline_start"), number(f"{segment}_germline_end")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def read_h5ad(path: Path, *, kind: str | None = None) -> Samples:
 
     try:
         data = anndata.read_h5ad(path)
-        matrix = sp.csr_array(data.X if sp.issparse(data.X) else np.asarray(data.X))
+        matrix: Any = sp.csr_array(data.X if sp.issparse(data.X) else np.asarray(data.X))
     # The reader is another program's, and says "this is not my format" by whatever fails in it.
     except Exception as error:
         said = " ".join(str(error).split())[:120] or type(error).__name__

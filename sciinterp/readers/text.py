@@ -64,12 +64,11 @@ def kind_of(sequences: Iterable[str]) -> str:
     >>> kind_of(["ACGTTGCANN"]), kind_of(["MKVLAAGC"])
     ('dna', 'protein')
     """
-    letters: Counter[str] = Counter()
-    for sequence in sequences:
-        letters.update(sequence)
-    total = sum(letters.values())
-    plain = sum(n for letter, n in letters.items() if letter in _NUCLEOTIDES)
-    return "dna" if total and set(letters) <= _AMBIGUOUS and plain >= 0.9 * total else "protein"
+    sequences = list(sequences)
+    if not set().union(*map(set, sequences)) <= _AMBIGUOUS:
+        return "protein"
+    plain = sum(sequence.count(letter) for sequence in sequences for letter in _NUCLEOTIDES)
+    return "dna" if plain and plain >= 0.9 * sum(map(len, sequences)) else "protein"
 
 
 def sequences_to_samples(

@@ -205,3 +205,10 @@ def test_numbering_by_immunum_agrees_with_the_alignment(tmp_path) -> None:
     assert len(concepts) == 11
     same = numbered.positives(samples, concepts)[: len(VH)] != ours.positives(samples, concepts)[: len(VH)]
     assert same.nnz == 0
+
+
+@pytest.mark.parametrize("text", ["999999999999", "9" * 40, "²", "-3", "2.0"])
+def test_a_damaged_number_costs_the_segments_alone(text) -> None:
+    chain = chain_of(row(np1_length=text))
+    assert chain.sequence == VH
+    assert set(chain.segment) == {"-"}
