@@ -117,6 +117,9 @@ def build(weights: Mapping[str, Tensor], config: Mapping[str, Any], where: Path)
             got=f"no {', '.join(missing)}",
         )
     parts = [weights[name].float() for name in names]
+    if config.get("rescale_acts_by_decoder_norm"):  # codes are pre-activations times |W_dec_j|: fold the norm
+        norm = parts[2].norm(dim=1)
+        parts[:3] = parts[0] * norm, parts[1] * norm, parts[2] / norm.clamp_min(1e-12)[:, None]
     kind = str(config.get("architecture", "standard"))
     if kind == "topk":
         sae: SAE = TopKSAE(*parts, k=int(config["k"]))
