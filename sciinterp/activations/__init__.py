@@ -356,7 +356,7 @@ def site_folder(name: str) -> str:
     Examples
     --------
     >>> site_folder("layers.4"), site_folder("../x")
-    ('layers.4', 'x-cf2a2d1a')
+    ('layers.4', 'x-d6b96a97')
     """
     plain = "".join(c for c in name if c.isascii() and (c.isalnum() or c in "._-")).lstrip(".-")
     if plain == name and 0 < len(name) <= 64:

@@ -127,7 +127,8 @@ def main() -> None:
     for name, site, layer in (("middle", MIDDLE, 3), ("last", LAST, 6)):
         race(f"fair-esm's script, {name} site",
              lambda out, site=site: si.extract(model, samples, site=site, out=out),
-             lambda out, layer=layer: fair_esm_loop(module, alphabet, samples, layer, out), options.rounds)  # fmt: skip
+             lambda out, layer=layer: fair_esm_loop(module, alphabet, samples, layer, out),
+             options.rounds)  # fmt: skip
     race("float32 beside bfloat16, last site",
          lambda out: si.extract(low, samples, site=LAST, out=out),
          lambda out: si.extract(model, samples, site=LAST, out=out / "x"), options.rounds)  # fmt: skip
@@ -142,7 +143,8 @@ def main() -> None:
         for name, site, layer in (("middle", MIDDLE, 3), ("last", LAST, 6)):
             race(f"Hugging Face loop, {name} site",
                  lambda out, site=site: si.extract(face, samples, site=site, out=out),
-                 lambda _, layer=layer: hugging_face_loop(*built, samples, layer), options.rounds)  # fmt: skip
+                 lambda _, layer=layer: hugging_face_loop(*built, samples, layer),
+                 options.rounds)  # fmt: skip
     print(f"load after {os.getloadavg()[0]:.1f}")
 
 
