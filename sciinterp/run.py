@@ -310,7 +310,9 @@ def _results(run: Run) -> dict[str, Any]:
 def _require_usable(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError("the output is not a folder", where=f"'{out}'", do="Choose another --out.")
-    if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").is_file():
+    # A run killed before its manifest leaves only its lock or a temporary, whose names begin with a dot.
+    names = [p.name for p in out.iterdir() if not p.name.startswith(".")] if out.is_dir() else []
+    if names and "manifest.json" not in names:
         raise InputError(
             "the output folder is in use by something else",
             where=f"folder '{out}'",
