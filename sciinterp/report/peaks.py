@@ -45,7 +45,7 @@ class Peaks:
 
 def find_peaks(features: FeatureMatrix) -> Peaks:
     """All peaks, in one sort."""
-    codes = features.codes
+    codes: Any = features.codes
     keep = codes.data > 0
     position = np.repeat(np.arange(codes.shape[0]), np.diff(codes.indptr))[keep]
     feature, value = codes.indices[keep].astype(np.int64), codes.data[keep]

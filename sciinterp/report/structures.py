@@ -1,4 +1,4 @@
-"""Three-dimensional structures for the browser: one trace of alpha carbons a sample, tied to its positions."""
+"""Structures for the browser: one trace of alpha carbons a sample, tied to its positions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def find_structures(place: str | Path | Mapping[str, str | Path] | None, samples
 
 
 def read_trace(path: Path, sequence: str) -> dict[str, Any]:
-    """Coordinates of the alpha carbons of the chain that matches ``sequence`` best, and their positions in it.
+    """Alpha carbons of the chain that matches ``sequence`` best, and their positions in it.
 
     Returns
     -------
