@@ -1,0 +1,168 @@
+"""Invariants of the pieces: runs, overlaps, mixtures, calibration, files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sciinterp.discovery.calibrate import (
+    average_precision,
+    brier,
+    expected_calibration_error,
+    precision_at,
+    pu_adjusted,
+)
+from sciinterp.discovery.files import read_candidates, write_candidates
+from sciinterp.discovery.linear import auroc, fit_logistic, predict, sigmoid
+from sciinterp.discovery.mixture import fit_mixture
+from sciinterp.discovery.novel import _decoy_q
+from sciinterp.discovery.search import COLUMNS, decoy_error, list_error
+from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_mean
+from sciinterp.tables import Table
+
+few = settings(max_examples=40, deadline=None)
+
+
+@few
+@given(st.lists(st.floats(-2, 2), min_size=1, max_size=60), st.integers(0, 3), st.integers(1, 20))
+def test_runs_are_maximal_and_stay_in_their_sample(values, gap, length):
+    score = np.array(values)
+    offsets = np.unique(np.r_[np.arange(0, len(score), length), len(score)])
+    start, end = runs(score, 0.0, offsets, gap=gap)
+    inside = np.zeros(len(score), bool)
+    for a, b in zip(start, end):
+        inside[a:b] = True
+        assert score[a] > 0
+        assert score[b - 1] > 0
+        assert np.searchsorted(offsets, a, "right") == np.searchsorted(offsets, b - 1, "right")
+    assert inside[score > 0].all()
+    assert (start[1:] >= end[:-1]).all()
+
+
+@few
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.integers(1, 9)), min_size=1, max_size=12), st.integers(0, 2**31)
+)
+def test_overlap_equals_the_plain_loop(intervals, seed):
+    rng = np.random.default_rng(seed)
+    start = np.sort(rng.integers(0, 50, 6))
+    end = start + rng.integers(1, 6, 6)
+    a, b = np.array([i[0] for i in intervals]), np.array([i[0] + i[1] for i in intervals])
+    plain = [any(s < y and x < e for x, y in zip(a, b)) for s, e in zip(start, end)]
+    assert first_overlap(start, end, a, b).tolist() == plain
+
+
+def test_iou_of_equal_intervals_is_one():
+    start, end = np.array([3, 10]), np.array([6, 12])
+    assert best_iou(start, end, start, end).tolist() == [1.0, 1.0]
+    assert best_iou(start, end, np.array([6]), np.array([8])).tolist() == [0.0, 0.0]
+
+
+def test_per_run_and_window_mean_by_hand():
+    values = np.array([1.0, 5.0, 2.0, 0.0])
+    assert per_run(values, np.array([0, 2]), np.array([2, 4]), "max").tolist() == [5, 2]
+    assert per_run(values, np.array([0, 2]), np.array([2, 4]), "mean").tolist() == [3, 1]
+    mean = window_mean(np.ones((4, 1)), 1, np.array([0, 2, 4]))
+    np.testing.assert_allclose(mean.ravel(), 2 / 3)
+
+
+def test_logistic_agrees_with_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 3))
+    y = rng.random(400) < sigmoid(x @ [1.0, -2.0, 0.5] - 0.3)
+    weight = rng.uniform(0.5, 2, 400)
+    mine = fit_logistic(x, y, weight, ridge=2.0, steps=50)
+    peer = LogisticRegression(C=0.5, tol=1e-10, max_iter=500).fit(x, y, sample_weight=weight)
+    np.testing.assert_allclose(mine, np.append(peer.coef_[0], peer.intercept_), atol=1e-4)
+
+
+def test_separable_data_do_not_run_away():
+    x = np.r_[np.zeros(50), np.ones(50)][:, None]
+    eta = predict(x, fit_logistic(x, x.ravel() > 0.5, ridge=1e-3))
+    assert np.isfinite(eta).all()
+    assert auroc(eta[50:], eta[:50]) == 1.0
+
+
+@few
+@given(st.integers(0, 1000), st.sampled_from([0, 40, 120]))
+def test_mixture_finds_about_what_was_left_out(seed, n_hidden):
+    rng = np.random.default_rng(seed)
+    known = rng.normal(5, 1.2, 300)
+    other = np.r_[rng.normal(0, 1.2, 900), rng.normal(5, 1.2, n_hidden)]
+    mixture = fit_mixture(known, other, np.arange(300), np.arange(len(other)))
+    assert mixture.hidden_low <= mixture.hidden
+    assert abs(mixture.hidden - n_hidden) <= 0.35 * n_hidden + 12
+    p = mixture.probability(np.linspace(-5, 10, 50))
+    assert ((p >= 0) & (p <= 1)).all()
+    assert (np.diff(p) >= -1e-12).all()
+
+
+def test_relatives_count_once():
+    rng = np.random.default_rng(0)
+    known, other = rng.normal(5, 1, 300), np.r_[rng.normal(0, 1, 900), rng.normal(5, 1, 12)]
+    apart = fit_mixture(known, other, np.arange(300), np.arange(len(other)))
+    together = np.r_[np.arange(900), np.full(12, 900)]
+    one_family = fit_mixture(known, other, np.arange(300), together)
+    assert one_family.hidden_low < apart.hidden_low
+
+
+@few
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
+def test_q_values_do_not_fall_down_the_list(values):
+    p = np.array(values)
+    order = np.argsort(-p, kind="stable")
+    for q in (list_error(p), decoy_error(p, np.array([0.5]), 1), _decoy_q(p, np.array([0.2, 0.7]))):
+        assert (np.diff(q[order]) >= -1e-9).all()
+        assert (q >= 0).all()
+
+
+def test_calibration_of_calibrated_numbers():
+    rng = np.random.default_rng(0)
+    p = rng.random(20_000)
+    truth = rng.random(20_000) < p
+    assert expected_calibration_error(p, truth) < 0.02
+    assert abs(brier(p, truth) - 1 / 6) < 0.01
+    assert expected_calibration_error(np.full(1000, 0.9), np.zeros(1000)) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_precision_interval_covers(size):
+    covered = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        p = np.repeat(rng.beta(4, 1, 60), size)
+        cluster = np.repeat(np.arange(60), size)
+        truth = (rng.random(60)[cluster]) < p
+        _, low, high = precision_at(p, cluster, 50, seed=seed)
+        top = np.argsort(-p, kind="stable")[:50]
+        covered += low <= truth[top].mean() <= high
+    assert covered >= 170
+
+
+def test_average_precision_counts_what_was_never_reached():
+    assert average_precision(np.array([2.0, 1.0]), np.array([1, 1]), 4) == pytest.approx(0.5)
+    assert average_precision(np.array([]), np.array([]), 4) == 0.0
+    assert pu_adjusted(0.9, 0.5) == 1.0
+
+
+def test_candidates_come_back_from_disk(tmp_path):
+    record = {"claim": "candidate: =x", "features": [1], "against": ["because\tof"], "value": float("nan")}
+    frame = pd.DataFrame(
+        [["missing", "=s1", 0, 3, "c", 1, 0.5, 0.25, 0.125, "because\tof", record]], columns=list(COLUMNS)
+    )
+    write_candidates(Table(frame, context={"not_run": {"ablation": "no model"}}), tmp_path)
+    again = read_candidates(tmp_path)
+    assert again.drop(columns="evidence").equals(pd.DataFrame(frame).drop(columns="evidence"))
+    assert again.context["not_run"] == {"ablation": "no model"}
+    assert again["evidence"][0]["value"] is None
+    assert (tmp_path / "candidates.tsv").read_text().splitlines()[1].startswith("missing\t'=s1")
+
+
+def test_an_empty_list_is_written_and_read(tmp_path):
+    write_candidates(Table(pd.DataFrame([], columns=list(COLUMNS)), context={}), tmp_path)
+    assert len(read_candidates(tmp_path)) == 0
