@@ -144,10 +144,8 @@ def compare(d: int, f: int, batch: int) -> None:
         print(f"{name:22s} {STEPS * batch / wall:8.0f} rows/s {rate:8.0f} rows/CPU s   {'  '.join(ratios)}")
     cost = best["ours exact"][1] / best["ours exact, no AuxK"][1] - 1
     counts = contenders["ours screened"].run.step.work.counts
-    print(
-        f"AuxK costs {cost:.1%} of a step; {counts['doubtful'] / max(counts['screened'], 1):.2%} of rows
-        doubtful"
-    )
+    doubtful = counts["doubtful"] / max(counts["screened"], 1)
+    print(f"AuxK costs {cost:.1%} of a step; {doubtful:.2%} of rows doubtful")
 
 
 if __name__ == "__main__":
