@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXPLAINS = {
     "position": "position", "position_c": "position", "identity": "composition", "composition": "composition",
     "complexity": "composition", "window": "composition", "kmer": "composition", "neuron": "neuron",
-    "pca": "neuron", "probe": "neuron", "randomised": "randomised", "density": "density",
+    "pca": "neuron", "ica": "neuron", "probe": "neuron", "randomised": "randomised", "density": "density",
     "everything": "prevalence",
 }  # fmt: skip
 # Fitted with the labels on many inputs at once: what the letters, or the model, hold for a reader who is told
@@ -60,7 +60,7 @@ class BaselineSettings:
     reach : int
         Letters on either side of a position that ``identity`` and ``window`` see.
     n_components : int
-        Principal components tried.
+        Principal, and independent, components tried.
     max_fit : int
         Training positions that regressions, neurons and probe are fitted on; whole training set if smaller.
     """
@@ -115,9 +115,9 @@ def run_baselines(
     else:
         _run_letters(out, samples, parts, *found, settings, fit_on)
     if acts is None:
-        out.not_run |= dict.fromkeys(("neuron", "pca", "probe"), "no activations were given (acts)")
+        out.not_run |= dict.fromkeys(("neuron", "pca", "ica", "probe"), "no activations were given (acts)")
     else:
-        _run_dense(out, samples, parts, acts, settings, fit_on)
+        _run_dense(out, samples, parts, acts, settings, fit_on, seed)
     if control is None:
         out.not_run["randomised"] = "no codes of the randomised model were given (control)"
     elif control.n_positions != samples.n_positions:
@@ -154,7 +154,7 @@ def _run_letters(
 
 def _run_dense(
     out: Baselines, samples: Samples, parts: Parts, acts: Activations | np.ndarray,
-    settings: BaselineSettings, fit_on: np.ndarray,
+    settings: BaselineSettings, fit_on: np.ndarray, seed: int,
 ) -> None:  # fmt: skip
     train, test = parts.train, parts.test
     rows = dense.position_rows(acts, samples)
@@ -167,6 +167,9 @@ def _run_dense(
     axes = dense.principal_axes(moments, settings.n_components).astype(np.float32)
     projected = [(x - mean) @ axes for x in (of_fit, of_test)]
     out.ran.append(_units("pca", *projected, fit, test, lambda unit: f"component {unit}"))
+    rotation = dense.independent_axes(projected[0], seed)
+    independent = [x @ rotation for x in projected]
+    out.ran.append(_units("ica", *independent, fit, test, lambda unit: f"component {unit}"))
     directions = dense.linear_probe(of_fit, moments, fit).astype(np.float32)
     out.ran.append(_scored("probe", fit, test, *((x - mean) @ directions for x in (of_fit, of_test))))
 

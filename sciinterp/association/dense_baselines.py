@@ -28,6 +28,8 @@ _BLOCK_VALUES = 1 << 22
 # Bins of a unit's range in the first look, and units of each concept that get the second.
 _BINS = 1024
 _EXACT_UNITS = 4
+# Rows and steps of the search for independent components.
+_ICA_ROWS, _ICA_STEPS = 20_000, 40
 # Weight of the identity added to the covariance of the probe, as a share of its mean variance.
 _PROBE_RIDGE = 1e-3
 
@@ -203,6 +205,30 @@ def principal_axes(moments: Moments, n_axes: int) -> np.ndarray:
     _, vectors = eigh(moments.covariance, subset_by_index=(d_in - n_axes, d_in - 1))
     axes = vectors[:, ::-1]
     return axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n_axes)])
+
+
+def independent_axes(projected: np.ndarray, seed: int) -> np.ndarray:
+    """float32 [n_components, n_components]: from principal to independent components (FastICA, tanh).
+
+    Hyvarinen (1999), the symmetric form, on at most ``_ICA_ROWS`` rows scaled to unit variance. A fixed number
+    of steps: the components serve as rivals, they need not have converged to the last digit.
+    """
+    rng = np.random.default_rng(seed)
+    scale = 1.0 / np.maximum(projected.std(axis=0, dtype=np.float64), 1e-12)
+    n = len(projected)
+    rows = np.arange(n) if n <= _ICA_ROWS else np.sort(rng.choice(n, _ICA_ROWS, replace=False))
+    white = (projected[rows] * scale).astype(np.float32)
+    turn = _orthogonal(rng.normal(size=(len(scale), len(scale))))
+    for _ in range(_ICA_STEPS if n else 0):
+        bent = np.tanh(white @ turn.astype(np.float32))
+        slope = (1 - bent * bent).mean(axis=0, dtype=np.float64)
+        turn = _orthogonal(white.T @ bent / len(white) - turn * slope)
+    return (scale[:, None] * turn).astype(np.float32)
+
+
+def _orthogonal(matrix: np.ndarray) -> np.ndarray:
+    left, _, right = np.linalg.svd(np.asarray(matrix, np.float64))
+    return left @ right
 
 
 def linear_probe(values: np.ndarray, moments: Moments, train: Part) -> np.ndarray:

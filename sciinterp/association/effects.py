@@ -193,7 +193,7 @@ def best_threshold(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]
     total = int(truth.sum())
     if total == 0 or len(scores) == 0:
         return np.inf, 0.0
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores)  # in any order within ties, which are read as a whole
     ranked = scores[order]
     last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
     tp = np.cumsum(truth[order], dtype=np.int64)[last]

@@ -2,7 +2,7 @@
 
 Relatives share both their annotations and their features, so positions, and samples, are not independent:
 on 12 families of 10 homologs a residue-level Fisher test rejects 97% of true nulls at 0.05. The family is
-the unit here. A family *carries* a concept when at least half of its covered samples do; a feature is
+the unit here. A family *carries* a concept when at least a fifth of its covered samples do; a feature is
 *present* in a family when its activity there (mean over samples of the largest activation) lies above a
 threshold that divides the families' activities best (Otsu 1979), chosen without looking at any concept. The
 table of the two is tested by Fisher's exact test, one-sided; with strata (family size by default) by its
@@ -10,8 +10,8 @@ exact stratified form, the conditional test behind Cochran-Mantel-Haenszel. Over
 Benjamini and Hochberg's (1995), and ``p_family`` is the max-T adjusted p-value (Westfall and Young 1993) from
 permuting whole families within strata.
 
-A concept that every family carries has no such test: it is called ``universal`` and judged by its held-out
-effect alone. With few families the smallest p-value that any feature could reach is ``p_min``; below a stated
+A concept that every family carries (or all but a number too small to test against) has no such test: it is
+called ``universal`` and judged by its held-out effect alone. With few families the smallest p-value that any feature could reach is ``p_min``; below a stated
 number of families nothing is tested.
 """
 
@@ -55,7 +55,7 @@ class ScreenSettings:
 
     min_families: int = 8
     min_carriers: int = 3
-    carried: float = 0.5
+    carried: float = 0.2
     strata: str = "size"
     n_permutations: int = 1000
 
@@ -178,7 +178,7 @@ def screen_samples(
 def _verdict(carries: np.ndarray, settings: ScreenSettings) -> str:
     """Why there is no test, or an empty string."""
     n = int(carries.sum())
-    if n == len(carries) and n > 0:
+    if n >= settings.min_carriers and len(carries) - n < settings.min_carriers and n > len(carries) / 2:
         return "universal"
     if len(carries) < settings.min_families or min(n, len(carries) - n) < settings.min_carriers:
         return "too few families"

@@ -1,0 +1,175 @@
+"""Baselines, each against what it claims to be: the best of its kind, chosen in training, found where planted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from sciinterp.association import dense_baselines as dense
+from sciinterp.association import sequence_baselines as of_sequence
+from sciinterp.association.baselines import CEILINGS, EXPLAINS, BaselineSettings, run_baselines
+from sciinterp.association.effects import best_threshold
+from sciinterp.association.parts import divide
+from sciinterp.errors import ShapeError
+from sciinterp.features import FeatureMatrix
+from sciinterp.samples import Samples, split_families
+
+LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+
+
+def make(truth_of, n=60, seed=0, low=50, high=80):
+    """Samples in families of three, and the parts of one concept given by a function of a sequence."""
+    rng = np.random.default_rng(seed)
+    sequences = ["".join(rng.choice(LETTERS, rng.integers(low, high))) for _ in range(n)]
+    table = pd.DataFrame({"family": [f"f{i // 3}" for i in range(n)]})
+    samples = Samples([f"s{i}" for i in range(n)], sequences, table=table)
+    truth = np.concatenate([truth_of(s) for s in sequences]).astype(bool)
+    split = split_families(samples, by="family", seed=seed)
+    return samples, divide(samples, sp.csr_array(truth[:, None]), np.ones((n, 1), bool), split)[0]
+
+
+def run(samples, parts, **given):
+    return run_baselines(samples, parts, acts=given.get("acts"), control=given.get("control"),
+                         settings=BaselineSettings(**given.get("settings", {})), seed=0)  # fmt: skip
+
+
+def f1_of(found):
+    return {b.name: float(b.counts.f1()[0]) for b in found.ran}
+
+
+def at_start(sequence):
+    return (np.arange(len(sequence)) >= 5) & (np.arange(len(sequence)) < 12)
+
+
+def at_end(sequence):
+    return at_start(sequence)[::-1]
+
+
+def tryptophan_next(sequence):
+    return np.array([sequence[i + 1 : i + 2] == "W" for i in range(len(sequence))])
+
+
+def sequon(sequence):
+    """The asparagine of N-{P}-[ST]."""
+    return np.array([s[0] == "N" and s[1:2] not in ("P", "") and s[2:3] in ("S", "T") for s in
+                     (sequence[i : i + 3] for i in range(len(sequence)))])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("truth_of", "winner"), [(at_start, "position"), (at_end, "position_c"), (tryptophan_next, "identity")]
+)
+def test_the_baseline_that_is_the_truth_wins(truth_of, winner):
+    f1 = f1_of(run(*make(truth_of)))
+    assert f1[winner] > 0.98
+    rivals = {k: v for k, v in f1.items() if k not in (winner, *CEILINGS)}
+    assert max(rivals.values()) < 0.8
+
+
+def test_what_needs_several_letters_is_for_the_window():
+    f1 = f1_of(run(*make(sequon, n=300)))
+    assert f1["window"] > 0.8
+    assert f1["identity"] < 0.5
+    assert set(f1) <= set(EXPLAINS)
+
+
+def test_the_best_single_letter_is_the_best_of_all_letters_and_offsets():
+    samples, parts = make(sequon, n=120)
+    found = next(b for b in run(samples, parts).ran if b.name == "identity")
+    truth, best = parts.train.truth(0) > 0, 0.0
+    for offset in range(-2, 3):
+        for letter in LETTERS:
+            on = np.concatenate([[0 <= i + offset < len(s) and s[i + offset] == letter for i in range(len(s))]
+                                 for s in samples.data])[parts.train.rows]  # fmt: skip
+            best = max(best, 2 * (on & truth).sum() / (on.sum() + truth.sum()))
+    assert found.f1_train[0] == pytest.approx(best)
+    assert found.detail[0] == "N at +0"
+
+
+def test_the_best_unit_is_the_best_of_all_units_both_ways():
+    samples, parts = make(at_start)
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(samples.n_positions, 40)).astype(np.float32)
+    truth = np.concatenate([at_start(s) for s in samples.data])
+    values[:, 17] -= 1.5 * truth
+    of_train = values[parts.train.rows]
+    best = dense.best_unit(of_train, parts.train)
+    exact = {(u, sign): best_threshold(sign * of_train[:, u].astype(float), parts.train.truth(0))[1]
+             for u in range(40) for sign in (1, -1)}  # fmt: skip
+    assert (best.unit[0], best.sign[0]) == max(exact, key=exact.get) == (17, -1)
+    assert best.f1_train[0] == pytest.approx(max(exact.values()))
+    scores = dense.unit_scores(of_train, best)[:, 0]
+    on = scores > best.threshold[0]
+    assert best.f1_train[0] == pytest.approx(
+        2 * (on & truth[parts.train.rows]).sum() / (on.sum() + truth[parts.train.rows].sum())
+    )
+
+
+def test_inside_the_model_components_and_probe():
+    samples, parts = make(at_start)
+    rng = np.random.default_rng(0)
+    truth = np.concatenate([at_start(s) for s in samples.data])
+    sources = np.c_[truth * rng.exponential(4, len(truth)), rng.laplace(size=(len(truth), 7))]
+    mixed = (sources @ np.linalg.qr(rng.normal(size=(8, 8)))[0]).astype(np.float32)
+    f1 = f1_of(run(samples, parts, acts=mixed))
+    assert f1["probe"] > 0.75
+    assert f1["ica"] > 0.75
+    assert f1["ica"] > f1["neuron"] + 0.05
+    with pytest.raises(ShapeError, match="one a position"):
+        run(samples, parts, acts=mixed[:-1])
+
+
+def test_principal_axes_are_those_of_the_covariance():
+    values = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32) * np.arange(
+        1, 7, dtype=np.float32
+    )
+    axes = dense.principal_axes(dense.Moments.of(values), 3)
+    _, _, right = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
+    np.testing.assert_allclose(np.abs(axes.T @ right[:3].T), np.eye(3), atol=1e-3)
+
+
+def test_a_control_of_other_samples_is_not_run():
+    samples, parts = make(at_start)
+    other = FeatureMatrix(sp.csr_array((5, 3), dtype=np.float32), pd.DataFrame({"id": ["x"], "length": [5]}))
+    assert "5 positions" in run(samples, parts, control=other).not_run["randomised"]
+
+
+def test_positions_longer_than_any_in_training_are_no_error():
+    samples, parts = make(at_start)
+    longest = of_sequence.distance_from_start(samples).copy()
+    longest[parts.test.rows] += 1000
+    scores = of_sequence.position_scores(longest, parts.train, parts.test)
+    assert np.isfinite(scores[1]).all()
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000))
+def test_window_regression_is_ridge_logistic_regression(seed):
+    rng = np.random.default_rng(seed)
+    columns = rng.integers(0, 4, (300, 3)).astype(np.int32) + np.array([0, 4, 8], np.int32)
+    truth = (rng.random(300) < 1 / (1 + np.exp(2 - columns[:, 0]))).astype(np.uint8)
+    weights = of_sequence._logistic(columns, truth, 13)
+    onehot = np.zeros((300, 12))
+    onehot[np.arange(300)[:, None], columns] = 1
+    peer = LogisticRegression(C=1.0, tol=1e-8, max_iter=2000).fit(onehot, truth)
+    np.testing.assert_allclose(weights[:-1], peer.coef_[0], atol=2e-3)
+    assert weights[-1] == pytest.approx(peer.intercept_[0], abs=2e-3)
+
+
+def test_tokens_that_span_positions_are_spread():
+    class Acts:
+        n_tokens, d_in = 3, 2
+        token_offsets = np.array([0, 2, 3])
+        spans = pd.DataFrame({"start": [0, 2, 0], "end": [3, 4, 2]})
+
+        def read(self, low, high):
+            return np.arange(6, dtype=np.float32).reshape(3, 2)[low:high]
+
+    samples = Samples(["a", "b"], ["MKVL", "ACD"])
+    rows = dense.position_rows(Acts(), samples)
+    assert rows.tolist() == [0, 0, 0, 1, 2, 2, -1]
+    np.testing.assert_array_equal(dense.read_rows(Acts(), rows)[:, 0], [0, 0, 0, 2, 4, 4, 0])
