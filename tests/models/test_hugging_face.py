@@ -9,10 +9,11 @@ from sciinterp.errors import InputError, MissingWeightsError
 from sciinterp.models import capture, load_model, spans_of
 from sciinterp.testing import check_adapter
 
+esm = pytest.importorskip("esm")
 hf = pytest.importorskip("transformers", reason="the extra 'hf' is not installed")
 PROTEINS = ["MKTAYIAKQRQISF", "GSHMEELLKK", "ACDKTWY"]
 DNA = ["ACGTACGTACGTTGCAGGCA", "TTGACANNGATTACAGATTACA", "GGGCCCAT"]
-ESM = ["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPNKQXBUZOCMHFWY.-", "<null_1>", "<mask>"]
+ESM = list(esm.Alphabet.from_architecture("ESM-1b").all_toks)
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
 
 
@@ -24,7 +25,7 @@ def esm_tokeniser(folder, vocabulary=ESM, eos="<eos>"):
 
 def esm_config(vocabulary=ESM, **more):
     fixed = {"vocab_size": len(vocabulary), "pad_token_id": 1, "mask_token_id": vocabulary.index("<mask>")}
-    rotary = {"position_embedding_type": "rotary", "max_position_embeddings": 1026, "token_dropout": True}
+    rotary = {"position_embedding_type": "rotary", "max_position_embeddings": 1026, "token_dropout": True, "layer_norm_eps": 1e-5}
     return hf.EsmConfig(**{**fixed, **rotary, **SMALL, **more})
 
 
@@ -151,7 +152,6 @@ def test_six_mers_start_anew_at_n(tmp_path) -> None:
 
 def test_esm2_of_both_frameworks_agree(tmp_path) -> None:
     """The same weights through fair-esm and through transformers, at every layer."""
-    esm = pytest.importorskip("esm")
     torch.manual_seed(1)
     theirs = esm.model.esm2.ESM2(num_layers=3, embed_dim=32, attention_heads=4)
     module = hf.EsmModel(esm_config(intermediate_size=128), add_pooling_layer=False)
