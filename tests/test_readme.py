@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 TWENTY = """imgt:FR1 imgt:CDR1 imgt:FR2 imgt:CDR2 imgt:FR3 imgt:CDR3 imgt:FR4 imgt:CDR segment:D segment:N segment:J shm
 motif:N-glycosylation motif:WGxG residue:Cys23 residue:Trp41 residue:Cys104 FR3:IGHV1 FR3:IGHV3 FR3:IGHV4""".split()
@@ -42,6 +43,16 @@ def test_the_report_is_one_file(readme_run: tuple[Path, dict]) -> None:
     for outside in ('src="http', "src='http", "<link", "@import", "url(http"):
         assert outside not in text
     assert "pre-training" in text
+
+
+@pytest.mark.parametrize(("section", "name"), [("## Add a model", "checks"), ("## Add an annotation source", "annotations")])
+def test_examples_run(root: Path, section: str, name: str) -> None:
+    text = (root / "README.md").read_text().split(section, 1)[1]
+    code = text.split("```python\n", 1)[1].split("```", 1)[0]
+    assert code.count("\n") <= 60
+    names: dict = {}
+    exec(compile(code, f"README.md {section}", "exec"), names)  # the text of our own README
+    assert len(names[name])
 
 
 def test_quickstart_notebook(readme_run: tuple[Path, dict], readme_code: str, root: Path) -> None:
