@@ -35,7 +35,7 @@ COLUMNS = (
     "feature", "concept", "selected", "f1_train", "threshold", "precision", "recall", "f1", "f1_low",
     "f1_high", "average_precision", "auroc", "prevalence", "n_positive", "n_families", "test", "p", "q",
     "p_family", "p_min", "best_baseline", "best_baseline_f1", "delta_f1", "delta_low", "delta_high",
-    "explained_by", "window_f1", "probe_f1", "instance_recall", "instance_recall_iou", "lift",
+    "explained_by", "window_f1", "probe_f1", "ica_f1", "instance_recall", "instance_recall_iou", "lift",
     "lift_letter", "lift_position",
 )  # fmt: skip
 
@@ -54,7 +54,8 @@ class AssociationSettings:
         Coverage of the intervals.
     ceilings : tuple of str
         Baselines that are shown beside but are never the best one: by default those that are fitted with
-        the labels on many inputs at once. Leave it empty to hold single features against them too.
+        the labels on many inputs at once, and ICA, which is another dictionary. Leave it empty to hold single
+        features against them too.
     screen : ScreenSettings
         The family-level test.
     baselines : BaselineSettings
@@ -177,7 +178,7 @@ def _compare(
     out.loc[unknown, ["best_baseline_f1", "delta_f1"]] = np.nan
     as_good = ~(out["delta_low"].to_numpy() > 0)
     out["explained_by"] = np.where(as_good & ~unknown, [EXPLAINS[n] for n in out["best_baseline"]], "")
-    for column, kinds in (("window_f1", ("window", "kmer")), ("probe_f1", ("probe",))):
+    for column, kinds in (("window_f1", ("window", "kmer")), ("probe_f1", ("probe",)), ("ica_f1", ("ica",))):
         held = [b.counts.f1() for b in baselines if b.name in kinds]
         out[column] = np.where(unknown, np.nan, np.max(held, axis=0)[concept]) if held else np.nan
     return out

@@ -196,8 +196,8 @@ def test_samples_without_sequences_run_what_they_can(world):
 
 def test_ceilings_are_beside_and_can_be_made_rivals(world, hits):
     table = hits.context["baselines"]
-    assert set(table[table["ceiling"]]["baseline"]) == {"window", "kmer", "probe"}
-    assert not set(hits["best_baseline"]) & {"window", "kmer", "probe"}
+    assert set(table[table["ceiling"]]["baseline"]) == {"window", "kmer", "probe", "ica"}
+    assert not set(hits["best_baseline"]) & {"window", "kmer", "probe", "ica"}
     strict = world.associate(acts=world.acts, settings=AssociationSettings(ceilings=()))
     row = strict[strict["selected"] & (strict["concept"] == "site")].iloc[0]
     every = strict.context["baselines"]
