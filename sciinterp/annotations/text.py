@@ -32,7 +32,7 @@ _WHOLE = re.compile(r"[0-9]{1,18}", re.ASCII)
 class _Limited(io.RawIOBase):
     """A decompressed stream that stops being read when it outgrows its archive."""
 
-    def __init__(self, stream: BinaryIO, path: Path, packed: int) -> None:
+    def __init__(self, stream: Any, path: Path, packed: int) -> None:
         self._stream, self._path, self._read = stream, path, 0
         self._limit = max(FREE_BYTES, MAX_RATIO * packed)
 
@@ -235,8 +235,7 @@ def guard(call: Callable[[], Any], file: str | Path, what: str, line: Callable[[
         return call()
     except (FormatError, InputError, KeyboardInterrupt, MemoryError):
         raise
-    except (
-        Exception
-    ) as error:  # other packages raise what they like over broken data: all of it means one thing
+    # Other packages raise what they like over broken data; all of it means that the data are broken.
+    except Exception as error:
         text = " ".join(str(error).split())[:200] or type(error).__name__
         raise FormatError(f"this is not {what}", file=str(file), line=line(), got=text) from None

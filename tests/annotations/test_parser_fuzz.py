@@ -132,6 +132,8 @@ def test_the_valid_example_gives_rows(format: str, tmp_path: Path) -> None:
     path.write_bytes(VALID[format])
     rows = len(READERS[format](path))
     assert rows
+    if format == "h5ad":  # HDF5 compresses inside, and is not read from a stream
+        return
     packed = tmp_path / "packed.gz"
     packed.write_bytes(gzip.compress(VALID[format]))
     assert len(READERS[format](packed)) == rows
