@@ -114,7 +114,7 @@ def save_arrays(
             for part in pieces[name]:
                 if part.size:
                     part = np.ascontiguousarray(part, dtype=part.dtype.newbyteorder("<"))
-                    out.write(memoryview(part.reshape(-1)).cast("B"))
+                    out.write(part.reshape(-1).view(np.uint8).data)
         digest = out.digest.hexdigest()
 
     atomic_write(path, write, need=total)
@@ -170,7 +170,7 @@ def read_rows(path: str | os.PathLike[str], entry: Entry, lo: int, hi: int) -> n
     if out.nbytes:
         with open(path, "rb", buffering=0) as file:
             file.seek(entry.offset + lo * width)
-            view, done = memoryview(out.reshape(-1)).cast("B"), 0
+            view, done = out.reshape(-1).view(np.uint8).data, 0
             while done < len(view):
                 got = file.readinto(view[done:])
                 if not got:

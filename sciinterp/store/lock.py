@@ -60,7 +60,7 @@ def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
 def _acquire(path: Path) -> int:
     for _ in range(100):
         try:
-            descriptor = _flocked(path) if fcntl is not None else _created(path)
+            descriptor = _flocked(path)
         except OSError as error:
             if fcntl is None or error.errno not in _NO_FLOCK:
                 raise StoreError(
@@ -78,7 +78,9 @@ def _acquire(path: Path) -> int:
 
 
 def _flocked(path: Path) -> int | None:
-    """The lock file, locked by the kernel; None when its holder removed it meanwhile."""
+    """The lock file, locked by the kernel where there is flock; None when its holder removed it meanwhile."""
+    if fcntl is None:
+        return _created(path)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
