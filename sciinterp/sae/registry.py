@@ -35,6 +35,7 @@ def architecture_from(record: Mapping[str, Any]) -> Architecture:
     name = str(record.get("name"))
     if name not in ARCHITECTURES:
         raise InputError("there is no such architecture", where=name, expected=", ".join(ARCHITECTURES))
-    return ARCHITECTURES[name](
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k != "name"}
-    )
+    fields: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k != "name"
+    }
+    return ARCHITECTURES[name](**fields)

@@ -237,10 +237,10 @@ class ByFeature:
 
     def __init__(self, codes: Codes, n_features: int, rows_of: Tensor | None = None) -> None:
         self.n_features = n_features
-        rows_of = codes.bag_of() if rows_of is None else rows_of
+        bags: Tensor = codes.bag_of() if rows_of is None else rows_of
         if codes.columns.device.type != "cpu":
             ordered, self.order = torch.sort(codes.columns, stable=True)
-            self.rows = rows_of[self.order]
+            self.rows = bags[self.order]
             self.start = torch.searchsorted(
                 ordered, torch.arange(n_features + 1, dtype=torch.int32, device=ordered.device)
             ).int()
@@ -250,7 +250,7 @@ class ByFeature:
         self.rows, order = torch.empty(nnz, dtype=torch.int32), torch.empty(nnz, dtype=torch.int32)
         kernels.transpose(
             codes.columns.numpy(),
-            rows_of.numpy(),
+            bags.numpy(),
             n_features,
             self.start.numpy(),
             self.rows.numpy(),
@@ -262,11 +262,11 @@ class ByFeature:
         """``out[j] = sum of weights * dense[row]`` over the entries of feature ``j``; ``rows`` replaces the
         rows.
         """
-        rows = self.rows if rows is None else rows
+        places: Tensor = self.rows if rows is None else rows
         if dense.device.type != "cpu":
             out.copy_(
                 embedding_bag(
-                    rows,
+                    places,
                     dense,
                     self.start,
                     per_sample_weights=weights[self.order],
@@ -279,7 +279,7 @@ class ByFeature:
             self.n_features,
             kernels.scatter_rows,
             self.start.numpy(),
-            rows.numpy(),
+            places.numpy(),
             weights[self.order].numpy(),
             dense.numpy(),
             out.numpy(),

@@ -20,7 +20,7 @@ import torch
 from sciinterp.sae import TopK, TrainSettings, loop
 from sciinterp.sae.rows import Source
 
-K, ROUNDS, STEPS = 32, 4, 3
+K, ROUNDS, STEPS = 32, 3, 2
 
 
 class Ours:

@@ -238,18 +238,18 @@ def test_defect_18_the_identity_travels_with_the_weights(tmp_path):
         si.load_sae(tmp_path).check(other)
 
 
-def planted_cosine(n_directions: int, d: int, rows: int, steps: int, active: int = 8) -> float:
+def planted_cosine(n_directions: int, d: int, rows: int, steps: int, active: int, rate: float) -> float:
     """Mean over planted directions of the largest cosine with a learned one."""
     x, directions = planted(rows, d, n_directions, rate=active / n_directions)
-    settings = TrainSettings(steps=steps, batch_size=1024, learning_rate=5e-3, decay=0.5)
+    settings = TrainSettings(steps=steps, batch_size=2048, learning_rate=rate, decay=0.5)
     sae = train_with(x, si.TopK(n_directions, k=active), settings)
     return float((torch.from_numpy(directions) @ sae.W_dec.T).max(1).values.mean())
 
 
 def test_planted_dictionary_is_found():
-    assert planted_cosine(128, 64, 20_000, 250, active=3) >= 0.95
+    assert planted_cosine(256, 64, 40_000, 400, active=4, rate=1e-2) >= 0.95
 
 
 @pytest.mark.slow
 def test_planted_dictionary_of_2048_is_found():
-    assert planted_cosine(2048, 256, 200_000, 3000) >= 0.95
+    assert planted_cosine(2048, 256, 200_000, 3000, active=8, rate=2e-3) >= 0.95
