@@ -70,3 +70,19 @@ def test_quickstart_notebook(readme_run: tuple[Path, dict], readme_code: str, ro
     NotebookClient(book, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
     errors = [o for cell in book.cells for o in cell.get("outputs", []) if o.output_type == "error"]
     assert not errors
+
+
+@pytest.mark.parametrize("name", ["02_bring_your_own_model", "03_bring_your_own_annotations", "04_from_feature_to_variant"])
+def test_notebooks(readme_run: tuple[Path, dict], root: Path, name: str) -> None:
+    """Each story runs where the quickstart ran."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    folder, _ = readme_run
+    path = root / "notebooks" / f"{name}.ipynb"
+    assert path.stat().st_size < 100_000
+    book = nbformat.read(path, as_version=4)
+    NotebookClient(book, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    printed = [o for cell in book.cells for o in cell.get("outputs", [])]
+    assert printed
+    assert not [o for o in printed if o.output_type == "error"]
