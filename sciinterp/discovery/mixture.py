@@ -18,6 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# A few misfires look exactly like instances, which no score can show: the share seen on planted worlds.
+CEILING = 0.98
 N_BINS = 20
 # The heavy tail of the misfires: its least share and its least decay length in their standard deviations.
 TAIL_SHARE, TAIL_SCALE = 0.05, 1.2
@@ -54,7 +56,7 @@ class Mixture:
         part = (self.hidden_low if low else self.hidden) * self.labelled
         p = np.maximum.accumulate(part / np.maximum(part + self.misfires, 1e-12))
         centre = 0.5 * (self.edges[1:] + self.edges[:-1])
-        return np.interp(score, centre, p)
+        return CEILING * np.interp(score, centre, p)
 
 
 def fit_mixture(

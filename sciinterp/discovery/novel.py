@@ -25,7 +25,7 @@ from sciinterp.discovery.view import View
 MIN_FAMILIES = 12
 MAX_DENSITY = 0.15
 MAX_POSITIVES = 200  # known features the rule is learned from
-N_MADE = 40  # made-up decoys of each sort
+N_MADE = 60  # made-up decoys of each sort
 STABLE = 0.4  # cosine between code columns of two dictionaries
 F1_KNOWN, PRECISION_KNOWN, NARROW = 0.25, 0.2, 0.1
 # AUROC from which something plainer than a motif explains the peaks, if it is not clearly worse than the motif.
@@ -122,7 +122,7 @@ def find_novel(
         return "no feature is alive, seen in enough families and free of every concept"
     if len(known) < 5:
         return f"only {len(known)} features of known concepts: what a concept looks like cannot be learned"
-    decoy_codes, decoy_rows = _decoys(view, np.concatenate([known, targets]), seed)
+    decoy_codes, decoy_rows, sort = _decoys(view, np.concatenate([known, targets]), seed)
     rows = np.vstack([peaks.position[known], peaks.position[targets], decoy_rows])
     measures = coherence(view, rows, seed=seed)
     n_known, n_target = len(known), len(targets)
@@ -135,9 +135,8 @@ def find_novel(
     group = np.concatenate([best[known], np.full(n_target, -1), -2 - np.arange(len(decoy_rows))])
     score = _cross_fit(x, y, group, n_known, n_target)
     probability = _move_prior(score[part], n_known, len(decoy_rows))
-    plain = measures[part, 1:].max(1)
-    motif = measures[part, 0]
-    explained = ((plain >= EXPLAINED) & (plain >= motif - CLEARLY)) | ((plain >= BETTER) & (plain >= motif))
+    explained_all = _explained(measures)
+    explained = explained_all[part]
     unstable = stable[part] < STABLE
     counts["explained by composition, letter or position"] = int(explained.sum())
     counts["not stable over seeds"] = int((unstable & ~explained).sum())
@@ -148,7 +147,11 @@ def find_novel(
     tail = np.argsort(-probability, kind="stable")
     fdr = np.empty(len(kept))
     fdr[tail] = np.cumsum(1 - probability[tail]) / np.arange(1, len(kept) + 1)
-    q = np.maximum(_decoy_q(target_score, score[n_known + n_target :]), fdr)
+    decoy = slice(n_known + n_target, None)
+    decoy_score = np.where(explained_all[decoy] | (stable[decoy] < STABLE), -np.inf, score[decoy])
+    q = fdr
+    for kind in np.unique(sort):  # the strictest sort of decoy decides
+        q = np.maximum(q, _decoy_q(target_score, decoy_score[sort == kind]))
     return Novel(targets[kept], measures[part][kept], stable[part][kept], peaks.n_families[targets[kept]], target_score,
                  probability, q, peaks.position[targets[kept]], counts)  # fmt: skip
 
@@ -159,13 +162,20 @@ def _columns(measures: np.ndarray, stable: np.ndarray) -> np.ndarray:
     return np.column_stack([(x - 0.5) * 4, np.where(np.isnan(stable), 0.0, 4 * stable)])
 
 
-def _decoys(view: View, features: np.ndarray, seed: int) -> tuple[sp.csr_array, np.ndarray]:
-    """Codes and peaks of rotated features and of features made of letters, window composition and position."""
+def _explained(measures: np.ndarray) -> np.ndarray:
+    """bool [n]: composition, letter or position finds the peaks about as well as the motif."""
+    motif, plain = measures[:, 0], measures[:, 1:].max(1)
+    return ((plain >= EXPLAINED) & (plain >= motif - CLEARLY)) | ((plain >= BETTER) & (plain >= motif))
+
+
+def _decoys(view: View, features: np.ndarray, seed: int) -> tuple[sp.csr_array, np.ndarray, np.ndarray]:
+    """Codes, peaks and sort (0 rotated, 1 letter, 2 window composition, 3 position) of the decoys."""
     rotated = view.with_codes(view.codes[:, features]).shifted(seed).codes
     codes = sp.csr_array(sp.hstack([rotated, _made_up(view, seed)]))
+    sort = np.concatenate([np.zeros(rotated.shape[1], np.int64), np.tile([1, 2, 3], N_MADE)])
     peaks = find_peaks(view, codes)
     keep = np.flatnonzero(peaks.n_families >= MIN_FAMILIES)
-    return codes[:, keep], peaks.position[keep]
+    return codes[:, keep], peaks.position[keep], sort[keep]
 
 
 def _made_up(view: View, seed: int) -> sp.csr_array:
