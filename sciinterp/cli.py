@@ -233,14 +233,16 @@ def report(run: Folder) -> None:
 @app.command()
 def browse(
     run: Folder,
+    structures: Annotated[
+        Path | None, typer.Option(help="Folder of PDB or mmCIF files named by sample.")
+    ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Also serve it, on this machine only.")] = False,
 ) -> None:
     """Write a static feature browser of a finished run; open it from disk."""
-    from sciinterp.report.browser import serve as serve_folder
-    from sciinterp.report.browser import write_browser
-    from sciinterp.run import load_run
+    from sciinterp.report.browser import browse as write_browser
+    from sciinterp.report.browser import serve_folder
 
-    index = write_browser(load_run(run), run / "browser")
+    index = write_browser(run, structures=structures)
     typer.echo(f"browser: {index}")
     if serve:
         serve_folder(index.parent)

@@ -31,22 +31,24 @@ from sciinterp.plots.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# word in a baseline's name -> (what it can explain, colour, marker); the first word found counts
-BASELINE_KINDS: tuple[tuple[str, str, str, str], ...] = (
-    ("probe", "ceiling", MUTED, "x"),
-    ("random", "randomised", VERMILLION, "^"),
-    ("neuron", "neuron", ORANGE, "D"),
-    ("pca", "components", SKY, "P"),
-    ("ica", "components", SKY, "P"),
-    ("terminus", "position", PURPLE, "v"),
-    ("from_end", "position", PURPLE, "v"),
-    ("_c", "position", PURPLE, "v"),
-    ("position", "position", BLUE, "s"),
-    ("identity", "composition", GREEN, "o"),
-    ("amino", "composition", GREEN, "o"),
-    ("mer", "composition", GREEN, "o"),
-    ("composition", "composition", GREEN, "o"),
-)
+# baseline -> (what it can explain, colour, marker); another name is known by the word it holds
+BASELINE_KINDS: dict[str, tuple[str, str, str]] = {
+    "position": ("position", BLUE, "s"),
+    "position_c": ("position", BLUE, "v"),
+    "identity": ("composition", GREEN, "o"),
+    "composition": ("composition", GREEN, "p"),
+    "complexity": ("composition", GREEN, "H"),
+    "neuron": ("neuron", ORANGE, "D"),
+    "pca": ("components", SKY, "P"),
+    "ica": ("components", SKY, "P"),
+    "randomised": ("randomised", VERMILLION, "^"),
+    "density": ("density", PURPLE, "<"),
+    "everything": ("prevalence", PURPLE, ">"),
+    "window": ("ceiling", MUTED, "+"),
+    "kmer": ("ceiling", MUTED, "1"),
+    "probe": ("ceiling", MUTED, "x"),
+}
+_LINES = "+x1"  # markers without a face
 
 
 def baseline_kind(name: Any) -> tuple[str, str, str]:
@@ -54,14 +56,14 @@ def baseline_kind(name: Any) -> tuple[str, str, str]:
 
     Examples
     --------
-    >>> baseline_kind("position from C terminus")[0], baseline_kind("raw_neuron")[0]
-    ('position', 'neuron')
+    >>> baseline_kind("position_c")[0], baseline_kind("best raw neuron")[0], baseline_kind("?")[0]
+    ('position', 'neuron', 'other')
     """
-    lowered = str(name).lower().replace("-", "_").replace(" ", "_")
-    for word, kind, colour, marker in BASELINE_KINDS:
-        if lowered.endswith(word) if word.startswith("_") else word in lowered:
-            return kind, colour, marker
-    return "other", GREY, "h"
+    lowered = str(name).lower()
+    if lowered in BASELINE_KINDS:
+        return BASELINE_KINDS[lowered]
+    found = [kind for word, kind in BASELINE_KINDS.items() if word in lowered]
+    return found[-1] if found else ("other", GREY, "h")
 
 
 def selected(hits: pd.DataFrame) -> pd.DataFrame:
@@ -86,14 +88,24 @@ def baselines_of(hits: pd.DataFrame) -> pd.DataFrame:
     table: Any = context.get("baselines")
     if not isinstance(table, pd.DataFrame) or table.empty:
         return pd.DataFrame()
-    if "concept" in table.columns and "baseline" in table.columns:
+    if {"concept", "baseline"} <= set(table.columns):
         value = next((c for c in ("f1", "f1_test", "value") if c in table.columns), None)
-        return (
-            table.pivot_table(index="concept", columns="baseline", values=value) if value else pd.DataFrame()
+        if value is None:
+            return pd.DataFrame()
+        wide = table.drop_duplicates(["concept", "baseline"]).pivot(
+            index="concept", columns="baseline", values=value
         )
+        return wide[sorted(wide.columns, key=_rank)]
     if "concept" in table.columns:
         table = table.set_index("concept")
     return table.select_dtypes("number")
+
+
+def _rank(name: Any) -> tuple[int, str]:
+    """Baselines in one order everywhere: as they are listed above, then the others."""
+    names = list(BASELINE_KINDS)
+    lowered = str(name).lower()
+    return (names.index(lowered) if lowered in names else len(names), lowered)
 
 
 def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: int = 40) -> Axes:
@@ -122,6 +134,7 @@ def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: in
         for at in y:
             axes.axhline(at, color=RULE, lw=0.5, zorder=0)
         table = baselines_of(hits).reindex(rows["concept"].tolist())
+        table = table[[c for c in table.columns if baseline_kind(c)[0] not in ("density", "prevalence")]]
         for name in table.columns:
             _, colour, marker = baseline_kind(name)
             kept = ~np.isnan(finite(table[name]))
@@ -134,7 +147,7 @@ def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: in
                 label=str(name),
                 zorder=2,
                 alpha=0.95,
-                **({"color": colour} if marker == "x" else {"facecolors": "none", "edgecolors": colour}),
+                **({"color": colour} if marker in _LINES else {"facecolors": "none", "edgecolors": colour}),
             )
         if table.shape[1] == 0 and "best_baseline_f1" in rows:
             axes.scatter(

@@ -31,6 +31,8 @@ VERDICTS = {
     "neuron": "one raw neuron does as well",
     "components": "a linear component does as well",
     "randomised": "randomised weights do as well",
+    "density": "how much is active does as well",
+    "prevalence": "calling everything positive does as well",
     "other": "a baseline does as well",
     "unclear": "not separated from the best baseline",
     "untested": "not tested",
@@ -101,7 +103,16 @@ def verdict(row: Mapping[str, Any], baselines: Mapping[str, float | None]) -> st
     reached = {
         baseline_kind(name)[0] for name, value in baselines.items() if value is not None and value >= f1
     }
-    for kind in ("position", "composition", "neuron", "components", "randomised", "other"):
+    for kind in (
+        "position",
+        "composition",
+        "prevalence",
+        "density",
+        "neuron",
+        "components",
+        "randomised",
+        "other",
+    ):
         if kind in reached:
             return kind
     best, value = str(row.get("best_baseline") or ""), number(row.get("best_baseline_f1"))
@@ -134,9 +145,20 @@ def concept_rows(
             str(record.get("best_baseline") or ""),
         )
         row["baselines"], row["verdict"] = base, verdict(record, competing)
+        row["explained_by"] = str(record.get("explained_by") or "")
         row["found"] = row["f1"] is not None and row["f1"] >= FOUND
         rows.append(row)
     return rows, used
+
+
+def letters_reach(rows: list[dict[str, Any]]) -> list[str]:
+    """Concepts whose selected feature is no better than a fitted reader of the letters around a position."""
+    out = []
+    for row in rows:
+        fitted = [v for k, v in row["baselines"].items() if k in ("window", "kmer") and v is not None]
+        if row["f1"] is not None and fitted and max(fitted) >= row["f1"]:
+            out.append(row["concept"])
+    return out
 
 
 def unexplained(features: FeatureMatrix, hits: pd.DataFrame, family: np.ndarray | None) -> dict[str, Any]:
@@ -269,4 +291,9 @@ def controls(
         not_run = (getattr(table, "context", None) or {}).get("not_run") or {}
         pairs = not_run.items() if isinstance(not_run, Mapping) else ((str(n), "") for n in not_run)
         missing += [{"stage": stage, "name": str(k), "reason": str(v)} for k, v in pairs]
-    return {"run": used, "not_run": missing}
+    not_tested = (getattr(hits, "context", None) or {}).get("not_tested") or {}
+    return {
+        "run": used,
+        "not_run": missing,
+        "not_tested": [{"name": str(k), "reason": str(v)} for k, v in not_tested.items()],
+    }

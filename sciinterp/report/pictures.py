@@ -70,7 +70,7 @@ def notable(concepts: list[dict[str, Any]], listing: Mapping[str, Any]) -> list[
         )
         entry["concepts"].append(c)
     out = list(chosen.values())[: MAX_NOTABLE - 2]
-    for row in listing["rows"]:
+    for row in sorted(listing["rows"], key=lambda r: -sum(c.isupper() for c in r.get("motif", ""))):
         if len(out) >= MAX_NOTABLE:
             break
         if row["feature"] not in chosen and row.get("motif", "").strip("."):

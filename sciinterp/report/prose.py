@@ -87,6 +87,8 @@ def statements(concepts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         "components": "One linear component of the activations scores as high as the selected feature.",
         "randomised": "The same recipe on randomised weights scores as high: the architecture and "
         "the input explain it, not training.",
+        "density": "How much is active at a position, whatever it is, scores as high.",
+        "prevalence": "Calling every position positive scores as high: the concept covers too much to tell.",
         "other": "Another baseline scores as high as the selected feature.",
         "unclear": "The selected feature scores higher than every baseline, but the interval of the "
         "difference reaches zero.",

@@ -124,6 +124,7 @@ def _assemble(
         "provenance": _provenance(sae, features, manifest),
     }
     content["statements"] = prose.statements(concepts)
+    content["letters_reach"] = c.letters_reach(concepts)
     content["summary"] = prose.summary(content)
     content["methods"] = prose.methods(content)
     content["notable"] = pictures.notable(concepts, listing)

@@ -18,7 +18,7 @@ REGIONS = [
     ("imgt:CDR2", 50, 58),
     ("imgt:FR3", 58, 96),
     ("imgt:CDR3", 96, 108),
-    ("imgt:FR4", 108, 119),
+    ("imgt:FR4", 108, 118),
 ]
 POINTS = [("residue:Cys23", 21), ("residue:Trp41", 35), ("residue:Cys104", 95)]
 BASELINES = ["position", "position_c", "identity", "neuron", "randomised"]
