@@ -353,7 +353,7 @@ def split_families(
     samples: Samples,
     *,
     by: str | Any,
-    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2),
+    fractions: tuple[float, float, float] = (0.75, 0.05, 0.2),
     seed: int = 0,
 ) -> Split:
     """Divide samples into train, calibration and test so that no family is in two parts.
