@@ -98,6 +98,12 @@ class Chromium:
         """A command of the DevTools protocol."""
         return self._call("POST", "/goog/cdp/execute", {"cmd": name, "params": params})
 
+    def busy_seconds(self) -> float:
+        """CPU seconds of the page's main thread so far: what the machine's other work does not change."""
+        self.command("Performance.enable", {"timeDomain": "threadTicks"})
+        metrics = self.command("Performance.getMetrics", {})["metrics"]
+        return next(m["value"] for m in metrics if m["name"] == "TaskDuration")
+
     def resize(self, width: int, height: int) -> None:
         """A window of this size."""
         self.command(
