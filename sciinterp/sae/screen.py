@@ -81,7 +81,8 @@ def encode_screened(
         return encode_topk(xin, w_enc, b_enc, k, work)
     coarse_w = work.take("screen.w", n_features, d_in, dtype=torch.bfloat16).copy_(w_enc)
     coarse_b = b_enc.bfloat16()
-    limits = _limits(w_enc, b_enc, coarse_w, coarse_b, work)
+    longest = float(torch.linalg.vector_norm(xin, dim=1).max()) if n else 0.0
+    limits = _limits(w_enc, b_enc, coarse_w, coarse_b, longest)
     values = torch.empty(n, k)
     columns = torch.empty(n, k, dtype=torch.int32)
     certain = np.empty(n, np.bool_)
@@ -116,15 +117,21 @@ def encode_screened(
 
 
 def _limits(
-    w_enc: Tensor, b_enc: Tensor, coarse_w: Tensor, coarse_b: Tensor, work: Workspace
+    w_enc: Tensor, b_enc: Tensor, coarse_w: Tensor, coarse_b: Tensor, longest: float
 ) -> tuple[float, ...]:
-    """Largest norms of ``dW``, of the rounded and of the exact rows; largest ``|db|`` and ``|b|``."""
+    """Largest norms of ``dW``, of the rounded and of the exact rows; largest ``|db|`` and ``|b|``.
+
+    Features whose bias no row of the batch can lift above zero are left out of the last two: they are never
+    active, and a dead feature's bias of -1000 would make every bound useless.
+    """
     worst = np.zeros((3, len(w_enc)), np.float32)
     kernels.over_rows(
         len(w_enc), kernels.rounding_norms, w_enc.numpy(), coarse_w.view(torch.int16).numpy(), worst
     )
     lost, rounded, exact = (float(v) for v in np.sqrt(worst.max(1)) * (1 + 1e-5))
-    return lost, rounded, exact, float((b_enc - coarse_b.float()).abs().max()), float(b_enc.abs().max())
+    within = b_enc > -longest * exact * (1 + 1e-3)
+    bias_lost = ((b_enc - coarse_b.float()).abs() * within).max()
+    return lost, rounded, exact, float(bias_lost), float((b_enc.abs() * within).max())
 
 
 def _margin(rows: Tensor, coarse: Tensor, least: Tensor, limits: tuple[float, ...], d_in: int) -> Tensor:
