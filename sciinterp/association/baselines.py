@@ -107,7 +107,7 @@ def run_baselines(
         ("position_c", of_sequence.distance_from_end),
     ):
         out.ran.append(
-            _scored(name, train, test, *of_sequence.position_scores(distance(samples), train, test))
+            _scored(name, train, test, of_sequence.position_scores(distance(samples), train, test))
         )
     found = of_sequence.letter_codes(samples, train.samples)
     if found is None:
@@ -147,9 +147,9 @@ def _run_letters(
     scores = of_sequence.window_scores(
         letters, n_letters, samples, train, test, reach=settings.reach, fit_on=fit_on
     )
-    out.ran.append(_scored("window", train, test, *scores))
+    out.ran.append(_scored("window", train, test, scores))
     out.ran.append(
-        _scored("kmer", train, test, *of_sequence.kmer_scores(letters, n_letters, samples, train, test))
+        _scored("kmer", train, test, of_sequence.kmer_scores(letters, n_letters, samples, train, test))
     )
 
 
@@ -172,7 +172,9 @@ def _run_dense(
     independent = [x @ rotation for x in projected]
     out.ran.append(_units("ica", *independent, fit, test, lambda unit: f"component {unit}"))
     directions = dense.linear_probe(of_fit, moments, fit).astype(np.float32)
-    out.ran.append(_scored("probe", fit, test, *((x - mean) @ directions for x in (of_fit, of_test))))
+    out.ran.append(
+        _scored("probe", fit, test, lambda c: (of_fit @ directions[:, c], of_test @ directions[:, c]))
+    )
 
 
 def _everything(train: Part, test: Part) -> Baseline:
@@ -189,14 +191,17 @@ def _everything(train: Part, test: Part) -> Baseline:
 
 
 def _scored(
-    name: str, train: Part, test: Part, train_scores: np.ndarray, test_scores: np.ndarray
+    name: str, train: Part, test: Part, column: Callable[[int], tuple[np.ndarray, np.ndarray]]
 ) -> Baseline:
-    """A baseline that is one score for each concept."""
-    concepts = np.arange(train.positives.shape[1])
-    found = [best_threshold(train_scores[:, c], train.truth(c)) for c in concepts]
-    threshold = np.array([t for t, _ in found], dtype=np.float64)
-    counts = count_scores(test_scores, threshold, test, concepts)
-    return Baseline(name, np.array([f1 for _, f1 in found], dtype=np.float64), counts, [""] * len(concepts))
+    """A baseline that is one score for each concept: ``column(concept)`` gives it on training and test."""
+    n_concepts = train.positives.shape[1]
+    f1 = np.zeros(n_concepts)
+    tp, predicted = (np.zeros((n_concepts, test.n_families), np.int64) for _ in range(2))
+    for concept in range(n_concepts):
+        of_train, of_test = column(concept)
+        threshold, f1[concept] = best_threshold(of_train, train.truth(concept))
+        tp[concept], predicted[concept] = count_scores(of_test, threshold, test, concept)
+    return Baseline(name, f1, FamilyCounts(tp, predicted, test.positive_by_family), [""] * n_concepts)
 
 
 def _units(
@@ -209,10 +214,13 @@ def _units(
 ) -> Baseline:
     """A baseline that is the best of many units, read both ways."""
     best = dense.best_unit(of_train, train)
-    concepts = np.arange(train.positives.shape[1])
-    counts = count_scores(dense.unit_scores(of_test, best), best.threshold, test, concepts)
+    n_concepts = train.positives.shape[1]
+    tp, predicted = (np.zeros((n_concepts, test.n_families), np.int64) for _ in range(2))
+    for concept in range(n_concepts):
+        scores = of_test[:, best.unit[concept]] * np.float32(best.sign[concept])
+        tp[concept], predicted[concept] = count_scores(scores, best.threshold[concept], test, concept)
     detail = [f"{describe(int(u))} {'high' if s > 0 else 'low'}" for u, s in zip(best.unit, best.sign)]
-    return Baseline(name, best.f1_train, counts, detail)
+    return Baseline(name, best.f1_train, FamilyCounts(tp, predicted, test.positive_by_family), detail)
 
 
 def _identity(

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 _BLOCK_VALUES = 1 << 22
 # Bins of a unit's range in the first look, and units of each concept that get the second.
 _BINS = 1024
-_EXACT_UNITS = 4
+_EXACT_UNITS = 2
 # Rows and steps of the search for independent components.
-_ICA_ROWS, _ICA_STEPS = 20_000, 40
+_ICA_ROWS, _ICA_STEPS = 10_000, 30
 # Weight of the identity added to the covariance of the probe, as a share of its mean variance.
 _PROBE_RIDGE = 1e-3
 
@@ -137,7 +137,7 @@ def best_unit(values: np.ndarray, train: Part) -> BestUnit:
         truth = train.truth(concept)
         for number in leading[:, concept]:
             unit, sign = int(number) // 2, 1 - 2 * (int(number) % 2)
-            threshold, f1 = best_threshold(values[:, unit].astype(np.float64) * sign, truth)
+            threshold, f1 = best_threshold(values[:, unit] * np.float32(sign), truth)
             if f1 > best.f1_train[concept]:
                 best.unit[concept], best.sign[concept] = unit, sign
                 best.threshold[concept], best.f1_train[concept] = threshold, f1
@@ -173,11 +173,6 @@ def _binned_f1(block, row_starts, row_concepts, n_positive, out):
                     tp += positive[concept, at]
                     best = max(best, 2.0 * tp / (k + total))
                 out[way, unit, concept] = best
-
-
-def unit_scores(values: np.ndarray, best: BestUnit) -> np.ndarray:
-    """float64 [n_positions, n_concepts]: the chosen unit of each concept, signed so that high predicts."""
-    return values[:, best.unit].astype(np.float64) * best.sign
 
 
 @dataclass(frozen=True, eq=False)

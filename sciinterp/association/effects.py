@@ -158,25 +158,22 @@ def _count_listed(
                 tp[i, of] += truth[rows[j]]
 
 
-def count_scores(scores: np.ndarray, threshold: np.ndarray, part: Part, concepts: np.ndarray) -> FamilyCounts:
-    """Counts per family of dense scores, one column for each concept.
+def count_scores(
+    scores: np.ndarray, threshold: float, part: Part, concept: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """True positives and predictions per family of one dense score, predicted where above the threshold.
 
     Parameters
     ----------
-    scores : float [n_positions, n_columns]
-        Predicted where strictly greater than the threshold of the column.
-    threshold : float [n_columns]
+    scores : float [n_positions]
+    threshold : float
     part : Part
-    concepts : int64 [n_columns]
-        The concept each column predicts.
+    concept : int
+        The concept that the score predicts.
     """
-    tp = np.zeros((len(concepts), part.n_families), np.int64)
-    predicted = np.zeros_like(tp)
-    for i, concept in enumerate(concepts):
-        on = scores[:, i] > threshold[i]
-        predicted[i] = np.bincount(part.family[on], minlength=part.n_families)
-        tp[i] = np.bincount(part.family[on & (part.truth(int(concept)) > 0)], minlength=part.n_families)
-    return FamilyCounts(tp, predicted, part.positive_by_family[concepts])
+    on = scores > np.float64(threshold)  # a plain float would be rounded to the scores' precision
+    tp = np.bincount(part.family[on & (part.truth(concept) > 0)], minlength=part.n_families)
+    return tp, np.bincount(part.family[on], minlength=part.n_families)
 
 
 def best_threshold(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:

@@ -19,6 +19,9 @@ Two more are told the labels and fitted on many letters at once; they are ceilin
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 
 from sciinterp.association._jit import compiled
@@ -27,6 +30,8 @@ from sciinterp.samples import Samples
 
 # Positions a bin must hold before a share is read from it.
 BIN_POSITIONS = 50
+# The score of a concept on the positions of training and of test.
+Column: TypeAlias = Callable[[int], tuple[np.ndarray, np.ndarray]]
 # Letters told apart; proteins have 20, reaction strings some dozens.
 MAX_LETTERS = 30
 # Pseudo-observations that draw a share towards its parent's.
@@ -76,25 +81,19 @@ def _common_letters(samples: Samples, train: np.ndarray) -> np.ndarray:
     return np.argsort(-counts, kind="stable")[: min(MAX_LETTERS, int((counts > 0).sum()))]
 
 
-def position_scores(distance: np.ndarray, train: Part, test: Part) -> tuple[np.ndarray, np.ndarray]:
-    """Share of training positions at this distance that carry each concept.
-
-    Returns
-    -------
-    train_scores, test_scores : float32 [n_positions, n_concepts]
-    """
+def position_scores(distance: np.ndarray, train: Part, test: Part) -> Column:
+    """Share of training positions at this distance that carry each concept."""
     of_train = distance[train.rows]
     held = np.bincount(of_train)
-    bin_of = np.minimum(
-        (np.cumsum(held) - held) // BIN_POSITIONS, max(0, (len(of_train) - 1) // BIN_POSITIONS)
-    )
+    bin_of = (np.cumsum(held) - held) // BIN_POSITIONS
     _, bin_of = np.unique(bin_of, return_inverse=True)
     table = _share_table(bin_of[of_train], int(bin_of.max(initial=0)) + 1, train, parent=None)
-    inside = np.minimum(distance[test.rows], len(bin_of) - 1)
-    return table[bin_of[of_train]], table[bin_of[inside]]
+    of_test = bin_of[np.minimum(distance[test.rows], len(bin_of) - 1)]
+    of_train = bin_of[of_train]
+    return lambda concept: (table[of_train, concept], table[of_test, concept])
 
 
-def kmer_scores(letters: np.ndarray, n_letters: int, samples: Samples, train: Part, test: Part):
+def kmer_scores(letters: np.ndarray, n_letters: int, samples: Samples, train: Part, test: Part) -> Column:
     """Share of training positions with the same letter on both sides and in the middle, see the module."""
     window = windows(letters, n_letters, samples, 1)
     size = n_letters + 1
@@ -102,8 +101,9 @@ def kmer_scores(letters: np.ndarray, n_letters: int, samples: Samples, train: Pa
     middle = letters.astype(np.int64)
     by_letter = _share_table(middle[train.rows], n_letters, train, parent=None)
     parent = by_letter[(np.arange(size**3) // size) % size % n_letters]
-    table = _share_table(code[train.rows], size**3, train, parent=parent)
-    return table[code[train.rows]], table[code[test.rows]]
+    of_train, of_test = code[train.rows], code[test.rows]
+    table = _share_table(of_train, size**3, train, parent=parent)
+    return lambda concept: (table[of_train, concept], table[of_test, concept])
 
 
 def _share_table(code: np.ndarray, n_codes: int, train: Part, *, parent: np.ndarray | None) -> np.ndarray:
@@ -137,7 +137,7 @@ def window_scores(
     *,
     reach: int,
     fit_on: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Column:
     """Log-odds of each concept given the letters of a window, by ridge logistic regression.
 
     Parameters
@@ -152,13 +152,12 @@ def window_scores(
     columns = window.astype(np.int32) + np.arange(2 * reach + 1, dtype=np.int32) * size
     n_weights = (2 * reach + 1) * size + 1
     of_train, of_test, of_fit = columns[train.rows], columns[test.rows], columns[train.rows[fit_on]]
-    n_concepts = train.positives.shape[1]
-    out = [np.empty((len(x), n_concepts), np.float32) for x in (of_train, of_test)]
-    for concept in range(n_concepts):
-        weights = _logistic(of_fit, train.truth(concept)[fit_on], n_weights)
-        for scores, x in zip(out, (of_train, of_test)):
-            scores[:, concept] = weights[x].sum(axis=1) + weights[-1]
-    return out[0], out[1]
+
+    def column(concept: int) -> tuple[np.ndarray, np.ndarray]:
+        weights = _logistic(of_fit, train.truth(concept)[fit_on], n_weights).astype(np.float32)
+        return weights[of_train].sum(axis=1), weights[of_test].sum(axis=1)
+
+    return column
 
 
 def _logistic(columns: np.ndarray, truth: np.ndarray, n_weights: int) -> np.ndarray:
