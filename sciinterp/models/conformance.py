@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
-from difflib import SequenceMatcher
 
 import torch
 from torch import Tensor
@@ -327,20 +326,23 @@ def _check_identity(p: Probe) -> float:
 
 
 def _check_context(p: Probe) -> float | str:
-    """The same tokens in another context have other activations at the last block."""
+    """The same tokens without what stood before them have other activations at the last block."""
     last = p.blocks[-1]
     for sample in p.samples:
         data = data_of(sample)
         if not isinstance(data, str):
             return "samples are not text"
-        shift = data[len(data) // 2 :] + data[: len(data) // 2]
-        match = SequenceMatcher(None, data, shift, autojunk=False).find_longest_match()
-        rows, moved = p.alone(sample, last), p.alone(shift, last)
-        spans = [spans_of(p.adapter, last, p.adapter.encode([s]))[0][:, :2].tolist() for s in (data, shift)]
-        for i, (start, stop) in enumerate(spans[0]):
-            move = [start - match.a + match.b, stop - match.a + match.b]
-            if match.a <= start and stop <= match.a + match.size and move in spans[1]:
-                difference = float((rows[i] - moved[spans[1].index(move)]).norm() / rows[i].norm())
+        half = len(data) // 2
+        rows, other = p.alone(sample, last), p.alone(data[half:], last)
+        whole, part = (
+            spans_of(p.adapter, last, p.adapter.encode([text]))[0][:, :2].tolist()
+            for text in (data, data[half:])
+        )
+        for i, (start, stop) in enumerate(whole):
+            if [start - half, stop - half] in part:
+                difference = float(
+                    (rows[i] - other[part.index([start - half, stop - half])]).norm() / rows[i].norm()
+                )
                 if difference > p.tolerance:
                     return difference
     raise p.fail("activations do not depend on the context", where=last.name)

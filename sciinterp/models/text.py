@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from sciinterp.errors import InputError
 
@@ -144,17 +145,26 @@ class OneHot:
         [B, 4, T] instead of [B, T, 4].
     context : int
         Bases of padding on either side, which are no positions.
+    length : int, optional
+        Of the input of a model that takes one length only: sequences are padded to it on the right.
     """
 
     channels_first: bool = False
     context: int = 0
+    length: int | None = None
     alphabet: str = "ACGTN"
 
     def encode(self, sequences: Sequence[str]) -> Batch:
         side = (4,) * self.context
         batch = letters_to_batch(sequences, dict(zip("ACGTN", range(5))), pad=4, prefix=side, suffix=side)
-        x = torch.eye(5)[batch.inputs["input_ids"]][..., :4]
-        return Batch({"x": x.mT if self.channels_first else x}, batch.mask, batch.spans, batch.lengths)
+        tokens, mask, spans = batch.inputs["input_ids"], batch.mask, batch.spans
+        if self.length is not None and self.length > tokens.shape[1]:
+            more = self.length - tokens.shape[1]
+            tokens, mask = F.pad(tokens, (0, more), value=4), F.pad(mask, (0, more))
+            empty = torch.tensor([-1, -1, 0]).expand(len(spans), more, 3)
+            spans = torch.cat([spans, empty], dim=1)
+        x = torch.eye(5)[tokens][..., :4]
+        return Batch({"x": x.mT if self.channels_first else x}, mask, spans, batch.lengths)
 
 
 def reverse_complement(sequence: str) -> str:

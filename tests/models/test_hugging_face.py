@@ -25,7 +25,12 @@ def esm_tokeniser(folder, vocabulary=ESM, eos="<eos>"):
 
 def esm_config(vocabulary=ESM, **more):
     fixed = {"vocab_size": len(vocabulary), "pad_token_id": 1, "mask_token_id": vocabulary.index("<mask>")}
-    rotary = {"position_embedding_type": "rotary", "max_position_embeddings": 1026, "token_dropout": True, "layer_norm_eps": 1e-5}
+    rotary = {
+        "position_embedding_type": "rotary",
+        "max_position_embeddings": 1026,
+        "token_dropout": True,
+        "layer_norm_eps": 1e-5,
+    }
     return hf.EsmConfig(**{**fixed, **rotary, **SMALL, **more})
 
 

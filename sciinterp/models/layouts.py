@@ -1,0 +1,207 @@
+"""Layouts of models whose weights and code come from their own packages: build the module there, wrap it
+here.
+
+Each function says where the blocks of the published module lie and how its tokens map to positions. They are
+verified on seeded modules of the same shape, not on the published weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from sciinterp.errors import InputError, MissingWeightsError
+
+from .adapter import Adapter
+from .by_path import ByPath
+from .hugging_face import discover_sites
+from .site import Batch, Site
+from .text import Letters, OneHot, pieces_to_batch
+
+# Bins of 128 bases; the trunk's 1,536 bins are cropped to the middle 896.
+ENFORMER_BIN, ENFORMER_CROP = 128, 320
+
+
+@dataclass(frozen=True)
+class Genes:
+    """A cell as a sequence of genes: its positions are its genes, in the order given.
+
+    Parameters
+    ----------
+    ids : mapping of gene to token
+    pad : int
+    prefix, suffix : tuples of int
+    """
+
+    ids: Mapping[str, int]
+    pad: int
+    prefix: tuple[int, ...] = ()
+    suffix: tuple[int, ...] = ()
+    alphabet: str = ""
+
+    def encode(self, sequences: Sequence[Sequence[str]]) -> Batch:
+        for cell in sequences:
+            unknown = [gene for gene in cell if gene not in self.ids]
+            if unknown:
+                raise InputError(
+                    "a gene the model does not know", got=repr(unknown[0]), do="Rank known genes only."
+                )
+        rows = [[(self.ids[gene], i, i + 1) for i, gene in enumerate(cell)] for cell in sequences]
+        lengths = [len(cell) for cell in sequences]
+        return pieces_to_batch(rows, lengths, pad=self.pad, prefix=self.prefix, suffix=self.suffix)
+
+
+def rank_genes(
+    counts: Any,
+    genes: Sequence[str],
+    ids: Mapping[str, int],
+    *,
+    medians: Mapping[str, float] | None = None,
+    n: int = 2048,
+) -> list[tuple[str, ...]]:
+    """Rows of an AnnData's X as ranked genes (Theodoris and others 2023): expressed, known, strongest first.
+
+    Parameters
+    ----------
+    counts : array or csr matrix [n_cells, n_genes]
+    genes : sequence of str
+        Names of the columns, as in ``ids``.
+    ids : mapping of gene to token
+    medians : mapping of gene to float, optional
+        Median non-zero expression over a large corpus, by which a cell's share of a gene is divided.
+    n : int
+        Longest cell.
+
+    Examples
+    --------
+    >>> rank_genes(np.array([[0, 5, 1], [2, 0, 0]]), ["A", "B", "C"], {"A": 0, "B": 1, "C": 2})
+    [('B', 'C'), ('A',)]
+    """
+    known = np.array([gene in ids for gene in genes])
+    scale = np.array([1.0 if medians is None else medians.get(gene, 1.0) for gene in genes])
+    cells = []
+    for i in range(counts.shape[0]):
+        row = counts[[i]]
+        row = np.asarray(row.todense() if hasattr(row, "todense") else row, dtype=np.float64).ravel() / scale
+        order = np.lexsort((np.arange(len(row)), -row))
+        cells.append(tuple(genes[j] for j in order if row[j] > 0 and known[j])[:n])
+    return cells
+
+
+def geneformer(module: nn.Module, ids: Mapping[str, int], *, pad: int = 0) -> ByPath:
+    """Geneformer: a BERT over ranked genes, samples being rows of an AnnData (see `rank_genes`)."""
+    width = int(module.config.hidden_size)  # type: ignore[union-attr, arg-type]
+    first, last = ((ids[t],) if t in ids else () for t in ("<cls>", "<eos>"))
+    encoding = Genes(ids, pad, first, last)
+    sites = discover_sites(module, width)
+    return ByPath(
+        module, encoding, sites, name="geneformer", kind="cells", licence="Apache-2.0", call=_with_long_mask
+    )
+
+
+def scgpt(module: nn.Module, ids: Mapping[str, int], *, width: int, pad: int) -> ByPath:
+    """scGPT's transformer: ``transformer_encoder.layers`` over genes; `module` maps genes and a padding
+    mask.
+    """
+    sites = list(_stack("transformer_encoder.layers", module, width))
+    encoding = Genes(ids, pad, (ids["<cls>"],) if "<cls>" in ids else ())
+    return ByPath(
+        module,
+        encoding,
+        sites,
+        name="scgpt",
+        kind="cells",
+        licence="MIT",
+        call=lambda m, x: m(x["input_ids"], ~x["attention_mask"]),
+    )
+
+
+def enformer(
+    module: nn.Module, *, width: int, length: int = 196_608, bases_per_bin: int = ENFORMER_BIN
+) -> ByPath:
+    """Enformer (and, with other numbers, Borzoi): bins of a fixed window, cropped at both ends before the
+    head.
+
+    ``layers.i`` are blocks of the transformer over all bins; ``norm`` is what the heads see, cropped.
+    """
+    n_bins = length // bases_per_bin
+    crop = ENFORMER_CROP if length == 196_608 else n_bins // 4
+    bins = {"stride": bases_per_bin, "n_tokens": n_bins}
+    sites = [Site(**{**vars(s), **bins}) for s in _stack("transformer", module, width, norm="none")]
+    kept = Site(
+        "cropped", "crop_final", width, stride=bases_per_bin, offset=crop * bases_per_bin,
+        n_tokens=n_bins - 2 * crop, kind="resid_post", depth=1.0,
+    )  # fmt: skip
+    return ByPath(
+        module,
+        OneHot(length=length),
+        [*sites, kept],
+        name="enformer",
+        kind="dna",
+        licence="CC BY 4.0",
+        max_length=length,
+        call=lambda m, x: m(x["x"]),
+    )
+
+
+def evo2(module: nn.Module, *, width: int, max_length: int = 1_048_576) -> ByPath:
+    """Evo 2: StripedHyena blocks over bytes of DNA, read from left to right; blocks return (hidden,
+    cache).
+    """
+    sites = [
+        Site(**{**vars(s), "select": (0,) if s.io == "output" else None})
+        for s in _stack("blocks", module, width)
+    ]
+    encoding = Letters({c: ord(c) for c in "ACGTN"}, pad=1)
+    return ByPath(
+        module,
+        encoding,
+        sites,
+        name="evo2",
+        kind="dna",
+        licence="Apache-2.0",
+        max_length=max_length,
+        call=lambda m, x: m(x["input_ids"]),
+    )
+
+
+def residual_pairs(
+    module: nn.Module, letters: Letters, *, name: str, width: int, licence: str, path: str
+) -> ByPath:
+    """HyenaDNA, Caduceus and other stacks whose blocks hand on (hidden, residual): the stream is their
+    sum.
+    """
+    sites = []
+    for s in _stack(path, module, width):
+        pair = {"select": (0,), "combine": ((1,),)} if s.io == "output" and s.kind == "resid_post" else {}
+        sites.append(Site(**{**vars(s), **pair}))
+    return ByPath(
+        module, letters, sites, name=name, kind="dna", licence=licence, call=lambda m, x: m(x["input_ids"])
+    )
+
+
+def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "float32") -> Adapter:
+    """A model that was wrapped by one of the functions here."""
+    if not isinstance(weights, ByPath):
+        raise MissingWeightsError(
+            f"{name} comes from its own package",
+            do="Build its module there, wrap it by sciinterp.models.layouts, and pass weights=THAT.",
+        )
+    weights.module.to(device)
+    return weights.with_dtype(dtype)
+
+
+def _stack(path: str, module: nn.Module, width: int, norm: str = "none") -> Iterable[Site]:
+    """Sites of a plain stack of blocks."""
+    n = len(list(module.get_submodule(path).children()))
+    yield Site("embedding", f"{path}.0", width, io="input", kind="embed", norm=norm)
+    for i in range(n):
+        yield Site(f"layers.{i}", f"{path}.{i}", width, norm=norm, depth=(i + 1) / n)
+
+
+def _with_long_mask(module: nn.Module, inputs: Any) -> Any:
+    return module(**{key: value.long() for key, value in inputs.items()})

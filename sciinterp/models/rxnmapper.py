@@ -1,0 +1,126 @@
+"""RXNMapper (Schwaller and others 2021, doi 10.1126/sciadv.abe4166): ALBERT over reaction SMILES.
+
+One block of weights is applied twelve times: ``layers.i`` is its i-th call. Positions are the atoms, in
+the order of the SMILES; bonds, brackets and ring closures are read by the model and stand for no position.
+The weights are read from the wheel of ``rxnmapper==0.4.3`` (MIT).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sciinterp.errors import InputError
+
+from .adapter import Adapter, data_of
+from .site import Batch, Site
+from .text import pieces_to_batch
+from .wheels import wheel_file
+
+FOLDER = "rxnmapper/models/transformers/albert_heads_8_uspto_all_1310k"
+SHA256 = "8541f3f500dae71abe678d546bd035ca946e2d1c819f6b2cf41a97faedd7e6a2"
+VOCABULARY_SHA256 = "399868a653e85549ce150af4a1f6cd2776240c6a3d951ced2120565f00f027fd"
+INSTALL = "--no-deps rxnmapper==0.4.3"
+# Bracket atoms, two-letter elements, ring closures of two digits and the arrow are one token each.
+TOKEN = re.compile(r"\[[^\]]+\]|Br|Cl|%\d\d|>>|.", re.DOTALL)
+ATOM = re.compile(r"\[[^\]]+\]|Br|Cl|[BCNOPSFIbcnops]")
+
+
+@final
+class RXNMapper(Adapter):
+    """Reaction SMILES; a token of the wheel's vocabulary each."""
+
+    name = "rxnmapper"
+    kind = "smiles"
+    licence = "MIT"
+
+    def __init__(
+        self, module: nn.Module, vocabulary: Sequence[str], *, device: str = "cpu", dtype: str = "float32"
+    ) -> None:
+        super().__init__(module, device=device, dtype=dtype)
+        self.vocabulary = tuple(vocabulary)
+        self._ids = {token: i for i, token in enumerate(vocabulary)}
+        known = [t for t in vocabulary if TOKEN.fullmatch(t)]
+        self.alphabet = "".join(sorted({c for token in known for c in token}))
+
+    def _sites(self) -> Iterable[Site]:
+        config: Any = self.module.config
+        n, width, path = config.num_hidden_layers, config.hidden_size, "albert.encoder"
+        yield Site("embedding", f"{path}.embedding_hidden_mapping_in", width, kind="embed")
+        for i in range(n):
+            yield Site(f"layers.{i}", f"{path}.albert_layer_groups.0", width, call=i, depth=(i + 1) / n)
+
+    def count_positions(self, data: str) -> int:
+        """Atoms of a SMILES."""
+        return sum(ATOM.fullmatch(token) is not None for token in TOKEN.findall(data))
+
+    def check(self, samples: Sequence[Any]) -> None:
+        """Refuse what the vocabulary lacks and what is too long: 510 tokens, whatever the number of atoms."""
+        super().check(samples)
+        for number, sample in enumerate(samples):
+            who = f"sample {getattr(sample, 'id', number)!r}"
+            tokens = TOKEN.findall(data_of(sample))
+            unknown = [t for t in tokens if t not in self._ids]
+            if unknown:
+                raise InputError("rxnmapper does not know this token", where=who, got=repr(unknown[0]))
+            if len(tokens) > 510:
+                raise InputError(
+                    "too long for rxnmapper", where=who, expected="at most 510 tokens", got=str(len(tokens))
+                )
+
+    def _encode(self, data: Sequence[str]) -> Batch:
+        rows, lengths = [], []
+        for smiles in data:
+            row, atoms = [], 0
+            for token in TOKEN.findall(smiles):
+                is_atom = ATOM.fullmatch(token) is not None
+                row.append((self._ids[token], atoms, atoms + 1) if is_atom else (self._ids[token], -1, -1))
+                atoms += is_atom
+            rows.append(row)
+            lengths.append(atoms)
+        ids = self._ids
+        batch = pieces_to_batch(
+            rows, lengths, pad=ids["[PAD]"], prefix=(ids["[CLS]"],), suffix=(ids["[SEP]"],)
+        )
+        batch.inputs["attention_mask"] = batch.inputs["attention_mask"].long()  # type: ignore[index]
+        return batch
+
+    def _forward(self, batch: Batch) -> Any:
+        return self.module(**batch.inputs)
+
+    def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
+        """Scores of the vocabulary for every token."""
+        return self.forward(batch)["logits"].float()
+
+    def reference(self, batch: Batch) -> dict[str, Tensor]:
+        """The framework's own hidden states."""
+        hidden = self.module(**batch.to(self.device).inputs, output_hidden_states=True).hidden_states
+        return dict(zip(["embedding", *(f"layers.{i}" for i in range(len(hidden) - 1))], hidden))
+
+
+def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "float32") -> RXNMapper:
+    """RXNMapper from the installed wheel; needs transformers for the ALBERT module."""
+    try:
+        import transformers as hf
+    except ImportError:
+        raise InputError(f"{name} needs transformers", do="python -m pip install 'sciinterp[hf]'.") from None
+    words = wheel_file("rxnmapper", f"{FOLDER}/vocab.txt", VOCABULARY_SHA256, install=INSTALL)
+    vocabulary = words.read_text(encoding="utf-8").splitlines()
+    if isinstance(weights, nn.Module):
+        return RXNMapper(weights, vocabulary, device=device, dtype=dtype)
+    path = wheel_file("rxnmapper", f"{FOLDER}/pytorch_model.bin", SHA256, install=INSTALL, weights=weights)
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    # The encoder is used without its pooler.
+    state = {key: value for key, value in state.items() if not key.startswith("albert.pooler")}
+    config = hf.AlbertConfig(
+        vocab_size=len(vocabulary), embedding_size=128, hidden_size=256, num_hidden_layers=12, num_attention_heads=8,
+        intermediate_size=512, hidden_act="gelu", layer_norm_eps=1e-12,
+    )  # fmt: skip
+    module = hf.AlbertForMaskedLM(config)
+    module.load_state_dict(state, strict=True)
+    return RXNMapper(module.eval().requires_grad_(False), vocabulary, device=device, dtype=dtype)

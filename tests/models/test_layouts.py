@@ -1,0 +1,152 @@
+"""One layout of each kind, on seeded modules of the published shapes."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+from torch import nn
+
+from sciinterp.errors import InputError, MissingWeightsError
+from sciinterp.models import capture, layouts, load_model, spans_of
+from sciinterp.models.text import Letters
+from sciinterp.testing import check_adapter
+
+GENES = {f"G{i}": i for i in range(30)}
+CELLS = [tuple(f"G{i}" for i in order) for order in ([3, 1, 4, 15, 9, 2, 6], [5, 3, 8], [29, 7, 0, 11])]
+DNA = ["ACGTACGTTGCAACGT", "TTGCAGNA", "ACGTTGCATTGACCAG"]
+
+
+class Mixer(nn.Module):
+    """A block over [B, T, D] that reads the left context only, so padding on the right is not seen."""
+
+    def __init__(self, width: int, out: str = "plain") -> None:
+        super().__init__()
+        self.norm, self.gru, self.out = nn.LayerNorm(width), nn.GRU(width, width, batch_first=True), out
+
+    def forward(self, x, residual=None):
+        if self.out == "pair":
+            residual = x if residual is None else x + residual
+            return self.gru(self.norm(residual))[0], residual
+        y = x + self.gru(self.norm(x))[0]
+        return (y, None) if self.out == "cache" else y
+
+
+class Stack(nn.Module):
+    def __init__(self, vocabulary: int, path: str, out: str, n: int = 3, width: int = 8) -> None:
+        super().__init__()
+        self.letters = nn.Embedding(vocabulary, width)
+        self.add_module(path, nn.ModuleList(Mixer(width, out) for _ in range(n)))
+        self.path, self.out = path, out
+
+    def forward(self, tokens):
+        x, residual = self.letters(tokens), None
+        for block in getattr(self, self.path):
+            if self.out == "pair":
+                x, residual = block(x, residual)
+            else:
+                x = block(x)[0] if self.out == "cache" else block(x)
+        return x if residual is None else x + residual
+
+
+class Cells(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.genes = nn.Embedding(32, 8, padding_idx=31)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.transformer_encoder = nn.TransformerEncoder(layer, 3)
+
+    def forward(self, genes, padding):
+        return self.transformer_encoder(self.genes(genes), src_key_padding_mask=padding)
+
+
+class Crop(nn.Module):
+    def forward(self, x):
+        n = x.shape[1] // 4
+        return x[:, n:-n]
+
+
+class Bins(nn.Module):
+    """A convolution over bins of 2 bases, a transformer over all bins of the window, a crop, a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv1d(4, 8, 2, stride=2)
+        self.transformer = nn.Sequential(
+            *(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True) for _ in range(3))
+        )
+        self.crop_final, self.head = Crop(), nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.head(self.crop_final(self.transformer(self.stem(x.mT).mT)))
+
+
+def passed(report) -> int:
+    return int((report["result"] == "passed").sum())
+
+
+def test_cells_as_ranked_genes() -> None:
+    hf = pytest.importorskip("transformers", reason="the extra 'hf' is not installed")
+    torch.manual_seed(0)
+    config = hf.BertConfig(
+        vocab_size=32,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        pad_token_id=31,
+    )
+    model = layouts.geneformer(hf.BertModel(config), {**GENES, "<cls>": 30}, pad=31)
+    assert passed(check_adapter(model, CELLS)) >= 15
+    assert spans_of(model, "layers.0", model.encode(CELLS[1:2]))[0][:, :2].tolist() == [
+        [0, 1],
+        [1, 2],
+        [2, 3],
+    ]
+    with pytest.raises(InputError, match="does not know"):
+        model.encode([("G1", "NOPE")])
+
+
+def test_cells_as_genes_through_a_fused_encoder() -> None:
+    torch.manual_seed(0)
+    model = layouts.scgpt(Cells(), {**GENES, "<cls>": 30}, width=8, pad=31)
+    assert passed(check_adapter(model, CELLS)) >= 15
+
+
+def test_genes_are_ranked_by_share_of_their_median() -> None:
+    counts = np.array([[4, 2, 0, 9], [0, 0, 1, 1]])
+    ids = {"A": 0, "B": 1, "C": 2}
+    names = ["A", "B", "C", "unknown"]
+    assert layouts.rank_genes(counts, names, ids) == [("A", "B"), ("C",)]
+    assert layouts.rank_genes(csr_array(counts), names, ids, medians={"A": 8.0})[0] == ("B", "A")
+    assert layouts.rank_genes(counts, names, ids, n=1)[0] == ("A",)
+
+
+def test_bins_with_a_crop() -> None:
+    torch.manual_seed(0)
+    model = layouts.enformer(Bins(), width=8, length=16, bases_per_bin=2)
+    assert passed(check_adapter(model, DNA)) >= 17
+    batch = model.encode(["ACGTACGTTG"])
+    assert spans_of(model, "layers.0", batch)[0][:, :2].tolist() == [[i, i + 2] for i in range(0, 10, 2)]
+    assert spans_of(model, "cropped", batch)[0][:, :2].tolist() == [[4, 6], [6, 8], [8, 10]]
+    assert capture(model, ["cropped"], batch)["cropped"][0].shape == (3, 8)
+
+
+def test_long_causal_dna_by_dotted_path() -> None:
+    torch.manual_seed(0)
+    model = layouts.evo2(Stack(128, "blocks", "cache"), width=8)
+    assert passed(check_adapter(model, DNA)) >= 17
+    assert load_model("evo2", weights=model) is not None
+    with pytest.raises(MissingWeightsError, match="its own package"):
+        load_model("evo2")
+
+
+def test_pairs_of_hidden_and_residual() -> None:
+    torch.manual_seed(0)
+    letters = Letters({c: i for i, c in enumerate("ACGTN")}, pad=5)
+    named = {"name": "caduceus", "width": 8, "licence": "Apache-2.0", "path": "layers"}
+    model = layouts.residual_pairs(Stack(6, "layers", "pair"), letters, **named)
+    assert passed(check_adapter(model, DNA)) >= 17
+    batch = model.encode(DNA)
+    assert torch.allclose(
+        torch.cat(capture(model, ["layers.2"], batch)["layers.2"]), model.forward(batch)[batch.mask]
+    )
