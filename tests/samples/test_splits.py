@@ -64,7 +64,7 @@ def test_every_group_of_families_is_in_every_part() -> None:
     group = ["big"] * 28 + ["small"] * 12
     samples = samples_of([100] * 40, family=family, group=group)
     for seed in range(10):
-        split = si.split_families(samples, by="family", seed=seed)
+        split = si.split_families(samples, by="family", seed=seed, fractions=(0.6, 0.15, 0.25))
         for part in PARTS:
             assert set(samples.table["group"].iloc[split.part(part)]) == {"big", "small"}
 
