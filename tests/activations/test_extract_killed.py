@@ -26,9 +26,13 @@ si.extract(si.load_model("antiberty"), samples, site=["embedding", "layers.2"], 
            settings=ExtractSettings(shard_tokens=500))
 """
 
+# Without oneDNN, which keeps compiled code for every shape of a convolution it has met (up to a limit of its
+# own): that growth is the model's and not the store's.
 PEAK = """
 import resource, sys
+import torch
 import sciinterp as si
+torch.backends.mkldnn.enabled = False
 from tiny_adapter import TinyAdapter, make_samples, natural_lengths
 samples = make_samples(natural_lengths(int(sys.argv[2]), seed=1))
 acts = si.extract(TinyAdapter(64), samples, site="layers.0", out=sys.argv[1])
