@@ -42,6 +42,7 @@ class TopK(Architecture):
     """
 
     name: ClassVar[str] = "topk"
+    screens: ClassVar[bool] = True
     k: int = 32
     aux_alpha: float = 1 / 32
 

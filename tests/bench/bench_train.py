@@ -143,8 +143,9 @@ def compare(d: int, f: int, batch: int) -> None:
         ]
         print(f"{name:22s} {STEPS * batch / wall:8.0f} rows/s {rate:8.0f} rows/CPU s   {'  '.join(ratios)}")
     cost = best["ours exact"][1] / best["ours exact, no AuxK"][1] - 1
-    counts = contenders["ours screened"].run.step.work.counts
-    doubtful = counts["doubtful"] / max(counts["screened"], 1)
+    run = contenders["ours screened"].run
+    screened, doubtful_rows = run.step.memory.get("screen", torch.zeros(2)).tolist()
+    doubtful = doubtful_rows / max(screened, 1)
     print(f"AuxK costs {cost:.1%} of a step; {doubtful:.2%} of rows doubtful")
 
 

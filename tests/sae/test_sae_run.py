@@ -222,3 +222,23 @@ def test_codes_do_not_depend_on_the_batch(name):
     for other in (parts, shuffled):
         assert torch.equal(other > 0, whole > 0)
         assert torch.allclose(other, whole, atol=1e-5)
+
+
+def test_screening_is_kept_on_resume_and_stops_where_it_does_not_pay(tmp_path, monkeypatch):
+    """Near ties make every row doubtful: the run stops screening at the same step whether it was killed or
+    not.
+    """
+    x = np.concatenate([X, 1e-5 * X[:, :1] + X], axis=1)
+    for name, pays in (("pays", True), ("does not", False)):
+        monkeypatch.setattr(loop, "REVIEW_STEPS", 10)
+        monkeypatch.setattr(loop, "MAX_DOUBTFUL", 1.0 if pays else -1.0)
+        settings = TrainSettings(steps=40, batch_size=128, checkpoint_every=7, screen="on")
+        sae = train_with(x, KINDS["topk"], settings, out=tmp_path / name)
+        assert sae.metrics["screened"] == pays
+        with monkeypatch.context() as patch:
+            stop_at(patch, 17)
+            with pytest.raises(Killed):
+                train_with(x, KINDS["topk"], settings, out=tmp_path / f"{name}, cut")
+        train_with(x, KINDS["topk"], settings, out=tmp_path / f"{name}, cut")
+        assert files(tmp_path / f"{name}, cut") == files(tmp_path / name)
+    assert not train_with(x, KINDS["relu"], settings).metrics["screened"]
