@@ -65,6 +65,7 @@ class Chromium:
                     raise
                 time.sleep(0.25)
         self.session = answer["sessionId"]
+        self.command("Performance.enable", {"timeDomain": "threadTicks"})
 
     def _call(self, method: str, path: str, body: Any = None, *, session: bool = True) -> Any:
         url = f"http://127.0.0.1:{self.port}" + (f"/session/{self.session}" if session else "") + path
@@ -100,7 +101,6 @@ class Chromium:
 
     def busy_seconds(self) -> float:
         """CPU seconds of the page's main thread so far: what the machine's other work does not change."""
-        self.command("Performance.enable", {"timeDomain": "threadTicks"})
         metrics = self.command("Performance.getMetrics", {})["metrics"]
         return next(m["value"] for m in metrics if m["name"] == "TaskDuration")
 
