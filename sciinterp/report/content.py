@@ -278,7 +278,8 @@ def _architecture(value: Any) -> dict[str, Any]:
     if value is None:
         return {"name": "not stated", "settings": {}}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"name": type(value).__name__, "settings": plain_data(value)}
+        settings = {k: v for k, v in plain_data(value).items() if k != "name"}
+        return {"name": type(value).__name__, "settings": settings}
     return {"name": str(value), "settings": {}}
 
 

@@ -220,7 +220,7 @@ def _testing(content: Mapping[str, Any]) -> str:
         "source does not annotate "
         "exhaustively. "
     )
-    tests = sorted({c["test"] for c in tested if c["test"]})
+    tests = sorted({c["test"] for c in tested if c["test"] not in ("", "universal")})
     text += f"Presence was tested by {join(tests)}, with Benjamini-Hochberg q-values. " if tests else ""
     text += "Intervals come from a bootstrap over families. "
     if settings:
