@@ -227,11 +227,21 @@ def mask_and_recover(
             random = _recovered(
                 _spans_table(view.with_codes(control.codes), concept), hidden, samples, len(shown)
             )
-            row |= {f"random_{k}": random[k] for k in ("recall", "ap", "n_q")}
-        row["better"] = "features" if row["ap"] >= max(row["single_ap"], row.get("random_ap", 0)) else (
-            "single feature" if row["single_ap"] >= row.get("random_ap", 0) else "randomised model")  # fmt: skip
+            row |= {f"random_{k}": random[k] for k in ("recall", "ap", "n_q", "precision_q")}
+        row["better"] = _winner(row)
         rows.append(row)
     return Table(rows, context={"share": share, "seed": seed})
+
+
+def _winner(row: dict[str, float]) -> str:
+    """Who ranks the hidden instances best, by average precision."""
+    ap = {
+        "features": row["ap"],
+        "single feature": row["single_ap"],
+        "randomised model": row.get("random_ap", 0.0),
+    }
+    best = max(ap, key=lambda name: ap[name])
+    return best if ap[best] > 0 else "none"
 
 
 def _spans_table(view: View, concept: str) -> pd.DataFrame:

@@ -95,4 +95,4 @@ def pu_adjusted(observed: float, listed_share: float) -> float:
     >>> pu_adjusted(0.5, 0.8)
     0.625
     """
-    return float(min(1.0, observed / max(listed_share, 1e-12)))
+    return float(np.minimum(1.0, observed / max(listed_share, 1e-12)))

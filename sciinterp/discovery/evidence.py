@@ -213,7 +213,10 @@ def _against_novel(record: Mapping[str, Any], measures: Mapping[str, float], sta
     reasons: list[tuple[float, str]] = []
     if np.isnan(stable):
         reasons.append(
-            (0.45, "Its stability over seeds was not measured, so it may be an accident of one training run.")
+            (
+                0.995,
+                "Its stability over seeds was not measured, so it may be an accident of one training run.",
+            )
         )
     elif stable < 0.6:
         reasons.append((0.7, f"Another dictionary reads it only loosely (cosine {stable:.2f})."))

@@ -321,7 +321,16 @@ def _calibrate(
     probability, low = np.zeros(len(frame)), np.zeros(len(frame))
     hidden = hidden_low = 0.0
     if (~known).any():
-        mixture = fit_mixture(score[known], score[~known], family[known], family[~known])
+        carries = np.zeros(len(view.samples), bool)
+        carries[view.instances.loc[view.instances["concept"] == view.names.index(concept), "sample"]] = True
+        mixture = fit_mixture(
+            score[known],
+            score[~known],
+            family[known],
+            family[~known],
+            beside=carries[view.sample_of[start[~known]]],
+            share=float(view.samples.lengths[carries].sum() / view.samples.n_positions),
+        )
         probability[~known] = mixture.probability(score[~known])
         low[~known] = mixture.probability(score[~known], low=True)
         hidden, hidden_low = mixture.hidden, mixture.hidden_low

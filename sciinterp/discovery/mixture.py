@@ -9,7 +9,9 @@ with ``l`` the density of the labelled scores, ``A`` the number of instances lef
 beyond their mode, which lies below the labelled scores, half a normal curve and a heavier exponential
 tail, both fitted. The first part can only be told from the second where the unlabelled scores show more than
 a decaying tail: ``A`` is estimated by expectation and maximisation and its lower bound by the likelihood
-ratio against ``A = 0``, with counts divided by the number of relatives that share an event. Then ``P(left out | s) = A l(s) / (A l(s) + f(s))``. After Elkan and Noto 2008 and Efron 2004.
+ratio against ``A = 0``, with counts divided by the number of relatives that share an event. What the features mark
+*beside* an annotated instance, in the same sample, is taken for misfires, and ``f`` is never below what that rate
+gives for all samples: a place that looks alike in every sample must not pass for an instance left out in some. Then ``P(left out | s) = A l(s) / (A l(s) + f(s))``. After Elkan and Noto 2008 and Efron 2004.
 """
 
 from __future__ import annotations
@@ -60,7 +62,13 @@ class Mixture:
 
 
 def fit_mixture(
-    labelled: np.ndarray, unlabelled: np.ndarray, labelled_family: np.ndarray, unlabelled_family: np.ndarray
+    labelled: np.ndarray,
+    unlabelled: np.ndarray,
+    labelled_family: np.ndarray,
+    unlabelled_family: np.ndarray,
+    *,
+    beside: np.ndarray | None = None,
+    share: float = 1.0,
 ) -> Mixture:
     """Fit the mixture to scores.
 
@@ -70,6 +78,10 @@ def fit_mixture(
         Scores of the two kinds of spans.
     labelled_family, unlabelled_family : int
         Their families, the unit of counting.
+    beside : bool, optional
+        Of each unlabelled span: its sample holds an annotated instance.
+    share : float
+        Of all positions that lie in such samples.
 
     Examples
     --------
@@ -84,6 +96,7 @@ def fit_mixture(
     mode = _mode(unlabelled, float(floor))
     edges = np.linspace(mode, max(high, mode + 1e-3), N_BINS + 1)
     labelled, kept = labelled[labelled >= mode], unlabelled >= mode
+    seen = np.zeros(0) if beside is None else unlabelled[kept & beside]
     unlabelled, unlabelled_family = unlabelled[kept], unlabelled_family[kept]
     centre = (np.arange(N_BINS) + 0.5) / N_BINS
     l = _smooth(_counts(labelled, edges))
@@ -92,6 +105,7 @@ def fit_mixture(
     spread = max(1.0, _relatives(unlabelled_family[unlabelled >= floor]))
     null, _, _ = _fit(l, u, centre, 0.0)
     best, hidden, misfires = _fit(l, u, centre, None)
+    misfires = np.maximum(misfires, _smooth(_counts(seen, edges)) / max(share, 1e-9))
     hidden = min(hidden, MAX_HIDDEN * len(labelled))
     ratio = max(0.0, 2 * (best - null)) / spread
     hidden_low = hidden * max(0.0, 1 - Z_LOWER / np.sqrt(ratio)) if ratio > 0 else 0.0

@@ -30,6 +30,7 @@ STABLE = 0.4  # cosine between code columns of two dictionaries
 F1_KNOWN, PRECISION_KNOWN, NARROW = 0.25, 0.2, 0.1
 # AUROC from which something plainer than a motif explains the peaks, if it is not clearly worse than the motif.
 EXPLAINED, CLEARLY = 0.9, 0.05
+UNMEASURED = 0.5  # factor on probabilities where no other dictionary says whether a feature is found again
 BETTER = 0.8  # AUROC from which something plainer explains the peaks if it does so at least as well
 
 
@@ -144,6 +145,8 @@ def find_novel(
     if not len(kept):
         return "every target is explained by composition, letter or position, or was not found again with other seeds"
     target_score, probability = score[part][kept], probability[kept]
+    if not len(stability):
+        probability = probability * UNMEASURED
     tail = np.argsort(-probability, kind="stable")
     fdr = np.empty(len(kept))
     fdr[tail] = np.cumsum(1 - probability[tail]) / np.arange(1, len(kept) + 1)
