@@ -20,7 +20,7 @@ import pandas as pd
 import scipy.sparse as sp
 from jaxtyping import Int64
 
-from sciinterp.association.counting import count_block, lists_of_positions
+from sciinterp.association.counting import _count_features, lists_of_positions
 from sciinterp.association.layout import ByFeature, ByPosition, by_feature, by_position, threshold_table
 from sciinterp.errors import InputError, ShapeError
 
@@ -154,7 +154,7 @@ def _count_block(features, concepts, index, table, order, low, high, predicted):
     n_concepts, n_thresholds = concepts.n_concepts, table.shape[1]
     tp = np.zeros((high - low, n_concepts, n_thresholds), np.int64)
     hit = np.zeros((high - low, n_concepts, n_thresholds) if index.given else (0, 0, 0), np.int64)
-    count_block(
+    _count_features(
         features.values, features.rows, features.starts, index.starts, index.lists, index.concept, table, low,
         tp, hit, predicted,
     )  # fmt: skip
