@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # A few misfires look exactly like instances, which no score can show: the share seen on planted worlds.
-CEILING = 0.98
+CEILING = 0.985
 N_BINS = 20
 # The heavy tail of the misfires: its least share and its least decay length in their standard deviations.
 TAIL_SHARE, TAIL_SCALE = 0.05, 1.2
@@ -105,7 +105,9 @@ def fit_mixture(
     spread = max(1.0, _relatives(unlabelled_family[unlabelled >= floor]))
     null, _, _ = _fit(l, u, centre, 0.0)
     best, hidden, misfires = _fit(l, u, centre, None)
-    misfires = np.maximum(misfires, _smooth(_counts(seen, edges)) / max(share, 1e-9))
+    rate = _smooth(_counts(seen, edges))
+    # One standard error less: the larger of two noisy numbers would be too large.
+    misfires = np.maximum(misfires, np.maximum(rate - np.sqrt(rate), 0) / max(share, 1e-9))
     hidden = min(hidden, MAX_HIDDEN * len(labelled))
     ratio = max(0.0, 2 * (best - null)) / spread
     hidden_low = hidden * max(0.0, 1 - Z_LOWER / np.sqrt(ratio)) if ratio > 0 else 0.0
