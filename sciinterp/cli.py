@@ -239,10 +239,19 @@ def browse(
     serve: Annotated[bool, typer.Option("--serve", help="Also serve it, on this machine only.")] = False,
 ) -> None:
     """Write a static feature browser of a finished run; open it from disk."""
-    from sciinterp.report.browser import browse as write_browser
-    from sciinterp.report.browser import serve_folder
+    from sciinterp.report.browser import serve_folder, write_browser
+    from sciinterp.run import load_run
 
-    index = write_browser(run, structures=structures)
+    found = load_run(run)
+    index = write_browser(
+        run / "browser",
+        features=found.features,
+        hits=found.hits,
+        sae=found.sae,
+        candidates=found.candidates,
+        structures=structures,
+        manifest=found.manifest,
+    )
     typer.echo(f"browser: {index}")
     if serve:
         serve_folder(index.parent)

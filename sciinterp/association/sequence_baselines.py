@@ -7,7 +7,7 @@ letters around it, have done as well?
 * ``position``, ``position_c``: the share of training sequences that carry the concept at this distance from
   the first or the last position, in bins wide enough to hold some of them.
 * ``identity``: the best single letter at one offset of a window.
-* XX
+* ``composition``, ``complexity``: the share of one letter, or the entropy of all, in a wider window, read
   both ways, high or low.
 
 Two more are told the labels and fitted on many letters at once; they are ceilings, shown beside:

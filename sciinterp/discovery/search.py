@@ -336,7 +336,7 @@ def _refinement_rows(
 def _ablate(
     model: Any, features: FeatureMatrix, rows: list[dict[str, Any]], context: dict[str, Any], seed: int
 ) -> None:
-    from sciinterp.discovery.reading import ablation_effect
+    from sciinterp.sae.reading import ablation_effect
 
     for row in rows:
         result = ablation_effect(model, features, row["feature"], seed=seed)

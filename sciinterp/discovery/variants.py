@@ -218,7 +218,7 @@ def _effects(
     hits: pd.DataFrame | None,
     min_change: float,
 ) -> list[Table]:
-    from sciinterp.discovery.reading import codes_of, log_likelihoods
+    from sciinterp.sae.reading import codes_of, log_likelihoods
 
     sae.check(model)
     changed = [change.apply(sample) for sample, change in pairs]

@@ -25,8 +25,11 @@ from sciinterp.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 MM = 1 / 25.4
+# Longest label drawn; the rest is cut with an ellipsis.
+LABEL_LIMIT = 80
 WIDTHS = {"single": 89.0, "half": 120.0, "double": 183.0}
 
 # Okabe and Ito (2008), in an order that keeps neighbours apart in print as well.
@@ -119,6 +122,7 @@ def new_axes(*, width: str | float = "single", height: float = 55.0) -> Axes:
     """Axes on a figure that pyplot does not know: nothing to close. Call inside :func:`style`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
     figure = Figure(figsize=(_mm(width) * MM, height * MM), layout="constrained")
     FigureCanvasAgg(figure)
@@ -219,28 +223,15 @@ def label(
     y: float,
     text: Any,
     *,
-    limit: int = 80,
     transform: Any = None,
     ha: str = "left",
     va: str = "center",
     color: str = INK,
-    size: float | None = None,
-    weight: str = "normal",
-) -> None:
+) -> Text:
     """Literal text on axes."""
     where = {} if transform is None else {"transform": transform}
-    ax.text(
-        x,
-        y,
-        plain(text, limit),
-        ha=ha,
-        va=va,
-        color=color,
-        fontsize=size,
-        fontweight=weight,
-        parse_math=False,
-        usetex=False,
-        **where,
+    return ax.text(
+        x, y, plain(text, LABEL_LIMIT), ha=ha, va=va, color=color, parse_math=False, usetex=False, **where
     )
 
 

@@ -206,9 +206,8 @@ def _draw_bars(
                 low + LANE * 0.37,
                 text,
                 ha="center",
-                size=4.6,
                 color=INK if colour[name] in ("#F0E442", "#56B4E9", "#E69F00", "#CC79A7") else "white",
-            )
+            ).set_fontsize(4.6)
         else:
             unnamed.add(name)
     return unnamed

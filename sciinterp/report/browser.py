@@ -35,51 +35,6 @@ POLICY = (
 )
 
 
-def browse(
-    run: str | Path,
-    *,
-    out: str | Path | None = None,
-    structures: Any = None,
-    serve: bool = False,
-    port: int = 8765,
-) -> Path:
-    """Write the feature browser of a finished run, and serve it on this machine when asked to.
-
-    Parameters
-    ----------
-    run : path
-        A run folder.
-    out : path, optional
-        Folder to write; ``browser/`` inside the run when not given.
-    structures : mapping or path, optional
-        Identifier -> PDB or mmCIF file, or a folder of files named by identifier.
-    serve : bool
-        Serve it on the loopback interface until interrupted.
-    port : int
-        Where to serve; 0 picks a free port.
-
-    Returns
-    -------
-    Path
-        ``index.html``.
-    """
-    from sciinterp.run import load_run
-
-    found = load_run(run)
-    page = write_browser(
-        out or Path(run) / "browser",
-        features=found.features,
-        hits=found.hits,
-        sae=found.sae,
-        candidates=found.candidates,
-        structures=structures,
-        manifest=found.manifest,
-    )
-    if serve:
-        serve_folder(page.parent, port=port)
-    return page
-
-
 def write_browser(
     out: str | Path,
     *,

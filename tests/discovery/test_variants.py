@@ -81,7 +81,7 @@ def test_no_change_no_effect(tiny):
 
 
 def test_effect_is_the_difference_of_the_codes(tiny):
-    from sciinterp.discovery.reading import codes_of
+    from sciinterp.sae.reading import codes_of
 
     model, sae = tiny
     table = variant_effect(model, sae, SEQUENCE, "C22S", min_change=0)
@@ -152,7 +152,7 @@ def test_letters_the_model_does_not_know_are_refused(tiny):
 
 
 def test_ablation_moves_the_output(tiny):
-    from sciinterp.discovery.reading import ablation_effect, codes_of
+    from sciinterp.sae.reading import ablation_effect, codes_of
     from sciinterp.features import FeatureMatrix
 
     model, sae = tiny

@@ -1,6 +1,6 @@
 """Reading changed samples: codes, likelihoods and ablations of a model and its SAE (torch, imported here).
 
-Everything in this file runs the model. The rest of discovery works without one.
+Everything in this file runs the model. Discovery works without it.
 """
 
 from __future__ import annotations
