@@ -4,7 +4,8 @@ A feature holds a family when it fires in at least half of the concept's instanc
 features that hold disjoint families and together nearly all of them are chosen on training families, one pair a
 concept, and tested once on the others: Fisher's exact test that the two hold the same families less often than
 by chance. Probabilities start from one split in five concepts tested and use Sellke, Bayarri and Berger's (2001)
-bound on the Bayes factor, after a Bonferroni factor for the pairs tested; q-values are Benjamini and Hochberg's.
+bound on the Bayes factor, after a Bonferroni factor for the pairs tested; q-values are Benjamini and Hochberg's over
+all concepts.
 """
 
 from __future__ import annotations
@@ -86,8 +87,10 @@ def find_refinements(view: View, held_out: np.ndarray) -> tuple[list[Refinement]
     return found, skipped, n_tested
 
 
-def calibrate_refinements(found: list[Refinement], n_tested: int) -> tuple[np.ndarray, np.ndarray]:
-    """Probability and q-value of each refinement."""
+def calibrate_refinements(
+    found: list[Refinement], n_tested: int, n_considered: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probability and q-value of each refinement; q-values pay for every concept that was considered."""
     p = np.array([r.p for r in found])
     if not len(p):
         return p, p
@@ -95,7 +98,7 @@ def calibrate_refinements(found: list[Refinement], n_tested: int) -> tuple[np.nd
     bound = -np.e * adjusted * np.log(adjusted)
     order = np.argsort(p, kind="stable")
     q = np.empty(len(p))
-    raw = p[order] * max(n_tested, 1) / np.arange(1, len(p) + 1)
+    raw = p[order] * max(n_considered, 1) / np.arange(1, len(p) + 1)
     q[order] = np.minimum(1, np.minimum.accumulate(raw[::-1])[::-1])
     odds = PRIOR / (1 - PRIOR) / bound
     return odds / (1 + odds), q

@@ -321,7 +321,7 @@ def _refinement_rows(
     held_out[split.train] = False
     found, skipped, n_tested = find_refinements(view, held_out)
     context["counts"]["refinement"] = {"concepts_tested": n_tested, "concepts_without_a_pair": len(skipped)}
-    probability, q = calibrate_refinements(found, n_tested)
+    probability, q = calibrate_refinements(found, n_tested, len(view.names))
     rows = []
     for i in np.argsort(-probability, kind="stable"):
         if found[i].p > MAX_P_REFINEMENT:
