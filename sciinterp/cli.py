@@ -214,20 +214,9 @@ def discover(
 @app.command()
 def report(run: Folder) -> None:
     """Write report.html of a finished run again."""
-    import sciinterp as si
-    from sciinterp.run import load_run
+    from sciinterp.run import load_run, write_report
 
-    found = load_run(run)
-    si.report(
-        found.folder / "report.html",
-        sae=found.sae,
-        features=found.features,
-        hits=found.hits,
-        candidates=found.candidates,
-        acts=found.acts,
-        manifest=found.manifest,
-    )
-    typer.echo(f"report: {found.folder / 'report.html'}")
+    typer.echo(f"report: {write_report(load_run(run))}")
 
 
 @app.command()

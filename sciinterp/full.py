@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sciinterp.run import Run, stage
+from sciinterp.run import Run, stage, write_report
 
 if TYPE_CHECKING:
     from sciinterp.samples import Samples, Split
 
 log = logging.getLogger(__name__)
 
-SEEDS = 3
+# Dictionaries in all: three besides the run's own let a novel candidate be called stable.
+SEEDS = 4
 # Held-out samples the model is run on for loss recovered: enough for a standard error of about 0.02 nats.
 LOSS_SAMPLES = 120
 
@@ -57,6 +58,7 @@ def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[st
     found: dict[str, Any] = {}
     with stage(run.folder, "seeds"):
         found["stability"] = seed_stability(run.sae, run.acts, run.split, out / "seeds", seeds=seeds)
+        run.candidates = _with_seeds(run, model, out, seeds)
         found["stability_control"] = seed_stability(
             control_sae, control_acts, run.split, out / "seeds-control", seeds=2
         )
@@ -76,7 +78,30 @@ def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[st
                 name: t.to_dict("records") for name, t in benchmark_discovery(seed=settings["seed"]).items()
             }
     write_json(run.folder / "full.json", found)
+    write_report(run)
     return read_json(run.folder / "full.json")
+
+
+def _with_seeds(run: Run, model: Any, out: Path, seeds: int) -> Any:
+    """Candidates again, now that other seeds say which features come back; kept in ``full/``."""
+    import sciinterp as si
+    from sciinterp.discovery import Controls, write_candidates
+
+    others = [
+        si.encode(si.load_sae(folder), run.acts, out=out / "features" / folder.name)
+        for folder in sorted((out / "seeds").iterdir())[: seeds - 1]
+    ]
+    candidates = si.discover(
+        run.features,
+        run.annotations,
+        run.hits,
+        split=run.split,
+        model=model,
+        control=Controls(randomised=run.control, seeds=others),
+        seed=run.manifest["settings"]["seed"],
+    )
+    write_candidates(candidates, out)
+    return candidates
 
 
 def measures(sae: Any, acts: Any, split: Split, model: Any) -> dict[str, Any]:

@@ -188,16 +188,25 @@ def _conclude(run: Run, seed: int) -> None:
         write_h5ad(run.features, run.hits, out, sae=run.sae)
     run.manifest = {**run.manifest, "complete": True, "results": _results(run)}
     with stage(out, "report"):
-        si.report(
-            out / "report.html",
-            sae=run.sae,
-            features=run.features,
-            hits=run.hits,
-            candidates=run.candidates,
-            acts=run.acts,
-            manifest=run.manifest,
-        )
+        write_report(run)
     _write_manifest(out, run.manifest)
+
+
+def write_report(run: Run) -> Path:
+    """Write ``report.html`` of a run whose tables are made, with what the full run measured where it was made."""
+    import sciinterp as si
+    from sciinterp.store.atomic import read_json
+
+    full = run.folder / "full.json"
+    return si.report(
+        run.folder / "report.html",
+        sae=run.sae,
+        features=run.features,
+        hits=run.hits,
+        candidates=run.candidates,
+        acts=run.acts,
+        manifest={**run.manifest, "full": read_json(full) if full.is_file() else None},
+    )
 
 
 def load_run(folder: str | Path) -> Run:

@@ -51,7 +51,8 @@ def read_trace(path: Path, sequence: str) -> dict[str, Any]:
 
     parser = MMCIFParser(QUIET=True) if path.suffix.lower() in (".cif", ".mmcif") else PDBParser(QUIET=True)
     try:
-        model = next(iter(parser.get_structure("s", str(path))))
+        structure: Any = parser.get_structure("s", str(path))  # Biopython says that it may be None
+        model = next(iter(structure))
     except (StopIteration, ValueError, KeyError, OSError, UnicodeDecodeError, AttributeError) as error:
         raise FormatError("this is not a structure", file=str(path), got=str(error)) from None
     best: dict[str, Any] | None = None

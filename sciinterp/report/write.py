@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sciinterp.errors import InputError
 from sciinterp.report import content as c
 from sciinterp.report import pictures, prose
+from sciinterp.report.beyond import beyond
 from sciinterp.report.inline import inline_svg
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def _assemble(
         "unexplained": listing,
         "candidates": c.candidate_rows(candidates),
         "sae": c.sae_summary(sae, features),
+        "beyond": beyond(manifest.get("full")),
         "controls": c.controls(hits, candidates, used),
         "done": describe(sae, features, hits, manifest, acts),
         "provenance": _provenance(sae, features, manifest),

@@ -1,0 +1,56 @@
+"""What ``demo --full`` measured beyond reconstruction, as rows of the report: the model beside its control."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# (label, path in the measures, digits, what a model with randomised weights is expected to do)
+_MEASURES = (
+    ("Variance explained", ("fve",), 3, "rises"),
+    ("Loss recovered, against zero", ("loss", "recovered_zero"), 3, "nothing to recover"),
+    ("Loss recovered, against the mean", ("loss", "recovered_mean"), 3, "nothing to recover"),
+    ("Masked loss, untouched (nats)", ("loss", "loss_clean"), 3, "near that of guessing"),
+    ("Masked loss, reconstruction spliced in (nats)", ("loss", "loss_sae"), 3, ""),
+    ("Description length (bits a token)", ("description_length", "total"), 0, "falls"),
+    ("Saved against a Gaussian code (bits a token)", ("description_length", "saved"), 0, ""),
+    ("Unexplained variance a linear map predicts", ("dark_matter", "linear"), 4, "falls"),
+    ("Unexplained variance that is left", ("dark_matter", "nonlinear"), 4, "falls"),
+    ("Squared error a linear map predicts (R2)", ("dark_matter", "norm_r2"), 3, ""),
+)
+
+
+def beyond(full: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Rows for the report, or None when the full run was not made.
+
+    Parameters
+    ----------
+    full : mapping or None
+        The content of ``full.json``.
+
+    Returns
+    -------
+    dict or None
+        ``rows`` (``name, model, control, expected, digits``), ``width`` (one row a dictionary) and ``stability``.
+    """
+    if not full:
+        return None
+    model, control = full.get("measures", {}), full.get("measures_control", {})
+    rows = [
+        {"name": name, "model": _at(model, path), "control": _at(control, path), "digits": digits, "expected": expected}
+        for name, path, digits, expected in _MEASURES
+    ]
+    for name, key in (("Features shared by two seeds", "shared"), ("The same, random dictionaries", "null_shared")):
+        values = {side: _at(full, (side, key)) for side in ("stability", "stability_control")}
+        rows.append({"name": name, "model": values["stability"], "control": values["stability_control"], "digits": 3,
+                     "expected": "falls" if key == "shared" else ""})
+    return {"rows": rows, "width": list(full.get("width", []))}
+
+
+def _at(record: Any, path: tuple[str, ...]) -> Any:
+    if path == ("description_length", "saved"):
+        length = record.get("description_length") or {}
+        return None if "total" not in length else length["gaussian"] - length["total"]
+    for key in path:
+        record = record.get(key) if isinstance(record, Mapping) else None
+    return record
