@@ -263,7 +263,7 @@ def sae_summary(sae: Any, features: FeatureMatrix) -> dict[str, Any]:
     alive = density[density > 0]
     quantiles = np.quantile(alive, [0.05, 0.5, 0.95]).tolist() if len(alive) else [None] * 3
     keep: dict[str, Any] = {"fve": None, "l0": None, "dead": None}
-    keep |= {k: plain_data(v) for k, v in metrics.items() if not isinstance(v, np.ndarray | list | tuple)}
+    keep |= {k: plain_data(v) for k, v in sorted(metrics.items()) if not isinstance(v, np.ndarray | list | tuple)}
     return {
         "architecture": _architecture(getattr(sae, "architecture", None)),
         "n_features": features.n_features,

@@ -1,0 +1,94 @@
+"""A run is a function of its inputs: the same bytes twice, and the same after being killed anywhere."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import sciinterp as si
+from sciinterp.errors import InputError, MismatchError
+from sciinterp.run import RunSettings, load_run, run_all
+from sciinterp.store.atomic import sha256_file
+
+SETTINGS = RunSettings(n_features=64, k=8, steps=30, batch_size=256)
+MAY_DIFFER = {"timings.jsonl", ".lock"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """Every twentieth chain of the embedded repertoire."""
+    folder = tmp_path_factory.mktemp("small")
+    samples = si.read_samples(root / "data/antibodies.fasta", table=root / "data/antibodies.tsv")[::20]
+    (folder / "s.fasta").write_text("".join(f">{s.id}\n{s.sequence}\n" for s in samples))
+    samples.table.to_csv(folder / "s.tsv", sep="\t")
+    annotations = si.read_annotations(root / "data/antibodies.annotations.tsv")
+    keep = annotations.frame[annotations.frame["sample"].isin(samples.ids)]
+    si.Annotations(keep, concepts=annotations.concepts).write(folder / "s.annotations.tsv")
+    return folder
+
+
+def do(data: Path, out: Path, settings: RunSettings = SETTINGS):
+    return run_all(data / "s.fasta", data / "s.annotations.tsv", table=data / "s.tsv", out=out, settings=settings)
+
+
+def content(folder: Path) -> dict[str, str]:
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name not in MAY_DIFFER)
+    return {str(p.relative_to(folder)): sha256_file(p) for p in files}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    do(data, out)
+    return out
+
+
+def test_the_folder_holds_what_is_promised(undisturbed: Path) -> None:
+    promised = """manifest.json timings.jsonl activations/manifest.json sae/cfg.json sae/sae_weights.safetensors
+    sae/metrics.json sae/training.jsonl features/features.json control/features/features.json features.h5ad samples.h5ad
+    hits.tsv hits.parquet candidates.tsv candidates.json report.html""".split()
+    missing = [name for name in promised if not (undisturbed / name).is_file()]
+    assert not missing
+    assert list((undisturbed / "figures").glob("*.svg"))
+
+
+def test_killed_and_started_again_ends_with_the_same_files(data: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """Killed three times at seeded moments, then left to end."""
+    code = (
+        "import sys; from pathlib import Path; from sciinterp.run import RunSettings, run_all\n"
+        "d, out = Path(sys.argv[1]), Path(sys.argv[2])\n"
+        "run_all(d / 's.fasta', d / 's.annotations.tsv', table=d / 's.tsv', out=out,\n"
+        f"        settings={SETTINGS!r})\n"
+    )
+    draw, out = random.Random(0), tmp_path / "run"
+    for _ in range(3):
+        child = subprocess.Popen([sys.executable, "-c", code, str(data), str(out)], stderr=subprocess.DEVNULL)
+        time.sleep(draw.uniform(4, 14))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    do(data, out)
+    assert content(out) == content(undisturbed)
+
+
+def test_a_finished_run_is_loaded_as_it_was(data: Path, undisturbed: Path) -> None:
+    again, loaded = do(data, undisturbed), load_run(undisturbed)
+    assert again.manifest == loaded.manifest
+    assert loaded.hits["selected"].sum() == loaded.hits["concept"].nunique()
+    assert loaded.features.n_features == 64
+
+
+def test_other_settings_are_refused_and_nothing_changes(data: Path, undisturbed: Path) -> None:
+    before = content(undisturbed)
+    with pytest.raises(MismatchError, match="settings"):
+        do(data, undisturbed, RunSettings(n_features=64, k=8, steps=30, batch_size=256, seed=1))
+    assert content(undisturbed) == before
+
+
+def test_bad_input_leaves_no_folder(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"layers\.99"):
+        do(data, tmp_path / "run", RunSettings(site="layers.99"))
+    assert not (tmp_path / "run").exists()
