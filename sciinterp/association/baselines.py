@@ -167,10 +167,10 @@ def _run_dense(
     mean = moments.mean.astype(np.float32)
     axes = dense.principal_axes(moments, settings.n_components).astype(np.float32)
     projected = [(x - mean) @ axes for x in (of_fit, of_test)]
-    out.ran.append(_units("pca", *projected, fit, test, lambda unit: f"component {unit}"))
+    out.ran.append(_units("pca", projected[0], projected[1], fit, test, lambda unit: f"component {unit}"))
     rotation = dense.independent_axes(projected[0], seed)
     independent = [x @ rotation for x in projected]
-    out.ran.append(_units("ica", *independent, fit, test, lambda unit: f"component {unit}"))
+    out.ran.append(_units("ica", independent[0], independent[1], fit, test, lambda unit: f"component {unit}"))
     directions = dense.linear_probe(of_fit, moments, fit).astype(np.float32)
     out.ran.append(
         _scored("probe", fit, test, lambda c: (of_fit @ directions[:, c], of_test @ directions[:, c]))

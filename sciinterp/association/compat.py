@@ -13,6 +13,8 @@ of one concept are one concept; and relatives of test samples are not in trainin
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -91,7 +93,9 @@ def _count(codes, part: Part, instances: pd.DataFrame, samples: Samples, table: 
 def _adjusted(counts: Counts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Precision over positions, recall over instances, and their harmonic mean."""
     precision = counts.tp / np.maximum(1, counts.predicted[:, None, :])
-    recall = counts.instances_hit / np.maximum(1, counts.n_instances)[None, :, None]
+    hit = cast("np.ndarray", counts.instances_hit)  # _count asks for instances, and for no sparse result
+    n_instances = cast("np.ndarray", counts.n_instances)
+    recall = hit / np.maximum(1, n_instances)[None, :, None]
     total = precision + recall
     return (
         precision,

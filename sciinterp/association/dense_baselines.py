@@ -9,7 +9,7 @@ is reported beside and never as the best baseline.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from scipy.linalg import eigh
@@ -54,7 +54,7 @@ class BestUnit:
     f1_train: np.ndarray
 
 
-def position_rows(acts: Activations, samples: Samples) -> np.ndarray:
+def position_rows(acts: Activations | np.ndarray, samples: Samples) -> np.ndarray:
     """int64 [n_positions]: the row of `acts` that stands for each position, -1 where none does.
 
     Where several tokens cover a position the first does.
@@ -69,7 +69,8 @@ def position_rows(acts: Activations, samples: Samples) -> np.ndarray:
                 got=str(n_tokens),
             )
         return np.arange(samples.n_positions)
-    per_sample = np.diff(np.asarray(acts.token_offsets))
+    store = cast("Activations", acts)
+    per_sample = np.diff(np.asarray(store.token_offsets))
     if len(per_sample) != len(samples):
         raise ShapeError(
             "activations are of other samples than the features",
@@ -77,7 +78,7 @@ def position_rows(acts: Activations, samples: Samples) -> np.ndarray:
             expected=f"{len(samples)} samples",
             got=str(len(per_sample)),
         )
-    start, end = np.asarray(acts.spans["start"]), np.asarray(acts.spans["end"])
+    start, end = np.asarray(store.spans["start"]), np.asarray(store.spans["end"])
     base = np.repeat(samples.offsets[:-1], per_sample)
     width = end - start
     token = np.repeat(np.arange(len(start)), width)

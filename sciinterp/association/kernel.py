@@ -131,13 +131,17 @@ def count_overlaps(
     if sparse:
         n_block = max(1, _BLOCK_BYTES // max(1, concepts.n_concepts * table.shape[1] * 8))
     predicted = np.zeros((features.n_features, table.shape[1]), np.int64)
-    blocks = []
+    blocks: list[tuple[PairCounts, PairCounts | None]] = []
     for low in range(0, max(1, features.n_features), n_block):
         high = min(low + n_block, features.n_features)
-        blocks.append(_count_block(features, concepts, index, table, order, low, high, predicted))
+        tp, hit = _count_block(features, concepts, index, table, order, low, high, predicted)
         if sparse:
-            blocks[-1] = tuple(None if part is None else _sparse(part) for part in blocks[-1])
-    tp, hit = (_stack([block[i] for block in blocks]) for i in (0, 1)) if sparse else blocks[0]
+            tp, hit = _sparse(tp), None if hit is None else _sparse(hit)
+        blocks.append((tp, hit))
+    tp, hit = blocks[0]
+    if sparse:
+        tp = _stack([block[0] for block in blocks])
+        hit = None if hit is None else _stack([block[1] for block in blocks])
     has = instances is not None
     return Counts(
         tp,
@@ -189,7 +193,9 @@ def _index(instances: pd.DataFrame | None, concepts: ByPosition) -> _Index:
     n_positions, n_concepts = concepts.n_positions, concepts.n_concepts
     given = instances is not None
     columns = ("concept", "start", "end")
-    concept, start, end = (np.asarray(instances[c] if given else [], dtype=np.int64) for c in columns)
+    concept, start, end = (
+        np.asarray([] if instances is None else instances[c], dtype=np.int64) for c in columns
+    )
     bad = (start < 0) | (end < start) | (end > n_positions) | (concept < 0) | (concept >= n_concepts)
     if bad.any():
         i = int(np.flatnonzero(bad)[0])
@@ -213,9 +219,7 @@ def _sparse(dense: np.ndarray) -> tuple[sp.csr_array, ...]:
     return tuple(sp.csr_array(dense[:, :, t]) for t in range(dense.shape[2]))
 
 
-def _stack(blocks: list) -> tuple[sp.csr_array, ...] | None:
-    if blocks[0] is None:
-        return None
+def _stack(blocks: list) -> tuple[sp.csr_array, ...]:
     return tuple(sp.vstack(parts, format="csr") for parts in zip(*blocks))
 
 

@@ -82,26 +82,26 @@ def by_feature(codes: sp.csr_array | ByFeature) -> ByFeature:
     """
     if isinstance(codes, ByFeature):
         return codes
-    codes = _csr(codes, "codes")
-    if codes.nnz and not codes.data.min() >= 0:
-        bad = "NaN" if np.isnan(codes.data).any() else f"{codes.data.min():g}"
+    matrix = _csr(codes, "codes")
+    if matrix.nnz and not matrix.data.min() >= 0:
+        bad = "NaN" if np.isnan(matrix.data).any() else f"{matrix.data.min():g}"
         raise InputError("codes cannot be used", where="argument 'codes'", expected="values >= 0", got=bad)
-    if codes.shape[0] >= 2**31:
+    if matrix.shape[0] >= 2**31:
         raise ShapeError(
             "too many positions for one call",
             expected="fewer than 2**31",
-            got=str(codes.shape[0]),
+            got=str(matrix.shape[0]),
             do="Count shard by shard: counts add.",
         )
-    if not codes.has_canonical_format:
-        codes = codes.copy()
-        codes.sum_duplicates()
-    csc = codes.tocsc()
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    csc = matrix.tocsc()
     return ByFeature(
         np.ascontiguousarray(csc.data, np.float32),
         csc.indices.astype(np.int32, copy=False),
         csc.indptr.astype(np.int64, copy=False),
-        int(codes.shape[0]),
+        int(matrix.shape[0]),
     )
 
 

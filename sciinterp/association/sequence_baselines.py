@@ -113,9 +113,8 @@ def _share_table(code: np.ndarray, n_codes: int, train: Part, *, parent: np.ndar
     pairs = train.positives.tocoo()
     flat = code[pairs.coords[0]] * n_concepts + pairs.coords[1]
     positive = np.bincount(flat, minlength=n_codes * n_concepts).reshape(n_codes, n_concepts)
-    if parent is None:
-        parent = positive.sum(axis=0) / max(1, len(code))
-    return ((positive + SHRINK * parent) / (counts[:, None] + SHRINK)).astype(np.float32)
+    towards = positive.sum(axis=0) / max(1, len(code)) if parent is None else parent
+    return ((positive + SHRINK * towards) / (counts[:, None] + SHRINK)).astype(np.float32)
 
 
 def windows(letters: np.ndarray, n_letters: int, samples: Samples, reach: int) -> np.ndarray:

@@ -15,6 +15,7 @@ read on the other half, and each is summarised by the probability that a peak sc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -101,8 +102,7 @@ def _score_models(
     view: View, peaks: np.ndarray, other: np.ndarray, sample: np.ndarray, train: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Scores of peaks and of random positions under the four models fitted on ``train``."""
-    n_letters = len(view.alphabet)
-    background = np.bincount(view.letters, minlength=n_letters) / len(view.letters)
+    background = _background(view)
     a, b = _windows(view, peaks, sample), _windows(view, other, sample)
     odds = _motif(a, train, background)
     motif = (_best_offset(a, odds)[0], _best_offset(b, odds)[0])
@@ -118,12 +118,22 @@ def _score_models(
     ]
 
 
+def _letters(view: View) -> np.ndarray:
+    """The letters, which everything here needs."""
+    return cast("np.ndarray", view.letters)
+
+
+def _background(view: View) -> np.ndarray:
+    letters = _letters(view)
+    return np.bincount(letters, minlength=len(view.alphabet)) / len(letters)
+
+
 def _windows(view: View, position: np.ndarray, sample: np.ndarray) -> np.ndarray:
     """Letters around positions, int64 [n, n_peaks, 2 HALF + 1]; beyond the sample the number of letters."""
     at = position[..., None] + np.arange(-HALF, HALF + 1)
     lo, hi = view.samples.offsets[sample][..., None], view.samples.offsets[sample + 1][..., None]
     inside = (at >= lo) & (at < hi)
-    return np.where(inside, view.letters[np.where(inside, at, 0)], len(view.alphabet))
+    return np.where(inside, _letters(view)[np.where(inside, at, 0)], len(view.alphabet))
 
 
 def _unordered(window: np.ndarray, train: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -148,7 +158,7 @@ def _motif(window: np.ndarray, train: np.ndarray, background: np.ndarray, *, ste
             score, offset = _best_offset(window, odds)
             odds = _columns(window, offset, train, background)
         value = np.where(train, score, 0).sum(1)
-        if best_odds is None:
+        if best_odds is None or best_value is None:
             best_odds, best_value = odds, value
         else:
             better = value > best_value
@@ -198,7 +208,7 @@ def _place(
         ]
         # Random positions of all features together say how often a distance occurs at all.
         expected = counts[1].sum(0) / max(counts[1].sum(), 1)
-        smooth = np.apply_along_axis(np.convolve, 1, counts[0], [0.25, 0.5, 0.25], "same")
+        smooth = np.apply_along_axis(lambda row: np.convolve(row, [0.25, 0.5, 0.25], "same"), 1, counts[0])
         odds = np.log(
             (smooth + 4 * expected + 1e-4) / ((smooth.sum(1, keepdims=True) + 4) * (expected + 1e-4))
         )
@@ -211,7 +221,7 @@ def consensus(view: View, position: np.ndarray) -> tuple[str, float, np.ndarray]
     """The aligned motif of one feature: consensus, information in bits, and frequencies [WIDTH, n_letters]."""
     position = position[position >= 0]
     sample = view.sample_of[position][None]
-    background = np.bincount(view.letters, minlength=len(view.alphabet)) / len(view.letters)
+    background = _background(view)
     window = _windows(view, position[None], sample)
     train = np.ones((1, len(position)), bool)
     odds = _motif(window, train, background)[0, :, :-1]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -188,13 +189,12 @@ def _made_up(view: View, seed: int) -> sp.csr_array:
     lengths, offsets = view.samples.lengths, view.samples.offsets
     from_start = np.arange(n) - np.repeat(offsets[:-1], lengths)
     from_end = np.repeat(lengths, lengths) - 1 - from_start
+    letters = cast("np.ndarray", view.letters)  # novel_concepts stops where there are none
     n_letters = len(view.alphabet)
     columns = []
     for i in range(N_MADE):
-        columns.append((view.letters == i % n_letters) & (rng.random(n) < 0.9))
-        favoured = np.isin(view.letters, rng.choice(n_letters, min(4, n_letters), replace=False)).astype(
-            float
-        )
+        columns.append((letters == i % n_letters) & (rng.random(n) < 0.9))
+        favoured = np.isin(letters, rng.choice(n_letters, min(4, n_letters), replace=False)).astype(float)
         share = np.convolve(favoured, np.ones(9) / 9, mode="same")
         columns.append((share > np.quantile(share, 0.96)) & (rng.random(n) < 0.9))
         distance = from_start if i % 2 else from_end

@@ -198,7 +198,8 @@ def _missing_rows(
     for o in order[: controls.settings.max_rows]:
         if p[o] < controls.settings.min_probability:
             break
-        rows.append(_missing_row(view, evidence, *where[o], float(q[o])))
+        spans, at = where[int(o)]
+        rows.append(_missing_row(view, evidence, spans, int(at), float(q[o])))
     return rows
 
 

@@ -131,13 +131,16 @@ def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: in
         if not len(rows) or np.isnan(value).all():
             return note(axes, "no concept could be tested")
         y = np.arange(len(rows))
-        for at in y:
+        for at in range(len(rows)):
             axes.axhline(at, color=RULE, lw=0.5, zorder=0)
         table = baselines_of(hits).reindex(rows["concept"].tolist())
         table = table[[c for c in table.columns if baseline_kind(c)[0] not in ("density", "prevalence")]]
         for name in table.columns:
             _, colour, marker = baseline_kind(name)
             kept = ~np.isnan(finite(table[name]))
+            face: dict[str, Any] = {"facecolors": "none", "edgecolors": colour}
+            if marker in _LINES:
+                face = {"color": colour}
             axes.scatter(
                 finite(table[name])[kept],
                 y[kept],
@@ -147,7 +150,7 @@ def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: in
                 label=str(name),
                 zorder=2,
                 alpha=0.95,
-                **({"color": colour} if marker in _LINES else {"facecolors": "none", "edgecolors": colour}),
+                **face,
             )
         if table.shape[1] == 0 and "best_baseline_f1" in rows:
             axes.scatter(
@@ -250,7 +253,7 @@ def heatmap(hits: pd.DataFrame, *, value: str = "f1", ax: Axes | None = None, to
         ticks(axes, "x", np.arange(len(features)) + 0.5, features, rotation=90 if len(features) > 12 else 0)
         if len(features) > 12:
             for text in axes.get_xticklabels():
-                text.set_va("center")
+                text.set_verticalalignment("center")
         axes.tick_params(length=0)
         axes.set_ylim(len(rows), 0)
         for spine in axes.spines.values():

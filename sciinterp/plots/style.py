@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.rcsetup import cycler
 
 from sciinterp.errors import InputError
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
+    from matplotlib.typing import RcKeyType
 
 MM = 1 / 25.4
 # Longest label drawn; the rest is cut with an ellipsis.
@@ -38,7 +40,7 @@ PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#8A9099"
 PALETTE = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW, GREY)
 INK, MUTED, RULE = "#1B1F24", "#6B7480", "#D9DDE2"
 
-RC: dict[str, Any] = {
+RC: dict[RcKeyType, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same outlines on every machine
     "font.size": 7,
@@ -87,7 +89,7 @@ RC: dict[str, Any] = {
     "svg.hashsalt": "sciinterp",
     "text.parse_math": False,
     "text.usetex": False,
-    "axes.prop_cycle": mpl.cycler(color=list(PALETTE)),
+    "axes.prop_cycle": cycler(color=list(PALETTE)),
 }
 
 
@@ -122,7 +124,6 @@ def new_axes(*, width: str | float = "single", height: float = 55.0) -> Axes:
     """Axes on a figure that pyplot does not know: nothing to close. Call inside :func:`style`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
     figure = Figure(figsize=(_mm(width) * MM, height * MM), layout="constrained")
     FigureCanvasAgg(figure)
@@ -259,7 +260,7 @@ def ticks(
         text.set_parse_math(False)
         text.set_rotation(rotation)
         if rotation:
-            text.set_ha("right")
+            text.set_horizontalalignment("right")
             text.set_rotation_mode("anchor")
 
 

@@ -338,7 +338,7 @@ def stability(cosines: Any, *, null: Any = None, threshold: float = 0.7, ax: Axe
     with drawing(ax, width="single", height=52) as axes:
         if not len(value):
             return note(axes, "no second seed was trained")
-        bins = np.linspace(min(0.0, float(value.min())), 1, 41)
+        bins = np.linspace(min(0.0, float(value.min())), 1, 41).tolist()
         axes.hist(value, bins=bins, color=BLUE, lw=0, label="features")
         if len(random):
             axes.hist(

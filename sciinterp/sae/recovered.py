@@ -74,7 +74,7 @@ def loss_recovered(
             where=model.name,
             do="Loss recovered cannot be measured.",
         )
-    site = site or sae.identity["site"]
+    at: str = site or sae.identity["site"]
     centre = sae.b_dec.detach() if mean is None else torch.as_tensor(mean, dtype=torch.float32)
     edits: dict[str, Callable[[Tensor], Tensor] | None] = {
         "clean": None,
@@ -87,7 +87,7 @@ def loss_recovered(
     for numbers in plan_batches(samples.lengths, max_tokens):
         batch = model.encode([samples[int(i)] for i in numbers])
         for name, fn in edits.items():
-            losses[name].append(_losses(model, batch, [hidden[int(i)] for i in numbers], site, fn))
+            losses[name].append(_losses(model, batch, [hidden[int(i)] for i in numbers], at, fn))
     values = {name: np.concatenate(parts) for name, parts in losses.items()}
     mean_loss = {name: float(v.mean()) for name, v in values.items()}
     out = {f"loss_{name}": value for name, value in mean_loss.items()}

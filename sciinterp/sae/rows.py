@@ -55,7 +55,7 @@ class Source:
                 )
             self.n_rows, self.d_in = (int(n) for n in self._array.shape)
             self.digest = self._sample_digest()
-        self.data = data
+        self.data: Any = data
         if self.n_rows == 0:
             raise InputError("there are no activations to train on", expected="at least one row", got="0")
 

@@ -152,8 +152,8 @@ def test_letters_the_model_does_not_know_are_refused(tiny):
 
 
 def test_ablation_moves_the_output(tiny):
-    from sciinterp.sae.reading import ablation_effect, codes_of
     from sciinterp.features import FeatureMatrix
+    from sciinterp.sae.reading import ablation_effect, codes_of
 
     model, sae = tiny
     samples = Samples(["x", "y"], [SEQUENCE, SEQUENCE[5:]])
