@@ -236,7 +236,7 @@ class Samples(Sequence[Sample]):
         from html import escape
 
         head = self.table.head(5)
-        head.insert(0, "length", self.lengths[:5])
+        head["length"] = self.lengths[:5]
         return f"<p>{escape(repr(self))}</p>{head.to_html(escape=True)}"
 
 

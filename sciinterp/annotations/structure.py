@@ -24,7 +24,7 @@ import numpy as np
 from sciinterp.annotations.rows import Rows
 from sciinterp.annotations.table import Annotations
 from sciinterp.annotations.text import guard, need, read_lines
-from sciinterp.errors import InputError
+from sciinterp.errors import FormatError, InputError
 
 # Largest accessible surface in square angstrom, theoretical values of Tien et al. 2013, table 1.
 MAX_SURFACE = {
@@ -39,6 +39,8 @@ DISORDERED_PLDDT = 50.0
 POINTS = 200
 # Cells of 6 angstrom for the search of neighbours: coordinates spread wider than this are damaged.
 MAX_CELLS = 5e6
+# Atoms at different places, as a fraction: a file repeated within itself would take time by the square.
+MIN_PLACES = 0.5
 CONCEPTS = {
     "structure:helix": "alpha helix (P-SEA)", "structure:strand": "beta strand (P-SEA)",
     "structure:coil": "neither helix nor strand (P-SEA)", "structure:exposed": "at least 25% exposed",
@@ -105,6 +107,14 @@ def parse_structure(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             entry, atoms, scheme = (_read_cif if kind == "mmcif" else _read_pdb)(text, Path(path))
+            if len(np.unique(atoms.coord, axis=0)) < MIN_PLACES * len(atoms):
+                raise FormatError(
+                    "atoms lie on top of each other",
+                    file=str(path),
+                    expected=f"{len(atoms)} places",
+                    got=f"{len(np.unique(atoms.coord, axis=0))}",
+                    do="Is the same structure in the file several times?",
+                )
             return entry, atoms, scheme if positions == "full" else _observed(atoms)
 
     entry, atoms, chains = guard(run, path, f"a {kind} structure")

@@ -22,7 +22,7 @@ def fit_logistic(
     Examples
     --------
     >>> x = np.array([[0.0], [0.0], [1.0], [1.0]])
-    >>> fit_logistic(x, np.array([0, 0, 1, 1]), ridge=0.1)[0] > 1
+    >>> bool(fit_logistic(x, np.array([0, 0, 1, 1]), ridge=0.1)[0] > 1)
     True
     """
     x = np.column_stack([x, np.ones(len(x))]).astype(np.float64)

@@ -452,10 +452,13 @@ def _withhold(
 def _hide_families(
     family: np.ndarray, mine: np.ndarray, share: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Whole families of a concept's instances, until the share is reached."""
+    """Whole families of a concept's instances, until the share is reached; never all of them."""
     hidden = np.zeros(len(family), bool)
     for fam in rng.permutation(np.unique(family[mine])):
         if (hidden & mine).sum() >= share * mine.sum():
             break
-        hidden |= mine & (family == fam)
+        more = hidden | (mine & (family == fam))
+        if more[mine].all():  # something of every concept stays known
+            continue
+        hidden = more
     return hidden
