@@ -215,7 +215,6 @@ def encode(
     MismatchError
         When the activations come from another model, weights or site than the SAE was trained on.
     """
-    import torch
     from tqdm import tqdm
 
     if not isinstance(acts, np.ndarray):
@@ -241,17 +240,7 @@ def encode(
         for lo in range(0, n, BATCH_TOKENS):
             hi = min(lo + BATCH_TOKENS, n)
             x = np.asarray(acts[lo:hi], np.float32) if array else acts.read(lo, hi)
-            csr = sae.encode(torch.as_tensor(x))
-            parts.append(
-                sp.csr_array(
-                    (
-                        csr.values().numpy(),
-                        csr.col_indices().numpy().astype(np.int32),
-                        csr.crow_indices().numpy(),
-                    ),
-                    shape=tuple(csr.shape),
-                )
-            )
+            parts.append(sae.encode_scipy(x))
             bar.update(hi - lo)
     codes = sp.vstack(parts, format="csr")
     if not array:

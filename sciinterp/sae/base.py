@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, final
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -135,6 +136,13 @@ class SAE(abc.ABC):
         rows, _, _ = _normalise(rows, self.input_norm)
         codes = self._codes(rows - self.b_dec if self.centred else rows)
         return _csr(codes.start, codes.columns, codes.values, (len(rows), self.n_features))
+
+    @final
+    def encode_scipy(self, x: Float[Tensor, "n d_in"] | np.ndarray) -> sp.csr_array:
+        """:meth:`encode` as a SciPy array: csr float32 [n, n_features]."""
+        codes = self.encode(x)
+        parts = (codes.values(), codes.col_indices().int(), codes.crow_indices())
+        return sp.csr_array(tuple(part.cpu().numpy() for part in parts), shape=tuple(codes.shape))
 
     @final
     @torch.no_grad()

@@ -49,9 +49,7 @@ def codes_of(model: Adapter, sae: Any, samples: Sequence[Sample]) -> list[sp.csr
         rows = capture(model, [site], batch)[site]
         spans = spans_of(model, site, batch)
         for i, x, span in zip(part, rows, spans):
-            codes = sae.encode(x.detach().cpu())
-            matrix = sp.csr_array((codes.values().numpy(), codes.col_indices().numpy(), codes.crow_indices().numpy()),
-                                  shape=tuple(codes.shape))  # fmt: skip
+            matrix = sae.encode_scipy(x.detach().cpu())
             out[i] = _on_positions(matrix, span.cpu().numpy(), samples[i].length)
     return out
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from sciinterp.sae.mdl import description_length
@@ -113,11 +112,5 @@ def codes_of(sae: Any, x: np.ndarray) -> Any:
 
     parts = []
     for lo in tqdm(range(0, len(x), 8192), desc="encode", unit="batch", leave=False, disable=None):
-        csr = sae.encode(torch.as_tensor(x[lo : lo + 8192]))
-        parts.append(
-            sp.csr_array(
-                (csr.values().numpy(), csr.col_indices().numpy(), csr.crow_indices().numpy()),
-                shape=tuple(csr.shape),
-            )
-        )
+        parts.append(sae.encode_scipy(x[lo : lo + 8192]))
     return sp.vstack(parts, format="csr")
