@@ -6,6 +6,7 @@ Every number in the report comes from here; the template only lays it out.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,11 @@ def plain_data(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     return str(value)
+
+
+def in_order(value: Any) -> Any:
+    """:func:`plain_data` with the keys of every mapping in order, as they come back from a file."""
+    return json.loads(json.dumps(plain_data(value), sort_keys=True))
 
 
 def number(value: Any) -> float | None:

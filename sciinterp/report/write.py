@@ -123,7 +123,7 @@ def _assemble(
         "beyond": beyond(manifest.get("full")),
         "controls": c.controls(hits, candidates, used),
         "done": describe(sae, features, hits, manifest, acts),
-        "provenance": _provenance(sae, features, manifest),
+        "provenance": c.in_order(_provenance(sae, features, manifest)),
     }
     content["statements"] = prose.statements(concepts)
     content["letters_reach"] = c.letters_reach(concepts)
@@ -160,7 +160,7 @@ def describe(
             "sha256": samples.digest,
         },
         "licences": dict(manifest.get("licences") or {}),
-        "association_settings": c.plain_data(context.get("settings") or {}),
+        "association_settings": c.in_order(context.get("settings") or {}),
         "annotations": None,
         "split": None,
     }
