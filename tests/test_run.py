@@ -1,6 +1,7 @@
 """A run is a function of its inputs: the same bytes twice, and the same after being killed anywhere."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 import sciinterp as si
 from sciinterp.errors import InputError, MismatchError
+from sciinterp.full import run_full
 from sciinterp.run import RunSettings, load_run, run_all
 from sciinterp.store.atomic import sha256_file
 
@@ -92,3 +94,16 @@ def test_bad_input_leaves_no_folder(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"layers\.99"):
         do(data, tmp_path / "run", RunSettings(site="layers.99"))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_full_run_measures_model_and_control(undisturbed: Path, tmp_path: Path) -> None:
+    """Seeds, widths and measures on a copy; loss is recovered on the model, and there is none to recover without."""
+    run = load_run(shutil.copytree(undisturbed, tmp_path / "run"))
+    found = run_full(run, seeds=3, calibrate=False)
+    assert found["measures"]["loss"]["recovered_zero"] > 0.5
+    assert found["measures_control"]["loss"]["recovered_zero"] is None
+    assert found["measures_control"]["fve"] > found["measures"]["fve"]
+    assert sum(row["selected"] for row in found["width"]) == 1
+    length = found["measures"]["description_length"]
+    assert length["total"] == pytest.approx(length["codes"] + length["dictionary"] + length["residual"])
+    assert "Beyond reconstruction" in (run.folder / "report.html").read_text()
