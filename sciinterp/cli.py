@@ -36,6 +36,8 @@ Out = Annotated[Path, typer.Option("--out", help="Folder to write; run again to 
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
 By = Annotated[str, typer.Option(help="Families: a sample column, mmseqs, composition or block:SIZE.")]
 Weights = Annotated[Path | None, typer.Option(help="Local weights, where the model needs them.")]
+Acts = Annotated[Path | None, typer.Option(help="Activations, for the raw-neuron baseline.")]
+Control = Annotated[Path | None, typer.Option(help="Codes of the randomised model.")]
 Folder = Annotated[Path, typer.Argument(help="A folder this package wrote.")]
 
 
@@ -168,10 +170,8 @@ def associate(
     features: Path,
     annotations: Path,
     out: Out,
-    activations: Annotated[
-        Path | None, typer.Option(help="Activations, for the raw-neuron baseline.")
-    ] = None,
-    control: Annotated[Path | None, typer.Option(help="Codes of the randomised model.")] = None,
+    activations: Acts = None,
+    control: Control = None,
     by: By = "family",
     seed: Seed = 0,
 ) -> None:
@@ -192,10 +192,8 @@ def discover(
     features: Path,
     annotations: Path,
     out: Out,
-    activations: Annotated[
-        Path | None, typer.Option(help="Activations, for the raw-neuron baseline.")
-    ] = None,
-    control: Annotated[Path | None, typer.Option(help="Codes of the randomised model.")] = None,
+    activations: Acts = None,
+    control: Control = None,
     by: By = "family",
     seed: Seed = 0,
 ) -> None:

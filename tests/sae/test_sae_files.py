@@ -102,7 +102,7 @@ def test_saelens_fields(tmp_path):
 
 
 def test_sparsify_decoder_is_not_transposed(tmp_path):
-    """FIELD 17: W_dec is [F, d_in] in sparsify's files."""
+    """Known defect 17 of other packages: W_dec is [F, d_in] in sparsify's files."""
     w_enc, b_enc, w_dec, b_dec = weights()
     save_file(
         {"encoder.weight": w_enc.T.contiguous(), "encoder.bias": b_enc, "W_dec": w_dec, "b_dec": b_dec},
@@ -115,7 +115,7 @@ def test_sparsify_decoder_is_not_transposed(tmp_path):
 
 
 def test_dictionary_learning_threshold_that_was_never_set(tmp_path):
-    """FIELD 11: a BatchTopK threshold of -1 would let everything through."""
+    """Known defect 11 of other packages: a BatchTopK threshold of -1 would let everything through."""
     make("batchtopk").export(tmp_path, format="dictionary_learning")
     held = torch.load(tmp_path / "ae.pt", weights_only=True)
     held["threshold"] = torch.tensor(-1.0)
@@ -220,7 +220,7 @@ class Model:
 
 
 def test_loading_checks_the_model(tmp_path):
-    """FIELD 18: an SAE on another model raises and says what differs."""
+    """Known defect 18 of other packages: an SAE on another model raises and says what differs."""
     make("topk").save(tmp_path)
     si.load_sae(tmp_path, model=Model())
     with pytest.raises(MismatchError, match=r"model esm2-8m.*got model esm2-35m"):
