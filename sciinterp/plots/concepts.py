@@ -40,7 +40,7 @@ BASELINE_KINDS: dict[str, tuple[str, str, str]] = {
     "complexity": ("composition", GREEN, "H"),
     "neuron": ("neuron", ORANGE, "D"),
     "pca": ("components", SKY, "P"),
-    "ica": ("components", SKY, "P"),
+    "ica": ("ceiling", MUTED, "2"),
     "randomised": ("randomised", VERMILLION, "^"),
     "density": ("density", PURPLE, "<"),
     "everything": ("prevalence", PURPLE, ">"),
@@ -48,7 +48,7 @@ BASELINE_KINDS: dict[str, tuple[str, str, str]] = {
     "kmer": ("ceiling", MUTED, "1"),
     "probe": ("ceiling", MUTED, "x"),
 }
-_LINES = "+x1"  # markers without a face
+_LINES = "+x12"  # markers without a face
 
 
 def baseline_kind(name: Any) -> tuple[str, str, str]:
@@ -111,7 +111,7 @@ def _rank(name: Any) -> tuple[int, str]:
 def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: int = 40) -> Axes:
     """Held-out F1 of every concept's selected feature, with its interval, beside every baseline.
 
-    A filled point beats every baseline (the interval of the difference lies above zero).
+    A filled point beats every counted baseline; grey ones are shown beside (the interval of the difference lies above zero).
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def _points(ax: Axes, rows: pd.DataFrame, value: np.ndarray, y: np.ndarray) -> N
         )
     beats = finite(rows["delta_low"]) > 0 if "delta_low" in rows else np.zeros(len(rows), bool)
     for mask, face, name in (
-        (beats, INK, "feature, beats every baseline"),
+        (beats, INK, "feature, beats every counted baseline (grey: not counted)"),
         (~beats, "white", "feature, does not"),
     ):
         if mask.any():
