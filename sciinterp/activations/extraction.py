@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 
 # Samples on which the error of a lower precision is measured.
 PRECISION_SAMPLES = 16
-# Letters of the probe that a model's fingerprint is taken on.
-PROBE_LENGTH = 48
 _TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -98,7 +96,8 @@ class _Work:
     """The plan of a run: items, shards and batches, all functions of the samples and the settings."""
 
     def __init__(self, model: Adapter, samples: Samples, max_tokens: int, settings: ExtractSettings) -> None:
-        self.model, self.samples, self.settings, self.max_tokens = model, samples, settings, max_tokens
+        self.model, self.samples, self.settings = model, samples, settings
+        self.max_tokens = min(max_tokens, model.max_tokens or max_tokens)
         self.max_samples = 1 if model.batch_dependent else None
         limit = model.max_length
         long = limit is not None and model.over_length == "window" and int(samples.lengths.max()) > limit
@@ -367,15 +366,15 @@ def _finish(work: _Work, writers: Mapping[str, Writer]) -> None:
 
 
 def _fingerprints(work: _Work, sites: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Marks of the model at some sites, on a probe of its letters, or on the first sample if it has none."""
-    model = work.model
-    letters = "".join(sorted(set(model.alphabet)))
-    n = max(len(letters), 1)
-    text = "".join(letters[(i * i + i // n) % n] for i in range(PROBE_LENGTH)) if letters else ""
+    """Marks of the model at some sites, on its probe, or on the first sample where it takes no such thing."""
+    model, probe = work.model, work.model.probe
     try:
-        encoded, probe = model.encode([Sample("probe", text)]), text
+        if probe is None:
+            raise InputError("no probe")
+        encoded = model.encode([Sample("probe", probe, model.count_positions(probe))])
+        name = probe if isinstance(probe, str) else hashlib.sha256(repr(probe).encode()).hexdigest()[:16]
     except InputError:
-        sample = _cut(work.samples, work.items(0)[0])
-        encoded, probe = model.encode([sample]), f"first of samples {work.samples.digest[:16]}"
+        encoded = model.encode([_cut(work.samples, work.items(0)[0])])
+        name = f"first of samples {work.samples.digest[:16]}"
     found = capture(model, sites, encoded)
-    return {name: fingerprint(found[name][0].numpy(), probe) for name in sites}
+    return {site: fingerprint(found[site][0].numpy(), name) for site in sites}

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DTYPES = ("float32", "bfloat16", "float16")
+# Letters of the sample that a model's fingerprint is taken on.
+PROBE_LENGTH = 48
 
 
 class Adapter(ABC):
@@ -50,6 +52,8 @@ class Adapter(ABC):
     licence : str
     batch_dependent : bool
         The output for a sample depends on the rest of its batch, so batches of one are used.
+    max_tokens : int or None
+        Largest batch `sciinterp.extract` makes, for models whose memory is not that of a sequence.
     module : nn.Module
     device : torch.device
     dtype : {"float32", "bfloat16", "float16"}
@@ -63,6 +67,7 @@ class Adapter(ABC):
     over_length: str = "refuse"
     licence: str = "unknown"
     batch_dependent: bool = False
+    max_tokens: int | None = None
 
     def __init__(self, module: nn.Module, *, device: str = "cpu", dtype: str = "float32") -> None:
         if dtype not in DTYPES:
@@ -174,6 +179,13 @@ class Adapter(ABC):
     def count_positions(self, data: Any) -> int:
         """Positions of one sample's data."""
         return len(data)
+
+    @property
+    def probe(self) -> Any:
+        """The sample that the model's fingerprint is taken on: all its letters; None where it has none."""
+        letters = "".join(sorted(set(self.alphabet)))
+        n = max(len(letters), 1)
+        return "".join(letters[(i * i + i // n) % n] for i in range(PROBE_LENGTH)) if letters else None
 
     @property
     def identity(self) -> dict[str, Any]:

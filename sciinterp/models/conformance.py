@@ -7,9 +7,10 @@ not; it returns a sentence where it does not apply. `sciinterp.testing.check_ada
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import copy
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,22 +88,32 @@ def _covered(p: Probe, batch: Batch, i: int, n: int) -> None:
         raise p.fail("no token covers a position", where=f"sample number {i} position {place}")
 
 
-def _check_illegal(p: Probe) -> float | str:
+def _check_illegal(p: Probe) -> float:
     """A symbol outside the alphabet is refused, never dropped or replaced."""
     data = data_of(p.samples[0])
-    if not isinstance(data, str):
-        return "samples are not text"
-    if not p.adapter.alphabet:
+    if isinstance(data, str) and not p.adapter.alphabet:
         raise p.fail("the adapter declares no alphabet")
     symbols = [s for s in ILLEGAL if s not in p.adapter.alphabet]
     for symbol in symbols:
-        middle = len(data) // 2
         try:
-            p.adapter.encode([data[:middle] + symbol + data[middle + 1 :]])
+            p.adapter.encode([_spoiled(p, data, symbol)])
         except InputError:
             continue
         raise p.fail("a symbol outside the alphabet was taken", got=repr(symbol))
     return float(len(symbols))
+
+
+def _spoiled(p: Probe, data: Any, symbol: str) -> Any:
+    """A sample with one symbol in the middle replaced: of a text, a row, a list of names, a record's names."""
+    middle = len(data) // 2
+    if isinstance(data, str):
+        return data[:middle] + symbol + data[middle + 1 :]
+    if isinstance(data, Mapping):
+        names = next(k for k, v in data.items() if len(v) and isinstance(v[0], str))
+        return {**data, names: _spoiled(p, list(data[names]), symbol)}
+    row = isinstance(data[middle], str) and len(data[middle]) == p.adapter.count_positions(data) > 2
+    new = _spoiled(p, data[middle], symbol) if row else f"{symbol}?"
+    return type(data)([*data[:middle], new, *data[middle + 1 :]])
 
 
 def _check_over_length(p: Probe) -> float | str:
@@ -326,12 +337,12 @@ def _check_identity(p: Probe) -> float:
 
 
 def _check_context(p: Probe) -> float | str:
-    """The same tokens without what stood before them have other activations at the last block."""
+    """The same residue in two contexts has other activations at the last block."""
+    if not isinstance(data_of(p.samples[0]), str):
+        return _same_embedding(p)
     last = p.blocks[-1]
     for sample in p.samples:
         data = data_of(sample)
-        if not isinstance(data, str):
-            return "samples are not text"
         half = len(data) // 2
         rows, other = p.alone(sample, last), p.alone(data[half:], last)
         whole, part = (
@@ -346,6 +357,24 @@ def _check_context(p: Probe) -> float | str:
                 if difference > p.tolerance:
                     return difference
     raise p.fail("activations do not depend on the context", where=last.name)
+
+
+def _same_embedding(p: Probe) -> float | str:
+    """For samples that are no text: tokens of one embedding that differ at the last block."""
+    found = [
+        capture(p.adapter, ["embedding", p.blocks[-1]], p.adapter.encode([sample])) for sample in p.samples
+    ]
+    first, last = (torch.cat([f[name][0] for f in found]) for name in ("embedding", p.blocks[-1].name))
+    if len(first) != len(last):
+        return "the embedding has other tokens"
+    equal = torch.cdist(first, first, compute_mode="donot_use_mm_for_euclid_dist") == 0
+    pairs = equal.triu(1).nonzero()
+    if not len(pairs):
+        return "no two tokens have one embedding"
+    difference = float((last[pairs[:, 0]] - last[pairs[:, 1]]).norm(dim=1).max() / last.norm(dim=1).mean())
+    if difference > p.tolerance:
+        return difference
+    raise p.fail("activations do not depend on the context", where=p.blocks[-1].name)
 
 
 def _check_reference(p: Probe) -> float | str:

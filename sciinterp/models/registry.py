@@ -88,6 +88,9 @@ ENTRIES = (
           ("caduceus", "DNA", "Apache-2.0"))),
     Entry("rxnmapper", "reaction SMILES, atoms as positions", "rxnmapper:load", "MIT",
           "pip install --no-deps rxnmapper==0.4.3", "real weights"),
+    *(Entry(name, f"crystals, atoms as positions ({data})", "chgnet:load", "modified BSD",
+            "pip install --no-deps chgnet==0.4.2", "real weights")
+      for name, data in (("chgnet", "trained on MPtrj"), ("chgnet-r2scan", "transferred to r2SCAN"))),
     Entry("esm-msa1b", "protein alignments, 12 blocks", "fair_esm:load", "MIT", _HUB, "against a reference"),
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
@@ -123,10 +124,11 @@ def read_crystals(path: Path, *, kind: str | None = None) -> Samples:
 
 def _crystal(cif: Any, name: str, block: Any) -> dict[str, list] | None:
     try:
-        found = cif.CifParser.from_str(
-            f"data_{name}\n{block}" if not str(block).startswith("data_") else str(block)
-        )
-        structure = found.parse_structures(primitive=False)[0]
+        text = f"data_{name}\n{block}" if not str(block).startswith("data_") else str(block)
+        with warnings.catch_warnings():
+            # What the parser supplies where the file is silent: symmetry from the name of the space group.
+            warnings.simplefilter("ignore", UserWarning)
+            structure = cif.CifParser.from_str(text).parse_structures(primitive=False)[0]
         species = [site.specie.symbol for site in structure]
     except (ValueError, AttributeError, IndexError, KeyError):
         return None
