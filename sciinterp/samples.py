@@ -321,9 +321,10 @@ def read_samples(
     Parameters
     ----------
     path : path
-        FASTA, GenBank, EMBL, UniProt (flat, XML), AIRR rearrangements, tables of SMILES or of sequences,
-        PDB and mmCIF structures, CIF crystals, AnnData; text may be gzipped. What a position is: a residue
-        or base; an atom of a molecule or crystal; a residue with coordinates; an expressed gene.
+        FASTA, GenBank, EMBL, UniProt (flat, XML), AIRR rearrangements, tables of SMILES, of sequences or of
+        T-cell receptors, PDB and mmCIF structures, CIF crystals, AnnData; text may be gzipped. What a
+        position is: a residue or base; an atom of a molecule or crystal; a residue with coordinates or of a
+        loop; an expressed gene.
     format : str
         ``auto`` looks at the name and the first lines; else one of :data:`sciinterp.readers.FORMATS`.
     table : path, optional

@@ -91,6 +91,8 @@ ENTRIES = (
     *(Entry(name, f"crystals, atoms as positions ({data})", "chgnet:load", "modified BSD",
             "pip install --no-deps chgnet==0.4.2", "real weights")
       for name, data in (("chgnet", "trained on MPtrj"), ("chgnet-r2scan", "transferred to r2SCAN"))),
+    Entry("sceptr", "T-cell receptors, six loops", "sceptr:load", "MIT",
+          "pip install --no-deps sceptr==1.2.0", "real weights"),
     Entry("esm-msa1b", "protein alignments, 12 blocks", "fair_esm:load", "MIT", _HUB, "against a reference"),
 )  # fmt: skip
 

@@ -30,6 +30,7 @@ FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "uniprot-xml": ("sequences", "read_uniprot_xml", ()),
     "airr": ("airr", "read_airr", ()),
     "smiles": ("tables", "read_smiles", (".smi", ".smiles")),
+    "receptors": ("receptors", "read_receptors", ()),
     "table": ("tables", "read_table", ()),
     "mmcif": ("structures", "read_mmcif", (".mmcif",)),
     "pdb": ("structures", "read_pdb", (".pdb", ".ent")),
@@ -89,6 +90,8 @@ def guess(path: Path) -> str:
     cells = {c.strip().strip('"').lower() for c in first.replace(",", "\t").split("\t")}
     if {"sequence_id", "sequence_alignment"} <= cells:
         return "airr"
+    if {"cdr3a", "cdr3b"} & cells:
+        return "receptors"
     if name.endswith((".tsv", ".csv", ".tab")):
         return "smiles" if any("smiles" in c for c in cells) else "table"
     return "fasta"

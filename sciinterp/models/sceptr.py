@@ -1,0 +1,174 @@
+"""SCEPTR (Nagano and others 2025, doi 10.1016/j.cels.2024.12.006): T-cell receptors by their six loops.
+
+A sample is a list of six sequences, CDR1, CDR2 and CDR3 (the junction, from C to F) of the alpha chain and then
+of the beta chain, empty where not known; positions are their residues end to end, and the third column of a
+span is the number of the loop, 1 to 6. A residue is a letter, its place in the loop from 0 to 1, and the loop,
+each as plain numbers; a linear map and three transformer blocks follow. The weights are read from the wheel of
+``sceptr==1.2.0`` (MIT): the default variant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sciinterp.errors import InputError
+
+from .adapter import Adapter, data_of
+from .site import Batch, Site
+from .wheels import wheel_file
+
+FILE = "sceptr/_model_saves/SCEPTR/state_dict.pt"
+SHA256 = "b4c2d06bc5ac1c395cbf97e9be8e8e6db4b06996bc9b5b6a79451fef9ec3c8d8"
+INSTALL = "--no-deps sceptr==1.2.0"
+LETTERS = "ACDEFGHIKLMNPQRSTVWY"
+LOOPS = ("CDR1A", "CDR2A", "CDR3A", "CDR1B", "CDR2B", "CDR3B")
+# Tokens: padding, mask, class, then the letters.
+_MASK, _CLS, _FIRST = 1, 2, 3
+# The checkpoint's names and ours.
+NAMES = {
+    "_self_attention_stack._initial_projector": "project",
+    "_self_attention_stack._standard_stack._self_attention_stack": "encoder",
+    "_mlm_token_prediction_projector.projector": "letters",
+}
+
+
+class SceptrModule(nn.Module):
+    """Plain numbers of every residue, a linear map, transformer blocks; `letters` predicts hidden residues."""
+
+    def __init__(self, *, width: int = 64, n_blocks: int = 3, n_heads: int = 8) -> None:
+        super().__init__()
+        self.n_tokens = _FIRST - 1 + len(LETTERS)
+        self.project = nn.Linear(self.n_tokens + 1 + len(LOOPS), width, bias=False)
+        block = nn.TransformerEncoderLayer(width, n_heads, 4 * width, batch_first=True)
+        self.encoder = nn.TransformerEncoder(block, n_blocks)
+        self.letters = nn.Linear(width, len(LETTERS))
+
+    def forward(
+        self, tokens: Int[Tensor, "B T"], place: Float[Tensor, "B T"], loop: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T D"]:
+        letter = F.one_hot(tokens, self.n_tokens + 1)[..., 1:].to(place)
+        which = F.one_hot(loop, len(LOOPS) + 1)[..., 1:].to(place)
+        x = self.project(torch.cat([letter, place[..., None], which], -1))
+        return self.encoder(x, src_key_padding_mask=tokens == 0)
+
+
+@final
+class Sceptr(Adapter):
+    """SCEPTR as an adapter."""
+
+    name = "sceptr"
+    kind = "receptor"
+    licence = "MIT"
+    alphabet = LETTERS
+    vocabulary = tuple(LETTERS)
+    mask_token = "[MASK]"
+
+    def _sites(self) -> Iterable[Site]:
+        module: Any = self.module
+        width, n = module.project.out_features, len(module.encoder.layers)
+        yield Site("embedding", "project", width, kind="embed")
+        for i in range(n):
+            path, depth = f"encoder.layers.{i}", (i + 1) / n
+            yield Site(
+                f"layers.{i}.attn_out", f"{path}.self_attn", width, select=(0,), kind="attn_out", depth=depth
+            )
+            yield Site(f"layers.{i}.mlp_out", f"{path}.linear2", width, kind="mlp_out", depth=depth)
+            yield Site(f"layers.{i}", path, width, depth=depth)
+
+    def count_positions(self, data: Sequence[str]) -> int:
+        """Residues of the six loops."""
+        return sum(map(len, data))
+
+    def check(self, samples: Sequence[Any]) -> None:
+        """Refuse what is not six loops, unknown letters, and receptors without a residue."""
+        for number, sample in enumerate(samples):
+            loops, who = data_of(sample), f"sample {getattr(sample, 'id', number)!r}"
+            if isinstance(loops, str) or len(loops) != len(LOOPS):
+                raise InputError(
+                    "not a receptor",
+                    where=who,
+                    expected=f"six sequences: {', '.join(LOOPS)}",
+                    got=repr(loops)[:60],
+                )
+            if not self.count_positions(loops):
+                raise InputError("an empty sample", where=who)
+            for name, loop in zip(LOOPS, loops):
+                place = next((i for i, letter in enumerate(loop) if letter not in LETTERS), None)
+                if place is not None:
+                    raise InputError(
+                        "sceptr does not know this letter", where=f"{who} {name} position {place}",
+                        expected=f"one of {LETTERS}", got=repr(loop[place]),
+                    )  # fmt: skip
+
+    def _encode(self, data: Sequence[Sequence[str]]) -> Batch:
+        lengths = torch.tensor([self.count_positions(loops) for loops in data])
+        size = (len(data), 1 + int(lengths.max()))
+        tokens, loop, place = (
+            torch.zeros(size, dtype=torch.long),
+            torch.zeros(size, dtype=torch.long),
+            torch.zeros(size),
+        )
+        tokens[:, 0] = _CLS
+        for row, loops in enumerate(data):
+            at = 1
+            for number, text in enumerate(loops, start=1):
+                n = len(text)
+                here = slice(at, at + n)
+                tokens[row, here] = torch.tensor([_FIRST + LETTERS.index(c) for c in text], dtype=torch.long)
+                place[row, here] = torch.arange(n) / (n - 1) if n > 1 else 0.5
+                loop[row, here] = number
+                at += n
+        mask = loop > 0
+        start = torch.arange(size[1]).expand(size) - 1
+        spans = torch.stack([start, start + 1, loop], -1)
+        spans = torch.where(mask[..., None], spans, torch.tensor([-1, -1, 0]))
+        inputs = {"tokens": tokens, "place": place, "loop": loop}
+        return Batch(inputs=inputs, mask=mask, spans=spans, lengths=lengths, present=tokens > 0)
+
+    def _forward(self, batch: Batch) -> Float[Tensor, "B T D"]:
+        return self.module(**batch.inputs)
+
+    def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
+        """Scores of the twenty letters for every token."""
+        module: Any = self.module
+        last = self.forward(batch).float()
+        with torch.set_grad_enabled(self.grad):
+            return module.letters(last)
+
+    def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
+        """The batch with the residue hidden where True; its loop and its place in it stay known."""
+        tokens = batch.inputs["tokens"].masked_fill(where, _MASK)
+        return replace(batch, inputs={**batch.inputs, "tokens": tokens})
+
+    def vectors(self, batch: Batch) -> Float[Tensor, "B D"]:
+        """SCEPTR's vector of each receptor: its first token after the last block, of length one."""
+        return F.normalize(self.forward(batch)[:, 0].float(), dim=1)
+
+    @property
+    def probe(self) -> list[str]:
+        """A receptor, for the model's fingerprint."""
+        return ["TSENNYY", "QEAYKQQN", "CAHRSAGGGTSYGKLTF", "SNHLY", "FYNNEI", "CASSEFQGDNEQFF"]
+
+
+def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "float32") -> Sceptr:
+    """SCEPTR from the installed wheel, a copy of the file, or around a module."""
+    if isinstance(weights, nn.Module):
+        return Sceptr(weights, device=device, dtype=dtype)
+    path = wheel_file("sceptr", FILE, SHA256, install=INSTALL, weights=weights)
+    state = {}
+    for key, value in torch.load(path, weights_only=True, map_location="cpu").items():
+        for theirs, ours in NAMES.items():
+            key = key.replace(theirs, ours)
+        # The plain numbers of letters and loops are stored, too.
+        if not key.startswith("_token_embedder"):
+            state[key] = value
+    module = SceptrModule()
+    module.load_state_dict(state, strict=True)
+    return Sceptr(module.eval().requires_grad_(False), device=device, dtype=dtype)
