@@ -11,10 +11,11 @@ from sciinterp.sae.batchtopk import BatchTopK
 from sciinterp.sae.files import load_sae
 from sciinterp.sae.gated import Gated
 from sciinterp.sae.jumprelu import JumpReLU
-from sciinterp.sae.loop import TrainSettings, train, train_with
+from sciinterp.sae.loop import train, train_with
 from sciinterp.sae.matryoshka import Matryoshka
 from sciinterp.sae.registry import ARCHITECTURES
 from sciinterp.sae.relu import ReLU
+from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.topk import TopK
 
 __all__ = [

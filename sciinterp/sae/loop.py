@@ -1,18 +1,16 @@
-"""Training: one loop for every architecture, read from top to bottom.
+"""Training: one loop for every architecture and for several SAEs at once, read from top to bottom.
 
-1. *Rows.* With a split, the rows of its training samples; thresholds are calibrated on its calibration
-samples
+1. *Rows.* With a split, the rows of its training samples; thresholds are calibrated on its calibration samples
    and every measure is taken on its test samples. Without one, a random twentieth of the rows is kept out.
 2. *Scale.* Mean and spread are estimated from the training rows; they are multiplied by the power of two that
    brings the mean squared norm of a centred row nearest to ``d_in``. A power of two folds into biases and
    thresholds without changing a bit of what the SAE computes.
-3. *Start.* ``b_dec`` is the mean, decoder rows are random unit vectors, the encoder is the decoder
-transposed.
+3. *Start.* ``b_dec`` is the mean, decoder rows are random unit vectors, the encoder is the decoder transposed.
    (Rows of the data as first directions reconstruct worse in the end: .737 against .797 held out.)
 4. *Step.* Batch, exact gradients (``sparse.py``), one finiteness check, Adam with a linear warm-up and decay,
-   norm constraint. A loss or gradient that is not finite stops the run before the step is made.
-5. *Files.* The plan first, then checkpoints and the log; run again to resume: the same bytes come out as
-from a
+   norm constraint. A loss or gradient that is not finite stops the run before the step is made. Every SAE of
+   the run makes its step on the same batch, which is read once.
+5. *Files.* The plan first, then checkpoints and the log; run again to resume: the same bytes come out as from a
    run that was never stopped. ``training.jsonl`` holds no times for that reason.
 
 References: Gao et al. 2024 (learning rate by width, AuxK, tied start); Bricken et al. 2023 (norm constraint).
@@ -26,8 +24,8 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +42,7 @@ from sciinterp.sae.metrics import firing_counts, measure
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.rows import Reader, Source, moments
 from sciinterp.sae.screen import choose_encoder
+from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.sparse import encode_topk, normalise_rows
 
 if TYPE_CHECKING:
@@ -51,98 +50,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MIN_STEPS = 600
-PEAK = (
-    1e-2  # held-out fve after 600 steps on AntiBERTy: .797 at 1.6e-3, .809 at 4e-3, .813 at 8e-3, .815 here
-)
 HELD_OUT = 1 / 20  # of the rows, at most HELD_OUT_ROWS, when there is no split
 HELD_OUT_ROWS = 20_000
 CALIBRATION_ROWS = 1 << 17
 DEAD_ROWS = 1 << 21  # training rows on which "never fires" is counted
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """How to train; the defaults suit dictionaries of some thousand features and short runs.
-
-    Parameters
-    ----------
-    steps, epochs : int or float, optional
-        One of them; by default one epoch and at least 600 steps.
-    batch_size : int
-        Rows a step.
-    learning_rate : float, optional
-        Peak; by default ``1e-2 sqrt(min(1, 1024 / n_features) min(1, 600 / steps))``: a short run needs large
-        steps.
-    warmup, decay : float
-        Fractions of the steps over which the rate rises from and falls to zero, linearly.
-    sparsity_warmup : float
-        Fraction of the steps over which a sparsity penalty rises.
-    dead_window : float
-        A feature is dead when it has not fired in this fraction of the training rows.
-    encoder_pull : float
-        Decoupled decay of the encoder towards the decoder transposed, times the learning rate: what a feature
-        looks for stays near what it writes, which families never seen reward (held-out fve .807 to .812).
-    clip : float
-        Largest gradient norm; 0 does not clip.
-    log_every : int
-        Steps between lines of the log.
-    checkpoint_every : int, optional
-        Steps between checkpoints; by default one about every 30 seconds. No number depends on it.
-    screen : {"auto", "on", "off"}
-        Bfloat16 screen of the top-k (``screen.py``); "auto" asks the processor. Kept on resume.
-    device : str
-        "cpu" or "cuda".
-    seed : int
-        Decides the held-out rows, the start and the order of the batches.
-    """
-
-    steps: int | None = None
-    epochs: float | None = None
-    batch_size: int = 2048
-    learning_rate: float | None = None
-    warmup: float = 0.05
-    decay: float = 0.3
-    sparsity_warmup: float = 0.1
-    dead_window: float = 0.5
-    encoder_pull: float = 3.0
-    clip: float = 0.0
-    log_every: int = 10
-    checkpoint_every: int | None = None
-    screen: str = "auto"
-    device: str = "cpu"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps is not None and self.epochs is not None:
-            raise InputError("steps and epochs exclude each other", expected="one of them")
-        for name in ("steps", "epochs", "batch_size", "log_every", "learning_rate", "dead_window"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(
-                    "training needs a positive number", where=name, expected="> 0", got=str(value)
-                )
-        if self.screen not in ("auto", "on", "off"):
-            raise InputError("no such screen", expected="'auto', 'on' or 'off'", got=repr(self.screen))
-
-    def n_steps(self, n_rows: int) -> int:
-        """Steps for so many rows."""
-        if self.steps is not None:
-            return int(self.steps)
-        per_epoch = n_rows / self.batch_size
-        return (
-            max(1, math.ceil(per_epoch * self.epochs))
-            if self.epochs
-            else max(MIN_STEPS, math.ceil(per_epoch))
-        )
-
-    def rate(self, step: int, steps: int, n_features: int) -> float:
-        """Learning rate of step ``step`` (from 1)."""
-        short = math.sqrt(MIN_STEPS / max(steps, MIN_STEPS))
-        peak = self.learning_rate or PEAK * min(math.sqrt(1024 / n_features), 1.0) * short
-        rise = min(step / max(self.warmup * steps, 1), 1.0)
-        fall = min((steps - step + 1) / max(self.decay * steps, 1), 1.0)
-        return peak * min(rise, fall)
 
 
 def train(
@@ -207,28 +118,88 @@ def train_with(
     split: Split | None = None,
 ) -> SAE:
     """:func:`train` with every setting; parameters and errors as there."""
-    data = Source(source)
-    parts = _parts(data, split, settings.seed)
-    steps = settings.n_steps(len(parts["train"]))
-    settings = replace(settings, steps=steps, epochs=None)
-    plan = {
-        "architecture": architecture.as_dict(),
-        "settings": _deciding(settings),
-        "d_in": data.d_in,
-        "source": data.digest,
-        "rows": {name: outputs.digest(rows) for name, rows in parts.items()},
-    }
-    if out is None:
-        return _Run(data, architecture, settings, parts).to_end(None)
-    with outputs.claim(Path(out), plan) as (folder, finished):
-        if finished is not None:
-            return finished
-        return _Run(data, architecture, settings, parts).to_end(folder)
+    return train_together(source, [Job(architecture, settings, out)], split=split)[0]
 
 
-def _deciding(settings: TrainSettings) -> dict[str, Any]:
-    """The settings that numbers depend on."""
-    return {k: v for k, v in asdict(settings).items() if k not in ("checkpoint_every",)}
+@dataclass(frozen=True)
+class Job:
+    """One SAE to train: what, how, and the folder it is kept in."""
+
+    architecture: Architecture
+    settings: TrainSettings
+    out: str | Path | None = None
+
+
+def train_together(source: Any, jobs: Sequence[Job], *, split: Split | None = None) -> list[SAE]:
+    """Train several SAEs in one pass over the data: each batch is read once and every SAE makes its step on it.
+
+    Each comes out as :func:`train_with` gives it alone, byte for byte, and each resumes from its own folder.
+
+    Parameters
+    ----------
+    source : Activations, ndarray, memmap or Tensor [n, d_in]
+    jobs : sequence of Job
+        Their settings must agree in steps, epochs, batch size, device and order of the batches (``order_seed``).
+
+    Raises
+    ------
+    InputError
+        The jobs need different batches. Else as :func:`train`.
+    """
+    shared = jobs[0].settings
+    for job in jobs:
+        for name in ("steps", "epochs", "batch_size", "device", "order"):
+            if getattr(job.settings, name) != getattr(shared, name):
+                raise InputError(
+                    "SAEs trained together see the same batches",
+                    where=name,
+                    expected=str(getattr(shared, name)),
+                    got=str(getattr(job.settings, name)),
+                    do="Give them the same, or train them one by one.",
+                )
+    data = _Data(Source(source), split, shared)
+    done: dict[int, SAE] = {}
+    with contextlib.ExitStack() as stack:
+        runs: dict[int, _Run] = {}
+        for i, job in enumerate(jobs):
+            run = _Run(data, job)
+            if job.out is not None:
+                run.folder, finished = stack.enter_context(outputs.claim(Path(job.out), run.plan))
+                if finished is not None:
+                    done[i] = finished
+                    continue
+            runs[i] = run
+        if runs:
+            data.look()
+            for run in runs.values():
+                run.begin()
+            _train(data, list(runs.values()))
+            done.update({i: run.finish() for i, run in runs.items()})
+    return [done[i] for i in range(len(jobs))]
+
+
+class _Data:
+    """What the SAEs of a run share: rows by part, their mean and scale, and the batches."""
+
+    def __init__(self, source: Source, split: Split | None, settings: TrainSettings) -> None:
+        self.source, self.settings = source, settings
+        self.parts = _parts(source, split, settings.order)
+        self.steps = settings.n_steps(len(self.parts["train"]))
+        self.reader = Reader(source, self.parts["train"], settings.batch_size, settings.order)
+
+    def look(self) -> None:
+        """Estimate mean and scale; see the module's docstring, 2."""
+        self.mean, spread = moments(self.source, self.parts["train"])
+        exact = math.sqrt(self.source.d_in / spread)
+        self.scale = 2.0 ** round(math.log2(exact))
+        self.unit = self.scale / exact
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        """The next batch in training units, as (input, target)."""
+        x, target = self.reader.next()
+        same = target is x
+        x = x.to(self.settings.device).mul_(self.scale)
+        return x, x if same else target.to(self.settings.device).mul_(self.scale)
 
 
 def _parts(data: Source, split: Split | None, seed: int) -> dict[str, np.ndarray]:
@@ -246,90 +217,113 @@ def _parts(data: Source, split: Split | None, seed: int) -> dict[str, np.ndarray
     return {"train": np.sort(order[n_out:]), "calibration": held, "test": held}
 
 
+def _train(data: _Data, runs: list[_Run]) -> None:
+    """All steps of all runs; one resumed from a later step waits until the others have come to it."""
+    at = min(run.done for run in runs)
+    saved_at, saved_step = time.monotonic(), at
+    if at:
+        data.reader.state = next(run.reader_state for run in runs if run.done == at)
+    every = min((run.settings.checkpoint_every or data.steps) for run in runs)
+    timed = not any(run.settings.checkpoint_every for run in runs)
+    with _progress(data.steps, at, len(runs)) as bar:
+        while at < data.steps:
+            x, target = data.next()
+            stepping = [run for run in runs if run.done == at]
+            for run in stepping:
+                line = run.advance(x, target)
+                if line:
+                    bar.set_postfix(
+                        fve=f"{line['fve']:.3f}", l0=f"{line['l0']:.1f}", dead=f"{line['dead']:.3f}"
+                    )
+            at += 1
+            bar.update()
+            late = time.monotonic() - saved_at > SAVE_SECONDS if timed else at - saved_step >= every
+            if late and at < data.steps:
+                for run in stepping:
+                    run.save()
+                saved_at, saved_step = time.monotonic(), at
+
+
 class _Run:
-    """The state of one training run."""
+    """The training of one SAE."""
 
-    def __init__(
-        self, data: Source, architecture: Architecture, settings: TrainSettings, parts: dict[str, np.ndarray]
-    ) -> None:
-        self.data, self.architecture, self.settings, self.parts = data, architecture, settings, parts
-        self.steps = int(settings.steps or 0)
-        self.reader = Reader(data, parts["train"], settings.batch_size, settings.seed)
-        self.generator = torch.Generator().manual_seed(settings.seed)
-        self.mean, spread = moments(data, parts["train"])
-        exact = math.sqrt(data.d_in / spread)
-        self.scale = 2.0 ** round(math.log2(exact))
-        device = torch.device(settings.device)
-        self.parameters = Parameters(
-            architecture.shapes(data.d_in), unit_norm=architecture.unit_norm, device=device
-        )
-        screen = settings.screen if architecture.screens else "off"
-        encode, self.screened = choose_encoder(screen, device, data.d_in, architecture.n_features)
-        self.step = Step(
-            self.parameters,
-            torch.empty(0, dtype=torch.int64, device=device),
-            unit=self.scale / exact,
-            encode=encode,
-        )
-        self.last_fired = torch.zeros(architecture.n_features, dtype=torch.int64, device=device)
-        self.window = max(1, round(settings.dead_window * len(parts["train"]) / settings.batch_size))
+    def __init__(self, data: _Data, job: Job) -> None:
+        self.data, self.architecture = data, job.architecture
+        self.settings = settings = replace(job.settings, steps=data.steps, epochs=None)
+        self.folder: Path | None = None
+        self.plan = {
+            "architecture": job.architecture.as_dict(),
+            "settings": settings.deciding(),
+            "d_in": data.source.d_in,
+            "source": data.source.digest,
+            "rows": {name: outputs.digest(rows) for name, rows in data.parts.items()},
+        }
+        self.window = max(1, round(settings.dead_window * len(data.parts["train"]) / settings.batch_size))
         self.done, self.lines = 0, b""
+        self.reader_state = data.reader.state
 
-    def to_end(self, folder: Path | None) -> SAE:
-        """Start or resume, train, measure, write."""
-        found = outputs.last_state(folder) if folder else None
+    def begin(self) -> None:
+        """Start or resume."""
+        architecture, d_in = self.architecture, self.data.source.d_in
+        device = torch.device(self.settings.device)
+        self.generator = torch.Generator().manual_seed(self.settings.seed)
+        self.parameters = Parameters(
+            architecture.shapes(d_in), unit_norm=architecture.unit_norm, device=device
+        )
+        screen = self.settings.screen if architecture.screens else "off"
+        encode, self.screened = choose_encoder(screen, device, d_in, architecture.n_features)
+        nothing = torch.empty(0, dtype=torch.int64, device=device)
+        self.step = Step(self.parameters, nothing, unit=self.data.unit, encode=encode)
+        self.last_fired = torch.zeros(architecture.n_features, dtype=torch.int64, device=device)
+        found = outputs.last_state(self.folder) if self.folder else None
         if found is None:
             self._start()
         else:
             self._restore(*found)
-        self._train(folder)
-        sae = self._finish()
-        if folder:
-            outputs.write_finished(folder, sae, self.lines, self.done, *self._state())
-        return sae
 
     def _start(self) -> None:
         """Initial weights: see the module's docstring, 3."""
         p = self.parameters
-        p["b_dec"].copy_(torch.from_numpy(self.mean * self.scale))
+        p["b_dec"].copy_(torch.from_numpy(self.data.mean * self.data.scale))
         p["W_dec"].copy_(torch.randn(p["W_dec"].shape, generator=self.generator))
         normalise_rows(p["W_dec"])
         p["W_enc"].copy_(p["W_dec"])
         self.architecture.start(p, self.step.unit)
 
-    def _train(self, folder: Path | None) -> None:
-        settings, p = self.settings, self.parameters
-        saved_at, saved_step = time.monotonic(), self.done
-        with _progress(self.steps, self.done) as bar:
-            while self.done < self.steps:
-                number = self.done + 1
-                x, target = self._batch()
-                self.step.dead = (self.last_fired + self.window < number).nonzero().squeeze(1)
-                self.step.progress = min(number / max(settings.sparsity_warmup * self.steps, 1), 1.0)
-                rate = settings.rate(number, self.steps, self.architecture.n_features)
-                found = self.architecture.step(self.step, x, target)
-                if self.screened:
-                    self._review_screen(number)
-                found["grad_norm"] = p.gradient_norm(settings.clip)
-                if not torch.isfinite(found["loss"] + found["grad_norm"]):
-                    raise self._not_finite(number, x)
-                p.update(rate)
-                if settings.encoder_pull and self.parameters.unit_norm:
-                    p["W_enc"].lerp_(p["W_dec"], min(rate * settings.encoder_pull, 1.0))
-                self.last_fired[self.step.fired] = number
-                self.done = number
-                if number % settings.log_every == 0 or number in (1, self.steps):
-                    line = self._line(found, rate)
-                    self.lines += (json.dumps(line) + "\n").encode()
-                    bar.set_postfix(
-                        fve=f"{line['fve']:.3f}", l0=f"{line['l0']:.1f}", dead=f"{line['dead']:.3f}"
-                    )
-                bar.update()
-                every = settings.checkpoint_every
-                due = number - saved_step >= every if every else time.monotonic() - saved_at > SAVE_SECONDS
-                if folder and due and number < self.steps:
-                    outputs.write_state(folder, self.lines, number, *self._state())
-                    saved_at, saved_step = time.monotonic(), number
+    def advance(self, x: Tensor, target: Tensor) -> dict[str, Any] | None:
+        """Make one step; gives the line of the log where there is one."""
+        settings, p, number = self.settings, self.parameters, self.done + 1
+        self.step.dead = (self.last_fired + self.window < number).nonzero().squeeze(1)
+        self.step.progress = min(number / max(settings.sparsity_warmup * self.data.steps, 1), 1.0)
+        rate = settings.rate(number, self.data.steps, self.architecture.n_features)
+        found = self.architecture.step(self.step, x, target)
+        if self.screened:
+            self._review_screen(number)
+        found["grad_norm"] = p.gradient_norm(settings.clip)
+        if not torch.isfinite(found["loss"] + found["grad_norm"]):
+            raise self._not_finite(number, x)
+        p.update(rate)
+        if settings.encoder_pull and p.unit_norm:
+            p["W_enc"].lerp_(p["W_dec"], min(rate * settings.encoder_pull, 1.0))
+        self.last_fired[self.step.fired] = number
+        self.done, self.reader_state = number, self.data.reader.state
+        if number % settings.log_every and number not in (1, self.data.steps):
+            return None
+        line = self._line(found, rate)
+        self.lines += (json.dumps(line) + "\n").encode()
+        return line
+
+    def save(self) -> None:
+        """Write a checkpoint, where there is a folder."""
+        if self.folder:
+            outputs.write_state(self.folder, self.lines, self.done, *self._state())
+
+    def finish(self) -> SAE:
+        """The finished SAE with its measures, written where there is a folder."""
+        sae = self._finish()
+        if self.folder:
+            outputs.write_finished(self.folder, sae, self.lines, self.done, *self._state())
+        return sae
 
     def _review_screen(self, number: int) -> None:
         """Stop screening for good when too many rows were doubtful; the count is kept in checkpoints."""
@@ -344,14 +338,8 @@ class _Run:
                 )
                 self.step.encode, self.screened = encode_topk, False
 
-    def _batch(self) -> tuple[Tensor, Tensor]:
-        x, target = self.reader.next()
-        same = target is x
-        x = x.to(self.settings.device).mul_(self.scale)
-        return x, x if same else target.to(self.settings.device).mul_(self.scale)
-
     def _line(self, found: dict[str, Tensor], rate: float) -> dict[str, Any]:
-        total = self.data.d_in * self.step.unit**2
+        total = self.data.source.d_in * self.step.unit**2
         line = {
             "step": self.done,
             "rows": self.done * self.settings.batch_size,
@@ -386,7 +374,7 @@ class _Run:
             "generator": self.generator.get_state(),
             **{f"memory.{k}": v for k, v in self.step.memory.items()},
         }
-        return tensors, {"reader": self.reader.state, "screened": self.screened}
+        return tensors, {"reader": self.reader_state, "screened": self.screened}
 
     def _restore(self, number: int, tensors: dict[str, Tensor], facts: dict[str, Any], lines: bytes) -> None:
         self.parameters.restore(tensors)
@@ -395,30 +383,30 @@ class _Run:
         self.step.memory = {
             k.removeprefix("memory."): v for k, v in tensors.items() if k.startswith("memory.")
         }
-        self.reader.state = facts["reader"]
+        self.reader_state = dict(facts["reader"])
         self.step.encode, self.screened = choose_encoder(
             "on" if facts["screened"] else "off",
             self.last_fired.device,
-            self.data.d_in,
+            self.data.source.d_in,
             self.architecture.n_features,
         )
         self.done, self.lines = number, lines
 
     def _finish(self) -> SAE:
         """The inference SAE with its measures, on rows it was not trained on."""
-        data, parts = self.data, self.parts
+        data, parts, scale = self.data.source, self.data.parts, self.data.scale
 
         def calibration_rows() -> Tensor:
             rows = parts["calibration"]
             pick = np.linspace(0, len(rows) - 1, min(len(rows), CALIBRATION_ROWS)).astype(np.int64)
-            return torch.from_numpy(data.take(rows[pick])).mul_(self.scale)
+            return torch.from_numpy(data.take(rows[pick])).mul_(scale)
 
-        sae, calibrated = self.architecture.finish(self.parameters, self.scale, calibration_rows)
+        sae, calibrated = self.architecture.finish(self.parameters, scale, calibration_rows)
         sae.to("cpu")
         counted = parts["train"][:: max(1, -(-len(parts["train"]) // DEAD_ROWS))]
         counts = firing_counts(sae, data.pieces(counted))
         sae.architecture, sae.identity = self.architecture, dict(data.identity)
-        sae.recipe = {**_deciding(self.settings), "rows": len(parts["train"])}
+        sae.recipe = {**self.settings.deciding(), "rows": len(parts["train"])}
         sae.metrics = {
             **measure(sae, data.pieces(parts["test"])),
             **calibrated,
@@ -427,11 +415,11 @@ class _Run:
             "n_features": sae.n_features,
             "d_in": sae.d_in,
             "n_train_tokens": len(parts["train"]),
-            "steps": self.steps,
+            "steps": self.data.steps,
             "batch_size": self.settings.batch_size,
             "seed": self.settings.seed,
             "architecture": self.architecture.name,
-            "scale": self.scale,
+            "scale": scale,
             "screened": self.screened,
             "threads": torch.get_num_threads(),
         }
@@ -444,9 +432,15 @@ REVIEW_STEPS, MAX_DOUBTFUL = 64, 0.25
 
 
 @contextlib.contextmanager
-def _progress(steps: int, done: int) -> Iterator[Any]:
+def _progress(steps: int, done: int, n: int) -> Iterator[Any]:
     quiet = False if "ipykernel" in sys.modules else None  # None: silent where the output is not a terminal
     with tqdm(
-        total=steps, initial=done, desc="train", unit="step", leave=False, mininterval=0.5, disable=quiet
+        total=steps,
+        initial=done,
+        desc="train" if n == 1 else f"train {n} SAEs",
+        unit="step",
+        leave=False,
+        mininterval=0.5,
+        disable=quiet,
     ) as bar:
         yield bar

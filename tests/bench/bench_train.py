@@ -26,16 +26,16 @@ K, ROUNDS, STEPS = 32, 3, 2
 class Ours:
     def __init__(self, x, d, f, batch, *, screen="off", alpha=1 / 32):
         settings = TrainSettings(steps=10_000, batch_size=batch, screen=screen)
-        source = Source(x)
-        self.run = loop._Run(source, TopK(f, k=K, aux_alpha=alpha), settings, loop._parts(source, None, 0))
-        self.run._start()
+        self.data = loop._Data(Source(x), None, settings)
+        self.data.look()
+        self.run = loop._Run(self.data, loop.Job(TopK(f, k=K, aux_alpha=alpha), settings))
+        self.run.begin()
         self.run.parameters["b_enc"][: f // 10] = -1e3
         self.run.last_fired[: f // 10] = -(10**9)
-        self.run.steps = 0
 
     def __call__(self, n):
-        self.run.steps = self.run.done + n
-        self.run._train(None)
+        self.data.steps = self.run.done + n
+        loop._train(self.data, [self.run])
 
 
 class DictionaryLearning:

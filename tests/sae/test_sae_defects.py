@@ -13,10 +13,11 @@ from sciinterp.errors import InputError, SciinterpError
 from sciinterp.sae import checkpoints, loop
 from sciinterp.sae.architecture import Step
 from sciinterp.sae.auxk import add_auxk
-from sciinterp.sae.loop import TrainSettings, train_with
+from sciinterp.sae.loop import train_with
 from sciinterp.sae.metrics import Measures, density_histogram
 from sciinterp.sae.parameters import Parameters
-from sciinterp.sae.rows import Source, moments
+from sciinterp.sae.rows import Reader, Source, moments
+from sciinterp.sae.settings import TrainSettings
 
 
 def planted(
@@ -27,6 +28,15 @@ def planted(
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     z = (rng.random((n, f)) < rate) * (1 + rng.exponential(size=(n, f)))
     return (z @ directions).astype(np.float32), directions.astype(np.float32)
+
+
+def begun(x: np.ndarray, architecture, settings: TrainSettings) -> tuple[loop._Data, loop._Run]:
+    """A run that has made no step yet."""
+    data = loop._Data(Source(x), None, settings)
+    data.look()
+    run = loop._Run(data, loop.Job(architecture, settings))
+    run.begin()
+    return data, run
 
 
 def aux_state(d: int = 10, f: int = 30, seed: int = 0) -> tuple[Step, torch.Tensor, torch.Tensor]:
@@ -131,11 +141,10 @@ def test_defect_14_dead_window_is_a_fraction_of_the_data():
     """A few thousand rows, far below ten million: dead features are still seen."""
     x, _ = planted(3000)
     settings = TrainSettings(steps=60, batch_size=250, dead_window=0.5)
-    run = loop._Run(Source(x), si.TopK(48, k=3), settings, loop._parts(Source(x), None, 0))
+    data, run = begun(x, si.TopK(48, k=3), settings)
     assert run.window == round(0.5 * 2850 / 250)
-    run._start()
     run.parameters["b_enc"][:10] = -1000.0
-    run._train(None)
+    loop._train(data, [run])
     assert set(range(10)) <= set(run.step.dead.tolist())
 
 
@@ -172,24 +181,22 @@ def test_defect_15_the_old_checkpoint_goes_only_after_the_new_one_reads_back(tmp
 
 def test_defect_16_a_nan_stops_the_run_before_the_step(tmp_path, monkeypatch):
     x, _ = planted(2000)
-    whole = loop._Run._batch
+    whole, seen = Reader.next, []
 
     def poisoned(self):
         a, b = whole(self)
-        if self.done == 7:
+        seen.append(1)
+        if len(seen) == 8:
             a[3, 2] = float("nan")
         return a, b
 
-    monkeypatch.setattr(loop._Run, "_batch", poisoned)
+    monkeypatch.setattr(Reader, "next", poisoned)
     for architecture in (si.TopK(32, k=3), si.ReLU(32), si.BatchTopK(32, k=3), si.JumpReLU(32, target_l0=3),
                          si.Gated(32), si.Matryoshka(32, k=3)):  # fmt: skip
-        data = Source(x)
-        run = loop._Run(
-            data, architecture, TrainSettings(steps=20, batch_size=128), loop._parts(data, None, 0)
-        )
-        run._start()
+        seen.clear()
+        data, run = begun(x, architecture, TrainSettings(steps=20, batch_size=128))
         with pytest.raises(InputError, match=r"not finite.*batch 8"):
-            run._train(None)
+            loop._train(data, [run])
         assert run.done == 7
         assert torch.isfinite(run.parameters.flat).all()
 

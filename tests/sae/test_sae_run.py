@@ -10,7 +10,8 @@ import torch
 import sciinterp as si
 from sciinterp.errors import InputError, SciinterpError, StoreError
 from sciinterp.sae import checkpoints, loop, outputs
-from sciinterp.sae.loop import TrainSettings, train_with
+from sciinterp.sae.loop import train_with
+from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.rows import BLOCK, Reader, Source, moments
 
 X = np.random.default_rng(0).normal(size=(3000, 12)).astype(np.float32) * 3 + 1
@@ -34,14 +35,14 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def stop_at(monkeypatch, step: int) -> None:
-    whole = loop._Run._batch
+    whole = loop._Run.advance
 
-    def batch(self):
+    def advance(self, *batch):
         if self.done == step:
             raise Killed
-        return whole(self)
+        return whole(self, *batch)
 
-    monkeypatch.setattr(loop._Run, "_batch", batch)
+    monkeypatch.setattr(loop._Run, "advance", advance)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -81,7 +82,7 @@ def test_killed_inside_a_write(at, tmp_path, monkeypatch):
 def test_finished_run_returns_at_once(tmp_path, monkeypatch):
     first = si.train(X, KINDS["topk"], out=tmp_path / "a", steps=20, batch_size=64)
     before = files(tmp_path / "a")
-    monkeypatch.setattr(loop._Run, "to_end", None)
+    monkeypatch.setattr(loop._Run, "begin", None)
     again = si.train(X, KINDS["topk"], out=tmp_path / "a", steps=20, batch_size=64)
     assert torch.equal(again.W_dec, first.W_dec)
     assert again.metrics == first.metrics

@@ -1,0 +1,112 @@
+"""How to train: the settings of a run, and the learning rate of each of its steps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sciinterp.errors import InputError
+
+MIN_STEPS = 600
+PEAK = (
+    1e-2  # held-out fve after 600 steps on AntiBERTy: .797 at 1.6e-3, .809 at 4e-3, .813 at 8e-3, .815 here
+)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train; the defaults suit dictionaries of some thousand features and short runs.
+
+    Parameters
+    ----------
+    steps, epochs : int or float, optional
+        One of them; by default one epoch and at least 600 steps.
+    batch_size : int
+        Rows a step.
+    learning_rate : float, optional
+        Peak; by default ``1e-2 sqrt(min(1, 1024 / n_features) min(1, 600 / steps))``: a short run needs large
+        steps.
+    warmup, decay : float
+        Fractions of the steps over which the rate rises from and falls to zero, linearly.
+    sparsity_warmup : float
+        Fraction of the steps over which a sparsity penalty rises.
+    dead_window : float
+        A feature is dead when it has not fired in this fraction of the training rows.
+    encoder_pull : float
+        Decoupled decay of the encoder towards the decoder transposed, times the learning rate: what a feature
+        looks for stays near what it writes, which families never seen reward (held-out fve .807 to .812).
+    clip : float
+        Largest gradient norm; 0 does not clip.
+    log_every : int
+        Steps between lines of the log.
+    checkpoint_every : int, optional
+        Steps between checkpoints; by default one about every 30 seconds. No number depends on it.
+    screen : {"auto", "on", "off"}
+        Bfloat16 screen of the top-k (``screen.py``); "auto" asks the processor. Kept on resume.
+    device : str
+        "cpu" or "cuda".
+    seed : int
+        Decides the held-out rows, the start and the order of the batches.
+    order_seed : int, optional
+        Decides the held-out rows and the order of the batches in the place of ``seed``: SAEs that share it see
+        the same batches, and differ by their start alone.
+    """
+
+    steps: int | None = None
+    epochs: float | None = None
+    batch_size: int = 2048
+    learning_rate: float | None = None
+    warmup: float = 0.05
+    decay: float = 0.3
+    sparsity_warmup: float = 0.1
+    dead_window: float = 0.5
+    encoder_pull: float = 3.0
+    clip: float = 0.0
+    log_every: int = 10
+    checkpoint_every: int | None = None
+    screen: str = "auto"
+    device: str = "cpu"
+    seed: int = 0
+    order_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.epochs is not None:
+            raise InputError("steps and epochs exclude each other", expected="one of them")
+        for name in ("steps", "epochs", "batch_size", "log_every", "learning_rate", "dead_window"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(
+                    "training needs a positive number", where=name, expected="> 0", got=str(value)
+                )
+        if self.screen not in ("auto", "on", "off"):
+            raise InputError("no such screen", expected="'auto', 'on' or 'off'", got=repr(self.screen))
+
+    def n_steps(self, n_rows: int) -> int:
+        """Steps for so many rows."""
+        if self.steps is not None:
+            return int(self.steps)
+        per_epoch = n_rows / self.batch_size
+        return (
+            max(1, math.ceil(per_epoch * self.epochs))
+            if self.epochs
+            else max(MIN_STEPS, math.ceil(per_epoch))
+        )
+
+    def rate(self, step: int, steps: int, n_features: int) -> float:
+        """Learning rate of step ``step`` (from 1)."""
+        short = math.sqrt(MIN_STEPS / max(steps, MIN_STEPS))
+        peak = self.learning_rate or PEAK * min(math.sqrt(1024 / n_features), 1.0) * short
+        rise = min(step / max(self.warmup * steps, 1), 1.0)
+        fall = min((steps - step + 1) / max(self.decay * steps, 1), 1.0)
+        return peak * min(rise, fall)
+
+    @property
+    def order(self) -> int:
+        """The seed of the held-out rows and of the order of the batches."""
+        return self.seed if self.order_seed is None else self.order_seed
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that numbers depend on."""
+        kept = {k: v for k, v in asdict(self).items() if k != "checkpoint_every"}
+        return {k: v for k, v in kept.items() if k != "order_seed" or v is not None}
