@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -125,33 +125,39 @@ def extract(
 def train(
     activations: Path,
     out: Out,
-    architecture: Annotated[str, typer.Option(help="topk, batchtopk, matryoshka ...")] = "topk",
+    architecture: Annotated[
+        str, typer.Option(help="topk, batchtopk, matryoshka, jumprelu, gated or relu.")
+    ] = "topk",
     features: Annotated[int, typer.Option(help="Size of the dictionary.")] = 1024,
-    k: Annotated[int, typer.Option(help="Active features a token.")] = 32,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--k",
+            "--set",
+            "--grid",
+            metavar="[NAME=]V1,V2",
+            help="A parameter: k=32 (or 32 alone), l1=2, target_l0=32, prefixes=64:256:1024. Several values "
+            "(k=16,32 features=512,1024 seed=0,1) train all combinations in one pass over the data. Repeat it.",
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
     by: By = "family",
     seed: Seed = 0,
 ) -> None:
-    """Train a sparse autoencoder on recorded activations."""
+    """Train a sparse autoencoder on recorded activations, or several with --grid, and a table to choose from."""
     import sciinterp as si
+    from sciinterp.sae.registry import architectures_from
 
-    kinds: dict[str, Any] = {"topk": si.TopK, "batchtopk": si.BatchTopK, "matryoshka": si.Matryoshka}
-    if architecture.lower() not in kinds:
-        raise InputError(
-            "there is no such architecture here",
-            where=f"--architecture {architecture!r}",
-            expected=" or ".join(kinds),
-            do="The others are in Python: si.ReLU, si.JumpReLU, si.Gated.",
-        )
+    values = {"features": [str(features)], **_assigned(parameters)}
+    values["n_features"] = values.pop("features")
+    seeds = _integers("seed", values.pop("seed", [str(seed)]))
+    wanted = architectures_from(architecture.lower(), values)
     acts = si.load_activations(activations)
-    sae = si.train(
-        acts,
-        kinds[architecture.lower()](n_features=features, k=k),
-        out=out,
-        seed=seed,
-        steps=steps,
-        split=si.split_families(acts.samples, by=by, seed=seed),
-    )
+    split = si.split_families(acts.samples, by=by, seed=seed)
+    if len(wanted) * len(seeds) > 1:
+        _echo_table(si.sweep_saes(acts, wanted, out=out, seeds=seeds, split=split, steps=steps))
+        return
+    sae = si.train(acts, wanted[0], out=out, seed=seeds[0], steps=steps, split=split)
     typer.echo(
         f"variance explained {sae.metrics['fve']:.4f}, L0 {sae.metrics['l0']:.1f}, dead {sae.metrics['dead']:.3f}"
     )
@@ -319,6 +325,22 @@ def _associate(
         acts=si.load_activations(activations) if activations else None,
     )
     return matrix, table, split, randomised, hits
+
+
+def _assigned(options: list[str] | None) -> dict[str, list[str]]:
+    """``NAME=V1,V2`` options as lists of values; values without a name are of ``k``."""
+    found = {}
+    for option in options or []:
+        name, values = option.split("=", 1) if "=" in option else ("k", option)
+        found[name.strip()] = values.split(",")
+    return found
+
+
+def _integers(name: str, texts: list[str]) -> list[int]:
+    try:
+        return [int(text) for text in texts]
+    except ValueError:
+        raise InputError("not a whole number", where=name, got=", ".join(texts)) from None
 
 
 def _new_folder(out: Path) -> Path:

@@ -7,7 +7,6 @@ seed, and its codes are returned. A concept that the control finds as well is in
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +67,6 @@ def randomised_control(
         )
     sae.check(model)
     out = Path(out)
-    settings = TrainSettings(**{f.name: recipe[f.name] for f in fields(TrainSettings) if f.name in recipe})
     acts = extract(
         model.randomised(seed),
         samples,
@@ -76,5 +74,5 @@ def randomised_control(
         out=out / "activations",
         dtype=str(sae.identity.get("kept_as", "float32")),
     )
-    twin = train_with(acts, sae.architecture, settings, out=out / "sae", split=split)
+    twin = train_with(acts, sae.architecture, TrainSettings.of(recipe), out=out / "sae", split=split)
     return encode(twin, acts, out=out / "features")

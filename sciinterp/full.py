@@ -7,6 +7,7 @@ between the two says nothing about what the model knows.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,14 +109,11 @@ def measures(sae: Any, acts: Any, split: Split, model: Any) -> dict[str, Any]:
     """Loss recovered, description length and dark matter of one SAE on held-out families."""
     from sciinterp.sae.darkmatter import dark_matter
     from sciinterp.sae.recovered import loss_recovered
-    from sciinterp.sae.select import describe, read_rows, split_rows
+    from sciinterp.sae.sweep import describe, rows_for_length
 
-    rows = np.concatenate([split_rows(acts, split, "train", 20_000), split_rows(acts, split, "test", 20_000)])
-    order = np.argsort(rows)
-    x = np.empty((len(rows), acts.d_in), np.float32)
-    x[order] = read_rows(acts, rows[order])
+    rows = rows_for_length(acts, split, part="test")
+    n, x = len(rows[0]), np.concatenate(rows[:2])
     x_hat = np.concatenate([sae.reconstruct(x[lo : lo + 8192]).numpy() for lo in range(0, len(x), 8192)])
-    n = len(split_rows(acts, split, "train", 20_000))
     return {
         "fve": sae.metrics["fve"],
         "l0": sae.metrics["l0"],
@@ -123,31 +121,27 @@ def measures(sae: Any, acts: Any, split: Split, model: Any) -> dict[str, Any]:
         "loss": loss_recovered(
             model, sae, _thinned(acts.samples, split.test), mean=x[:n].mean(0), site=acts.site
         ),
-        "description_length": describe(sae, acts, split, part="test"),
+        "description_length": describe(sae, rows),
         "dark_matter": dark_matter(x, x_hat, np.arange(n), np.arange(n, len(x))),
     }
 
 
 def seed_stability(sae: Any, acts: Any, split: Split, out: Path, *, seeds: int) -> dict[str, Any]:
     """Train the same recipe with further seeds and compare."""
-    import sciinterp as si
-    from sciinterp.sae.select import codes_of, read_rows, split_rows
+    from sciinterp.sae.loop import Job, train_together
+    from sciinterp.sae.rows import Source
+    from sciinterp.sae.settings import TrainSettings
     from sciinterp.sae.stability import stability
+    from sciinterp.sae.sweep import codes_of, thinned
 
-    recipe = sae.recipe
-    saes = [sae] + [
-        si.train(
-            acts,
-            sae.architecture,
-            split=split,
-            out=out / f"seed{recipe['seed'] + i}",
-            seed=recipe["seed"] + i,
-            steps=recipe["steps"],
-            batch_size=recipe["batch_size"],
-        )
+    settings = TrainSettings.of(sae.recipe)
+    others = [
+        Job(sae.architecture, replace(settings, seed=settings.seed + i), out / f"seed{settings.seed + i}")
         for i in range(1, seeds)
     ]
-    x = read_rows(acts, split_rows(acts, split, "calibration", 20_000))
+    saes = [sae, *train_together(acts, others, split=split)]
+    data = Source(acts)
+    x = data.take(thinned(data.rows_of(split.calibration), 20_000))
     codes = [codes_of(s, x) for s in saes]
     features, pairs = stability(saes, codes=codes, alive=[np.diff(c.tocsc().indptr) > 0 for c in codes])
     return {

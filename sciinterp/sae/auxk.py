@@ -6,8 +6,8 @@ dead features, rectified::
     L_aux = alpha * mean over rows of || e - z W_dec ||^2 ,   alpha = 1/32, k_aux = d_in / 2
 
 There is no bias in ``z W_dec``, the residual carries none, and ``b_dec`` gets no gradient from this loss; the
-encoder and the decoder of the dead features do. It is estimated on the first rows of the (shuffled) batch: an
-eighth of them bounds its cost, and its mean is an unbiased estimate of the whole batch's.
+encoder and the decoder of the dead features do. It is estimated on the first rows of the (shuffled) batch: a
+sixteenth of them bounds its cost, and its mean is an unbiased estimate of the whole batch's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sciinterp.sae.architecture import Step
 from sciinterp.sae.sparse import topk
 
 ALPHA = 1 / 32
-PART = 8  # one row in eight
+PART = 16  # one row in so many
 MIN_ROWS = 16
 
 

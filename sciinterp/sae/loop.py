@@ -40,7 +40,7 @@ from sciinterp.sae.architecture import Architecture, Step
 from sciinterp.sae.base import SAE
 from sciinterp.sae.metrics import firing_counts, measure
 from sciinterp.sae.parameters import Parameters
-from sciinterp.sae.rows import Reader, Source, moments
+from sciinterp.sae.rows import Reader, Source, moments, parts_of
 from sciinterp.sae.screen import choose_encoder
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.sparse import encode_topk, normalise_rows
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HELD_OUT = 1 / 20  # of the rows, at most HELD_OUT_ROWS, when there is no split
-HELD_OUT_ROWS = 20_000
 CALIBRATION_ROWS = 1 << 17
 DEAD_ROWS = 1 << 21  # training rows on which "never fires" is counted
 
@@ -183,7 +181,7 @@ class _Data:
 
     def __init__(self, source: Source, split: Split | None, settings: TrainSettings) -> None:
         self.source, self.settings = source, settings
-        self.parts = _parts(source, split, settings.order)
+        self.parts = parts_of(source, split, settings.order)
         self.steps = settings.n_steps(len(self.parts["train"]))
         self.reader = Reader(source, self.parts["train"], settings.batch_size, settings.order)
 
@@ -200,21 +198,6 @@ class _Data:
         same = target is x
         x = x.to(self.settings.device).mul_(self.scale)
         return x, x if same else target.to(self.settings.device).mul_(self.scale)
-
-
-def _parts(data: Source, split: Split | None, seed: int) -> dict[str, np.ndarray]:
-    """Row numbers to train on, to calibrate on and to measure on."""
-    if split is not None:
-        parts = {name: data.rows_of(getattr(split, name)) for name in ("train", "calibration", "test")}
-        if not len(parts["train"]):
-            raise InputError("the split has no training rows", where="split.train")
-        for name in ("calibration", "test"):
-            parts[name] = parts[name] if len(parts[name]) else parts["train"]
-        return parts
-    n_out = min(int(data.n_rows * HELD_OUT), HELD_OUT_ROWS)
-    order = np.random.default_rng([seed, 2]).permutation(data.n_rows) if n_out else np.arange(data.n_rows)
-    held = np.sort(order[:n_out]) if n_out else np.arange(data.n_rows)
-    return {"train": np.sort(order[n_out:]), "calibration": held, "test": held}
 
 
 def _train(data: _Data, runs: list[_Run]) -> None:

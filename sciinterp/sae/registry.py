@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from itertools import product
 from typing import Any
 
 from sciinterp.errors import InputError
@@ -32,10 +34,59 @@ def architecture_from(record: Mapping[str, Any]) -> Architecture:
     >>> architecture_from({"name": "topk", "n_features": 64, "k": 4}).k
     4
     """
-    name = str(record.get("name"))
-    if name not in ARCHITECTURES:
-        raise InputError("there is no such architecture", where=name, expected=", ".join(ARCHITECTURES))
-    fields: dict[str, Any] = {
+    values: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k != "name"
     }
-    return ARCHITECTURES[name](**fields)
+    return _kind(str(record.get("name")))(**values)
+
+
+def architectures_from(name: str, values: Mapping[str, Sequence[str]]) -> list[Architecture]:
+    """The architectures that text describes: one for each combination of the values.
+
+    Parameters
+    ----------
+    name : str
+        A name of the registry.
+    values : mapping of str to sequence of str
+        Values to try for each hyper-parameter; the numbers of a tuple are parted by colons.
+
+    Raises
+    ------
+    InputError
+        There is no such architecture or parameter, or a value is not of its type.
+
+    Examples
+    --------
+    >>> architectures_from("topk", {"n_features": ["64"], "k": ["4", "8"]})
+    [TopK(n_features=64, k=4, aux_alpha=0.03125), TopK(n_features=64, k=8, aux_alpha=0.03125)]
+    """
+    kind = _kind(name)
+    types = {f.name: str(f.type) for f in fields(kind)}
+    read: list[list[Any]] = []
+    for parameter, texts in values.items():
+        if parameter not in types:
+            raise InputError(
+                f"{name} has no such parameter", where=parameter, expected=", ".join(types), got=parameter
+            )
+        try:
+            read.append([_number(text, types[parameter]) for text in texts])
+        except ValueError:
+            raise InputError(
+                f"this value of {name} cannot be read",
+                where=parameter,
+                expected=types[parameter],
+                got=", ".join(texts),
+            ) from None
+    return [kind(**dict(zip(values, row))) for row in product(*read)]
+
+
+def _number(text: str, type: str) -> Any:
+    if type.startswith("tuple"):
+        return tuple(int(part) for part in text.split(":"))
+    return int(text) if type == "int" else float(text)
+
+
+def _kind(name: str) -> type[Architecture]:
+    if name not in ARCHITECTURES:
+        raise InputError("there is no such architecture", where=name, expected=", ".join(ARCHITECTURES))
+    return ARCHITECTURES[name]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,9 +18,14 @@ from torch import Tensor
 
 from sciinterp.errors import InputError, ShapeError
 
+if TYPE_CHECKING:
+    from sciinterp.samples import Split
+
 BUDGET = 1 << 30  # bytes of one group
 BLOCK = 1024  # neighbouring rows that stay together when dealt to groups
 SPAN = 8192  # rows of one sequential read
+HELD_OUT = 1 / 20  # of the rows, at most HELD_OUT_ROWS, when there is no split
+HELD_OUT_ROWS = 20_000
 MOMENT_ROWS = 1 << 18  # rows the mean and the scale are estimated from
 
 
@@ -100,6 +105,27 @@ class Source:
         for lo in np.linspace(0, max(self.n_rows - 16, 0), 16).astype(int):
             digest.update(np.ascontiguousarray(self.read(int(lo), int(lo) + 16)).tobytes())
         return digest.hexdigest()
+
+
+def parts_of(data: Source, split: Split | None, seed: int) -> dict[str, np.ndarray]:
+    """Row numbers to train on, to calibrate on and to measure on: those of a split, or a random twentieth kept out.
+
+    Raises
+    ------
+    InputError
+        The split has no training rows.
+    """
+    if split is not None:
+        parts = {name: data.rows_of(getattr(split, name)) for name in ("train", "calibration", "test")}
+        if not len(parts["train"]):
+            raise InputError("the split has no training rows", where="split.train")
+        for name in ("calibration", "test"):
+            parts[name] = parts[name] if len(parts[name]) else parts["train"]
+        return parts
+    n_out = min(int(data.n_rows * HELD_OUT), HELD_OUT_ROWS)
+    order = np.random.default_rng([seed, 2]).permutation(data.n_rows) if n_out else np.arange(data.n_rows)
+    held = np.sort(order[:n_out]) if n_out else np.arange(data.n_rows)
+    return {"train": np.sort(order[n_out:]), "calibration": held, "test": held}
 
 
 class Reader:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sciinterp.errors import InputError
@@ -100,6 +101,11 @@ class TrainSettings:
         rise = min(step / max(self.warmup * steps, 1), 1.0)
         fall = min((steps - step + 1) / max(self.decay * steps, 1), 1.0)
         return peak * min(rise, fall)
+
+    @classmethod
+    def of(cls, recipe: Mapping[str, Any]) -> TrainSettings:
+        """The settings an SAE was trained with, from its ``recipe``."""
+        return cls(**{f.name: recipe[f.name] for f in fields(cls) if f.name in recipe})
 
     @property
     def order(self) -> int:

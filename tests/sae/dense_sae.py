@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sciinterp.sae import jumprelu
+from sciinterp.sae import auxk, jumprelu
 
 
 def by_batch(pre: Tensor, k: int) -> Tensor:
@@ -16,7 +16,7 @@ def by_batch(pre: Tensor, k: int) -> Tensor:
 def aux_loss(p: dict, xin: Tensor, residual: Tensor, dead: Tensor, alpha: float) -> Tensor:
     if not len(dead):
         return 0 * p["b_dec"].sum()
-    n = min(len(xin), max(16, len(xin) // 8))
+    n = min(len(xin), max(auxk.MIN_ROWS, len(xin) // auxk.PART))
     xin, residual = xin[:n].detach(), residual[:n].detach()
     pre = (xin @ p["W_enc"][dead].T + p["b_enc"][dead]).relu()
     k = min(max(1, xin.shape[1] // 2), len(dead))

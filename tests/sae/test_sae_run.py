@@ -11,8 +11,8 @@ import sciinterp as si
 from sciinterp.errors import InputError, SciinterpError, StoreError
 from sciinterp.sae import checkpoints, loop, outputs
 from sciinterp.sae.loop import train_with
-from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.rows import BLOCK, Reader, Source, moments
+from sciinterp.sae.settings import TrainSettings
 
 X = np.random.default_rng(0).normal(size=(3000, 12)).astype(np.float32) * 3 + 1
 KINDS = {
