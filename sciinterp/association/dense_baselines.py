@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from scipy.linalg import eigh
 
+from sciinterp.activations.axes import Moments
+from sciinterp.activations.axes import independent_axes as independent_axes
+from sciinterp.activations.axes import principal_axes as principal_axes
 from sciinterp.association._jit import compiled
 from sciinterp.association.effects import best_threshold
 from sciinterp.association.parts import Part
@@ -28,8 +30,6 @@ _BLOCK_VALUES = 1 << 22
 # Bins of a unit's range in the first look, and units of each concept that get the second.
 _BINS = 1024
 _EXACT_UNITS = 2
-# Rows and steps of the search for independent components.
-_ICA_ROWS, _ICA_STEPS = 10_000, 30
 # Weight of the identity added to the covariance of the probe, as a share of its mean variance.
 _PROBE_RIDGE = 1e-3
 
@@ -174,57 +174,6 @@ def _binned_f1(block, row_starts, row_concepts, n_positive, out):
                     tp += positive[concept, at]
                     best = max(best, 2.0 * tp / (k + total))
                 out[way, unit, concept] = best
-
-
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """Mean [d_in] and covariance [d_in, d_in] of training activations, in float64."""
-
-    mean: np.ndarray
-    covariance: np.ndarray
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> Moments:
-        """Of float32 [n_positions, d_in], block by block."""
-        mean = values.mean(axis=0, dtype=np.float64)
-        total = np.zeros((values.shape[1], values.shape[1]))
-        for low in range(0, len(values), 1 << 14):
-            block = values[low : low + (1 << 14)] - mean.astype(np.float32)
-            total += block.T @ block
-        return cls(mean, total / max(1, len(values)))
-
-
-def principal_axes(moments: Moments, n_axes: int) -> np.ndarray:
-    """float64 [d_in, n_axes]: leading principal axes, their largest entry positive."""
-    d_in = len(moments.mean)
-    n_axes = min(n_axes, d_in)
-    _, vectors = eigh(moments.covariance, subset_by_index=(d_in - n_axes, d_in - 1))
-    axes = vectors[:, ::-1]
-    return axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n_axes)])
-
-
-def independent_axes(projected: np.ndarray, seed: int) -> np.ndarray:
-    """float32 [n_components, n_components]: from principal to independent components (FastICA, tanh).
-
-    Hyvarinen (1999), the symmetric form, on at most ``_ICA_ROWS`` rows scaled to unit variance. A fixed number
-    of steps: the components serve as rivals, they need not have converged to the last digit.
-    """
-    rng = np.random.default_rng(seed)
-    scale = 1.0 / np.maximum(projected.std(axis=0, dtype=np.float64), 1e-12)
-    n = len(projected)
-    rows = np.arange(n) if n <= _ICA_ROWS else np.sort(rng.choice(n, _ICA_ROWS, replace=False))
-    white = (projected[rows] * scale).astype(np.float32)
-    turn = _orthogonal(rng.normal(size=(len(scale), len(scale))))
-    for _ in range(_ICA_STEPS if n else 0):
-        bent = np.tanh(white @ turn.astype(np.float32))
-        slope = (1 - bent * bent).mean(axis=0, dtype=np.float64)
-        turn = _orthogonal(white.T @ bent / len(white) - turn * slope)
-    return (scale[:, None] * turn).astype(np.float32)
-
-
-def _orthogonal(matrix: np.ndarray) -> np.ndarray:
-    left, _, right = np.linalg.svd(np.asarray(matrix, np.float64))
-    return left @ right
 
 
 def linear_probe(values: np.ndarray, moments: Moments, train: Part) -> np.ndarray:

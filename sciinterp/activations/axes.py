@@ -1,0 +1,66 @@
+"""Linear axes of activations: principal and independent components.
+
+What a dictionary is held against, in two forms: units that may mark a concept (``association``) and dictionaries with
+the interface of an SAE (:func:`sciinterp.baseline_sae`). Both take their axes from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import eigh
+
+# Rows and steps of the search for independent components.
+_ICA_ROWS, _ICA_STEPS = 10_000, 30
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Mean [d_in] and covariance [d_in, d_in] of training activations, in float64."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Moments:
+        """Of float32 [n_positions, d_in], block by block."""
+        mean = values.mean(axis=0, dtype=np.float64)
+        total = np.zeros((values.shape[1], values.shape[1]))
+        for low in range(0, len(values), 1 << 14):
+            block = values[low : low + (1 << 14)] - mean.astype(np.float32)
+            total += block.T @ block
+        return cls(mean, total / max(1, len(values)))
+
+
+def principal_axes(moments: Moments, n_axes: int) -> np.ndarray:
+    """float64 [d_in, n_axes]: leading principal axes, their largest entry positive."""
+    d_in = len(moments.mean)
+    n_axes = min(n_axes, d_in)
+    _, vectors = eigh(moments.covariance, subset_by_index=(d_in - n_axes, d_in - 1))
+    axes = vectors[:, ::-1]
+    return axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n_axes)])
+
+
+def independent_axes(projected: np.ndarray, seed: int) -> np.ndarray:
+    """float32 [n_components, n_components]: from principal to independent components (FastICA, tanh).
+
+    Hyvarinen (1999), the symmetric form, on at most ``_ICA_ROWS`` rows scaled to unit variance. A fixed number
+    of steps: the components serve as rivals, they need not have converged to the last digit.
+    """
+    rng = np.random.default_rng(seed)
+    scale = 1.0 / np.maximum(projected.std(axis=0, dtype=np.float64), 1e-12)
+    n = len(projected)
+    rows = np.arange(n) if n <= _ICA_ROWS else np.sort(rng.choice(n, _ICA_ROWS, replace=False))
+    white = (projected[rows] * scale).astype(np.float32)
+    turn = _orthogonal(rng.normal(size=(len(scale), len(scale))))
+    for _ in range(_ICA_STEPS if n else 0):
+        bent = np.tanh(white @ turn.astype(np.float32))
+        slope = (1 - bent * bent).mean(axis=0, dtype=np.float64)
+        turn = _orthogonal(white.T @ bent / len(white) - turn * slope)
+    return (scale[:, None] * turn).astype(np.float32)
+
+
+def _orthogonal(matrix: np.ndarray) -> np.ndarray:
+    left, _, right = np.linalg.svd(np.asarray(matrix, np.float64))
+    return left @ right
