@@ -46,6 +46,7 @@ _EXPORTS = {
     "report": "report.write",
     "sweep_sites": "sweep",
     "select_width": "sae.select",
+    "baseline_sae": "sae.baselines",
     "sweep_saes": "sae.sweep",
     "stability": "sae.stability",
     "loss_recovered": "sae.recovered",

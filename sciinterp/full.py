@@ -129,10 +129,10 @@ def measures(sae: Any, acts: Any, split: Split, model: Any) -> dict[str, Any]:
 def seed_stability(sae: Any, acts: Any, split: Split, out: Path, *, seeds: int) -> dict[str, Any]:
     """Train the same recipe with further seeds and compare."""
     from sciinterp.sae.loop import Job, train_together
-    from sciinterp.sae.rows import Source
+    from sciinterp.sae.rows import Source, thinned
     from sciinterp.sae.settings import TrainSettings
     from sciinterp.sae.stability import stability
-    from sciinterp.sae.sweep import codes_of, thinned
+    from sciinterp.sae.sweep import codes_of
 
     settings = TrainSettings.of(sae.recipe)
     others = [

@@ -128,6 +128,11 @@ def parts_of(data: Source, split: Split | None, seed: int) -> dict[str, np.ndarr
     return {"train": np.sort(order[n_out:]), "calibration": held, "test": held}
 
 
+def thinned(rows: np.ndarray, limit: int) -> np.ndarray:
+    """At most ``limit`` of some rows, evenly spread."""
+    return rows if len(rows) <= limit else rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
+
+
 class Reader:
     """Endless shuffled batches of some rows of a source.
 

@@ -22,7 +22,7 @@ from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.base import SAE
 from sciinterp.sae.loop import Job, train_together
 from sciinterp.sae.mdl import description_length
-from sciinterp.sae.rows import SPAN, Source, parts_of
+from sciinterp.sae.rows import SPAN, Source, parts_of, thinned
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.store.tables import write_tsv
 from sciinterp.tables import Table
@@ -179,7 +179,7 @@ def rows_for_length(
     """
     data = Source(source)
     parts = parts_of(data, split, seed)
-    fit, held_out = (data.take(thinned(parts[name])) for name in ("train", part))
+    fit, held_out = (data.take(thinned(parts[name], MAX_ROWS)) for name in ("train", part))
     return fit, held_out, len(parts["train"])
 
 
@@ -198,11 +198,6 @@ def _length(sae: SAE, rows: tuple[np.ndarray, np.ndarray, int]) -> dict[str, flo
         "mdl": found["total"],
         **{key: found[key] for key in ("codes", "dictionary", "residual", "gaussian")},
     }
-
-
-def thinned(rows: np.ndarray, limit: int = MAX_ROWS) -> np.ndarray:
-    """At most ``limit`` of some rows, evenly spread."""
-    return rows if len(rows) <= limit else rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
 
 
 def codes_of(sae: SAE, x: np.ndarray) -> sp.csr_array:
