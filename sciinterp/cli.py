@@ -275,6 +275,7 @@ def sweep_sites(
 ) -> None:
     """Concepts by site: one SAE a site, beside neurons and randomised weights."""
     import sciinterp as si
+    from sciinterp.sae import TrainSettings
     from sciinterp.store.tables import write_tsv
 
     inputs = si.read_samples(samples, table=table)
@@ -284,11 +285,16 @@ def sweep_sites(
         si.read_annotations(annotations),
         sites=site,
         out=out,
-        seed=seed,
+        settings=TrainSettings(seed=seed),
         split=si.split_families(inputs, by=by, seed=seed),
     )
     write_tsv(rows, out / "sites.tsv")
+    write_tsv(rows.context["hits"], out / "concepts.tsv")
+    figure = si.pl.layer_sweep(rows)
+    for suffix in ("svg", "png"):
+        si.pl.save(figure, out / f"sites.{suffix}")
     _echo_table(rows)
+    typer.echo(f"concepts of every site: {out / 'concepts.tsv'}; figure: {out / 'sites.svg'}")
 
 
 @app.command()

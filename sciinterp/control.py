@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from sciinterp.errors import InputError
 
 if TYPE_CHECKING:
+    from sciinterp.activations import Activations
     from sciinterp.features import FeatureMatrix
     from sciinterp.models import Adapter
-    from sciinterp.sae import SAE
+    from sciinterp.sae import SAE, Architecture, TrainSettings
     from sciinterp.samples import Samples, Split
 
 
@@ -54,25 +55,50 @@ def randomised_control(
     sciinterp.associate : takes it as ``control=``.
     """
     from sciinterp.activations import extract
-    from sciinterp.features import encode
-    from sciinterp.sae import TrainSettings, train_with
 
-    site, recipe = sae.identity.get("site"), dict(getattr(sae, "recipe", None) or {})
-    if site is None or sae.architecture is None or not recipe:
+    _recipe(sae)
+    sae.check(model)
+    acts = extract(
+        model.randomised(seed),
+        samples,
+        site=str(sae.identity["site"]),
+        out=Path(out) / "activations",
+        dtype=str(sae.identity.get("kept_as", "float32")),
+    )
+    return control_codes(sae, acts, split=split, out=out)
+
+
+def control_codes(sae: SAE, acts: Activations, *, split: Split, out: str | Path) -> FeatureMatrix:
+    """The second half of :func:`randomised_control`, where the random model's activations are recorded already.
+
+    Parameters
+    ----------
+    sae : SAE
+        Gives the architecture and the training settings.
+    acts : Activations
+        Of the model with randomised weights, at the site of the SAE.
+    split, out
+        As there.
+    """
+    from sciinterp.features import encode
+    from sciinterp.sae import train_with
+
+    out = Path(out)
+    architecture, settings = _recipe(sae)
+    twin = train_with(acts, architecture, settings, out=out / "sae", split=split)
+    return encode(twin, acts, out=out / "features")
+
+
+def _recipe(sae: SAE) -> tuple[Architecture, TrainSettings]:
+    """The architecture and the settings an SAE was trained with."""
+    from sciinterp.sae import TrainSettings
+
+    recipe = dict(getattr(sae, "recipe", None) or {})
+    if sae.identity.get("site") is None or sae.architecture is None or not recipe:
         raise InputError(
             "the SAE does not say how it was trained",
             where=f"SAE {str(sae.folder)!r}" if sae.folder else "sae",
             expected="its site, architecture and training settings",
             do="A control can be made for an SAE that was trained with sciinterp.",
         )
-    sae.check(model)
-    out = Path(out)
-    acts = extract(
-        model.randomised(seed),
-        samples,
-        site=str(site),
-        out=out / "activations",
-        dtype=str(sae.identity.get("kept_as", "float32")),
-    )
-    twin = train_with(acts, sae.architecture, TrainSettings.of(recipe), out=out / "sae", split=split)
-    return encode(twin, acts, out=out / "features")
+    return sae.architecture, TrainSettings.of(recipe)
