@@ -23,6 +23,7 @@ from sciinterp.discovery.calibrate import (
     pu_adjusted,
     reliability,
 )
+from sciinterp.discovery.decoys import decoy_error, list_error
 from sciinterp.discovery.missing import find_spans
 from sciinterp.discovery.planted import Planted, PlantedSettings, plant
 from sciinterp.discovery.search import Controls, DiscoverySettings, discover
@@ -81,7 +82,7 @@ def benchmark_discovery(
 
 
 def _search(world: Planted, seed: int) -> Table:
-    controls = Controls(seeds=world.seeds, settings=DiscoverySettings())
+    controls = Controls(seeds=world.seeds, settings=DiscoverySettings(records=False))
     return discover(
         world.features, world.annotations, pd.DataFrame(), split=world.split, control=controls, seed=seed
     )
@@ -245,8 +246,6 @@ def _winner(row: dict[str, float]) -> str:
 
 
 def _spans_table(view: View, concept: str) -> pd.DataFrame:
-    from sciinterp.discovery.search import decoy_error, list_error
-
     found = find_spans(view, concept)
     if isinstance(found, str):
         return pd.DataFrame({"sample": [], "start": [], "end": [], "concept": [], "probability": [], "q": []})

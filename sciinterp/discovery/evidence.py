@@ -1,26 +1,37 @@
 """The evidence record of a candidate: what speaks for it, what against it, and what would refute it.
 
 Every record is plain data. ``reason_against`` is the strongest of the reasons found for that row, as one
-sentence with its numbers; the others stay in ``evidence["against"]``.
+sentence with its numbers; the others stay in ``evidence["against"]`` (:mod:`sciinterp.discovery.doubts`). What only
+the model can say (mutation scan, ablation) is added by :mod:`sciinterp.discovery.probe`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
+from sciinterp.discovery.doubts import against_missing, against_novel, against_refinement
+from sciinterp.discovery.likeness import Likeness
 from sciinterp.discovery.missing import Spans
 from sciinterp.discovery.motifs import COLUMNS, consensus
-from sciinterp.discovery.novel import Novel
+from sciinterp.discovery.novel import Novel, firing_pattern
 from sciinterp.discovery.refinement import Refinement
 from sciinterp.discovery.view import View
 
-KMER = 3
-PERIODIC = 0.35  # autocorrelation of the firing pattern from which a feature counts as periodic
+CONTEXT = 7  # letters shown on either side of an example
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Where one concept is annotated: samples that carry it, their families, typical length."""
+
+    carriers: np.ndarray
+    is_carrier: np.ndarray
+    typical: float
 
 
 class Evidence:
@@ -42,20 +53,24 @@ class Evidence:
         self.hit = (
             {str(r["concept"]): r for r in selected.to_dict("records")} if "concept" in hits.columns else {}
         )
-        self._kmers = _kmer_profiles(view)
+        self.likeness = Likeness(view)
+        self._placed: dict[str, _Placed] = {}
+        self._also: dict[tuple[int, str], list[dict[str, Any]]] = {}
 
-    def nearest(self, sample: int, carriers: np.ndarray) -> dict[str, Any] | None:
-        """The most alike sample among ``carriers``, by shared k-mers (Jaccard of sets)."""
-        carriers = carriers[carriers != sample]
-        if self._kmers is None or not len(carriers):
-            return None
-        mine = self._kmers[[sample]]
-        shared = np.asarray((self._kmers[carriers] @ mine.T).todense()).ravel()
-        size = np.asarray(self._kmers.sum(1)).ravel()
-        like = shared / np.maximum(size[carriers] + size[sample] - shared, 1)
-        best = int(np.argmax(like))
-        return {"sample": self.view.samples.ids[int(carriers[best])], f"jaccard_{KMER}mers": round(float(like[best]), 3),
-                "same_family": bool(self.view.family[carriers[best]] == self.view.family[sample])}  # fmt: skip
+    @cached_property
+    def family_size(self) -> np.ndarray:
+        """Samples of each family."""
+        return np.bincount(self.view.family)
+
+    def placed(self, concept: str) -> _Placed:
+        """Where a concept is annotated."""
+        if concept not in self._placed:
+            table = self.view.instances[self.view.instances["concept"] == self.view.names.index(concept)]
+            carriers = np.unique(table["sample"].to_numpy())
+            member = np.zeros(len(self.view.family), bool)
+            member[carriers] = True
+            self._placed[concept] = _Placed(carriers, member, float(np.median(table["end"] - table["start"])))
+        return self._placed[concept]
 
     def baselines(self, concept: str) -> dict[str, Any]:
         """The concept's best feature beside its best baseline, from the hits."""
@@ -64,10 +79,18 @@ class Evidence:
             return {"run": False}
         keep = ("feature", "f1", "f1_low", "f1_high", "precision", "recall", "best_baseline", "best_baseline_f1",
                 "delta_f1", "delta_low", "delta_high", "q")  # fmt: skip
-        return {"run": True, **{k: _plain(row[k]) for k in keep if k in row}}
+        record = {"run": True, **{k: _plain(row[k]) for k in keep if k in row}}
+        if "delta_low" in row:
+            record["beaten"] = bool(row["delta_low"] > 0)
+        return record
 
     def also_fires_on(self, feature: int, *, without: str = "") -> list[dict[str, Any]]:
         """Concepts that hold most of the feature's activity, most enriched first."""
+        if (feature, without) not in self._also:
+            self._also[feature, without] = self._fires_on(feature, without)
+        return self._also[feature, without]
+
+    def _fires_on(self, feature: int, without: str) -> list[dict[str, Any]]:
         view = self.view
         if not len(view.names):
             return []
@@ -86,162 +109,76 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _kmer_profiles(view: View) -> sp.csr_array | None:
-    """csr float32 [n_samples, n_kmers] of ones where a sample holds a k-mer."""
-    if view.letters is None:
-        return None
-    n, base = len(view.letters), len(view.alphabet)
-    code = np.zeros(max(n - KMER + 1, 0), np.int64)
-    for j in range(KMER):
-        code = code * base + view.letters[j : n - KMER + 1 + j]
-    sample = view.sample_of[: len(code)]
-    whole = view.sample_of[KMER - 1 :] == sample
-    matrix = sp.coo_array((np.ones(whole.sum(), np.float32), (sample[whole], code[whole])),
-                          shape=(len(view.samples), base**KMER)).tocsr()  # fmt: skip
-    matrix.sum_duplicates()
-    matrix.data[:] = 1
-    return matrix
-
-
 def missing_record(
     evidence: Evidence, spans: Spans, i: int, feature: int, contributors: list[int]
 ) -> dict[str, Any]:
     """The record of one missing annotation."""
-    view = evidence.view
-    c = view.names.index(spans.concept)
-    table = view.instances[view.instances["concept"] == c]
+    view, placed = evidence.view, evidence.placed(spans.concept)
     sample = int(view.sample_of[spans.start[i]])
-    carriers = np.unique(table["sample"].to_numpy())
-    mates = np.flatnonzero((view.family == view.family[sample]) & (np.arange(len(view.family)) != sample))
-    length, typical = int(spans.end[i] - spans.start[i]), float(np.median(table["end"] - table["start"]))
-    marked = int(spans.known.sum())
-    better = float((spans.score[spans.known] < spans.score[i]).mean()) if marked else 0.0
+    mates = view.family == view.family[sample]
     record = {
         "claim": f"candidate: {spans.concept} at a span where no source places it",
         "features": contributors,
         "sources_checked": evidence.sources,
-        "nearest_annotated_relative": evidence.nearest(sample, carriers),
-        "relatives": {"in_family": len(mates), "annotated": int(np.isin(mates, carriers).sum())},
+        "nearest_annotated_relative": evidence.likeness.nearest(sample, placed.carriers),
+        "relatives": {"in_family": int(mates.sum()) - 1,
+                      "annotated": int((mates & placed.is_carrier).sum() - placed.is_carrier[sample])},
         "baselines": evidence.baselines(spans.concept),
         "features_also_fire_on": evidence.also_fires_on(feature, without=spans.concept),
-        "span": {"length": length, "typical_length": typical},
-        "annotated_spans_it_outscores": round(better, 3),
+        "span": {"length": int(spans.end[i] - spans.start[i]), "typical_length": placed.typical},
+        "annotated_spans_it_outscores": round(float(spans.outscored[i]), 3),
         "unannotated_instances_estimated": round(spans.hidden, 1),
+        "unannotated_instances_at_least": round(spans.hidden_low, 1),
         "would_be_falsified_by": f"a substitution inside the span that leaves feature {feature} active, or an experiment that "
         f"finds no {spans.concept} there",
     }  # fmt: skip
-    record["against"] = _against_missing(record, spans, length, typical)
+    record["against"] = against_missing(record, spans.concept)
     return record
-
-
-def _against_missing(record: Mapping[str, Any], spans: Spans, length: int, typical: float) -> list[str]:
-    reasons: list[tuple[float, str]] = []
-    relatives, near, base = record["relatives"], record["nearest_annotated_relative"], record["baselines"]
-    if relatives["in_family"] >= 2 and relatives["annotated"] == 0:
-        reasons.append(
-            (
-                0.6,
-                f"None of its {relatives['in_family']} relatives carries {spans.concept}, so the whole family may lack it.",
-            )
-        )
-    if relatives["in_family"] == 0:
-        reasons.append((0.3, "It has no relative here that could support it."))
-    if base.get("run") and (base.get("delta_f1") or 0) < 0:
-        reasons.append((0.7, f"{base['best_baseline']} alone finds {spans.concept} better (F1 {base['best_baseline_f1']:.2f} against "
-                             f"{base['f1']:.2f}), so the features may repeat what it shows."))  # fmt: skip
-    if not 0.5 <= length / max(typical, 1) <= 2:
-        reasons.append(
-            (0.5, f"The span is {length} long where annotated instances are typically {typical:.0f}.")
-        )
-    for other in record["features_also_fire_on"][:1]:
-        if other["share_of_activity"] > 0.3 and other["lift"] > 2:
-            reasons.append((other["share_of_activity"], f"{100 * other['share_of_activity']:.0f}% of its leading feature's activity "
-                            f"lies in {other['concept']}, which it may be reading instead."))  # fmt: skip
-    if record["annotated_spans_it_outscores"] < 0.2:
-        reasons.append(
-            (
-                0.65,
-                f"It scores below {100 * (1 - record['annotated_spans_it_outscores']):.0f}% of the annotated instances.",
-            )
-        )
-    key = f"jaccard_{KMER}mers"
-    if near is not None and near[key] < 0.1:
-        reasons.append(
-            (
-                0.4,
-                f"Its nearest annotated relative shares only {100 * near[key]:.0f}% of {KMER}-mers with it.",
-            )
-        )
-    if not reasons:
-        reasons.append(
-            (
-                0.1,
-                f"{spans.concept} may be left unannotated there on purpose: the source gives no reason for absence.",
-            )
-        )
-    return [text for _, text in sorted(reasons, key=lambda r: -r[0])]
 
 
 def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]) -> dict[str, Any]:
     """The record of one novel feature."""
     view = evidence.view
     feature = int(novel.feature[i])
-    motif, bits, _ = consensus(view, novel.peaks[i])
+    motif, bits, logo = consensus(view, novel.peaks[i])
     measures = {name: round(float(v), 3) for name, v in zip(COLUMNS, novel.measures[i])}
-    pattern = firing_pattern(view, feature)
     stable = float(novel.stability[i])
     peaks = novel.peaks[i][novel.peaks[i] >= 0]
     record = {
         "claim": "candidate: a coherent feature that no concept of the sources explains",
         "features": [feature, *companions],
         "sources_checked": evidence.sources,
-        "motif": {"consensus": motif, "bits": round(bits, 1)},
-        "pattern": pattern,
+        "motif": {"consensus": motif, "bits": round(bits, 1), "logo": _logo(view, logo)},
+        "pattern": firing_pattern(view, feature),
         "n_families": int(novel.n_families[i]),
         "held_out_auroc": measures,
         "stability": None if np.isnan(stable) else round(stable, 3),
+        "co_active": companions,
         "partial_matches": evidence.also_fires_on(feature),
-        "examples": [{"sample": view.samples.ids[int(view.sample_of[p])],
-                      "position": int(p - view.samples.offsets[view.sample_of[p]])} for p in peaks[:5]],
+        "typical_context": [_example(view, int(p)) for p in peaks[:5]],
         "would_be_falsified_by": f"peaks of feature {feature} in further families that do not share the motif {motif}",
-    }  # fmt: skip
-    record["against"] = _against_novel(record, measures, stable)
+    }
+    record["against"] = against_novel(record)
     return record
 
 
-def _against_novel(record: Mapping[str, Any], measures: Mapping[str, float], stable: float) -> list[str]:
-    reasons: list[tuple[float, str]] = []
-    if np.isnan(stable):
-        reasons.append(
-            (
-                0.995,
-                "Its stability over seeds was not measured, so it may be an accident of one training run.",
-            )
-        )
-    elif stable < 0.6:
-        reasons.append((0.7, f"Another dictionary reads it only loosely (cosine {stable:.2f})."))
-    for name, words in (("composition", "the composition around it"), ("centre", "the letter at the peak"),
-                        ("position", "distance from the ends")):  # fmt: skip
-        if measures[name] > max(0.7, measures["motif"] - 0.05):
-            reasons.append((measures[name], f"{words[0].upper()}{words[1:]} alone finds its peaks with AUROC {measures[name]:.2f}, "
-                                            f"the motif with {measures['motif']:.2f}."))  # fmt: skip
-    for match in record["partial_matches"][:1]:
-        reasons.append((0.3 + match["share_of_activity"] / 2, f"{100 * match['share_of_activity']:.0f}% of its activity lies in "
-                        f"{match['concept']} ({match['lift']:.1f} times its share of positions), so it may be a part of that."))  # fmt: skip
-    if measures["motif"] < 0.65:
-        reasons.append((0.6, f"Its motif finds held-out peaks only with AUROC {measures['motif']:.2f}."))
-    if record["n_families"] < 20:
-        reasons.append((0.4, f"It was seen in only {record['n_families']} families."))
-    if not reasons:
-        reasons.append(
-            (0.1, f"A source outside those checked may already describe {record['motif']['consensus']}.")
-        )
-    return [text for _, text in sorted(reasons, key=lambda r: -r[0])]
+def _logo(view: View, share: np.ndarray) -> list[dict[str, float]]:
+    """Frequencies of the letters that matter, one entry a column."""
+    return [{view.alphabet[j]: round(float(column[j]), 3) for j in np.argsort(-column)[:4] if column[j] >= 0.05}
+            for column in share]  # fmt: skip
+
+
+def _example(view: View, at: int) -> dict[str, Any]:
+    """A peak with the letters around it, the peak's own in brackets."""
+    sample = int(view.sample_of[at])
+    position = at - int(view.samples.offsets[sample])
+    text = str(view.samples.data[sample])
+    around = f"{text[max(0, position - CONTEXT) : position]}[{text[position]}]{text[position + 1 : position + 1 + CONTEXT]}"
+    return {"sample": view.samples.ids[sample], "position": position, "letters": around}
 
 
 def refinement_record(evidence: Evidence, found: Refinement) -> dict[str, Any]:
     """The record of one refinement."""
-    n = found.only_a + found.only_b + found.both + found.neither
     record = {
         "claim": f"candidate: {found.concept} is two things, read by different features in different families",
         "features": [found.a, found.b],
@@ -258,36 +195,5 @@ def refinement_record(evidence: Evidence, found: Refinement) -> dict[str, Any]:
         "second_also_fires_on": evidence.also_fires_on(found.b, without=found.concept),
         "would_be_falsified_by": f"families of {found.concept} where features {found.a} and {found.b} fire on the same instances",
     }
-    reasons = []
-    if found.both:
-        reasons.append(f"{found.both} of {n} held-out families are held by both features.")
-    if n < 15:
-        reasons.append(f"It was tested on only {n} held-out families (p = {found.p:.2g}).")
-    reasons.append(f"Features {found.a} and {found.b} may tell groups of relatives apart by sequence around {found.concept} "
-                   "rather than two kinds of it.")  # fmt: skip
-    record["against"] = reasons
+    record["against"] = against_refinement(record, found.concept)
     return record
-
-
-def firing_pattern(view: View, feature: int) -> dict[str, Any]:
-    """How a feature fires along a sample: point, periodic, short, long or whole, with its numbers."""
-    columns = view.columns
-    where = np.sort(columns.indices[columns.indptr[feature] : columns.indptr[feature + 1]])
-    if not len(where):
-        return {"class": "silent"}
-    cut = np.flatnonzero((np.diff(where) > 2) | (np.diff(view.sample_of[where]) > 0))
-    run = np.diff(np.r_[0, cut + 1, len(where)])
-    samples = np.unique(view.sample_of[where])
-    cover = len(where) / max(view.samples.lengths[samples].sum(), 1)
-    gaps = np.diff(where)[np.diff(view.sample_of[where]) == 0]
-    share = np.bincount(np.clip(gaps, 0, 60), minlength=61) / max(len(gaps), 1)
-    period = int(np.argmax(share[3:25]) + 3)
-    median = float(np.median(run))
-    if cover > 0.7:
-        name = "whole"
-    elif share[period] > PERIODIC and len(gaps) > 20:
-        name = "periodic"
-    else:
-        name = "point" if median <= 1 else "short" if median <= 8 else "long"
-    return {"class": name, "median_run": median, "share_of_its_samples": round(float(cover), 3),
-            "period": period if name == "periodic" else None}  # fmt: skip

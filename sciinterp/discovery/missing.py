@@ -22,9 +22,9 @@ from sciinterp.discovery.view import View
 
 MIN_FAMILIES = 8  # families with an instance, below which nothing can be cross-fitted
 FIRST, SECOND = 8, 8  # features by correlation, then by residual
-MAX_POSITIVE, MAX_ACTIVE, MAX_SILENT = 6000, 12000, 3000  # training positions of a fold; the rest is weighted
+MAX_POSITIVE, MAX_ACTIVE, MAX_SILENT = 3000, 6000, 1500  # training positions of a fold; the rest is weighted
 MIN_CORRELATION = 0.06  # of the best feature with the concept, on training families
-MIN_SEPARATION = 0.75  # AUROC of annotated spans against the others: below it the two are one heap
+MIN_SEPARATION = 0.75  # AUROC of annotated instances against other places, below which the two are one heap
 UNLABELLED_PER_LABELLED = 4.0  # candidates looked at, so that the decay of misfires can be seen
 
 
@@ -51,8 +51,8 @@ class Spans:
         On the concatenated axis.
     known : bool [n]
         Meets an instance of the concept, an ancestor or an equivalent.
-    score : float [n]
-        Log odds of being known, cross-fitted.
+    score, outscored : float [n]
+        Log odds of being known, cross-fitted; share of the known spans that score lower.
     probability, low : float [n]
         Of being an instance left out, and from the lower bound of their number; 0 where known.
     """
@@ -62,6 +62,7 @@ class Spans:
     end: np.ndarray
     known: np.ndarray
     score: np.ndarray
+    outscored: np.ndarray
     probability: np.ndarray
     low: np.ndarray
     models: tuple[ConceptModel | None, ...]
@@ -89,18 +90,25 @@ def find_spans(view: View, concept: str) -> Spans | str:
     inst_start, inst_end = table["start"].to_numpy(), table["end"].to_numpy()
     target = np.asarray(view.positives[:, [c]].todense()).ravel()
     blocked = _related(view, concept)
+    design = _Design(view, int(np.clip(np.median(inst_end - inst_start) // 2, 1, 8)))
     parts, models = [], []
+    held_out = np.full(view.codes.shape[0], np.nan)
     for k in range(view.n_folds):
         train = (view.fold_of != k) & view.covered[view.sample_of, c]
-        model, x = _fit_fold(view, c, target, train, k, inst_start, inst_end)
+        model, x = _fit_fold(view, c, target, train, k, inst_start, inst_end, design)
         models.append(model)
         if model is None:
             continue
-        part = _mark(view, model, x, k)
+        mine = view.fold_of == k
+        held_out[mine] = predict(x[mine], model.beta.astype(np.float32))
+        part = _mark(view, model, x, held_out, k)
         if len(part):
             parts.append(part.assign(fold=k))
     if not parts:
         return "no feature tells it from the rest"
+    separation = _separation(view, held_out, inst_start, inst_end)
+    if separation < MIN_SEPARATION:
+        return f"its features do not tell annotated spans from other places (AUROC {separation:.2f})"
     frame = pd.concat(parts, ignore_index=True).sort_values("start", ignore_index=True)
     start, end = frame["start"].to_numpy(), frame["end"].to_numpy()
     known = first_overlap(start, end, np.append(inst_start, blocked[0]), np.append(inst_end, blocked[1]))
@@ -152,6 +160,39 @@ def _correlation(view: View, c: int, k: int) -> np.ndarray:
     )
 
 
+class _Design:
+    """Columns of the concept's models: log codes at a position and their mean around it, made once a feature."""
+
+    def __init__(self, view: View, width: int) -> None:
+        self.view, self.width = view, width
+        self._made: dict[int, tuple[float, np.ndarray, np.ndarray]] = {}
+
+    def add(self, features: np.ndarray) -> None:
+        """Make the columns of features that have none yet."""
+        new = np.array([f for f in features if int(f) not in self._made], np.int64)
+        if not len(new):
+            return
+        columns = self.view.columns[:, new]
+        scale = np.array([max(float(columns.data[lo:hi].mean()), 1e-6) if hi > lo else 1.0
+                          for lo, hi in zip(columns.indptr[:-1], columns.indptr[1:])])  # fmt: skip
+        dense = np.log1p(columns.toarray() / scale.astype(np.float32))
+        around = window_mean(dense, self.width, self.view.samples.offsets)
+        for j, f in enumerate(new):
+            self._made[int(f)] = (float(scale[j]), dense[:, j], around[:, j])
+
+    def scale(self, features: np.ndarray) -> np.ndarray:
+        """Mean positive code of each feature."""
+        return np.array([self._made[int(f)][0] for f in features])
+
+    def matrix(self, features: np.ndarray) -> np.ndarray:
+        """float32 [n_positions, 2 n_features]: the positions' columns first, then the means'."""
+        self.add(features)
+        out = np.empty((self.view.codes.shape[0], 2 * len(features)), np.float32, order="F")
+        for j, f in enumerate(features):
+            out[:, j], out[:, len(features) + j] = self._made[int(f)][1:]
+        return out
+
+
 def _fit_fold(
     view: View,
     c: int,
@@ -160,6 +201,7 @@ def _fit_fold(
     k: int,
     inst_start: np.ndarray,
     inst_end: np.ndarray,
+    design: _Design,
 ) -> tuple[ConceptModel | None, np.ndarray]:
     """The model of the families outside fold ``k``, and its design over all positions."""
     rng = np.random.default_rng([view.seed, c, k])
@@ -168,44 +210,22 @@ def _fit_fold(
     first = first[correlation[first] > 0.01]
     if not len(first) or correlation[first[0]] < MIN_CORRELATION or not (target & train).any():
         return None, np.zeros((0, 0))
-    width = int(np.clip(np.median(inst_end - inst_start) // 2, 1, 8))
-    scale = _scales(view, first)
-    x = _design(view, first, scale, width)
+    x = design.matrix(first)
     rows, weight = _training_rows(x, target, train, rng)
-    beta = fit_logistic(x[rows], target[rows], weight, ridge=2.0)
-    residual = weight * (target[rows] - 0.5 * (1 + np.tanh(0.5 * predict(x[rows], beta))))
+    some = x[rows]
+    beta = fit_logistic(some, target[rows], weight, ridge=2.0)
+    residual = weight * (target[rows] - 0.5 * (1 + np.tanh(0.5 * predict(some, beta))))
     codes = view.codes[rows]
     gradient = np.abs(codes.T @ residual) / np.sqrt(codes.power(2).T @ np.maximum(weight, 1e-9) + 1.0)
     gradient[first] = 0
     second = np.argsort(-gradient, kind="stable")[:SECOND]
-    second = second[gradient[second] > 0]
-    chosen = np.concatenate([first, second])
-    more = _scales(view, second)
-    x = _interleave(x, _design(view, second, more, width))
-    scale = np.concatenate([scale, more])
+    chosen = np.concatenate([first, second[gradient[second] > 0]])
+    x = design.matrix(chosen)
     beta = fit_logistic(x[rows], target[rows], weight, ridge=2.0)
-    eta = predict(x, beta)
-    low, bound = _thresholds(view, eta, target, train, inst_start, inst_end, gap=min(width, 2))
-    return ConceptModel(chosen, scale, beta, width, low, bound, min(width, 2)), x
-
-
-def _scales(view: View, chosen: np.ndarray) -> np.ndarray:
-    columns = view.columns
-    return np.array([max(float(np.mean(columns.data[columns.indptr[f] : columns.indptr[f + 1]])), 1e-6)
-                     if columns.indptr[f + 1] > columns.indptr[f] else 1.0 for f in chosen])  # fmt: skip
-
-
-def _interleave(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Two designs as one: the positions' columns first, then the means'."""
-    i, j = a.shape[1] // 2, b.shape[1] // 2
-    return np.hstack([a[:, :i], b[:, :j], a[:, i:], b[:, j:]])
-
-
-def _design(view: View, chosen: np.ndarray, scale: np.ndarray, width: int) -> np.ndarray:
-    """Log codes at the position, and their mean around it: float32 [n_positions, 2 n_chosen]."""
-    dense = np.log1p(view.columns[:, chosen].toarray() / scale)
-    around = window_mean(dense, width, view.samples.offsets)
-    return np.hstack([dense, around])
+    eta = predict(x, beta.astype(np.float32))
+    gap = min(design.width, 2)
+    low, bound = _thresholds(view, eta, target, train, inst_start, inst_end, gap=gap)
+    return ConceptModel(chosen, design.scale(chosen), beta, design.width, low, bound, gap), x
 
 
 def _training_rows(
@@ -263,9 +283,25 @@ def _thresholds(
     return min(low, bound), bound
 
 
-def _mark(view: View, model: ConceptModel, x: np.ndarray, k: int) -> pd.DataFrame:
+def _separation(view: View, eta: np.ndarray, inst_start: np.ndarray, inst_end: np.ndarray) -> float:
+    """AUROC of peaks inside instances against peaks of windows as long anywhere else, on held-out families.
+
+    Instances left out are as rare among random places as the concept is, so a good detector is near 1 however many
+    there are; spans that the model itself marks could not say so.
+    """
+    rng = np.random.default_rng([view.seed, 0x5E9A])
+    length = inst_end - inst_start
+    start = rng.integers(0, len(eta), 4 * len(length))
+    end = np.minimum(start + np.tile(length, 4), view.samples.offsets[view.sample_of[start] + 1])
+    free = ~first_overlap(start, end, inst_start, inst_end)
+    peak = lambda a, b: np.array([eta[i:j].max() for i, j in zip(a, b)])  # noqa: E731
+    inside, outside = peak(inst_start, inst_end), peak(start[free], end[free])
+    return auroc(inside[np.isfinite(inside)], outside[np.isfinite(outside)])
+
+
+def _mark(view: View, model: ConceptModel, x: np.ndarray, held_out: np.ndarray, k: int) -> pd.DataFrame:
     """Spans of fold ``k`` with what the second model looks at."""
-    eta = np.where(view.fold_of == k, predict(x, model.beta), -np.inf)
+    eta = np.where(view.fold_of == k, held_out, -np.inf)
     offsets = view.samples.offsets
     start, end = runs(eta, model.low, offsets, gap=model.gap)
     if not len(start):
@@ -315,9 +351,6 @@ def _calibrate(
     family = view.family[view.sample_of[start]]
     if known.sum() < 10:
         return f"its features mark only {int(known.sum())} annotated instances"
-    separation = auroc(score[known], score[~known])
-    if separation < MIN_SEPARATION:
-        return f"its features do not tell annotated spans from others (AUROC {separation:.2f})"
     probability, low = np.zeros(len(frame)), np.zeros(len(frame))
     hidden = hidden_low = 0.0
     if (~known).any():
@@ -334,4 +367,5 @@ def _calibrate(
         probability[~known] = mixture.probability(score[~known])
         low[~known] = mixture.probability(score[~known], low=True)
         hidden, hidden_low = mixture.hidden, mixture.hidden_low
-    return Spans(concept, start, end, known, score, probability, low, models, hidden, hidden_low)
+    outscored = np.searchsorted(np.sort(score[known]), score, side="left") / known.sum()
+    return Spans(concept, start, end, known, score, outscored, probability, low, models, hidden, hidden_low)

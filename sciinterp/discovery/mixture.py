@@ -138,6 +138,7 @@ def _fit(l: np.ndarray, u: np.ndarray, x: np.ndarray, fixed: float | None) -> tu
         body, tail = np.exp(-0.5 * (x / sigma) ** 2), np.exp(-x / scale)
         body, tail = (1 - share) * body / body.sum(), share * tail / tail.sum()
         left_out = hidden * l / (hidden * l + max(u.sum() - hidden, 1.0) * (body + tail) + 1e-12)
+        before = hidden, sigma, scale, share
         if fixed is None:
             hidden = float((left_out * u).sum())
         rest = (1 - left_out) * u + 1e-4
@@ -147,6 +148,8 @@ def _fit(l: np.ndarray, u: np.ndarray, x: np.ndarray, fixed: float | None) -> tu
         sigma = float(np.clip(np.sqrt((in_body * x * x).sum() / max(in_body.sum(), 1e-9)), 0.5 / len(u), 0.5))
         scale = float(np.clip((in_tail * x).sum() / max(in_tail.sum(), 1e-9), TAIL_SCALE * sigma, 3.0))
         f = rest.sum() * (body + tail)
+        if np.allclose(before, (hidden, sigma, scale, share), rtol=1e-5, atol=1e-5):
+            break
     expected = hidden * l + f
     return float((u * np.log(expected + 1e-12) - expected).sum()), hidden, f
 

@@ -2,14 +2,17 @@
 
 Every feature is represented by its strongest peak in each family (relatives share sequence, so a family counts
 once) and by random positions of the same samples. Four log-odds models are fitted on half of the families and
-read on the other half, and each is summarised by the probability that a peak scores above a random position
-(AUROC, 0.5 = nothing learned):
+read on the other half, one number is read as it is, and each is summarised by the probability that a peak scores
+above a random position (AUROC, 0.5 = nothing learned):
 
 * *motif*: an ungapped motif of ``WIDTH`` columns, aligned within ``REACH`` of the peak by hard expectation and
   maximisation (as MEME does, Bailey and Elkan 1994);
 * *composition*: the unordered letters around the peak;
 * *centre*: the letter at the peak;
-* *position*: distance from either end of the sample.
+* *position*: distance from either end of the sample;
+* *conservation*: the share of relatives that hold the same three letters (not fitted);
+* *order*: the motif again, against the same windows with the letters around the peak shuffled: near 0.5 for what
+  only reads letters or composition, whatever these reach against random positions.
 """
 
 from __future__ import annotations
@@ -20,12 +23,15 @@ from typing import cast
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.association._jit import compiled
 from sciinterp.discovery.linear import auroc
 from sciinterp.discovery.view import View
 
 WIDTH, REACH, HALF = 7, 6, 12
+AROUND = 6  # letters on either side that count as the composition around a peak
 MAX_PEAKS = 80
-COLUMNS = ("motif", "composition", "centre", "position")
+MAX_CELLS = 20_000_000  # features times families looked at in one go
+COLUMNS = ("motif", "composition", "centre", "position", "conservation", "order")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,21 +52,12 @@ class Peaks:
 
 def find_peaks(view: View, codes: sp.csr_array) -> Peaks:
     """The strongest position of every feature in every family."""
-    n_features = codes.shape[1]
-    coo = codes.tocoo()
-    row, column = coo.coords
-    n_family = int(view.family.max()) + 1
-    key = column.astype(np.int64) * n_family + view.family[view.sample_of[row]]
-    order = np.lexsort((coo.data, key))
-    key, row, value = key[order], row[order], coo.data[order]
-    last = np.append(np.diff(key) != 0, True) if len(key) else np.zeros(0, bool)
-    feature, row, value = key[last] // n_family, row[last], value[last].astype(np.float64)
-    strong = np.full(n_features, np.inf)
-    bounds = np.searchsorted(feature, np.arange(n_features + 1))
-    for f in np.flatnonzero(np.diff(bounds) > 0):
-        strong[f] = np.quantile(value[bounds[f] : bounds[f + 1]], 0.9)
-    keep = value >= 0.5 * strong[feature]
-    feature, row, value = feature[keep], row[keep], value[keep]
+    columns = codes.tocsc()
+    n_features, n_family = codes.shape[1], int(view.family.max()) + 1
+    family = view.family[view.sample_of]
+    step = max(1, MAX_CELLS // n_family)
+    parts = [_block_peaks(columns[:, lo : lo + step], lo, family, n_family) for lo in range(0, n_features, step)]
+    feature, row, value = (np.concatenate(x) for x in zip(*parts))
     order = np.lexsort((-value, feature))
     feature, row = feature[order], row[order]
     rank = np.arange(len(feature)) - np.searchsorted(feature, feature)
@@ -70,8 +67,25 @@ def find_peaks(view: View, codes: sp.csr_array) -> Peaks:
     return Peaks(position, np.bincount(feature, minlength=n_features))
 
 
+def _block_peaks(
+    columns: sp.csc_array, first: int, family: np.ndarray, n_family: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Feature, position and value of the peaks of some columns: one a family, half of a strong one or more."""
+    n = columns.shape[1]
+    key = np.repeat(np.arange(n), np.diff(columns.indptr)) * n_family + family[columns.indices]
+    best = np.zeros(n * n_family, np.float32)
+    np.maximum.at(best, key, columns.data)
+    table = best.reshape(n, n_family)
+    strong = np.array([np.quantile(row[row > 0], 0.9) if (row > 0).any() else np.inf for row in table])
+    at = np.flatnonzero((columns.data == best[key]) & (columns.data > 0))
+    at = at[columns.data[at] >= 0.5 * strong[key[at] // n_family]]
+    _, once = np.unique(key[at], return_index=True)  # of equal values the first
+    at = at[once]
+    return first + key[at] // n_family, columns.indices[at].astype(np.int64), columns.data[at].astype(np.float64)
+
+
 def coherence(view: View, position: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """AUROC [n, 4] of motif, composition, centre and position for rows of peaks (-1 = none).
+    """AUROC [n, 6] of :data:`COLUMNS` for rows of peaks (-1 = none).
 
     Parameters
     ----------
@@ -85,37 +99,43 @@ def coherence(view: View, position: np.ndarray, *, seed: int = 0) -> np.ndarray:
     lo, length = view.samples.offsets[sample], view.samples.lengths[sample]
     other = lo + (rng.random(position.shape) * length).astype(np.int64)
     half = np.arange(position.shape[1]) % 2
-    scores = np.zeros((2, 4, *position.shape))
+    scores = np.zeros((2, len(COLUMNS), *position.shape))
+    scores[0, 4], scores[1, 4] = view.conservation[np.maximum(position, 0)], view.conservation[other]
     for part in (0, 1):
         train, test = real & (half == part), real & (half != part)
-        for j, pair in enumerate(_score_models(view, position, other, sample, train)):
-            scores[0, j][test], scores[1, j][test] = pair[0][test], pair[1][test]
-    out = np.full((len(position), 4), 0.5)
+        for j, pair in _score_models(view, position, other, sample, train, rng).items():
+            at = COLUMNS.index(j)
+            scores[0, at][test], scores[1, at][test] = pair[0][test], pair[1][test]
+    out = np.full((len(position), len(COLUMNS)), 0.5)
     for i in range(len(position)):
         mask = real[i]
-        for j in range(4):
+        for j in range(len(COLUMNS)):
             out[i, j] = auroc(scores[0, j, i][mask], scores[1, j, i][mask])
     return out
 
 
 def _score_models(
-    view: View, peaks: np.ndarray, other: np.ndarray, sample: np.ndarray, train: np.ndarray
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Scores of peaks and of random positions under the four models fitted on ``train``."""
+    view: View,
+    peaks: np.ndarray,
+    other: np.ndarray,
+    sample: np.ndarray,
+    train: np.ndarray,
+    rng: np.random.Generator,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Scores of peaks and of what they are compared with, under the models fitted on ``train``."""
     background = _background(view)
     a, b = _windows(view, peaks, sample), _windows(view, other, sample)
     odds = _motif(a, train, background)
-    motif = (_best_offset(a, odds)[0], _best_offset(b, odds)[0])
-    composition = _unordered(a[..., HALF - 6 : HALF + 7], train, background)
-    centre = _unordered(a[..., HALF : HALF + 1], train, background)
+    near = slice(HALF - AROUND, HALF + AROUND + 1)
+    shuffled = a.copy()
+    shuffled[..., near] = rng.permuted(a[..., near], axis=-1)
+    score = _best_offset(a, odds)[0]
     pick = lambda table, w: np.take_along_axis(table, w.reshape(len(w), -1), 1).reshape(w.shape).sum(-1)  # noqa: E731
-    place = _place(view, peaks, other, sample, train)
-    return [
-        motif,
-        (pick(composition, a[..., HALF - 6 : HALF + 7]), pick(composition, b[..., HALF - 6 : HALF + 7])),
-        (pick(centre, a[..., HALF : HALF + 1]), pick(centre, b[..., HALF : HALF + 1])),
-        place,
-    ]
+    found = {"motif": (score, _best_offset(b, odds)[0]), "order": (score, _best_offset(shuffled, odds)[0])}
+    for name, part in (("composition", near), ("centre", slice(HALF, HALF + 1))):
+        table = _unordered(a[..., part], train, background)
+        found[name] = (pick(table, a[..., part]), pick(table, b[..., part]))
+    return {**found, "position": _place(view, peaks, other, sample, train)}
 
 
 def _letters(view: View) -> np.ndarray:
@@ -181,15 +201,23 @@ def _columns(window: np.ndarray, offset: np.ndarray, train: np.ndarray, backgrou
 
 def _best_offset(window: np.ndarray, odds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Best score and its offset for every window."""
-    rows = np.arange(len(window))[:, None]
-    best, where = np.full(window.shape[:2], -np.inf), np.zeros(window.shape[:2], np.int64)
-    for offset in range(-REACH, REACH + 1):
-        score = np.zeros(window.shape[:2])
-        for j in range(WIDTH):
-            score += odds[rows, j, window[..., HALF + offset + j - WIDTH // 2]]
-        better = score > best
-        best[better], where[better] = score[better], offset
+    best, where = np.empty(window.shape[:2]), np.empty(window.shape[:2], np.int64)
+    _slide(window, odds, best, where)
     return best, where
+
+
+@compiled
+def _slide(window, odds, best, where) -> None:
+    for i in range(window.shape[0]):
+        for p in range(window.shape[1]):
+            top, at = -np.inf, 0
+            for offset in range(-REACH, REACH + 1):
+                score = 0.0
+                for j in range(WIDTH):
+                    score += odds[i, j, window[i, p, HALF + offset + j - WIDTH // 2]]
+                if score > top:
+                    top, at = score, offset
+            best[i, p], where[i, p] = top, at
 
 
 def _place(

@@ -2,36 +2,45 @@
 
 A feature is a target when it is alive, seen in enough families, and associated with no concept. What it looks
 like is measured on held-out families (:mod:`sciinterp.discovery.motifs`). What it *should* look like is learned
-from the features of known concepts, as though these were unknown (leave-concept-out), against decoys of three
-sorts: the same features rotated along their samples, features made of letters or window composition, and
-features made of position. Where dictionaries of other seeds are given, being found again in all of them is one
-more measure. A target whose peaks composition, letter or position find as well as any motif is explained and
-dropped, whatever the model says. The odds are moved to the targets' own mixing proportion (Saerens 2002), and the
-q-value counts rotated and made-up decoys that score as well.
+from the features of known concepts, as though these were unknown (leave-concept-out), against decoys: the same
+features rotated along their samples, features made of letters, window composition or position, and those of the
+randomised model where they are given. Where dictionaries of other seeds are given, being found again in all of them is one
+more measure. A target whose peaks composition, letter, position or conservation find as well as any motif is explained
+and dropped, whatever the model says; so is one whose motif does not find its held-out peaks, unless it fires
+periodically. The odds are moved to the targets' own mixing proportion (Saerens 2002), and the
+q-value counts decoys that score as well, by the strictest sort.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
 
 from sciinterp.discovery.linear import fit_logistic, predict, sigmoid
-from sciinterp.discovery.motifs import coherence, find_peaks
+from sciinterp.discovery.motifs import COLUMNS, coherence, find_peaks
 from sciinterp.discovery.view import View
 
 MIN_FAMILIES = 12
 MAX_DENSITY = 0.15
 MAX_POSITIVES = 200  # known features the rule is learned from
 N_MADE = 60  # made-up decoys of each sort
+N_RANDOMISED = 240  # decoys taken from the randomised model's dictionary
 STABLE = 0.4  # cosine between code columns of two dictionaries
 F1_KNOWN, PRECISION_KNOWN, NARROW = 0.25, 0.2, 0.1
 # AUROC from which something plainer than a motif explains the peaks, if it is not clearly worse than the motif.
 EXPLAINED, CLEARLY = 0.9, 0.05
-UNMEASURED = 0.5  # factor on probabilities where no other dictionary says whether a feature is found again
+# Factor where no other dictionary says whether a feature is found again: the share of such candidates that three other
+# dictionaries read too, over four dictionaries of the repertoire (156 of 166).
+UNMEASURED = 0.94
+ORDERED = 0.6  # AUROC of the motif against shuffled windows below which the order of letters does not matter
+MIN_LEARN = 5  # known features and decoys of each that must pass for the model to be fitted on those alone
+CEILING = 0.95  # of a probability: on planted worlds 5 of 74 that pass every gate are nuisance all the same
+COHERENT = 0.65  # AUROC of the motif at held-out peaks below which nothing is seen in the sequence
+PERIODIC = 0.35  # share of gaps of one length from which a feature counts as periodic
 BETTER = 0.8  # AUROC from which something plainer explains the peaks if it does so at least as well
 
 
@@ -42,8 +51,8 @@ class Novel:
     Attributes
     ----------
     feature : int64 [n]
-    measures : float [n, 4]
-        AUROC of motif, composition, centre and position.
+    measures : float [n, 6]
+        AUROC of :data:`sciinterp.discovery.motifs.COLUMNS`.
     stability : float [n]
         Smallest of the best cosines in the other dictionaries, NaN when there are none.
     n_families : int64 [n]
@@ -93,6 +102,7 @@ def find_novel(
     view: View,
     *,
     stability: Sequence[sp.csr_array] = (),
+    randomised: sp.csr_array | None = None,
     known_pairs: np.ndarray | None = None,
     seed: int = 0,
 ) -> Novel | str:
@@ -103,6 +113,8 @@ def find_novel(
     view : View
     stability : sequence of csr [n_positions, any]
         Codes of the same positions by dictionaries of other seeds.
+    randomised : csr [n_positions, any], optional
+        Codes of the randomised model: further decoys.
     known_pairs : int64, optional
         Features of significant hits.
     """
@@ -124,35 +136,37 @@ def find_novel(
         return "no feature is alive, seen in enough families and free of every concept"
     if len(known) < 5:
         return f"only {len(known)} features of known concepts: what a concept looks like cannot be learned"
-    decoy_codes, decoy_rows, sort = _decoys(view, np.concatenate([known, targets]), seed)
+    decoy_codes, decoy_rows, sort = _decoys(view, np.concatenate([known, targets]), randomised, seed)
     rows = np.vstack([peaks.position[known], peaks.position[targets], decoy_rows])
     measures = coherence(view, rows, seed=seed)
     n_known, n_target = len(known), len(targets)
     part = slice(n_known, n_known + n_target)
-    stable = np.concatenate(
-        [_stability(c, stability) for c in (view.codes[:, known], view.codes[:, targets], decoy_codes)]
-    )
-    x = _columns(measures, stable)
+    explained, incoherent = _explained(measures), measures[:, 0] < COHERENT
+    incoherent[part] &= ~periodic(view, targets)
     y = np.arange(len(rows)) < n_known
-    group = np.concatenate([best[known], np.full(n_target, -1), -2 - np.arange(len(decoy_rows))])
-    score = _cross_fit(x, y, group, n_known, n_target)
-    probability = _move_prior(score[part], n_known, len(decoy_rows))
-    explained_all = _explained(measures)
-    explained = explained_all[part]
-    unstable = stable[part] < STABLE
-    counts["explained by composition, letter or position"] = int(explained.sum())
-    counts["not stable over seeds"] = int((unstable & ~explained).sum())
-    kept = np.flatnonzero(~explained & ~unstable)
+    stable = _stability(sp.csr_array(sp.hstack([view.codes[:, known], view.codes[:, targets], decoy_codes])), stability,
+                        where=y | (~explained & ~incoherent))  # fmt: skip
+    unstable = stable < STABLE
+    passes = ~explained & ~incoherent & ~unstable
+    for reason, gone in (("explained by composition, letter, position or conservation", explained),
+                         ("not coherent in sequence", incoherent & ~explained),
+                         ("not stable over seeds", unstable & ~explained & ~incoherent)):  # fmt: skip
+        counts[reason] = int(gone[part].sum())
+    kept = np.flatnonzero(passes[part])
     if not len(kept):
-        return "every target is explained by composition, letter or position, or was not found again with other seeds"
-    target_score, probability = score[part][kept], probability[kept]
+        return Novel(kept, measures[:0], stable[:0], kept, stable[:0], stable[:0], stable[:0], rows[:0], counts)
+    learn = _learn_from(passes, y, part)
+    group = np.concatenate([best[known], np.full(n_target, -1), -2 - np.arange(len(decoy_rows))])
+    score = _cross_fit(_columns(measures, stable), y, group, learn)
+    target_score = score[part][kept]
+    probability = CEILING * _move_prior(target_score, int((y & learn).sum()), int((~y & learn).sum()))
     if not len(stability):
         probability = probability * UNMEASURED
     tail = np.argsort(-probability, kind="stable")
     fdr = np.empty(len(kept))
     fdr[tail] = np.cumsum(1 - probability[tail]) / np.arange(1, len(kept) + 1)
     decoy = slice(n_known + n_target, None)
-    decoy_score = np.where(explained_all[decoy] | (stable[decoy] < STABLE), -np.inf, score[decoy])
+    decoy_score = np.where(passes[decoy], score[decoy], -np.inf)
     q = fdr
     for kind in np.unique(sort):  # the strictest sort of decoy decides
         q = np.maximum(q, _decoy_q(target_score, decoy_score[sort == kind]))
@@ -161,22 +175,74 @@ def find_novel(
 
 
 def _columns(measures: np.ndarray, stable: np.ndarray) -> np.ndarray:
-    motif, rest = measures[:, 0], measures[:, 1:]
-    x = np.column_stack([measures, motif - rest.max(1), np.maximum(rest.max(1) - motif, 0)])
+    """What the model of a concept's look is fitted on."""
+    motif, place, order = (measures[:, COLUMNS.index(c)] for c in ("motif", "position", "order"))
+    x = np.column_stack([measures, np.minimum(motif, order), np.maximum(place - motif, 0) + 0.5])
     return np.column_stack([(x - 0.5) * 4, np.where(np.isnan(stable), 0.0, 4 * stable)])
 
 
 def _explained(measures: np.ndarray) -> np.ndarray:
-    """bool [n]: composition, letter or position finds the peaks about as well as the motif."""
-    motif, plain = measures[:, 0], measures[:, 1:].max(1)
-    return ((plain >= EXPLAINED) & (plain >= motif - CLEARLY)) | ((plain >= BETTER) & (plain >= motif))
+    """bool [n]: composition, letter, position or conservation finds the peaks about as well as the motif.
+
+    The letter at the peak explains it where it is as good, composition where it is clearly better, and both where they
+    are about as good while the letters' order does not matter. Distance from the ends and conservation explain it
+    where they are about as good.
+    """
+    column = dict(zip(COLUMNS, measures.T))
+    motif = column["motif"]
+    letters = np.maximum(column["composition"], column["centre"])
+    plain = np.maximum(column["position"], column["conservation"])
+    return (
+        ((column["order"] < ORDERED) & (letters >= motif - CLEARLY))
+        | ((column["composition"] >= BETTER) & (column["composition"] >= motif + CLEARLY))
+        | ((column["centre"] >= BETTER) & (column["centre"] >= motif))
+        | ((plain >= EXPLAINED) & (plain >= motif - CLEARLY))
+        | ((plain >= BETTER) & (plain >= motif))
+    )
 
 
-def _decoys(view: View, features: np.ndarray, seed: int) -> tuple[sp.csr_array, np.ndarray, np.ndarray]:
-    """Codes, peaks and sort (0 rotated, 1 letter, 2 window composition, 3 position) of the decoys."""
+def periodic(view: View, features: np.ndarray) -> np.ndarray:
+    """bool [n]: the feature fires at one distance again and again."""
+    return np.array([firing_pattern(view, int(f))["class"] == "periodic" for f in features], bool)
+
+
+def firing_pattern(view: View, feature: int) -> dict[str, Any]:
+    """How a feature fires along a sample: point, periodic, short, long or whole, with its numbers."""
+    columns = view.columns
+    where = np.sort(columns.indices[columns.indptr[feature] : columns.indptr[feature + 1]])
+    if not len(where):
+        return {"class": "silent"}
+    cut = np.flatnonzero((np.diff(where) > 2) | (np.diff(view.sample_of[where]) > 0))
+    run = np.diff(np.r_[0, cut + 1, len(where)])
+    samples = np.unique(view.sample_of[where])
+    cover = len(where) / max(view.samples.lengths[samples].sum(), 1)
+    gaps = np.diff(where)[np.diff(view.sample_of[where]) == 0]
+    share = np.bincount(np.clip(gaps, 0, 60), minlength=61) / max(len(gaps), 1)
+    period = int(np.argmax(share[3:25]) + 3)
+    median = float(np.median(run))
+    if cover > 0.7:
+        name = "whole"
+    elif share[period] > PERIODIC and len(gaps) > 20:
+        name = "periodic"
+    else:
+        name = "point" if median <= 1 else "short" if median <= 8 else "long"
+    return {"class": name, "median_run": median, "share_of_its_samples": round(float(cover), 3),
+            "period": period if name == "periodic" else None}  # fmt: skip
+
+
+def _decoys(
+    view: View, features: np.ndarray, randomised: sp.csr_array | None, seed: int
+) -> tuple[sp.csr_array, np.ndarray, np.ndarray]:
+    """Codes, peaks and sort (0 rotated, 1 letter, 2 window composition, 3 position, 4 randomised model) of the decoys."""
     rotated = view.with_codes(view.codes[:, features]).shifted(seed).codes
-    codes = sp.csr_array(sp.hstack([rotated, _made_up(view, seed)]))
-    sort = np.concatenate([np.zeros(rotated.shape[1], np.int64), np.tile([1, 2, 3], N_MADE)])
+    parts, sorts = [rotated, _made_up(view, seed)], [np.zeros(rotated.shape[1], np.int64), np.tile([1, 2, 3], N_MADE)]
+    if randomised is not None:
+        other = view.with_codes(randomised)
+        free = (other.active > 0) & (other.active <= MAX_DENSITY * len(view.sample_of)) & ~associated(other)[2]
+        some = np.random.default_rng([seed, 0x4A]).permutation(np.flatnonzero(free))[:N_RANDOMISED]
+        parts.append(other.codes[:, np.sort(some)])
+        sorts.append(np.full(len(some), 4))
+    codes, sort = sp.csr_array(sp.hstack(parts)), np.concatenate(sorts)
     peaks = find_peaks(view, codes)
     keep = np.flatnonzero(peaks.n_families >= MIN_FAMILIES)
     return codes[:, keep], peaks.position[keep], sort[keep]
@@ -191,43 +257,53 @@ def _made_up(view: View, seed: int) -> sp.csr_array:
     from_end = np.repeat(lengths, lengths) - 1 - from_start
     letters = cast("np.ndarray", view.letters)  # novel_concepts stops where there are none
     n_letters = len(view.alphabet)
-    columns = []
+    rows, columns = [], []
+
+    def add(where: np.ndarray) -> None:
+        kept = where[rng.random(len(where)) < 0.9]
+        rows.append(kept)
+        columns.append(np.full(len(kept), len(columns)))
+
     for i in range(N_MADE):
-        columns.append((letters == i % n_letters) & (rng.random(n) < 0.9))
-        favoured = np.isin(letters, rng.choice(n_letters, min(4, n_letters), replace=False)).astype(float)
-        share = np.convolve(favoured, np.ones(9) / 9, mode="same")
-        columns.append((share > np.quantile(share, 0.96)) & (rng.random(n) < 0.9))
+        add(np.flatnonzero(letters == i % n_letters))
+        favoured = np.isin(letters, rng.choice(n_letters, min(4, n_letters), replace=False)).astype(np.float32)
+        share = np.convolve(favoured, np.ones(9, np.float32) / 9, mode="same")
+        add(np.flatnonzero(share > np.quantile(share, 0.96)))
         distance = from_start if i % 2 else from_end
         centre, width = rng.uniform(0, np.median(lengths) * 0.8), rng.uniform(1.5, 8)
-        columns.append(rng.random(n) < 0.9 * np.exp(-(((distance - centre) / width) ** 2)))
-    dense = np.column_stack(columns)
-    return sp.csr_array(dense * rng.gamma(4, 0.25, dense.shape).astype(np.float32))
+        near = np.flatnonzero(np.abs(distance - centre) < 4 * width)
+        add(near[rng.random(len(near)) < np.exp(-(((distance[near] - centre) / width) ** 2))])
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    value = rng.gamma(4, 0.25, len(row)).astype(np.float32)
+    return sp.coo_array((value, (row, column)), shape=(n, 3 * N_MADE)).tocsr()
 
 
-def _cross_fit(x: np.ndarray, y: np.ndarray, group: np.ndarray, n_known: int, n_target: int) -> np.ndarray:
+def _learn_from(passes: np.ndarray, known: np.ndarray, targets: slice) -> np.ndarray:
+    """bool [n]: known features and decoys that pass what a target must pass; all of them where too few do."""
+    usable = np.ones(len(passes), bool)
+    usable[targets] = False
+    enough = min((usable & passes & known).sum(), (usable & passes & ~known).sum()) >= MIN_LEARN
+    return usable & passes if enough else usable
+
+
+def _cross_fit(x: np.ndarray, y: np.ndarray, group: np.ndarray, learn: np.ndarray) -> np.ndarray:
     """Log odds; a known feature or a decoy is never scored by a model that saw its concept or itself."""
-    score = np.zeros(len(x))
-    trainable = np.ones(len(x), bool)
-    trainable[n_known : n_known + n_target] = False
+    score = predict(x, fit_logistic(x[learn], y[learn], ridge=1.0))
     fold = np.abs(group) % 5
     for k in range(5):
-        train = trainable & (fold != k)
-        if not (y[train].any() and (~y[train]).any()):
-            train = trainable
-        held = trainable & (fold == k)
-        score[held] = predict(x[held], fit_logistic(x[train], y[train], ridge=1.0))
-    beta = fit_logistic(x[trainable], y[trainable], ridge=1.0)
-    score[~trainable] = predict(x[~trainable], beta)
+        train, held = learn & (fold != k), learn & (fold == k)
+        if y[train].any() and (~y[train]).any():
+            score[held] = predict(x[held], fit_logistic(x[train], y[train], ridge=1.0))
     return score
 
 
 def _move_prior(score: np.ndarray, n_positive: int, n_negative: int) -> np.ndarray:
-    """Probabilities with the mixing proportion of the targets, by expectation and maximisation."""
+    """Probabilities with the mixing proportion of the targets, by expectation and maximisation (Saerens 2002)."""
     ratio = score - np.log(n_positive / max(n_negative, 1))
-    share = 0.1
+    share = 0.3
     for _ in range(200):
         p = sigmoid(ratio + np.log(share / (1 - share)))
-        share = float(np.clip((p.sum() + 0.5) / (len(p) + 10), 1e-3, 0.9))
+        share = float(np.clip((p.sum() + 1) / (len(p) + 2), 1e-3, 0.95))
     return sigmoid(ratio + np.log(share / (1 - share)))
 
 
@@ -241,17 +317,22 @@ def _decoy_q(target: np.ndarray, decoy: np.ndarray) -> np.ndarray:
     return out
 
 
-def _stability(codes: sp.csr_array, others: Sequence[sp.csr_array]) -> np.ndarray:
-    """Smallest over dictionaries of the best cosine between code columns; NaN without dictionaries."""
+def _stability(codes: sp.csr_array, others: Sequence[sp.csr_array], *, where: np.ndarray | None = None) -> np.ndarray:
+    """Smallest over dictionaries of the best cosine between code columns; NaN without dictionaries.
+
+    Only the columns ``where`` are looked at; the others get 0.
+    """
     if not len(others):
         return np.full(codes.shape[1], np.nan)
-    mine = codes.astype(np.float64)
-    norm = np.sqrt(np.asarray(mine.power(2).sum(0)).ravel()) + 1e-12
-    worst = np.ones(codes.shape[1])
+    chosen = np.arange(codes.shape[1]) if where is None else np.flatnonzero(where)
+    mine = sp.csr_array(codes[:, chosen].astype(np.float64).T)
+    norm = np.sqrt(np.asarray(mine.power(2).sum(1)).ravel()) + 1e-12
+    worst = np.zeros(codes.shape[1])
+    worst[chosen] = 1.0
     for other in others:
         length = np.sqrt(np.asarray(other.astype(np.float64).power(2).sum(0)).ravel()) + 1e-12
-        cosine = np.asarray((mine.T @ other.astype(np.float64)).todense()) / norm[:, None] / length[None]
-        worst = np.minimum(worst, cosine.max(1))
+        cosine = np.asarray((mine @ other.astype(np.float64)).todense()) / norm[:, None] / length[None]
+        worst[chosen] = np.minimum(worst[chosen], cosine.max(1))
     return worst
 
 

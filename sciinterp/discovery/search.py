@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.annotations import Annotations
+from sciinterp.discovery.calibrate import precision_at
+from sciinterp.discovery.decoys import decoy_lists, q_values
 from sciinterp.discovery.evidence import Evidence, missing_record, novel_record, refinement_record
 from sciinterp.discovery.missing import Spans, find_spans
 from sciinterp.discovery.novel import Novel, co_active, find_novel
-from sciinterp.discovery.refinement import calibrate_refinements, find_refinements
+from sciinterp.discovery.refinement import PRIOR, calibrate_refinements, find_refinements
 from sciinterp.discovery.view import View, make_view
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.features import FeatureMatrix
@@ -41,7 +43,8 @@ COLUMNS = (
 )
 # A hit counts as an explanation of its feature from this held-out F1 and q on.
 HIT_F1, HIT_Q = 0.3, 0.05
-MAX_P_REFINEMENT = 0.2  # a pair that held-out families do not support is not listed
+# Where the number of instances left out cannot be told from none, only spans more likely than not are listed.
+MIN_UNSUPPORTED = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,18 @@ class DiscoverySettings:
         Parts the families are divided into for cross-fitting.
     n_decoys : int
         Rotations of the features that are searched for missing annotations in the same way.
-    n_ablated : int
-        Novel candidates whose removal from the model is tried, when a model is given.
+    n_probed : int
+        Candidates of a kind on which the model is tried, when one is given: ablation and mutation scan.
+    records : bool
+        False leaves the evidence out, for benchmarks.
     """
 
     min_probability: float = 0.05
     max_rows: int = 2000
     n_folds: int = 4
     n_decoys: int = 1
-    n_ablated: int = 3
+    n_probed: int = 8
+    records: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +83,16 @@ class Controls:
     ----------
     randomised : FeatureMatrix, optional
         Codes of the randomised model.
+    shuffled : FeatureMatrix, optional
+        Codes of the same model and SAE on the samples with their letters shuffled
+        (:func:`sciinterp.discovery.probe.shuffled_codes`).
     seeds : sequence of FeatureMatrix
         Codes of the same positions by dictionaries trained with other seeds, three or more.
     settings : DiscoverySettings
     """
 
     randomised: FeatureMatrix | None = None
+    shuffled: FeatureMatrix | None = None
     seeds: Sequence[FeatureMatrix] = ()
     settings: DiscoverySettings = DiscoverySettings()
 
@@ -109,7 +119,7 @@ def discover(
     split : Split
         Its families are the unit of cross-fitting and of the tests.
     model : Adapter, optional
-        With ``features.sae``, novel candidates are ablated.
+        With ``features.sae``, candidates are ablated and mutated, and novel ones the model does not feel are dropped.
     control : FeatureMatrix or Controls, optional
         Codes of the randomised model; a :class:`Controls` adds dictionaries of other seeds and settings.
     acts : Activations, optional
@@ -142,12 +152,14 @@ def discover(
     missing = _missing_rows(view, evidence, controls, context)
     novel = _novel_rows(view, evidence, hits, controls, context)
     refined = _refinement_rows(view, evidence, split, context)
-    if model is not None and features.sae is not None and novel:
-        _ablate(model, features, novel[: settings.n_ablated], context, seed)
+    if model is not None and features.sae is not None and missing + novel:
+        from sciinterp.discovery.probe import probe
+
+        missing, novel = probe(model, features, missing, novel, context=context, n=settings.n_probed, seed=seed)
     else:
-        context["not_run"]["ablation"] = (
-            "needs a model and features.sae" if novel else "there is no novel candidate"
-        )
+        reason = "needs a model and features.sae" if missing + novel else "there is no candidate to try"
+        context["not_run"] |= {"ablation": reason, "falsifying mutation": reason}
+    context["precision_at"] = _expected_precision(missing, view)
     rows = missing + novel + refined
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     for name in ("start", "end", "feature"):
@@ -160,11 +172,25 @@ def discover(
     return Table(frame, context=context)
 
 
+def _expected_precision(missing: list[dict[str, Any]], view: View) -> dict[str, dict[str, float]]:
+    """What share of the first candidates is expected to be right, with its 90% interval."""
+    p = np.array([r["probability"] for r in missing])
+    family = [str(view.family[view.samples.index(r["sample"])]) + r["concept"] for r in missing]
+    out = {}
+    for k in (10, 50):
+        if len(missing) >= k:
+            estimate, low, high = precision_at(p, np.array(family), k, seed=view.seed)
+            out[str(k)] = {"expected": estimate, "low": low, "high": high}
+    return out
+
+
 def _require_fit(features: FeatureMatrix, split: Split, controls: Controls) -> None:
     if len(split.family) != len(features.samples):
         raise ShapeError("the split is not of these samples", where="discover", expected=f"{len(features.samples)} samples",
                          got=str(len(split.family)))  # fmt: skip
-    for other in (*controls.seeds, *([controls.randomised] if controls.randomised is not None else [])):
+    for other in (*controls.seeds, controls.randomised, controls.shuffled):
+        if other is None:
+            continue
         if other.samples.ids != features.samples.ids or other.n_positions != features.n_positions:
             raise InputError("a control has other samples than the features", where="discover",
                              do="Encode the same samples, in the same order.")  # fmt: skip
@@ -173,8 +199,10 @@ def _require_fit(features: FeatureMatrix, split: Split, controls: Controls) -> N
 def _missing_rows(
     view: View, evidence: Evidence, controls: Controls, context: dict[str, Any]
 ) -> list[dict[str, Any]]:
+    settings = controls.settings
     exhaustive = view.annotations.concepts["exhaustive"].to_dict()
     found: list[Spans] = []
+    unsupported: dict[str, int] = {}
     for concept in view.names:
         if exhaustive.get(concept):
             context["skipped"][concept] = "its source is exhaustive: absence is an answer, not a gap"
@@ -184,70 +212,36 @@ def _missing_rows(
             context["skipped"][concept] = result
         else:
             found.append(result)
+            if result.hidden_low <= 0:
+                p = result.probability[~result.known]
+                unsupported[concept] = int(((p >= settings.min_probability) & (p < MIN_UNSUPPORTED)).sum())
+    counts = context["counts"]["missing"] = {"spans_examined": 0, "below_min_probability": 0, "beyond_max_rows": 0,
+                                             "without_support": unsupported}  # fmt: skip
     if not found:
         return []
-    decoys = _decoy_probabilities(view, [s.concept for s in found], controls, context)
     where = [(s, i) for s in found for i in np.flatnonzero(~s.known)]
     p = np.array([s.probability[i] for s, i in where])
     low = np.array([s.low[i] for s, i in where])
-    q = np.maximum(list_error(low), decoy_error(p, decoys, controls.settings.n_decoys))
-    context["counts"]["missing"] = {"spans_examined": len(where), "below_min_probability": int((p < controls.settings.min_probability).sum()),
-                                    "estimated_left_out": {s.concept: round(s.hidden, 1) for s in found}}  # fmt: skip
+    q = q_values(p, low, decoy_lists(view, found, controls, context))
+    wanted = np.array([MIN_UNSUPPORTED if s.concept in unsupported else settings.min_probability for s, _ in where])
+    listed = int((p >= wanted).sum())
+    counts |= {"spans_examined": len(where), "below_min_probability": int((p < settings.min_probability).sum()),
+               "beyond_max_rows": max(0, listed - settings.max_rows),
+               "estimated_left_out": {s.concept: round(s.hidden, 1) for s in found}}  # fmt: skip
     order = np.lexsort((-np.array([s.score[i] for s, i in where]), -p))
-    rows = []
-    for o in order[: controls.settings.max_rows]:
-        if p[o] < controls.settings.min_probability:
-            break
-        spans, at = where[int(o)]
-        rows.append(_missing_row(view, evidence, spans, int(at), float(q[o])))
-    return rows
+    order = order[(p >= wanted)[order]][: settings.max_rows]
+    return [_missing_row(view, evidence, *where[int(o)], float(q[o]), records=settings.records) for o in order]
 
 
-def list_error(low: np.ndarray) -> np.ndarray:
-    """Mean of one minus the lower probability over each candidate and all better ones."""
-    order = np.argsort(-low, kind="stable")
-    out = np.empty(len(low))
-    out[order] = np.cumsum(1 - low[order]) / np.arange(1, len(low) + 1)
-    return out
-
-
-def decoy_error(p: np.ndarray, decoys: np.ndarray, n_decoys: int) -> np.ndarray:
-    """Decoys at least as probable, one added, per run, over candidates at least as probable."""
-    if not n_decoys:
-        return np.zeros(len(p))
-    order = np.argsort(-p, kind="stable")
-    better = len(decoys) - np.searchsorted(np.sort(decoys), p[order], side="left")
-    q = (better + 1) / n_decoys / np.arange(1, len(p) + 1)
-    out = np.empty(len(p))
-    out[order] = np.minimum(1, np.minimum.accumulate(q[::-1])[::-1])
-    return out
-
-
-def _decoy_probabilities(
-    view: View, concepts: list[str], controls: Controls, context: dict[str, Any]
-) -> np.ndarray:
-    """What the same search says of features rotated along their samples."""
-    values = [np.zeros(0)]
-    for r in range(controls.settings.n_decoys):
-        rotated = view.shifted(view.seed * 1000 + r)
-        for concept in concepts:
-            result = find_spans(rotated, concept)
-            if not isinstance(result, str):
-                values.append(result.probability[~result.known])
-    if controls.randomised is None:
-        context["not_run"]["randomised model"] = "no control was given; decoys are rotated features alone"
-    else:
-        random = view.with_codes(controls.randomised.codes)
-        context["counts"]["estimated_left_out_by_randomised_model"] = {
-            c: round(r.hidden, 1) for c in concepts if not isinstance(r := find_spans(random, c), str)}  # fmt: skip
-    return np.concatenate(values)
-
-
-def _missing_row(view: View, evidence: Evidence, spans: Spans, i: int, q: float) -> dict[str, Any]:
-    start, end = int(spans.start[i]), int(spans.end[i])
+def _missing_row(
+    view: View, evidence: Evidence, spans: Spans, i: int, q: float, *, records: bool
+) -> dict[str, Any]:
+    i, start, end = int(i), int(spans.start[i]), int(spans.end[i])
     sample = int(view.sample_of[start])
     contributors = _contributors(view, spans, start, end)
-    record = missing_record(evidence, spans, i, contributors[0], contributors)
+    record: dict[str, Any] = {"features": contributors, "against": [""]}
+    if records:
+        record = missing_record(evidence, spans, i, contributors[0], contributors)
     base = int(view.samples.offsets[sample])
     return {"kind": "missing", "sample": view.samples.ids[sample], "start": start - base, "end": end - base,
             "concept": spans.concept, "feature": contributors[0], "score": float(spans.score[i]),
@@ -277,28 +271,36 @@ def _novel_rows(
         context["not_run"]["stability over seeds"] = (
             f"needs codes of at least three other seeds, {len(controls.seeds)} given"
         )
-    result = find_novel(view, stability=[s.codes for s in controls.seeds], known_pairs=known, seed=view.seed)
+    random = controls.randomised.codes if controls.randomised is not None else None
+    result = find_novel(view, stability=[s.codes for s in controls.seeds], randomised=random, known_pairs=known,
+                        seed=view.seed)  # fmt: skip
     if isinstance(result, str):
         context["not_run"]["novel"] = result
         return []
-    context["counts"]["novel"] = result.counts
+    counts = context["counts"]["novel"] = dict(result.counts)
+    counts["below_min_probability"] = int((result.probability < controls.settings.min_probability).sum())
     order = np.lexsort((-result.score, -result.probability))
     order = order[result.probability[order] >= controls.settings.min_probability][
         : controls.settings.max_rows
     ]
     leader = co_active(view, result.feature[order])
+    counts["fires with a better one"] = sum(lead != rank for rank, lead in enumerate(leader))
     rows = []
     for rank, i in enumerate(order):
         if leader[rank] == rank:
             others = [
                 int(result.feature[order[k]]) for k in range(len(order)) if leader[k] == rank and k != rank
             ]
-            rows.append(_novel_row(view, evidence, result, int(i), others))
+            rows.append(_novel_row(view, evidence, result, int(i), others, records=controls.settings.records))
     return rows
 
 
-def _novel_row(view: View, evidence: Evidence, novel: Novel, i: int, others: list[int]) -> dict[str, Any]:
-    record = novel_record(evidence, novel, i, others)
+def _novel_row(
+    view: View, evidence: Evidence, novel: Novel, i: int, others: list[int], *, records: bool
+) -> dict[str, Any]:
+    record: dict[str, Any] = {"features": [int(novel.feature[i]), *others], "against": [""]}
+    if records:
+        record = novel_record(evidence, novel, i, others)
     peak = int(novel.peaks[i, 0])
     sample = int(view.sample_of[peak])
     base, column = int(view.samples.offsets[sample]), view.columns
@@ -321,32 +323,15 @@ def _refinement_rows(
     held_out = np.ones(len(view.samples), bool)
     held_out[split.train] = False
     found, skipped, n_tested = find_refinements(view, held_out)
-    context["counts"]["refinement"] = {"concepts_tested": n_tested, "concepts_without_a_pair": len(skipped)}
     probability, q = calibrate_refinements(found, n_tested, len(view.names))
+    # A pair whose test says no more than the prior is no candidate.
+    order = [i for i in np.argsort(-probability, kind="stable") if probability[i] > PRIOR]
+    context["counts"]["refinement"] = {"concepts_tested": n_tested, "concepts_without_a_pair": len(skipped),
+                                       "not supported by held-out families": len(found) - len(order)}  # fmt: skip
     rows = []
-    for i in np.argsort(-probability, kind="stable"):
-        if found[i].p > MAX_P_REFINEMENT:
-            continue
+    for i in order:
         record = refinement_record(evidence, found[i])
         rows.append({"kind": "refinement", "sample": "", "start": -1, "end": -1, "concept": found[i].concept,
                      "feature": found[i].a, "score": found[i].score, "probability": float(probability[i]), "q": float(q[i]),
                      "reason_against": record["against"][0], "evidence": record})  # fmt: skip
     return rows
-
-
-def _ablate(
-    model: Any, features: FeatureMatrix, rows: list[dict[str, Any]], context: dict[str, Any], seed: int
-) -> None:
-    from sciinterp.sae.reading import ablation_effect
-
-    for row in rows:
-        result = ablation_effect(model, features, row["feature"], seed=seed)
-        if isinstance(result, str):
-            context["not_run"]["ablation"] = result
-            return
-        row["evidence"]["ablation"] = result
-        if result["times_random"] < 1:
-            text = (f"Removing it changes the model's output less than removing random directions of its size does "
-                    f"({result['times_random']:.2f} times).")  # fmt: skip
-            row["evidence"]["against"].insert(0, text)
-            row["reason_against"] = text

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -87,6 +88,19 @@ class View:
         """The letters that :attr:`letters` numbers."""
         raw = "".join(self.samples.data).upper().encode("ascii", "replace")
         return [chr(c) for c in sorted(set(raw))]
+
+    @cached_property
+    def conservation(self) -> np.ndarray:
+        """float64 [n_positions]: share of the other family members that hold the three letters around a position."""
+        letters, base = cast("np.ndarray", self.letters), len(self.alphabet)
+        padded = np.pad(letters, 1, mode="edge")
+        word = (padded[:-2] * base + padded[1:-1]) * base + padded[2:]
+        family = self.family[self.sample_of]
+        # A sample that repeats a word counts once: pairs of sample and word first, then of family and word.
+        pairs = np.unique(self.sample_of.astype(np.int64) * base**3 + word)
+        key, count = np.unique(self.family[pairs // base**3] * base**3 + pairs % base**3, return_counts=True)
+        holders = count[np.searchsorted(key, family * base**3 + word)]
+        return (holders - 1) / np.maximum(np.bincount(self.family)[family] - 1, 1)
 
     @cached_property
     def overlap(self) -> np.ndarray:

@@ -15,11 +15,12 @@ from sciinterp.discovery.calibrate import (
     precision_at,
     pu_adjusted,
 )
+from sciinterp.discovery.decoys import decoy_error, list_error
 from sciinterp.discovery.files import read_candidates, write_candidates
 from sciinterp.discovery.linear import auroc, fit_logistic, predict, sigmoid
 from sciinterp.discovery.mixture import fit_mixture
 from sciinterp.discovery.novel import _decoy_q
-from sciinterp.discovery.search import COLUMNS, decoy_error, list_error
+from sciinterp.discovery.search import COLUMNS
 from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_mean
 from sciinterp.tables import Table
 

@@ -1,0 +1,82 @@
+"""Why a candidate may be wrong: sentences made from its own numbers, strongest first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sciinterp.discovery.likeness import KMER
+
+
+def against_missing(record: Mapping[str, Any], concept: str) -> list[str]:
+    """What speaks against a missing annotation."""
+    reasons: list[tuple[float, str]] = []
+    relatives, near, base = record["relatives"], record["nearest_annotated_relative"], record["baselines"]
+    length, typical = record["span"]["length"], record["span"]["typical_length"]
+    if relatives["in_family"] >= 2 and relatives["annotated"] == 0:
+        text = f"None of its {relatives['in_family']} relatives carries {concept}, so the whole family may lack it."
+        reasons.append((0.6, text))
+    if relatives["in_family"] == 0:
+        reasons.append((0.3, "It has no relative here that could support it."))
+    if base.get("run") and (base.get("delta_f1") or 0) < 0:
+        reasons.append((0.7, f"{base['best_baseline']} alone finds {concept} better (F1 {base['best_baseline_f1']:.2f} against "
+                             f"{base['f1']:.2f}), so the features may repeat what it shows."))  # fmt: skip
+    if not 0.5 <= length / max(typical, 1) <= 2:
+        reasons.append((0.5, f"The span is {length} long where annotated instances are typically {typical:.0f}."))
+    for other in record["features_also_fire_on"][:1]:
+        if other["share_of_activity"] > 0.3 and other["lift"] > 2:
+            reasons.append((other["share_of_activity"], f"{100 * other['share_of_activity']:.0f}% of its leading feature's activity "
+                            f"lies in {other['concept']}, which it may be reading instead."))  # fmt: skip
+    below = 1 - record["annotated_spans_it_outscores"]
+    if below > 0.8:
+        reasons.append((0.65, f"It scores below {100 * below:.0f}% of the annotated instances."))
+    if near is not None and near[f"jaccard_{KMER}mers"] < 0.1:
+        how = f"{100 * near['identity']:.0f}% identical" if "identity" in near else "barely alike"
+        reasons.append((0.4, f"Its nearest annotated relative, {near['sample']}, is only {how} to it."))
+    if not reasons:
+        text = f"{concept} may be left unannotated there on purpose: the source gives no reason for absence."
+        reasons.append((0.1, text))
+    return [text for _, text in sorted(reasons, key=lambda r: -r[0])]
+
+
+def against_novel(record: Mapping[str, Any]) -> list[str]:
+    """What speaks against a novel concept."""
+    reasons: list[tuple[float, str]] = []
+    measures, stable = record["held_out_auroc"], record["stability"]
+    if stable is None:
+        text = "Stability not measured: without dictionaries of other seeds it may be an accident of one training run."
+        reasons.append((0.995, text))
+    elif stable < 0.6:
+        reasons.append((0.7, f"Another dictionary reads it only loosely (cosine {stable:.2f})."))
+    if measures["order"] < 0.8:
+        reasons.append((1.2 - measures["order"] / 2, f"Shuffling the letters around a peak hardly matters to its motif (AUROC {measures['order']:.2f} "
+                        "against shuffled windows), so it may read composition."))  # fmt: skip
+    for name, words in (("position", "distance from the ends"), ("conservation", "conservation among relatives")):  # fmt: skip
+        if measures[name] > max(0.7, measures["motif"] - 0.05):
+            reasons.append((measures[name], f"{words[0].upper()}{words[1:]} alone finds its peaks with AUROC {measures[name]:.2f}, "
+                                            f"the motif with {measures['motif']:.2f}."))  # fmt: skip
+    for match in record["partial_matches"][:1]:
+        reasons.append((0.3 + match["share_of_activity"] / 2, f"{100 * match['share_of_activity']:.0f}% of its activity lies in "
+                        f"{match['concept']} ({match['lift']:.1f} times its share of positions), so it may be a part of that."))  # fmt: skip
+    if measures["motif"] < 0.7:
+        reasons.append((0.6, f"Its motif finds held-out peaks only with AUROC {measures['motif']:.2f}."))
+    if record["n_families"] < 20:
+        reasons.append((0.4, f"It was seen in only {record['n_families']} families."))
+    if not reasons:
+        text = f"A source outside those checked may already describe {record['motif']['consensus']}."
+        reasons.append((0.1, text))
+    return [text for _, text in sorted(reasons, key=lambda r: -r[0])]
+
+
+def against_refinement(record: Mapping[str, Any], concept: str) -> list[str]:
+    """What speaks against a refinement."""
+    families, (a, b) = record["held_out_families"], record["features"]
+    n = sum(families.values())
+    reasons = []
+    if families["both"]:
+        reasons.append(f"{families['both']} of {n} held-out families are held by both features.")
+    if n < 15:
+        reasons.append(f"It was tested on only {n} held-out families (p = {record['test']['p']:.2g}).")
+    reasons.append(f"Features {a} and {b} may tell groups of relatives apart by sequence around {concept} "
+                   "rather than two kinds of it.")  # fmt: skip
+    return reasons

@@ -1,0 +1,207 @@
+"""What the model itself says of a candidate: does it feel the feature, and which mutation would take it away?
+
+*Ablation*: the feature's part of the activation is subtracted where it fires, beside random directions of the same
+length (:func:`sciinterp.sae.reading.ablation_effect`). A novel candidate whose removal moves the output no more than
+theirs is dropped: the model does not use it. *Falsifying mutation*: substitutions inside the candidate's span are
+tried on the model, and the one that leaves least of the feature is kept. It can be ordered from a mutagenesis kit:
+if the property stays in that mutant, the claim is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from sciinterp.discovery.variants import Variant
+from sciinterp.features import FeatureMatrix
+from sciinterp.samples import Sample, Samples
+
+SUBSTITUTES = "DPKAG"  # tried at a position of a protein, the first that differ: charge, a break, size
+N_SUBSTITUTES = 3
+MAX_PLACES = 10  # positions mutated: those of the span, the most active first, then its neighbours
+BEYOND = 5  # neighbours on either side: what makes a feature fire often stands beside where it fires
+MAX_TOGETHER = 6  # single substitutions joined where none alone removes the feature
+REMOVED = 0.1  # share of the activation below which a substitution counts as having removed it
+MARGINAL = 1.5  # times the random directions' effect below which an ablation is a reason against
+
+
+def probe(
+    model: Any,
+    features: FeatureMatrix,
+    missing: list[dict[str, Any]],
+    novel: list[dict[str, Any]],
+    *,
+    context: dict[str, Any],
+    n: int,
+    seed: int,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Try the first ``n`` candidates of both kinds on the model; novel ones it does not feel are left out.
+
+    Parameters
+    ----------
+    model : Adapter
+    features : FeatureMatrix
+        With its SAE.
+    missing, novel : list of dict
+        Rows of the table of candidates; their evidence is added to.
+    context : dict
+        Counts and what was not run are written here.
+    n : int
+
+    Returns
+    -------
+    missing, novel : list of dict
+    """
+    context["counts"]["probed"] = {"missing": min(n, len(missing)), "novel": min(n, len(novel))}
+    effects: dict[int, dict[str, Any] | str] = {}
+    felt = []
+    for rank, row in enumerate(novel):
+        if rank < n and (effect := _ablate(model, features, row, effects, seed, context)) is not None:
+            if effect["times_random"] <= 1:
+                continue
+            _weigh(row, effect)
+        felt.append(row)
+    context["counts"]["novel"]["not felt by the model when ablated"] = len(novel) - len(felt)
+    for row in missing[:n]:
+        if (effect := _ablate(model, features, row, effects, seed, context)) is not None:
+            _weigh(row, effect)
+    for row in (*missing[:n], *felt[:n]):
+        _falsify(model, features, row, context)
+    return missing, felt
+
+
+def _ablate(
+    model: Any,
+    features: FeatureMatrix,
+    row: dict[str, Any],
+    known: dict[int, dict[str, Any] | str],
+    seed: int,
+    context: dict[str, Any],
+) -> dict[str, Any] | None:
+    """The ablation of a row's feature, done once a feature, or None where the model cannot say."""
+    from sciinterp.sae.reading import ablation_effect
+
+    feature = row["feature"]
+    if feature not in known:
+        known[feature] = ablation_effect(model, features, feature, seed=seed)
+    found = known[feature]
+    if isinstance(found, str):
+        context["not_run"]["ablation"] = found
+        return None
+    row["evidence"]["ablation"] = found
+    return found
+
+
+def _weigh(row: dict[str, Any], effect: dict[str, Any]) -> None:
+    """Say so where the model hardly feels a feature."""
+    if effect["times_random"] < MARGINAL:
+        _against(row, f"Removing its feature moves the model's output only {effect['times_random']:.2f} times as much as removing "
+                      "random directions of the same size.")  # fmt: skip
+
+
+def _against(row: dict[str, Any], text: str) -> None:
+    row["evidence"]["against"].insert(0, text)
+    row["reason_against"] = text
+
+
+def _falsify(model: Any, features: FeatureMatrix, row: dict[str, Any], context: dict[str, Any]) -> None:
+    """Add the mutation that takes the feature away, as the model predicts."""
+    found = mutation_scan(model, features, row["sample"], row["start"], row["end"], row["feature"])
+    if isinstance(found, str):
+        context["not_run"]["falsifying mutation"] = found
+        return
+    evidence = row["evidence"]
+    evidence["falsifying_mutation"] = found
+    share = f"{100 * found['left']:.0f}%"
+    if found["removes"]:
+        evidence["would_be_falsified_by"] = (
+            f"a {found['variant']} mutant of {row['sample']} that keeps {row['concept'] or 'the property'}: the model predicts that "
+            f"it leaves {share} of feature {row['feature']} there"
+        )
+    else:
+        evidence["against"].append(
+            f"No mutation tried removes the feature: {found['variant']} leaves {share} of it, the least of {found['n_tried']}."
+        )
+
+
+def mutation_scan(
+    model: Any, features: FeatureMatrix, sample: str, start: int, end: int, feature: int
+) -> dict[str, Any] | str:
+    """The smallest mutation in or beside a span that takes a feature away from it, as the model predicts.
+
+    Single substitutions are tried first; where none suffices, the best of two to six positions together.
+
+    Parameters
+    ----------
+    sample : str
+    start, end : int
+        0-based, half-open.
+
+    Returns
+    -------
+    dict or str
+        ``variant`` (positions from 1, several joined by ``;``), ``before, after, left, removes, n_tried``; or why
+        nothing was tried.
+    """
+    from sciinterp.sae.reading import codes_of
+
+    whole = features.samples[sample]
+    letters = _letters(model, features.samples)
+    if not isinstance(whole.data, str) or len(letters) < 2:
+        return "the samples are not sequences of letters that can be exchanged"
+    base = int(features.samples.offsets[features.samples.index(sample)])
+    active = features.codes[np.arange(base + start, base + end)][:, [feature]].toarray().ravel()
+    inside = start + np.argsort(-active, kind="stable")
+    beside = [p for d in range(1, BEYOND + 1) for p in (start - d, end - 1 + d) if 0 <= p < whole.length]
+    places = [int(p) for p in (*inside, *beside)][:MAX_PLACES]
+    single = [Variant(p, whole.sequence[p], x) for p in places
+              for x in [y for y in letters if y != whole.sequence[p]][:N_SUBSTITUTES]]  # fmt: skip
+    peak = lambda codes: float(codes[np.arange(start, end)][:, [feature]].max())  # noqa: E731
+    intact, *after = (peak(c) for c in codes_of(model, features.sae, [whole, *(_mutant(whole, [v]) for v in single)]))
+    if intact <= 0:
+        return f"feature {feature} is silent in the span"
+    left, tried = np.array(after), [[v] for v in single]
+    if left.min() > REMOVED * intact:
+        order = np.argsort(left, kind="stable")
+        best = [single[i] for rank, i in enumerate(order) if single[i].start not in {single[j].start for j in order[:rank]}]
+        together = [best[:m] for m in range(2, min(MAX_TOGETHER, len(best)) + 1)]
+        more = [peak(c) for c in codes_of(model, features.sae, [_mutant(whole, vs) for vs in together])]
+        left, tried = np.append(left, more), tried + together
+    removing = np.flatnonzero(left <= REMOVED * intact)
+    at = int(removing[0] if len(removing) and left[: len(single)].min() > REMOVED * intact else np.argmin(left))
+    return {"variant": ";".join(str(v) for v in sorted(tried[at], key=lambda v: v.start)), "feature": int(feature), "before": intact,
+            "after": float(left[at]), "left": float(left[at] / intact), "removes": bool(left[at] <= REMOVED * intact),
+            "n_tried": len(tried)}  # fmt: skip
+
+
+def _mutant(sample: Sample, variants: Sequence[Variant]) -> Sample:
+    """Several substitutions at once."""
+    for variant in variants:
+        sample = variant.apply(sample)
+    return sample
+
+
+def _letters(model: Any, samples: Samples) -> Sequence[str]:
+    alphabet = getattr(model, "alphabet", "")
+    return SUBSTITUTES if samples.kind == "protein" else sorted({*alphabet} & {*"ACGTUacgtu"} or {*alphabet})
+
+
+def shuffled_codes(model: Any, sae: Any, samples: Samples, *, seed: int = 0) -> FeatureMatrix:
+    """Codes of the samples with the letters of each in random order: a control for :class:`Controls`.
+
+    Parameters
+    ----------
+    model : Adapter
+    sae : SAE
+    samples : Samples
+        Sequences.
+    """
+    from sciinterp.sae.reading import codes_of
+
+    rng = np.random.default_rng([seed, 0x5ADF])
+    data = ["".join(rng.permutation(list(s.sequence))) for s in samples]
+    codes = codes_of(model, sae, [Sample(i, d) for i, d in zip(samples.ids, data)])
+    return FeatureMatrix(sp.csr_array(sp.vstack(codes)), Samples(samples.ids, data, table=samples.table, kind=samples.kind), sae=sae)  # fmt: skip
