@@ -204,7 +204,7 @@ def table_of(annotations: list[dict]) -> Annotations:
                 "parent": parent,
                 "level": level,
                 "source": source,
-                "exhaustive": concept != "shm",
+                "exhaustive": True,
             }
         )
     return Annotations(frame, concepts=pd.DataFrame(concepts))
@@ -333,7 +333,8 @@ them out), `reads` (with this protein sequence), `isotypes` (of all these reads)
 `segment:N` is residues of non-templated bases between V and D, and between D and J; a residue belongs to
 the segment that gives at least two bases of its codon. `shm` is a residue that differs from the germline
 residue in the same codon, where all three germline bases are known (assignments of D are uncertain, and so
-are mutations there). Motifs are found by regular expression; that a motif is modified in a real antibody is
+are mutations there). Every annotation here is computed at every residue, so absence is an answer: all concepts
+are exhaustive. Motifs are found by regular expression; that a motif is modified in a real antibody is
 not implied.
 
 ### Files
