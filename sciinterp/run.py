@@ -249,7 +249,8 @@ def load_run(folder: str | Path) -> Run:
     settings = manifest["settings"]
     run.split = si.split_families(run.features.samples, by=settings["by"], seed=settings["seed"])
     run.hits = read_hits(folder, annotations=run.annotations, split=run.split)
-    run.candidates = read_candidates(folder)
+    seeded = folder / "full" if (folder / "full.json").is_file() else folder  # with other seeds known
+    run.candidates = read_candidates(seeded)
     return run
 
 

@@ -48,6 +48,16 @@ BASELINE_KINDS: dict[str, tuple[str, str, str]] = {
     "kmer": ("ceiling", MUTED, "1"),
     "probe": ("ceiling", MUTED, "x"),
 }
+KIND_NAMES = {
+    "position": "position alone",
+    "composition": "letters at and around",
+    "neuron": "one raw neuron",
+    "components": "one linear component",
+    "randomised": "randomised weights",
+    "density": "how much is active",
+    "prevalence": "everything positive",
+    "ceiling": "ceiling (not counted)",
+}
 _LINES = "+x12"  # markers without a face
 
 
@@ -109,9 +119,10 @@ def _rank(name: Any) -> tuple[int, str]:
 
 
 def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: int = 40) -> Axes:
-    """Held-out F1 of every concept's selected feature, with its interval, beside every baseline.
+    """Held-out F1 of every concept's selected feature, with its interval, beside the best baseline of each kind.
 
-    A filled point beats every counted baseline; grey ones are shown beside (the interval of the difference lies above zero).
+    A filled point lies above every counted baseline: the interval of the difference lies above zero. Grey crosses
+    are ceilings, fitted with the labels on many inputs at once: shown, not counted.
 
     Parameters
     ----------
@@ -131,37 +142,15 @@ def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: in
         if not len(rows) or np.isnan(value).all():
             return note(axes, "no concept could be tested")
         y = np.arange(len(rows))
-        for at in range(len(rows)):
-            axes.axhline(at, color=RULE, lw=0.5, zorder=0)
-        table = baselines_of(hits).reindex(rows["concept"].tolist())
-        table = table[[c for c in table.columns if baseline_kind(c)[0] not in ("density", "prevalence")]]
-        for name in table.columns:
-            _, colour, marker = baseline_kind(name)
-            kept = ~np.isnan(finite(table[name]))
-            face: dict[str, Any] = {"facecolors": "none", "edgecolors": colour}
-            if marker in _LINES:
-                face = {"color": colour}
+        axes.hlines(y, 0, 1, color=RULE, lw=0.5, zorder=0)
+        kinds = best_of_kinds(baselines_of(hits).reindex(rows["concept"].tolist()))
+        if not kinds and "best_baseline_f1" in rows:
+            kinds = {"best baseline": (finite(rows["best_baseline_f1"]), ORANGE, "D")}
+        for name, (best, colour, marker) in kinds.items():
+            face = {"color": colour} if marker in _LINES else {"facecolors": "none", "edgecolors": colour}
+            kept = ~np.isnan(best)
             axes.scatter(
-                finite(table[name])[kept],
-                y[kept],
-                s=13,
-                marker=marker,
-                linewidths=0.8,
-                label=str(name),
-                zorder=2,
-                alpha=0.95,
-                **face,
-            )
-        if table.shape[1] == 0 and "best_baseline_f1" in rows:
-            axes.scatter(
-                finite(rows["best_baseline_f1"]),
-                y,
-                s=13,
-                marker="D",
-                facecolors="none",
-                edgecolors=ORANGE,
-                label="best baseline",
-                zorder=2,
+                best[kept], y[kept], s=15, marker=marker, linewidths=0.9, label=name, zorder=2, **face
             )
         _points(axes, rows, value, y)
         axes.axvline(0.5, color=MUTED, lw=0.6, ls=(0, (3, 3)), zorder=1)
@@ -169,20 +158,26 @@ def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: in
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        name_axes(axes, x="F1 on held-out families")
+        more = f" ({len(rows)} of {len(chosen)} concepts)" if len(chosen) > len(rows) else ""
+        name_axes(axes, x=f"F1 on held-out families{more}")
         legend(axes, columns=4)
-        if len(chosen) > len(rows):
-            label(
-                axes,
-                1,
-                1,
-                f"{len(rows)} of {len(chosen)} concepts",
-                transform=axes.transAxes,
-                ha="right",
-                va="bottom",
-                color=MUTED,
-            )
     return axes
+
+
+def best_of_kinds(table: pd.DataFrame) -> dict[str, tuple[np.ndarray, str, str]]:
+    """For every kind of baseline its best F1 a concept, its colour and its marker; density and prevalence are left out."""
+    kinds: dict[str, list[Any]] = {}
+    for name in table.columns:
+        kind = baseline_kind(name)[0]
+        kinds.setdefault(str(name) if kind == "other" else kind, []).append(name)
+    out = {}
+    for kind, names in sorted(kinds.items(), key=lambda item: _rank(item[1][0])):
+        if kind not in ("density", "prevalence"):
+            _, colour, marker = baseline_kind(names[0]) if kind != "ceiling" else ("", MUTED, "x")
+            values = np.stack([finite(table[name]) for name in names])
+            best = np.nanmax(np.where(np.isnan(values), -np.inf, values), axis=0)
+            out[KIND_NAMES.get(kind, kind)] = (np.where(np.isfinite(best), best, np.nan), colour, marker)
+    return out
 
 
 def _points(ax: Axes, rows: pd.DataFrame, value: np.ndarray, y: np.ndarray) -> None:
@@ -199,8 +194,8 @@ def _points(ax: Axes, rows: pd.DataFrame, value: np.ndarray, y: np.ndarray) -> N
         )
     beats = finite(rows["delta_low"]) > 0 if "delta_low" in rows else np.zeros(len(rows), bool)
     for mask, face, name in (
-        (beats, INK, "feature, beats every counted baseline (grey: not counted)"),
-        (~beats, "white", "feature, does not"),
+        (beats, INK, "feature, above every baseline"),
+        (~beats, "white", "feature, not above"),
     ):
         if mask.any():
             ax.scatter(
@@ -273,7 +268,10 @@ def _white_to_blue() -> Any:
 
 
 def concept_counts(hits: pd.DataFrame, *, threshold: float = 0.5, ax: Axes | None = None) -> Axes:
-    """How many concepts pass ``threshold`` with features, with every baseline, and with the randomised model.
+    """SAE features against every baseline: how many concepts pass ``threshold`` with each.
+
+    Raw neurons and the randomised model are the bars to beat; grey bars are ceilings (see
+    :func:`concepts_vs_baselines`).
 
     Parameters
     ----------
@@ -290,7 +288,8 @@ def concept_counts(hits: pd.DataFrame, *, threshold: float = 0.5, ax: Axes | Non
     with drawing(ax, width="single", height=22 + 5.5 * (table.shape[1] + 1)) as axes:
         if not len(rows):
             return note(axes, "no concept could be tested")
-        names = ["features", *map(str, table.columns)]
+        table = table[sorted(table.columns, key=lambda c: baseline_kind(c)[0] == "ceiling")]
+        names = ["SAE features", *(f"{c} (ceiling)" if baseline_kind(c)[0] == "ceiling" else str(c) for c in table)]
         found = [
             int((finite(rows["f1"]) >= threshold).sum()),
             *(int((finite(table[c]) >= threshold).sum()) for c in table.columns),
@@ -299,7 +298,7 @@ def concept_counts(hits: pd.DataFrame, *, threshold: float = 0.5, ax: Axes | Non
         y = np.arange(len(names))
         axes.barh(y, found, color=colours, height=0.62)
         for at, number in zip(y, found):
-            label(axes, number + 0.01 * max(len(rows), 1), float(at), f" {number}")
+            label(axes, number + 0.01 * len(rows), float(at), str(number))
         ticks(axes, "y", y, names)
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(names) - 0.5, -0.5)

@@ -29,38 +29,56 @@ from sciinterp.plots.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_SERIES = (("features", BLUE, "o"), ("neurons", ORANGE, "D"), ("randomised", VERMILLION, "^"))
+# column -> (what it is called, colour, marker); what else a sweep's table holds is no count of concepts
+_SERIES = {
+    "sae": ("SAE features", BLUE, "o"),
+    "features": ("SAE features", BLUE, "o"),
+    "beat_every_baseline": ("above every baseline", INK, "s"),
+    "neurons": ("raw neurons", ORANGE, "D"),
+    "randomised": ("randomised weights", VERMILLION, "^"),
+}
 
 
 def layer_sweep(table: Any, *, ax: Axes | None = None) -> Axes:
-    """Concepts found at every site, by features, by single neurons and with randomised weights.
+    """Concepts found at every site: by SAE features, by single neurons, and with randomised weights.
 
     Parameters
     ----------
     table : DataFrame
-        Column ``site`` (or sites as index) and concepts found: ``features``, ``neurons``, ``randomised``.
+        What :func:`sciinterp.sweep_sites` returned: ``site`` (or sites as index) and the counts ``sae`` (or
+        ``features``), ``neurons``, ``randomised``, ``beat_every_baseline``; ``concepts`` is how many were tested.
+        Rows of one site (seeds) are drawn as their mean and range.
 
     Returns
     -------
     matplotlib.axes.Axes
+
+    References
+    ----------
+    The figure follows Simon and Zou (InterPLM), Nature Methods 2025, with its controls added.
     """
-    frame = pd.DataFrame(table)
-    sites = frame["site"].tolist() if "site" in frame.columns else frame.index.tolist()
-    known = {name: (colour, marker) for name, colour, marker in _SERIES}
-    columns = [
-        c for c in frame.columns if c != "site" and not np.isnan(finite(frame[c])).all() and len(frame)
-    ]
-    with drawing(ax, width="single", height=58) as axes:
-        if not columns:
+    frame = pd.DataFrame(table if table is not None else [])
+    frame = frame if "site" in frame.columns else frame.rename_axis("site").reset_index()
+    columns = [c for c in _SERIES if c in frame.columns and not np.isnan(finite(frame[c])).all()]
+    with drawing(ax, width="single", height=60) as axes:
+        if not columns or not len(frame):
             return note(axes, "no sites were compared")
+        sites = list(dict.fromkeys(frame["site"].tolist()))
         x = np.arange(len(sites))
-        for i, name in enumerate(columns):
-            colour, marker = known.get(str(name), (PALETTE[(i + 3) % len(PALETTE)], "s"))
-            axes.plot(x, finite(frame[name]), color=colour, marker=marker, ms=3.5, label=str(name))
-        ticks(axes, "x", x, sites, rotation=0 if len(sites) <= 6 else 45)
+        for name in columns:
+            words, colour, marker = _SERIES[name]
+            grouped = pd.Series(finite(frame[name])).groupby(frame["site"].to_numpy())
+            mean, low, high = (getattr(grouped, f)().reindex(sites).to_numpy() for f in ("mean", "min", "max"))
+            axes.plot(x, mean, color=colour, marker=marker, ms=3.5, label=words)
+            axes.vlines(x, low, high, color=colour, lw=0.9)
+        ticks(axes, "x", x, sites, rotation=0 if sum(len(str(s)) for s in sites) <= 56 else 45)
+        axes.yaxis.get_major_locator().set_params(integer=True)
         axes.set_ylim(bottom=0)
+        axes.set_xlim(-0.3, len(sites) - 0.7)
         axes.grid(axis="y")
-        name_axes(axes, x="site", y="concepts found")
+        tested = finite(frame["concepts"]) if "concepts" in frame.columns else finite([np.nan])
+        of = f" of {np.nanmax(tested):.0f}" if not np.isnan(tested).all() else ""
+        name_axes(axes, x="site", y=f"concepts found{of}")
         legend(axes, columns=3)
     return axes
 
@@ -116,7 +134,7 @@ def precision_at_k(table: Any, *, ax: Axes | None = None) -> Axes:
             )
         axes.set_ylim(0, 1.02)
         axes.grid(axis="y")
-        name_axes(axes, x="highest k candidates", y="precision on hidden annotations")
+        name_axes(axes, x="k", y="precision among the k highest")
         legend(axes, columns=3)
     return axes
 
@@ -126,7 +144,9 @@ def reliability(probability: Any, truth: Any = None, *, bins: int = 10, ax: Axes
 
     Parameters
     ----------
-    probability : array_like of float [n], or DataFrame with columns ``probability`` and ``truth``
+    probability : array_like of float [n], or DataFrame
+        Probabilities with ``truth``, or a table of columns ``probability`` and ``truth``, or one already in bins:
+        ``probability``, ``observed`` (share true) and ``n``.
     truth : array_like of bool [n]
     bins : int
         Equal-width bins.
@@ -135,42 +155,55 @@ def reliability(probability: Any, truth: Any = None, *, bins: int = 10, ax: Axes
     -------
     matplotlib.axes.Axes
     """
-    if truth is None and isinstance(probability, pd.DataFrame | Mapping):
-        truth, probability = probability.get("truth"), probability.get("probability")
+    mean_p, mean_t, size = _in_bins(probability, truth, bins)
+    with drawing(ax, width="single", height=62) as axes:
+        if not len(size):
+            return note(axes, "no probability could be checked")
+        z2 = 1.96**2 / size  # Wilson's interval
+        centre, half = (
+            (mean_t + z2 / 2) / (1 + z2),
+            np.sqrt(np.maximum(mean_t * (1 - mean_t) / size * 1.96**2, 0) + z2**2 / 4) / (1 + z2),
+        )
+        axes.plot([0, 1], [0, 1], color=RULE, lw=0.8, zorder=0)
+        axes.vlines(mean_p, np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1), color=INK, lw=0.8)
+        axes.scatter(mean_p, mean_t, s=8 + 40 * size / size.max(), color=BLUE, zorder=3, linewidths=0)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        name_axes(axes, x="stated probability", y="fraction true")
+        label(axes, 0.02, 0.98, f"{size.sum():,.0f} candidates, 95% intervals", transform=axes.transAxes, va="top", color=MUTED)
+    return axes
+
+
+def _in_bins(probability: Any, truth: Any, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean probability, share true and size of every bin that holds something."""
+    table = probability if truth is None and isinstance(probability, pd.DataFrame | Mapping) else None
+    if table is not None and {"observed", "n"} <= set(table):
+        p, t, n = (finite(table[c]) for c in ("probability", "observed", "n"))
+        kept = ~(np.isnan(p) | np.isnan(t)) & (n > 0)
+        return p[kept], t[kept], n[kept]
+    if table is not None:
+        truth, probability = table.get("truth"), table.get("probability")
     p, t = finite(probability), finite(truth)
     n = min(len(p), len(t))
     kept = ~(np.isnan(p[:n]) | np.isnan(t[:n]))
     p, t = p[:n][kept], t[:n][kept]
-    with drawing(ax, width="single", height=62) as axes:
-        if not len(p):
-            return note(axes, "no probability could be checked")
-        which = np.clip((p * bins).astype(int), 0, bins - 1)
-        size = np.bincount(which, minlength=bins)
-        full = size > 0
-        mean_p, mean_t = (np.bincount(which, weights=v, minlength=bins)[full] / size[full] for v in (p, t))
-        z2 = 1.96**2 / size[full]
-        centre, half = (
-            (mean_t + z2 / 2) / (1 + z2),
-            np.sqrt(np.maximum(mean_t * (1 - mean_t) / size[full] * 1.96**2, 0) + z2**2 / 4) / (1 + z2),
-        )
-        axes.plot([0, 1], [0, 1], color=RULE, lw=0.8, zorder=0)
-        axes.vlines(mean_p, np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1), color=INK, lw=0.8)
-        axes.scatter(mean_p, mean_t, s=8 + 40 * size[full] / size.max(), color=BLUE, zorder=3, linewidths=0)
-        axes.set_xlim(-0.02, 1.02)
-        axes.set_ylim(-0.02, 1.02)
-        name_axes(axes, x="stated probability", y="fraction true")
-        label(axes, 0.02, 0.98, f"{len(p):,} candidates", transform=axes.transAxes, va="top", color=MUTED)
-    return axes
+    which = np.clip((p * bins).astype(int), 0, bins - 1)
+    size = np.bincount(which, minlength=bins)
+    full = size > 0
+    mean_p, mean_t = (np.bincount(which, weights=v, minlength=bins)[full] / size[full] for v in (p, t))
+    return mean_p, mean_t, size[full].astype(float)
 
 
 def variant_effect(effects: Any, *, ax: Axes | None = None, top: int = 20) -> Axes:
-    """Features a variant gains (right) and loses (left), strongest first.
+    """Features a variant strengthens and weakens, from their value in the reference to that in the variant.
 
     Parameters
     ----------
     effects : DataFrame
-        Columns ``feature`` and ``delta`` (or ``before``, ``after``); ``concept`` names a feature where known.
+        What :func:`sciinterp.variant_effect` returned: ``feature before after`` (or ``delta`` alone); ``concepts``
+        (or ``concept``) names what a feature stands for.
     top : int
+        The largest changes to show.
 
     Returns
     -------
@@ -182,20 +215,39 @@ def variant_effect(effects: Any, *, ax: Axes | None = None, top: int = 20) -> Ax
     delta = finite(frame["delta"]) if "delta" in frame.columns else np.zeros(0)
     order = np.argsort(-np.abs(np.nan_to_num(delta)), kind="stable")[:top]
     order = order[~np.isnan(delta[order])] if len(delta) else order
-    with drawing(ax, width="single", height=22 + 4 * max(len(order), 4)) as axes:
+    with drawing(ax, width="half", height=24 + 4 * max(len(order), 4)) as axes:
         if not len(order):
             return note(axes, "the variant changes no feature")
         rows, value, y = frame.iloc[order], delta[order], np.arange(len(order))
-        axes.barh(y, value, color=np.where(value >= 0, BLUE, VERMILLION), height=0.66)
-        names = [
-            f"{f}" if not isinstance(c, str) or not c else f"{f} {plain(c, 20)}"
-            for f, c in zip(
-                rows.get("feature", y), rows["concept"] if "concept" in rows.columns else [""] * len(rows)
-            )
-        ]
-        ticks(axes, "y", y, names)
+        both = {"before", "after"} <= set(rows.columns)
+        before = finite(rows["before"]) if both else np.zeros(len(rows))
+        after = finite(rows["after"]) if both else value
+        axes.hlines(y, -1e9, 1e9, color=RULE, lw=0.4, zorder=0)
+        for up, colour, words in ((True, BLUE, "stronger in the variant"), (False, VERMILLION, "weaker in the variant")):
+            at = (value >= 0) == up
+            if at.any():
+                axes.hlines(y[at], before[at], after[at], color=colour, lw=2, label=words)
+                axes.scatter(after[at], y[at], s=16, color=colour, marker=">" if up else "<", zorder=3, linewidths=0)
+        if both:
+            axes.scatter(before, y, s=9, facecolors="white", edgecolors=INK, linewidths=0.7, zorder=4, label="reference")
+        ends = np.concatenate([before, after, [0.0]])
+        room = 0.05 * (float(np.nanmax(ends) - np.nanmin(ends)) or 1.0)
+        axes.set_xlim(float(np.nanmin(ends)) - room, float(np.nanmax(ends)) + room)
+        ticks(axes, "y", y, _feature_names(rows), limit=36)
         axes.axvline(0, color=INK, lw=0.6)
         axes.set_ylim(len(order) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
-        name_axes(axes, x="change of activation (variant - reference)", y="feature")
+        change = str((getattr(effects, "context", None) or {}).get("variant") or "")
+        name_axes(axes, x="activation" if both else "change of activation", y="", title=change)
+        legend(axes, columns=3)
+        if change:
+            axes.set_title(plain(change), pad=14, parse_math=False)
     return axes
+
+
+def _feature_names(rows: pd.DataFrame) -> list[str]:
+    """Features with what they stand for, where it is known."""
+    known = next((rows[c].tolist() for c in ("concepts", "concept") if c in rows.columns), [""] * len(rows))
+    words = [", ".join(map(str, k)) if isinstance(k, list | tuple) else k if isinstance(k, str) else "" for k in known]
+    features = rows["feature"].tolist() if "feature" in rows.columns else range(len(rows))
+    return [f"{word}  {feature}" if word else f"feature {feature}" for word, feature in zip(words, features)]

@@ -109,7 +109,7 @@ def outline(letter: str) -> Any:
         (0, 0), letter, size=1, prop=FontProperties(family="DejaVu Sans", weight="bold"), usetex=False
     )
     box = path.get_extents()
-    width = max(box.width, 0.3 if letter in "I1|" else 1e-6)
+    width = max(box.width, 0.5)
     shift = (width - box.width) / 2
     return path.transformed(
         Affine2D().translate(-box.x0 + shift, -box.y0).scale(1 / width, 1 / max(box.height, 1e-6))

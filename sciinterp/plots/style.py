@@ -14,6 +14,7 @@ import io
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +81,8 @@ RC: dict[RcKeyType, Any] = {
     "hatch.linewidth": 0.5,
     "figure.dpi": 150,
     "savefig.dpi": 300,
-    "figure.facecolor": "none",
+    "figure.facecolor": "white",
     "axes.facecolor": "none",
-    "savefig.facecolor": "none",
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
     "svg.fonttype": "path",
@@ -107,27 +107,38 @@ def style() -> Iterator[None]:
         yield
 
 
+_OFFSCREEN: ContextVar[bool] = ContextVar("sciinterp_offscreen", default=False)
+
+
+@contextmanager
+def offscreen() -> Iterator[None]:
+    """For as long as the block lasts, figures made with ``ax=None`` are unknown to pyplot: nothing to close."""
+    before = _OFFSCREEN.set(True)
+    try:
+        yield
+    finally:
+        _OFFSCREEN.reset(before)
+
+
 @contextmanager
 def drawing(ax: Axes | None, *, width: str | float = "single", height: float = 55.0) -> Iterator[Axes]:
     """The axes given, or new ones in the journal style; ``width`` and ``height`` in mm."""
     if ax is not None:
         yield ax
         return
-    import matplotlib.pyplot as plt
-
+    size = (_mm(width) * MM, height * MM)
     with style():
-        _, new = plt.subplots(figsize=(_mm(width) * MM, height * MM), layout="constrained")
-        yield new
+        if _OFFSCREEN.get():
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
 
+            figure = Figure(figsize=size, layout="constrained")
+            FigureCanvasAgg(figure)
+            yield figure.add_subplot()
+        else:
+            import matplotlib.pyplot as plt
 
-def new_axes(*, width: str | float = "single", height: float = 55.0) -> Axes:
-    """Axes on a figure that pyplot does not know: nothing to close. Call inside :func:`style`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_mm(width) * MM, height * MM), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure.add_subplot()
+            yield plt.subplots(figsize=size, layout="constrained")[1]
 
 
 def _mm(width: str | float) -> float:
@@ -168,7 +179,8 @@ def to_bytes(ax: Axes, format: str = "svg") -> bytes:
         if engine is not None:
             engine.execute(figure)
             figure.set_layout_engine(None)  # laid out once: the solver run again would move things
-        figure.savefig(buffer, format=format, metadata=metadata[format])
+        ground = "white" if format == "png" else "none"  # pixels are looked at on any ground, dark ones too
+        figure.savefig(buffer, format=format, metadata=metadata[format], facecolor=ground)
     return buffer.getvalue()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,18 @@ import numpy as np
 
 from sciinterp.errors import InputError
 from sciinterp.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
     INK,
     MUTED,
-    PALETTE,
+    ORANGE,
+    PURPLE,
     RULE,
+    SKY,
+    VERMILLION,
+    YELLOW,
     drawing,
-    label,
-    legend,
     name_axes,
     note,
     plain,
@@ -31,8 +37,10 @@ if TYPE_CHECKING:
     from sciinterp.features import FeatureMatrix
 
 MAX_LETTERS = 160  # beyond this many positions letters could not be read on a page
-MAX_CONCEPTS = 8  # as many as the palette has colours
-LANE = 0.26  # height of one annotation lane, in units of one activation track
+# Annotation colours; blue is the activation's.
+LANES = (ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, GREY)
+_IMGT = re.compile(r"\d{1,3}(\.\d{1,2}|-\d{1,3})?( \d{1,3}(\.\d{1,2}|-\d{1,3})?)*", re.ASCII)
+LANE = 0.25  # height of one annotation lane, in units of one activation track
 
 
 def top_samples(features: FeatureMatrix, j: int, n: int = 3) -> np.ndarray:
@@ -59,7 +67,7 @@ def feature(
     samples: Sequence[int | str] | None = None,
     n: int = 3,
 ) -> Axes:
-    """One feature's activation along sequences, each with its annotation tracks.
+    """One feature's activation along sequences, each with its annotations below it, one lane a concept.
 
     Parameters
     ----------
@@ -67,7 +75,7 @@ def feature(
     j : int
         The feature.
     annotations : Annotations, optional
-        Concepts drawn as bars below each track; those under the activation come first.
+        The concepts with most activation under them are drawn, seven at most.
     samples : sequence of int or str, optional
         Samples to draw; the strongest ``n`` (one a family where families are known) when not given.
     n : int
@@ -84,33 +92,38 @@ def feature(
     features.column(j)  # an unknown feature is named before anything is drawn
     index = features.samples
     chosen = (
-        top_samples(features, j, n)
+        top_samples(features, j, n).tolist()
         if samples is None
         else [index.index(s) if isinstance(s, str) else int(s) for s in samples]
     )
-    bars = _bars(features, j, annotations, chosen)
-    lanes = [max((lane for *_, lane in bars.get(s, [])), default=-1) + 1 for s in chosen]
-    with drawing(ax, width="double", height=14 + 15 * max(len(chosen), 1) + 3.6 * sum(lanes)) as axes:
-        if not len(chosen):
+    concepts, spans = _concepts_under(features, j, annotations, chosen)
+    lanes = {s: [c for c in concepts if (s, c) in spans] for s in chosen}
+    n_lanes = sum(map(len, lanes.values()))
+    with drawing(ax, width="double", height=12 + 17 * max(len(chosen), 1) + 3.7 * n_lanes) as axes:
+        if not chosen:
             return note(axes, f"feature {j} is active in no sample")
-        peak = max(float(features.column(j)[features.rows(int(s))].max(initial=0.0)) for s in chosen) or 1.0
-        names = sorted({name for rows in bars.values() for _, _, name, _ in rows})
-        colour = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
-        top, middle = 0.0, []
-        unnamed: set[str] = set()
-        for s, n_lanes in zip(chosen, lanes):
-            middle.append(top - 0.5)
-            _draw_track(axes, features, j, int(s), top=top, peak=peak)
-            unnamed |= _draw_bars(axes, bars.get(s, []), top - 1.0 - 0.24, colour)
-            top -= 1.0 + 0.24 + LANE * n_lanes + 0.42
-        ticks(axes, "y", middle, [index.ids[int(s)] for s in chosen], limit=22)
-        longest = int(max(index.lengths[int(s)] for s in chosen))
+        peak = max(float(features.column(j)[features.rows(s)].max(initial=0.0)) for s in chosen) or 1.0
+        colour = {name: LANES[i % len(LANES)] for i, name in enumerate(concepts)}
+        top, places, names = 0.0, [], []
+        for s in chosen:
+            places.append(top - 0.5)
+            names.append(index.ids[s])
+            _draw_track(axes, features, j, s, top=top, peak=peak)
+            for at, concept in enumerate(lanes[s]):
+                low = top - 1.26 - LANE * (at + 1)
+                _draw_lane(axes, spans[s, concept], low, colour[concept])
+                places.append(low + LANE * 0.4)
+                names.append(concept)
+            top -= 1.26 + LANE * len(lanes[s]) + 0.3
+        ticks(axes, "y", places, names, limit=26)
+        for text, name in zip(axes.get_yticklabels(), names):
+            text.set_fontsize(5.5 if name in colour else 6.5)
+        longest = int(max(index.lengths[s] for s in chosen))
         axes.set_xlim(-0.5, max(longest, 1) - 0.5)
-        axes.set_ylim(top + 0.3, 0.25)
+        axes.set_ylim(top + 0.2, 0.15)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        name_axes(axes, x="position", title=f"Feature {j}: activation, 0 to {peak:.3g}")
-        _name_bars(axes, sorted(unnamed), colour)
+        name_axes(axes, x="position", title=f"Feature {j}, activation from 0 to {peak:.3g}")
     return axes
 
 
@@ -118,7 +131,7 @@ def _draw_track(ax: Axes, features: FeatureMatrix, j: int, s: int, *, top: float
     """One sample: filled steps of height 1, letters below."""
     value = features.column(j)[features.rows(s)] / peak
     edges = np.arange(len(value) + 1) - 0.5
-    ax.stairs(value + top - 1, edges, baseline=top - 1, fill=True, color="#0072B2", lw=0)
+    ax.stairs(value + top - 1, edges, baseline=top - 1, fill=True, color=BLUE, lw=0)
     ax.hlines(top - 1, -0.5, len(value) - 0.5, color=INK, lw=0.5)
     sequence = features.samples.data[s]
     if isinstance(sequence, str) and len(sequence) <= MAX_LETTERS:
@@ -143,97 +156,50 @@ def _draw_letters(ax: Axes, sequence: str, low: float, on: np.ndarray) -> None:
     ax.add_collection(PatchCollection(patches, facecolors=faces, linewidths=0))
 
 
-def _bars(
-    features: FeatureMatrix, j: int, annotations: Annotations | None, chosen: Any
-) -> dict[int, list[tuple[int, int, str, int]]]:
-    """sample -> (start, end, concept, lane), the concepts with the most activation under them first."""
-    if annotations is None or not len(chosen):
-        return {}
+def _concepts_under(
+    features: FeatureMatrix, j: int, annotations: Annotations | None, chosen: list[int]
+) -> tuple[list[str], dict[tuple[int, str], list[tuple[int, int]]]]:
+    """Concepts with the most activation under them, and their spans in every chosen sample, longest first."""
+    if annotations is None or not chosen:
+        return [], {}
     frame: pd.DataFrame = annotations.frame
-    number = {features.samples.ids[int(s)]: int(s) for s in chosen}
+    number = {features.samples.ids[s]: s for s in chosen}
     rows = frame[frame["sample"].isin(list(number)) & (frame["start"] >= 0)]
     column = features.column(j)
     weight: dict[str, float] = {}
-    spans: dict[int, list[tuple[int, int, str]]] = {}
+    spans: dict[tuple[int, str], list[tuple[int, int]]] = {}
     for sample, start, end, concept in zip(rows["sample"], rows["start"], rows["end"], rows["concept"]):
-        s = number[sample]
-        spans.setdefault(s, []).append((int(start), int(end), str(concept)))
+        s, concept = number[sample], str(concept)
+        spans.setdefault((s, concept), []).append((int(start), int(end)))
         lo = int(features.samples.offsets[s])
         weight[concept] = weight.get(concept, 0.0) + float(column[lo + int(start) : lo + int(end)].sum())
-    kept = set(sorted(weight, key=lambda c: (-weight[c], c))[:MAX_CONCEPTS])
-    return {s: _pack([r for r in rows_ if r[2] in kept]) for s, rows_ in spans.items()}
+    kept = sorted(weight, key=lambda c: (-weight[c], c))[: len(LANES)]
+    return kept, {key: sorted(v, key=lambda r: (r[0] - r[1], r)) for key, v in spans.items() if key[1] in kept}
 
 
-def _pack(spans: list[tuple[int, int, str]]) -> list[tuple[int, int, str, int]]:
-    """Give every span the first lane where it overlaps nothing: longest first, at most six lanes."""
-    free: list[list[tuple[int, int]]] = []
-    placed = []
-    for start, end, name in sorted(spans, key=lambda r: (-(r[1] - r[0]), r)):
-        lane = next(
-            (i for i, taken in enumerate(free) if all(end <= a or start >= b for a, b in taken)), len(free)
-        )
-        if lane == len(free):
-            free.append([])
-        free[lane].append((start, end))
-        placed.append((start, end, name, min(lane, 5)))
-    return placed
-
-
-def _draw_bars(
-    ax: Axes, bars: list[tuple[int, int, str, int]], top: float, colour: dict[str, str]
-) -> set[str]:
-    """Draw the bars; the concepts whose name did not fit into their bar are returned."""
+def _draw_lane(ax: Axes, spans: list[tuple[int, int]], low: float, colour: str) -> None:
+    """The spans of one concept, the shorter over the longer."""
+    from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
-    unnamed = set()
-    for start, end, name, lane in bars:
-        low = top - LANE * (lane + 1)
-        ax.add_patch(
-            Rectangle(
-                (start - 0.5, low),
-                end - start,
-                LANE * 0.78,
-                facecolor=colour[name],
-                edgecolor="white",
-                lw=0.3,
-            )
-        )
-        text = plain(name, 30)
-        if end - start >= 0.85 * len(text) + 1:
-            label(
-                ax,
-                (start + end - 1) / 2,
-                low + LANE * 0.37,
-                text,
-                ha="center",
-                color=INK if colour[name] in ("#F0E442", "#56B4E9", "#E69F00", "#CC79A7") else "white",
-            ).set_fontsize(4.6)
-        else:
-            unnamed.add(name)
-    return unnamed
-
-
-def _name_bars(ax: Axes, names: list[str], colour: dict[str, str]) -> None:
-    from matplotlib.patches import Patch
-
-    if names:
-        handles = [Patch(facecolor=colour[name], label=name) for name in names]
-        ax.set_title(ax.get_title(loc="left"), pad=8 + 9 * ((len(names) + 5) // 6), parse_math=False)
-        legend(ax, columns=6, handles=handles)
+    bars = [Rectangle((start - 0.5, low), end - start, LANE * 0.76) for start, end in spans]
+    ax.add_collection(PatchCollection(bars, facecolors=colour, edgecolors="white", linewidths=0.3))
 
 
 def family_heatmap(
     features: FeatureMatrix, j: int, *, columns: Any = None, ax: Axes | None = None, top: int = 80
 ) -> Axes:
-    """One feature over an aligned family: sequences as rows, alignment columns (IMGT, MSA) across.
+    """One feature over an aligned family: sequences as rows, alignment columns across.
 
     Parameters
     ----------
     features : FeatureMatrix
     j : int
         The feature.
-    columns : array_like of int [n_positions], optional
-        The alignment column of every position, -1 for none; counted from the start when not given.
+    columns : optional
+        Where every position stands in the alignment: a mapping from sample to its aligned row (letters, with ``-`` or
+        ``.`` for gaps, as in an MSA), or int [n_positions] with -1 for none. When not given, IMGT positions where
+        the samples carry them (column ``imgt``), else the position from the start.
     top : int
         The strongest samples to show.
 
@@ -244,22 +210,16 @@ def family_heatmap(
     Raises
     ------
     InputError
-        When ``columns`` has another length than there are positions.
+        When ``columns`` has another length than there are positions, or an aligned row other letters than its sample.
     """
     value = features.column(j)
-    index = features.samples
-    within = np.arange(features.n_positions) - np.repeat(index.offsets[:-1], index.lengths)
-    column = within if columns is None else np.asarray(columns, dtype=np.int64)
-    if column.shape != (features.n_positions,):
-        raise InputError(
-            "alignment columns do not fit", expected=f"{features.n_positions} values", got=str(column.shape)
-        )
     chosen = top_samples(features, j, top)
-    with drawing(ax, width="double", height=22 + 1.1 * max(len(chosen), 20)) as axes:
-        width = int(column.max(initial=-1)) + 1
-        if not len(chosen) or width == 0:
+    chosen = chosen[np.argsort([-value[features.rows(int(s))].max() for s in chosen], kind="stable")]
+    column, names, axis = _alignment(features, columns)
+    with drawing(ax, width="double", height=24 + 1.1 * max(len(chosen), 20)) as axes:
+        if not len(chosen) or not len(names):
             return note(axes, f"feature {j} is active in no sample")
-        grid = np.full((len(chosen), width), np.nan)
+        grid = np.full((len(chosen), len(names)), np.nan)
         for row, s in enumerate(chosen):
             span = features.rows(int(s))
             at, here = column[span], value[span]
@@ -267,20 +227,73 @@ def family_heatmap(
         from sciinterp.plots.concepts import _white_to_blue
 
         used = np.flatnonzero(~np.isnan(grid).all(axis=0))
-        mesh = axes.pcolormesh(
-            np.ma.masked_invalid(grid[:, used]), cmap=_white_to_blue(), vmin=0, rasterized=grid.size > 20000
-        )
-        step = max(1, len(used) // 12)
-        ticks(axes, "x", np.arange(0, len(used), step) + 0.5, used[::step].tolist())
+        mesh = axes.pcolormesh(np.ma.masked_invalid(grid[:, used]), cmap=_white_to_blue(), vmin=0, rasterized=True)
+        named = [at for at, i in enumerate(used) if "." not in names[i]]  # insertions stand between them
+        named = named[:: max(1, -(-len(named) // 24))]
+        ticks(axes, "x", np.array(named) + 0.5, [names[used[at]] for at in named])
         axes.set_ylim(len(chosen), 0)
+        axes.set_yticks([])
         axes.set_facecolor(RULE)
         name_axes(
-            axes,
-            x="alignment column" if columns is not None else "position",
-            y=f"{len(chosen)} samples",
-            title=f"Feature {j}",
+            axes, x=axis, y=f"{len(chosen)} samples, strongest first", title=f"Feature {j} over the aligned family"
         )
         bar = axes.figure.colorbar(mesh, ax=axes, shrink=0.6, aspect=18, pad=0.01)
         bar.outline.set_visible(False)
-        bar.set_label("activation", parse_math=False)
+        bar.set_label("activation (grey: gap)", parse_math=False)
     return axes
+
+
+def _alignment(features: FeatureMatrix, columns: Any) -> tuple[np.ndarray, list[str], str]:
+    """int64 [n_positions] alignment column of every position, the columns' names, and what they are."""
+    index = features.samples
+    if columns is None and "imgt" in index.table.columns:
+        rows = _imgt_rows(index.table["imgt"].tolist())
+        if [len(row) for row in rows] == index.lengths.tolist():
+            names = sorted({name for row in rows for name in row}, key=_imgt_order)
+            number = {name: i for i, name in enumerate(names)}
+            flat = [number[name] for row in rows for name in row]
+            return np.array(flat, np.int64).reshape(-1), names, "IMGT position"
+    if isinstance(columns, Mapping):
+        column = _from_rows(features, columns)
+    elif columns is None:
+        column = np.arange(features.n_positions) - np.repeat(index.offsets[:-1], index.lengths)
+    else:
+        column = np.asarray(columns, dtype=np.int64)
+    if column.shape != (features.n_positions,):
+        raise InputError(
+            "alignment columns do not fit", expected=f"{features.n_positions} values", got=str(column.shape)
+        )
+    names = [str(i) for i in range(int(column.max(initial=-1)) + 1)]
+    return column, names, "position" if columns is None else "alignment column"
+
+
+def _from_rows(features: FeatureMatrix, rows: Mapping[str, str]) -> np.ndarray:
+    """Alignment columns from aligned rows; samples without a row have none."""
+    index, out = features.samples, np.full(features.n_positions, -1, np.int64)
+    for name, row in rows.items():
+        s = index.index(str(name))
+        at = [i for i, letter in enumerate(row) if letter not in "-."]
+        if len(at) != int(index.lengths[s]):
+            raise InputError(
+                "an aligned row does not fit its sample",
+                where=f"sample '{name}'",
+                expected=f"{index.lengths[s]} letters besides gaps",
+                got=str(len(at)),
+            )
+        out[features.rows(s)] = at
+    return out
+
+
+def _imgt_rows(texts: list[Any]) -> list[list[str]]:
+    """IMGT positions of every sample; nothing where the column holds something else."""
+    from sciinterp.readers.airr import expand_imgt
+
+    known = [text if isinstance(text, str) and _IMGT.fullmatch(text) else "" for text in texts]
+    return [expand_imgt(text) for text in known]
+
+
+def _imgt_order(name: str) -> tuple[int, float]:
+    """The order of IMGT positions: insertions rise after 111 and fall before 112."""
+    whole, _, part = name.partition(".")
+    inserted = float(part) if part else 0.0
+    return int(whole), -inserted if whole == "112" else inserted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from sciinterp.plots.style import (
     log_axis,
     name_axes,
     note,
+    style,
     ticks,
 )
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 MARKERS = "osD^vPXh"
 
 
-def _frame(log: Any) -> pd.DataFrame:
+def read_log(log: Any) -> pd.DataFrame:
     """A table of a log given as a table, rows, a ``.jsonl`` file, or an SAE that knows its folder."""
     if log is None:
         return pd.DataFrame()
@@ -55,17 +57,17 @@ def _frame(log: Any) -> pd.DataFrame:
         return pd.DataFrame([dict(row) for row in log])
     for name in ("log", "training_log", "folder"):
         if getattr(log, name, None) is not None:
-            return _frame(getattr(log, name))
+            return read_log(getattr(log, name))
     return pd.DataFrame()
 
 
 def training_curve(log: Any, *, value: str | None = None, ax: Axes | None = None) -> Axes:
-    """Reconstruction over training steps.
+    """Reconstruction over training steps, and what is left of it on held-out families.
 
     Parameters
     ----------
     log : DataFrame, iterable of mappings, path of ``training.jsonl``, or SAE
-        Needs a column ``step``.
+        Needs a column ``step``. The held-out value is known where an SAE with ``metrics`` is given.
     value : str, optional
         Column to draw; ``fve`` where there is one, else ``fvu``, ``loss`` or ``mse``.
 
@@ -73,7 +75,7 @@ def training_curve(log: Any, *, value: str | None = None, ax: Axes | None = None
     -------
     matplotlib.axes.Axes
     """
-    frame = _frame(log)
+    frame = read_log(log)
     names = [value] if value else ["fve", "fvu", "loss", "mse"]
     name = next((n for n in names if n in frame.columns and not np.isnan(finite(frame[n])).all()), None)
     with drawing(ax, width="single", height=52) as axes:
@@ -84,14 +86,12 @@ def training_curve(log: Any, *, value: str | None = None, ax: Axes | None = None
         axes.plot(step, y, color=BLUE, lw=1.2, marker="o" if len(frame) < 3 else None, ms=3)
         last = np.flatnonzero(~np.isnan(y))[-1]
         axes.plot(step[last], y[last], marker="o", ms=3.5, color=BLUE, clip_on=False)
-        axes.annotate(
-            f"{y[last]:.3f}",
-            (step[last], y[last]),
-            xytext=(0, -5),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-        )
+        held = finite([(getattr(log, "metrics", None) or {}).get(name)])[0]
+        above = np.isnan(held) or y[last] >= held
+        _say(axes, step[last], y[last], f"training batches {y[last]:.3f}", above=bool(above))
+        if not np.isnan(held):
+            axes.axhline(held, color=INK, lw=0.8, ls=(0, (3, 2)))
+            _say(axes, step[last], held, f"held-out families {held:.3f}", above=not above)
         if name in ("fve", "fvu"):
             axes.set_ylim(min(0.0, max(float(np.nanmin(y)), -0.2)), 1.0)
         axes.grid(axis="y")
@@ -100,6 +100,19 @@ def training_curve(log: Any, *, value: str | None = None, ax: Axes | None = None
         )
         name_axes(axes, x="training step", y=text)
     return axes
+
+
+def _say(ax: Axes, x: float, y: float, text: str, *, above: bool) -> None:
+    """A value named beside its line, to the left of ``x``."""
+    ax.annotate(
+        text,
+        (x, y),
+        xytext=(0, 3.5 if above else -3.5),
+        textcoords="offset points",
+        ha="right",
+        va="bottom" if above else "top",
+        parse_math=False,
+    )
 
 
 def density_histogram(features: Any, *, ax: Axes | None = None) -> Axes:
@@ -130,11 +143,12 @@ def density_histogram(features: Any, *, ax: Axes | None = None) -> Axes:
             median = float(np.median(alive))
             axes.axvline(median, color=INK, lw=0.7, ls=(0, (3, 2)))
             log_axis(axes)
+            axes.set_ylim(0, axes.get_ylim()[1] * 1.14)
             side = "right" if median > 10 ** (np.log10(axes.get_xlim()[0]) / 2) else "left"
             label(
                 axes,
                 median,
-                0.98,
+                0.99,
                 f" median {median:.2g} ",
                 transform=axes.get_xaxis_transform(),
                 va="top",
@@ -154,48 +168,91 @@ def density_histogram(features: Any, *, ax: Axes | None = None) -> Axes:
 
 
 def _runs(runs: Any) -> pd.DataFrame:
-    frame = _frame(runs)
+    frame = read_log(runs)
     if "architecture" not in frame.columns and len(frame):
         frame = frame.assign(architecture="SAE")
     return frame
 
 
-def _lines(ax: Axes, frame: pd.DataFrame, x: str, y: str) -> bool:
-    """One line an architecture, with its own colour and marker; False where nothing could be drawn."""
+def _lines(ax: Axes, frame: pd.DataFrame, x: str, y: str, *, by: str, setting: str) -> bool:
+    """One line an architecture (and a value of ``by`` where several are there): the mean of seeds and their range.
+
+    Rows of one line and one ``setting`` are seeds of one run. False where nothing could be drawn.
+    """
     drawn = False
-    for i, (name, rows) in enumerate(frame.groupby(frame["architecture"].astype(str), sort=True)):
-        at, value = finite(rows[x]), finite(rows[y])
-        kept = ~(np.isnan(at) | np.isnan(value))
-        order = np.argsort(at[kept], kind="stable")
-        if kept.any():
-            ax.plot(
-                at[kept][order],
-                value[kept][order],
-                color=PALETTE[i % len(PALETTE)],
-                marker=MARKERS[i % len(MARKERS)],
-                ms=3.5,
-                label=str(name),
-            )
+    name, several = frame["architecture"].astype(str), by in frame.columns and frame[by].nunique() > 1
+    if several:
+        name = name + ", " + frame[by].map(lambda v: _setting(by, v))
+    order = pd.DataFrame({"name": name, "by": finite(frame[by]) if several else 0.0, "was": frame["architecture"].astype(str)})
+    for i, label_ in enumerate(order.drop_duplicates("name").sort_values(["was", "by"])["name"]):
+        rows = frame[name.to_numpy() == label_]
+        table = pd.DataFrame({"x": finite(rows[x]), "y": finite(rows[y]), "at": finite(rows.get(setting, rows[x]))}).dropna(subset=["x", "y"])
+        table["at"] = table["at"].fillna(table["x"])
+        seeds = table.groupby("at").agg(x=("x", "mean"), y=("y", "mean"), low=("y", "min"), high=("y", "max"))
+        seeds = seeds.sort_values("x", kind="stable")
+        if len(seeds):
+            colour = PALETTE[i % len(PALETTE)]
+            ax.plot(seeds["x"], seeds["y"], color=colour, marker=MARKERS[i % len(MARKERS)], ms=3.5, label=label_)
+            ax.vlines(seeds["x"], seeds["low"], seeds["high"], color=colour, lw=0.9)
             drawn = True
     return drawn
 
 
+def _setting(name: str, value: Any) -> str:
+    number = finite([value])[0]
+    text = str(value) if np.isnan(number) else f"{number:,g}" if number >= 1e5 else f"{number:,.10g}"
+    return f"{text} features" if name == "n_features" else f"{name} = {text}"
+
+
+def _wide_axis(ax: Axes, values: Any) -> None:
+    """A logarithmic x axis with the values themselves as ticks, where they span more than a factor of four."""
+    at = sorted({float(v) for v in finite(values) if v > 0})
+    if at and at[-1] > 4 * at[0]:
+        ax.set_xscale("log")
+        ax.minorticks_off()
+        kept = at[:1]
+        for value in at[1:]:  # names stay apart
+            if np.log(value / kept[-1]) > 0.09 * np.log(at[-1] / at[0]):
+                kept.append(value)
+        ticks(ax, "x", kept, [f"{v:,.0f}" for v in kept])
+
+
 def front(runs: Any, *, ax: Axes | None = None) -> Axes:
-    """Reconstruction against sparsity, one line an architecture: up and to the left is better.
+    """Reconstruction against sparsity, one line an architecture and width: up and to the left is better.
 
     Parameters
     ----------
     runs : DataFrame or iterable of mappings
-        Columns ``l0``, ``fve`` and, for several lines, ``architecture``.
+        Columns ``l0``, ``fve``; for several lines ``architecture``, ``n_features``; seeds of one ``k`` are drawn as
+        their mean and range; points of the front (``pareto``) carry a ring.
 
     Returns
     -------
     matplotlib.axes.Axes
     """
     frame = _runs(runs)
-    with drawing(ax, width="single", height=58) as axes:
-        if not {"l0", "fve"} <= set(frame.columns) or not _lines(axes, frame, "l0", "fve"):
+    with drawing(ax, width="single", height=60) as axes:
+        if not {"l0", "fve"} <= set(frame.columns) or not _lines(
+            axes, frame, "l0", "fve", by="n_features", setting="k"
+        ):
             return note(axes, "no runs to compare")
+        if "pareto" in frame.columns:
+            lines = [c for c in ("architecture", "n_features", "k") if c in frame.columns]
+            flags = frame.assign(l0=finite(frame["l0"]), fve=finite(frame["fve"]))
+            flags["pareto"] = [str(v).lower() in ("true", "1", "1.0") for v in frame["pareto"]]
+            mean = flags.groupby(lines, dropna=False)[["l0", "fve", "pareto"]].mean()
+            best = mean[mean["pareto"] >= 0.5]
+            if len(best):
+                axes.scatter(
+                    best["l0"],
+                    best["fve"],
+                    s=40,
+                    facecolors="none",
+                    edgecolors=INK,
+                    linewidths=0.7,
+                    label="on the front",
+                )
+        _wide_axis(axes, frame["k"] if "k" in frame.columns and frame["k"].notna().all() else frame["l0"])
         axes.grid(axis="y")
         name_axes(axes, x="active features a token (L0)", y="fraction of variance explained")
         legend(axes, columns=3)
@@ -208,7 +265,8 @@ def scaling(runs: Any, *, value: str = "fve", ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     runs : DataFrame or iterable of mappings
-        Columns ``n_features``, ``value`` and, for several lines, ``architecture``.
+        Columns ``n_features``, ``value``; for several lines ``architecture``, ``k``; seeds of one width are drawn as
+        their mean and range.
     value : str
         Column to draw.
 
@@ -217,19 +275,15 @@ def scaling(runs: Any, *, value: str = "fve", ax: Axes | None = None) -> Axes:
     matplotlib.axes.Axes
     """
     frame = _runs(runs)
-    with drawing(ax, width="single", height=58) as axes:
-        if not {"n_features", value} <= set(frame.columns) or not _lines(axes, frame, "n_features", value):
+    with drawing(ax, width="single", height=60) as axes:
+        if not {"n_features", value} <= set(frame.columns) or not _lines(
+            axes, frame, "n_features", value, by="k", setting="n_features"
+        ):
             return note(axes, "no runs to compare")
-        widths = sorted({float(v) for v in finite(frame["n_features"]) if v > 0})
-        axes.set_xscale("log")
-        axes.minorticks_off()
-        ticks(axes, "x", widths, [f"{v:,.0f}" for v in widths])
+        _wide_axis(axes, frame["n_features"])
         axes.grid(axis="y")
-        name_axes(
-            axes,
-            x="features in the dictionary",
-            y={"fve": "fraction of variance explained"}.get(value, value),
-        )
+        names = {"fve": "fraction of variance explained", "mdl": "description length (bits a token)"}
+        name_axes(axes, x="features in the dictionary", y=names.get(value, value))
         legend(axes, columns=3)
     return axes
 
@@ -252,17 +306,16 @@ def mdl(runs: Any, *, ax: Axes | None = None) -> Axes:
     """
     axes = scaling(runs, value="mdl", ax=ax)
     frame = _runs(runs)
-    if "mdl" in frame.columns and not np.isnan(finite(frame["mdl"])).all():
-        best = int(np.nanargmin(finite(frame["mdl"])))
-        axes.plot(
-            finite(frame["n_features"])[best],
-            finite(frame["mdl"])[best],
-            marker="o",
-            ms=8,
-            mfc="none",
-            mec=INK,
-        )
-        name_axes(axes, x="features in the dictionary", y="description length (bits a token)")
+    if not {"n_features", "mdl"} <= set(frame.columns):
+        return axes
+    with style() if ax is None else nullcontext():
+        known = frame.assign(at=finite(frame["n_features"]), mdl=finite(frame["mdl"])).dropna(subset=["at", "mdl"])
+        lines = [c for c in ("architecture", "k") if c in known.columns]
+        mean = known.groupby([*lines, "at"], dropna=False)["mdl"].mean().reset_index()  # over seeds, as the lines
+        if len(mean):
+            best = mean.loc[mean["mdl"].idxmin()]
+            axes.plot(best["at"], best["mdl"], marker="o", ms=8, mfc="none", mec=INK, ls="", label="smallest")
+            legend(axes, columns=3)
     return axes
 
 
@@ -305,6 +358,10 @@ def dark_matter(parts: Any, *, ax: Axes | None = None) -> Axes:
                     "nonlinear": "error, the rest",
                 }[name],
             )
+            for row, part in enumerate(value[:, i]):
+                if part >= 0.09:
+                    ink = "white" if name == "explained" else INK
+                    label(axes, left[row] + part / 2, row, f"{part:.2f}", ha="center", color=ink)
             left += value[:, i]
         ticks(axes, "y", range(len(rows)), [r.get("name", "SAE") for r in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)

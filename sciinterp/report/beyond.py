@@ -31,7 +31,8 @@ def beyond(full: Mapping[str, Any] | None) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``rows`` (``name, model, control, expected, digits``), ``width`` (one row a dictionary) and ``stability``.
+        ``rows`` (``name, model, control, expected, digits``), ``width`` (one row a dictionary) and ``calibration``
+        (stated probabilities against planted truth).
     """
     if not full:
         return None
@@ -40,11 +41,17 @@ def beyond(full: Mapping[str, Any] | None) -> dict[str, Any] | None:
         {"name": name, "model": _at(model, path), "control": _at(control, path), "digits": digits, "expected": expected}
         for name, path, digits, expected in _MEASURES
     ]
-    for name, key in (("Features shared by two seeds", "shared"), ("The same, random dictionaries", "null_shared")):
+    for name, key in (("Features shared by two seeds", "shared"), ("Features shared by two random dictionaries", "null_shared")):
         values = {side: _at(full, (side, key)) for side in ("stability", "stability_control")}
         rows.append({"name": name, "model": values["stability"], "control": values["stability_control"], "digits": 3,
                      "expected": "falls" if key == "shared" else ""})
-    return {"rows": rows, "width": list(full.get("width", []))}
+    calibration = full.get("calibration") or {}
+    return {
+        "rows": rows,
+        "width": [{"mdl": row.get("total"), **row} for row in full.get("width", [])],  # "total" in older runs
+        "calibration": list(calibration.get("calibration", [])),
+        "calibration_summary": (list(calibration.get("summary", [])) or [None])[0],
+    }
 
 
 def _at(record: Any, path: tuple[str, ...]) -> Any:

@@ -6,7 +6,6 @@ Every number in the report comes from here; the template only lays it out.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,16 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.plots.concepts import baseline_kind, baselines_of, selected
+from sciinterp.plots.letters import information
 from sciinterp.plots.style import finite
+from sciinterp.report.peaks import FLANK, Letters, find_peaks
+from sciinterp.report.plain import number, plain_data
+from sciinterp.report.proposals import candidate_rows
+
+__all__ = [
+    "VERDICTS", "Portraits", "candidate_rows", "concept_rows", "controls", "letters_reach", "notable", "number",
+    "plain_data", "sae_summary", "unexplained", "verdict",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from sciinterp.features import FeatureMatrix
@@ -23,10 +31,11 @@ if TYPE_CHECKING:
 FOUND = 0.5  # held-out F1 from which a concept counts as found
 NEAR = 0.3  # a feature whose best concept stays below this held-out F1 is called unexplained
 MAX_UNEXPLAINED = 300
-MAX_CANDIDATES = 500
+MOTIF_PEAKS, MOTIF_FLANK = 100, 5
+MAX_ABOVE, MAX_SILENT = 7, 2  # features with a section of their own: those above every baseline, and unexplained ones
 # order in which verdicts are listed, with what each says
 VERDICTS = {
-    "above": "beats every baseline",
+    "above": "above every baseline",
     "position": "position alone does as well",
     "composition": "composition alone does as well",
     "neuron": "one raw neuron does as well",
@@ -51,47 +60,13 @@ NUMBERS = (
     "prevalence",
     "n_positive",
     "n_families",
+    "p",
     "q",
     "best_baseline_f1",
     "delta_f1",
     "delta_low",
     "delta_high",
 )
-
-
-def plain_data(value: Any) -> Any:
-    """The value as JSON knows it: arrays become lists, records become objects, NaN becomes null."""
-    fields = getattr(value, "__dataclass_fields__", None)
-    if fields is not None and not isinstance(value, type):
-        return {name: plain_data(getattr(value, name)) for name in fields}
-    if isinstance(value, Mapping):
-        return {str(k): plain_data(v) for k, v in value.items()}
-    if isinstance(value, pd.DataFrame):
-        return [plain_data(row) for row in value.to_dict("records")]
-    if isinstance(value, np.ndarray | pd.Series | pd.Index | list | tuple | set | frozenset):
-        items: Any = sorted(value, key=str) if isinstance(value, set | frozenset) else value
-        return [plain_data(v) for v in items]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return str(value)
-
-
-def in_order(value: Any) -> Any:
-    """:func:`plain_data` with the keys of every mapping in order, as they come back from a file."""
-    return json.loads(json.dumps(plain_data(value), sort_keys=True))
-
-
-def number(value: Any) -> float | None:
-    """A finite float, or None."""
-    try:
-        out = float(value)
-    except (TypeError, ValueError):
-        return None
-    return out if math.isfinite(out) else None
 
 
 def verdict(row: Mapping[str, Any], baselines: Mapping[str, float | None]) -> str:
@@ -167,132 +142,164 @@ def letters_reach(rows: list[dict[str, Any]]) -> list[str]:
     return out
 
 
-def unexplained(features: FeatureMatrix, hits: pd.DataFrame, family: np.ndarray | None) -> dict[str, Any]:
+class Portraits:
+    """What can be said of any feature: where and how often it fires, and what it was tested against.
+
+    Parameters
+    ----------
+    features : FeatureMatrix
+    hits : pandas.DataFrame
+    family : ndarray [n_samples], optional
+        The family of every sample.
+    """
+
+    def __init__(self, features: FeatureMatrix, hits: pd.DataFrame, family: np.ndarray | None) -> None:
+        self.features, self.concepts = features, _concepts_of(hits)
+        self.peaks = find_peaks(features)
+        self.letters = Letters(features)
+        self.density = features.density
+        self.group = np.arange(len(features.samples)) if family is None else family
+
+    def of(self, j: int) -> dict[str, Any]:
+        """Facts of feature ``j``; ``max`` is 0 where it never fires."""
+        span = self.peaks.of(j)
+        value, where = self.peaks.value[span], self.peaks.sample[span]
+        best = self.concepts.get(j, [])
+        return {
+            "feature": j,
+            "density": float(self.density[j]),
+            "samples": len(where),
+            "families": len(np.unique(self.group[where])),
+            "max": float(value.max(initial=0.0)),
+            "mean_peak": float(value.mean()) if len(value) else 0.0,
+            "top_sample": self.features.samples.ids[int(where[0])] if len(where) else None,
+            "nearest_concept": best[0][1] if best else None,
+            "nearest_f1": best[0][0] if best else None,
+        }
+
+
+    def motif(self, j: int) -> str:
+        """What stands around the highest peaks: capital letters from 1.5 bits, small from 0.5, dots elsewhere."""
+        counts = self.letters.counts(self.peaks.position[self.peaks.of(j)][:MOTIF_PEAKS])
+        counts = counts[FLANK - MOTIF_FLANK : FLANK + MOTIF_FLANK + 1]
+        return self.letters.motif(counts, information(counts)) if counts.sum() else ""
+
+
+def unexplained(portraits: Portraits) -> dict[str, Any]:
     """Active features for which no tested concept reaches :data:`NEAR`, those seen in most families first."""
-    best = _best_concepts(hits)
-    peak: Any = features.max_per_sample().tocsc()
-    density = features.density
-    group = np.arange(peak.shape[0]) if family is None else family
-    rows = []
-    for j in range(features.n_features):
-        lo, hi = peak.indptr[j], peak.indptr[j + 1]
-        f1, concept = best.get(j) or (None, None)
-        if hi == lo or (f1 is not None and f1 >= NEAR):
-            continue
-        value, where = peak.data[lo:hi], peak.indices[lo:hi]
-        top = int(where[np.argmax(value)])
-        rows.append(
-            {
-                "feature": j,
-                "density": float(density[j]),
-                "samples": int(hi - lo),
-                "families": len(np.unique(group[where])),
-                "max": float(value.max()),
-                "mean_peak": float(value.mean()),
-                "top_sample": features.samples.ids[top],
-                "nearest_concept": concept,
-                "nearest_f1": f1,
-            }
-        )
+    active = np.flatnonzero(np.diff(portraits.peaks.indptr))
+    silent = [int(j) for j in active if portraits.concepts.get(int(j), [(0.0, "")])[0][0] < NEAR]
+    rows = [portraits.of(j) for j in silent]
     rows.sort(key=lambda r: (-r["families"], -r["mean_peak"], r["feature"]))
-    alive = int((density > 0).sum())
-    return {
-        "n": len(rows),
-        "n_active": alive,
-        "below": NEAR,
-        "shown": min(len(rows), MAX_UNEXPLAINED),
-        "rows": rows[:MAX_UNEXPLAINED],
-    }
+    shown = [{**row, "motif": portraits.motif(row["feature"])} for row in rows[:MAX_UNEXPLAINED]]
+    return {"n": len(rows), "n_active": len(active), "below": NEAR, "shown": len(shown), "rows": shown}
 
 
-def _best_concepts(hits: pd.DataFrame) -> dict[int, tuple[float, str]]:
-    """feature -> its best held-out F1 among the pairs in the table, and the concept."""
-    best: dict[int, tuple[float, str]] = {}
+def notable(
+    concepts: list[dict[str, Any]], listing: Mapping[str, Any], portraits: Portraits, shown: int | None
+) -> list[dict[str, Any]]:
+    """Features that deserve a section: the one shown first, those above every baseline, then unexplained ones."""
+    of_feature: dict[int, list[str]] = {}
+    for c in concepts:
+        if c["feature"] is not None and c["f1"] is not None:
+            of_feature.setdefault(c["feature"], []).append(c["concept"])
+    above = sorted(
+        (c for c in concepts if c["verdict"] == "above" and c["feature"] is not None),
+        key=lambda c: (-(c["delta_f1"] or 0.0), c["concept"]),
+    )
+    chosen: dict[int, str] = {}
+    if shown is not None and shown not in {c["feature"] for c in above}:
+        chosen[shown] = "the clearest feature"
+    for c in above[:MAX_ABOVE]:
+        chosen.setdefault(c["feature"], "above every baseline")
+    silent = sorted(listing["rows"], key=lambda r: -sum(c.isupper() for c in r["motif"]))
+    for row in [r for r in silent if r["motif"]][:MAX_SILENT]:
+        chosen.setdefault(row["feature"], "no concept explains it")
+    out = [
+        {
+            **portraits.of(j),
+            "motif": portraits.motif(j),
+            "why": why,
+            "concepts": of_feature.get(j, []),
+            "others": _others(portraits, j),
+        }
+        for j, why in chosen.items()
+        if j < portraits.features.n_features
+    ]
+    return sorted(out, key=lambda entry: entry["feature"] != shown)
+
+
+def _others(portraits: Portraits, j: int) -> list[dict[str, Any]]:
+    return [{"concept": concept, "f1": f1} for f1, concept in portraits.concepts.get(j, [])[:5]]
+
+
+def _concepts_of(hits: pd.DataFrame) -> dict[int, list[tuple[float, str]]]:
+    """feature -> held-out F1 and concept of the pairs in the table, best first."""
+    found: dict[int, list[tuple[float, str]]] = {}
     if len(hits) and {"feature", "concept", "f1"} <= set(hits.columns):
         for j, concept, f1 in zip(finite(hits["feature"]), hits["concept"].astype(str), finite(hits["f1"])):
-            if not (math.isnan(j) or math.isnan(f1)) and (int(j) not in best or f1 > best[int(j)][0]):
-                best[int(j)] = (float(f1), concept)
-    return best
-
-
-def with_motifs(listing: dict[str, Any], features: FeatureMatrix) -> dict[str, Any]:
-    """Add to every listed feature what stands around its peaks: a consensus, lower case where it is weak."""
-    from sciinterp.plots.letters import information, peak_counts
-
-    for row in listing["rows"]:
-        counts, alphabet, n = peak_counts(features, row["feature"], flank=5, top=100)
-        text = ""
-        if n and alphabet:
-            for column, bits in zip(counts, information(counts).sum(axis=1)):
-                letter = alphabet[int(np.argmax(column))]
-                text += "." if not column.sum() or bits < 0.5 else letter if bits >= 1.5 else letter.lower()
-        row["motif"], row["peaks"] = text, n
-    return listing
-
-
-def candidate_rows(candidates: pd.DataFrame | None) -> dict[str, Any]:
-    """Candidates by kind, best first, each with its evidence."""
-    if candidates is None or not len(candidates):
-        context = getattr(candidates, "context", None) or {}
-        return {"n": 0, "shown": 0, "by_kind": {}, "rows": [], "context": _context(context)}
-    frame = pd.DataFrame(candidates)
-    rows = []
-    for record in frame.to_dict("records"):
-        row = {k: plain_data(v) for k, v in record.items()}
-        for key in ("start", "end", "feature"):
-            value = number(row.get(key))
-            row[key] = None if value is None or value < 0 else int(value)
-        for key in ("score", "probability", "q"):
-            row[key] = number(row.get(key))
-        rows.append(row)
-    kinds = frame["kind"].astype(str).value_counts().sort_index()
-    rows.sort(key=lambda r: (str(r.get("kind")), -(r["score"] if r["score"] is not None else -math.inf)))
-    return {
-        "n": len(rows),
-        "shown": min(len(rows), MAX_CANDIDATES),
-        "by_kind": {str(k): int(v) for k, v in kinds.items()},
-        "rows": rows[:MAX_CANDIDATES],
-        "context": _context(getattr(candidates, "context", None) or {}),
-    }
-
-
-def _context(context: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a table's context is plain enough to print."""
-    skip = ("annotations", "split", "baselines", "hits", "features")
-    return {str(k): plain_data(v) for k, v in context.items() if k not in skip and not hasattr(v, "frame")}
+            if not (math.isnan(j) or math.isnan(f1)):
+                found.setdefault(int(j), []).append((float(f1), concept))
+    return {j: sorted(pairs, key=lambda pair: (-pair[0], pair[1])) for j, pairs in found.items()}
 
 
 def sae_summary(sae: Any, features: FeatureMatrix) -> dict[str, Any]:
-    """Reconstruction, sparsity, dead features and densities."""
+    """Reconstruction, sparsity, dead features, densities and how it was trained."""
     metrics = dict(getattr(sae, "metrics", None) or {})
     density = features.density
     alive = density[density > 0]
     quantiles = np.quantile(alive, [0.05, 0.5, 0.95]).tolist() if len(alive) else [None] * 3
     keep: dict[str, Any] = {"fve": None, "l0": None, "dead": None}
-    keep |= {k: plain_data(v) for k, v in sorted(metrics.items()) if not isinstance(v, np.ndarray | list | tuple)}
+    keep |= {k: v for k, v in metrics.items() if not isinstance(v, np.ndarray | list | tuple | Mapping)}
+    recipe = {k: v for k, v in (getattr(sae, "recipe", None) or {}).items() if v is not None}
     return {
         "architecture": _architecture(getattr(sae, "architecture", None)),
         "n_features": features.n_features,
         "metrics": keep,
+        "recipe": recipe,
+        "peak_learning_rate": _peak_rate(sae),
         "density": {"low": quantiles[0], "median": quantiles[1], "high": quantiles[2]},
         "never_active_here": int((density == 0).sum()),
         "l0_here": float(features.codes.nnz / max(features.n_positions, 1)),
     }
 
 
+def _peak_rate(sae: Any) -> float | None:
+    """The largest learning rate of the training log."""
+    from sciinterp.plots.training import read_log
+
+    log = read_log(sae)
+    rates = finite(log["lr"]) if "lr" in log.columns else np.zeros(0)
+    return float(np.nanmax(rates)) if len(rates) and not np.isnan(rates).all() else None
+
+
 def _architecture(value: Any) -> dict[str, Any]:
     if value is None:
         return {"name": "not stated", "settings": {}}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        settings = {k: v for k, v in plain_data(value).items() if k != "name"}
+        settings = {k: v for k, v in plain_data(value).items() if k not in ("name", "n_features")}
         return {"name": type(value).__name__, "settings": settings}
     return {"name": str(value), "settings": {}}
 
 
 def controls(
-    hits: pd.DataFrame, candidates: pd.DataFrame | None, used: list[dict[str, str]]
+    hits: pd.DataFrame, candidates: pd.DataFrame | None, concepts: list[dict[str, Any]], used: list[dict[str, str]]
 ) -> dict[str, Any]:
-    """Which controls and baselines were run, and which were not, with the reason."""
+    """Which controls and baselines were run, how far each gets, and which were not run, with the reason."""
+    run = []
+    for name, kind in ((b["name"], b["kind"]) for b in used):
+        values = [(c["baselines"].get(name), c["f1"]) for c in concepts]
+        values = [(v, f1) for v, f1 in values if v is not None and f1 is not None]
+        run.append(
+            {
+                "name": name,
+                "kind": kind,
+                "counted": kind != "ceiling",
+                "found": sum(v >= FOUND for v, _ in values),
+                "reaches": sum(v >= f1 for v, f1 in values),
+                "of": len(values),
+            }
+        )
     missing: list[dict[str, str]] = []
     for stage, table in (("association", hits), ("discovery", candidates)):
         not_run = (getattr(table, "context", None) or {}).get("not_run") or {}
@@ -300,7 +307,7 @@ def controls(
         missing += [{"stage": stage, "name": str(k), "reason": str(v)} for k, v in pairs]
     not_tested = (getattr(hits, "context", None) or {}).get("not_tested") or {}
     return {
-        "run": used,
+        "run": run,
         "not_run": missing,
         "not_tested": [{"name": str(k), "reason": str(v)} for k, v in not_tested.items()],
     }

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from html import escape
 
-from sciinterp.plots.style import INK, RULE
+from sciinterp.plots.style import INK, MUTED, RULE
 
 _NOISE = re.compile(
     r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>|<style[^>]*>.*?</style>", re.S
 )
 _STYLE = re.compile(r' style="([^"]*)"')
+_PATH = re.compile(r'\bd="([^"]*)"')
+_LONG = re.compile(r"(\.\d\d)\d+")
 _SIZE = re.compile(r'<svg ([^>]*?)width="([\d.]+)pt"([^>]*?)>')
 
 
@@ -28,6 +30,8 @@ def _attributes(match: re.Match[str]) -> str:
             value = "currentColor"
         elif value == RULE.lower():
             classes.append(f"rule-{key}")
+        elif value == MUTED.lower():
+            classes.append(f"soft-{key}")
         elif value == "#ffffff" and (key == "stroke" or "stroke" in pairs):
             classes.append(f"paper-{key}")
         out.append(f' {key}="{escape(value)}"')
@@ -62,6 +66,7 @@ def inline_svg(svg: bytes, *, name: str, title: str) -> str:
     text = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', text)
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", text)
     text = _STYLE.sub(_attributes, text)
+    text = _PATH.sub(lambda m: _LONG.sub(r"\1", m.group()), text)  # hundredths of a point are enough
     head = f'<svg \\1\\3 class="figure" role="img" aria-labelledby="{name}-title">'
     text = _SIZE.sub(head, text, count=1)
     text = re.sub(r'( height="[\d.]+pt")', "", text, count=1)

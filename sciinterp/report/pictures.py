@@ -7,180 +7,193 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from sciinterp.plots import (
-    concepts_vs_baselines,
-    density_histogram,
-    feature,
-    heatmap,
-    logo,
-    training_curve,
-)
-from sciinterp.plots.style import new_axes, style, to_bytes
+from sciinterp import plots as pl
+from sciinterp.plots.style import WIDTHS, figure_of, offscreen, to_bytes
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
     from sciinterp.features import FeatureMatrix
 
-MAX_NOTABLE = 6  # features with a section of their own
-
 
 @dataclass(frozen=True)
 class Picture:
-    """One drawn figure: its file name, what it shows, and its bytes."""
+    """One drawn figure: its file name, what it shows, its width on the page and its bytes."""
 
     name: str
     title: str
     caption: str
-    wide: bool
+    width: str
     svg: bytes
     png: bytes | None = None
 
 
-def draw(
-    name: str,
-    title: str,
-    caption: str,
-    figure: Callable[[Axes], Axes],
-    *,
-    wide: bool,
-    height: float,
-    png: bool = True,
-) -> Picture:
-    """Draw one figure off screen, in the journal style."""
-    with style():
-        axes = new_axes(width="double" if wide else "single", height=height)
-        figure(axes)
+def draw(name: str, title: str, caption: str, figure: Callable[[], Axes], *, png: bool = True) -> Picture:
+    """Draw one figure off screen, in the journal style, in the size its function gives it."""
+    with offscreen():
+        axes = figure()
         svg, pixels = to_bytes(axes, "svg"), to_bytes(axes, "png") if png else None
-    return Picture(name, title, caption, wide, svg, pixels)
+    millimetres = figure_of(axes).get_size_inches()[0] * 25.4
+    width = min(WIDTHS, key=lambda w: abs(WIDTHS[w] - millimetres))
+    return Picture(name, title, caption, width, svg, pixels)
 
 
-def notable(concepts: list[dict[str, Any]], listing: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Features that deserve a section: those that beat every baseline, then unexplained ones."""
-    above = sorted(
-        (c for c in concepts if c["verdict"] == "above" and c["feature"] is not None),
-        key=lambda c: (-(c["delta_f1"] or 0.0), c["concept"]),
-    )
-    chosen: dict[int, dict[str, Any]] = {}
-    for c in above:
-        entry = chosen.setdefault(
-            c["feature"], {"feature": c["feature"], "concepts": [], "why": "beats every baseline"}
-        )
-        entry["concepts"].append(c)
-    out = list(chosen.values())[: MAX_NOTABLE - 2]
-    for row in sorted(listing["rows"], key=lambda r: -sum(c.isupper() for c in r.get("motif", ""))):
-        if len(out) >= MAX_NOTABLE:
-            break
-        if row["feature"] not in chosen and row.get("motif", "").strip("."):
-            out.append(
-                {"feature": row["feature"], "concepts": [], "why": "no concept explains it", "row": row}
-            )
-    return out
-
-
-def six_figures(
-    *,
-    features: FeatureMatrix,
-    hits: pd.DataFrame,
-    annotations: Any,
-    log: Any,
-    concepts: list[dict[str, Any]],
-    show: int | None,
+def run_figures(
+    features: FeatureMatrix, hits: pd.DataFrame, sae: Any, content: Mapping[str, Any], full: Mapping[str, Any]
 ) -> list[Picture]:
-    """The six figures a paper could take."""
-    n = min(len(concepts), 40)
-    out = [
+    """The figures about all features, in the order of the page."""
+    return [
         draw(
             "training",
             "Training of the autoencoder",
-            "Reconstruction over training steps.",
-            lambda ax: training_curve(log, ax=ax),
-            wide=False,
-            height=52,
+            "Reconstruction of the training batches over training steps; dashed, what is left of it on held-out "
+            "families.",
+            lambda: pl.training_curve(sae),
         ),
         draw(
             "density",
             "How often features fire",
-            "Fraction of positions where each feature is active.",
-            lambda ax: density_histogram(features, ax=ax),
-            wide=False,
-            height=52,
+            "Fraction of positions where each feature is active, over all samples here.",
+            lambda: pl.density_histogram(features),
         ),
+        *_full_figures(full, content),
         draw(
             "concepts_vs_baselines",
             "Concepts against baselines",
-            "F1 of the feature selected on training families, measured once on held-out families, "
-            "with its interval "
-            "(bootstrap over families). Filled points beat every baseline.",
-            lambda ax: concepts_vs_baselines(hits, ax=ax),
-            wide=True,
-            height=18 + 4.4 * max(n, 5),
+            "F1 of the feature selected on training families, measured once on held-out families, with its interval "
+            "(bootstrap over families), beside the best baseline of each kind. A filled point lies above every counted "
+            "baseline; crosses are ceilings, fitted with the labels on many inputs at once.",
+            lambda: pl.concepts_vs_baselines(hits),
         ),
         draw(
             "heatmap",
             "Features by concepts",
-            "F1 on held-out families of the pairs in the table; a ring marks the feature selected "
-            "for each concept.",
-            lambda ax: heatmap(hits, ax=ax),
-            wide=True,
-            height=28 + 4.2 * max(min(n, 30), 5),
+            "F1 on held-out families of the pairs in the table; a ring marks the feature selected for each concept, a "
+            "dot a pair that was not among the strongest in training and so was not measured.",
+            lambda: pl.heatmap(hits),
+        ),
+        draw(
+            "concept_counts",
+            "Features, neurons, the randomised model and every other baseline",
+            "Concepts that reach a held-out F1 of 0.5 with each; grey bars are ceilings.",
+            lambda: pl.concept_counts(hits),
         ),
     ]
-    if show is not None:
-        out += [
+
+
+def candidate_figures(content: Mapping[str, Any]) -> list[Picture]:
+    """What the candidates' probabilities promise, and whether they can be believed."""
+    out, precision = [], content["candidates"]["precision"]
+    if precision:
+        out.append(
             draw(
-                "activation",
-                f"Feature {show} along two sequences",
-                "Activation of one feature along the sequences where it is strongest, with the "
-                "annotations that lie on them.",
-                lambda ax: feature(features, show, annotations=annotations, n=2, ax=ax),
-                wide=True,
-                height=58,
-            ),
+                "precision_at_k",
+                "Precision to expect among the highest candidates",
+                "Mean calibrated probability of the k highest candidates of each kind, with its interval when those of "
+                "one family and concept stand or fall together. It is an expectation, not a check.",
+                lambda: pl.precision_at_k(pd.DataFrame(precision)),
+            )
+        )
+    calibration = (content["beyond"] or {}).get("calibration")
+    if calibration:
+        out.append(
             draw(
-                "logo",
-                f"What stands around the peaks of feature {show}",
-                "Information around the strongest position of each sequence, in bits, with "
-                "small-sample correction.",
-                lambda ax: logo(features, show, ax=ax),
-                wide=False,
-                height=46,
-            ),
-        ]
+                "reliability",
+                "Whether the probabilities can be believed",
+                "Stated probabilities of missing candidates against planted truth, in worlds where it is known.",
+                lambda: pl.reliability(pd.DataFrame(calibration)),
+            )
+        )
+    return out
+
+
+def _full_figures(full: Mapping[str, Any], content: Mapping[str, Any]) -> list[Picture]:
+    """What the full run measured beyond reconstruction."""
+    out = []
+    sides = {"model": full.get("measures") or {}, "randomised weights": full.get("measures_control") or {}}
+    parts = [
+        {"name": name, "explained": 1 - m["dark_matter"]["fvu"], **m["dark_matter"]}
+        for name, m in sides.items()
+        if m.get("dark_matter")
+    ]
+    if parts:
+        out.append(
+            draw(
+                "dark_matter",
+                "Where the variance goes",
+                "On held-out families: explained, error that a linear map of the input predicts, and the rest (Engels "
+                "et al. 2024).",
+                lambda: pl.dark_matter(parts),
+            )
+        )
+    if full.get("width"):
+        width = pd.DataFrame(content["beyond"]["width"])
+        width = width if "architecture" in width.columns else width.assign(architecture=content["sae"]["architecture"]["name"])
+        out.append(
+            draw(
+                "mdl",
+                "Width by description length",
+                "Bits a token on calibration families, the dictionary's own cost included (Ayonrinde et al. 2024); the "
+                "ring marks the width the data pay for.",
+                lambda: pl.mdl(width),
+            )
+        )
+    stability = full.get("stability") or {}
+    if (stability.get("features") or {}).get("score") is not None:
+        out.append(
+            draw(
+                "stability",
+                "Which features come back with another seed",
+                "For every feature the smaller of decoder and encoder cosine with its one-to-one match, mean over "
+                f"seeds; random dictionaries share {stability.get('null_shared', float('nan')):.3f} of their features "
+                "(Paulo and Belrose 2025).",
+                lambda: pl.stability(stability["features"]["score"]),
+            )
+        )
     return out
 
 
 def portraits(
     chosen: list[dict[str, Any]], *, features: FeatureMatrix, annotations: Any, shown: int | None
 ) -> list[Picture]:
-    """Logo and activation of every notable feature but the one already ``shown``."""
+    """Activation and logo of every notable feature; of the one ``shown`` the aligned family too, and pixels."""
     out = []
-    for entry in (e for e in chosen if e["feature"] != shown):
-        j = int(entry["feature"])
+    for j in (int(entry["feature"]) for entry in chosen):
+        first = j == shown
+        track, letters = ("activation", "logo") if first else (f"feature_{j}_track", f"feature_{j}_logo")
         out.append(
             draw(
-                f"feature_{j}_logo",
-                f"Logo around the peaks of feature {j}",
-                "",
-                lambda ax, j=j: logo(features, j, ax=ax),
-                wide=False,
-                height=40,
-                png=False,
+                track,
+                f"Feature {j} along its strongest sequences",
+                "Activation, one family a sequence where families are known, with the annotations under it.",
+                lambda j=j, n=2 if first else 1: pl.feature(features, j, annotations=annotations, n=n),
+                png=first,
             )
         )
         out.append(
             draw(
-                f"feature_{j}_track",
-                f"Activation of feature {j} along a sequence",
-                "",
-                lambda ax, j=j: feature(features, j, annotations=annotations, n=1, ax=ax),
-                wide=True,
-                height=38,
-                png=False,
+                letters,
+                f"What stands around the peaks of feature {j}",
+                "Information around the strongest position of each sequence, in bits, with small-sample correction. "
+                "Colours: acidic red, basic blue, aromatic purple, polar green, cysteine orange."
+                if features.samples.kind in ("protein", "airr")
+                else "Information around the strongest position of each sequence, in bits, with small-sample correction.",
+                lambda j=j: pl.logo(features, j),
+                png=first,
             )
         )
+        if first and "imgt" in features.samples.table.columns:
+            out.append(
+                draw(
+                    "family",
+                    f"Feature {j} over the aligned family",
+                    "Activation of the strongest samples, one a row, at IMGT positions; grey: no residue there, or cut "
+                    "away before the model saw it.",
+                    lambda j=j: pl.family_heatmap(features, j),
+                )
+            )
     return out
 
 

@@ -1,4 +1,4 @@
-"""Sentences of the report: summary, plain statements, and methods text to paste into a paper."""
+"""Sentences of the report: summary and plain statements."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sciinterp.report.content import FOUND, NEAR, VERDICTS
+from sciinterp.report.proposals import LOW_Q
 
 UNITS = {
     "protein": "residues",
@@ -76,7 +77,7 @@ def join(items: Sequence[str]) -> str:
 def statements(concepts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For every verdict the concepts it holds for, and the sentence that says so."""
     text = {
-        "above": "The selected feature beats every baseline: the interval of the difference on "
+        "above": "The selected feature lies above every counted baseline: the interval of the difference on "
         "held-out families lies above zero.",
         "position": "Explained by position alone: knowing only where in its sequence a position "
         "lies scores as high as the "
@@ -119,7 +120,7 @@ def summary(content: Mapping[str, Any]) -> list[dict[str, str]]:
         {
             "value": str(above),
             "of": f"of {len(tested)}",
-            "text": "concepts where the feature beats every baseline",
+            "text": "concepts where a feature lies above every counted baseline",
         },
         {
             "value": value(metrics.get("fve"), 3),
@@ -137,133 +138,15 @@ def summary(content: Mapping[str, Any]) -> list[dict[str, str]]:
             "of": f"of {content['unexplained']['n_active']:,}",
             "text": f"active features that no concept explains (best F1 below {NEAR:g})",
         },
-        {"value": f"{content['candidates']['n']:,}", "of": "", "text": "candidates for a person to examine"},
+        {
+            "value": f"{content['candidates']['n']:,}",
+            "of": "",
+            "text": "candidates for a person to examine" + _surviving(content["candidates"]["kinds"]),
+        },
     ]
 
 
-def methods(content: Mapping[str, Any]) -> list[str]:
-    """Paragraphs of methods text, with every number the content knows and none it does not."""
-    return [
-        p
-        for p in (
-            _recording(content),
-            _dictionary(content),
-            _testing(content),
-            _controls(content),
-            _candidates(content),
-            _software(content),
-        )
-        if p
-    ]
-
-
-def _recording(content: Mapping[str, Any]) -> str:
-    done, data = content["done"], content["done"]["data"]
-    unit, thing = UNITS.get(data["kind"], "positions"), THINGS.get(data["kind"], "samples")
-    dropped = join([f"{v} {k}" for k, v in data["dropped"].items()])
-    lost = f" ({data['n_in']:,} entries were read; dropped: {dropped})" if data["dropped"] else ""
-    return (
-        f"Activations of {done['model']} were recorded at site {done['site']} for {data['n']:,} {thing} "
-        f"({data['positions']:,} {unit}){lost}."
-    )
-
-
-def _dictionary(content: Mapping[str, Any]) -> str:
-    sae, split, m = content["sae"], content["done"]["split"], content["sae"]["metrics"]
-    settings = sae["architecture"]["settings"]
-    extra = ", ".join(f"{k} = {v}" for k, v in settings.items() if k != "n_features" and v is not None)
-    text = f"A sparse autoencoder ({sae['architecture']['name']}{', ' + extra if extra else ''}) "
-    text += f"with {sae['n_features']:,} features"
-    text += f" over {m['d_in']:,} dimensions" if m.get("d_in") else ""
-    text += " was trained on the training families only" if split else " was trained"
-    text += f" (seed {m['seed']})" if m.get("seed") is not None else ""
-    said = [
-        f"{value(m['fve'], 3)} of the variance" if m.get("fve") is not None else "",
-        f"with {value(m['l0'], 1)} active features a token" if m.get("l0") is not None else "",
-    ]
-    said = [s for s in said if s]
-    text += (
-        f"; on held-out families it explains {' '.join(said)}" if said and m.get("fve") is not None else ""
-    )
-    text += (
-        f"; {100 * m['dead']:.1f}% of features never fire on the training data"
-        if m.get("dead") is not None
-        else ""
-    )
-    return text + "."
-
-
-def _testing(content: Mapping[str, Any]) -> str:
-    split, concepts, settings = (
-        content["done"]["split"],
-        content["concepts"],
-        content["done"]["association_settings"],
-    )
-    tested = [c for c in concepts if c["f1"] is not None]
-    text = ""
-    if split:
-        parts = join(
-            [
-                f"{p['samples']:,} samples in {p['families']:,} families for {name}"
-                for name, p in split["parts"].items()
-            ]
-        )
-        text = (
-            f"Samples were divided by {split['by'] or 'family'} ({split['n_families']:,} families) "
-            f"so that no family is in two "
-            f"parts: {parts}. "
-        )
-    text += (
-        f"Each of {len(tested)} concepts was tested against every feature. The feature and its "
-        f"threshold were chosen by F1 on "
-        "training families and scored once on held-out families; precision is a lower bound where a "
-        "source does not annotate "
-        "exhaustively. "
-    )
-    tests = sorted({c["test"] for c in tested if c["test"] not in ("", "universal")})
-    text += f"Presence was tested by {join(tests)}, with Benjamini-Hochberg q-values. " if tests else ""
-    text += "Intervals come from a bootstrap over families. "
-    if settings:
-        text += (
-            "Settings: "
-            + ", ".join(f"{k} = {v}" for k, v in settings.items() if not isinstance(v, dict | list))
-            + ". "
-        )
-    return text + PRETRAINING
-
-
-def _controls(content: Mapping[str, Any]) -> str:
-    run, missing = content["controls"]["run"], content["controls"]["not_run"]
-    text = (
-        f"Baselines on the same families and concepts: {join([b['name'] for b in run])}. "
-        if run
-        else "No baseline was run. "
-    )
-    if missing:
-        text += (
-            "Not run: "
-            + join([f"{m['name']}{' (' + m['reason'] + ')' if m['reason'] else ''}" for m in missing])
-            + "."
-        )
-    return text.strip()
-
-
-def _candidates(content: Mapping[str, Any]) -> str:
-    listing = content["candidates"]
-    if not listing["n"]:
-        return ""
-    kinds = join([f"{n:,} {kind}" for kind, n in listing["by_kind"].items()])
-    return (
-        f"Candidates ({kinds}) carry a probability calibrated by hiding and recovering known "
-        f"annotations and a q-value "
-        "against decoys; none has been confirmed."
-    )
-
-
-def _software(content: Mapping[str, Any]) -> str:
-    versions = content["provenance"]["versions"]
-    if not versions:
-        return ""
-    first = f"sciinterp {versions['sciinterp']}" if "sciinterp" in versions else "sciinterp"
-    rest = join([f"{k} {v}" for k, v in versions.items() if k != "sciinterp"])
-    return f"Computed with {first} on {rest}."
+def _surviving(kinds: Sequence[Mapping[str, Any]]) -> str:
+    """How many candidates survive the comparison with decoys, where it was made."""
+    known = [k["low_q"] for k in kinds if k["low_q"] is not None]
+    return f"; {sum(known):,} of them with a q-value of {LOW_Q:g} or less" if known else ""

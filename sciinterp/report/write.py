@@ -8,7 +8,6 @@ is a date or a path: the same run gives the same bytes.
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 from collections.abc import Mapping
 from importlib import resources
@@ -17,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from sciinterp.errors import InputError
 from sciinterp.report import content as c
-from sciinterp.report import pictures, prose
+from sciinterp.report import methods, pictures, prose
 from sciinterp.report.beyond import beyond
 from sciinterp.report.inline import inline_svg
+from sciinterp.report.plain import in_order
+from sciinterp.report.proposals import LOW_Q, candidate_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +29,23 @@ if TYPE_CHECKING:
     from sciinterp.features import FeatureMatrix
     from sciinterp.sae import SAE
 
-SCHEMA = 1
-MAX_SCAN = 20_000  # features beyond which the listing of unexplained ones would take minutes
+SCHEMA = 2
+# measures of an SAE in words; another one is shown under its own name
+METRICS = {
+    "mse": "Squared error a token",
+    "cosine": "Cosine of input and reconstruction",
+    "shrinkage": "Shrinkage (1: none)",
+    "n_tokens": "Tokens these were measured on",
+    "n_train_tokens": "Tokens trained on",
+    "dead_counted_on": "Tokens dead features were counted on",
+    "d_in": "Width of the input",
+    "steps": "Training steps",
+    "batch_size": "Tokens a step",
+    "seed": "Seed",
+    "scale": "Factor on the input",
+    "threads": "Threads",
+    "screened": "Trained with the bfloat16 screen",
+}
 
 
 def report(
@@ -75,16 +91,16 @@ def report(
     from sciinterp.store.atomic import atomic_write, write_json
 
     path = Path(path)
-    content, drawn, faces = _assemble(sae, features, hits, candidates, acts, manifest or {})
+    content, drawn = _assemble(sae, features, hits, candidates, acts, manifest or {})
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = path.parent / "figures"
     folder.mkdir(exist_ok=True)
-    for picture in [*drawn, *faces]:
+    for picture in drawn:
         atomic_write(folder / f"{picture.name}.svg", picture.svg)
         if picture.png is not None:
             atomic_write(folder / f"{picture.name}.png", picture.png)
     write_json(path.with_suffix(".json"), content)
-    atomic_write(path, _page(content, drawn, faces).encode("utf-8"))
+    atomic_write(path, render(content, {p.name: p.svg for p in drawn}).encode("utf-8"))
     return path
 
 
@@ -95,8 +111,8 @@ def _assemble(
     candidates: Any,
     acts: Any,
     manifest: Mapping[str, Any],
-) -> tuple[dict[str, Any], list[Any], list[Any]]:
-    """Content and figures."""
+) -> tuple[dict[str, Any], list[Any]]:
+    """Content, as it is written to ``report.json``, and figures."""
     missing = {"feature", "concept", "f1"} - set(getattr(hits, "columns", []))
     if missing:
         raise InputError(
@@ -113,31 +129,37 @@ def _assemble(
     concepts, used = c.concept_rows(hits, names)
     family = getattr(split, "family", None)
     family = family if family is not None and len(family) == len(features.samples) else None
-    listing = c.with_motifs(c.unexplained(features, hits, family), features)
+    portraits = c.Portraits(features, hits, family)
+    listing = c.unexplained(portraits)
+    shown = pictures.shown_feature(concepts, features)
+    chosen = c.notable(concepts, listing, portraits, shown)
+    full = manifest.get("full") or {}
+    of_sample = {} if family is None else dict(zip(features.samples.ids, family.tolist()))
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "concepts": concepts,
         "unexplained": listing,
-        "candidates": c.candidate_rows(candidates),
+        "notable": chosen,
+        "shown_feature": shown,
+        "candidates": candidate_rows(candidates, of_sample),
         "sae": c.sae_summary(sae, features),
-        "beyond": beyond(manifest.get("full")),
-        "controls": c.controls(hits, candidates, used),
+        "beyond": beyond(full),
+        "controls": c.controls(hits, candidates, concepts, used),
         "done": describe(sae, features, hits, manifest, acts),
-        "provenance": c.in_order(_provenance(sae, features, manifest)),
+        "provenance": _provenance(sae, features, manifest),
     }
+    content = in_order(content)
     content["statements"] = prose.statements(concepts)
     content["letters_reach"] = c.letters_reach(concepts)
     content["summary"] = prose.summary(content)
-    content["methods"] = prose.methods(content)
-    content["notable"] = pictures.notable(concepts, listing)
-    content = c.plain_data(content)
-    show = content["shown_feature"] = pictures.shown_feature(concepts, features)
-    drawn = pictures.six_figures(
-        features=features, hits=hits, annotations=annotations, log=sae, concepts=concepts, show=show
-    )
-    faces = pictures.portraits(content["notable"], features=features, annotations=annotations, shown=show)
-    content["figures"] = [{"name": p.name, "title": p.title, "caption": p.caption} for p in [*drawn, *faces]]
-    return content, drawn, faces
+    content["methods"] = methods.methods(content)
+    drawn = pictures.run_figures(features, hits, sae, content, full)
+    drawn += pictures.portraits(chosen, features=features, annotations=annotations, shown=shown)
+    drawn += pictures.candidate_figures(content)
+    content["figures"] = [
+        {"name": p.name, "title": p.title, "caption": p.caption, "width": p.width} for p in drawn
+    ]
+    return in_order(content), drawn
 
 
 def describe(
@@ -160,7 +182,7 @@ def describe(
             "sha256": samples.digest,
         },
         "licences": dict(manifest.get("licences") or {}),
-        "association_settings": c.in_order(context.get("settings") or {}),
+        "association_settings": context.get("settings") or {},
         "annotations": None,
         "split": None,
     }
@@ -172,16 +194,17 @@ def describe(
         out["annotations"] = {
             "rows": len(annotations),
             "concepts": len(annotations.names),
+            "on_positions": len(annotations.position_names),
             "counts": c.plain_data(annotations.counts),
             "sources": [
                 {"source": s, "rows": int(n), "release": str(releases.get(s, ""))} for s, n in sources.items()
             ],
         }
     if split is not None:
-        parts = {
-            p: {"samples": len(split.part(p)), "families": len(split.families(p))}
+        parts = [
+            {"part": p, "samples": len(split.part(p)), "families": len(split.families(p))}
             for p in ("train", "calibration", "test")
-        }
+        ]
         out["split"] = {
             "by": split.by,
             "seed": split.seed,
@@ -236,9 +259,17 @@ def _provenance(sae: Any, features: FeatureMatrix, manifest: Mapping[str, Any]) 
     }
 
 
-def _page(content: dict[str, Any], drawn: list[Any], faces: list[Any]) -> str:
-    """The HTML file."""
+def render(content: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
+    """The page: a function of the content of ``report.json`` and the figures' SVG, and of nothing else.
+
+    Parameters
+    ----------
+    content : mapping
+    figures : mapping of str to bytes
+        The SVG of every figure that the content names.
+    """
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     style, script = _asset("report.css"), _asset("report.js")
     environment = Environment(
@@ -246,22 +277,30 @@ def _page(content: dict[str, Any], drawn: list[Any], faces: list[Any]) -> str:
     )
     environment.filters.update(number=prose.value, flat=_flat, zip_same=lambda names: [(n, n) for n in names])
     environment.globals.update(
-        verdicts=c.VERDICTS, pretraining=prose.PRETRAINING, glyph=_glyph, near=c.NEAR, found=c.FOUND
+        verdicts=c.VERDICTS,
+        pretraining=prose.PRETRAINING,
+        glyph=_glyph,
+        found=c.FOUND,
+        low_q=LOW_Q,
+        count=prose.count,
+        what_is=methods.what_is,
+        metric_names=METRICS,
     )
-    template = environment.from_string(_asset("report.html"))
-    from markupsafe import Markup
-
     inlined = {
-        p.name: Markup(inline_svg(p.svg, name=p.name.replace("_", "-"), title=p.title))
-        for p in [*drawn, *faces]
+        f["name"]: Markup(
+            inline_svg(figures[f["name"]], name=f["name"].replace("_", "-"), title=f["title"])
+        )
+        for f in content["figures"]
     }
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src {_hash(style)}; script-src {_hash(script)}"
     )
-    return template.render(
+    return environment.from_string(_asset("report.html")).render(
         content=content,
-        figures=[dataclasses.asdict(p) for p in drawn],
+        figures={f["name"]: {**f, "number": i} for i, f in enumerate(content["figures"], start=1)},
+        by_concept={row["concept"]: row for row in content["concepts"]},
+        notable={entry["feature"] for entry in content["notable"]},
         inlined=inlined,
         style=Markup(style),
         script=Markup(script),

@@ -86,6 +86,7 @@ def test_page_is_self_contained_and_locked(page):
 def test_json_holds_what_the_page_shows(run, page):
     data = json.loads(page.with_suffix(".json").read_text())
     concepts = {c["concept"]: c for c in data["concepts"]}
+    assert set(made.BASELINES) == {b["name"] for b in data["controls"]["run"]}
     chosen = run["hits"][run["hits"]["selected"]].set_index("concept")
     assert set(concepts) == set(chosen.index)
     for name, row in concepts.items():

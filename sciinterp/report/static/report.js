@@ -59,6 +59,15 @@
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
   });
+  const folded = () => document.querySelectorAll("details:not(td details)");
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = Array.from(folded()).filter((part) => !part.open);
+    for (const part of opened) part.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const part of opened) part.open = false;
+  });
   const links = new Map(Array.from(document.querySelectorAll("nav.contents a"), (a) => [a.hash.slice(1), a]));
   const seen = new IntersectionObserver((entries) => {
     for (const entry of entries) {
