@@ -147,7 +147,7 @@ def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: in
         if not kinds and "best_baseline_f1" in rows:
             kinds = {"best baseline": (finite(rows["best_baseline_f1"]), ORANGE, "D")}
         for name, (best, colour, marker) in kinds.items():
-            face = {"color": colour} if marker in _LINES else {"facecolors": "none", "edgecolors": colour}
+            face: dict[str, Any] = {"color": colour} if marker in _LINES else {"facecolors": "none", "edgecolors": colour}
             kept = ~np.isnan(best)
             axes.scatter(
                 best[kept], y[kept], s=15, marker=marker, linewidths=0.9, label=name, zorder=2, **face

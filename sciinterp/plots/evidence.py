@@ -72,7 +72,7 @@ def layer_sweep(table: Any, *, ax: Axes | None = None) -> Axes:
             axes.plot(x, mean, color=colour, marker=marker, ms=3.5, label=words)
             axes.vlines(x, low, high, color=colour, lw=0.9)
         ticks(axes, "x", x, sites, rotation=0 if sum(len(str(s)) for s in sites) <= 56 else 45)
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="y", integer=True)
         axes.set_ylim(bottom=0)
         axes.set_xlim(-0.3, len(sites) - 0.7)
         axes.grid(axis="y")

@@ -86,12 +86,12 @@ def training_curve(log: Any, *, value: str | None = None, ax: Axes | None = None
         axes.plot(step, y, color=BLUE, lw=1.2, marker="o" if len(frame) < 3 else None, ms=3)
         last = np.flatnonzero(~np.isnan(y))[-1]
         axes.plot(step[last], y[last], marker="o", ms=3.5, color=BLUE, clip_on=False)
-        held = finite([(getattr(log, "metrics", None) or {}).get(name)])[0]
+        held = float(finite([(getattr(log, "metrics", None) or {}).get(name)])[0])
         above = np.isnan(held) or y[last] >= held
-        _say(axes, step[last], y[last], f"training batches {y[last]:.3f}", above=bool(above))
+        _say(axes, float(step[last]), float(y[last]), f"training batches {y[last]:.3f}", above=bool(above))
         if not np.isnan(held):
             axes.axhline(held, color=INK, lw=0.8, ls=(0, (3, 2)))
-            _say(axes, step[last], held, f"held-out families {held:.3f}", above=not above)
+            _say(axes, float(step[last]), held, f"held-out families {held:.3f}", above=not above)
         if name in ("fve", "fvu"):
             axes.set_ylim(min(0.0, max(float(np.nanmin(y)), -0.2)), 1.0)
         axes.grid(axis="y")
