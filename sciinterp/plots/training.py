@@ -224,7 +224,7 @@ def front(runs: Any, *, ax: Axes | None = None) -> Axes:
     ----------
     runs : DataFrame or iterable of mappings
         Columns ``l0``, ``fve``; for several lines ``architecture``, ``n_features``; seeds of one ``k`` are drawn as
-        their mean and range; points of the front (``pareto``) carry a ring.
+        their mean and range. A ring marks the front: no other mean has at most its L0 and at least its fve.
 
     Returns
     -------
@@ -236,27 +236,26 @@ def front(runs: Any, *, ax: Axes | None = None) -> Axes:
             axes, frame, "l0", "fve", by="n_features", setting="k"
         ):
             return note(axes, "no runs to compare")
-        if "pareto" in frame.columns:
-            lines = [c for c in ("architecture", "n_features", "k") if c in frame.columns]
-            flags = frame.assign(l0=finite(frame["l0"]), fve=finite(frame["fve"]))
-            flags["pareto"] = [str(v).lower() in ("true", "1", "1.0") for v in frame["pareto"]]
-            mean = flags.groupby(lines, dropna=False)[["l0", "fve", "pareto"]].mean()
-            best = mean[mean["pareto"] >= 0.5]
-            if len(best):
-                axes.scatter(
-                    best["l0"],
-                    best["fve"],
-                    s=40,
-                    facecolors="none",
-                    edgecolors=INK,
-                    linewidths=0.7,
-                    label="on the front",
-                )
+        best = _front(frame)
+        if len(best) > 1:
+            ring: dict[str, Any] = {"facecolors": "none", "edgecolors": INK, "linewidths": 0.7}
+            axes.scatter(best["l0"], best["fve"], s=40, label="on the front", **ring)
         _wide_axis(axes, frame["k"] if "k" in frame.columns and frame["k"].notna().all() else frame["l0"])
         axes.grid(axis="y")
         name_axes(axes, x="active features a token (L0)", y="fraction of variance explained")
         legend(axes, columns=3)
     return axes
+
+
+def _front(frame: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds that no other mean beats in both l0 and fve."""
+    lines = [c for c in ("architecture", "n_features", "k") if c in frame.columns and frame[c].notna().all()]
+    known = frame.assign(l0=finite(frame["l0"]), fve=finite(frame["fve"])).dropna(subset=["l0", "fve"])
+    mean = known.groupby(lines)[["l0", "fve"]].mean() if "k" in lines else known[["l0", "fve"]]
+    l0, fve = mean["l0"].to_numpy(), mean["fve"].to_numpy()
+    no_worse = (l0[None] <= l0[:, None]) & (fve[None] >= fve[:, None])
+    better = no_worse & ((l0[None] < l0[:, None]) | (fve[None] > fve[:, None]))
+    return mean[~better.any(axis=1)]
 
 
 def scaling(runs: Any, *, value: str = "fve", ax: Axes | None = None) -> Axes:
