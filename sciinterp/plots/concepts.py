@@ -284,9 +284,10 @@ def concept_counts(hits: pd.DataFrame, *, threshold: float = 0.5, ax: Axes | Non
     -------
     matplotlib.axes.Axes
     """
-    rows, table = selected(hits), baselines_of(hits)
+    rows = selected(hits)
+    table = baselines_of(hits).reindex(rows["concept"].tolist())  # of these concepts alone
     with drawing(ax, width="single", height=22 + 5.5 * (table.shape[1] + 1)) as axes:
-        if not len(rows):
+        if np.isnan(finite(rows["f1"])).all():
             return note(axes, "no concept could be tested")
         table = table[sorted(table.columns, key=lambda c: baseline_kind(c)[0] == "ceiling")]
         names = ["SAE features", *(f"{c} (ceiling)" if baseline_kind(c)[0] == "ceiling" else str(c) for c in table)]

@@ -164,7 +164,7 @@ def reliability(probability: Any, truth: Any = None, *, bins: int = 10, ax: Axes
             (mean_t + z2 / 2) / (1 + z2),
             np.sqrt(np.maximum(mean_t * (1 - mean_t) / size * 1.96**2, 0) + z2**2 / 4) / (1 + z2),
         )
-        axes.plot([0, 1], [0, 1], color=RULE, lw=0.8, zorder=0)
+        axes.plot([0, 1], [0, 1], color=MUTED, lw=0.7, ls=(0, (3, 2)), zorder=0)
         axes.vlines(mean_p, np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1), color=INK, lw=0.8)
         axes.scatter(mean_p, mean_t, s=8 + 40 * size / size.max(), color=BLUE, zorder=3, linewidths=0)
         axes.set_xlim(-0.02, 1.02)

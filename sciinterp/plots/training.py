@@ -137,23 +137,24 @@ def density_histogram(features: Any, *, ax: Axes | None = None) -> Axes:
             return note(axes, "no densities")
         alive = density[density > 0]
         never = len(density) - len(alive)
-        if len(alive):
-            low = np.floor(np.log10(alive.min()))
-            axes.hist(np.clip(alive, None, 1.0), bins=np.logspace(min(low, -1), 0, 41), color=BLUE, lw=0)
-            median = float(np.median(alive))
-            axes.axvline(median, color=INK, lw=0.7, ls=(0, (3, 2)))
-            log_axis(axes)
-            axes.set_ylim(0, axes.get_ylim()[1] * 1.14)
-            side = "right" if median > 10 ** (np.log10(axes.get_xlim()[0]) / 2) else "left"
-            label(
-                axes,
-                median,
-                0.99,
-                f" median {median:.2g} ",
-                transform=axes.get_xaxis_transform(),
-                va="top",
-                ha=side,
-            )
+        if not len(alive):
+            return note(axes, f"none of {len(density):,} features is active here")
+        low = np.floor(np.log10(alive.min()))
+        axes.hist(np.clip(alive, None, 1.0), bins=np.logspace(min(low, -1), 0, 41), color=BLUE, lw=0)
+        median = float(np.median(alive))
+        axes.axvline(median, color=INK, lw=0.7, ls=(0, (3, 2)))
+        log_axis(axes)
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.14)
+        side = "right" if median > 10 ** (np.log10(axes.get_xlim()[0]) / 2) else "left"
+        label(
+            axes,
+            median,
+            0.99,
+            f" median {median:.2g} ",
+            transform=axes.get_xaxis_transform(),
+            va="top",
+            ha=side,
+        )
         label(
             axes,
             0.0,

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
 from pathlib import Path
 
@@ -24,15 +26,9 @@ from sciinterp.plots.letters import information
 from sciinterp.plots.style import plain, to_bytes
 from sciinterp.tables import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "report"))
-import synthetic_run as made
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from figure_cases import KINDS, cases, made, reason, sites, sweep_table
 from report_fixtures import run  # noqa: F401
-
-RUNS = [
-    {"architecture": a, "n_features": n, "l0": k, "fve": 0.7 + 0.02 * i, "mdl": 300 - 10 * i}
-    for a in ("TopK", "ReLU")
-    for i, (n, k) in enumerate([(512, 8), (1024, 16), (4096, 32)])
-]
 
 
 @pytest.fixture(autouse=True)
@@ -41,56 +37,77 @@ def _close():
     plt.close("all")
 
 
-def figures(run: dict) -> dict:
-    """name -> a function of ``ax`` that draws it on the synthetic run."""
-    hits, features, pl = run["hits"], run["features"], si.pl
-    sites = pd.DataFrame(
-        {"site": ["layers.1", "layers.4"], "features": [9, 13], "neurons": [6, 9], "randomised": [2, 2]}
-    )
-    p = np.linspace(0, 1, 50)
-    return {
-        "concepts_vs_baselines": lambda ax: pl.concepts_vs_baselines(hits, ax=ax),
-        "concept_counts": lambda ax: pl.concept_counts(hits, ax=ax),
-        "heatmap": lambda ax: pl.heatmap(hits, ax=ax),
-        "feature": lambda ax: pl.feature(features, 8, annotations=run["annotations"], ax=ax),
-        "family_heatmap": lambda ax: pl.family_heatmap(features, 5, ax=ax),
-        "logo": lambda ax: pl.logo(features, 1, ax=ax),
-        "training_curve": lambda ax: pl.training_curve(run["sae"], ax=ax),
-        "density_histogram": lambda ax: pl.density_histogram(features, ax=ax),
-        "front": lambda ax: pl.front(RUNS, ax=ax),
-        "scaling": lambda ax: pl.scaling(RUNS, ax=ax),
-        "mdl": lambda ax: pl.mdl(RUNS, ax=ax),
-        "dark_matter": lambda ax: pl.dark_matter(
-            {"explained": 0.85, "linear": 0.1, "nonlinear": 0.05}, ax=ax
-        ),
-        "stability": lambda ax: pl.stability(np.linspace(0, 1, 99), null=np.linspace(0, 0.3, 20), ax=ax),
-        "layer_sweep": lambda ax: pl.layer_sweep(sites, ax=ax),
-        "precision_at_k": lambda ax: pl.precision_at_k(
-            [{"k": 5, "precision": 0.8, "low": 0.5, "high": 1, "base": 0.1}], ax=ax
-        ),
-        "reliability": lambda ax: pl.reliability(p, p > 0.4, ax=ax),
-        "variant_effect": lambda ax: pl.variant_effect(
-            pd.DataFrame({"feature": [1, 2], "delta": [0.5, -1.0]}), ax=ax
-        ),
-    }
+NAMES = sorted(set(si.pl.__all__) - {"save", "style"})
 
 
-def test_every_public_figure_is_tested(run):
-    assert set(figures(run)) == set(si.pl.__all__) - {"save", "style"}
+@pytest.fixture(scope="module")
+def figures(run):
+    return cases(run)
 
 
-@pytest.mark.parametrize("name", sorted(set(si.pl.__all__) - {"save", "style"}))
-def test_draws_alone_and_on_given_axes(run, name):
-    ax = figures(run)[name](None)
+def test_every_public_figure_is_tested_on_every_kind_of_input(figures):
+    assert sorted(figures) == NAMES
+    assert all(set(kinds) == set(KINDS) for kinds in figures.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_draws_alone_and_on_given_axes(figures, name):
+    ax = figures[name]["full"]()
+    assert reason(ax) is None
     svg = to_bytes(ax)
     assert svg.count(b"<path") > 5
     assert b"<text" not in svg  # outlines: the fonts are in the file
-    assert to_bytes(ax) == svg == to_bytes(figures(run)[name](None))
+    assert to_bytes(ax) == svg == to_bytes(figures[name]["full"]())
     width = ax.get_figure().get_size_inches()[0] * 25.4
     assert round(width) in (89, 120, 183)
     _, given_ax = plt.subplots()
-    assert figures(run)[name](given_ax) is given_ax
+    assert figures[name]["full"](given_ax) is given_ax
     assert len(plt.get_fignums()) == 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_row_is_drawn(figures, name):
+    ax = figures[name]["one"]()
+    assert reason(ax) is None
+    assert ax.has_data()
+    to_bytes(ax)
+
+
+@pytest.mark.parametrize("kind", ["empty", "nan"])
+@pytest.mark.parametrize("name", NAMES)
+def test_empty_and_nan_input_says_why_nothing_is_drawn(figures, name, kind):
+    ax = figures[name][kind]()
+    assert reason(ax), (name, [t.get_text() for t in ax.texts])
+    assert to_bytes(ax).startswith(b"<?xml")
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"feature", "family_heatmap", "logo"}))  # codes hold no NaN
+def test_some_nan_among_the_rows_is_left_out(run, name):
+    """A hole in every column of numbers, and no warning turned into a crash."""
+    holes = {"hits": run["hits"].copy(), "runs": sweep_table(), "sites": sites()}
+    for table in holes.values():
+        for i, column in enumerate(table.select_dtypes("number").columns):
+            if column != "feature":
+                table[column] = table[column].astype(float)
+                table.loc[table.index[i % len(table)], column] = np.nan
+    holes["hits"] = Table(holes["hits"], context=run["hits"].context)
+    takes = {"concepts_vs_baselines": "hits", "concept_counts": "hits", "heatmap": "hits", "front": "runs",
+             "scaling": "runs", "mdl": "runs", "layer_sweep": "sites"}  # fmt: skip
+    if name in takes:
+        ax = getattr(si.pl, name)(holes[takes[name]])
+    else:
+        more = {
+            "training_curve": ([{"step": 1, "fve": 0.2}, {"step": np.nan, "fve": 0.5}, {"step": 3, "fve": np.nan}],),
+            "density_histogram": ([0.1, np.nan, 0.01],),
+            "dark_matter": ({"explained": 0.5, "linear": np.nan, "nonlinear": 0.1},),
+            "stability": ([0.5, np.nan],),
+            "precision_at_k": ([{"k": 5, "precision": 0.5, "low": np.nan, "high": 1}, {"k": 9, "precision": np.nan}],),
+            "reliability": ([0.5, np.nan, 0.2], [1, 1, np.nan]),
+            "variant_effect": (pd.DataFrame({"feature": [1, 2], "before": [0.0, np.nan], "after": [1.0, 2.0]}),),
+        }
+        ax = getattr(si.pl, name)(*more[name])
+    assert reason(ax) is None
+    to_bytes(ax)
 
 
 def test_two_sizes_of_one_image_agree(run):
@@ -100,76 +117,37 @@ def test_two_sizes_of_one_image_agree(run):
     assert np.array_equal(first, np.frombuffer(to_bytes(si.pl.heatmap(run["hits"]), "png"), np.uint8))
 
 
-def test_pdf_embeds_type_42(run):
-    pdf = to_bytes(si.pl.training_curve(run["sae"]), "pdf")
+@pytest.mark.parametrize("name", NAMES)
+def test_pdf_embeds_every_font_as_type_42(figures, name):
+    pdf = to_bytes(figures[name]["full"](), "pdf")
+    fonts = re.findall(rb"/Type /Font\b.*?endobj", pdf, re.S) or re.findall(rb"<<[^<>]*/Subtype /\w+Font\w*", pdf)
+    assert b"/FontFile2" in pdf  # TrueType outlines are in the file
+    assert pdf.count(b"/FontFile2") == pdf.count(b"/Type /FontDescriptor")
     assert b"/Type3" not in pdf
-    assert b"/FontFile2" in pdf
+    assert fonts
     assert b"CreationDate" not in pdf
 
 
-def empty_calls() -> dict:
-    none = made.make_samples(3)
-    silent = si.FeatureMatrix(sp.csr_array((none.n_positions, 4), dtype=np.float32), none)
-    nothing = si.FeatureMatrix(sp.csr_array((0, 4), dtype=np.float32), si.Samples([], []))
-    hits = Table({"concept": [], "feature": [], "selected": [], "f1": []})
-    nan = Table(
-        {
-            "concept": ["a"],
-            "feature": [0],
-            "selected": [True],
-            "f1": [np.nan],
-            "f1_low": [np.nan],
-            "f1_high": [np.nan],
-            "delta_low": [np.nan],
-            "best_baseline_f1": [np.nan],
-        }
-    )
-    pl = si.pl
-    return {
-        "hits none": lambda: pl.concepts_vs_baselines(hits),
-        "hits nan": lambda: pl.concepts_vs_baselines(nan),
-        "counts none": lambda: pl.concept_counts(hits),
-        "counts nan": lambda: pl.concept_counts(nan),
-        "heat none": lambda: pl.heatmap(hits),
-        "heat nan": lambda: pl.heatmap(nan),
-        "silent": lambda: pl.feature(silent, 0),
-        "silent logo": lambda: pl.logo(silent, 0),
-        "silent density": lambda: pl.density_histogram(silent),
-        "silent family": lambda: pl.family_heatmap(silent, 0),
-        "nothing": lambda: pl.feature(nothing, 0),
-        "nothing logo": lambda: pl.logo(nothing, 0),
-        "nothing density": lambda: pl.density_histogram(nothing),
-        "nothing family": lambda: pl.family_heatmap(nothing, 0),
-        "nan density": lambda: pl.density_histogram([np.nan]),
-        "one density": lambda: pl.density_histogram([1.0]),
-        "curve none": lambda: pl.training_curve([]),
-        "curve file": lambda: pl.training_curve("no/such/file"),
-        "curve nan": lambda: pl.training_curve([{"step": 0, "fve": None}]),
-        "curve one": lambda: pl.training_curve([{"step": 0, "fve": 0.5}]),
-        "front none": lambda: pl.front([]),
-        "front nan": lambda: pl.front([{"l0": 3, "fve": None}]),
-        "scaling one": lambda: pl.scaling(RUNS[:1]),
-        "scaling none": lambda: pl.scaling(None),
-        "mdl none": lambda: pl.mdl([]),
-        "dark none": lambda: pl.dark_matter({}),
-        "dark nan": lambda: pl.dark_matter({"explained": np.nan}),
-        "stability none": lambda: pl.stability([]),
-        "stability nan": lambda: pl.stability([np.nan], null=[np.nan]),
-        "sweep none": lambda: pl.layer_sweep(pd.DataFrame()),
-        "sweep nan": lambda: pl.layer_sweep({"site": ["a"], "features": [np.nan]}),
-        "precision none": lambda: pl.precision_at_k(None),
-        "precision nan": lambda: pl.precision_at_k([{"k": 1, "precision": np.nan}]),
-        "reliability none": lambda: pl.reliability([]),
-        "reliability nan": lambda: pl.reliability([np.nan], [1]),
-        "reliability one": lambda: pl.reliability([0.5], [1]),
-        "variant none": lambda: pl.variant_effect(None),
-        "variant nan": lambda: pl.variant_effect(pd.DataFrame({"delta": [np.nan]})),
-    }
+def test_text_is_of_the_size_journals_ask_for(figures):
+    for name in NAMES:
+        ax = figures[name]["full"]()
+        texts = [t for t in ax.get_figure().findobj(mpl.text.Text) if t.get_text().strip() and t.get_visible()]
+        sizes = {round(t.get_fontsize(), 1) for t in texts}
+        assert min(sizes) >= 5 and max(sizes) <= 8, (name, sizes)
+        plt.close("all")
 
 
-@pytest.mark.parametrize("name", sorted(empty_calls()))
-def test_empty_single_and_nan_input_draws_honest_axes(name):
-    assert to_bytes(empty_calls()[name]()).startswith(b"<?xml")
+def test_images_have_a_ground_and_vectors_none(run):
+    ax = si.pl.training_curve(run["sae"])
+    pixels = plt.imread(io.BytesIO(to_bytes(ax, "png")))
+    assert (pixels[0, 0] == 1).all()
+    assert b"fill: #ffffff" not in to_bytes(ax, "svg").split(b"axes_1")[0]
+
+
+def test_counts_are_of_the_concepts_given(run):
+    ax = si.pl.concept_counts(Table(run["hits"].head(5), context=run["hits"].context))
+    assert max(p.get_width() for p in ax.patches) <= 1
+    assert ax.get_xlabel().startswith("concepts of 1 ")
 
 
 def test_unknown_feature_and_sample_are_named(run):
@@ -179,6 +157,29 @@ def test_unknown_feature_and_sample_are_named(run):
         si.pl.feature(run["features"], 0, samples=["nobody"])
     with pytest.raises(InputError, match="alignment columns"):
         si.pl.family_heatmap(run["features"], 0, columns=[1, 2])
+    with pytest.raises(InputError, match="aligned row does not fit"):
+        si.pl.family_heatmap(run["features"], 0, columns={run["samples"].ids[0]: "AC-D"})
+
+
+def test_aligned_rows_and_imgt_positions_place_residues_in_their_columns():
+    table = pd.DataFrame({"imgt": ["1-3 111 111.1 112.1 112", "2-3 111 112.2 112.1 112"]})
+    samples = si.Samples(["a", "b"], ["ACDEFGH", "CDEFGH"], table=table)
+    codes = np.zeros((13, 1), np.float32)
+    codes[[5, 7 + 4], 0] = 2.0  # 112.1 in both
+    features = si.FeatureMatrix(sp.csr_array(codes), samples)
+    ax = si.pl.family_heatmap(features, 0)
+    assert ax.get_xlabel() == "IMGT position"
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "2", "3", "111", "112"]
+    grid = ax.collections[0].get_array()
+    assert grid.shape == (2, 8)  # 1 2 3 111 111.1 112.2 112.1 112
+    assert (grid[:, 6] == 2).all()
+    assert np.ma.getmaskarray(grid).tolist() == [[0, 0, 0, 0, 0, 1, 0, 0], [1, 0, 0, 0, 1, 0, 0, 0]]
+    rows = {"a": "ACDEFGH-", "b": "-CDEFG-H"}
+    grid = si.pl.family_heatmap(features, 0, columns=rows).collections[0].get_array()
+    assert np.argwhere(grid == 2).tolist() == [[0, 5], [1, 5]]
+    broken = si.Samples(["a"], ["ACD"], table=pd.DataFrame({"imgt": ["1-999999999999"]}))
+    ax = si.pl.family_heatmap(si.FeatureMatrix(sp.csr_array(np.ones((3, 1), np.float32)), broken), 0)
+    assert ax.get_xlabel() == "position"
 
 
 @pytest.mark.parametrize("text", made.hostile()[::6])

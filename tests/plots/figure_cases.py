@@ -1,0 +1,152 @@
+"""Every figure on full, empty, single-row and NaN-holding input: name -> kind -> a function of ``ax``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+import sciinterp as si
+from sciinterp.tables import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "report"))
+import synthetic_run as made
+
+KINDS = ("full", "one", "empty", "nan")
+NAN = float("nan")
+
+
+def sweep_table(seeds: int = 2) -> pd.DataFrame:
+    """What a sweep of SAEs returns: two architectures, two widths, three sparsities, several seeds."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for seed in range(seeds):
+        for architecture in ("ReLU", "TopK"):
+            for n_features in (512, 2048):
+                for k in (8, 16, 32):
+                    fve = 0.5 + 0.07 * np.log2(k) + 0.02 * np.log2(n_features / 512) + rng.normal(0, 0.004)
+                    fve -= 0.05 * (architecture == "ReLU")
+                    rows.append(
+                        {"seed": seed, "n_features": n_features, "k": k, "architecture": architecture, "fve": fve,
+                         "l0": k + rng.normal(0, 0.1), "dead": 0.0, "mdl": 600 - 80 * fve + 0.02 * n_features,
+                         "pareto": architecture == "TopK"}
+                    )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def sites(n: int = 5) -> pd.DataFrame:
+    """What a sweep over sites returns."""
+    return pd.DataFrame(
+        {
+            "site": [f"layers.{i}" for i in range(n)],
+            "depth": np.linspace(0.2, 1, n),
+            "fve": 0.8,
+            "l0": 32.0,
+            "concepts": 25,
+            "sae": [5 + 2 * min(i, 3) for i in range(n)],
+            "neurons": [4 + i // 2 for i in range(n)],
+            "randomised": 2,
+            "beat_every_baseline": [1 + 2 * min(i, 3) for i in range(n)],
+        }
+    )
+
+
+def _hits(rows: list[dict]) -> Table:
+    columns = ["concept", "feature", "selected", "f1", "f1_low", "f1_high", "delta_low", "best_baseline_f1"]
+    return Table(pd.DataFrame(rows, columns=columns))
+
+
+def _like(hits: Table, rows: int | None, value: float | None = None) -> Table:
+    """The first rows of a table of hits, or every number of it replaced."""
+    out = Table(hits.head(rows) if rows is not None else hits.copy(), context=hits.context)
+    if value is not None:
+        for name in out.select_dtypes("float").columns:
+            out[name] = value
+    return out
+
+
+def cases(run: dict) -> dict[str, dict[str, Callable]]:
+    """The cases on one synthetic run (``report_fixtures.run``)."""
+    pl, hits, features, annotations = si.pl, run["hits"], run["features"], run["annotations"]
+    few = made.make_samples(3)
+    silent = si.FeatureMatrix(sp.csr_array((few.n_positions, 4), dtype=np.float32), few)
+    nothing = si.FeatureMatrix(sp.csr_array((0, 4), dtype=np.float32), si.Samples([], []))
+    single = made.make_samples(1)
+    one = made.make_features(single)
+    one_notes = made.make_annotations(single)
+    absent, one_hit = _hits([]), _like(hits, 1)
+    unknown = _like(hits, None, NAN)
+    runs, p = sweep_table(), np.linspace(0.01, 0.99, 80)
+    log = run["sae"]
+    sequence = "ACDEFGHIKL"
+    rows = {"a": "AC-DEFGH-IKL", "b": "ACD-EFGHI-KL"}
+    family = si.FeatureMatrix(
+        sp.csr_array(np.tile(np.arange(10, dtype=np.float32), 2)[:, None]), si.Samples(["a", "b"], [sequence] * 2)
+    )
+    variants = pd.DataFrame(
+        {"feature": [3, 1, 7, 9], "before": [6.0, 0.0, 2.0, 1.0], "after": [0.0, 3.5, 2.5, 0.2], "delta": [-6.0, 3.5, 0.5, -0.8],
+         "concepts": ["residue:Trp41", "", "imgt:FR4", ""]}
+    )  # fmt: skip
+    precision = pd.DataFrame(
+        {"kind": ["missing"] * 3 + ["novel"] * 2, "k": [5, 10, 20, 5, 8], "precision": [0.9, 0.8, 0.6, 0.5, 0.4],
+         "low": [0.6, 0.6, 0.5, 0.2, 0.2], "high": [1, 0.95, 0.75, 0.8, 0.7], "base": 0.1}
+    )  # fmt: skip
+    parts = [{"name": "model", "explained": 0.83, "linear": 0.07, "nonlinear": 0.1},
+             {"name": "randomised", "explained": 0.96, "linear": 0.01, "nonlinear": 0.03}]  # fmt: skip
+    empty_frame = pd.DataFrame()
+
+    def of(figure: Callable, full, single_, empty, nan, **more) -> dict[str, Callable]:
+        inputs = dict(zip(KINDS, (full, single_, empty, nan)))
+        return {
+            kind: (lambda ax=None, v=value: figure(*(v if isinstance(v, tuple) else (v,)), ax=ax, **more))
+            for kind, value in inputs.items()
+        }
+
+    return {
+        "concepts_vs_baselines": of(pl.concepts_vs_baselines, hits, one_hit, absent, unknown),
+        "concept_counts": of(pl.concept_counts, hits, one_hit, absent, unknown),
+        "heatmap": of(pl.heatmap, hits, one_hit, absent, unknown),
+        "feature": {
+            "full": lambda ax=None: pl.feature(features, 8, annotations=annotations, n=2, ax=ax),
+            "one": lambda ax=None: pl.feature(one, 8, annotations=one_notes, ax=ax),
+            "empty": lambda ax=None: pl.feature(nothing, 0, ax=ax),
+            "nan": lambda ax=None: pl.feature(silent, 0, ax=ax),
+        },
+        "family_heatmap": {
+            "full": lambda ax=None: pl.family_heatmap(features, 5, ax=ax),
+            "one": lambda ax=None: pl.family_heatmap(family, 0, columns=rows, ax=ax),
+            "empty": lambda ax=None: pl.family_heatmap(nothing, 0, ax=ax),
+            "nan": lambda ax=None: pl.family_heatmap(silent, 0, ax=ax),
+        },
+        "logo": of(pl.logo, (features, 1), (one, 1), (nothing, 0), (silent, 0)),
+        "training_curve": of(
+            pl.training_curve, log, [{"step": 0, "fve": 0.5}], [], [{"step": 0, "fve": None}, {"step": 9, "fve": NAN}]
+        ),
+        "density_histogram": of(pl.density_histogram, features, [0.01], nothing, [NAN, NAN]),
+        "front": of(pl.front, runs, runs.head(1), empty_frame, [{"l0": 3, "fve": None}, {"l0": NAN, "fve": 0.5}]),
+        "scaling": of(pl.scaling, runs, runs.head(1), None, [{"n_features": 512, "fve": NAN}]),
+        "mdl": of(pl.mdl, runs, runs.head(1), [], [{"n_features": NAN, "mdl": 3.0}, {"n_features": 8, "mdl": NAN}]),
+        "dark_matter": of(pl.dark_matter, parts, parts[0], {}, {"explained": NAN}),
+        "stability": of(
+            pl.stability, np.random.default_rng(0).beta(4, 2, 400), [0.9], [], [NAN], null=np.linspace(0, 0.3, 40)
+        ),
+        "layer_sweep": of(pl.layer_sweep, sites(), sites(1), empty_frame, {"site": ["a"], "sae": [NAN]}),
+        "precision_at_k": of(pl.precision_at_k, precision, precision.head(1), None, [{"k": 1, "precision": NAN}]),
+        "reliability": of(
+            pl.reliability, (p, np.random.default_rng(0).random(80) < p), ([0.5], [1]), [], ([NAN, 0.2], [1, NAN])
+        ),
+        "variant_effect": of(
+            pl.variant_effect, variants, variants.head(1), None, pd.DataFrame({"feature": [1], "delta": [NAN]})
+        ),
+    }  # fmt: skip
+
+
+def reason(ax) -> str | None:
+    """Why a figure is empty, where it says so; None where it is drawn."""
+    texts = [t.get_text() for t in ax.texts]
+    bare = not len(ax.get_xticks()) and not len(ax.get_yticks()) and not ax.has_data()
+    return texts[0] if bare and len(texts) == 1 else None
