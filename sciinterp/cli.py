@@ -232,10 +232,15 @@ def browse(
     serve: Annotated[bool, typer.Option("--serve", help="Also serve it, on this machine only.")] = False,
 ) -> None:
     """Write a static feature browser of a finished run; open it from disk."""
+    from sciinterp.discovery import read_candidates
     from sciinterp.report.browser import serve_folder, write_browser
     from sciinterp.run import load_run
+    from sciinterp.store.atomic import read_json
 
     found = load_run(run)
+    full = run / "full.json"
+    if (run / "full" / "candidates.json").is_file():  # those that know which features come back with other seeds
+        found.candidates = read_candidates(run / "full")
     index = write_browser(
         run / "browser",
         features=found.features,
@@ -243,7 +248,7 @@ def browse(
         sae=found.sae,
         candidates=found.candidates,
         structures=structures,
-        manifest=found.manifest,
+        manifest={**found.manifest, "full": read_json(full) if full.is_file() else None},
     )
     typer.echo(f"browser: {index}")
     if serve:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sciinterp.errors import InputError
 from sciinterp.report import content as c
 from sciinterp.report.site_data import SiteData
+from sciinterp.report.structures import viewer_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SITE_FILES = ("browser.css", "core.js", "draw.js", "pages.js")
+SITE_FILES = (
+    "browser.css",
+    "core.js",
+    "draw.js",
+    "tracks.js",
+    "genome.js",
+    "map.js",
+    "structure.js",
+    "lists.js",
+    "pages.js",
+    "route.js",
+)
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'none'; "
     "base-uri 'none'; form-action 'none'"
@@ -60,7 +72,7 @@ def write_browser(
     structures : mapping or path, optional
         Identifier -> PDB or mmCIF file, or a folder of files named by identifier.
     manifest : mapping, optional
-        The run's manifest.
+        The run's manifest; under ``full`` what the full run measured (stability over seeds becomes a column).
 
     Returns
     -------
@@ -71,23 +83,35 @@ def write_browser(
     from sciinterp.store.atomic import atomic_write
 
     out = Path(out)
-    if out.is_dir() and any(out.iterdir()) and not (out / "index.html").is_file():
+    ours = {*SITE_FILES, "index.html", "data", "viewer"}
+    if out.is_dir() and {p.name for p in out.iterdir()} - ours:
         raise InputError(
             "the output folder is in use by something else",
             where=f"folder '{out}'",
             expected="a new, empty or browser folder",
             do="Choose another folder.",
         )
-    (out / "data").mkdir(parents=True, exist_ok=True)
     sae = sae if sae is not None else features.sae
+    manifest = manifest or {}
     data = SiteData(
         features,
         hits,
         sae,
         candidates,
-        c.plain_data(describe(sae, features, hits, manifest or {})),
-        structures,
+        done=c.plain_data(describe(sae, features, hits, manifest)),
+        structures=structures,
+        full=manifest.get("full"),
     )
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    for old in (out / "data").glob("*.js"):  # of an earlier run, which may have had more
+        if old.read_bytes()[:15] == b"sciinterpChunk(":
+            old.unlink()
+    viewer = viewer_files() if data.structures else {}
+    data.done["viewer"] = bool(viewer)
+    if viewer:
+        (out / "viewer").mkdir(exist_ok=True)
+    for name, content in viewer.items():
+        atomic_write(out / "viewer" / name, content)
     for name, value in data.chunks():
         atomic_write(out / "data" / f"{name}.js", chunk(name, value))
     for name in SITE_FILES:
@@ -127,9 +151,8 @@ def _handler() -> Any:
     """A request handler for files of this site only: names it wrote, and no listing of folders."""
     from http.server import SimpleHTTPRequestHandler
 
-    known = re.compile(
-        r"/(index\.html|browser\.css|core\.js|draw\.js|pages\.js|data/[a-z0-9-]+\.js)?(\?.*)?\Z"
-    )
+    names = "|".join(re.escape(n) for n in ("index.html", *SITE_FILES))
+    known = re.compile(rf"/({names}|data/[a-z0-9-]+\.js|viewer/[a-z]+\.(js|css|txt))?(\?.*)?\Z", re.IGNORECASE)
 
     class Handler(SimpleHTTPRequestHandler):
         def send_head(self) -> Any:

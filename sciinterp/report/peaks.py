@@ -5,7 +5,10 @@ Everything is computed from one sort of the sparse codes, so ten thousand featur
 
 from __future__ import annotations
 
+import importlib.util
+import warnings
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 COACTIVE_POSITIONS = 40_000  # positions sampled for co-activity: enough for a ranking of neighbours
 FLANK = 7
 TOP_PEAKS = 200
+LEAST_FOR_UMAP = 100  # directions below which neighbourhoods say nothing that two components do not
 
 
 @dataclass(frozen=True)
@@ -164,29 +168,56 @@ def coactive(features: FeatureMatrix, *, top: int = 8) -> list[list[tuple[int, f
 
 
 def decoder_map(directions: np.ndarray | None) -> dict[str, Any] | None:
-    """Two principal components of the decoder directions, each of unit length.
+    """A plane for the decoder directions: UMAP where ``umap-learn`` is installed, else principal components.
 
     Parameters
     ----------
     directions : float [n_features, d_in] or None
+
+    Returns
+    -------
+    dict or None
+        ``x``, ``y`` [n_features], ``method`` (in words) and ``explained`` (shares of variance; empty for UMAP).
+        None for fewer than three directions, or such that are not finite.
     """
     if directions is None or len(directions) < 3 or directions.shape[1] < 2:
         return None
-    from sklearn.decomposition import PCA
-
     unit = directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
     if not np.isfinite(unit).all():
         return None
-    pca = PCA(n_components=2, svd_solver="covariance_eigh")
-    xy = pca.fit_transform(unit.astype(np.float64))
-    xy *= np.where(xy[np.abs(xy).argmax(axis=0), [0, 1]] < 0, -1, 1)  # a sign is free: fix it
-    shares = [round(float(v), 4) for v in pca.explained_variance_ratio_]
+    xy, shares, method = _umap(unit) or _components(unit)
     return {
         "x": np.round(xy[:, 0], 4).tolist(),
         "y": np.round(xy[:, 1], 4).tolist(),
         "explained": shares,
-        "method": "principal components of the decoder directions",
+        "method": method,
     }
+
+
+def _umap(unit: np.ndarray) -> tuple[np.ndarray, list[float], str] | None:
+    """UMAP (McInnes et al., arXiv:1802.03426) on cosine distance, one thread and a fixed seed."""
+    if len(unit) < LEAST_FOR_UMAP or importlib.util.find_spec("umap") is None:
+        return None
+    import umap
+
+    near = min(15, len(unit) - 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a fixed seed means one thread
+        plane = umap.UMAP(n_neighbors=near, min_dist=0.1, metric="cosine", random_state=0, n_jobs=1)
+        xy = np.asarray(plane.fit_transform(unit.astype(np.float32)), np.float64)
+    method = f"UMAP of the decoder directions (cosine, {near} neighbours, umap-learn {metadata.version('umap-learn')})"
+    return (xy, [], method) if np.isfinite(xy).all() else None
+
+
+def _components(unit: np.ndarray) -> tuple[np.ndarray, list[float], str]:
+    """Two principal components; the sign of each, which is free, is fixed by its largest entry."""
+    from sklearn.decomposition import PCA
+
+    pca = PCA(n_components=2, svd_solver="covariance_eigh")
+    xy = pca.fit_transform(unit.astype(np.float64))
+    xy *= np.where(xy[np.abs(xy).argmax(axis=0), [0, 1]] < 0, -1, 1)
+    shares = [round(float(v), 4) for v in pca.explained_variance_ratio_]
+    return xy, shares, "principal components of the decoder directions"
 
 
 def similar(directions: np.ndarray | None, *, top: int = 5) -> list[list[tuple[int, float]]]:

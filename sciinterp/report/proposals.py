@@ -56,6 +56,15 @@ def candidate_rows(candidates: pd.DataFrame | None, family: Mapping[str, Any] | 
     }
 
 
+def all_rows(candidates: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Every candidate by kind, best first, each with its evidence."""
+    if candidates is None or not len(candidates):
+        return []
+    rows = [_row(record) for record in pd.DataFrame(candidates).to_dict("records")]
+    rows.sort(key=lambda r: (str(r.get("kind")), -(r["score"] if r["score"] is not None else -math.inf)))
+    return rows
+
+
 def _row(record: Mapping[Any, Any]) -> dict[str, Any]:
     row = {str(k): plain_data(v) for k, v in record.items()}
     for key in ("start", "end", "feature"):

@@ -2,28 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from sciinterp.report import content as c
 from sciinterp.report import peaks as pk
-from sciinterp.report.structures import find_structures, read_trace
+from sciinterp.report import site_tracks as tr
+from sciinterp.report.proposals import all_rows
+from sciinterp.report.structures import find_structures, read_structure
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sciinterp.features import FeatureMatrix
 
-FEATURES_A_CHUNK = 64
-SAMPLES_A_CHUNK = 32
-TRACKS_A_SAMPLE = 40  # features drawn on a sample page, strongest first
-PAIRS_A_CONCEPT = 25
+FEATURES_A_CHUNK = 32
+CONCEPTS_A_CHUNK = 16
+CANDIDATES_A_CHUNK = 64
+PAIRS_A_CONCEPT = 50
+WINDOW = 400  # positions drawn around a peak of a sample that is not kept whole
+SHARES = 6  # concepts a feature's activity is laid over, by lift
+LEAST_SHARE = 0.05  # of a feature's activity that a concept must hold to be listed
+PAIR_COLUMNS = (
+    "concept",
+    "selected",
+    "f1",
+    "f1_low",
+    "f1_high",
+    "precision",
+    "recall",
+    "auroc",
+    "average_precision",
+    "q",
+    "best_baseline",
+    "best_baseline_f1",
+    "delta_f1",
+    "delta_low",
+    "delta_high",
+    "threshold",
+)
 
 
 class SiteData:
-    """Everything the site shows, computed once and cut into chunks."""
+    """Everything the site shows, computed once and cut into chunks.
+
+    Parameters
+    ----------
+    features, hits, sae, candidates, structures
+        As in :func:`sciinterp.report.browser.write_browser`.
+    done : dict
+        What was done: model, site, data, licences.
+    full : mapping
+        What the full run measured (``full.json``); its ``stability`` becomes a column of the features.
+    """
 
     def __init__(
         self,
@@ -31,71 +65,100 @@ class SiteData:
         hits: pd.DataFrame,
         sae: Any,
         candidates: Any,
+        *,
         done: dict[str, Any],
-        structures: Any,
+        structures: Any = None,
+        full: Mapping[str, Any] | None = None,
     ) -> None:
         context = getattr(hits, "context", None) or {}
-        self.features, self.samples, self.hits, self.candidates, self.done = (
-            features,
-            features.samples,
-            hits,
-            candidates,
-            done,
-        )
-        self.annotations, split = context.get("annotations"), context.get("split")
-        self.family = _families(self.samples, split)
+        self.features, self.samples, self.hits = features, features.samples, hits
+        self.done, self.full = done, full or {}
+        self.candidates = all_rows(candidates)
+        self.annotations, self.split = context.get("annotations"), context.get("split")
+        self.family = _families(self.samples, self.split)
         names = {} if self.annotations is None else self.annotations.concepts["name"].astype(str).to_dict()
         self.concepts, self.baselines = c.concept_rows(hits, names)
+        self.controls = c.controls(hits, candidates, self.baselines)
         self.peaks, self.letters = pk.find_peaks(features), pk.Letters(features)
-        directions = getattr(sae, "W_dec", None)
-        if directions is not None:
-            directions = (
-                directions.detach().cpu().numpy() if hasattr(directions, "detach") else np.asarray(directions)
-            )
-        self.map, self.similar = pk.decoder_map(directions), pk.similar(directions)
+        self.columns = sp.csc_array(features.codes)
+        self.map, self.similar = pk.decoder_map(_directions(sae)), pk.similar(_directions(sae))
         self.coactive = pk.coactive(features)
-        self.names = self._concept_names()
+        self.names = [row["concept"] for row in self.concepts]
+        if self.annotations is not None:
+            self.names += [n for n in self.annotations.names if n not in set(self.names)]
         self.code = {name: i for i, name in enumerate(self.names)}
         self.pairs = self._pairs()
         self.structures = find_structures(structures, self.samples)
-
-    def _concept_names(self) -> list[str]:
-        """Every concept the site can name: those tested, then the others that are annotated."""
-        names = [row["concept"] for row in self.concepts]
-        if self.annotations is not None:
-            names += [n for n in self.annotations.names if n not in set(names)]
-        return names
+        self.spans, self.facts, self.carriers = self._placed()
+        self.covered = self._covered()
+        self.lies = self._shares()
+        self.starts = {
+            "samples": tr.cut(np.minimum(self.samples.lengths, tr.TILE), tr.LETTERS_A_CHUNK),
+            "tracks": tr.cut(tr.entries(features), tr.ENTRIES_A_CHUNK),
+        }
 
     def _pairs(self) -> dict[int, list[dict[str, Any]]]:
         """feature -> its tested pairs, best first."""
-        keep = (
-            "concept",
-            "selected",
-            "f1",
-            "f1_low",
-            "f1_high",
-            "precision",
-            "recall",
-            "auroc",
-            "average_precision",
-            "q",
-            "best_baseline",
-            "best_baseline_f1",
-            "delta_f1",
-            "delta_low",
-            "delta_high",
-            "threshold",
-        )
         out: dict[int, list[dict[str, Any]]] = {}
-        for record in self.hits[[k for k in ("feature", *keep) if k in self.hits.columns]].to_dict("records"):
+        columns = [k for k in ("feature", *PAIR_COLUMNS) if k in self.hits.columns]
+        for record in self.hits[columns].to_dict("records"):
             feature = c.number(record["feature"])
             if feature is None or not 0 <= feature < self.features.n_features:
                 continue
-            row = {k: c.plain_data(record.get(k)) for k in keep}
+            row = {k: c.plain_data(record.get(k)) for k in PAIR_COLUMNS}
             row["concept"] = self.code.get(str(record["concept"]), -1)
             out.setdefault(int(feature), []).append(row)
         for rows in out.values():
             rows.sort(key=lambda r: (-(r["f1"] if r["f1"] is not None else -1.0), r["concept"]))
+        return out
+
+    def _placed(self) -> tuple[dict[int, list[list[int]]], dict[int, list[str]], dict[str, list[int]]]:
+        """What lies on each sample as [start, end, concept]; facts on whole samples; concept -> its samples."""
+        spans: dict[int, list[list[int]]] = {}
+        facts: dict[int, list[str]] = {}
+        carriers: dict[str, dict[int, None]] = {}
+        if self.annotations is None:
+            return spans, facts, {}
+        frame = self.annotations.frame
+        for sample, start, end, name in zip(frame["sample"], frame["start"], frame["end"], frame["concept"]):
+            if sample not in self.samples:
+                continue
+            s = self.samples.index(sample)
+            carriers.setdefault(str(name), {})[s] = None
+            if start < 0:
+                facts.setdefault(s, []).append(str(name))
+            else:
+                spans.setdefault(s, []).append([int(start), int(end), self.code[str(name)]])
+        return (
+            {s: sorted(rows) for s, rows in spans.items()},
+            facts,
+            {name: sorted(numbers) for name, numbers in carriers.items()},
+        )
+
+    def _covered(self) -> Any:
+        """csc bool [n_positions, n_concepts] over the site's concepts; None without annotations."""
+        if self.annotations is None or not len(self.names):
+            return None
+        placed = [n for n in self.names if n in set(self.annotations.position_names)]
+        matrix = self.annotations.positives(self.samples, placed).tocoo()
+        column = np.array([self.code[n] for n in placed], np.int64)[matrix.col]
+        shape = (self.samples.n_positions, len(self.names))
+        return sp.csc_array((np.ones(len(column), np.float32), (matrix.row, column)), shape=shape)
+
+    def _shares(self) -> list[list[list[float]]]:
+        """For every feature the concepts its activity lies in: concept, share of activity, lift over chance."""
+        if self.covered is None:
+            return [[] for _ in range(self.features.n_features)]
+        mass = sp.csr_array(self.features.codes.T @ self.covered)
+        total = np.asarray(self.features.codes.sum(axis=0)).ravel()
+        chance = np.asarray(self.covered.sum(axis=0)).ravel() / max(self.samples.n_positions, 1)
+        out = []
+        for j in range(self.features.n_features):
+            span = slice(mass.indptr[j], mass.indptr[j + 1])
+            concept, share = mass.indices[span], mass.data[span] / max(float(total[j]), 1e-12)
+            lift = share / np.maximum(chance[concept], 1e-12)
+            order = [i for i in np.lexsort((concept, -lift)) if share[i] >= LEAST_SHARE][:SHARES]
+            out.append([[int(concept[i]), round(float(share[i]), 4), round(float(lift[i]), 2)] for i in order])
         return out
 
     def chunks(self) -> Iterator[tuple[str, Any]]:
@@ -107,16 +170,20 @@ class SiteData:
             ]
             motifs += [entry["motif"] for entry in block]
             yield f"features-{lo // FEATURES_A_CHUNK}", block
-        spans = self._annotation_spans()
-        tracks = self.features.codes
-        for lo in range(0, len(self.samples), SAMPLES_A_CHUNK):
-            numbers = range(lo, min(lo + SAMPLES_A_CHUNK, len(self.samples)))
-            yield f"samples-{lo // SAMPLES_A_CHUNK}", [self._sample(s, tracks, spans) for s in numbers]
+        starts = self.starts["samples"]
+        for i, (lo, hi) in enumerate(zip(starts, [*starts[1:], len(self.samples)])):
+            yield f"samples-{i}", [self._sample(s) for s in range(lo, hi)]
+        yield from tr.track_chunks(self.features, self.starts["tracks"])
         for s, path in self.structures.items():
-            trace = read_trace(path, self.samples[s].sequence)
-            yield f"structure-{s}", trace
-        yield "concepts", [self._concept(i) for i in range(len(self.names))]
-        yield "candidates", c.candidate_rows(self.candidates)
+            yield f"structure-{s}", read_structure(path, self.samples[s].sequence)
+        yield "concepts", self.concepts
+        for lo in range(0, len(self.names), CONCEPTS_A_CHUNK):
+            numbers = range(lo, min(lo + CONCEPTS_A_CHUNK, len(self.names)))
+            yield f"concepts-{lo // CONCEPTS_A_CHUNK}", [self._concept(i) for i in numbers]
+        yield "candidates", [{k: v for k, v in row.items() if k != "evidence"} for row in self.candidates]
+        for lo in range(0, len(self.candidates), CANDIDATES_A_CHUNK):
+            rows = self.candidates[lo : lo + CANDIDATES_A_CHUNK]
+            yield f"candidates-{lo // CANDIDATES_A_CHUNK}", [row.get("evidence") for row in rows]
         if self.map:
             yield "map", self.map
         yield "index", self._index(motifs)
@@ -124,24 +191,23 @@ class SiteData:
     def _index(self, motifs: list[str]) -> dict[str, Any]:
         """What every page needs: the feature table, the samples, the concepts' names."""
         n, span = self.features.n_features, self.peaks.indptr
-        count = np.diff(span)
-        peak = [float(self.peaks.value[lo]) if hi > lo else 0.0 for lo, hi in zip(span[:-1], span[1:])]
-        families = [
-            len(np.unique(self.family[self.peaks.sample[lo:hi]])) for lo, hi in zip(span[:-1], span[1:])
-        ]
         best = [self.pairs[j][0] if j in self.pairs else None for j in range(n)]
-        said = {
-            row["feature"]: row["verdict"] for row in reversed(self.concepts) if row["feature"] is not None
-        }
+        said = {r["feature"]: r["verdict"] for r in reversed(self.concepts) if r["feature"] is not None}
         table = {
             "density": [float(f"{v:.4g}") for v in self.features.density],
-            "samples": count.tolist(),
-            "families": families,
-            "peak": [round(v, 3) for v in peak],
+            "samples": np.diff(span).tolist(),
+            "families": [
+                len(np.unique(self.family[self.peaks.sample[lo:hi]])) for lo, hi in zip(span[:-1], span[1:])
+            ],
+            "peak": [
+                round(float(self.peaks.value[lo]), 3) if hi > lo else 0.0
+                for lo, hi in zip(span[:-1], span[1:])
+            ],
             "motif": motifs,
             "concept": [-1 if b is None else b["concept"] for b in best],
             "f1": [None if b is None or b["f1"] is None else round(b["f1"], 4) for b in best],
             "verdict": [said.get(j, "") for j in range(n)],
+            "stability": self._stability(),
         }
         return {
             "done": self.done,
@@ -149,126 +215,141 @@ class SiteData:
             "features": table,
             "concepts": self.names,
             "verdicts": c.VERDICTS,
-            "samples": {
-                "id": list(self.samples.ids),
-                "length": self.samples.lengths.tolist(),
-                "family": [str(v) for v in self._family_labels()],
+            "samples": self._sample_table(),
+            "chunk": {
+                "features": FEATURES_A_CHUNK,
+                "concepts": CONCEPTS_A_CHUNK,
+                "candidates": CANDIDATES_A_CHUNK,
+                "tile": tr.TILE,
+                **self.starts,
             },
-            "chunk": {"features": FEATURES_A_CHUNK, "samples": SAMPLES_A_CHUNK},
             "map": self.map is not None,
             "structures": sorted(self.structures),
-            "candidates": 0 if self.candidates is None else len(self.candidates),
-            "baselines": [b["name"] for b in self.baselines],
+            "candidates": len(self.candidates),
+            "baselines": self.baselines,
+            "controls": self.controls,
         }
 
-    def _family_labels(self) -> Any:
+    def _stability(self) -> list[float | None] | None:
+        """By feature: how well it comes back with other seeds; None where no other seed was trained."""
+        table = (self.full.get("stability") or {}).get("features") or {}
+        if not table.get("feature"):
+            return None
+        score = {int(j): c.number(v) for j, v in zip(table["feature"], table["score"])}
+        found = [score.get(j) for j in range(self.features.n_features)]
+        return [None if v is None else round(v, 3) for v in found]
+
+    def _sample_table(self) -> dict[str, Any]:
         table = self.samples.table
-        return table["family"].astype(str) if "family" in table.columns else self.family
+        part = np.full(len(self.samples), "", dtype=object)
+        for name in ("train", "calibration", "test") if self.split is not None else ():
+            if len(self.family) == len(self.samples):
+                part[self.split.part(name)] = name
+        out = {
+            "id": list(self.samples.ids),
+            "length": self.samples.lengths.tolist(),
+            "family": [str(v) for v in (table["family"] if "family" in table.columns else self.family)],
+            "part": part.tolist(),
+        }
+        if {"chrom", "start"} <= set(table.columns):  # a genomic place: 0-based start on a named sequence
+            out["chrom"] = [str(v) for v in table["chrom"]]
+            out["start"] = [int(c.number(v) or 0) for v in table["start"]]
+        return out
 
     def _feature(self, j: int) -> dict[str, Any]:
         """One feature page."""
         motif, logo, n = pk.feature_logos(self.letters, self.peaks, j)
         value = self.peaks.value[self.peaks.of(j)]
-        counts, edges = (
-            np.histogram(value, bins=24, range=(0, float(value.max()))) if len(value) else ([], [])
-        )
-        shown = [
-            {"set": name, "sample": s, "on": self._active(s, j)}
-            for name, s in pk.examples(self.peaks, j, self.family)
-        ]
+        top = float(value.max()) if len(value) else 0.0
+        counts, _ = np.histogram(value, bins=24, range=(0, top)) if top else ([], [])
         return {
             "motif": motif,
             "logo": logo,
             "peaks": n,
-            "histogram": {
-                "counts": [int(v) for v in counts],
-                "max": round(float(edges[-1]), 3) if len(edges) else 0,
-            },
-            "examples": shown,
+            "histogram": {"counts": [int(v) for v in counts], "max": round(top, 3)},
+            "examples": [
+                {"set": name, **self._example(s, j)} for name, s in pk.examples(self.peaks, j, self.family)
+            ],
             "pairs": self.pairs.get(j, []),
-            "coactive": self.coactive[j],
+            "lies": self.lies[j],
+            "coactive": self.coactive[j] if self.coactive else [],
             "similar": self.similar[j] if self.similar else [],
         }
 
-    def _active(self, s: int, j: int) -> list[list[float]]:
-        """Position and value of one feature in one sample."""
-        rows = self.features.rows(s)
-        codes = self.features.codes
-        lo, hi = codes.indptr[rows.start], codes.indptr[rows.stop]
-        at = np.flatnonzero((codes.indices[lo:hi] == j) & (codes.data[lo:hi] > 0))
-        position = np.searchsorted(codes.indptr[rows.start : rows.stop + 1], lo + at, side="right") - 1
-        return [[int(p), round(float(v), 3)] for p, v in zip(position, codes.data[lo:hi][at])]
+    def _example(self, s: int, j: int) -> dict[str, Any]:
+        """One feature along one sample; of a sample that is not kept whole, the window around its peak."""
+        start, stop = self.samples.offsets[s : s + 2]
+        lo, hi = self.columns.indptr[j : j + 2]
+        rows = self.columns.indices[lo:hi]
+        a, b = np.searchsorted(rows, [start, stop])
+        position, value = rows[a:b] - start, self.columns.data[lo + a : lo + b]
+        position, value = position[value > 0], value[value > 0]
+        out: dict[str, Any] = {"sample": s}
+        if stop - start > tr.TILE:
+            peak = int(position[np.argmax(value)]) if len(value) else 0
+            first = max(0, min(peak - WINDOW // 2, int(stop - start) - WINDOW))
+            inside = (position >= first) & (position < first + WINDOW)
+            position, value = position[inside], value[inside]
+            data = self.samples.data[s]
+            out |= {"from": first, "sequence": data[first : first + WINDOW] if isinstance(data, str) else ""}
+        return {**out, "on": [[int(p), round(float(v), 3)] for p, v in zip(position, value)]}
 
-    def _sample(self, s: int, codes: Any, spans: dict[int, list[list[int]]]) -> dict[str, Any]:
-        """One sample page: sequence, annotations, and the strongest features as tracks."""
-        rows = self.features.rows(s)
-        lo, hi = codes.indptr[rows.start], codes.indptr[rows.stop]
-        position = np.repeat(
-            np.arange(rows.stop - rows.start), np.diff(codes.indptr[rows.start : rows.stop + 1])
-        )
-        feature, value = codes.indices[lo:hi], codes.data[lo:hi]
-        tracks = []
-        if len(feature):
-            order = np.argsort(feature, kind="stable")
-            feature, value, position = feature[order], value[order], position[order]
-            start = np.flatnonzero(np.r_[True, np.diff(feature) != 0])
-            peak = np.maximum.reduceat(value, start)
-            end = np.r_[start[1:], len(feature)]
-            for i in np.lexsort((feature[start], -peak))[:TRACKS_A_SAMPLE]:
-                on = [
-                    [int(p), round(float(v), 3)]
-                    for p, v in zip(position[start[i] : end[i]], value[start[i] : end[i]])
-                ]
-                tracks.append([int(feature[start[i]]), on])
+    def _sample(self, s: int) -> dict[str, Any]:
+        """One sample: its sequence (where it is kept whole) and what is annotated on it."""
         data = self.samples.data[s]
+        whole = isinstance(data, str) and len(data) <= tr.TILE
         return {
-            "sequence": data if isinstance(data, str) else "",
-            "spans": spans.get(s, []),
-            "tracks": tracks,
-            "facts": self._facts.get(s, []),
+            "sequence": data if whole else "",
+            "spans": self.spans.get(s, []),
+            "facts": self.facts.get(s, []),
         }
 
-    def _annotation_spans(self) -> dict[int, list[list[int]]]:
-        """sample -> [start, end, concept] of what lies on it; facts on whole samples are kept apart."""
-        self._facts: dict[int, list[str]] = {}
-        out: dict[int, list[list[int]]] = {}
-        if self.annotations is None:
-            return out
-        frame = self.annotations.frame
-        for sample, start, end, concept in zip(
-            frame["sample"], frame["start"], frame["end"], frame["concept"]
-        ):
-            if sample not in self.samples:
-                continue
-            s = self.samples.index(sample)
-            if start < 0:
-                self._facts.setdefault(s, []).append(str(concept))
-            else:
-                out.setdefault(s, []).append([int(start), int(end), self.code[str(concept)]])
-        return {s: sorted(rows) for s, rows in out.items()}
-
     def _concept(self, i: int) -> dict[str, Any]:
-        """One concept page: the selected feature beside the baselines, other pairs, samples."""
-        row = self.concepts[i] if i < len(self.concepts) else None
+        """One concept page: its pairs, its samples, and where the selected feature meets it."""
         if not hasattr(self, "_by_concept"):
             self._by_concept: dict[int, list[dict[str, Any]]] = {}
             for feature, rows in self.pairs.items():
                 for r in rows:
                     self._by_concept.setdefault(r["concept"], []).append({"feature": feature, **r})
-            self._carriers: dict[str, list[int]] = {}
-            if self.annotations is not None:
-                first = self.annotations.frame.drop_duplicates(["sample", "concept"])
-                for sample, concept in zip(first["sample"], first["concept"]):
-                    if sample in self.samples:
-                        self._carriers.setdefault(str(concept), []).append(self.samples.index(sample))
         rows = sorted(self._by_concept.get(i, []), key=lambda r: -(r["f1"] if r["f1"] is not None else -1.0))
-        carriers = self._carriers.get(self.names[i], [])
+        chosen = next((r for r in rows if r["selected"]), rows[0] if rows else None)
         return {
-            "row": row,
             "pairs": rows[:PAIRS_A_CONCEPT],
-            "n_samples": len(carriers),
-            "samples": carriers[:40],
+            "samples": self.carriers.get(self.names[i], []),
+            "meets": self._meets(i, int(chosen["feature"]), c.number(chosen["threshold"])) if chosen else [],
+            "shown": int(chosen["feature"]) if chosen else None,
         }
+
+    def _meets(self, i: int, j: int, threshold: float | None, each: int = 3) -> list[dict[str, Any]]:
+        """Samples where feature ``j`` above its threshold meets concept ``i``, misses it, or fires without it."""
+        if self.covered is None or self.covered.indptr[i] == self.covered.indptr[i + 1]:
+            return []
+        span = slice(self.columns.indptr[j], self.columns.indptr[j + 1])
+        fires = self.columns.indices[span][self.columns.data[span] > (threshold or 0.0)]
+        place = self.covered.indices[self.covered.indptr[i] : self.covered.indptr[i + 1]]
+        n, home = len(self.samples), self.samples.position_sample()
+        on = np.isin(fires, place)
+        met, wide = np.bincount(home[fires[on]], minlength=n), np.bincount(home[place], minlength=n)
+        stray = np.bincount(home[fires[~on]], minlength=n)
+        held_out = np.zeros(n, bool)
+        if self.split is not None and len(self.split.family) == n:
+            held_out[self.split.test] = True
+        out = []
+        for name, keep, rank in (
+            ("found", met > 0, met / np.maximum(wide, 1)),
+            ("missed", (wide > 0) & (met == 0), wide),
+            ("elsewhere", stray > 0, stray),
+        ):
+            order = [s for s in np.lexsort((np.arange(n), -rank, ~held_out)) if keep[s]]
+            out += [{"set": name, "n": len(order), **self._example(int(s), j)} for s in order[:each]]
+        return out
+
+
+def _directions(sae: Any) -> np.ndarray | None:
+    directions = getattr(sae, "W_dec", None)
+    if directions is None:
+        return None
+    return directions.detach().cpu().numpy() if hasattr(directions, "detach") else np.asarray(directions)
 
 
 def _families(samples: Any, split: Any) -> np.ndarray:

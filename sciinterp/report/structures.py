@@ -1,7 +1,13 @@
-"""Structures for the browser: one trace of alpha carbons a sample, tied to its positions."""
+"""Structures for the browser: the atoms of one model, tied to the positions of a sample, and the viewer.
+
+The file is read by Biopython and written anew as the few mmCIF columns a viewer needs, so nothing of what a
+stranger put into it but atoms reaches the page.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +16,13 @@ from sciinterp.errors import FormatError, InputError
 from sciinterp.samples import Samples
 
 ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
+# The viewer: Mol* (Sehnal et al. 2021, doi:10.1093/nar/gkab314), MIT, as the package molstar-cli ships it.
+VIEWER_PACKAGE = "molstar_cli"
+VIEWER_FILES = {"molstar.js": "molstar.js", "molstar.css": "molstar.css", "LICENSE.molstar": "LICENSE.txt"}
+_COLUMNS = (
+    "group_PDB id type_symbol label_atom_id label_alt_id label_comp_id label_asym_id label_entity_id label_seq_id "
+    "Cartn_x Cartn_y Cartn_z occupancy B_iso_or_equiv auth_seq_id auth_asym_id pdbx_PDB_model_num"
+).split()
 
 
 def find_structures(place: str | Path | Mapping[str, str | Path] | None, samples: Samples) -> dict[int, Path]:
@@ -31,23 +44,60 @@ def find_structures(place: str | Path | Mapping[str, str | Path] | None, samples
     return {i: found[name] for i, name in enumerate(samples.ids) if name in found}
 
 
-def read_trace(path: Path, sequence: str) -> dict[str, Any]:
-    """Alpha carbons of the chain that matches ``sequence`` best, and their positions in it.
+def viewer_files() -> dict[str, bytes]:
+    """The viewer's files under the names the site gives them; empty where its package is not installed."""
+    try:
+        spec = importlib.util.find_spec(VIEWER_PACKAGE)
+    except (ImportError, ValueError):
+        return {}
+    if spec is None or not spec.submodule_search_locations:
+        return {}
+    folder = Path(next(iter(spec.submodule_search_locations))) / "static" / "molstar"
+    if not all((folder / name).is_file() for name in VIEWER_FILES):
+        return {}
+    return {ours: (folder / theirs).read_bytes() for theirs, ours in VIEWER_FILES.items()}
+
+
+def read_structure(path: Path, sequence: str) -> dict[str, Any]:
+    """The atoms of the first model, and the chains that match ``sequence``.
 
     Returns
     -------
     dict
-        ``xyz`` (three numbers a residue, angstrom), ``position`` (-1 where the chain does not match),
-        ``chain``, ``matched`` (fraction of the sequence).
+        ``cif`` (all atoms, as text), ``chains`` (by name of a matching chain: position of every residue of
+        the chain in the sequence, -1 where they differ), and for the best chain ``chain``, ``matched``
+        (fraction of the sequence), ``xyz`` (alpha carbons, angstrom) and their ``position``.
 
     Raises
     ------
     FormatError
         When the file holds no protein chain.
     """
+    chains = _chains(path)
+    best, matching, rows = None, {}, []
+    for number, (name, residues) in enumerate(chains):
+        rows += _atom_rows(residues, name, number + 1, len(rows))
+        traced = [r for r in residues if "CA" in r and r.id[0] == " "]
+        if not traced:
+            continue
+        position = _match(_letters(traced), sequence)
+        matched = sum(p >= 0 for p in position) / max(len(sequence), 1)
+        by_residue = dict(zip((id(r) for r in traced), position))
+        matching[name] = (matched, [by_residue.get(id(r), -1) for r in residues])
+        if best is None or matched > best["matched"]:
+            xyz = [round(float(v), 2) for r in traced for v in r["CA"].coord]
+            best = {"chain": name, "matched": round(matched, 4), "xyz": xyz, "position": position}
+    if best is None:
+        raise FormatError("no protein chain in this structure", file=str(path))
+    close = {n: at for n, (share, at) in matching.items() if share >= 0.9 * best["matched"]}
+    head = "data_structure\nloop_\n" + "".join(f"_atom_site.{name}\n" for name in _COLUMNS)
+    return {**best, "chains": close, "cif": head + "\n".join(rows) + "\n#\n"}
+
+
+def _chains(path: Path) -> list[tuple[str, list[Any]]]:
+    """Name and residues, water left out, of every chain of the first model."""
     from Bio.PDB.MMCIFParser import MMCIFParser
     from Bio.PDB.PDBParser import PDBParser
-    from Bio.SeqUtils import seq1
 
     parser = MMCIFParser(QUIET=True) if path.suffix.lower() in (".cif", ".mmcif") else PDBParser(QUIET=True)
     try:
@@ -55,20 +105,46 @@ def read_trace(path: Path, sequence: str) -> dict[str, Any]:
         model = next(iter(structure))
     except (StopIteration, ValueError, KeyError, OSError, UnicodeDecodeError, AttributeError) as error:
         raise FormatError("this is not a structure", file=str(path), got=str(error)) from None
-    best: dict[str, Any] | None = None
-    for chain in model:
-        residues = [r for r in chain if "CA" in r]
-        if not residues:
-            continue
-        letters = "".join(seq1(r.get_resname(), undef_code="X") or "X" for r in residues)
-        position = _match(letters, sequence)
-        matched = sum(p >= 0 for p in position) / max(len(sequence), 1)
-        if best is None or matched > best["matched"]:
-            xyz = [round(float(v), 2) for r in residues for v in r["CA"].coord]
-            best = {"xyz": xyz, "position": position, "chain": str(chain.id), "matched": round(matched, 4)}
-    if best is None:
-        raise FormatError("no protein chain in this structure", file=str(path))
-    return best
+    chains = [(str(c.id), [r for r in c if r.id[0] != "W"]) for c in model]
+    names = [_word(name, f"c{i}") for i, (name, _) in enumerate(chains)]
+    if len(set(names)) < len(names):
+        names = [f"c{i}" for i in range(len(names))]
+    return [(name, residues) for name, (_, residues) in zip(names, chains)]
+
+
+def _letters(residues: list[Any]) -> str:
+    from Bio.SeqUtils import seq1
+
+    return "".join((seq1(r.get_resname(), undef_code="X") or "X")[:1] for r in residues)
+
+
+def _atom_rows(residues: list[Any], chain: str, entity: int, done: int) -> list[str]:
+    """One mmCIF line an atom; the residue's number is its place in the chain, from 1."""
+    rows = []
+    for number, residue in enumerate(residues):
+        kind = "ATOM" if residue.id[0] == " " else "HETATM"
+        for atom in residue:
+            x, y, z = (f"{float(v):.3f}" for v in atom.coord)
+            rows.append(
+                f"{kind} {done + len(rows) + 1} {_word(atom.element, 'X')} {_word(atom.id, 'X')} . "
+                f"{_word(residue.get_resname(), 'UNK')} {chain} {entity} {number + 1} {x} {y} {z} 1.00 0.00 "
+                f"{int(residue.id[1])} {chain} 1"
+            )
+    return rows
+
+
+def _word(text: Any, otherwise: str) -> str:
+    """A short word that means nothing else in mmCIF, or the other one.
+
+    Examples
+    --------
+    >>> _word(" CA ", "X"), _word("loop_", "X"), _word("<b>", "X"), _word("O5'", "X")
+    ('CA', 'X', 'X', '"O5\\'"')
+    """
+    word = str(text).strip()
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9'*+]{0,7}", word):
+        return otherwise
+    return f'"{word}"' if "'" in word else word
 
 
 def _match(letters: str, sequence: str) -> list[int]:

@@ -1,0 +1,125 @@
+"""Activations along samples, packed for the browser: every active feature, in chunks of bounded size.
+
+A track is the activation of one feature along one sample. Positions and values of all tracks of a sample are
+two little-endian uint16 arrays in base64, a value being a fraction of the sample's largest activation: half the
+size of the numbers as text, and exact to 1/65,535 of that maximum. A sample longer than :data:`TILE` is stored
+twice: as maxima over equal bins for the whole, and as tiles of positions for the parts one zooms into.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from sciinterp.features import FeatureMatrix
+
+TILE = 8192  # positions a tile; also the longest sample that is kept whole
+BINS = 2048  # bins of the overview of a longer sample
+ENTRIES_A_CHUNK = 40_000  # activations in a chunk of several samples: about 0.4 MB
+LETTERS_A_CHUNK = 60_000  # letters in a chunk of several sequences
+
+
+def cut(weights: np.ndarray, most: int, at_most: int = 64) -> list[int]:
+    """First numbers of consecutive blocks whose weights add up to ``most`` or less (a heavier one stands alone).
+
+    Examples
+    --------
+    >>> cut(np.array([3, 3, 3, 9, 1]), 6)
+    [0, 2, 3, 4]
+    """
+    starts, total = [0], 0
+    for i, weight in enumerate(weights.tolist()):
+        if i > starts[-1] and (total + weight > most or i - starts[-1] >= at_most):
+            starts.append(i)
+            total = 0
+        total += weight
+    return starts
+
+
+def bin_width(length: int) -> int:
+    """Positions a bin of the overview: 1 where a sample is kept whole.
+
+    Examples
+    --------
+    >>> bin_width(300), bin_width(200_000)
+    (1, 98)
+    """
+    return 1 if length <= TILE else -(-length // BINS)
+
+
+def pack(codes: Any, start: int, stop: int, *, width: int = 1) -> dict[str, Any]:
+    """All tracks over rows ``start`` to ``stop`` of the codes.
+
+    Parameters
+    ----------
+    codes : csr [n_positions, n_features]
+    start, stop : int
+        At most 65,536 bins apart.
+    width : int
+        Positions a bin; the largest value of a bin stands for it.
+
+    Returns
+    -------
+    dict
+        ``width``, ``scale`` (largest value), ``feature`` and ``count`` (one entry a track, features ascending),
+        ``at`` and ``value`` (uint16 in base64: bin, and value as a fraction of the scale).
+    """
+    lo, hi = int(codes.indptr[start]), int(codes.indptr[stop])
+    feature, value = codes.indices[lo:hi].astype(np.int64), codes.data[lo:hi]
+    at = np.repeat(np.arange(stop - start) // width, np.diff(codes.indptr[start : stop + 1]))
+    keep = value > 0
+    feature, value, at = feature[keep], value[keep], at[keep]
+    order = np.lexsort((at, feature))
+    feature, value, at = feature[order], value[order], at[order]
+    if len(feature) and width > 1:
+        first = np.flatnonzero(np.r_[True, (np.diff(feature) != 0) | (np.diff(at) != 0)])
+        value = np.maximum.reduceat(value, first)
+        feature, at = feature[first], at[first]
+    names, count = np.unique(feature, return_counts=True)
+    scale = float(value.max()) if len(value) else 0.0
+    level = np.maximum(np.round(value / (scale or 1.0) * 65535), 1)
+    return {
+        "width": width,
+        "scale": scale,
+        "feature": names.tolist(),
+        "count": count.tolist(),
+        "at": _text(at),
+        "value": _text(level),
+    }
+
+
+def _text(numbers: np.ndarray) -> str:
+    return base64.b64encode(numbers.astype("<u2").tobytes()).decode("ascii")
+
+
+def track_chunks(features: FeatureMatrix, starts: list[int]) -> Iterator[tuple[str, Any]]:
+    """``tracks-i`` for every block of samples, and ``tile-s-t`` for the parts of every long sample."""
+    codes, samples = features.codes, features.samples
+    for i, (lo, hi) in enumerate(zip(starts, [*starts[1:], len(samples)])):
+        block = []
+        for s in range(lo, hi):
+            rows = features.rows(s)
+            width = bin_width(rows.stop - rows.start)
+            block.append(pack(codes, rows.start, rows.stop, width=width))
+            if width > 1:
+                data = samples.data[s]
+                for t, first in enumerate(range(rows.start, rows.stop, TILE)):
+                    tile = pack(codes, first, min(first + TILE, rows.stop))
+                    at = first - rows.start
+                    yield f"tile-{s}-{t}", {
+                        **tile,
+                        "start": at,
+                        "sequence": data[at : at + TILE] if isinstance(data, str) else "",
+                    }
+        yield f"tracks-{i}", block
+
+
+def entries(features: FeatureMatrix) -> np.ndarray:
+    """int64 [n_samples]: how many activations the packed tracks of every sample hold, at most."""
+    samples, indptr = features.samples, features.codes.indptr
+    count = np.diff(np.asarray(indptr)[samples.offsets])
+    return np.where(samples.lengths > TILE, np.minimum(count, ENTRIES_A_CHUNK), count).astype(np.int64)
