@@ -152,7 +152,9 @@ def _handler() -> Any:
     from http.server import SimpleHTTPRequestHandler
 
     names = "|".join(re.escape(n) for n in ("index.html", *SITE_FILES))
-    known = re.compile(rf"/({names}|data/[a-z0-9-]+\.js|viewer/[a-z]+\.(js|css|txt))?(\?.*)?\Z", re.IGNORECASE)
+    known = re.compile(
+        rf"/({names}|data/[a-z0-9-]+\.js|viewer/[a-z]+\.(js|css|txt))?(\?.*)?\Z", re.IGNORECASE
+    )
 
     class Handler(SimpleHTTPRequestHandler):
         def send_head(self) -> Any:

@@ -158,7 +158,9 @@ class SiteData:
             concept, share = mass.indices[span], mass.data[span] / max(float(total[j]), 1e-12)
             lift = share / np.maximum(chance[concept], 1e-12)
             order = [i for i in np.lexsort((concept, -lift)) if share[i] >= LEAST_SHARE][:SHARES]
-            out.append([[int(concept[i]), round(float(share[i]), 4), round(float(lift[i]), 2)] for i in order])
+            out.append(
+                [[int(concept[i]), round(float(share[i]), 4), round(float(lift[i]), 2)] for i in order]
+            )
         return out
 
     def chunks(self) -> Iterator[tuple[str, Any]]:
@@ -242,8 +244,8 @@ class SiteData:
     def _sample_table(self) -> dict[str, Any]:
         table = self.samples.table
         part = np.full(len(self.samples), "", dtype=object)
-        for name in ("train", "calibration", "test") if self.split is not None else ():
-            if len(self.family) == len(self.samples):
+        if self.split is not None and len(self.split.family) == len(self.samples):
+            for name in ("train", "calibration", "test"):
                 part[self.split.part(name)] = name
         out = {
             "id": list(self.samples.ids),

@@ -110,11 +110,14 @@ def track_chunks(features: FeatureMatrix, starts: list[int]) -> Iterator[tuple[s
                 for t, first in enumerate(range(rows.start, rows.stop, TILE)):
                     tile = pack(codes, first, min(first + TILE, rows.stop))
                     at = first - rows.start
-                    yield f"tile-{s}-{t}", {
-                        **tile,
-                        "start": at,
-                        "sequence": data[at : at + TILE] if isinstance(data, str) else "",
-                    }
+                    yield (
+                        f"tile-{s}-{t}",
+                        {
+                            **tile,
+                            "start": at,
+                            "sequence": data[at : at + TILE] if isinstance(data, str) else "",
+                        },
+                    )
         yield f"tracks-{i}", block
 
 

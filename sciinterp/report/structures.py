@@ -64,7 +64,7 @@ def read_structure(path: Path, sequence: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``cif`` (all atoms, as text), ``chains`` (by name of a matching chain: position of every residue of
+        ``cif`` (all atoms, as text), ``all_chains`` (how many), ``chains`` (by name of a matching chain: position of every residue of
         the chain in the sequence, -1 where they differ), and for the best chain ``chain``, ``matched``
         (fraction of the sequence), ``xyz`` (alpha carbons, angstrom) and their ``position``.
 
@@ -91,7 +91,7 @@ def read_structure(path: Path, sequence: str) -> dict[str, Any]:
         raise FormatError("no protein chain in this structure", file=str(path))
     close = {n: at for n, (share, at) in matching.items() if share >= 0.9 * best["matched"]}
     head = "data_structure\nloop_\n" + "".join(f"_atom_site.{name}\n" for name in _COLUMNS)
-    return {**best, "chains": close, "cif": head + "\n".join(rows) + "\n#\n"}
+    return {**best, "chains": close, "all_chains": len(chains), "cif": head + "\n".join(rows) + "\n#\n"}
 
 
 def _chains(path: Path) -> list[tuple[str, list[Any]]]:

@@ -39,7 +39,9 @@ def available() -> bool:
 class Chromium:
     """One browser with a fresh profile."""
 
-    def __init__(self, *, width: int = 1360, height: int = 900, dark: bool = False) -> None:
+    def __init__(
+        self, *, width: int = 1360, height: int = 900, dark: bool = False, webgl: bool = False
+    ) -> None:
         self.profile = tempfile.mkdtemp(prefix="chromium-")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -47,6 +49,9 @@ class Chromium:
         command = [str(shutil.which("chromedriver")), f"--port={self.port}", "--log-level=OFF"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         args = [*FLAGS, f"--user-data-dir={self.profile}", f"--window-size={width},{height}"]
+        if webgl:  # drawn in software: no machine of ours has a screen
+            args += ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+            args.remove("--disable-gpu")
         if dark:
             args += ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"]
         options = {"args": args, "binary": shutil.which("chromium") or shutil.which("google-chrome")}
@@ -116,9 +121,10 @@ class Chromium:
         Path(path).write_bytes(base64.b64decode(self._call("GET", "/screenshot")))
 
     def errors(self) -> list[str]:
-        """Console messages of level warning or worse since the last call."""
+        """Console messages of level warning or worse since the last call, but for those of software WebGL itself."""
         entries = self._call("POST", "/se/log", {"type": "browser"})
-        return [e["message"] for e in entries if e["level"] in ("SEVERE", "WARNING")]
+        heard = [e["message"] for e in entries if e["level"] in ("SEVERE", "WARNING")]
+        return [m for m in heard if "GL Driver Message" not in m and "software WebGL" not in m]
 
     def requests(self) -> list[str]:
         """Addresses asked for since the last call."""

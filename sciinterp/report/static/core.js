@@ -144,7 +144,7 @@ function dataTable({ caption, columns, n, sort, down, perPage = 50, extra, keep,
     bare ? null : h("div", { class: "tools" }, h("label", {}, "Search ", search), extra || null),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
       h("table", {}, h("caption", { class: "hide" }, caption), h("thead", {}, h("tr", {}, heads)), body)),
-    h("div", { class: "pages" }, back, next, status));
+    h("div", { class: "pages", hidden: Boolean(bare) && n <= perPage }, back, next, status));
   return { node, draw, reset: () => { state.page = 0; draw(); } };
 }
 

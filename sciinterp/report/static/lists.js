@@ -69,7 +69,7 @@ async function conceptsPage() {
     soft("For each concept the feature and its threshold were chosen on training families and measured once on held-out families, beside every baseline. ",
       rows.length < index.concepts.length ? show(index.concepts.length - rows.length) + " further concepts are annotated but were not tested." : ""),
     dataTable({ caption: "Concepts", n: index.concepts.length, sort: 2, hint: COMPARE, columns: [
-      { name: "Concept", wide: true, get: (i) => index.concepts[i], text: (i) => index.concepts[i] + " " + (at(i).name || ""), cell: (i) => [concept(i), at(i).name && at(i).name !== index.concepts[i] ? h("span", { class: "soft" }, " " + at(i).name) : null] },
+      { name: "Concept", wide: true, get: (i) => index.concepts[i], text: (i) => index.concepts[i] + " " + (at(i).name || ""), cell: (i) => [concept(i), at(i).name && at(i).name !== index.concepts[i] ? h("span", { class: "under" }, at(i).name) : null] },
       { name: "Feature", num: true, get: (i) => at(i).feature, cell: (i) => (absent(at(i).feature) ? "–" : link("feature", at(i).feature, at(i).feature)) },
       { name: "F1", num: true, get: (i) => at(i).f1, cell: (i) => withRange(at(i).f1, at(i).f1_low, at(i).f1_high), why: "On held-out families, with the interval over families" },
       { name: "Best baseline", get: (i) => at(i).best_baseline || "", cell: (i) => (at(i).best_baseline ? at(i).best_baseline + " " + show(at(i).best_baseline_f1, 2) : "–") },

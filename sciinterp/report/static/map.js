@@ -26,6 +26,8 @@ function scatter(canvas, { x, y, colourOf, front, onPick, onOpen, onHover }) {
     c.clearRect(0, 0, MAP_SIZE, MAP_SIZE);
     const radius = (px.length > 4000 ? 1.7 : px.length > 1000 ? 2.5 : 3.4) * Math.min(2.2, Math.sqrt(view.k));
     const colours = colourOf();
+    c.strokeStyle = isDark() ? "rgba(230,232,235,0.75)" : "rgba(27,31,36,0.35)";
+    c.lineWidth = 0.8;
     const dots = (wanted) => {
       for (let i = 0; i < px.length; i += 1) {
         if (Boolean(front && front(i)) !== wanted) continue;
@@ -37,6 +39,7 @@ function scatter(canvas, { x, y, colourOf, front, onPick, onOpen, onHover }) {
         c.beginPath();
         c.arc(u, v, wanted ? radius * 1.25 : radius, 0, 7);
         c.fill();
+        if (wanted) c.stroke();
       }
     };
     dots(false);

@@ -169,7 +169,7 @@ function evidence(value, key) {
   if (key === "concept" && index.concepts.includes(value)) return concept(index.concepts.indexOf(value));
   if (key === "sample" && sampleNumbers().has(value)) return link("sample", sampleNumbers().get(value), value);
   if (typeof value === "boolean") return value ? "yes" : "no";
-  return typeof value === "number" ? show(value, Number.isInteger(value) ? undefined : 3) : String(value);
+  return typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(3))) : show(value);
 }
 const readable = (key) => key.replaceAll("_", " ");
 
@@ -270,7 +270,7 @@ async function structurePage(i, j) {
   const pick = h("select", { change: () => paint() }, [...(j >= 0 && !tracks.has(j) ? [j] : []), ...strongest].map((k) => h("option", { value: k, selected: k === (j >= 0 ? j : first) }, about(k))));
   const key = h("div");
   const note = h("p", { class: "soft", role: "status" });
-  const box = h("div", { class: "structure-box" });
+  const box = h("div", { class: "structure-box", role: "group", "aria-label": "Structure of " + index.samples.id[i] });
   const use = index.done.viewer && hasWebGL();
   let view = null;
   const values = () => new Map(pairsOf(tracks.get(Number(pick.value))).map(([p, v]) => [p * packed.width, v]));
@@ -279,7 +279,7 @@ async function structurePage(i, j) {
     key.replaceChildren(heatKey(peak));
     const on = values();
     const seen = data.position.filter((p) => (on.get(p) || 0) > 0).length;
-    note.textContent = "Feature " + pick.value + " is active at " + on.size + " positions of the sample, " + seen + " of them in chain " + data.chain + ".";
+    note.textContent = "Feature " + pick.value + " is active at " + on.size + (on.size === 1 ? " position" : " positions") + " of the sample; chain " + data.chain + " shows " + seen + " of them.";
     if (view) { await view.colour(on, peak); document.documentElement.dataset.painted = pick.value; return; }
     if (use) return;
     const canvas = h("canvas", { class: "structure", tabindex: "0", role: "img", "aria-label": "alpha carbon trace of " + index.samples.id[i] + ", coloured by feature " + pick.value + "; arrow keys turn it" });
@@ -287,24 +287,33 @@ async function structurePage(i, j) {
     traceView(canvas, data, on, peak);
     document.documentElement.dataset.painted = pick.value;
   };
-  const start = async () => {
-    if (use) view = await molstarView(box, data, isDark() ? 0x1a1e23 : 0xffffff);
+  const names = Object.keys(data.chains);
+  const others = data.all_chains > names.length;
+  const whole = h("input", { type: "checkbox", change: () => read().catch(broken) });
+  const read = async () => {
+    await view.read(whole.checked ? data.cif : onlyChains(data.cif, names));
     await paint();
+  };
+  const broken = (error) => { note.textContent = "The viewer failed: " + error.message; };
+  const start = async () => {
+    if (!use) { await paint(); return; }
+    view = await molstarView(box, data, isDark() ? 0x1a1e23 : 0xffffff);
+    await read();
   };
   delete document.documentElement.dataset.painted;
   leaving.push(() => { if (view) view.dispose(); });
   const lacking = index.done.viewer ? "This browser draws no WebGL, so the alpha carbons are drawn as a trace." : "No viewer was installed when this site was made (pip install 'sciinterp[browser]'), so the alpha carbons are drawn as a trace.";
-  setTimeout(() => start().catch((error) => { note.textContent = "The viewer failed: " + error.message; }), 0);
+  setTimeout(() => start().catch(broken), 0);
   return ["Structure of " + index.samples.id[i], [
     soft("Chain ", data.chain, " holds ", show(100 * data.matched, 1), "% of the sequence. ", use ? "Drawn by Mol*. Drag to turn, scroll to zoom." : lacking + " Drag to turn it, or use the arrow keys."),
-    h("div", { class: "tools" }, h("label", {}, "Colour by ", pick), key, link("sample", i, "Tracks of this sample")), note, box]];
+    h("div", { class: "tools" }, h("label", {}, "Colour by ", pick), key, use && others ? h("label", {}, whole, " All " + data.all_chains + " chains") : null, link("sample", i, "Tracks of this sample")), note, box]];
 }
 
 function aboutPage() {
   const d = index.done;
   const notRun = index.controls.not_run.concat(index.controls.not_tested.map((r) => ({ ...r, stage: "not tested" })));
   return ["About", [
-    facts([["Model", d.model], ["Site", d.site], ["Samples", show(d.data.n) + " of " + show(d.data.n_in) + " read (" + d.data.kind + ")"], ["Dropped", Object.entries(d.data.dropped).map(([k, v]) => v + " " + k).join("; ") || "none"],
+    facts([["Model", d.model], ["Site", d.site], ["Samples", show(d.data.n) + " of " + show(d.data.n_in) + " read (" + d.data.kind + ")"], d.data.file ? ["File", d.data.file] : null, ["Dropped", Object.entries(d.data.dropped).map(([k, v]) => v + " " + k).join("; ") || "none"],
       ["Annotations", d.annotations ? d.annotations.sources.map((r) => r.source + " (" + show(r.rows) + (r.release ? ", " + r.release : "") + ")").join(", ") : "none given"],
       ["Families", d.split ? show(d.split.n_families) + " by " + (d.split.by || "family") + ": " + Object.entries(d.split.parts).map(([k, v]) => show(v.families) + " " + (HELD_OUT[k] || k)).join(", ") : "no split"],
       ["Structures", index.structures.length ? show(index.structures.length) + (d.viewer ? ", drawn by Mol* (MIT licence, viewer/LICENSE.txt)" : ", drawn as traces: no viewer was installed") : "none given"],
