@@ -78,7 +78,7 @@ class SiteData:
         self.family = _families(self.samples, self.split)
         names = {} if self.annotations is None else self.annotations.concepts["name"].astype(str).to_dict()
         self.concepts, self.baselines = c.concept_rows(hits, names)
-        self.controls = c.controls(hits, candidates, self.baselines)
+        self.controls = c.controls(hits, candidates, self.concepts, self.baselines)
         self.peaks, self.letters = pk.find_peaks(features), pk.Letters(features)
         self.columns = sp.csc_array(features.codes)
         self.map, self.similar = pk.decoder_map(_directions(sae)), pk.similar(_directions(sae))
