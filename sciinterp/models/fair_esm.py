@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from sciinterp.errors import InputError, MissingWeightsError
 
 from .adapter import Adapter, data_of
+from .esm_blocks import fast_blocks
 from .site import Batch, Site
 from .text import letter_spans, letters_to_batch
 
@@ -66,7 +67,8 @@ class _FairESM(Adapter):
         self.alphabet = "".join(t for t in tokens.all_toks if len(t) == 1)
 
     def _forward(self, batch: Batch) -> dict[str, Any]:
-        return self.module(batch.inputs["tokens"])
+        with fast_blocks(self.module):
+            return self.module(batch.inputs["tokens"])
 
     def _blocks(self, axes: str, parts: dict[str, str]) -> Iterable[Site]:
         module: Any = self.module

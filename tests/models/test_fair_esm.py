@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from sciinterp.errors import InputError, MissingWeightsError
-from sciinterp.models import capture, load_model
+from sciinterp.models import capture, edit, load_model
+from sciinterp.models.esm_blocks import fast_blocks
 from sciinterp.testing import check_adapter
 
 SAMPLES = ["MKTAYIAKQRQISFVKSHFSRQ", "GSHMEELLKKAWDQ", "ACDKTWYVHEF"]
@@ -51,6 +52,34 @@ def test_tokens_are_those_of_the_batch_converter() -> None:
     model = load_model("esm2", weights=module)
     _, _, tokens = module.alphabet.get_batch_converter()([(str(i), s) for i, s in enumerate(SAMPLES)])
     assert torch.equal(model.encode(SAMPLES).inputs["tokens"], tokens)
+
+
+def test_the_short_way_is_left_whatever_happens() -> None:
+    """Blocks are the package's own again after a pass, an early stop and an interrupt; hooks inside still fire."""
+    module = esm2(3, 32, 4)
+    model = load_model("esm2", weights=module)
+    batch = model.encode(SAMPLES)
+    seen = []
+    handle = module.layers[1].self_attn.q_proj.register_forward_hook(lambda *_: seen.append("inside"))
+    ours = model.forward(batch)["logits"]
+    handle.remove()
+    assert seen == ["inside"]
+    capture(model, ["layers.0"], batch)
+    with pytest.raises(KeyboardInterrupt), edit(model, "layers.1.attn_out", interrupt):
+        model.forward(batch)
+    for layer in module.layers:
+        assert "forward" not in vars(layer)
+        assert "forward" not in vars(layer.self_attn)
+    with torch.no_grad():
+        theirs = module(batch.inputs["tokens"], need_head_weights=True)
+    assert torch.allclose(ours, theirs["logits"], atol=1e-5)
+    with fast_blocks(module), torch.no_grad():
+        maps = module(batch.inputs["tokens"], need_head_weights=True)["attentions"]
+    assert torch.equal(maps, theirs["attentions"])
+
+
+def interrupt(_rows: torch.Tensor) -> torch.Tensor:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("kind", ["esm2", "esm1b", "esm1v", "msa"])
