@@ -14,7 +14,6 @@ meaning would give 1 of; strata of equal letters, or of equal distance from the 
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
 
 from sciinterp.association.effects import count_pairs, ratio
 from sciinterp.association.layout import ByFeature
@@ -71,7 +70,7 @@ def lift(
 
 
 def matched_lifts(
-    samples: Samples, codes: sp.csr_array | ByFeature, train: Part, test: Part, pairs: dict[str, np.ndarray]
+    codes: ByFeature, test: Part, pairs: dict[str, np.ndarray], strata: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The lift of each pair against every background of :func:`strata_of`.
 
@@ -81,6 +80,4 @@ def matched_lifts(
         ``feature``, ``concept``, ``threshold``, each [n_pairs].
     """
     listed = (pairs["feature"], pairs["concept"], np.asarray(pairs["threshold"], np.float32))
-    return {
-        name: lift(codes, test, *listed, stratum) for name, stratum in strata_of(samples, train, test).items()
-    }
+    return {name: lift(codes, test, *listed, stratum) for name, stratum in strata.items()}

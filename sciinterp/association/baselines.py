@@ -11,10 +11,11 @@ import scipy.sparse as sp
 
 from sciinterp.association import dense_baselines as dense
 from sciinterp.association import sequence_baselines as of_sequence
-from sciinterp.association.effects import FamilyCounts, best_threshold, count_pairs, count_scores
+from sciinterp.association.dense_scores import BLOCK_VALUES, best_thresholds, count_scores
+from sciinterp.association.effects import FamilyCounts, count_pairs
 from sciinterp.association.layout import by_feature
 from sciinterp.association.parts import Part, Parts
-from sciinterp.association.ranking import precision_recall
+from sciinterp.association.ranking import fit_pairs
 from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Samples
 
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 
 # What it would mean that a baseline does as well as a feature.
 EXPLAINS = {
-    "position": "position", "position_c": "position", "identity": "composition", "composition": "composition",
-    "complexity": "composition", "window": "composition", "kmer": "composition", "neuron": "neuron",
+    "position": "position", "position_c": "position", "identity": "composition", "word": "composition",
+    "composition": "composition", "complexity": "composition", "window": "composition", "kmer": "composition", "neuron": "neuron",
     "pca": "neuron", "ica": "neuron", "probe": "neuron", "randomised": "randomised", "density": "density",
     "everything": "prevalence",
 }  # fmt: skip
-# Shown beside and never the best baseline, because they are not simpler than a feature. Window, kmer and probe
-# are fitted with the labels on many inputs at once: what the letters, or the model, hold for a reader who is told
-# the answers. ICA is another dictionary learnt from the same activations: a rival of the SAE, not a control.
+# Shown beside, and by default never the best baseline. Window, kmer and probe are fitted with the labels on many
+# inputs at once: what the letters, or the model, hold for a reader who is told the answers. ICA is another
+# dictionary learnt from the same activations: a rival of the SAE. Each has columns of its own in the hits.
 CEILINGS = ("window", "kmer", "probe", "ica")
 
 
@@ -112,7 +113,7 @@ def run_baselines(
     found = of_sequence.letter_codes(samples, train.samples)
     if found is None:
         reason = "the samples carry no sequences"
-        out.not_run |= dict.fromkeys(("identity", "composition", "complexity", "window", "kmer"), reason)
+        out.not_run |= dict.fromkeys(("identity", "word", "composition", "complexity", "window", "kmer"), reason)
     else:
         _run_letters(out, samples, parts, *found, settings, fit_on)
     if acts is None:
@@ -135,9 +136,10 @@ def _run_letters(
     settings: BaselineSettings, fit_on: np.ndarray,
 ) -> None:  # fmt: skip
     train, test = parts.train, parts.test
-    out.ran.append(_identity(samples, letters, n_letters, train, test, settings.reach))
-    shares = of_sequence.composition(letters, n_letters, samples)
     names = of_sequence.letter_names(samples, train.samples)
+    out.ran.append(_identity(samples, letters, names, train, test, settings.reach))
+    out.ran.append(_word(samples, letters, names, train, test))
+    shares = of_sequence.composition(letters, n_letters, samples)
     found = (shares[train.rows], shares[test.rows])
     out.ran.append(_units("composition", *found, train, test, lambda unit: f"share of {names[unit]}"))
     entropy = of_sequence.complexity(shares)[:, None]
@@ -172,9 +174,12 @@ def _run_dense(
     independent = [x @ rotation for x in projected]
     out.ran.append(_units("ica", independent[0], independent[1], fit, test, lambda unit: f"component {unit}"))
     directions = dense.linear_probe(of_fit, moments, fit).astype(np.float32)
-    out.ran.append(
-        _scored("probe", fit, test, lambda c: (of_fit @ directions[:, c], of_test @ directions[:, c]))
-    )
+
+    def probed(low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+        mine = np.ascontiguousarray(directions[:, low:high].T)
+        return mine @ of_fit.T, mine @ of_test.T
+
+    out.ran.append(_scored("probe", fit, test, probed))
 
 
 def _everything(train: Part, test: Part) -> Baseline:
@@ -190,18 +195,22 @@ def _everything(train: Part, test: Part) -> Baseline:
     )
 
 
-def _scored(
-    name: str, train: Part, test: Part, column: Callable[[int], tuple[np.ndarray, np.ndarray]]
-) -> Baseline:
-    """A baseline that is one score for each concept: ``column(concept)`` gives it on training and test."""
+def _scored(name: str, train: Part, test: Part, block: of_sequence.Block) -> Baseline:
+    """A baseline that is one score for each concept."""
     n_concepts = train.positives.shape[1]
     f1 = np.zeros(n_concepts)
     tp, predicted = (np.zeros((n_concepts, test.n_families), np.int64) for _ in range(2))
-    for concept in range(n_concepts):
-        of_train, of_test = column(concept)
-        threshold, f1[concept] = best_threshold(of_train, train.truth(concept))
-        tp[concept], predicted[concept] = count_scores(of_test, threshold, test, concept)
+    for low, high in _concept_blocks(n_concepts, train.n_positions + test.n_positions):
+        of_train, of_test = block(low, high)
+        threshold, f1[low:high] = best_thresholds(of_train, train, low)
+        tp[low:high], predicted[low:high] = count_scores(of_test, threshold, test, low)
     return Baseline(name, f1, FamilyCounts(tp, predicted, test.positive_by_family), [""] * n_concepts)
+
+
+def _concept_blocks(n_concepts: int, n_positions: int) -> list[tuple[int, int]]:
+    """Ranges of concepts whose dense scores fit in a block."""
+    step = max(1, BLOCK_VALUES // max(1, n_positions))
+    return [(low, min(low + step, n_concepts)) for low in range(0, n_concepts, step)]
 
 
 def _units(
@@ -216,26 +225,45 @@ def _units(
     best = dense.best_unit(of_train, train)
     n_concepts = train.positives.shape[1]
     tp, predicted = (np.zeros((n_concepts, test.n_families), np.int64) for _ in range(2))
-    for concept in range(n_concepts):
-        scores = of_test[:, best.unit[concept]] * np.float32(best.sign[concept])
-        tp[concept], predicted[concept] = count_scores(scores, best.threshold[concept], test, concept)
+    for low, high in _concept_blocks(n_concepts, test.n_positions):
+        scores = dense.read_units(of_test, best.unit[low:high], best.sign[low:high])
+        tp[low:high], predicted[low:high] = count_scores(scores, best.threshold[low:high], test, low)
     detail = [f"{describe(int(u))} {'high' if s > 0 else 'low'}" for u, s in zip(best.unit, best.sign)]
     return Baseline(name, best.f1_train, FamilyCounts(tp, predicted, test.positive_by_family), detail)
 
 
 def _identity(
-    samples: Samples, letters: np.ndarray, n_letters: int, train: Part, test: Part, reach: int
+    samples: Samples, letters: np.ndarray, names: list[str], train: Part, test: Part, reach: int
 ) -> Baseline:
     """The best single letter at one offset."""
+    n_letters = len(names)
     window = of_sequence.windows(letters, n_letters, samples, reach)
     row, offset = np.nonzero(window < n_letters)
     column = offset * n_letters + window[row, offset]
     shape = (len(window), window.shape[1] * n_letters)
     matrix = sp.csr_array((np.ones(len(row), np.float32), (row, column)), shape=shape)
-    names = of_sequence.letter_names(samples, train.samples)
     return _best_column(
         "identity", matrix, train, test, lambda j: f"{names[j % n_letters]} at {j // n_letters - reach:+d}"
     )
+
+
+def _word(samples: Samples, letters: np.ndarray, names: list[str], train: Part, test: Part) -> Baseline:
+    """The best single word of three letters among those that cover the position."""
+    size = len(names) + 1
+    offsets = (-2, -1, 0)
+    code = np.stack([of_sequence.words(letters, len(names), samples, o) for o in offsets], axis=1)
+    code += np.arange(len(offsets)) * size**3
+    known, column = np.unique(code, return_inverse=True)
+    indptr = np.arange(len(code) + 1) * len(offsets)
+    values = np.ones(code.size, np.float32)
+    matrix = sp.csr_array((values, np.asarray(column).reshape(-1), indptr), shape=(len(code), len(known)))
+    shown = [name if len(name) == 1 else "*" for name in [*names, "-"]]
+
+    def describe(j: int) -> str:
+        offset, word = divmod(int(known[j]), size**3)
+        return f"{shown[word // size**2]}{shown[word // size % size]}{shown[word % size]} at {offsets[offset]:+d}"
+
+    return _best_column("word", matrix, train, test, describe)
 
 
 def _of_codes(name: str, features: FeatureMatrix, train: Part, test: Part) -> Baseline:
@@ -247,11 +275,10 @@ def _best_column(
 ) -> Baseline:
     """The best column of a sparse matrix for each concept, as features are chosen."""
     concepts = np.arange(train.positives.shape[1])
-    scores = precision_recall(codes[train.rows], train.by_position)
-    best = np.argmax(scores.best_f1, axis=0)
-    threshold = scores.threshold[best, concepts]
-    counts = count_pairs(by_feature(codes[test.rows]), test, best, concepts, threshold)
-    return Baseline(name, scores.best_f1[best, concepts], counts, [describe(int(j)) for j in best])
+    f1, threshold = fit_pairs(codes[train.rows], train.by_position)
+    best = np.argmax(f1, axis=0)
+    counts = count_pairs(by_feature(codes[test.rows]), test, best, concepts, threshold[best, concepts])
+    return Baseline(name, f1[best, concepts], counts, [describe(int(j)) for j in best])
 
 
 def _subset(n: int, limit: int, seed: int) -> np.ndarray:

@@ -7,7 +7,7 @@ whether the sample belongs to a protein family?
 
 Computed as published, with these repairs: thresholds apply to scaled codes and the scale comes from training
 samples; feature and threshold are chosen on training families and scored on held-out ones; false positives
-count in every sample, not only in those that carry the concept; overlapping instances each count and repeats
+count in every sample that the source covers, not only in those that carry the concept; overlapping instances each count and repeats
 of one concept are one concept; and relatives of test samples are not in training.
 """
 
@@ -21,9 +21,9 @@ import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
 from sciinterp.association.domains import instances_of
-from sciinterp.association.kernel import Counts, count_overlaps
+from sciinterp.association.kernel import Counts, count
 from sciinterp.association.layout import by_feature
-from sciinterp.association.parts import Part, make_part
+from sciinterp.association.parts import Part, Parts, divide
 from sciinterp.association.ranking import precision_recall
 from sciinterp.errors import InputError
 from sciinterp.features import FeatureMatrix
@@ -62,23 +62,38 @@ def domain_adjusted_f1(
         raise InputError(
             "no concept lies on positions", where="argument 'annotations'", expected="at least one"
         )
-    parts = [make_part(samples, positives, split, numbers) for numbers in (split.train, split.test)]
-    codes = [by_feature(features.codes[part.rows]) for part in parts]
+    rows = []
+    for parts in divide(samples, positives, annotations.covered(samples, names), split):
+        mine = instances[np.isin(instances["concept"], parts.concepts)]
+        mine = mine.assign(concept=np.searchsorted(parts.concepts, mine["concept"]))
+        found = _of_parts(features, parts, mine, np.asarray(thresholds, np.float32))
+        found.insert(0, "concept", [names[c] for c in parts.concepts])
+        rows.append(found)
+    return pd.concat(rows).sort_values("concept", kind="stable", ignore_index=True)
+
+
+def _of_parts(
+    features: FeatureMatrix, parts: Parts, instances: pd.DataFrame, thresholds: np.ndarray
+) -> pd.DataFrame:
+    """The score of concepts that share one coverage."""
+    codes = [by_feature(features.codes[part.rows]) for part in (parts.train, parts.test)]
     largest = np.zeros(features.n_features, np.float32)
     np.maximum.at(
         largest, np.repeat(np.arange(features.n_features), np.diff(codes[0].starts)), codes[0].values
     )
-    table = largest[:, None] * np.asarray(thresholds, np.float32)
+    table = largest[:, None] * thresholds
     table[largest == 0] = np.inf
-    trained, held_out = (_count(c, part, instances, samples, table) for c, part in zip(codes, parts))
+    trained, held_out = (
+        _count(c, part, instances, features.samples, table) for c, part in zip(codes, (parts.train, parts.test))
+    )
     f1 = _adjusted(trained)[2]
-    flat = f1.transpose(1, 0, 2).reshape(len(names), -1)
+    concept = np.arange(len(parts.concepts))
+    flat = f1.transpose(1, 0, 2).reshape(len(concept), -1)
     feature, at = np.divmod(flat.argmax(axis=1), len(thresholds))
-    concept = np.arange(len(names))
     precision, recall, score = (x[feature, concept, at] for x in _adjusted(held_out))
     known = held_out.n_positive > 0
     return pd.DataFrame({
-        "concept": names, "feature": feature, "threshold": np.asarray(thresholds)[at],
+        "feature": feature, "threshold": thresholds.astype(np.float64).round(6)[at],
         "f1_train": f1[feature, concept, at], "precision": np.where(known, precision, np.nan),
         "recall": np.where(known, recall, np.nan), "f1": np.where(known, score, np.nan),
     })  # fmt: skip
@@ -86,8 +101,7 @@ def domain_adjusted_f1(
 
 def _count(codes, part: Part, instances: pd.DataFrame, samples: Samples, table: np.ndarray) -> Counts:
     mine = instances_of(instances, samples, part)
-    found = count_overlaps(codes, part.by_position, thresholds=table, instances=mine, memory_budget=1 << 62)
-    return found
+    return count(codes, part.by_position, thresholds=table, instances=mine, memory_budget=np.inf)
 
 
 def _adjusted(counts: Counts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -141,10 +155,26 @@ def family_f1(
     names = annotations.names if concepts is None else list(concepts)
     carries = sample_carriage(annotations, features.samples, names)
     largest = features.max_per_sample()
-    fitted = precision_recall(sp.csr_array(largest[split.train]), sp.csr_array(carries[split.train]))
-    tested, truth = sp.csr_array(largest[split.test]), carries[split.test]
+    covered = annotations.covered(features.samples, names)
+    patterns, group = np.unique(covered, axis=1, return_inverse=True)
+    out = []
+    for number in range(patterns.shape[1]):
+        mine = np.flatnonzero(np.asarray(group).reshape(-1) == number)
+        train, test = (part[patterns[part, number]] for part in (split.train, split.test))
+        found = _family_f1(largest, sp.csr_array(carries[:, mine]), train, test)
+        found.insert(0, "concept", [names[c] for c in mine])
+        out.append(found.set_index(pd.Index(mine)))
+    return pd.concat(out).sort_index().reset_index(drop=True)
+
+
+def _family_f1(
+    largest: sp.csr_array, carries: sp.csr_array, train: np.ndarray, test: np.ndarray
+) -> pd.DataFrame:
+    """Scores of concepts that cover the same samples."""
+    fitted = precision_recall(sp.csr_array(largest[train]), sp.csr_array(carries[train]))
+    tested, truth = sp.csr_array(largest[test]), carries[test]
     held_out = precision_recall(tested, sp.csr_array(truth))
-    concept = np.arange(len(names))
+    concept = np.arange(carries.shape[1])
     feature = fitted.best_f1.argmax(axis=0)
     threshold = fitted.threshold[feature, concept]
     on = tested[:, feature].toarray() > threshold
@@ -152,7 +182,7 @@ def family_f1(
     tp, total = (on & positive).sum(axis=0), on.sum(axis=0) + positive.sum(axis=0)
     known = held_out.n_positive > 0
     return pd.DataFrame({
-        "concept": names, "feature": feature, "threshold": threshold.astype(np.float64),
+        "feature": feature, "threshold": threshold.astype(np.float64),
         "f1_train": fitted.best_f1[feature, concept],
         "f1": np.where(known, 2 * tp / np.maximum(1, total), np.nan),
         "auroc": held_out.auroc[feature, concept],

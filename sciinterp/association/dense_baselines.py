@@ -17,7 +17,7 @@ from sciinterp.activations.axes import Moments
 from sciinterp.activations.axes import independent_axes as independent_axes
 from sciinterp.activations.axes import principal_axes as principal_axes
 from sciinterp.association._jit import compiled
-from sciinterp.association.effects import best_threshold
+from sciinterp.association.dense_scores import BLOCK_VALUES, thresholds_of
 from sciinterp.association.parts import Part
 from sciinterp.errors import ShapeError
 from sciinterp.samples import Samples
@@ -25,8 +25,6 @@ from sciinterp.samples import Samples
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
 
-# Values of units held unit by unit at once.
-_BLOCK_VALUES = 1 << 22
 # Bins of a unit's range in the first look, and units of each concept that get the second.
 _BINS = 1024
 _EXACT_UNITS = 2
@@ -126,7 +124,7 @@ def best_unit(values: np.ndarray, train: Part) -> BestUnit:
         return best
     concepts = train.by_position
     coarse = np.zeros((2, n_units, n_concepts))
-    step = max(1, _BLOCK_VALUES // n)
+    step = max(1, BLOCK_VALUES // n)
     for low in range(0, n_units, step):
         block = np.ascontiguousarray(values[:, low : low + step].T)
         _binned_f1(
@@ -134,15 +132,20 @@ def best_unit(values: np.ndarray, train: Part) -> BestUnit:
         )
     flat = coarse.transpose(1, 0, 2).reshape(2 * n_units, n_concepts)
     leading = np.argsort(-flat, axis=0, kind="stable")[:_EXACT_UNITS]
-    for concept in range(n_concepts):
-        truth = train.truth(concept)
-        for number in leading[:, concept]:
-            unit, sign = int(number) // 2, 1 - 2 * (int(number) % 2)
-            threshold, f1 = best_threshold(values[:, unit] * np.float32(sign), truth)
-            if f1 > best.f1_train[concept]:
-                best.unit[concept], best.sign[concept] = unit, sign
-                best.threshold[concept], best.f1_train[concept] = threshold, f1
-    return best
+    concept = np.tile(np.arange(n_concepts), len(leading))
+    unit, sign = leading.reshape(-1) // 2, 1 - 2 * (leading.reshape(-1) % 2)
+    threshold, f1 = np.empty(len(unit)), np.empty(len(unit))
+    for low in range(0, len(unit), step):
+        part = slice(low, low + step)
+        scores = read_units(values, unit[part], sign[part])
+        threshold[part], f1[part] = thresholds_of(scores, train, concept[part])
+    chosen = f1.reshape(-1, n_concepts).argmax(axis=0) * n_concepts + np.arange(n_concepts)
+    return BestUnit(unit[chosen], sign[chosen], threshold[chosen], f1[chosen])
+
+
+def read_units(values: np.ndarray, unit: np.ndarray, sign: np.ndarray) -> np.ndarray:
+    """float32 [n_units, n_positions]: some units, those with sign -1 turned round."""
+    return np.ascontiguousarray(values[:, unit].T) * sign[:, None].astype(np.float32)
 
 
 @compiled

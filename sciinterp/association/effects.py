@@ -95,13 +95,23 @@ def intervals(
         if against is not None:
             value -= _resampled(against.take(part), draws)
         drawn = draws @ counts.positive[part].T > 0
-        ends = [(1 - level) / 2, (1 + level) / 2]
-        if drawn.all():
-            low[part], high[part] = np.quantile(value, ends, axis=0)
-        else:
-            for row, column, with_positive in zip(part, value.T, drawn.T):
-                low[row], high[row] = np.quantile(column[with_positive], ends)
+        low[part], high[part] = _quantiles(value, drawn, [(1 - level) / 2, (1 + level) / 2])
     return low, high
+
+
+def _quantiles(value: np.ndarray, drawn: np.ndarray, levels: list[float]) -> list[np.ndarray]:
+    """Quantiles of each column over the draws that count, interpolated as ``np.quantile`` does."""
+    if drawn.all():
+        return list(np.quantile(value, levels, axis=0))
+    value = np.sort(np.where(drawn, value, np.inf), axis=0)
+    n, out = drawn.sum(axis=0), []
+    for level in levels:
+        at = level * np.maximum(n - 1, 0)
+        below = np.floor(at).astype(np.int64)
+        above = np.minimum(below + 1, np.maximum(n - 1, 0))
+        ends = [np.take_along_axis(value, row[None], axis=0)[0] for row in (below, above)]
+        out.append(np.where(n > 0, ends[0] + (at - below) * (ends[1] - ends[0]), np.nan))
+    return out
 
 
 def _resampled(counts: FamilyCounts, draws: np.ndarray) -> np.ndarray:
@@ -156,47 +166,3 @@ def _count_listed(
                 of = family[rows[j]]
                 predicted[i, of] += 1
                 tp[i, of] += truth[rows[j]]
-
-
-def count_scores(
-    scores: np.ndarray, threshold: float, part: Part, concept: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """True positives and predictions per family of one dense score, predicted where above the threshold.
-
-    Parameters
-    ----------
-    scores : float [n_positions]
-    threshold : float
-    part : Part
-    concept : int
-        The concept that the score predicts.
-    """
-    on = scores > np.float64(threshold)  # a plain float would be rounded to the scores' precision
-    tp = np.bincount(part.family[on & (part.truth(concept) > 0)], minlength=part.n_families)
-    return tp, np.bincount(part.family[on], minlength=part.n_families)
-
-
-def best_threshold(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """The threshold with the best F1 on one column of scores, and that F1.
-
-    Ties of scores are kept together; the threshold lies midway to the next lower score, and below all scores
-    where predicting everything is best.
-
-    Examples
-    --------
-    >>> best_threshold(np.array([3.0, 2.0, 1.0, 0.0]), np.array([1, 0, 1, 0]))
-    (0.5, 0.8)
-    """
-    total = int(truth.sum())
-    if total == 0 or len(scores) == 0:
-        return np.inf, 0.0
-    order = np.argsort(-scores)  # in any order within ties, which are read as a whole
-    ranked = scores[order]
-    last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
-    tp = np.cumsum(truth[order], dtype=np.int64)[last]
-    f1 = 2 * tp / (last + 1 + total)
-    at = int(np.argmax(f1))
-    kept = float(ranked[last[at]])
-    below = float(ranked[last[at] + 1]) if last[at] + 1 < len(ranked) else kept - 1
-    middle = (kept + below) / 2
-    return (middle if middle < kept else below), float(f1[at])

@@ -17,8 +17,9 @@ import pandas as pd
 
 from sciinterp.annotations import Annotations
 from sciinterp.association.baselines import CEILINGS, EXPLAINS, Baseline, BaselineSettings, run_baselines
-from sciinterp.association.effects import FamilyCounts, family_draws, intervals, ratio
-from sciinterp.association.measure import Measured, measure
+from sciinterp.association.effects import FamilyCounts, count_pairs, family_draws, intervals, ratio
+from sciinterp.association.localise import localise
+from sciinterp.association.measure import Chosen, choose
 from sciinterp.association.parts import Parts, divide
 from sciinterp.association.statistics import ScreenSettings, screen
 from sciinterp.errors import InputError
@@ -35,8 +36,9 @@ COLUMNS = (
     "feature", "concept", "selected", "f1_train", "threshold", "precision", "recall", "f1", "f1_low",
     "f1_high", "average_precision", "auroc", "prevalence", "n_positive", "n_families", "test", "p", "q",
     "p_family", "p_min", "best_baseline", "best_baseline_f1", "delta_f1", "delta_low", "delta_high",
-    "explained_by", "window_f1", "probe_f1", "ica_f1", "instance_recall", "instance_recall_iou", "lift",
-    "lift_letter", "lift_position",
+    "explained_by", "ica_f1", "ica_delta_low", "kmer_f1", "kmer_delta_low", "window_f1", "window_delta_low",
+    "probe_f1", "probe_delta_low", "instance_recall", "instance_recall_iou", "lift", "lift_letter",
+    "lift_position", "shift_fold", "shift_p",
 )  # fmt: skip
 
 
@@ -122,7 +124,8 @@ def associate(
     instances = annotations.instances(samples, names)
     tested = screen(features, positives, covered, split, settings=settings.screen, seed=seed)
     groups = divide(samples, positives, covered, split)
-    rows, tables, not_run, not_tested = [], [], {}, {}
+    rows, tables, not_run = [], [], {}
+    not_tested = dict.fromkeys(set(annotations.names) - set(names), "a fact about whole samples: see enrichment")
     for parts in groups:
         carried = np.asarray(parts.train.positives.sum(axis=0)).reshape(-1) > 0
         not_tested |= {names[c]: "no position in the training families" for c in parts.concepts[~carried]}
@@ -132,15 +135,16 @@ def associate(
         number = np.full(len(names), -1)
         number[parts.concepts] = np.arange(len(parts.concepts))
         mine = instances.assign(concept=number[instances["concept"].to_numpy()])
-        measured = measure(features, parts, mine[mine["concept"] >= 0], strongest=settings.strongest)
+        chosen = choose(features, parts, mine[mine["concept"] >= 0], strongest=settings.strongest)
         found = run_baselines(
             samples, parts, acts=acts, control=control, settings=settings.baselines, seed=seed
         )
         not_run |= found.not_run
         draws = family_draws(max(1, parts.test.n_families), settings.n_boot, seed)
-        ran = [*found.ran, measured.density]
-        table = _compare(measured, ran, draws, settings)
-        tables.append(_baseline_table(measured, ran, draws, [names[c] for c in parts.concepts], settings))
+        ran = [*found.ran, chosen.density]
+        table = _compare(chosen, ran, draws, settings)
+        tables.append(_baseline_table(chosen, ran, draws, [names[c] for c in parts.concepts], settings))
+        _localised(table, features, parts, split, seed)
         table["concept"] = parts.concepts[table["concept"]]
         rows.append(table)
     if not rows:
@@ -156,46 +160,74 @@ def associate(
 
 
 def _compare(
-    measured: Measured, baselines: list[Baseline], draws: np.ndarray, settings: AssociationSettings
+    chosen: Chosen, baselines: list[Baseline], draws: np.ndarray, settings: AssociationSettings
 ) -> pd.DataFrame:
-    """Intervals of each pair, and its difference to the baseline with the best held-out F1."""
-    out, counts = measured.pairs.copy(), measured.counts
-    out["f1_low"], out["f1_high"] = intervals(counts, draws, level=settings.level)
+    """Effects and intervals of each pair, and its difference to the baseline with the best held-out F1."""
     rivals = [b for b in baselines if b.name not in settings.ceilings]
     f1 = np.stack([b.counts.f1() for b in rivals])
-    concept = out["concept"].to_numpy()
     best = np.argmax(f1, axis=0)
     names = np.array([b.name for b in rivals])
-    out["best_baseline"], out["best_baseline_f1"] = names[best[concept]], f1[best[concept], concept]
-    against = FamilyCounts(
-        np.stack([rivals[best[c]].counts.tp[c] for c in concept]),
-        np.stack([rivals[best[c]].counts.predicted[c] for c in concept]),
-        counts.positive,
-    )
-    out["delta_f1"] = out["f1"] - out["best_baseline_f1"]
-    out["delta_low"], out["delta_high"] = intervals(counts, draws, against=against, level=settings.level)
-    unknown = out["n_positive"].to_numpy() == 0
-    out.loc[unknown, ["best_baseline_f1", "delta_f1"]] = np.nan
-    as_good = ~(out["delta_low"].to_numpy() > 0)
-    out["explained_by"] = np.where(as_good & ~unknown, [EXPLAINS[n] for n in out["best_baseline"]], "")
-    for column, kinds in (("window_f1", ("window", "kmer")), ("probe_f1", ("probe",)), ("ica_f1", ("ica",))):
-        held = [b.counts.f1() for b in baselines if b.name in kinds]
-        out[column] = np.where(unknown, np.nan, np.max(held, axis=0)[concept]) if held else np.nan
-    return out
+    beside = [b for b in baselines if b.name in CEILINGS]
+    parts = []
+    for out, counts in chosen.measured():
+        out["f1_low"], out["f1_high"] = intervals(counts, draws, level=settings.level)
+        concept = out["concept"].to_numpy()
+        out["best_baseline"], out["best_baseline_f1"] = names[best[concept]], f1[best[concept], concept]
+        out["delta_f1"] = out["f1"] - out["best_baseline_f1"]
+        against = _of_best(rivals, best, concept, counts)
+        out["delta_low"], out["delta_high"] = intervals(counts, draws, against=against, level=settings.level)
+        unknown = out["n_positive"].to_numpy() == 0
+        out.loc[unknown, ["best_baseline_f1", "delta_f1"]] = np.nan
+        as_good = ~(out["delta_low"].to_numpy() > 0)
+        out["explained_by"] = np.where(as_good & ~unknown, [EXPLAINS[n] for n in out["best_baseline"]], "")
+        for other in beside:
+            out[f"{other.name}_f1"] = np.where(unknown, np.nan, other.counts.f1()[concept])
+            against = other.counts.take(concept)
+            out[f"{other.name}_delta_low"] = intervals(counts, draws, against=against, level=settings.level)[0]
+        parts.append(out)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _localised(table: pd.DataFrame, features: FeatureMatrix, parts: Parts, split: Split, seed: int) -> None:
+    """Add what shifting the annotation around held-out samples says of the selected pairs, a description."""
+    number = parts.test.samples
+    mine = table["selected"].to_numpy() & (table["n_positive"].to_numpy() > 0)
+    table["shift_fold"], table["shift_p"] = np.nan, np.nan
+    if not mine.any():
+        return
+    samples = features.samples.subset(number)
+    found = localise(
+        FeatureMatrix(features.codes[parts.test.rows], samples), parts.test.positives, split.family[number],
+        feature=table.loc[mine, "feature"].to_numpy(), concept=table.loc[mine, "concept"].to_numpy(), seed=seed,
+    )  # fmt: skip
+    table.loc[mine, "shift_fold"], table.loc[mine, "shift_p"] = found["fold"].to_numpy(), found["p_shift"].to_numpy()
+
+
+def _of_best(
+    rivals: list[Baseline], best: np.ndarray, concept: np.ndarray, counts: FamilyCounts
+) -> FamilyCounts:
+    """Counts of the best rival of each row's concept."""
+    tp, predicted = np.empty_like(counts.tp), np.empty_like(counts.predicted)
+    for number, rival in enumerate(rivals):
+        mine = np.flatnonzero(best[concept] == number)
+        tp[mine], predicted[mine] = rival.counts.tp[concept[mine]], rival.counts.predicted[concept[mine]]
+    return FamilyCounts(tp, predicted, counts.positive)
 
 
 def _baseline_table(
-    measured: Measured,
+    chosen: Chosen,
     baselines: list[Baseline],
     draws: np.ndarray,
     names: list[str],
     settings: AssociationSettings,
 ) -> pd.DataFrame:
     """One row a concept and baseline: chosen in training, held out, with the feature's lead over it."""
-    pairs = measured.pairs
-    chosen = np.flatnonzero(pairs["selected"].to_numpy())
-    concept = pairs["concept"].to_numpy()[chosen]
-    of_feature = measured.counts.take(chosen)
+    pairs = chosen.pairs[chosen.pairs["selected"]]
+    feature, concept = pairs["feature"].to_numpy(), pairs["concept"].to_numpy()
+    of_feature = count_pairs(
+        chosen.codes, chosen.parts.test, feature, concept, pairs["threshold"].to_numpy()
+    )
+    held_out = np.where(of_feature.positive.sum(axis=1) > 0, of_feature.f1(), np.nan)
     out = []
     for baseline in baselines:
         mine = baseline.counts.take(concept)
@@ -207,7 +239,7 @@ def _baseline_table(
             "concept": [names[c] for c in concept], "baseline": baseline.name,
             "detail": [baseline.detail[c] for c in concept], "f1_train": baseline.f1_train[concept],
             "precision": ratio(tp, predicted), "recall": ratio(tp, positive),
-            "f1": f1, "f1_low": low, "f1_high": high, "delta_f1": pairs["f1"].to_numpy()[chosen] - f1,
+            "f1": f1, "f1_low": low, "f1_high": high, "delta_f1": held_out - f1,
             "delta_low": lead_low, "delta_high": lead_high, "ceiling": baseline.name in settings.ceilings,
         }))  # fmt: skip
     return pd.concat(out, ignore_index=True)

@@ -86,7 +86,6 @@ def count_overlaps(
     *,
     thresholds: np.ndarray,
     instances: pd.DataFrame | None = None,
-    memory_budget: int = MEMORY_BUDGET,
 ) -> Counts:
     """Count, for every feature, concept and threshold, the positions predicted and positive.
 
@@ -100,12 +99,11 @@ def count_overlaps(
         predicts every position.
     instances : table with columns ``concept`` (column of `positives`), ``start``, ``end``, optional
         Half-open intervals on the concatenated axis; overlaps allowed; an empty one is never hit.
-    memory_budget : int
-        Bytes; a dense result that would be larger is returned in the sparse form of `Counts`.
 
     Returns
     -------
     Counts
+        Dense, or in its sparse form where the dense one would pass :data:`MEMORY_BUDGET` bytes (2 GiB).
 
     Raises
     ------
@@ -120,6 +118,18 @@ def count_overlaps(
     >>> counts.tp[:, 0].tolist(), counts.predicted.tolist()
     ([[1, 0], [2, 2]], [[2, 1], [2, 2]])
     """
+    return count(codes, positives, thresholds=thresholds, instances=instances, memory_budget=MEMORY_BUDGET)
+
+
+def count(
+    codes: sp.csr_array | ByFeature,
+    positives: sp.csr_array | ByPosition,
+    *,
+    thresholds: np.ndarray,
+    instances: pd.DataFrame | None,
+    memory_budget: float,
+) -> Counts:
+    """As :func:`count_overlaps`, sparse past a budget of the caller's."""
     features = by_feature(codes)
     concepts = by_position(positives, features.n_positions)
     table, order = threshold_table(thresholds, features.n_features)

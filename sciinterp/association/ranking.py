@@ -29,6 +29,8 @@ from sciinterp.errors import InputError
 _PAIR_BYTES = 28
 # A result above this many bytes is refused with advice: `features` scores a block of them.
 MEMORY_BUDGET = 3 << 30
+# Bytes of scores held at once where only a part of them is kept.
+_BLOCK_BYTES = 128 << 20
 # Below this many values, insertion is faster than four passes over 256 counters.
 _SHORT = 40
 
@@ -133,6 +135,53 @@ def precision_recall(
         threshold,
     )
     return PairScores(ap, auroc, best_f1, threshold, concepts.n_positive, columns.n_positions)
+
+
+def fit_pairs(
+    codes: sp.csr_array | ByFeature, positives: ByPosition
+) -> tuple[Float64[np.ndarray, "n_features n_concepts"], Float32[np.ndarray, "n_features n_concepts"]]:
+    """Best F1 and its threshold of every pair, as :func:`precision_recall` gives them, in 12 bytes a pair.
+
+    Parameters
+    ----------
+    codes : csr_array float32 [n_positions, n_features]
+    positives : ByPosition
+    """
+    columns = by_feature(codes)
+    f1 = np.zeros((columns.n_features, positives.n_concepts))
+    threshold = np.full(f1.shape, np.inf, np.float32)
+    for part in _feature_blocks(columns.n_features, positives.n_concepts):
+        scores = precision_recall(columns, positives, features=part)
+        f1[part], threshold[part] = scores.best_f1, scores.threshold
+    return f1, threshold
+
+
+def score_pairs(
+    codes: ByFeature, positives: sp.csr_array, feature: np.ndarray, concept: np.ndarray
+) -> tuple[Float64[np.ndarray, " n_pairs"], Float64[np.ndarray, " n_pairs"]]:
+    """Average precision and AUROC of listed pairs.
+
+    Parameters
+    ----------
+    codes : ByFeature
+    positives : csr_array bool [n_positions, n_concepts]
+    feature, concept : int64 [n_pairs]
+    """
+    ap, auroc = np.zeros(len(feature)), np.zeros(len(feature))
+    listed, number = np.unique(concept, return_inverse=True)
+    truth = by_position(sp.csr_array(positives[:, listed]), codes.n_positions)
+    for part in _feature_blocks(codes.n_features, len(listed)):
+        mine = np.flatnonzero((feature >= part.start) & (feature < part.stop))
+        if len(mine):
+            scores = precision_recall(codes, truth, features=part)
+            at = (feature[mine] - part.start, number[mine])
+            ap[mine], auroc[mine] = scores.average_precision[at], scores.auroc[at]
+    return ap, auroc
+
+
+def _feature_blocks(n_features: int, n_concepts: int) -> list[slice]:
+    step = max(1, _BLOCK_BYTES // (_PAIR_BYTES * max(1, n_concepts)))
+    return [slice(low, min(low + step, n_features)) for low in range(0, n_features, step)]
 
 
 @compiled

@@ -7,14 +7,18 @@ letters around it, have done as well?
 * ``position``, ``position_c``: the share of training sequences that carry the concept at this distance from
   the first or the last position, in bins wide enough to hold some of them.
 * ``identity``: the best single letter at one offset of a window.
+* ``word``: the best single word of three letters that covers the position.
 * ``composition``, ``complexity``: the share of one letter, or the entropy of all, in a wider window, read
   both ways, high or low.
 
-Two more are told the labels and fitted on many letters at once; they are ceilings, shown beside:
+Two more are told the labels and fitted on many letters at once; they stand beside:
 
 * ``window``: logistic regression on all letters of a window, fitted exactly (Newton steps).
 * ``kmer``: the share of training positions with the same three letters that carry the concept, drawn towards
   that of the middle letter alone where the three are rare.
+
+A share read at a training position leaves the position's own family out: a threshold chosen on shares that
+have seen the answer would be too high for the held-out families, and the baseline weaker than it is.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
+import scipy.sparse as sp
 
 from sciinterp.association._jit import compiled
 from sciinterp.association.parts import Part
@@ -30,8 +35,8 @@ from sciinterp.samples import Samples
 
 # Positions a bin must hold before a share is read from it.
 BIN_POSITIONS = 50
-# The score of a concept on the positions of training and of test.
-Column: TypeAlias = Callable[[int], tuple[np.ndarray, np.ndarray]]
+# Scores of the concepts low to high: float32 [high - low, n_positions] of training and of test.
+Block: TypeAlias = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 # Letters told apart; proteins have 20, reaction strings some dozens.
 MAX_LETTERS = 30
 # Pseudo-observations that draw a share towards its parent's.
@@ -81,40 +86,72 @@ def _common_letters(samples: Samples, train: np.ndarray) -> np.ndarray:
     return np.argsort(-counts, kind="stable")[: min(MAX_LETTERS, int((counts > 0).sum()))]
 
 
-def position_scores(distance: np.ndarray, train: Part, test: Part) -> Column:
+def position_scores(distance: np.ndarray, train: Part, test: Part) -> Block:
     """Share of training positions at this distance that carry each concept."""
     of_train = distance[train.rows]
     held = np.bincount(of_train)
     bin_of = (np.cumsum(held) - held) // BIN_POSITIONS
     _, bin_of = np.unique(bin_of, return_inverse=True)
-    table = _share_table(bin_of[of_train], int(bin_of.max(initial=0)) + 1, train, parent=None)
     of_test = bin_of[np.minimum(distance[test.rows], len(bin_of) - 1)]
-    of_train = bin_of[of_train]
-    return lambda concept: (table[of_train, concept], table[of_test, concept])
+    return _shares(bin_of[of_train], of_test, int(bin_of.max(initial=0)) + 1, train)
 
 
-def kmer_scores(letters: np.ndarray, n_letters: int, samples: Samples, train: Part, test: Part) -> Column:
+def kmer_scores(letters: np.ndarray, n_letters: int, samples: Samples, train: Part, test: Part) -> Block:
     """Share of training positions with the same letter on both sides and in the middle, see the module."""
-    window = windows(letters, n_letters, samples, 1)
     size = n_letters + 1
-    code = (window[:, 0].astype(np.int64) * size + window[:, 1]) * size + window[:, 2]
-    middle = letters.astype(np.int64)
-    by_letter = _share_table(middle[train.rows], n_letters, train, parent=None)
-    parent = by_letter[(np.arange(size**3) // size) % size % n_letters]
-    of_train, of_test = code[train.rows], code[test.rows]
-    table = _share_table(of_train, size**3, train, parent=parent)
-    return lambda concept: (table[of_train, concept], table[of_test, concept])
+    code = words(letters, n_letters, samples, -1)
+    by_letter = np.zeros((size, train.positives.shape[1]), np.float32)
+    middle = sp.csr_array((np.ones(train.n_positions, np.float32), letters[train.rows].astype(np.int64),
+                           np.arange(train.n_positions + 1)), shape=(train.n_positions, size))  # fmt: skip
+    held = np.bincount(letters[train.rows], minlength=size)[:, None]
+    by_letter += (middle.T @ train.positives.astype(np.float32)).toarray() / np.maximum(1, held)
+    parent = by_letter[np.arange(size**3) // size % size]
+    return _shares(code[train.rows], code[test.rows], size**3, train, parent=parent)
 
 
-def _share_table(code: np.ndarray, n_codes: int, train: Part, *, parent: np.ndarray | None) -> np.ndarray:
-    """float32 [n_codes, n_concepts]: shrunken share of positions of a code that carry each concept."""
-    counts = np.bincount(code, minlength=n_codes)
-    n_concepts = train.positives.shape[1]
-    pairs = train.positives.tocoo()
-    flat = code[pairs.coords[0]] * n_concepts + pairs.coords[1]
-    positive = np.bincount(flat, minlength=n_codes * n_concepts).reshape(n_codes, n_concepts)
-    towards = positive.sum(axis=0) / max(1, len(code)) if parent is None else parent
-    return ((positive + SHRINK * towards) / (counts[:, None] + SHRINK)).astype(np.float32)
+def words(letters: np.ndarray, n_letters: int, samples: Samples, offset: int) -> np.ndarray:
+    """int64 [n_positions]: number of the three letters that start `offset` from each position.
+
+    Letters beyond the ends are ``n_letters``, so numbers are below ``(n_letters + 1) ** 3``.
+    """
+    reach = max(abs(offset), abs(offset + 2))
+    window = windows(letters, n_letters, samples, reach)[:, offset + reach : offset + reach + 3]
+    return window.astype(np.int64) @ (n_letters + 1) ** np.arange(2, -1, -1)
+
+
+def _shares(
+    of_train: np.ndarray, of_test: np.ndarray, n_codes: int, train: Part, *, parent: np.ndarray | None = None
+) -> Block:
+    """Shrunken share of training positions of the same code that carry each concept.
+
+    Parameters
+    ----------
+    of_train, of_test : int64 [n_positions]
+        Code of each position.
+    n_codes : int
+    train : Part
+        The concept's positions, and families: each leaves itself out.
+    parent : float32 [n_codes, n_concepts], optional
+        What shares are drawn towards; by default the share of all positions.
+    """
+    key, own = np.unique(of_train * max(1, train.n_families) + train.family, return_inverse=True)
+    own = np.asarray(own).reshape(-1)
+    code = key // max(1, train.n_families)
+    n_own, n_all = np.bincount(own, minlength=len(key)), np.bincount(of_train, minlength=n_codes)
+    to_key = sp.csr_array((np.ones(len(own), np.float32), own, np.arange(len(own) + 1)), (len(own), len(key)))
+    to_code = sp.csr_array((np.ones(len(key), np.float32), code, np.arange(len(key) + 1)), (len(key), n_codes))
+    in_family = sp.csc_array(to_key.T @ train.positives.astype(np.float32))
+    overall = np.asarray(train.positives.sum(axis=0)).reshape(-1) / max(1, len(own))
+
+    def block(low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+        mine = in_family[:, low:high].toarray()
+        every = to_code.T @ mine
+        towards = np.broadcast_to(overall[low:high], every.shape) if parent is None else parent[:, low:high]
+        share = (every + SHRINK * towards) / (n_all[:, None] + SHRINK)
+        others = (every[code] - mine + SHRINK * towards[code]) / ((n_all[code] - n_own)[:, None] + SHRINK)
+        return others.T.astype(np.float32)[:, own], share.T.astype(np.float32)[:, of_test]
+
+    return block
 
 
 def windows(letters: np.ndarray, n_letters: int, samples: Samples, reach: int) -> np.ndarray:
@@ -136,7 +173,7 @@ def window_scores(
     *,
     reach: int,
     fit_on: np.ndarray,
-) -> Column:
+) -> Block:
     """Log-odds of each concept given the letters of a window, by ridge logistic regression.
 
     Parameters
@@ -151,31 +188,55 @@ def window_scores(
     columns = window.astype(np.int32) + np.arange(2 * reach + 1, dtype=np.int32) * size
     n_weights = (2 * reach + 1) * size + 1
     of_train, of_test, of_fit = columns[train.rows], columns[test.rows], columns[train.rows[fit_on]]
+    truth = sp.csc_array(train.positives[fit_on])
+    rows, starts = truth.indices.astype(np.int32), truth.indptr.astype(np.int64)
 
-    def column(concept: int) -> tuple[np.ndarray, np.ndarray]:
-        weights = _logistic(of_fit, train.truth(concept)[fit_on], n_weights).astype(np.float32)
-        return weights[of_train].sum(axis=1), weights[of_test].sum(axis=1)
+    def block(low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+        weights = np.zeros((high - low, n_weights))
+        _logistic(of_fit, rows, starts, low, weights)
+        weights = weights.astype(np.float32)
+        return _sum_of_weights(of_train, weights), _sum_of_weights(of_test, weights)
 
-    return column
+    return block
 
 
-def _logistic(columns: np.ndarray, truth: np.ndarray, n_weights: int) -> np.ndarray:
-    """Weights of a ridge logistic regression on one-hot columns; the last is the intercept."""
-    weights = np.zeros(n_weights)
-    share = np.clip(truth.mean() if len(truth) else 0.5, 1e-6, 1 - 1e-6)
-    weights[-1] = np.log(share / (1 - share))
-    penalty = np.full(n_weights, _RIDGE)
-    penalty[-1] = 1e-6
-    for _ in range(_NEWTON_STEPS):
-        hessian, gradient = np.zeros((n_weights, n_weights)), np.zeros(n_weights)
-        _newton_sums(columns, truth, weights, hessian, gradient)
-        hessian[np.diag_indices(n_weights)] += penalty
-        step = _solve_in_place(hessian, gradient - penalty * weights)
-        step *= min(1.0, 5.0 / max(1e-12, np.abs(step).max()))
-        weights += step
-        if np.abs(step).max() < 1e-3:
-            break
-    return weights
+@compiled
+def _logistic(columns, positive_rows, positive_starts, first, weights):
+    """Weights of ridge logistic regressions on one-hot columns, one a concept; the last is the intercept."""
+    n, n_weights = columns.shape[0], weights.shape[1]
+    truth = np.zeros(n, np.uint8)
+    for i in range(weights.shape[0]):
+        mine = positive_rows[positive_starts[first + i] : positive_starts[first + i + 1]]
+        truth[:] = 0
+        for row in mine:
+            truth[row] = 1
+        share = min(max(len(mine) / max(1, n), 1e-6), 1 - 1e-6)
+        weights[i, n_weights - 1] = np.log(share / (1 - share))
+        for _ in range(_NEWTON_STEPS):
+            hessian, gradient = np.zeros((n_weights, n_weights)), np.zeros(n_weights)
+            _newton_sums(columns, truth, weights[i], hessian, gradient)
+            for a in range(n_weights):
+                penalty = _RIDGE if a < n_weights - 1 else 1e-6
+                hessian[a, a] += penalty
+                gradient[a] -= penalty * weights[i, a]
+            step = _solve_in_place(hessian, gradient)
+            largest = np.abs(step).max()
+            weights[i] += step * min(1.0, 5.0 / max(1e-12, largest))
+            if largest < 1e-3:
+                break
+
+
+@compiled
+def _sum_of_weights(columns, weights):
+    """float32 [n_concepts, n_positions]: the log-odds, but for the intercept."""
+    out = np.zeros((weights.shape[0], columns.shape[0]), np.float32)
+    for i in range(weights.shape[0]):
+        for row in range(columns.shape[0]):
+            total = np.float32(0)
+            for a in range(columns.shape[1]):
+                total += weights[i, columns[row, a]]
+            out[i, row] = total
+    return out
 
 
 @compiled

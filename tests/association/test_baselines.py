@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sciinterp.association import dense_baselines as dense
 from sciinterp.association import sequence_baselines as of_sequence
 from sciinterp.association.baselines import CEILINGS, EXPLAINS, BaselineSettings, run_baselines
-from sciinterp.association.effects import best_threshold
+from sciinterp.association.dense_scores import thresholds_of
 from sciinterp.association.parts import divide
 from sciinterp.errors import ShapeError
 from sciinterp.features import FeatureMatrix
@@ -90,6 +90,22 @@ def test_the_best_single_letter_is_the_best_of_all_letters_and_offsets():
     assert found.detail[0] == "N at +0"
 
 
+def test_the_best_word_is_the_best_of_all_words_and_offsets():
+    def wag(sequence):
+        return np.array([sequence[max(0, i - 2) : i + 1] == "WAG" for i in range(len(sequence))])
+
+    rng = np.random.default_rng(0)
+    samples, _ = make(at_start, n=90)
+    planted = ["".join(s[:i] + "WAG" + s[i + 3 :]) for s, i in zip(samples.data, rng.integers(0, 40, 90))]
+    samples = Samples(list(samples.ids), planted, table=samples.table)
+    truth = np.concatenate([wag(s) for s in samples.data])
+    split = split_families(samples, by="family", seed=0)
+    parts = divide(samples, sp.csr_array(truth[:, None]), np.ones((90, 1), bool), split)[0]
+    found = next(b for b in run(samples, parts).ran if b.name == "word")
+    assert found.detail[0] == "WAG at -2"
+    assert found.f1_train[0] == float(found.counts.f1()[0]) == 1
+
+
 def test_the_best_unit_is_the_best_of_all_units_both_ways():
     samples, parts = make(at_start)
     rng = np.random.default_rng(0)
@@ -98,7 +114,8 @@ def test_the_best_unit_is_the_best_of_all_units_both_ways():
     values[:, 17] -= 1.5 * truth
     of_train = values[parts.train.rows]
     best = dense.best_unit(of_train, parts.train)
-    exact = {(u, sign): best_threshold(sign * of_train[:, u].astype(float), parts.train.truth(0))[1]
+    zero = np.array([0])
+    exact = {(u, sign): thresholds_of(sign * of_train[None, :, u], parts.train, zero)[1][0]
              for u in range(40) for sign in (1, -1)}  # fmt: skip
     assert (best.unit[0], best.sign[0]) == max(exact, key=exact.get) == (17, -1)
     assert best.f1_train[0] == pytest.approx(max(exact.values()))
@@ -142,8 +159,43 @@ def test_positions_longer_than_any_in_training_are_no_error():
     samples, parts = make(at_start)
     longest = of_sequence.distance_from_start(samples).copy()
     longest[parts.test.rows] += 1000
-    scores = of_sequence.position_scores(longest, parts.train, parts.test)
-    assert np.isfinite(scores(0)[1]).all()
+    block = of_sequence.position_scores(longest, parts.train, parts.test)
+    assert np.isfinite(block(0, 1)[1]).all()
+
+
+def test_shares_leave_their_own_family_out_in_training_and_use_all_for_others():
+    samples, parts = make(sequon, n=60)
+    letters, n_letters = of_sequence.letter_codes(samples, parts.train.samples)
+    block = of_sequence.kmer_scores(letters, n_letters, samples, parts.train, parts.test)
+    of_train, of_test = (x[0] for x in block(0, 1))
+    text, truth = "".join(samples.data), parts.train.truth(0) > 0
+    start, end = of_sequence.distance_from_start(samples), of_sequence.distance_from_end(samples)
+
+    def word(p):
+        return "".join(text[p + o] if (start[p] + o >= 0 and end[p] - o >= 0) else "-" for o in (-1, 0, 1))
+
+    def share(of, kept):
+        parent = truth[[w[1] == of[1] for w in of_words]].mean()
+        mine = kept & (of_words == of)
+        return (truth[mine].sum() + of_sequence.SHRINK * parent) / (mine.sum() + of_sequence.SHRINK)
+
+    of_words = np.array([word(p) for p in parts.train.rows])
+    rng = np.random.default_rng(0)
+    for i in rng.choice(len(of_train), 40, replace=False):
+        others = parts.train.family != parts.train.family[i]
+        assert of_train[i] == pytest.approx(share(of_words[i], others), rel=1e-5)
+    for i in rng.choice(len(of_test), 40, replace=False):
+        of = word(parts.test.rows[i])
+        if of[1] in text:
+            assert of_test[i] == pytest.approx(share(of, np.ones(len(truth), bool)), rel=1e-5)
+
+
+def test_a_table_of_words_learns_nothing_from_labels_without_meaning():
+    rng = np.random.default_rng(0)
+    found = run(*make(lambda s: rng.random(len(s)) < 0.05, n=150))
+    kmer = next(b for b in found.ran if b.name == "kmer")
+    assert kmer.f1_train[0] < 0.15
+    assert float(kmer.counts.f1()[0]) < 0.15
 
 
 @settings(max_examples=10, deadline=None)
@@ -152,7 +204,10 @@ def test_window_regression_is_ridge_logistic_regression(seed):
     rng = np.random.default_rng(seed)
     columns = rng.integers(0, 4, (300, 3)).astype(np.int32) + np.array([0, 4, 8], np.int32)
     truth = (rng.random(300) < 1 / (1 + np.exp(2 - columns[:, 0]))).astype(np.uint8)
-    weights = of_sequence._logistic(columns, truth, 13)
+    weights = np.zeros((1, 13))
+    rows = np.flatnonzero(truth).astype(np.int32)
+    of_sequence._logistic(columns, rows, np.array([0, len(rows)]), 0, weights)
+    weights = weights[0]
     onehot = np.zeros((300, 12))
     onehot[np.arange(300)[:, None], columns] = 1
     peer = LogisticRegression(C=1.0, tol=1e-8, max_iter=2000).fit(onehot, truth)

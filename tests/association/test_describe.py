@@ -13,7 +13,8 @@ from scipy.stats import hypergeom
 from sciinterp.annotations import Annotations
 from sciinterp.association import domain_adjusted_f1, enrich_sets, enrichment, family_f1, localise
 from sciinterp.association.background import lift
-from sciinterp.association.effects import FamilyCounts, best_threshold, family_draws, intervals
+from sciinterp.association.dense_scores import best_thresholds, count_scores
+from sciinterp.association.effects import FamilyCounts, _quantiles, family_draws, intervals
 from sciinterp.association.layout import by_feature
 from sciinterp.association.parts import make_part
 from sciinterp.discovery.planted import PlantedSettings, plant
@@ -163,19 +164,39 @@ def test_domain_adjusted_f1_by_hand(world):
         assert row["f1"] == pytest.approx(2 * precision * recall / (precision + recall))
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.integers(0, 2**32 - 1))
-def test_best_threshold_is_the_best_of_all(seed):
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 7]))
+def test_best_thresholds_are_the_best_of_all(seed, digits):
     rng = np.random.default_rng(seed)
-    scores, truth = np.round(rng.normal(size=30), 1), (rng.random(30) < 0.3).astype(np.uint8)
-    threshold, f1 = best_threshold(scores, truth)
+    n = int(rng.integers(1, 40))
+    scores = (np.round(rng.normal(size=(3, n)), digits) * rng.choice([1e-6, 1, 1e6])).astype(np.float32)
+    truth = rng.random((n, 3)) < [0.3, 0.9, 0.0]
+    samples = Samples(["a", "b"], ["A" * (n // 2), "C" * (n - n // 2)])
+    split = Split(np.array([], int), np.array([], int), np.array([0, 1]), np.array([0, 1]), ("x", "y"))
+    part = make_part(samples, sp.csr_array(truth), split, split.test)
+    threshold, f1 = best_thresholds(scores, part)
+    tp, predicted = count_scores(scores, threshold, part)
+    for c in range(3):
 
-    def score(t):
-        on = scores > t
-        return 2 * (on & (truth > 0)).sum() / max(1, on.sum() + truth.sum())
+        def score(t, c=c):
+            on = scores[c] > t
+            return 2 * (on & truth[:, c]).sum() / max(1, on.sum() + truth[:, c].sum())
 
-    assert f1 == pytest.approx(score(threshold))
-    assert f1 >= max(score(t) for t in np.append(scores, scores.min() - 1)) - 1e-12
+        assert f1[c] == pytest.approx(score(threshold[c]))
+        assert f1[c] >= max(score(t) for t in np.append(scores[c], -np.inf)) - 1e-12
+        on = scores[c] > threshold[c]
+        np.testing.assert_array_equal(predicted[c], np.bincount(part.family[on], minlength=part.n_families))
+        on &= truth[:, c]
+        np.testing.assert_array_equal(tp[c], np.bincount(part.family[on], minlength=part.n_families))
+    assert threshold[2] == np.inf or truth[:, 2].any()
+
+
+def test_quantiles_are_over_the_draws_that_count():
+    rng = np.random.default_rng(0)
+    value, drawn = rng.normal(size=(50, 8)), rng.random((50, 8)) < np.linspace(0.05, 1, 8)
+    low, high = _quantiles(value, drawn, [0.025, 0.975])
+    for j in np.flatnonzero(drawn.any(axis=0)):
+        assert [low[j], high[j]] == pytest.approx(np.quantile(value[drawn[:, j], j], [0.025, 0.975]))
 
 
 def test_intervals_cover_the_truth_of_families_that_differ():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sciinterp.association import count_overlaps
+from sciinterp.association.kernel import count
 from sciinterp.errors import InputError, ShapeError
 
 # Few distinct values, so that codes tie with thresholds and with each other.
@@ -79,7 +82,7 @@ def test_without_instances_and_sparse_form_hold_the_same_counts(case):
     np.testing.assert_array_equal(plain.tp, full.tp)
     assert plain.instances_hit is None
     assert plain.n_instances is None
-    sparse = count_overlaps(codes, positives, thresholds=thresholds, instances=instances, memory_budget=0)
+    sparse = count(codes, positives, thresholds=thresholds, instances=instances, memory_budget=0)
     assert sparse.is_sparse
     np.testing.assert_array_equal(np.stack([part.toarray() for part in sparse.tp], axis=2), full.tp)
     np.testing.assert_array_equal(
@@ -100,6 +103,13 @@ def test_counts_of_shards_add_up(case, cut):
     equal(left + right, brute_force(codes, positives, thresholds, whole))
 
 
+def test_the_public_entry_is_the_agreed_one():
+    parameters = inspect.signature(count_overlaps).parameters
+    assert list(parameters) == ["codes", "positives", "thresholds", "instances"]
+    assert parameters["thresholds"].kind is parameters["instances"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert parameters["instances"].default is None
+
+
 def test_the_number_of_instances_covering_a_position_does_not_matter():
     codes = sp.csr_array(np.array([[0], [3], [0], [1]], np.float32))
     positives = sp.csr_array(np.ones((4, 1), bool))
@@ -116,7 +126,8 @@ def test_many_sparse_blocks(monkeypatch):
     positives = sp.csr_array(rng.random((200, 5)) < 0.2)
     thresholds = np.array([0.2, 0.6], np.float32)
     full = count_overlaps(codes, positives, thresholds=thresholds)
-    sparse = count_overlaps(codes, positives, thresholds=thresholds, memory_budget=0)
+    monkeypatch.setattr("sciinterp.association.kernel.MEMORY_BUDGET", 0)
+    sparse = count_overlaps(codes, positives, thresholds=thresholds)
     np.testing.assert_array_equal(np.stack([part.toarray() for part in sparse.tp], axis=2), full.tp)
     total = sparse + full
     np.testing.assert_array_equal(total.tp[1].toarray(), 2 * full.tp[:, :, 1])

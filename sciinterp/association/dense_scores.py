@@ -1,0 +1,179 @@
+"""Thresholds and counts of dense scores: one signed score a position, many concepts in one call.
+
+The F1 of ``score > t`` can only rise where a positive is gained, so the best threshold follows from two sorted
+lists, all scores and those of the positives, walked side by side. Both are sorted by radix: bits of floats,
+flipped so that they ascend as the scores descend, in passes of eleven bits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64
+
+from sciinterp.association._jit import compiled
+from sciinterp.association.parts import Part
+
+_BITS = 11
+_BUCKETS = 1 << _BITS
+# Values of dense scores held at once.
+BLOCK_VALUES = 1 << 22
+
+
+def best_thresholds(
+    scores: Float32[np.ndarray, "n_concepts n_positions"], part: Part, first: int = 0
+) -> tuple[Float64[np.ndarray, " n_concepts"], Float64[np.ndarray, " n_concepts"]]:
+    """The threshold with the best F1 for each of some concepts, and that F1.
+
+    Ties of scores are kept together; the threshold lies midway to the next lower score, and below all scores
+    where predicting everything is best.
+
+    Parameters
+    ----------
+    scores : float32 [n_concepts, n_positions]
+        Row ``i`` predicts concept ``first + i`` on the positions of `part`; none is NaN.
+    part : Part
+    first : int
+
+    Returns
+    -------
+    threshold, f1 : float64 [n_concepts]
+        Infinite and 0 for a concept without positives.
+    """
+    return thresholds_of(scores, part, np.arange(first, first + len(scores)))
+
+
+def thresholds_of(
+    scores: Float32[np.ndarray, "n_rows n_positions"], part: Part, concept: Int64[np.ndarray, " n_rows"]
+) -> tuple[Float64[np.ndarray, " n_rows"], Float64[np.ndarray, " n_rows"]]:
+    """As :func:`best_thresholds`, where row ``i`` predicts ``concept[i]``."""
+    threshold, f1 = np.full(len(scores), np.inf), np.zeros(len(scores))
+    columns = part.by_concept
+    scores = np.ascontiguousarray(scores, np.float32) + np.float32(0)  # -0 becomes 0, which it ties with
+    _thresholds(
+        scores.view(np.uint32),
+        columns.indices.astype(np.int32, copy=False),
+        columns.indptr.astype(np.int64, copy=False),
+        np.asarray(concept, np.int64),
+        threshold,
+        f1,
+    )
+    return threshold, f1
+
+
+def count_scores(
+    scores: Float32[np.ndarray, "n_concepts n_positions"],
+    threshold: Float64[np.ndarray, " n_concepts"],
+    part: Part,
+    first: int = 0,
+) -> tuple[Int64[np.ndarray, "n_concepts n_families"], Int64[np.ndarray, "n_concepts n_families"]]:
+    """True positives and predictions per family, predicted where a score is above its threshold.
+
+    Parameters
+    ----------
+    scores : float32 [n_concepts, n_positions]
+        Row ``i`` predicts concept ``first + i`` on the positions of `part`.
+    threshold : float64 [n_concepts]
+    part : Part
+    first : int
+    """
+    tp = np.zeros((len(scores), part.n_families), np.int64)
+    predicted = np.zeros_like(tp)
+    columns = part.by_concept
+    _count(
+        np.ascontiguousarray(scores, np.float32),
+        np.asarray(threshold, np.float64),
+        part.family,
+        columns.indices.astype(np.int32, copy=False),
+        columns.indptr.astype(np.int64, copy=False),
+        first,
+        tp,
+        predicted,
+    )
+    return tp, predicted
+
+
+@compiled
+def _thresholds(bits, positive_rows, positive_starts, concept, threshold, f1):
+    n = bits.shape[1]
+    keys, spare = np.empty(n, np.uint32), np.empty(n, np.uint32)
+    mine, other = np.empty(n, np.uint32), np.empty(n, np.uint32)
+    counters = np.empty(_BUCKETS, np.int64)
+    pair = np.zeros(2, np.uint32)
+    values = pair.view(np.float32)
+    for i in range(bits.shape[0]):
+        start = positive_starts[concept[i]]
+        total = positive_starts[concept[i] + 1] - start
+        if total == 0 or n == 0:
+            continue
+        for p in range(n):
+            keys[p] = _descending_key(bits[i, p])
+        for p in range(total):
+            mine[p] = _descending_key(bits[i, positive_rows[start + p]])
+        ranked = _ascending(keys, spare, n, counters)
+        gained = _ascending(mine, other, total, counters)
+        k, tp, best_k, best_tp = 0, 0, 0, 0
+        best_key = np.uint32(0)
+        while tp < total:
+            key = gained[tp]
+            while tp < total and gained[tp] == key:
+                tp += 1
+            while k < n and ranked[k] <= key:
+                k += 1
+            if tp * (best_k + total) > best_tp * (k + total):
+                best_k, best_tp, best_key = k, tp, key
+        f1[i] = 2.0 * best_tp / (best_k + total)
+        pair[0] = _bits_of(best_key)
+        pair[1] = _bits_of(ranked[best_k]) if best_k < n else np.uint32(0)
+        kept = np.float64(values[0])
+        below = np.float64(values[1]) if best_k < n else kept - 1.0
+        middle = 0.5 * (kept + below)
+        threshold[i] = middle if below <= middle < kept else below
+
+
+@compiled
+def _descending_key(bits):
+    """A number that ascends as the float with these bits descends."""
+    if bits & np.uint32(0x80000000):
+        return bits
+    return np.uint32(~bits) & np.uint32(0x7FFFFFFF)
+
+
+@compiled
+def _bits_of(key):
+    """The inverse of :func:`_descending_key`."""
+    if key & np.uint32(0x80000000):
+        return key
+    return np.uint32(~key) & np.uint32(0x7FFFFFFF)
+
+
+@compiled
+def _ascending(keys, spare, n, counters):
+    """The first `n` of `keys` sorted; the result is one of the two arrays."""
+    source, target = keys, spare
+    for shift in range(0, 32, _BITS):
+        counters[:] = 0
+        for i in range(n):
+            counters[(source[i] >> np.uint32(shift)) & np.uint32(_BUCKETS - 1)] += 1
+        if counters[(source[0] >> np.uint32(shift)) & np.uint32(_BUCKETS - 1)] == n:
+            continue
+        total = 0
+        for b in range(_BUCKETS):
+            total, counters[b] = total + counters[b], total
+        for i in range(n):
+            b = (source[i] >> np.uint32(shift)) & np.uint32(_BUCKETS - 1)
+            target[counters[b]] = source[i]
+            counters[b] += 1
+        source, target = target, source
+    return source
+
+
+@compiled
+def _count(scores, threshold, family, positive_rows, positive_starts, first, tp, predicted):
+    for i in range(scores.shape[0]):
+        for p in range(scores.shape[1]):
+            if scores[i, p] > threshold[i]:
+                predicted[i, family[p]] += 1
+        for at in range(positive_starts[first + i], positive_starts[first + i + 1]):
+            p = positive_rows[at]
+            if scores[i, p] > threshold[i]:
+                tp[i, family[p]] += 1
