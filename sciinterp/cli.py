@@ -180,12 +180,18 @@ def associate(
     control: Control = None,
     by: By = "family",
     seed: Seed = 0,
+    every: Annotated[bool, typer.Option("--all", help="Keep every pair, not only the strongest.")] = False,
 ) -> None:
     """Test every feature against every concept on held-out families."""
-    from sciinterp.association import write_hits
+    from sciinterp.association import AssociationSettings, write_enrichment, write_h5ad, write_hits
 
-    hits = _associate(features, annotations, activations, control, by, seed)[-1]
+    settings = AssociationSettings(strongest=None) if every else None
+    matrix, table, split, _, hits = _associate(
+        features, annotations, activations, control, by, seed, settings=settings
+    )
     write_hits(hits, _new_folder(out))
+    write_h5ad(matrix, hits, out)
+    write_enrichment(matrix, table, out, split=split, seed=seed)
     _echo_table(
         hits[hits["selected"]][
             ["concept", "feature", "f1", "f1_low", "f1_high", "best_baseline", "best_baseline_f1"]
@@ -320,7 +326,13 @@ def info(folder: Folder) -> None:
 
 
 def _associate(
-    features: Path, annotations: Path, activations: Path | None, control: Path | None, by: str, seed: int
+    features: Path,
+    annotations: Path,
+    activations: Path | None,
+    control: Path | None,
+    by: str,
+    seed: int,
+    settings: Any = None,
 ) -> tuple:
     import sciinterp as si
 
@@ -332,6 +344,7 @@ def _associate(
         table,
         split=split,
         control=randomised,
+        settings=settings,
         seed=seed,
         acts=si.load_activations(activations) if activations else None,
     )

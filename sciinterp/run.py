@@ -163,7 +163,7 @@ def _represent(run: Run, samples: Any, settings: RunSettings) -> None:
 def _conclude(run: Run, seed: int) -> None:
     """Hits, candidates, tables, figures and the report."""
     import sciinterp as si
-    from sciinterp.association import write_h5ad, write_hits
+    from sciinterp.association import write_enrichment, write_h5ad, write_hits
     from sciinterp.discovery import write_candidates
 
     out = run.folder
@@ -186,6 +186,7 @@ def _conclude(run: Run, seed: int) -> None:
         write_candidates(run.candidates, out)
     with stage(out, "tables"):
         write_h5ad(run.features, run.hits, out, sae=run.sae)
+        write_enrichment(run.features, run.annotations, out, split=run.split, seed=seed)
     run.manifest = {**run.manifest, "complete": True, "results": _results(run)}
     with stage(out, "report"):
         write_report(run)

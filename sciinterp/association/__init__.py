@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sciinterp.association.baselines import BaselineSettings
 from sciinterp.association.compat import domain_adjusted_f1, family_f1
-from sciinterp.association.enrichment import enrich_sets, enrichment
-from sciinterp.association.files import read_hits, write_hits
+from sciinterp.association.enrichment import enrich_genes, enrich_sets, enrichment
+from sciinterp.association.files import read_hits, write_enrichment, write_hits
 from sciinterp.association.h5ad import features_anndata, samples_anndata, write_h5ad
 from sciinterp.association.hits import AssociationSettings, associate
 from sciinterp.association.kernel import Counts, count_overlaps
@@ -15,6 +15,7 @@ from sciinterp.association.statistics import ScreenSettings
 
 __all__ = [
     "AssociationSettings", "BaselineSettings", "Counts", "PairScores", "ScreenSettings", "associate",
-    "count_overlaps", "domain_adjusted_f1", "enrich_sets", "enrichment", "family_f1", "features_anndata",
-    "localise", "precision_recall", "read_hits", "samples_anndata", "write_h5ad", "write_hits",
+    "count_overlaps", "domain_adjusted_f1", "enrich_genes", "enrich_sets", "enrichment", "family_f1",
+    "features_anndata", "localise", "precision_recall", "read_hits", "samples_anndata", "write_enrichment",
+    "write_h5ad", "write_hits",
 ]  # fmt: skip

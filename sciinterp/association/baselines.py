@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.association import dense_baselines as dense
+from sciinterp.association import profile_baseline as profile
 from sciinterp.association import sequence_baselines as of_sequence
 from sciinterp.association.dense_scores import BLOCK_VALUES, best_thresholds, count_scores
 from sciinterp.association.effects import FamilyCounts, count_pairs
@@ -27,12 +29,13 @@ EXPLAINS = {
     "position": "position", "position_c": "position", "identity": "composition", "word": "composition",
     "composition": "composition", "complexity": "composition", "window": "composition", "kmer": "composition", "neuron": "neuron",
     "pca": "neuron", "ica": "neuron", "probe": "neuron", "randomised": "randomised", "density": "density",
-    "everything": "prevalence",
+    "everything": "prevalence", "domain": "domain tool",
 }  # fmt: skip
-# Shown beside, and by default never the best baseline. Window, kmer and probe are fitted with the labels on many
-# inputs at once: what the letters, or the model, hold for a reader who is told the answers. ICA is another
+# Shown beside, and by default never the best baseline. Window, kmer, domain and probe are fitted with the labels on
+# many inputs at once: what the letters, or the model, hold for a reader who is told the answers. ICA is another
 # dictionary learnt from the same activations: a rival of the SAE. Each has columns of its own in the hits.
-CEILINGS = ("window", "kmer", "probe", "ica")
+CEILINGS = ("ica", "kmer", "window", "domain", "probe")
+
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +68,15 @@ class BaselineSettings:
         Principal, and independent, components tried.
     max_fit : int
         Training positions that regressions, neurons and probe are fitted on; whole training set if smaller.
+    domain : bool
+        Also build profile HMMs of each concept's instances with pyhmmer, a domain tool: minutes for long
+        sequences or many concepts.
     """
 
     reach: int = 2
     n_components: int = 64
     max_fit: int = 150_000
+    domain: bool = False
 
 
 def run_baselines(
@@ -80,6 +87,7 @@ def run_baselines(
     control: FeatureMatrix | None,
     settings: BaselineSettings,
     seed: int,
+    instances: pd.DataFrame | None = None,
 ) -> Baselines:
     """Run every baseline that its arguments allow.
 
@@ -94,6 +102,9 @@ def run_baselines(
         Codes of the same recipe on randomised weights.
     settings : BaselineSettings
     seed : int
+    instances : DataFrame, optional
+        ``concept`` (number within `parts`), ``start``, ``end``, ``sample`` on the axis of all samples: for the
+        domain tool.
 
     Returns
     -------
@@ -116,6 +127,14 @@ def run_baselines(
         out.not_run |= dict.fromkeys(("identity", "word", "composition", "complexity", "window", "kmer"), reason)
     else:
         _run_letters(out, samples, parts, *found, settings, fit_on)
+    reason = "not asked for (BaselineSettings(domain=True))"
+    if settings.domain:
+        reason = profile.why_not(samples) if instances is not None and found else "no instances or no sequences"
+    if reason:
+        out.not_run["domain"] = reason
+    else:
+        scores = profile.profile_scores(samples, instances, train, test, seed=seed)
+        out.ran.append(_scored("domain", train, test, scores))
     if acts is None:
         out.not_run |= dict.fromkeys(("neuron", "pca", "ica", "probe"), "no activations were given (acts)")
     else:

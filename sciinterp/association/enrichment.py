@@ -4,11 +4,16 @@
 background is what decides here, and it is the genes the model saw, not the genome: expressed and in the
 vocabulary. One-sided hypergeometric test, Benjamini and Hochberg over all pairs.
 
+A feature's genes are those with the largest mean activation over the cells that express them; genes seen in
+few cells are in neither.
+
 *Samples*: relatives are not independent, so facts about samples (isotype, species, donor) are tested on
 families, as :mod:`sciinterp.association.statistics` does.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -17,7 +22,7 @@ import scipy.sparse as sp
 from sciinterp.annotations import Annotations
 from sciinterp.association.compat import sample_carriage
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen_samples
-from sciinterp.errors import ShapeError
+from sciinterp.errors import InputError, ShapeError
 from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Split
 
@@ -79,6 +84,92 @@ def enrich_sets(
         "fold": overlap * n / (n_set[column] * n_feature[feature]), "p": p, "q": q,
     })  # fmt: skip
     return table.sort_values(["p", "feature", "set"], kind="stable", ignore_index=True)
+
+
+def enrich_genes(
+    features: FeatureMatrix,
+    sets: Mapping[str, Iterable[str]],
+    *,
+    top: int = 100,
+    min_cells: int = 3,
+    min_size: int = 3,
+) -> pd.DataFrame:
+    """Hypergeometric enrichment of every feature's genes in gene sets, for models whose positions are genes.
+
+    Parameters
+    ----------
+    features : FeatureMatrix
+        Of cells: each sample's data names the gene of every position (a record with ``genes``, or the names).
+    sets : mapping
+        Name of a set -> its genes. Genes the model never saw do not count.
+    top : int
+        Genes of a feature: the most active ones, at most these many.
+    min_cells : int
+        Cells that must express a gene for it to be in the background.
+    min_size : int
+        As for :func:`enrich_sets`.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`enrich_sets`.
+
+    Raises
+    ------
+    InputError
+        The samples do not name genes.
+
+    Examples
+    --------
+    >>> from sciinterp.samples import Samples
+    >>> cells = Samples(["a", "b"], [("CD3E", "CD8A", "ACTB"), ("CD3E", "CD8A", "MS4A1", "CD19")], kind="cells")
+    >>> codes = sp.csr_array(np.array([[2, 1, 0, 2, 1, 0, 0]], np.float32).T)
+    >>> found = enrich_genes(FeatureMatrix(codes, cells), {"T": ["CD3E", "CD8A"]}, min_cells=1, min_size=1)
+    >>> found[["set", "overlap", "n_background", "p"]].round(3).values.tolist()
+    [['T', 2, 5, 0.1]]
+    """
+    names, gene = np.unique(_genes(features), return_inverse=True)
+    gene = np.asarray(gene).reshape(-1)
+    shape = (len(gene), len(names))
+    to_gene = sp.csr_array((np.ones(len(gene), np.float64), gene, np.arange(len(gene) + 1)), shape=shape)
+    n_cells = np.bincount(gene, minlength=len(names))
+    background = np.flatnonzero(n_cells >= min_cells)
+    mean = sp.csc_array(to_gene.T @ features.codes.astype(np.float64))[background]
+    mean = sp.csc_array(sp.diags_array(1 / n_cells[background]) @ mean)
+    members = _largest(mean, top)
+    number = {str(name): i for i, name in enumerate(names[background])}
+    rows = [sorted({number[g] for g in map(str, genes) if g in number}) for genes in sets.values()]
+    starts = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
+    held = np.concatenate([np.asarray(r, np.int64) for r in rows]) if rows else np.zeros(0, np.int64)
+    of_set = sp.csc_array((np.ones(len(held), bool), held, starts), shape=(len(background), len(sets)))
+    return enrich_sets(sp.csr_array(members), sp.csr_array(of_set), names=list(sets), min_size=min_size)
+
+
+def _genes(features: FeatureMatrix) -> np.ndarray:
+    """Name of the gene of every position."""
+    out: list[str] = []
+    for number, data in enumerate(features.samples.data):
+        genes = data.get("genes") if isinstance(data, Mapping) else getattr(data, "genes", data)
+        if isinstance(genes, str) or genes is None or len(genes) != features.samples.lengths[number]:
+            raise InputError(
+                "positions of these samples are not named genes",
+                where=f"sample {features.samples.ids[number]!r}",
+                expected="a list of genes, one a position",
+                got=type(data).__name__,
+                do="For gene sets made elsewhere use enrich_sets.",
+            )
+        out.extend(map(str, genes))
+    return np.array(out, dtype=object)
+
+
+def _largest(values: sp.csc_array, top: int) -> sp.csc_array:
+    """bool: the `top` largest positive entries of each column, the first where they tie."""
+    column = np.repeat(np.arange(values.shape[1]), np.diff(values.indptr))
+    order = np.lexsort((values.indices, -values.data, column))
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order)) - np.repeat(values.indptr[:-1], np.diff(values.indptr))
+    kept = (place < top) & (values.data > 0)
+    return sp.csc_array((kept[kept], (values.indices[kept], column[kept])), shape=values.shape)
 
 
 def enrichment(

@@ -1,7 +1,8 @@
 """Hits as files: ``hits.tsv``, ``hits.parquet``, and what went with them.
 
 ``hits.tsv`` and ``hits.parquet`` hold the same rows. Beside them ``hits.baselines.tsv`` has one row a concept
-and baseline, and ``hits.context.json`` the settings, counts and what was not run or tested and why.
+and baseline, and ``hits.context.json`` the settings, counts and what was not run or tested and why. Facts about
+whole samples are not hits: their tests are in ``enrichment.tsv``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import Any
 import pandas as pd
 
 from sciinterp.annotations import Annotations
+from sciinterp.association.enrichment import enrichment
 from sciinterp.errors import StoreError
+from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Split
 from sciinterp.store.atomic import read_json, write_json
 from sciinterp.store.tables import read_tsv, write_parquet, write_tsv
@@ -42,6 +45,33 @@ def write_hits(hits: Table, folder: str | Path) -> None:
     )
     write_parquet(pd.DataFrame(hits), folder / "hits.parquet")
     write_tsv(pd.DataFrame(hits), folder / "hits.tsv")
+
+
+def write_enrichment(
+    features: FeatureMatrix, annotations: Annotations, folder: str | Path, *, split: Split, seed: int = 0
+) -> bool:
+    """Write :func:`enrichment` of the facts about whole samples as ``enrichment.tsv``.
+
+    Parameters
+    ----------
+    features : FeatureMatrix
+    annotations : Annotations
+    folder : path
+        Made if it does not exist.
+    split : Split
+    seed : int
+
+    Returns
+    -------
+    bool
+        Whether there are such facts; without any nothing is written.
+    """
+    if len(annotations.names) == len(annotations.position_names):
+        return False
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tsv(enrichment(features, annotations, split=split, seed=seed), folder / "enrichment.tsv")
+    return True
 
 
 def read_hits(

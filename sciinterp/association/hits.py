@@ -37,8 +37,8 @@ COLUMNS = (
     "f1_high", "average_precision", "auroc", "prevalence", "n_positive", "n_families", "test", "p", "q",
     "p_family", "p_min", "best_baseline", "best_baseline_f1", "delta_f1", "delta_low", "delta_high",
     "explained_by", "ica_f1", "ica_delta_low", "kmer_f1", "kmer_delta_low", "window_f1", "window_delta_low",
-    "probe_f1", "probe_delta_low", "instance_recall", "instance_recall_iou", "lift", "lift_letter",
-    "lift_position", "shift_fold", "shift_p",
+    "domain_f1", "domain_delta_low", "probe_f1", "probe_delta_low", "instance_recall", "instance_recall_iou",
+    "lift", "lift_letter", "lift_position", "shift_fold", "shift_p",
 )  # fmt: skip
 
 
@@ -55,9 +55,9 @@ class AssociationSettings:
     level : float
         Coverage of the intervals.
     ceilings : tuple of str
-        Baselines that are shown beside but are never the best one: by default those that are fitted with
-        the labels on many inputs at once, and ICA, which is another dictionary. Leave it empty to hold single
-        features against them too.
+        Baselines that are shown beside, each in columns of its own, but are never the best one: by default
+        those that are fitted with the labels on many inputs at once, and ICA, which is another dictionary.
+        ``("probe",)`` holds single features against all but the linear probe.
     screen : ScreenSettings
         The family-level test.
     baselines : BaselineSettings
@@ -109,6 +109,11 @@ def associate(
     ------
     InputError
         The split is of other samples, or no concept lies on any training position.
+
+    Notes
+    -----
+    Memory, beside the arguments: 20 bytes for each feature and concept (the tests and the training scores),
+    two copies of the codes, one of the activations that are read, and about half a gigabyte of blocks.
     """
     settings = settings or AssociationSettings()
     samples = features.samples
@@ -124,8 +129,10 @@ def associate(
     instances = annotations.instances(samples, names)
     tested = screen(features, positives, covered, split, settings=settings.screen, seed=seed)
     groups = divide(samples, positives, covered, split)
-    rows, tables, not_run = [], [], {}
-    not_tested = dict.fromkeys(set(annotations.names) - set(names), "a fact about whole samples: see enrichment")
+    rows, tables, not_run, not_tested = [], [], {}, {}
+    n_facts = len(annotations.names) - len(names)
+    if n_facts:
+        log.info("%d concepts are facts about whole samples: enrichment() tests them", n_facts)
     for parts in groups:
         carried = np.asarray(parts.train.positives.sum(axis=0)).reshape(-1) > 0
         not_tested |= {names[c]: "no position in the training families" for c in parts.concepts[~carried]}
@@ -135,9 +142,10 @@ def associate(
         number = np.full(len(names), -1)
         number[parts.concepts] = np.arange(len(parts.concepts))
         mine = instances.assign(concept=number[instances["concept"].to_numpy()])
-        chosen = choose(features, parts, mine[mine["concept"] >= 0], strongest=settings.strongest)
+        mine = mine[mine["concept"] >= 0]
+        chosen = choose(features, parts, mine, strongest=settings.strongest)
         found = run_baselines(
-            samples, parts, acts=acts, control=control, settings=settings.baselines, seed=seed
+            samples, parts, acts=acts, control=control, settings=settings.baselines, seed=seed, instances=mine
         )
         not_run |= found.not_run
         draws = family_draws(max(1, parts.test.n_families), settings.n_boot, seed)
@@ -155,7 +163,7 @@ def associate(
     return _finish(pd.concat(rows, ignore_index=True), tested, names, {
         "annotations": annotations, "split": split, "baselines": pd.concat(tables, ignore_index=True),
         "not_run": not_run, "not_tested": not_tested, "settings": asdict(settings) | {"seed": seed},
-        "counts": _sizes(features, split, names, groups) | {"screen": tested.summary},
+        "counts": _sizes(features, split, names, groups) | {"screen": tested.summary, "facts_about_samples": n_facts},
     })  # fmt: skip
 
 
@@ -258,8 +266,7 @@ def _finish(hits: pd.DataFrame, tested, names: list[str], context: dict) -> Tabl
     hits = hits.sort_values(
         ["selected", "concept", "f1_train"], ascending=[False, True, False], kind="stable"
     )
-    kept = [name for name in COLUMNS if name in hits.columns]
-    return Table(hits[kept].reset_index(drop=True), context=context)
+    return Table(hits.reindex(columns=list(COLUMNS)).reset_index(drop=True), context=context)
 
 
 def _sizes(features: FeatureMatrix, split: Split, names: list[str], groups: list[Parts]) -> dict:

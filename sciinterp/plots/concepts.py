@@ -36,6 +36,7 @@ BASELINE_KINDS: dict[str, tuple[str, str, str]] = {
     "position": ("position", BLUE, "s"),
     "position_c": ("position", BLUE, "v"),
     "identity": ("composition", GREEN, "o"),
+    "word": ("composition", GREEN, "*"),
     "composition": ("composition", GREEN, "p"),
     "complexity": ("composition", GREEN, "H"),
     "neuron": ("neuron", ORANGE, "D"),
@@ -46,6 +47,7 @@ BASELINE_KINDS: dict[str, tuple[str, str, str]] = {
     "everything": ("prevalence", PURPLE, ">"),
     "window": ("ceiling", MUTED, "+"),
     "kmer": ("ceiling", MUTED, "1"),
+    "domain": ("ceiling", MUTED, "3"),
     "probe": ("ceiling", MUTED, "x"),
 }
 KIND_NAMES = {
@@ -58,7 +60,7 @@ KIND_NAMES = {
     "prevalence": "everything positive",
     "ceiling": "ceiling (not counted)",
 }
-_LINES = "+x12"  # markers without a face
+_LINES = "+x123"  # markers without a face
 
 
 def baseline_kind(name: Any) -> tuple[str, str, str]:

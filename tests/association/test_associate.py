@@ -132,8 +132,9 @@ def test_the_neuron_and_the_control_that_read_it_explain_the_site(hits, world):
     assert row["delta_low"] > 0.3
     assert row["explained_by"] == ""
     assert row["q"] < 0.05
-    assert set(alone.context["not_run"]) == {"neuron", "pca", "ica", "probe", "randomised"}
-    assert not hits.context["not_run"]
+    assert set(alone.context["not_run"]) == {"neuron", "pca", "ica", "probe", "randomised", "domain"}
+    assert set(hits.context["not_run"]) == {"domain"}
+    assert list(alone.columns) == list(hits.columns)
 
 
 def test_same_seed_same_bytes_and_files_return(hits, world, tmp_path):
@@ -202,6 +203,44 @@ def test_ceilings_are_beside_and_can_be_made_rivals(world, hits):
     row = strict[strict["selected"] & (strict["concept"] == "site")].iloc[0]
     every = strict.context["baselines"]
     assert row["best_baseline_f1"] == every[every["concept"] == "site"]["f1"].max()
+
+
+def test_what_stands_beside_has_columns_of_its_own(hits):
+    table = hits.context["baselines"].set_index(["concept", "baseline"])
+    for row in hits[hits["selected"]].itertuples():
+        for name in ("ica", "kmer", "window", "probe"):
+            other = table.loc[row.concept, name]
+            assert getattr(row, f"{name}_f1") == pytest.approx(other["f1"])
+            assert getattr(row, f"{name}_delta_low") == pytest.approx(other["delta_low"], nan_ok=True)
+            assert other["delta_f1"] == pytest.approx(row.f1 - other["f1"])
+    assert hits["domain_f1"].isna().all()
+
+
+def test_localisation_is_described_for_selected_pairs_and_decides_nothing(hits):
+    site = hits[hits["selected"] & (hits["concept"] == "site")].iloc[0]
+    assert site["shift_fold"] > 3
+    assert site["shift_p"] < 0.05
+    assert hits[~hits["selected"]]["shift_fold"].isna().all()
+
+
+def test_facts_about_whole_samples_are_counted_and_left_to_enrichment(world):
+    fact = pd.DataFrame({"sample": list(world.samples.ids), "start": -1, "end": -1, "concept": "fact"})
+    both = Annotations(pd.concat([world.annotations.frame, fact], ignore_index=True))
+    found = world.associate(annotations=both)
+    assert found.context["counts"]["facts_about_samples"] == 1
+    assert "fact" not in set(found["concept"])
+
+
+def test_all_pairs_on_request_are_measured_a_few_at_a_time(world, monkeypatch):
+    settings = AssociationSettings(strongest=None, n_boot=200)
+    whole = world.associate(settings=settings)
+    monkeypatch.setattr("sciinterp.association.measure._CELLS", 1000)
+    monkeypatch.setattr("sciinterp.association.ranking._BLOCK_BYTES", 1000)
+    monkeypatch.setattr("sciinterp.association.baselines.BLOCK_VALUES", 10)
+    pd.testing.assert_frame_equal(pd.DataFrame(world.associate(settings=settings)), pd.DataFrame(whole))
+    fires = np.flatnonzero(world.features.density > 0)
+    assert len(whole) > 0.5 * len(fires)
+    assert whole["selected"].sum() == whole["concept"].nunique()
 
 
 def test_instances_are_recalled_as_a_whole(world, hits):

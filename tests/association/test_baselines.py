@@ -228,3 +228,33 @@ def test_tokens_that_span_positions_are_spread():
     rows = dense.position_rows(Acts(), samples)
     assert rows.tolist() == [0, 0, 0, 1, 2, 2, -1]
     np.testing.assert_array_equal(dense.read_rows(Acts(), rows)[:, 0], [0, 0, 0, 2, 4, 4, 0])
+
+
+def test_a_domain_tool_finds_domains_it_has_not_seen():
+    pytest.importorskip("pyhmmer", reason="profile HMMs")
+    rng = np.random.default_rng(0)
+    domain = "".join(rng.choice(LETTERS, 30))
+    sequences, spans = [], []
+    for i in range(60):
+        kin = "".join(a if rng.random() < 0.8 else rng.choice(LETTERS) for a in domain)
+        at = int(rng.integers(0, 60))
+        text = "".join(rng.choice(LETTERS, 100))
+        sequences.append(text[:at] + kin + text[at:])
+        spans.append((0, 130 * i + at, 130 * i + at + 30, i))
+    table = pd.DataFrame({"family": [f"f{i // 3}" for i in range(60)]})
+    samples = Samples([f"s{i}" for i in range(60)], sequences, table=table)
+    truth = np.zeros((60 * 130, 1), bool)
+    for _, a, b, _ in spans:
+        truth[a:b] = True
+    split = split_families(samples, by="family", seed=0)
+    parts = divide(samples, sp.csr_array(truth), np.ones((60, 1), bool), split)[0]
+    instances = pd.DataFrame(spans, columns=["concept", "start", "end", "sample"])
+    settings = BaselineSettings(domain=True)
+    found = run_baselines(samples, parts, acts=None, control=None, settings=settings, seed=0, instances=instances)
+    f1 = f1_of(found)
+    assert f1["domain"] > 0.95
+    assert f1["domain"] > max(v for k, v in f1.items() if k != "domain") + 0.2
+    assert "not asked for" in run(samples, parts).not_run["domain"]
+    crystals = Samples([f"s{i}" for i in range(60)], sequences, table=table, kind="crystal")
+    refused = run_baselines(crystals, parts, acts=None, control=None, settings=settings, seed=0, instances=instances)
+    assert "not of crystal" in refused.not_run["domain"]

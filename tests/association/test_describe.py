@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
 from sciinterp.annotations import Annotations
-from sciinterp.association import domain_adjusted_f1, enrich_sets, enrichment, family_f1, localise
+from sciinterp.association import domain_adjusted_f1, enrich_genes, enrich_sets, enrichment, family_f1, localise
 from sciinterp.association.background import lift
 from sciinterp.association.dense_scores import best_thresholds, count_scores
 from sciinterp.association.effects import FamilyCounts, _quantiles, family_draws, intervals
 from sciinterp.association.layout import by_feature
 from sciinterp.association.parts import make_part
 from sciinterp.discovery.planted import PlantedSettings, plant
-from sciinterp.errors import ShapeError
+from sciinterp.errors import InputError, ShapeError
 from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Samples, Split
 
@@ -113,6 +113,28 @@ def test_enrichment_of_sets_is_hypergeometric_against_its_background():
     assert (found["q"].iloc[1:] > 0.01).all()
     with pytest.raises(ShapeError):
         enrich_sets(sp.csr_array(members), sp.csr_array(sets[:10]))
+
+
+def test_genes_of_a_feature_are_compared_with_the_genes_that_cells_express():
+    rng = np.random.default_rng(0)
+    genes = [f"g{i}" for i in range(300)]
+    cells, codes = [], []
+    for _ in range(60):
+        mine = rng.permutation(300)[:120]
+        cells.append({"genes": [genes[j] for j in mine], "values": [1.0] * 120})
+        codes.append(np.c_[np.where(mine < 40, rng.random(120), 0), (rng.random(120) < 0.1)])
+    samples = Samples([f"c{i}" for i in range(60)], cells, lengths=[120] * 60, kind="cells")
+    features = FeatureMatrix(sp.csr_array(np.concatenate(codes).astype(np.float32)), samples)
+    sets = {"first": genes[:40], "unseen": ["x1", "x2", "x3"], "others": genes[100:200]}
+    found = enrich_genes(features, sets, top=40)
+    best = found[found["feature"] == 0].iloc[0]
+    assert (best["set"], best["overlap"], best["n_feature"], best["n_background"]) == ("first", 40, 40, 300)
+    assert best["p"] == pytest.approx(hypergeom.sf(39, 300, 40, 40))
+    assert (found[found["feature"] == 1]["q"] > 0.01).all()
+    assert "unseen" not in set(found["set"])
+    assert (enrich_genes(features, sets, top=10)["n_feature"] <= 10).all()
+    with pytest.raises(InputError, match="not named genes"):
+        enrich_genes(FeatureMatrix(features.codes[:3], Samples(["a"], ["MKV"])), sets)
 
 
 def test_facts_about_samples_are_tested_on_families(world):
@@ -213,3 +235,26 @@ def test_intervals_cover_the_truth_of_families_that_differ():
     assert inside / n >= 0.88
     nothing = FamilyCounts(np.zeros((1, 1)), np.ones((1, 1)), np.ones((1, 1)))
     assert np.isnan(intervals(nothing, family_draws(1, 10, 0))[0]).all()
+
+
+def test_scores_of_earlier_work_leave_out_what_a_source_does_not_cover(world):
+    samples, split = world.features.samples, world.split
+    name = world.annotations.position_names[0]
+    carrying = set(world.annotations.select([name]).frame["sample"])
+    extra = [i for i in np.array(samples.ids)[split.test] if i not in carrying][:5]
+    covered = sorted(carrying | set(extra))
+    frame = world.annotations.select([name]).frame.assign(source="partial")
+    partial = Annotations(frame, coverage={"partial": covered})
+    whole = Annotations(frame)
+    inside = np.isin(np.array(samples.ids)[split.test], covered)
+    found = family_f1(world.features, partial, split=split)
+    assert found["prevalence"][0] == pytest.approx(np.isin(np.array(samples.ids)[split.test], list(carrying)).sum() / inside.sum())
+    assert family_f1(world.features, whole, split=split)["prevalence"][0] < found["prevalence"][0]
+    ours, theirs = (domain_adjusted_f1(world.features, a, split=split).iloc[0] for a in (partial, whole))
+    position = samples.position_sample()
+    on = world.features.column(int(ours["feature"]))
+    scale = on[np.isin(position, split.train) & np.isin(np.array(samples.ids)[position], covered)].max()
+    on = (on > np.float32(ours["threshold"]) * scale) & np.isin(position, split.test[inside])
+    truth = whole.positives(samples).toarray()[:, 0]
+    assert ours["precision"] == pytest.approx((on & truth).sum() / on.sum())
+    assert ours["precision"] >= theirs["precision"]
