@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
 from sciinterp.annotations import Annotations
-from sciinterp.association import domain_adjusted_f1, enrich_genes, enrich_sets, enrichment, family_f1, localise
+from sciinterp.association import (
+    domain_adjusted_f1,
+    enrich_genes,
+    enrich_sets,
+    enrichment,
+    family_f1,
+    localise,
+)
 from sciinterp.association.background import lift
 from sciinterp.association.dense_scores import best_thresholds, count_scores
 from sciinterp.association.effects import FamilyCounts, _quantiles, family_draws, intervals
