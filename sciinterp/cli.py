@@ -19,6 +19,8 @@ from sciinterp.errors import InputError, SciinterpError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sciinterp.association import AssociationSettings
+
 # Idle OpenMP threads that spin take the cores from those that work: up to elevenfold on a loaded machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -332,7 +334,7 @@ def _associate(
     control: Path | None,
     by: str,
     seed: int,
-    settings: Any = None,
+    settings: AssociationSettings | None = None,
 ) -> tuple:
     import sciinterp as si
 
