@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from test_notebooks import execute
 
 TWENTY = """imgt:FR1 imgt:CDR1 imgt:FR2 imgt:CDR2 imgt:FR3 imgt:CDR3 imgt:FR4 imgt:CDR segment:D segment:N segment:J shm
 motif:N-glycosylation motif:WGxG residue:Cys23 residue:Trp41 residue:Cys104 FR3:IGHV1 FR3:IGHV3 FR3:IGHV4""".split()
@@ -58,31 +59,29 @@ def test_examples_run(root: Path, section: str, name: str) -> None:
 def test_quickstart_notebook(readme_run: tuple[Path, dict], readme_code: str, root: Path) -> None:
     """The notebook holds the README's lines; executed where they ran, it resumes every stage."""
     import nbformat
-    from nbclient import NotebookClient
 
     folder, _ = readme_run
     path = root / "notebooks" / "01_quickstart.ipynb"
-    assert path.stat().st_size < 100_000
     book = nbformat.read(path, as_version=4)
     code = "\n".join(cell.source for cell in book.cells if cell.cell_type == "code")
     missing = [line for line in readme_code.splitlines() if line.split("#")[0].strip() not in code]
     assert not missing
-    NotebookClient(book, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
-    errors = [o for cell in book.cells for o in cell.get("outputs", []) if o.output_type == "error"]
-    assert not errors
+    execute(path, folder)
 
 
 @pytest.mark.parametrize("name", ["02_bring_your_own_model", "03_bring_your_own_annotations", "04_from_feature_to_variant"])
 def test_notebooks(readme_run: tuple[Path, dict], root: Path, name: str) -> None:
     """Each story runs where the quickstart ran."""
-    import nbformat
-    from nbclient import NotebookClient
+    assert execute(root / "notebooks" / f"{name}.ipynb", readme_run[0])
 
-    folder, _ = readme_run
-    path = root / "notebooks" / f"{name}.ipynb"
-    assert path.stat().st_size < 100_000
-    book = nbformat.read(path, as_version=4)
-    NotebookClient(book, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
-    printed = [o for cell in book.cells for o in cell.get("outputs", [])]
-    assert printed
-    assert not [o for o in printed if o.output_type == "error"]
+
+def test_paper_figures(readme_run: tuple[Path, dict], root: Path) -> None:
+    """Every figure shows in the notebook and is written at the width of a column or page, with fonts embedded."""
+    outputs = execute(root / "notebooks" / "08_paper_figures.ipynb", readme_run[0])
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 3
+    said = "".join(o.get("text", "") for o in outputs)
+    for name, width in (("figure1", 183), ("figure2", 183), ("figure3", 89)):
+        line = next(line for line in said.splitlines() if line.startswith(name))
+        assert f" {width} x " in line
+        assert "Type 3 fonts: False, TrueType embedded: True" in line
+    assert "same bytes twice: True" in said

@@ -103,8 +103,16 @@ def style() -> Iterator[None]:
     ...     mpl.rcParams["font.size"]
     7.0
     """
-    with mpl.rc_context(RC):
-        yield
+    interactive = mpl.is_interactive()
+    try:
+        with mpl.rc_context(RC):
+            try:
+                yield
+            finally:
+                # A notebook's backend is loaded by the first figure and sets this; restored, later ones stay hidden.
+                interactive = mpl.is_interactive()
+    finally:
+        mpl.interactive(interactive)
 
 
 _OFFSCREEN: ContextVar[bool] = ContextVar("sciinterp_offscreen", default=False)

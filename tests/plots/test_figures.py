@@ -233,3 +233,15 @@ def test_save_writes_by_ending(run, tmp_path):
         assert path.read_bytes().startswith(head)
     with pytest.raises(InputError, match="svg, pdf or png"):
         si.pl.save(ax, tmp_path / "curve.bmp")
+
+
+def test_the_style_leaves_the_backend_as_it_finds_it() -> None:
+    """A notebook's backend, loaded by the first figure, makes later figures show; the style must not undo that."""
+    before = mpl.is_interactive()
+    try:
+        for set_inside in (True, False):
+            with si.pl.style():
+                mpl.interactive(set_inside)
+            assert mpl.is_interactive() is set_inside
+    finally:
+        mpl.interactive(before)
