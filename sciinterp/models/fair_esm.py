@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import pickle
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -23,7 +25,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sciinterp.errors import InputError, MissingWeightsError
+from sciinterp.errors import FormatError, InputError, MissingWeightsError
 
 from .adapter import Adapter, data_of
 from .esm_blocks import fast_blocks
@@ -203,8 +205,29 @@ def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "f
     else:
         path = _found(name) if weights is None else Path(weights)
         if not path.is_file():
-            raise MissingWeightsError(f"no weights of {name}", where=f"file {str(path)!r}")
-        module, tokens = _read(path, esm)
+            raise MissingWeightsError(
+                f"no weights of {name}",
+                where=f"file {str(path)!r}",
+                do="Pass a local .pt checkpoint of fair-esm.",
+            )
+        try:
+            module, tokens = _read(path, esm)
+        # What a file that is no such checkpoint, a damaged one or one that would run code fails with.
+        except (
+            pickle.UnpicklingError,
+            RuntimeError,
+            KeyError,
+            AttributeError,
+            TypeError,
+            ValueError,
+            EOFError,
+        ) as error:
+            asked = re.search(r"GLOBAL (\S+)", str(error))
+            said = f"a file that asks for {asked[1]}" if asked else type(error).__name__
+            raise FormatError(
+                "this is not a checkpoint of fair-esm", file=str(path),
+                expected="tensors and argparse.Namespace, nothing else", got=said,
+            ) from None  # fmt: skip
     kind = MSATransformer if tokens.use_msa else ESM
     return kind(module.eval().requires_grad_(False), tokens, name=name, device=device, dtype=dtype)
 

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -232,7 +234,7 @@ def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "f
     if weights is None:
         raise MissingWeightsError(
             f"{name} needs weights",
-            do="Pass weights=FOLDER with the files of its Hugging Face repository, or its id.",
+            do="Pass weights (--weights), a folder with the files of its Hugging Face repository, or its id.",
         )
     try:
         import transformers as hf
@@ -240,14 +242,39 @@ def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "f
         raise InputError(f"{name} needs transformers", do="python -m pip install 'sciinterp[hf]'.") from None
     where = str(weights)
     try:
-        local = {"local_files_only": Path(where).exists(), "trust_remote_code": False}
-        tokenizer = hf.AutoTokenizer.from_pretrained(where, **local)
-        config = hf.AutoConfig.from_pretrained(where, **local)
-        built = _class_of(hf, config).from_pretrained(where, **local)
+        try:
+            tokenizer, built = _read(hf, where, local=True)
+        except (OSError, ValueError):
+            if Path(where).exists():
+                raise
+            _reach_hub()
+            tokenizer, built = _read(hf, where, local=False)
     except (OSError, ValueError) as error:
         line = str(error).strip().splitlines()[0]
         raise MissingWeightsError(f"{name} could not be read ({line})", where=f"weights {where!r}") from None
     return wrap(built, tokenizer, name=name, device=device, dtype=dtype)
+
+
+def _read(hf: Any, where: str, *, local: bool) -> tuple[Any, nn.Module]:
+    """Tokeniser and model of a folder or of the hub's cache; from the hub itself where not local."""
+    how = {"local_files_only": local, "trust_remote_code": False}
+    tokenizer = hf.AutoTokenizer.from_pretrained(where, **how)
+    config = hf.AutoConfig.from_pretrained(where, **how)
+    return tokenizer, _class_of(hf, config).from_pretrained(where, **how)
+
+
+def _reach_hub() -> None:
+    """An error at once where the hub does not answer, instead of half a minute of attempts."""
+    from huggingface_hub.constants import ENDPOINT
+
+    try:
+        urlopen(ENDPOINT, timeout=10).close()
+    except HTTPError:
+        pass
+    except OSError as error:
+        raise OSError(
+            f"it is no folder here and not in the hub's cache, and the hub does not answer: {error}"
+        ) from None
 
 
 def _class_of(hf: Any, config: Any) -> Any:

