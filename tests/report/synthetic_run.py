@@ -137,7 +137,7 @@ def make_hits(samples: Samples, annotations: Annotations, *, n_features: int = 6
                     "concept": concept,
                     "selected": rank == 0,
                     "f1_train": f1,
-                    "threshold": 0.5,
+                    "threshold": 0.51234 + i / 1000,
                     "precision": f1,
                     "recall": f1,
                     "f1": f1,
@@ -145,10 +145,11 @@ def make_hits(samples: Samples, annotations: Annotations, *, n_features: int = 6
                     "f1_high": min(f1 + 0.06, 1),
                     "average_precision": f1,
                     "auroc": 0.5 + f1 / 2,
-                    "prevalence": 0.03,
+                    "prevalence": 0.03124 + i / 1000,
                     "n_positive": 40 + i,
                     "n_families": 8,
                     "test": "family permutation",
+                    "p": 0.00123 * (rank + 1) + i / 10000,
                     "q": 0.004 * (rank + 1),
                     "best_baseline": BASELINES[best],
                     "best_baseline_f1": float(base[best]),
@@ -195,6 +196,38 @@ def make_candidates(samples: Samples, annotations: Annotations, *, n: int = 12) 
     )
 
 
+def make_full() -> dict:
+    """What the full run adds: measures of model and control, widths, seeds, calibration."""
+    measures = {
+        "fve": 0.83,
+        "loss": {"loss_clean": 0.41, "loss_sae": 0.46, "recovered_zero": 0.988, "recovered_mean": 0.984},
+        "description_length": {"total": 461.5, "gaussian": 484.25},
+        "dark_matter": {"fvu": 0.17, "linear": 0.07, "nonlinear": 0.1, "norm_r2": -0.02},
+    }
+    control = {
+        **measures,
+        "fve": 0.96,
+        "dark_matter": {"fvu": 0.04, "linear": 0.01, "nonlinear": 0.03, "norm_r2": 0.4},
+    }
+    width = [
+        {"n_features": n, "k": 8, "fve": 0.7 + i / 20, "codes": 200.5 + i, "dictionary": 20.25 * n / 256,
+         "residual": 190.0 - 50 * i, "mdl": 429.0 + (i - 1) ** 2, "selected": i == 1}
+        for i, n in enumerate((256, 512, 1024))
+    ]  # fmt: skip
+    stability = {"features": {"score": np.linspace(0, 1, 64).tolist()}, "shared": 0.27, "null_shared": 0.0}
+    calibration = [
+        {"bin": i, "probability": (i + 0.5) / 10, "observed": (i + 0.4) / 10, "n": 40} for i in range(10)
+    ]
+    return {
+        "measures": measures,
+        "measures_control": control,
+        "width": width,
+        "stability": stability,
+        "stability_control": {**stability, "shared": 0.02},
+        "calibration": {"calibration": calibration, "summary": [{"n_candidates": 400, "brier": 0.125}]},
+    }
+
+
 class FakeSAE:
     """What a report reads of an SAE."""
 
@@ -213,7 +246,15 @@ class FakeSAE:
             "n_tokens": 172820,
             "seed": 0,
         }
+        self.recipe = {
+            "steps": 601,
+            "batch_size": 2048,
+            "rows": 109062,
+            "warmup": 0.05,
+            "decay": 0.3,
+            "seed": 0,
+        }
         self.log = [
-            {"step": s, "fve": 1 - 0.9 * np.exp(-s / 100), "loss": float(np.exp(-s / 100))}
+            {"step": s, "lr": 0.0125, "fve": 1 - 0.9 * np.exp(-s / 100), "loss": float(np.exp(-s / 100))}
             for s in range(0, 601, 20)
         ]
