@@ -131,9 +131,20 @@ class FeatureMatrix:
         return f"FeatureMatrix({self.n_positions:,} positions x {self.n_features:,} features, {l0:.1f} active a position)"
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from sciinterp.tables import html_card
 
-        return f"<p>{escape(repr(self))}</p><p>{escape(', '.join(f'{k}: {v}' for k, v in self.identity.items()))}</p>"
+        made, density = self.identity.get("sae"), self.density
+        made = made if isinstance(made, dict) else {}
+        alive = density[density > 0]
+        return html_card(
+            repr(self),
+            {
+                "model": made.get("model"),
+                "site": made.get("site"),
+                "never active": int((density == 0).sum()),
+                "median density": float(np.median(alive)) if len(alive) else None,
+            },
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write codes, samples and identity; :func:`load_features` reads them back."""

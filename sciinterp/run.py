@@ -77,6 +77,14 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, complete={self.manifest.get('complete')})"
 
+    def _repr_html_(self) -> str:
+        from sciinterp.tables import html_card
+
+        results, settings = (dict(self.manifest.get(k) or {}) for k in ("results", "settings"))
+        measured = results.pop("sae", None) or {}
+        shown = {k: settings.get(k) for k in ("model", "site", "n_features", "k", "seed")}
+        return html_card(repr(self), {**shown, **measured, **{k.replace("_", " "): v for k, v in results.items()}})
+
 
 def run_all(
     samples_path: Path,

@@ -233,11 +233,11 @@ class Samples(Sequence[Sample]):
         return f"Samples({len(self):,} {self.kind}, {self.n_positions:,} positions{dropped})"
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from sciinterp.tables import html_card
 
         head = self.table.head(5)
         head["length"] = self.lengths[:5]
-        return f"<p>{escape(repr(self))}</p>{head.to_html(escape=True)}"
+        return html_card(repr(self), self.dropped, head)
 
 
 def _data_digest(data: Any) -> str:
@@ -311,6 +311,11 @@ class Split:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{p} {len(self.part(p))} in {len(self.families(p))}" for p in _PARTS)
         return f"Split(by {self.by!r}, seed {self.seed}: samples in families: {sizes})"
+
+    def _repr_html_(self) -> str:
+        from sciinterp.tables import html_card
+
+        return html_card(f"Split by {self.by}, seed {self.seed}: no family is in two parts", table=self.summary())
 
 
 def read_samples(

@@ -1,8 +1,9 @@
-"""A data frame that remembers how it was made."""
+"""A data frame that remembers how it was made, and how objects show themselves in a notebook."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -31,3 +32,33 @@ class Table(pd.DataFrame):
     @property
     def _constructor(self) -> Callable[..., Table]:
         return Table
+
+
+MAX_SHOWN = 160  # characters of one value in a notebook
+
+
+def html_card(title: Any, facts: Mapping[str, Any] | None = None, table: pd.DataFrame | None = None) -> str:
+    """What an object shows in a notebook: a line, facts, a small table; everything escaped, long text cut.
+
+    Facts that are None or empty are left out; floats are shown with four digits.
+
+    Examples
+    --------
+    >>> html_card("SAE <b>", {"fve": 0.83012, "seed": None})
+    '<p>SAE &lt;b&gt;</p><table><tbody><tr><th scope="row">fve</th><td>0.8301</td></tr></tbody></table>'
+    """
+    rows = "".join(
+        f'<tr><th scope="row">{escape(_short(k))}</th><td>{escape(_short(v))}</td></tr>'
+        for k, v in (facts or {}).items()
+        if v is not None and v != ""
+    )
+    body = f"<table><tbody>{rows}</tbody></table>" if rows else ""
+    if table is not None:
+        cut = table.map(lambda v: _short(v) if isinstance(v, str) else v)
+        body += cut.to_html(escape=True, border=0, max_rows=10, max_cols=12)
+    return f"<p>{escape(_short(title))}</p>{body}"
+
+
+def _short(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "\N{HORIZONTAL ELLIPSIS}"

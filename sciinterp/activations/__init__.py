@@ -190,9 +190,9 @@ class Activations:
         )
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from sciinterp.tables import html_card
 
-        return f"<p>{escape(repr(self))}</p><p>{escape(str(self.folder))}</p>"
+        return html_card(repr(self), {"folder": self.folder, "dtype": self.dtype, "norm": self.identity.get("norm")})
 
 
 def load_activations(folder: str | Path) -> Activations:

@@ -234,9 +234,9 @@ class Annotations:
         return f"Annotations({len(self):,} rows, {len(self.names)} concepts, {n_samples:,} samples{tail})"
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from sciinterp.tables import html_card
 
-        return f"<p>{escape(repr(self))}</p>{self.frame.head(5).to_html(escape=True, index=False)}"
+        return html_card(repr(self), self.counts.get("dropped"), self.frame.head(5))
 
 
 def validate(frame: pd.DataFrame) -> pd.DataFrame:

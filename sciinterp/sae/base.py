@@ -113,6 +113,12 @@ class SAE(abc.ABC):
         where = f", {self.identity.get('model', '')} {self.identity.get('site', '')}" if self.identity else ""
         return f"<SAE {self.d_in} -> {self.n_features}, {made}{where}>"
 
+    def _repr_html_(self) -> str:
+        from sciinterp.tables import html_card
+
+        measured = {name: self.metrics.get(name) for name in ("fve", "l0", "dead", "seed")}
+        return html_card(repr(self), {**measured, "folder": self.folder})
+
     @final
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "n d_in"] | np.ndarray) -> Tensor:
