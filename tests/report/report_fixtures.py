@@ -66,6 +66,10 @@ def hostile_run() -> dict:
         "settings": {t: t for t in texts},
     }
     samples.dropped = {t: i for i, t in enumerate(texts)}
+    samples.source = f"folder/{texts[1]}.fasta"
+    sae.recipe = {f"recipe {t}": t for t in texts}
+    manifest["full"] = made.make_full()
+    manifest["full"]["width"][0]["architecture"] = texts[0]
     return {
         "sae": sae,
         "samples": samples,
