@@ -109,12 +109,15 @@ def extract(
     table: Annotated[Path | None, typer.Option(help="Tab-separated sample columns.")] = None,
     weights: Weights = None,
     dtype: Annotated[str, typer.Option(help="Type the activations are kept in.")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="Of the matrix products: float32, bfloat16 or float16; its error is kept.")
+    ] = "float32",
 ) -> None:
     """Record activations of a model on samples."""
     import sciinterp as si
 
     acts = si.extract(
-        si.load_model(model, weights=weights),
+        si.load_model(model, weights=weights, dtype=precision),
         si.read_samples(samples, table=table),
         site=site[0] if len(site) == 1 else list(site),
         out=out,
@@ -247,7 +250,9 @@ def browse(
 
     found = load_run(run)
     full = run / "full.json"
-    if (run / "full" / "candidates.json").is_file():  # those that know which features come back with other seeds
+    if (
+        run / "full" / "candidates.json"
+    ).is_file():  # those that know which features come back with other seeds
         found.candidates = read_candidates(run / "full")
     index = write_browser(
         run / "browser",

@@ -15,6 +15,7 @@ import numpy as np
 from torch import nn
 
 from sciinterp.errors import InputError, MissingWeightsError
+from sciinterp.samples import Samples
 
 from .adapter import Adapter
 from .by_path import ByPath
@@ -90,6 +91,42 @@ def rank_genes(
         order = np.lexsort((np.arange(len(row)), -row))
         cells.append(tuple(genes[j] for j in order if row[j] > 0 and known[j])[:n])
     return cells
+
+
+def rank_cells(
+    samples: Samples, ids: Mapping[str, int], *, medians: Mapping[str, float] | None = None, n: int = 2048
+) -> Samples:
+    """Cells as `sciinterp.read_samples` reads them from AnnData, as ranked genes: what the models here take.
+
+    Sample columns are kept; cells without a known gene are dropped and counted, and so are the cells some of
+    whose genes the model does not know.
+
+    Examples
+    --------
+    >>> cells = Samples(["c1"], [{"genes": ["A", "B", "Q"], "values": [1.0, 5.0, 9.0]}], lengths=[3])
+    >>> rank_cells(cells, {"A": 0, "B": 1}).data
+    (('B', 'A'),)
+    """
+    data = [
+        rank_genes(np.array([d["values"]]), d["genes"], ids, medians=medians, n=n)[0] for d in samples.data
+    ]
+    keep = [i for i, cell in enumerate(data) if cell]
+    if not keep:
+        raise InputError("no cell has a gene the model knows", got=f"{len(samples)} cells")
+    lost = len(samples) - len(keep)
+    out = Samples(
+        [samples.ids[i] for i in keep],
+        [data[i] for i in keep],
+        table=samples.table.iloc[keep].reset_index(drop=True) if len(samples.table.columns) else None,
+        kind=samples.kind,
+        n_in=samples.n_in,
+        dropped={**samples.dropped, **({"no gene the model knows": lost} if lost else {})},
+        source=samples.source,
+    )
+    shorter = sum(len(data[i]) < len(samples.data[i]["genes"]) for i in keep)
+    if shorter:
+        out.changed["genes left out: unknown to the model, or beyond its length"] = shorter
+    return out
 
 
 def geneformer(module: nn.Module, ids: Mapping[str, int], *, pad: int = 0) -> ByPath:

@@ -33,9 +33,11 @@ import resource, sys
 import torch
 import sciinterp as si
 torch.backends.mkldnn.enabled = False
+from sciinterp.activations import ExtractSettings
 from tiny_adapter import TinyAdapter, make_samples, natural_lengths
 samples = make_samples(natural_lengths(int(sys.argv[2]), seed=1))
-acts = si.extract(TinyAdapter(64), samples, site="layers.0", out=sys.argv[1])
+settings = ExtractSettings(shard_tokens=int(sys.argv[3]))
+acts = si.extract(TinyAdapter(64), samples, site="layers.0", out=sys.argv[1], settings=settings)
 stream = acts.stream(batch_size=4096)
 for _ in range(20):
     next(stream)
@@ -77,11 +79,18 @@ def test_killed_at_random_times_with_a_real_model(tmp_path):
         assert hashes(folder) == expected
 
 
-@pytest.mark.slow
-def test_ten_times_the_sequences_raise_peak_memory_by_under_a_tenth(tmp_path):
+# A shard is what memory holds: the few sequences of the sample fill more than one.
+SIZES = [
+    pytest.param(100, 4096, id="small-shards"),
+    pytest.param(800, 65536, id="default-shards", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("n", "shard_tokens"), SIZES)
+def test_ten_times_the_sequences_raise_peak_memory_by_under_a_tenth(tmp_path, n, shard_tokens):
     peaks = []
-    for n in (800, 8000):
-        command = [sys.executable, "-c", PEAK, str(tmp_path / str(n)), str(n)]
+    for number in (n, 10 * n):
+        command = [sys.executable, "-c", PEAK, str(tmp_path / str(number)), str(number), str(shard_tokens)]
         done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout.split()[-1]))
     print(f"peak memory {peaks[0] / 1024:.0f} MiB, with ten times the sequences {peaks[1] / 1024:.0f} MiB")

@@ -20,9 +20,7 @@ SETTINGS = TrainSettings(steps=12, batch_size=64, seed=3)
 def world(tmp_path_factory):
     """Three letters as concepts: the embedding knows them, whatever its weights."""
     samples = make_samples([30] * 24)
-    rows = [
-        (s.id, i, i + 1, f"letter:{c}") for s in samples for i, c in enumerate(s.sequence) if c in "ACD"
-    ]
+    rows = [(s.id, i, i + 1, f"letter:{c}") for s in samples for i, c in enumerate(s.sequence) if c in "ACD"]
     annotations = si.Annotations(pd.DataFrame(rows, columns=["sample", "start", "end", "concept"]))
     split = si.split_families(samples, by=[str(i // 3) for i in range(24)])
     folder, model = tmp_path_factory.mktemp("sweep"), TinyAdapter()
@@ -49,7 +47,9 @@ def test_counts_are_those_of_each_site_alone(world):
     assert table["depth"].tolist() == [0.0, 0.5, 1.0]
     for row in table.itertuples():
         acts = si.load_activations(folder / "sweep" / "activations" / row.site)
-        sae = si.train(acts, ARCHITECTURE, split=split, steps=12, batch_size=64, seed=3, out=folder / f"sae-{row.site}")
+        sae = si.train(
+            acts, ARCHITECTURE, split=split, steps=12, batch_size=64, seed=3, out=folder / f"sae-{row.site}"
+        )
         control = si.randomised_control(
             model, sae, samples, split=split, out=folder / f"control-{row.site}", seed=3
         )
@@ -96,7 +96,20 @@ def test_the_verb_writes_tables_and_figure(world, tmp_path, monkeypatch, capsys)
         "sample\tfamily\n" + "".join(f"{s.id}\t{i // 3}\n" for i, s in enumerate(samples))
     )
     annotations.write(tmp_path / "s.annotations.tsv")
-    words = ["sweep-sites", "tiny", "s.fasta", "s.annotations.tsv", "--table", "s.tsv", "--site", "embedding", "--site", "layers.1", "--out", "out"]
+    words = [
+        "sweep-sites",
+        "tiny",
+        "s.fasta",
+        "s.annotations.tsv",
+        "--table",
+        "s.tsv",
+        "--site",
+        "embedding",
+        "--site",
+        "layers.1",
+        "--out",
+        "out",
+    ]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["sciinterp", "--quiet", *words])
     with pytest.raises(SystemExit) as stop:

@@ -5,7 +5,7 @@
 * fair-esm: the loop of its own extraction script (batches by length under 4,096 tokens, all blocks and the
   letter head, one file a sequence), on the module that our adapter wraps;
 * Hugging Face: sequences as they come, 16 a batch, padded, all hidden states, rows kept in memory;
-* bfloat16 beside float32, both ours.
+* bfloat16 beside float32, both ours, and the same for AntiBERTy on its real weights.
 
 ESM-2 of 6 blocks, 320 wide, seeded; lengths with median 120 and a tail to 500. A ratio above one means that
 ``extract`` is faster. Load on the machine is printed, because ratios of a busy machine say little.
@@ -129,9 +129,15 @@ def main() -> None:
              lambda out, site=site: si.extract(model, samples, site=site, out=out),
              lambda out, layer=layer: fair_esm_loop(module, alphabet, samples, layer, out),
              options.rounds)  # fmt: skip
-    race("float32 beside bfloat16, last site",
+    race("ESM-2, float32 beside bfloat16, last site",
          lambda out: si.extract(low, samples, site=LAST, out=out),
          lambda out: si.extract(model, samples, site=LAST, out=out / "x"), options.rounds)  # fmt: skip
+    if len(samples) >= 60:
+        some = samples.subset(range(0, len(samples), 3))
+        exact, short = (si.load_model("antiberty", dtype=d) for d in ("float32", "bfloat16"))
+        race("AntiBERTy, float32 beside bfloat16, layers.4",
+             lambda out: si.extract(short, some, site="layers.4", out=out),
+             lambda out: si.extract(exact, some, site="layers.4", out=out / "x"), options.rounds)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         acts = si.extract(low, samples, site=MIDDLE, out=Path(folder) / "x")
         print(

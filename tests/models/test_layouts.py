@@ -1,11 +1,13 @@
 """One layout of each kind, on seeded modules of the published shapes."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.sparse import csr_array
 from torch import nn
 
+import sciinterp as si
 from sciinterp.errors import InputError, MissingWeightsError
 from sciinterp.models import capture, layouts, load_model, spans_of
 from sciinterp.models.text import Letters
@@ -119,6 +121,25 @@ def test_genes_are_ranked_by_share_of_their_median() -> None:
     assert layouts.rank_genes(counts, names, ids) == [("A", "B"), ("C",)]
     assert layouts.rank_genes(csr_array(counts), names, ids, medians={"A": 8.0})[0] == ("B", "A")
     assert layouts.rank_genes(counts, names, ids, n=1)[0] == ("A",)
+
+
+def test_cells_of_an_anndata_file_to_activations(tmp_path) -> None:
+    anndata = pytest.importorskip("anndata", reason="anndata is not installed")
+    counts = np.array([[0, 2.0, 7, 1], [5, 0, 0, 9], [0, 0, 0, 4]], dtype=np.float32)
+    obs = pd.DataFrame({"donor": ["d1", "d2", "d3"]}, index=["c1", "c2", "c3"])
+    var = pd.DataFrame(index=["G1", "G2", "G3", "MT-unknown"])
+    anndata.AnnData(csr_array(counts), obs=obs, var=var).write_h5ad(tmp_path / "x.h5ad")
+    cells = layouts.rank_cells(si.read_samples(tmp_path / "x.h5ad"), GENES)
+    assert cells.data == (("G3", "G2"), ("G1",))
+    assert cells.n_in == len(cells) + sum(cells.dropped.values()) == 3
+    assert list(cells.changed.values()) == [2]
+    assert cells.table["donor"].tolist() == ["d1", "d2"]
+    torch.manual_seed(0)
+    model = layouts.scgpt(Cells(), {**GENES, "<cls>": 30}, width=8, pad=31)
+    acts = si.extract(model, cells, site="layers.1", out=tmp_path / "acts")
+    rows = capture(model, ["layers.1"], model.encode([("G3", "G2")]))["layers.1"][0]
+    assert np.allclose(acts.read_sample("c1"), rows.numpy(), atol=1e-6)
+    assert acts.spans["start"].tolist() == [0, 1, 0]
 
 
 def test_bins_with_a_crop() -> None:
