@@ -216,14 +216,17 @@ def discover(
 ) -> None:
     """List candidates: missing annotations, novel concepts, refinements."""
     import sciinterp as si
-    from sciinterp.discovery import write_candidates
+    from sciinterp.discovery import describe_candidates, write_candidates
 
     matrix, table, split, randomised, hits = _associate(features, annotations, activations, control, by, seed)
     candidates = si.discover(matrix, table, hits, split=split, control=randomised, seed=seed)
     write_candidates(candidates, _new_folder(out))
-    _echo_table(
-        candidates[["kind", "sample", "start", "end", "concept", "feature", "probability", "q"]].head(30)
-    )
+    shown = ["kind", "sample", "start", "end", "concept", "feature", "probability", "q", "reason_against"]
+    if len(candidates):
+        _echo_table(candidates[shown].head(30))
+        typer.echo("")
+    for line in describe_candidates(candidates):
+        typer.echo(line)
 
 
 @app.command()
@@ -269,15 +272,29 @@ def browse(
 
 
 @app.command()
-def benchmark(what: Annotated[str, typer.Argument(help="discovery")] = "discovery", seed: Seed = 0) -> None:
-    """Measure candidates against planted truth: precision, calibration, false lists."""
-    from sciinterp.discovery import benchmark_discovery
-
+def benchmark(
+    what: Annotated[str, typer.Argument(help="discovery")] = "discovery",
+    seed: Seed = 0,
+    worlds: Annotated[int, typer.Option(help="Planted worlds with something hidden.")] = 3,
+    null: Annotated[int, typer.Option(help="Planted worlds with nothing hidden.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Keep each world here; run again to resume.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Hide and recover the concepts of this run instead.")] = None,
+) -> None:
+    """Measure candidates against planted truth, or against what a run hides from them: precision, calibration."""
     if what != "discovery":
         raise InputError("there is no such benchmark", where=repr(what), expected="discovery")
-    for name, table in benchmark_discovery(seed=seed).items():
+    if run is not None:
+        from sciinterp.full import hide_and_recover
+        from sciinterp.run import load_run
+
+        tables = hide_and_recover(load_run(run), seed=seed)
+    else:
+        from sciinterp.discovery import benchmark_discovery
+
+        tables = benchmark_discovery(seed=seed, n_worlds=worlds, n_null=null, out=out)
+    for name, table in tables.items():
         typer.echo(f"\n{name}")
-        _echo_table(table)
+        _echo_table(table.T.rename_axis("measure") if len(table) < 3 < table.shape[1] else table)
 
 
 @app.command()

@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 SEEDS = 4
 # Held-out samples the model is run on for loss recovered: enough for a standard error of about 0.02 nats.
 LOSS_SAMPLES = 120
+# Concepts of the repertoire that are hidden and looked for; elsewhere the best narrow ones (share of positions).
+CONSERVED = ("residue:Cys23", "residue:Trp41", "residue:Cys104", "motif:WGxG", "segment:D", "shm")
+NARROW = 0.1
+PROBED = 20  # candidates of a kind that are ablated and mutated
 
 
 def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[str, Any]:
@@ -75,9 +79,9 @@ def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[st
         from sciinterp.discovery import benchmark_discovery
 
         with stage(run.folder, "calibration"):
-            found["calibration"] = {
-                name: t.to_dict("records") for name, t in benchmark_discovery(seed=settings["seed"]).items()
-            }
+            tables = benchmark_discovery(seed=settings["seed"], out=out / "worlds")
+            tables |= hide_and_recover(run, seed=settings["seed"])
+            found["calibration"] = {name: t.to_dict("records") for name, t in tables.items()}
     write_json(run.folder / "full.json", found)
     write_report(run)
     return read_json(run.folder / "full.json")
@@ -86,23 +90,59 @@ def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[st
 def _with_seeds(run: Run, model: Any, out: Path, seeds: int) -> Any:
     """Candidates again, now that other seeds say which features come back; kept in ``full/``."""
     import sciinterp as si
-    from sciinterp.discovery import Controls, write_candidates
+    from sciinterp.discovery import Controls, DiscoverySettings, write_candidates
+    from sciinterp.discovery.probe import shuffled_codes
 
     others = [
         si.encode(si.load_sae(folder), run.acts, out=out / "features" / folder.name)
         for folder in sorted((out / "seeds").iterdir())[: seeds - 1]
     ]
+    seed = run.manifest["settings"]["seed"]
+    # Shuffled sequences are decoys of missing annotations: where every source is exhaustive there is nothing to test.
+    open_ = not run.annotations.concepts["exhaustive"].astype(bool).all()
+    shuffled = shuffled_codes(model, run.sae, run.features.samples, seed=seed) if open_ else None
     candidates = si.discover(
         run.features,
         run.annotations,
         run.hits,
         split=run.split,
         model=model,
-        control=Controls(randomised=run.control, seeds=others),
-        seed=run.manifest["settings"]["seed"],
+        control=Controls(
+            randomised=run.control, shuffled=shuffled, seeds=others, settings=DiscoverySettings(n_probed=PROBED)
+        ),
+        seed=seed,
     )
     write_candidates(candidates, out)
     return candidates
+
+
+def hide_and_recover(run: Run, *, seed: int = 0) -> dict[str, Any]:
+    """What a run's own concepts say of its candidates: hidden in families, forgotten, and merged in pairs.
+
+    Returns
+    -------
+    dict of Table
+        ``hidden`` (:func:`sciinterp.discovery.mask_and_recover`), ``forgotten`` (``leave_concept_out``) and ``merged``
+        (``merge_and_recover``). Somatic mutation is among the hidden where it is annotated, without a bar.
+    """
+    from sciinterp.discovery import leave_concept_out, mask_and_recover, merge_and_recover
+
+    selected = run.hits[run.hits["selected"]].sort_values("f1", ascending=False)
+    names = selected.loc[selected["prevalence"] <= NARROW, "concept"].tolist()
+    hidden = [c for c in CONSERVED if c in run.annotations.position_names] or names[:6]
+    best = [c for c in names if c in hidden][:4]
+    pairs = list(zip(best[::2], best[1::2]))
+    spans = run.annotations.frame.query("start >= 0")
+    length = (spans["end"] - spans["start"]).groupby(spans["concept"]).median()
+    longer = [c for c in names if length[c] > 1][:3]  # one residue is explained by its letter
+    common = {"split": run.split, "seed": seed}
+    return {
+        "hidden": mask_and_recover(
+            run.features, run.annotations, concepts=hidden, control=run.control, **common
+        ),
+        "forgotten": leave_concept_out(run.features, run.annotations, concepts=[*best[:1], *longer], control=run.control, **common),
+        "merged": merge_and_recover(run.features, run.annotations, pairs=pairs, **common),
+    }
 
 
 def measures(sae: Any, acts: Any, split: Split, model: Any) -> dict[str, Any]:

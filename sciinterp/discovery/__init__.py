@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from sciinterp.discovery.benchmark import (
-    benchmark_discovery,
-    leave_concept_out,
-    mask_and_recover,
-    merge_and_recover,
-    temporal,
-)
-from sciinterp.discovery.files import read_candidates, write_candidates
+from sciinterp.discovery.benchmark import benchmark_discovery
+from sciinterp.discovery.files import describe_candidates, read_candidates, write_candidates
 from sciinterp.discovery.planted import Planted, PlantedSettings, plant
+from sciinterp.discovery.recover import leave_concept_out, mask_and_recover, merge_and_recover, temporal
 from sciinterp.discovery.search import Controls, DiscoverySettings, discover
 from sciinterp.discovery.variants import parse_variant, variant_effect, variant_effects
 
 __all__ = [
-    "Controls", "DiscoverySettings", "Planted", "PlantedSettings", "benchmark_discovery", "discover", "leave_concept_out",
+    "Controls", "DiscoverySettings", "Planted", "PlantedSettings", "benchmark_discovery", "describe_candidates", "discover", "leave_concept_out",
     "mask_and_recover", "merge_and_recover", "parse_variant", "plant", "read_candidates", "temporal", "variant_effect",
     "variant_effects", "write_candidates",
 ]  # fmt: skip

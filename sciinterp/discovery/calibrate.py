@@ -55,7 +55,8 @@ def average_precision(score: np.ndarray, truth: np.ndarray, n_true: int) -> floa
     0.8333333333333333
     """
     truth = np.asarray(truth, float)[np.argsort(-np.asarray(score), kind="stable")]
-    return float((truth.cumsum() / np.arange(1, len(truth) + 1) * truth).sum() / max(n_true, 1))
+    # Several spans may meet one instance: the area never passes 1.
+    return min(1.0, float((truth.cumsum() / np.arange(1, len(truth) + 1) * truth).sum() / max(n_true, 1)))
 
 
 def precision_at(
@@ -96,3 +97,23 @@ def pu_adjusted(observed: float, listed_share: float) -> float:
     0.625
     """
     return float(np.minimum(1.0, observed / max(listed_share, 1e-12)))
+
+
+def share_interval(
+    values: np.ndarray, cluster: np.ndarray, *, level: float = 0.9, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of ``values`` with its cluster-bootstrap interval: whole clusters are drawn, with replacement.
+
+    Examples
+    --------
+    >>> share_interval(np.array([1.0, 1.0, 1.0]), np.array([0, 1, 2]))
+    (1.0, 1.0, 1.0)
+    """
+    if not len(values):
+        return float("nan"), float("nan"), float("nan")
+    _, code = np.unique(cluster, return_inverse=True)
+    total, size = np.bincount(code, np.asarray(values, float)), np.bincount(code)
+    drawn = np.random.default_rng([seed, 0x5A]).integers(0, len(size), (N_DRAWS, len(size)))
+    means = total[drawn].sum(1) / size[drawn].sum(1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(np.mean(values)), float(low), float(high)

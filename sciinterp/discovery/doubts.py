@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sciinterp.discovery.likeness import KMER
-
 
 def against_missing(record: Mapping[str, Any], concept: str) -> list[str]:
     """What speaks against a missing annotation."""
     reasons: list[tuple[float, str]] = []
     relatives, near, base = record["relatives"], record["nearest_annotated_relative"], record["baselines"]
     length, typical = record["span"]["length"], record["span"]["typical_length"]
+    if record["unannotated_instances_at_least"] <= 0:
+        text = (f"How many instances of {concept} were left out cannot be told from none (estimate "
+                f"{record['unannotated_instances_estimated']:.0f}).")  # fmt: skip
+        reasons.append((0.9, text))
     if relatives["in_family"] >= 2 and relatives["annotated"] == 0:
         text = f"None of its {relatives['in_family']} relatives carries {concept}, so the whole family may lack it."
         reasons.append((0.6, text))
@@ -30,9 +32,8 @@ def against_missing(record: Mapping[str, Any], concept: str) -> list[str]:
     below = 1 - record["annotated_spans_it_outscores"]
     if below > 0.8:
         reasons.append((0.65, f"It scores below {100 * below:.0f}% of the annotated instances."))
-    if near is not None and near[f"jaccard_{KMER}mers"] < 0.1:
-        how = f"{100 * near['identity']:.0f}% identical" if "identity" in near else "barely alike"
-        reasons.append((0.4, f"Its nearest annotated relative, {near['sample']}, is only {how} to it."))
+    if near is not None and "identity" in near and (alike := near["identity"] * near["aligned_share"]) < 0.4:
+        reasons.append((0.4, f"{100 * alike:.0f}% of it is identical to its nearest annotated relative, {near['sample']}."))
     if not reasons:
         text = f"{concept} may be left unannotated there on purpose: the source gives no reason for absence."
         reasons.append((0.1, text))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -53,3 +55,33 @@ def read_candidates(folder: str | Path) -> Table:
     for name in ("score", "probability", "q"):
         frame[name] = frame[name].astype("float64")
     return Table(frame, context=found.get("context", {}))
+
+
+def describe_candidates(candidates: pd.DataFrame) -> list[str]:
+    """What a reader should know before the list: how many of which kind, what to expect, what was left out and why.
+
+    Parameters
+    ----------
+    candidates : Table
+        Of :func:`sciinterp.discover`.
+
+    Returns
+    -------
+    list of str
+        One sentence a line.
+    """
+    context: dict[str, Any] = dict(getattr(candidates, "context", None) or {})
+    kinds = Counter(candidates["kind"])
+    lines = [f"{len(candidates)} candidates ({', '.join(f'{n} {k}' for k, n in kinds.items()) or 'none of any kind'}); none is confirmed"]
+    for k, of in (context.get("precision_at") or {}).items():
+        lines.append(f"of the first {k} missing annotations {100 * of['expected']:.0f}% are expected to be right "
+                     f"(90% interval {100 * of['low']:.0f} to {100 * of['high']:.0f}%)")  # fmt: skip
+    for kind, counts in (context.get("counts") or {}).items():
+        left = {k.replace("_", " "): sum(v.values()) if k == "without_support" else v for k, v in counts.items()}
+        left = {k: v for k, v in left.items() if isinstance(v, int) and v}
+        if kind != "listed" and left:
+            lines.append(f"{kind}: " + ", ".join(f"{v} {k}" for k, v in left.items()))
+    for reason, n in Counter((context.get("skipped") or {}).values()).items():
+        lines.append(f"no missing annotation looked for in {n} concept{'s' * (n > 1)}: {reason}")
+    lines += [f"not run: {name} ({why})" for name, why in (context.get("not_run") or {}).items()]
+    return lines

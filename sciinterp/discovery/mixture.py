@@ -148,7 +148,7 @@ def _fit(l: np.ndarray, u: np.ndarray, x: np.ndarray, fixed: float | None) -> tu
         sigma = float(np.clip(np.sqrt((in_body * x * x).sum() / max(in_body.sum(), 1e-9)), 0.5 / len(u), 0.5))
         scale = float(np.clip((in_tail * x).sum() / max(in_tail.sum(), 1e-9), TAIL_SCALE * sigma, 3.0))
         f = rest.sum() * (body + tail)
-        if np.allclose(before, (hidden, sigma, scale, share), rtol=1e-5, atol=1e-5):
+        if all(abs(a - b) <= 1e-4 * (1e-3 + abs(a)) for a, b in zip(before, (hidden, sigma, scale, share))):
             break
     expected = hidden * l + f
     return float((u * np.log(expected + 1e-12) - expected).sum()), hidden, f

@@ -21,7 +21,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sciinterp.discovery.linear import fit_logistic, predict, sigmoid
-from sciinterp.discovery.motifs import COLUMNS, coherence, find_peaks
+from sciinterp.discovery.motifs import COLUMNS, MAX_PEAKS, coherence, find_peaks
 from sciinterp.discovery.view import View
 
 MIN_FAMILIES = 12
@@ -60,6 +60,10 @@ class Novel:
     peaks : int64 [n, MAX_PEAKS]
     counts : dict
         How many features were left out, and why.
+    fate : object [n_features]
+        Why each feature was left out, "listed" where it was not.
+    reason : str
+        Why there are none, where no list could be made.
     """
 
     feature: np.ndarray
@@ -71,6 +75,14 @@ class Novel:
     q: np.ndarray
     peaks: np.ndarray
     counts: dict[str, int]
+    fate: np.ndarray
+    reason: str = ""
+
+
+def _none(counts: dict[str, int], fate: np.ndarray, reason: str = "") -> Novel:
+    number, value = np.zeros(0, np.int64), np.zeros(0)
+    return Novel(number, np.zeros((0, len(COLUMNS))), value, number, value, value, value, np.zeros((0, MAX_PEAKS), np.int64), counts,
+                 fate, reason)  # fmt: skip
 
 
 def associated(
@@ -127,15 +139,19 @@ def find_novel(
     spread = peaks.n_families >= MIN_FAMILIES
     usable = alive & spread & (density <= MAX_DENSITY)
     targets = np.flatnonzero(usable & ~linked)
-    counts = {"dead": int((~alive).sum()), "dense": int((density > MAX_DENSITY).sum()),
-              "in few families": int((alive & ~spread & (density <= MAX_DENSITY)).sum()),
-              "associated with a concept": int((usable & linked).sum()), "targets": len(targets)}  # fmt: skip
+    fate = np.full(view.codes.shape[1], "listed", object)
+    for reason, gone in (("associated with a concept", linked), ("in few families", ~spread), ("dense", density > MAX_DENSITY),
+                         ("dead", ~alive)):  # fmt: skip
+        fate[gone] = reason
+    counts = {r: int((fate == r).sum()) for r in ("dead", "dense", "in few families", "associated with a concept")}
+    counts["targets"] = len(targets)
     known = np.flatnonzero(usable & linked)
     known = known[np.argsort(-f1[known], kind="stable")][:MAX_POSITIVES]
     if not len(targets):
-        return "no feature is alive, seen in enough families and free of every concept"
+        return _none(counts, fate, "no feature is alive, seen in enough families and free of every concept")
     if len(known) < 5:
-        return f"only {len(known)} features of known concepts: what a concept looks like cannot be learned"
+        counts["not judged"], fate[targets] = len(targets), "not judged"
+        return _none(counts, fate, f"only {len(known)} features of known concepts: what a concept looks like cannot be learned")
     decoy_codes, decoy_rows, sort = _decoys(view, np.concatenate([known, targets]), randomised, seed)
     rows = np.vstack([peaks.position[known], peaks.position[targets], decoy_rows])
     measures = coherence(view, rows, seed=seed)
@@ -152,9 +168,10 @@ def find_novel(
                          ("not coherent in sequence", incoherent & ~explained),
                          ("not stable over seeds", unstable & ~explained & ~incoherent)):  # fmt: skip
         counts[reason] = int(gone[part].sum())
+        fate[targets[gone[part]]] = reason
     kept = np.flatnonzero(passes[part])
     if not len(kept):
-        return Novel(kept, measures[:0], stable[:0], kept, stable[:0], stable[:0], stable[:0], rows[:0], counts)
+        return _none(counts, fate)
     learn = _learn_from(passes, y, part)
     group = np.concatenate([best[known], np.full(n_target, -1), -2 - np.arange(len(decoy_rows))])
     score = _cross_fit(_columns(measures, stable), y, group, learn)
@@ -171,7 +188,7 @@ def find_novel(
     for kind in np.unique(sort):  # the strictest sort of decoy decides
         q = np.maximum(q, _decoy_q(target_score, decoy_score[sort == kind]))
     return Novel(targets[kept], measures[part][kept], stable[part][kept], peaks.n_families[targets[kept]], target_score,
-                 probability, q, peaks.position[targets[kept]], counts)  # fmt: skip
+                 probability, q, peaks.position[targets[kept]], counts, fate)  # fmt: skip
 
 
 def _columns(measures: np.ndarray, stable: np.ndarray) -> np.ndarray:

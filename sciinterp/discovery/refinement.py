@@ -21,6 +21,7 @@ from sciinterp.discovery.view import View
 
 MIN_FAMILIES = 20
 MIN_SIDE = 4  # training families each side must hold
+MIN_TEST = 6  # held-out families with the concept, below which no split of them is surprising
 N_FEATURES = 24  # specific features looked at for one concept
 MAX_BOTH, MIN_COVER = 0.25, 0.55
 PRIOR = 0.2  # share of tested pairs that are splits, before looking
@@ -56,7 +57,7 @@ def find_refinements(view: View, held_out: np.ndarray) -> tuple[list[Refinement]
         hits = _instance_hits(view, table)
         family = view.family[table["sample"].to_numpy()]
         test = held_out[table["sample"].to_numpy()]
-        if len(np.unique(family)) < MIN_FAMILIES or len(np.unique(family[test])) < MIN_SIDE * 2:
+        if len(np.unique(family)) < MIN_FAMILIES or len(np.unique(family[test])) < MIN_TEST:
             skipped[concept] = f"instances in only {len(np.unique(family))} families"
             continue
         features = _specific(view, c)

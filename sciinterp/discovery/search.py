@@ -230,13 +230,13 @@ def _missing_rows(
                "estimated_left_out": {s.concept: round(s.hidden, 1) for s in found}}  # fmt: skip
     order = np.lexsort((-np.array([s.score[i] for s, i in where]), -p))
     order = order[(p >= wanted)[order]][: settings.max_rows]
-    return [_missing_row(view, evidence, *where[int(o)], float(q[o]), records=settings.records) for o in order]
+    return [_missing_row(view, evidence, where[int(o)][0], int(where[int(o)][1]), float(q[o]), records=settings.records) for o in order]
 
 
 def _missing_row(
     view: View, evidence: Evidence, spans: Spans, i: int, q: float, *, records: bool
 ) -> dict[str, Any]:
-    i, start, end = int(i), int(spans.start[i]), int(spans.end[i])
+    start, end = int(spans.start[i]), int(spans.end[i])
     sample = int(view.sample_of[start])
     contributors = _contributors(view, spans, start, end)
     record: dict[str, Any] = {"features": contributors, "against": [""]}
@@ -278,6 +278,8 @@ def _novel_rows(
         context["not_run"]["novel"] = result
         return []
     counts = context["counts"]["novel"] = dict(result.counts)
+    if result.reason:
+        context["not_run"]["novel"] = result.reason
     counts["below_min_probability"] = int((result.probability < controls.settings.min_probability).sum())
     order = np.lexsort((-result.score, -result.probability))
     order = order[result.probability[order] >= controls.settings.min_probability][

@@ -18,8 +18,10 @@ from sciinterp.discovery import (
     discover,
     plant,
 )
-from sciinterp.discovery.benchmark import mask_and_recover, score_world, temporal
-from sciinterp.errors import InputError, ShapeError
+from sciinterp.discovery.benchmark import score_world
+from sciinterp.discovery.files import describe_candidates
+from sciinterp.discovery.recover import leave_concept_out, mask_and_recover, temporal
+from sciinterp.errors import InputError, MismatchError, ShapeError
 from sciinterp.features import FeatureMatrix
 
 SMALL = PlantedSettings(n_families=40, n_masked=4, n_novel=2, n_merged=1, n_plain=2, n_features=96)
@@ -119,6 +121,84 @@ def test_reasons_differ_between_rows(found):
     assert missing["reason_against"].nunique() > 3
 
 
+def test_nothing_is_dropped_without_a_count(small, found):
+    missing, novel = found.context["counts"]["missing"], found.context["counts"]["novel"]
+    listed = found.context["counts"]["listed"]
+    left_out = missing["below_min_probability"] + missing["beyond_max_rows"] + sum(missing["without_support"].values())
+    assert missing["spans_examined"] == listed["missing"] + left_out
+    gone = sum(v for k, v in novel.items() if k != "targets")
+    assert small.features.n_features == listed["novel"] + gone
+    assert novel["targets"] > listed["novel"] > 0
+
+
+def test_known_features_too_few_to_learn_from_are_counted(small):
+    one = small.annotations.select([small.annotations.position_names[0]])
+    found = discover(small.features, one, pd.DataFrame(), split=small.split)
+    counts = found.context["counts"]["novel"]
+    assert "cannot be learned" in found.context["not_run"]["novel"]
+    assert counts["not judged"] == counts["targets"] > 0
+
+
+def test_relatives_have_an_aligned_identity(small, found):
+    near = [e["nearest_annotated_relative"] for e in found.loc[found["kind"] == "missing", "evidence"]]
+    family = small.features.samples.table["family"]
+    same = [n["identity"] for n in near if n["same_family"]]
+    other = [n["identity"] for n in near if not n["same_family"]]
+    assert all(0 <= n["identity"] <= 1 and 0 <= n["aligned_share"] <= 1 for n in near)
+    assert len(same) + len(other) == len(near) > 0
+    assert not same or np.median(same) > np.median(other)
+    assert family.index.isin([n["sample"] for n in near]).any()
+
+
+def test_a_clean_reader_is_not_held_against_what_it_finds():
+    """Every instance is read cleanly and half of them are hidden: whatever is marked elsewhere is true."""
+    import scipy.sparse as sp
+
+    rng = np.random.default_rng(0)
+    n, length = 160, 60
+    ids = [f"s{i}" for i in range(n)]
+    samples = si.Samples(ids, ["".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), length)) for _ in ids],
+                         table=pd.DataFrame({"family": [f"f{i // 4}" for i in range(n)]}, index=pd.Index(ids, name="id")))  # fmt: skip
+    start = rng.integers(0, length - 6, n)
+    dense = (rng.random((n * length, 30)) < 0.02) * rng.gamma(2, 0.5, (n * length, 30))
+    for i, s in enumerate(start):
+        dense[i * length + s : i * length + s + 6, :2] += rng.gamma(8, 0.5, (6, 2))
+    rows = pd.DataFrame({"sample": ids, "start": start, "end": start + 6, "concept": "x:site"})
+    hidden = (np.arange(n) // 4) % 2 == 0
+    found = discover(si.FeatureMatrix(sp.csr_array(dense.astype(np.float32)), samples), Annotations(rows[~hidden]), pd.DataFrame(),
+                     split=si.split_families(samples, by="family", seed=0))  # fmt: skip
+    sure = found[(found["kind"] == "missing") & (found["probability"] >= 0.5)]
+    met = [((rows["sample"] == r["sample"]) & (rows["start"] < r["end"]) & (r["start"] < rows["end"])).any()
+           for r in sure.to_dict("records")]  # fmt: skip
+    assert np.mean(met) >= 0.9
+    assert sum(met) >= 0.8 * hidden.sum()
+
+
+def test_the_randomised_model_and_shuffled_sequences_are_decoys(small, found):
+    def shifted(by):
+        return FeatureMatrix(small.features.codes[np.roll(np.arange(small.features.n_positions), by)], small.features.samples)
+
+    bare = DiscoverySettings(records=False)
+    controls = Controls(randomised=shifted(40), shuffled=shifted(57), seeds=small.seeds, settings=bare)
+    again = discover(small.features, small.annotations, pd.DataFrame(), split=small.split, control=controls)
+    assert not {"randomised model", "shuffled sequences"} & set(again.context["not_run"])
+    both = found.merge(again, on=["kind", "sample", "start", "end", "concept", "feature"], suffixes=("", "_more"))
+    both = both[both["kind"] == "missing"]
+    assert len(both) == (found["kind"] == "missing").sum()
+    assert (both["q_more"] >= both["q"] - 1e-12).all()
+    # Features that know as much as the model leave no candidate standing.
+    same = Controls(shuffled=small.features, settings=bare)
+    none = discover(small.features, small.annotations, pd.DataFrame(), split=small.split, control=same)
+    assert (none.loc[none["kind"] == "missing", "q"] > 0.5).all()
+
+
+def test_a_list_is_described_in_sentences(found):
+    lines = describe_candidates(found)
+    assert str(len(found)) in lines[0] and "none is confirmed" in lines[0]
+    assert any("explained by" in line for line in lines)
+    assert any(line.startswith("not run: randomised model") for line in lines)
+
+
 def test_what_was_not_run_is_listed(small):
     settings = DiscoverySettings(n_decoys=0)
     found = discover(
@@ -197,17 +277,27 @@ def test_mask_and_recover_and_temporal(small):
     assert newer.context["n_added"] == len(small.missing)
 
 
-def test_benchmark_returns_its_tables():
-    tables = benchmark_discovery(
-        seed=4,
-        n_worlds=1,
-        n_null=0,
-        settings=PlantedSettings(
-            n_families=24, n_masked=2, n_novel=1, n_merged=1, n_plain=1, n_features=64, n_seeds=0
-        ),
-    )
+def test_a_forgotten_concept_is_found_among_the_novel(small):
+    whole = Annotations(small.instances.assign(source="planted"))
+    concept = sorted(small.novel)[0]
+    row = leave_concept_out(small.features, whole, split=small.split, seeds=small.seeds, concepts=[concept]).iloc[0]
+    assert row["feature"] in small.readers[concept]
+    assert 1 <= row["rank"] <= 3
+    assert row["probability"] > 0.5
+
+
+def test_benchmark_is_resumed_and_refuses_other_settings(tmp_path, monkeypatch):
+    tiny = PlantedSettings(n_families=24, n_masked=2, n_novel=1, n_merged=1, n_plain=1, n_features=64, n_seeds=0)
+    tables = benchmark_discovery(seed=4, n_worlds=1, n_null=1, settings=tiny, out=tmp_path)
     assert {"worlds", "null", "calibration", "summary"} == set(tables)
-    assert tables["summary"]["n_candidates"].iloc[0] == tables["calibration"]["n"].sum()
+    summary = tables["summary"].set_index("measure")
+    assert summary.loc["calibration error", "n"] == tables["calibration"]["n"].sum()
+    assert {"precision_at_50", "novel_in_ten", "refined", "covered", "null lists not empty"} <= set(summary.index)
+    monkeypatch.setattr("sciinterp.discovery.benchmark.plant", None)  # nothing is planted again
+    again = benchmark_discovery(seed=4, n_worlds=1, n_null=1, settings=tiny, out=tmp_path)
+    assert again["worlds"].equals(tables["worlds"])
+    with pytest.raises(MismatchError, match="other settings"):
+        benchmark_discovery(seed=4, n_worlds=1, n_null=0, out=tmp_path)
 
 
 def test_discover_is_exported():
@@ -217,11 +307,11 @@ def test_discover_is_exported():
 @pytest.mark.slow
 def test_two_hundred_worlds():
     tables = benchmark_discovery(seed=1000, n_worlds=200, n_null=200)
-    worlds, summary = tables["worlds"], tables["summary"].iloc[0]
-    assert summary["n_candidates"] >= 3000
-    assert summary["ece"] < 0.05
-    assert summary["null_lists_not_empty"] <= 0.10
-    assert worlds["covered"].mean() >= 0.85
+    worlds, value = tables["worlds"], tables["summary"].set_index("measure")["value"]
+    assert tables["calibration"]["n"].sum() >= 3000
+    assert value["calibration error"] < 0.05
+    assert value["null lists not empty"] <= 0.10
+    assert value["covered"] >= 0.85
     assert (worlds["precision_at_50"] >= 0.8).mean() >= 0.95
     assert (worlds["gap_closed"] >= 0.5).mean() >= 0.95
     assert (worlds["novel_found"] >= 4).mean() >= 0.9

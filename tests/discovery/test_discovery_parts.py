@@ -17,9 +17,10 @@ from sciinterp.discovery.calibrate import (
 )
 from sciinterp.discovery.decoys import decoy_error, list_error
 from sciinterp.discovery.files import read_candidates, write_candidates
+from sciinterp.discovery.likeness import aligned_identity
 from sciinterp.discovery.linear import auroc, fit_logistic, predict, sigmoid
 from sciinterp.discovery.mixture import fit_mixture
-from sciinterp.discovery.novel import _decoy_q
+from sciinterp.discovery.novel import _decoy_q, _explained
 from sciinterp.discovery.search import COLUMNS
 from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_mean
 from sciinterp.tables import Table
@@ -87,6 +88,40 @@ def test_separable_data_do_not_run_away():
     eta = predict(x, fit_logistic(x, x.ravel() > 0.5, ridge=1e-3))
     assert np.isfinite(eta).all()
     assert auroc(eta[50:], eta[:50]) == 1.0
+
+
+@few
+@given(st.integers(0, 10_000), st.floats(0.01, 30), st.floats(0.05, 5))
+def test_the_fit_ends_where_the_gradient_vanishes(seed, gap, ridge):
+    """Also where the classes are separable and weights unequal: whole Newton steps diverge there."""
+    rng = np.random.default_rng(seed)
+    y = rng.random(300) < 0.1
+    y[0] = True
+    x = rng.normal(size=(300, 4)) + gap * y[:, None]
+    w = rng.choice([1.0, 40.0], 300)
+    beta = fit_logistic(x, y, w, ridge=ridge, steps=200)
+    full = np.column_stack([x, np.ones(300)])
+    gradient = full.T @ (w * (y - sigmoid(full @ beta))) - np.r_[np.full(4, ridge), 1e-6] * beta
+    assert np.abs(gradient).max() < 0.02 * (1 + np.abs(full * w[:, None]).sum(0).max() / 300)
+    assert auroc(predict(x[y], beta), predict(x[~y], beta)) > 0.5
+
+
+@pytest.mark.parametrize(("a", "b", "identity"), [("MKVLTAAGW", "MKVLTAAGW", 1.0), ("MKVLTAAGWCCHY", "MKVLTAGGWCCHY", 12 / 13),
+                                                  ("MKVLTAAGWCCHYRND", "GWCCHYRND", 1.0), ("mkvltaUgw", "MKVLTAXGW", 1.0)])  # fmt: skip
+def test_identity_by_hand(a, b, identity):
+    assert aligned_identity(a, b)[0] == pytest.approx(identity)
+    assert aligned_identity(b, a)[0] == pytest.approx(identity)
+
+
+def test_letters_and_composition_explain_what_order_does_not_change():
+    # motif, composition, centre, position, conservation, order
+    measures = np.array([[0.97, 0.97, 0.7, 0.5, 0.5, 0.95],  # a motif whose letters are also its composition
+                         [0.90, 0.90, 0.7, 0.5, 0.5, 0.52],  # the same without order: composition
+                         [0.80, 0.92, 0.7, 0.5, 0.5, 0.75],  # composition is clearly better
+                         [0.85, 0.60, 0.95, 0.5, 0.5, 0.75],  # one letter says it
+                         [0.90, 0.60, 0.6, 0.92, 0.5, 0.95],  # distance from the ends
+                         [0.90, 0.60, 0.6, 0.5, 0.95, 0.95]])  # fmt: skip  # conservation
+    assert _explained(measures).tolist() == [False, True, True, True, True, True]
 
 
 @few

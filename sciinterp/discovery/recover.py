@@ -1,0 +1,290 @@
+"""Hide what the sources of real data state, search, and count what comes back.
+
+* :func:`mask_and_recover` hides concepts in some families (missing annotations).
+* :func:`leave_concept_out` forgets concepts altogether (novel), and :func:`merge_and_recover` joins pairs of
+  concepts on disjoint families (refinement).
+* :func:`temporal` searches an older release and looks into the newer one.
+
+What is hidden is a lower bound of what is true, so an observed precision is one too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from sciinterp.annotations import Annotations
+from sciinterp.discovery.calibrate import (
+    average_precision,
+    brier,
+    precision_at,
+    pu_adjusted,
+    reliability,
+    share_interval,
+)
+from sciinterp.discovery.decoys import decoy_error, list_error
+from sciinterp.discovery.missing import find_spans
+from sciinterp.discovery.novel import F1_KNOWN, find_novel
+from sciinterp.discovery.search import discover
+from sciinterp.discovery.spans import first_overlap, per_run, runs
+from sciinterp.discovery.view import View, make_view
+from sciinterp.errors import InputError
+from sciinterp.features import FeatureMatrix
+from sciinterp.samples import Samples, Split
+from sciinterp.tables import Table
+
+K = 50
+
+
+def meets_hidden(rows: pd.DataFrame, truth: pd.DataFrame, samples: Samples) -> np.ndarray:
+    """Does a candidate's span meet a hidden instance of its concept?"""
+    out = np.zeros(len(rows), bool)
+    for concept, part in rows.groupby("concept"):
+        t = truth[truth["concept"] == concept]
+        if not len(t):
+            continue
+        a, b = (samples.offsets[[samples.index(s) for s in frame["sample"]]] for frame in (part, t))
+        out[part.index] = first_overlap(
+            a + part["start"].to_numpy(),
+            a + part["end"].to_numpy(),
+            b + t["start"].to_numpy(),
+            b + t["end"].to_numpy(),
+        )
+    return out
+
+
+def single_feature_rule(view: View, concepts: Sequence[str] | None = None) -> pd.DataFrame:
+    """The baseline: each concept's best feature and threshold by F1, spans ranked by the rule's own precision."""
+    rows = []
+    for concept in concepts or view.names:
+        c = view.names.index(concept)
+        f1 = 2 * view.overlap[c] / np.maximum(view.n_positive[c] + view.active, 1)
+        feature = int(np.argmax(f1))
+        column = np.zeros(view.codes.shape[0])
+        lo, hi = view.columns.indptr[feature : feature + 2]
+        column[view.columns.indices[lo:hi]] = view.columns.data[lo:hi]
+        target = np.asarray(view.positives[:, [c]].todense()).ravel()
+        if not column.any():
+            continue
+        grid = np.unique(np.quantile(column[column > 0], np.linspace(0, 0.95, 20)))
+        quality = [2 * (column >= t)[target].sum() / ((column >= t).sum() + target.sum()) for t in grid]
+        threshold = grid[int(np.argmax(quality))]
+        start, end = runs(column, np.nextafter(threshold, 0), view.samples.offsets, gap=1)
+        table = view.instances[view.instances["concept"] == c]
+        known = first_overlap(start, end, table["start"].to_numpy(), table["end"].to_numpy())
+        peak = per_run(column, start, end, "max")
+        sample = view.sample_of[start]
+        base = view.samples.offsets[sample]
+        # Within a concept by peak, between concepts by precision: ties are broken, never reordered.
+        score = known.mean() + 1e-6 * peak / max(peak.max(initial=0), 1e-9)
+        rows.append(pd.DataFrame({"sample": np.array(view.samples.ids, dtype=object)[sample], "start": start - base, "end": end - base,
+                                  "concept": concept, "probability": score})[~known])  # fmt: skip
+    columns = ["sample", "start", "end", "concept", "probability"]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
+
+
+def hide_families(
+    annotations: Annotations, concept: str, family: dict[str, int], *, share: float, seed: int
+) -> tuple[Annotations, pd.DataFrame]:
+    """One concept, hidden in a share of its families and no longer exhaustive; and what was hidden."""
+    frame = annotations.frame[(annotations.frame["concept"] == concept) & (annotations.frame["start"] >= 0)]
+    of = frame["sample"].map(family)
+    names = np.random.default_rng([seed, 0x41DE]).permutation(np.unique(of.dropna()))
+    gone = of.isin(names[: max(1, round(share * len(names)))])
+    concepts = annotations.concepts.loc[[concept]].assign(exhaustive=False, parent="")
+    return Annotations(frame[~gone], concepts=concepts, coverage=annotations.coverage), frame[
+        gone
+    ].reset_index(drop=True)
+
+
+def mask_and_recover(
+    features: FeatureMatrix, annotations: Annotations, *, split: Split, concepts: Sequence[str] | None = None,
+    control: FeatureMatrix | None = None, share: float = 0.3, seed: int = 0
+) -> Table:  # fmt: skip
+    """Hide each concept in a share of its families and look for it there.
+
+    Parameters
+    ----------
+    concepts : sequence of str, optional
+        All concepts on positions when not given.
+    control : FeatureMatrix, optional
+        Codes of the randomised model, searched in the same way beside.
+
+    Returns
+    -------
+    Table
+        One row a concept: ``recall`` (with its cluster-bootstrap interval) at precision 0.5, average precision, both
+        also for the best single feature, for the same search on plain letters and for the randomised model, and
+        ``better``, which of these ranks best; the precision of the first 50 beside the interval predicted before they
+        were checked; the Brier score; how many candidates reach q <= 0.1 and their precision. Precisions are lower
+        bounds; ``precision_pu`` divides by the share of instances still listed.
+    """
+    samples = features.samples
+    family = {s: int(f) for s, f in zip(samples.ids, split.family)}
+    rows = []
+    for concept in concepts or annotations.position_names:
+        shown, hidden = hide_families(annotations, concept, family, share=share, seed=seed)
+        if not len(shown) or not len(hidden):
+            continue
+        row = {"concept": concept, "n_shown": len(shown), "n_hidden": len(hidden)}
+        view = make_view(features, shown, split, seed=seed)
+        row |= _recovered(_spans_table(view, concept), hidden, samples, len(shown), family)
+        rivals = {"single feature": single_feature_rule(view)}
+        if view.letters is not None:
+            rivals["letters"] = _spans_table(view.with_codes(_one_hot(view)), concept)
+        if control is not None:
+            rivals["randomised model"] = _spans_table(view.with_codes(control.codes), concept)
+        ap = {"features": row["ap"]}
+        for name, table in rivals.items():
+            found = _recovered(table, hidden, samples, len(shown), family)
+            ap[name] = found["ap"]
+            row |= {f"{name.split()[0]}_{k}": found[k] for k in ("recall", "ap")}
+            if name == "randomised model":
+                row |= {f"randomised_{k}": found[k] for k in ("n_q", "precision_q")}
+        best = max(ap, key=lambda name: ap[name])
+        row["better"] = best if ap[best] > 0 else "none"
+        rows.append(row)
+    return Table(rows, context={"share": share, "seed": seed})
+
+
+def _one_hot(view: View) -> sp.csr_array:
+    """The letters as features: csr float32 [n_positions, n_letters]."""
+    assert view.letters is not None  # asked for only where there are letters
+    n = len(view.letters)
+    return sp.csr_array((np.ones(n, np.float32), view.letters, np.arange(n + 1)), shape=(n, len(view.alphabet)))
+
+
+def _spans_table(view: View, concept: str) -> pd.DataFrame:
+    """Candidates of one concept: spans, ``rank`` (log odds), probability and q-value against rotated features."""
+    found = find_spans(view, concept)
+    columns = ["sample", "start", "end", "concept", "rank", "probability", "q"]
+    if isinstance(found, str):
+        return pd.DataFrame({name: [] for name in columns})
+    open_ = ~found.known
+    sample = view.sample_of[found.start[open_]]
+    base = view.samples.offsets[sample]
+    rotated = find_spans(view.shifted(view.seed * 1000), concept)
+    decoys = np.zeros(0) if isinstance(rotated, str) else rotated.probability[~rotated.known]
+    q = np.maximum(list_error(found.low[open_]), decoy_error(found.probability[open_], decoys, 1))
+    return pd.DataFrame({"sample": np.array(view.samples.ids, dtype=object)[sample], "start": found.start[open_] - base,
+                         "end": found.end[open_] - base, "concept": concept, "rank": found.score[open_],
+                         "probability": found.probability[open_], "q": q})  # fmt: skip
+
+
+def _recovered(
+    rows: pd.DataFrame, hidden: pd.DataFrame, samples: Samples, n_shown: int, family: dict[str, int]
+) -> dict[str, float]:
+    rank = "rank" if "rank" in rows.columns else "probability"
+    rows = rows.sort_values(rank, ascending=False, kind="stable").reset_index(drop=True)
+    true = meets_hidden(rows, hidden, samples)
+    precision = true.cumsum() / np.arange(1, len(true) + 1)
+    good = np.flatnonzero(precision >= 0.5)
+    top = rows.head(int(good.max()) + 1 if len(good) else 0)
+    met = meets_hidden(hidden, top, samples).astype(float)
+    recall, low, high = share_interval(met, hidden["sample"].map(family).to_numpy())
+    out = {"recall": recall, "recall_low": low, "recall_high": high,
+           "ap": average_precision(rows[rank].to_numpy(), true, len(hidden))}  # fmt: skip
+    if "q" not in rows.columns:
+        return out
+    q, p = (rows[name].to_numpy(float) for name in ("q", "probability"))
+    estimate, low, high = precision_at(p, rows["sample"].map(family).to_numpy(), K)
+    observed = float(true[q <= 0.1].mean()) if (q <= 0.1).any() else float("nan")
+    return {**out, f"precision_at_{K}": float(true[:K].mean()) if len(true) else float("nan"), "predicted": estimate,
+            "predicted_low": low, "predicted_high": high, "brier": brier(p, true), "n_q": int((q <= 0.1).sum()),
+            "precision_q": observed, "precision_pu": pu_adjusted(observed, n_shown / (n_shown + len(hidden)))}  # fmt: skip
+
+
+def leave_concept_out(
+    features: FeatureMatrix, annotations: Annotations, *, split: Split, concepts: Sequence[str],
+    seeds: Sequence[FeatureMatrix] = (), control: FeatureMatrix | None = None, seed: int = 0
+) -> Table:  # fmt: skip
+    """Forget each concept and ask where its features then stand among the novel candidates.
+
+    Returns
+    -------
+    Table
+        One row a concept: its best ``feature`` with its F1, how many features ``read`` it (F1 of 0.25 or more), the
+        ``rank`` of the first of them among ``n_novel`` candidates (-1: none is listed) with its probability, and
+        ``fate``, what became of the best one: a concept that a single letter finds is explained by that letter.
+    """
+    whole = make_view(features, annotations, split, seed=seed)
+    rows = []
+    for concept in concepts:
+        c = whole.names.index(concept)
+        f1 = 2 * whole.overlap[c] / np.maximum(whole.n_positive[c] + whole.active, 1)
+        best = int(np.argmax(f1))
+        readers = np.union1d(np.flatnonzero(f1 >= F1_KNOWN), [best])
+        rest = annotations.select([n for n in annotations.names if n != concept])
+        view = make_view(features, rest, split, seed=seed)
+        found = find_novel(view, stability=[s.codes for s in seeds], seed=seed,
+                           randomised=None if control is None else control.codes)  # fmt: skip
+        row = {"concept": concept, "feature": best, "f1": float(f1[best]), "read": len(readers), "n_novel": 0, "rank": -1,
+               "probability": 0.0, "fate": found if isinstance(found, str) else str(found.fate[best])}  # fmt: skip
+        if not isinstance(found, str):
+            order = np.lexsort((-found.score, -found.probability))
+            place = np.flatnonzero(np.isin(found.feature[order], readers))
+            row["n_novel"] = len(order)
+            if len(place):
+                row |= {"rank": int(place[0]) + 1, "probability": float(found.probability[order[place[0]]])}
+        rows.append(row)
+    return Table(rows)
+
+
+def merge_and_recover(
+    features: FeatureMatrix,
+    annotations: Annotations,
+    *,
+    split: Split,
+    pairs: Sequence[tuple[str, str]],
+    seed: int = 0,
+) -> Table:
+    """Join two concepts under one name, each on its own half of the families, and look for the split."""
+    half = np.random.default_rng([seed, 0x3E3]).random(int(split.family.max()) + 1) < 0.5
+    family = {s: int(f) for s, f in zip(features.samples.ids, split.family)}
+    rows = []
+    for a, b in pairs:
+        frame = annotations.frame[
+            annotations.frame["concept"].isin([a, b]) & (annotations.frame["start"] >= 0)
+        ]
+        side = np.array([bool(half[family[s]]) if s in family else False for s in frame["sample"]])
+        frame = frame[(frame["concept"] == a).to_numpy() == side].assign(concept="merged", source="merged")
+        found = discover(features, Annotations(frame, concepts=pd.DataFrame({"exhaustive": [True]}, index=pd.Index(["merged"], name="concept"))),
+                         pd.DataFrame(), split=split, seed=seed)  # fmt: skip
+        refined = found[found["kind"] == "refinement"]
+        rows.append({"first": a, "second": b, "found": len(refined) > 0, "probability": float(refined["probability"].max()) if len(refined) else 0.0,
+                     "q": float(refined["q"].min()) if len(refined) else 1.0})  # fmt: skip
+    return Table(rows)
+
+
+def temporal(
+    features: FeatureMatrix, older: Annotations, newer: Annotations, *, split: Split, seed: int = 0
+) -> Table:
+    """Search an older release and look into the newer one.
+
+    Returns
+    -------
+    Table
+        One row a missing candidate of the older release, with ``confirmed``: the newer release places the concept
+        there. ``context`` holds Brier score and the reliability curve; confirmation is a lower bound of truth.
+
+    Raises
+    ------
+    InputError
+        When the newer release adds nothing to a concept of the older one.
+    """
+    keys = ["sample", "start", "end", "concept"]
+    both = newer.frame.merge(older.frame[keys].assign(old=True), on=keys, how="left")
+    added = both[both["old"].isna() & both["concept"].isin(older.names) & (both["start"] >= 0)].reset_index(
+        drop=True
+    )
+    if not len(added):
+        raise InputError("the newer release adds no instance to a concept of the older one", where="temporal")
+    found = discover(features, older, pd.DataFrame(), split=split, seed=seed)
+    missing = found[found["kind"] == "missing"].reset_index(drop=True)
+    missing["confirmed"] = meets_hidden(missing, added, features.samples)
+    p = missing["probability"].to_numpy()
+    return Table(missing, context={"n_added": len(added), "brier": brier(p, missing["confirmed"].to_numpy()),
+                                   "reliability": reliability(p, missing["confirmed"].to_numpy()).to_dict("records")})  # fmt: skip
