@@ -7,23 +7,16 @@ between the two says nothing about what the model knows.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
+from sciinterp.measures import keep_measures, measure_sae, measure_splits, seed_stability
 from sciinterp.run import Run, stage, write_report
-
-if TYPE_CHECKING:
-    from sciinterp.samples import Samples, Split
 
 log = logging.getLogger(__name__)
 
 # Dictionaries in all: three besides the run's own let a novel candidate be called stable.
 SEEDS = 4
-# Held-out samples the model is run on for loss recovered: enough for a standard error of about 0.02 nats.
-LOSS_SAMPLES = 120
 # Concepts of the repertoire that are hidden and looked for; elsewhere the best narrow ones (share of positions).
 CONSERVED = ("residue:Cys23", "residue:Trp41", "residue:Cys104", "motif:WGxG", "segment:D", "shm")
 NARROW = 0.1
@@ -69,12 +62,24 @@ def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[st
         )
     with stage(run.folder, "width"):
         table = select_width(
-            run.acts, split=run.split, out=out / "width", seed=settings["seed"], steps=settings["steps"]
+            run.acts,
+            split=run.split,
+            ks=(settings["k"] // 2, settings["k"]),
+            out=out / "width",
+            seed=settings["seed"],
+            steps=max(1, settings["steps"] // 2),
         )
         found["width"] = table.to_dict("records")
     with stage(run.folder, "measures"):
-        found["measures"] = measures(run.sae, run.acts, run.split, model)
-        found["measures_control"] = measures(control_sae, control_acts, run.split, random_model)
+        found["measures"] = measure_sae(
+            run.sae, run.acts, model, split=run.split, annotations=run.annotations
+        )
+        found["measures_control"] = measure_sae(
+            control_sae, control_acts, random_model, split=run.split, annotations=run.annotations
+        )
+        found["splitting"] = measure_splits(run.features, run.annotations, run.hits, split=run.split)
+    for sae, side in ((run.sae, ""), (control_sae, "_control")):
+        keep_measures(sae, found[f"measures{side}"], found[f"stability{side}"])
     if calibrate:
         from sciinterp.discovery import benchmark_discovery
 
@@ -143,55 +148,3 @@ def hide_and_recover(run: Run, *, seed: int = 0) -> dict[str, Any]:
         "forgotten": leave_concept_out(run.features, run.annotations, concepts=[*best[:1], *longer], control=run.control, **common),
         "merged": merge_and_recover(run.features, run.annotations, pairs=pairs, **common),
     }
-
-
-def measures(sae: Any, acts: Any, split: Split, model: Any) -> dict[str, Any]:
-    """Loss recovered, description length and dark matter of one SAE on held-out families."""
-    from sciinterp.sae.darkmatter import dark_matter
-    from sciinterp.sae.recovered import loss_recovered
-    from sciinterp.sae.sweep import describe, rows_for_length
-
-    rows = rows_for_length(acts, split, part="test")
-    n, x = len(rows[0]), np.concatenate(rows[:2])
-    x_hat = np.concatenate([sae.reconstruct(x[lo : lo + 8192]).numpy() for lo in range(0, len(x), 8192)])
-    return {
-        "fve": sae.metrics["fve"],
-        "l0": sae.metrics["l0"],
-        "dead": sae.metrics["dead"],
-        "loss": loss_recovered(
-            model, sae, _thinned(acts.samples, split.test), mean=x[:n].mean(0), site=acts.site
-        ),
-        "description_length": describe(sae, rows),
-        "dark_matter": dark_matter(x, x_hat, np.arange(n), np.arange(n, len(x))),
-    }
-
-
-def seed_stability(sae: Any, acts: Any, split: Split, out: Path, *, seeds: int) -> dict[str, Any]:
-    """Train the same recipe with further seeds and compare."""
-    from sciinterp.sae.loop import Job, train_together
-    from sciinterp.sae.rows import Source, thinned
-    from sciinterp.sae.settings import TrainSettings
-    from sciinterp.sae.stability import stability
-    from sciinterp.sae.sweep import codes_of
-
-    settings = TrainSettings.of(sae.recipe)
-    others = [
-        Job(sae.architecture, replace(settings, seed=settings.seed + i), out / f"seed{settings.seed + i}")
-        for i in range(1, seeds)
-    ]
-    saes = [sae, *train_together(acts, others, split=split)]
-    data = Source(acts)
-    x = data.take(thinned(data.rows_of(split.calibration), 20_000))
-    codes = [codes_of(s, x) for s in saes]
-    features, pairs = stability(saes, codes=codes, alive=[np.diff(c.tocsc().indptr) > 0 for c in codes])
-    return {
-        "pairs": pairs.to_dict("records"),
-        "features": features.to_dict("list"),
-        "shared": float(pairs["shared"].mean()),
-        "null_shared": float(pairs["null_shared"].mean()),
-    }
-
-
-def _thinned(samples: Samples, numbers: np.ndarray) -> Samples:
-    keep = np.linspace(0, len(numbers) - 1, min(LOSS_SAMPLES, len(numbers))).astype(np.int64)
-    return samples.subset(numbers[np.unique(keep)])

@@ -4,8 +4,9 @@ After Engels, Riggs and Tegmark (arXiv:2410.14670): the error ``e = x - x_hat`` 
 map of ``x`` predicts and the rest, and its squared norm is itself predicted from ``x``. Both maps are fitted on
 some families and scored on others.
 
-On a model with randomised weights the error is smaller and *more* of it is linear: activations there are a
-nearly linear image of the token and position embeddings.
+On a model with randomised weights the error is smaller, both parts of it fall, and less of it is linear (AntiBERTy,
+layer 5: .011 and .028 of the variance against .072 and .098), while its norm becomes predictable (R2 .43 against
+none). What is unexplained is enriched in hardly any concept there: ratios come nearer to one.
 """
 
 from __future__ import annotations

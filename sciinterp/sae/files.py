@@ -75,6 +75,12 @@ def save_sae(sae: SAE, folder: str | Path) -> Path:
     return path
 
 
+def save_metrics(sae: SAE) -> None:
+    """Write ``metrics.json`` again, where the SAE has a folder."""
+    if sae.folder is not None:
+        write_json(sae.folder / METRICS, sae.metrics)
+
+
 def load_native(folder: Path) -> SAE:
     """Read a folder that :func:`save_sae` or SAELens wrote.
 

@@ -1,9 +1,10 @@
 """Stability: which features come back when the SAE is trained again with another seed.
 
 After Paulo and Belrose (arXiv:2501.16615): features of two SAEs are matched one to one (Hungarian algorithm on
-decoder cosine); a feature is *shared* when decoder and encoder cosine of its match both exceed 0.7. The null is a
-random dictionary with the covariance of the real one: matching thousands of directions in a few hundred
-dimensions finds neighbours by chance.
+decoder cosine); a feature is *shared* when decoder and encoder cosine of its match both exceed 0.7. With activations
+the correlation of the codes of each match is a third space. The null is a random dictionary with the covariance of
+the real one (for codes: random directions that fire as often as its features): matching thousands of directions in a
+few hundred dimensions finds neighbours by chance.
 
 On a model with randomised weights the shared fraction falls towards the null's; reconstruction does not.
 """
@@ -17,6 +18,8 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.errors import InputError
+from sciinterp.sae.baselines import baseline_sae
+from sciinterp.sae.sweep import codes_of
 
 SHARED = 0.7
 
@@ -51,7 +54,12 @@ def match_features(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def stability(
-    saes: list[Any], *, alive: list[np.ndarray] | None = None, codes: list[Any] | None = None, seed: int = 0
+    saes: list[Any],
+    *,
+    alive: list[np.ndarray] | None = None,
+    codes: list[Any] | None = None,
+    x: np.ndarray | None = None,
+    seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare SAEs of several seeds.
 
@@ -63,6 +71,9 @@ def stability(
         Features to compare, by SAE; all when not given.
     codes : list of csr [n, n_features], optional
         Codes of the same tokens: adds the correlation of matched features' activations.
+    x : ndarray [n, d_in], optional
+        Activations of some tokens: gives ``codes`` where they are not given, features that fire on none of the
+        tokens as not ``alive``, and the null of the activation space.
     seed : int
         Of the random dictionaries of the null.
 
@@ -72,7 +83,8 @@ def stability(
         For the first SAE: ``feature, score`` (mean over other seeds of the smaller of decoder and encoder cosine),
         ``decoder, encoder, activation, shared`` (fraction of seeds in which it is shared).
     pairs : pandas.DataFrame
-        For each pair of seeds: ``a, b, shared, decoder`` (mean cosine), ``null_shared, null_decoder``.
+        For each pair of seeds: ``a, b``, ``shared, decoder, encoder`` (mean cosines), ``activation`` (mean
+        correlation), and ``null_shared, null_decoder, null_activation``; NaN where it was not measured.
 
     Raises
     ------
@@ -87,8 +99,13 @@ def stability(
         )
     dec = [_numpy(s.W_dec) for s in saes]
     enc = [_numpy(s.W_enc).T for s in saes]
+    if x is not None and codes is None:
+        codes = [codes_of(s, x) for s in saes]
     keep = alive if alive is not None else [np.ones(len(d), bool) for d in dec]
+    if alive is None and x is not None and codes is not None:
+        keep = [np.diff(c.tocsc().indptr) > 0 for c in codes]
     rng = np.random.default_rng(seed)
+    random = [] if x is None else [_random_codes(s, x, seed) for s in saes]
     pairs, per_feature = [], []
     for a, b in combinations(range(len(saes)), 2):
         ia, ib = np.flatnonzero(keep[a]), np.flatnonzero(keep[b])
@@ -98,6 +115,14 @@ def stability(
         encoder[found] = (_unit(enc[a][ia[found]]) * _unit(enc[b][ib[match[found]]])).sum(1)
         shared = (cosine > SHARED) & (encoder > SHARED)
         null = match_features(dec[a][ia], _random_like(dec[b][ib], rng))[1]
+        activation = np.full(len(ia), np.nan)
+        if codes is not None:
+            activation[found] = _correlation(codes[a][:, ia[found]], codes[b][:, ib[match[found]]])
+        null_activation = np.full(1, np.nan)
+        if codes is not None and random:
+            place = match_features(dec[a][ia], random[b][0][ib])[0]
+            pairs_of = place >= 0
+            null_activation = _correlation(codes[a][:, ia[pairs_of]], random[b][1][:, ib[place[pairs_of]]])
         pairs.append(
             {
                 "a": a,
@@ -105,14 +130,13 @@ def stability(
                 "shared": shared.mean(),
                 "decoder": cosine.mean(),
                 "encoder": encoder.mean(),
+                "activation": _mean(activation),
                 "null_shared": (null > SHARED).mean(),
                 "null_decoder": null.mean(),
+                "null_activation": _mean(null_activation),
             }
         )
         if a == 0:
-            activation = np.full(len(ia), np.nan)
-            if codes is not None:
-                activation[found] = _correlation(codes[0][:, ia[found]], codes[b][:, ib[match[found]]])
             per_feature.append(
                 pd.DataFrame(
                     {
@@ -134,6 +158,17 @@ def _random_like(directions: np.ndarray, rng: np.random.Generator) -> np.ndarray
     unit = _unit(directions)
     values, vectors = np.linalg.eigh(unit.T @ unit / len(unit))
     return rng.normal(size=unit.shape) * np.sqrt(np.clip(values, 0, None)) @ vectors.T
+
+
+def _random_codes(sae: Any, x: np.ndarray, seed: int) -> tuple[np.ndarray, Any]:
+    """Directions [n_features, d_in] and codes of a random dictionary that fires as often as ``sae``."""
+    other = baseline_sae("random", x, like=sae, seed=seed)
+    return _numpy(other.W_dec), codes_of(other, x)
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _correlation(a: Any, b: Any) -> np.ndarray:

@@ -35,6 +35,7 @@ ORDER = [
     "sweep",
     "run",
     "demo",
+    "measures",
     "full",
     "cli",
 ]
