@@ -101,7 +101,7 @@ def test_saelens_fields(tmp_path):
     }
 
 
-def test_sparsify_decoder_is_not_transposed(tmp_path):
+def test_defect_17_sparsify_decoder_is_not_transposed(tmp_path):
     """Known defect 17 of other packages: W_dec is [F, d_in] in sparsify's files."""
     w_enc, b_enc, w_dec, b_dec = weights()
     save_file(

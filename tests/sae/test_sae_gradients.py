@@ -93,8 +93,8 @@ def test_projected_gradient_has_no_part_along_the_decoder():
     assert torch.allclose(parameters["W_dec"].norm(dim=1), torch.ones(64), atol=1e-6)
 
 
-def test_jumprelu_window_is_whole():
-    """Known defect 12 of other packages: entries on both sides of the threshold move it, also those that are not active."""
+def test_defect_12_jumprelu_window_is_whole():
+    """Entries on both sides of the threshold move it, also those that are not active."""
     architecture = JumpReLU(1, target_l0=1, bandwidth=1.0)
     for offset, moved in ((-0.49, True), (0.49, True), (-0.51, False), (0.51, False)):
         parameters = Parameters(architecture.shapes(1), unit_norm=True)

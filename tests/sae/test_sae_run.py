@@ -1,6 +1,9 @@
 """Training runs: the same seed gives the same bytes, whatever stops them; a folder is never overwritten."""
 
+import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,9 @@ KINDS = {
     "jumprelu": si.JumpReLU(40, target_l0=4),
 }
 SETTINGS = TrainSettings(steps=40, batch_size=128, checkpoint_every=7, log_every=3, dead_window=0.05)
+
+
+KILL = Path(__file__).with_name("kill_training.py")
 
 
 class Killed(BaseException):
@@ -55,6 +61,26 @@ def test_killed_and_resumed_gives_the_same_bytes(name, tmp_path, monkeypatch):
             with pytest.raises(Killed):
                 train_with(X, architecture, SETTINGS, out=tmp_path / "cut")
     train_with(X, architecture, SETTINGS, out=tmp_path / "cut")
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["topk", "batchtopk", "jumprelu"])
+def test_defect_15_killed_outright_at_ten_steps_and_inside_writes(name, tmp_path):
+    """Processes killed at ten random steps and at eight points inside writes; then weights, log and all are the same."""
+    done = subprocess.run(
+        [sys.executable, str(KILL), str(tmp_path / "cut"), name], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.split()[0]) >= 15, done.stdout  # a point behind the end of the run is passed over
+    spec = importlib.util.spec_from_file_location("kill_training", KILL)
+    child = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(child)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train_with(child.X, child.KINDS[name], child.SETTINGS, out=tmp_path / "whole")
+    finally:
+        torch.set_num_threads(threads)
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
 
 
@@ -212,7 +238,7 @@ def test_scaling_is_folded_exactly(name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_codes_do_not_depend_on_the_batch(name):
+def test_defect_11_codes_do_not_depend_on_the_batch(name):
     sae = si.train(X, KINDS[name], steps=15, batch_size=64)
     x = X[:700]
     whole = sae.encode(x).to_dense()
