@@ -13,11 +13,19 @@ _MEASURES = (
     ("Masked loss, untouched (nats)", ("loss", "loss_clean"), 3, "near that of guessing"),
     ("Masked loss, reconstruction spliced in (nats)", ("loss", "loss_sae"), 3, ""),
     ("Description length (bits a token)", ("description_length", "total"), 0, "falls"),
-    ("Saved against a Gaussian code (bits a token)", ("description_length", "saved"), 0, ""),
+    ("Saved against a Gaussian code (bits a token)", ("description_length", "saved"), 0, "falls, to nothing saved"),
     ("Unexplained variance a linear map predicts", ("dark_matter", "linear"), 4, "falls"),
     ("Unexplained variance that is left", ("dark_matter", "nonlinear"), 4, "falls"),
-    ("Squared error a linear map predicts (R2)", ("dark_matter", "norm_r2"), 3, ""),
+    ("Squared error a linear map predicts (R2)", ("dark_matter", "norm_r2"), 3, "rises"),
 )
+# (label, key of the mean over pairs of seeds, expectation)
+_STABILITY = (
+    ("Features shared by two seeds", "shared", "falls"),
+    ("Features shared by two random dictionaries", "null_shared", ""),
+    ("Correlation of matched features' codes", "activation", "falls"),
+    ("The same, random directions of equal density", "null_activation", ""),
+)
+UNEXPLAINED = 8  # concepts listed, those the error is most enriched in
 
 
 def beyond(full: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -31,8 +39,9 @@ def beyond(full: Mapping[str, Any] | None) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``rows`` (``name, model, control, expected, digits``), ``width`` (one row a dictionary) and ``calibration``
-        (stated probabilities against planted truth).
+        ``rows`` (``name, model, control, expected, digits``), ``width`` (one row a dictionary), ``unexplained`` (the
+        concepts the error is most enriched in), ``splitting`` and ``absorption`` (those there are), and
+        ``calibration`` (stated probabilities against planted truth).
     """
     if not full:
         return None
@@ -41,17 +50,29 @@ def beyond(full: Mapping[str, Any] | None) -> dict[str, Any] | None:
         {"name": name, "model": _at(model, path), "control": _at(control, path), "digits": digits, "expected": expected}
         for name, path, digits, expected in _MEASURES
     ]
-    for name, key in (("Features shared by two seeds", "shared"), ("Features shared by two random dictionaries", "null_shared")):
-        values = {side: _at(full, (side, key)) for side in ("stability", "stability_control")}
-        rows.append({"name": name, "model": values["stability"], "control": values["stability_control"], "digits": 3,
-                     "expected": "falls" if key == "shared" else ""})
+    for name, key, expected in _STABILITY:
+        values = [_over_pairs(full.get(side), key) for side in ("stability", "stability_control")]
+        rows.append({"name": name, "model": values[0], "control": values[1], "digits": 3, "expected": expected})
+    other = {row["concept"]: row["ratio"] for row in control.get("unexplained", [])}
+    unexplained = [{**row, "control": other.get(row["concept"])} for row in model.get("unexplained", [])]
+    parts = full.get("splitting") or {}
     calibration = full.get("calibration") or {}
     return {
         "rows": rows,
         "width": [{"mdl": row.get("total"), **row} for row in full.get("width", [])],  # "total" in older runs
+        "unexplained": [row for row in unexplained if row["low"] is not None and row["low"] > 1][:UNEXPLAINED],
+        "splitting": [row for row in parts.get("splitting", []) if row["n_features"] > 1],
+        "absorption": [row for row in parts.get("absorption", []) if row["absorbed"] > 0],
         "calibration": list(calibration.get("calibration", [])),
         "calibration_summary": (list(calibration.get("summary", [])) or [None])[0],
     }
+
+
+def _over_pairs(stability: Any, key: str) -> float | None:
+    """Mean of a column over the pairs of seeds; None where it was not measured."""
+    values = [pair.get(key) for pair in (stability or {}).get("pairs", [])]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _at(record: Any, path: tuple[str, ...]) -> Any:

@@ -1,16 +1,20 @@
 """Training throughput beside the peers' own step code, interleaved in one process, one thread.
 
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 python tests/bench/bench_train.py
-    [320x4096x2048 ...]
+    [320x4096x2048 ...] [memory]
 
 Every contender makes steps in turn, round after round, on the same rows; the best round of each counts, in
 CPU seconds of the process as well as on the clock, so that other load on the machine falls on all alike.
 Ours runs the whole loop (reader, AuxK, finiteness check, norm constraint, log) but for the files; a tenth
 of its features is held dead so that AuxK has work. Peers that are not installed are left out.
+
+With ``memory``, the memory each adds at 320x10240 and batch 4096: the peak over making it and three steps, in a process
+of its own, above that of the data and the libraries.
 """
 
 import importlib.util
 import os
+import subprocess
 import sys
 import time
 
@@ -113,17 +117,64 @@ class Sparsify:
 PEERS = {"dictionary_learning": DictionaryLearning, "sae_lens": SAELens, "sparsify": Sparsify}
 
 
-def compare(d: int, f: int, batch: int) -> None:
+OURS = {
+    "ours exact": {},
+    "ours screened": {"screen": "on"},
+    "ours exact, no AuxK": {"alpha": 0.0},
+}
+
+
+def make(name: str, x: np.ndarray, d: int, f: int, batch: int):
+    return Ours(x, d, f, batch, **OURS[name]) if name in OURS else PEERS[name](x, d, f, batch)
+
+
+def contenders_here() -> list[str]:
+    return [*OURS, *(name for name in PEERS if importlib.util.find_spec(name))]
+
+
+def rows_of(d: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(2 * d, d)).astype(np.float32)
     codes = (rng.random((16384, 2 * d)) < 0.05) * rng.exponential(size=(16384, 2 * d))
     x = (codes.astype(np.float32) @ directions + 0.3 * rng.normal(size=(16384, d))).astype(np.float32)
-    x /= x.std()
-    contenders = {"ours exact": Ours(x, d, f, batch), "ours screened": Ours(x, d, f, batch, screen="on"),
-                  "ours exact, no AuxK": Ours(x, d, f, batch, alpha=0.0)}  # fmt: skip
-    for name, make in PEERS.items():
-        if importlib.util.find_spec(name):
-            contenders[name] = make(x, d, f, batch)
+    return x / x.std()
+
+
+def status(field: str) -> float:
+    """A field of this process's status, MiB."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith(field))
+
+
+def added_memory(name: str, d: int = 320, f: int = 10240, batch: int = 4096) -> None:
+    """Print the MiB a contender adds; libraries are loaded and kernels compiled by a small one first."""
+    make(name, rows_of(32), 32, 256, 64)(2)
+    x = rows_of(d)
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # forget the peak so far
+    before = status("VmRSS")
+    make(name, x, d, f, batch)(3)
+    print(f"{status('VmHWM') - before:.0f}")
+
+
+def compare_memory() -> None:
+    print("\nadded memory at 320x10240, batch 4096 (MiB)")
+    found = {}
+    for name in contenders_here():
+        done = subprocess.run(
+            [sys.executable, __file__, "added", name], capture_output=True, text=True, check=True
+        )
+        found[name] = float(done.stdout.split()[-1])
+    least = min(
+        (v for n, v in found.items() if n in ("dictionary_learning", "sae_lens")), default=float("nan")
+    )
+    for name, value in found.items():
+        print(f"{name:22s} {value:8.0f}   {value / least:5.2f} of the leaner dense peer")
+
+
+def compare(d: int, f: int, batch: int) -> None:
+    x = rows_of(d)
+    contenders = {name: make(name, x, d, f, batch) for name in contenders_here()}
     best: dict[str, list[float]] = {name: [float("inf")] * 2 for name in contenders}
     for step in contenders.values():
         step(1)
@@ -151,5 +202,11 @@ def compare(d: int, f: int, batch: int) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for sizes in sys.argv[1:] or ["320x4096x2048", "512x10240x4096"]:
-        compare(*(int(n) for n in sizes.split("x")))
+    if sys.argv[1:2] == ["added"]:
+        added_memory(sys.argv[2])
+        raise SystemExit
+    for sizes in sys.argv[1:] or ["320x4096x2048", "512x10240x4096", "memory"]:
+        if sizes == "memory":
+            compare_memory()
+        else:
+            compare(*(int(n) for n in sizes.split("x")))

@@ -67,12 +67,17 @@ def test_defect_10_auxk_has_no_bias_and_a_detached_residual():
 
 
 def test_defect_10_auxk_is_trained_not_only_logged():
+    """Features too weak to be among the k of any row stay dead, unless the auxiliary loss strengthens them."""
     x, _ = planted(4000)
-    architecture = si.TopK(64, k=3)
-    settings = TrainSettings(steps=150, batch_size=256, dead_window=0.2, learning_rate=3e-3)
-    revived = train_with(x, architecture, settings)
-    left = train_with(x, si.TopK(64, k=3, aux_alpha=0.0), settings)
-    assert revived.metrics["dead"] <= left.metrics["dead"]
+    settings = TrainSettings(steps=150, batch_size=256, dead_window=0.2, encoder_pull=0.0)
+    dead = {}
+    for alpha in (1 / 32, 0.0):
+        data, run = begun(x, si.TopK(64, k=3, aux_alpha=alpha), settings)
+        run.parameters["W_enc"][:16] *= 0.05
+        loop._train(data, [run])
+        dead[alpha] = run.finish().metrics["dead"]
+    assert dead[0.0] == 16 / 64
+    assert dead[1 / 32] < 0.1
 
 
 def test_defect_11_batchtopk_threshold_is_calibrated_in_a_short_run(tmp_path):
