@@ -6,7 +6,8 @@ some families and scored on others.
 
 On a model with randomised weights the error is smaller, both parts of it fall, and less of it is linear (AntiBERTy,
 layer 5: .011 and .028 of the variance against .072 and .098), while its norm becomes predictable (R2 .43 against
-none). What is unexplained is enriched in hardly any concept there: ratios come nearer to one.
+none). Unexplained parts lie elsewhere: what the model knows is well explained (conserved residues: error at Cys104
+.28 of that outside it, at Cys23 .64), and on randomised weights it is not (1.1, 1.2).
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ the correlation of the codes of each match is a third space. The null is a rando
 the real one (for codes: random directions that fire as often as its features): matching thousands of directions in a
 few hundred dimensions finds neighbours by chance.
 
-On a model with randomised weights the shared fraction falls towards the null's; reconstruction does not.
+On a model with randomised weights the shared fraction and the correlation fall towards their nulls (AntiBERTy, layer
+5: .27 to .03 against 0, and .61 to .33 against .10 and .31); reconstruction does not.
 """
 
 from __future__ import annotations
