@@ -64,7 +64,7 @@ def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[st
         table = select_width(
             run.acts,
             split=run.split,
-            ks=(settings["k"] // 2, settings["k"]),
+            ks=sorted({max(1, settings["k"] // 2), settings["k"]}),
             out=out / "width",
             seed=settings["seed"],
             steps=max(1, settings["steps"] // 2),

@@ -73,19 +73,21 @@ def test_dark_matter_falls_and_its_norm_becomes_predictable(sides: dict) -> None
 
 
 def test_features_come_back_with_another_seed_only_where_there_is_something(sides: dict, readme_run: tuple) -> None:
-    split, shared, null = readme_run[1]["split"], {}, {}
+    split, pairs = readme_run[1]["split"], {}
     for name in ("model", "control"):
         acts = sides[name]["acts"]
         jobs = [Job(si.TopK(512, k=32), TrainSettings(steps=120, seed=s, order_seed=0)) for s in (0, 1)]
         data = Source(acts)
         x = data.take(data.rows_of(split.calibration)[::4])
-        _, pairs = stability(train_together(acts, jobs, split=split), x=x)
-        shared[name] = pairs[["shared", "activation"]].iloc[0]
-        null[name] = pairs[["null_shared", "null_activation"]].iloc[0]
-    assert (shared["model"].to_numpy() > shared["control"].to_numpy() + 0.1).all()
-    assert shared["control"]["shared"] - null["control"]["null_shared"] < 0.1
-    assert null["model"]["null_shared"] < 0.02
-    assert null["model"]["null_activation"] < shared["model"]["activation"] / 2
+        pairs[name] = stability(train_together(acts, jobs, split=split), x=x)[1].iloc[0]
+    excess = {
+        key: {name: pair[key] - pair[f"null_{key}"] for name, pair in pairs.items()}
+        for key in ("shared", "decoder", "activation")
+    }
+    assert excess["shared"]["model"] > excess["shared"]["control"]
+    for key in ("decoder", "activation"):  # after 120 steps: .23 and .11, .19 and -.01
+        assert excess[key]["model"] > excess[key]["control"] + 0.05
+    assert excess["activation"]["control"] < 0.05
 
 
 def test_what_the_model_knows_is_explained_and_without_it_is_not(sides: dict) -> None:
