@@ -61,7 +61,7 @@ def beyond(full: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "rows": rows,
         "width": [{"mdl": row.get("total"), **row} for row in full.get("width", [])],  # "total" in older runs
         "unexplained": [row for row in unexplained if row["low"] is not None and row["low"] > 1][:UNEXPLAINED],
-        "splitting": [row for row in parts.get("splitting", []) if row["n_features"] > 1],
+        "splitting": [row for row in parts.get("splitting", []) if row["gain"] > 0],
         "absorption": [row for row in parts.get("absorption", []) if row["absorbed"] > 0],
         "calibration": list(calibration.get("calibration", [])),
         "calibration_summary": (list(calibration.get("summary", [])) or [None])[0],
