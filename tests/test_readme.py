@@ -3,9 +3,13 @@
 import json
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from figures_on_a_run import figures_of
 from test_notebooks import execute
+
+import sciinterp as si
 
 TWENTY = """imgt:FR1 imgt:CDR1 imgt:FR2 imgt:CDR2 imgt:FR3 imgt:CDR3 imgt:FR4 imgt:CDR segment:D segment:N segment:J shm
 motif:N-glycosylation motif:WGxG residue:Cys23 residue:Trp41 residue:Cys104 FR3:IGHV1 FR3:IGHV3 FR3:IGHV4""".split()
@@ -44,6 +48,19 @@ def test_the_report_is_one_file(readme_run: tuple[Path, dict]) -> None:
     for outside in ('src="http', "src='http", "<link", "@import", "url(http"):
         assert outside not in text
     assert "pre-training" in text
+
+
+def test_every_figure_draws_on_the_run(readme_run: tuple[Path, dict], tmp_path: Path) -> None:
+    """On real data every figure shows something, and is written as vector and as pixels."""
+    folder, names = readme_run
+    figures = figures_of(names, folder / "runs/ab/control/sae")
+    assert set(figures) == set(si.pl.__all__) - {"save", "style"}
+    for name, draw in figures.items():
+        ax = draw()
+        assert ax.has_data(), name
+        for ending in ("svg", "pdf", "png"):
+            assert si.pl.save(ax, tmp_path / f"{name}.{ending}").stat().st_size > 3_000, name
+        plt.close("all")
 
 
 @pytest.mark.parametrize(("section", "name"), [("## Add a model", "checks"), ("## Add an annotation source", "annotations")])
