@@ -12,6 +12,7 @@ BASELINES = {
     "position": "the distance from the first position (the share of training sequences that carry the concept there)",
     "position_c": "the distance from the last position, likewise",
     "identity": "the best single letter at one offset of at most {reach}",
+    "word": "the best single word of three letters that covers the position",
     "composition": "the share of one letter in a window of 12, read high or low",
     "complexity": "the entropy of the letters in a window of 12, read high or low",
     "neuron": "the best single unit of the activations, read high or low",
@@ -22,6 +23,7 @@ BASELINES = {
     "everything": "every position called positive",
     "window": "logistic regression on all letters up to {reach} positions away, fitted with the labels",
     "kmer": "the share of training positions with the same three letters that carry the concept, fitted with the labels",
+    "domain": "a profile of the training families' instances, searched with a domain tool",
     "probe": "a linear probe of the whole activation vector, fitted with the labels",
 }
 
