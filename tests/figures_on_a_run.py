@@ -22,7 +22,7 @@ def figures_of(names: dict[str, Any], control_sae: Path) -> dict[str, Callable]:
     chosen = hits[hits["selected"]].sort_values("f1", ascending=False)
     j, concept = int(chosen["feature"].iloc[0]), chosen["concept"].iloc[0]
     sweep = si.sweep_saes(
-        acts, [si.TopK(n_features=n, k=k) for n in (32, 64) for k in (4, 8)], split=split, steps=12
+        acts, [si.TopK(n_features=n, k=8) for n in (32, 64)], split=split, steps=12
     )
     x = Source(acts).take(np.arange(2000))
     parts = dark_matter(x, sae.reconstruct(x).numpy(), np.arange(1000), np.arange(1000, 2000))
