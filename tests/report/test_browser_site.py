@@ -282,7 +282,13 @@ def test_served_on_loopback_only_its_own_files(page):
         for path, headers in (
             ("/data/", {}),
             ("/../one.pdb", {}),
+            ("/data/../../one.pdb", {}),
+            ("/%2e%2e/one.pdb", {}),
+            ("/data/%2e%2e%2f%2e%2e%2fone.pdb", {}),
+            ("//example.org/index.html", {}),
             ("/data/index.js", {"Host": "example.org"}),
+            ("/data/index.js", {"Host": "localhost.example.org"}),
+            ("/data/index.js", {"Host": "127.0.0.1.example.org:80"}),
         ):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(urllib.request.Request(base + path, headers=headers))
@@ -365,6 +371,13 @@ def test_feature_page_draws_sequences_with_annotations(chromium, page):
         "Where its activity lies",
     ):
         assert heading in text
+
+
+def test_about_says_how_families_were_divided(chromium, run, page):
+    go(chromium, page, "/about")
+    split = run["hits"].context["split"]
+    said = f"{len(split.families('train'))} training, {len(split.families('calibration'))} calibration, {len(split.families('test'))} held out"
+    assert said in chromium.run("return document.querySelector('main').textContent")
 
 
 def test_map_answers_mouse_and_keyboard(chromium, page):
@@ -698,7 +711,8 @@ def big_site(folder, *, n_features: int, n_samples: int):
 
 
 @pytest.mark.slow
-def test_ten_thousand_features_and_five_thousand_samples(chromium, tmp_path):
+def test_ten_thousand_features_and_five_thousand_samples(chromium, tmp_path, monkeypatch):
+    monkeypatch.setattr(pk, "_umap", lambda directions: None)  # minutes where it is installed
     check_quick(chromium, big_site(tmp_path / "site", n_features=10_000, n_samples=5_000), 10_000)
 
 

@@ -50,7 +50,7 @@ function genomeView({ length, origin, chrom, spans, names, colours, overview, ti
         const at = part.start + track.at[i] * part.width;
         if (at + part.width < view.from || at > view.to) continue;
         const high = Math.max(1, track.value[i] / peak * (GENOME_TRACK - 14));
-        const w = part.width * px;
+        const w = Math.min(part.width * px, width - 8 - GUTTER - (at - view.from) * px);
         c.fillRect(GUTTER + (at - view.from) * px, y + GENOME_TRACK - 6 - high, Math.max(0.8, w > 3 ? w - 0.6 : w), high);
       }
     }
@@ -85,7 +85,8 @@ function genomeView({ length, origin, chrom, spans, names, colours, overview, ti
     const step = STEPS.find((v) => v * px >= 100) || 5000000;
     for (let i = Math.ceil((view.from + origin + 1) / step) * step; i <= view.to + origin; i += step) {
       const x = GUTTER + (i - origin - 0.5 - view.from) * px;
-      c.fillText(i.toLocaleString("en"), x, 12);
+      c.textAlign = x > width - 40 ? "right" : "center";
+      c.fillText(i.toLocaleString("en"), Math.min(x, width - 2), 12);
       c.fillRect(x, 16, 1, 4);
     }
     const parts = blocks();

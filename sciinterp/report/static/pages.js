@@ -109,7 +109,7 @@ async function samplePage(i, j, at) {
   const px = Math.min(8.5, room / length);
   const letters = px >= 6.5 && one.sequence;
   const depth = lanes(one.spans, index.concepts).length;
-  const map = figure(GUTTER + length * px + 4, (letters ? 14 : 2) + depth * LANE + 16, "annotations along " + name);
+  const map = figure(GUTTER + length * px + 30, (letters ? 14 : 2) + depth * LANE + 16, "annotations along " + name);
   for (let k = 0; letters && k < length; k += 1) map.append(s("text", { x: GUTTER + (k + 0.5) * px, y: 10, "font-size": 9, "text-anchor": "middle" }, one.sequence[k]));
   drawLanes(map, { spans: one.spans, names: index.concepts, colours, from: 0, to: length, px, top: letters ? 14 : 2 });
   drawRuler(map, { from: 0, to: length, px, y: (letters ? 14 : 2) + depth * LANE + 11, origin: start });
@@ -193,7 +193,7 @@ async function candidatePage(k) {
     }
   }
   const { claim, against, would_be_falsified_by: falsified, ...rest } = about;
-  const c = index.concepts.indexOf(row.concept);
+  const c = row.concept ? index.concepts.indexOf(row.concept) : -1;
   return ["Candidate " + (k + 1), [
     h("p", { class: "claim" }, claim ? String(claim) : "candidate: " + show(row.kind)),
     h("p", { class: "pages" }, k > 0 ? link("candidate", k - 1, "Previous candidate") : null, k + 1 < index.candidates ? link("candidate", k + 1, "Next candidate") : null),
@@ -315,7 +315,7 @@ function aboutPage() {
   return ["About", [
     facts([["Model", d.model], ["Site", d.site], ["Samples", show(d.data.n) + " of " + show(d.data.n_in) + " read (" + d.data.kind + ")"], d.data.file ? ["File", d.data.file] : null, ["Dropped", Object.entries(d.data.dropped).map(([k, v]) => v + " " + k).join("; ") || "none"],
       ["Annotations", d.annotations ? d.annotations.sources.map((r) => r.source + " (" + show(r.rows) + (r.release ? ", " + r.release : "") + ")").join(", ") : "none given"],
-      ["Families", d.split ? show(d.split.n_families) + " by " + (d.split.by || "family") + ": " + Object.entries(d.split.parts).map(([k, v]) => show(v.families) + " " + (HELD_OUT[k] || k)).join(", ") : "no split"],
+      ["Families", d.split ? show(d.split.n_families) + " by " + (d.split.by || "family") + ": " + d.split.parts.map((v) => show(v.families) + " " + (HELD_OUT[v.part] || v.part)).join(", ") : "no split"],
       ["Structures", index.structures.length ? show(index.structures.length) + (d.viewer ? ", drawn by Mol* (MIT licence, viewer/LICENSE.txt)" : ", drawn as traces: no viewer was installed") : "none given"],
       ...Object.entries(d.licences).map(([k, v]) => ["Licence: " + k, String(v)])]),
     h("p", {}, "Families were held out from the autoencoder and from the associations, not from the model's own pre-training."),
