@@ -192,7 +192,9 @@ class Activations:
     def _repr_html_(self) -> str:
         from sciinterp.tables import html_card
 
-        return html_card(repr(self), {"folder": self.folder, "dtype": self.dtype, "norm": self.identity.get("norm")})
+        return html_card(
+            repr(self), {"folder": self.folder, "dtype": self.dtype, "norm": self.identity.get("norm")}
+        )
 
 
 def load_activations(folder: str | Path) -> Activations:

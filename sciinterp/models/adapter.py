@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from sciinterp.errors import InputError
 
@@ -80,6 +81,7 @@ class Adapter(ABC):
         self.grad = False
         self.runs = 0
         self.running_batch: Any = None
+        self.cast_weights: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._randomised_seed: int | None = None
         self._sha256: str | None = None
 
@@ -199,7 +201,7 @@ class Adapter(ABC):
     def with_dtype(self, dtype: str) -> Adapter:
         """The same model on the same weights in another precision."""
         other = copy(self)
-        other.dtype = dtype
+        other.dtype, other.cast_weights = dtype, WeakIdKeyDictionary()
         return other
 
     @final
@@ -213,6 +215,7 @@ class Adapter(ABC):
         randomise(module, seed)
         other = copy(self)
         other.module, other._randomised_seed, other._sha256 = module, int(seed), None
+        other.cast_weights = WeakIdKeyDictionary()
         return other
 
     def __repr__(self) -> str:

@@ -203,3 +203,30 @@ def test_low_precision_is_a_choice_and_its_error_is_small() -> None:
     assert 0 < error["layers.2"] < 0.05
     with pytest.raises(InputError, match="precision"):
         PeptideAdapter(Peptides(), dtype="int4")
+
+
+def test_weights_cast_for_a_pass_are_put_back_and_follow_the_module() -> None:
+    model = peptides().with_dtype("bfloat16")
+    sample, head = ["MKTAYIAKQR"], model.module.encoder.layers[0].linear1
+    weight, identity = head.weight, model.identity
+    seen = []
+    handle = head.register_forward_pre_hook(lambda m, _: seen.append(m.weight.dtype))
+    one = capture(model, ["layers.2"], model.encode(sample))["layers.2"][0]
+    with pytest.raises(KeyboardInterrupt), edit(model, "layers.1", interrupt):
+        model.forward(model.encode(sample))
+    assert head.weight is weight
+    assert {p.dtype for p in model.module.parameters()} == {torch.float32}
+    with torch.no_grad():
+        weight.mul_(2.0)
+    two = capture(model, ["layers.2"], model.encode(sample))["layers.2"][0]
+    capture(model, ["layers.2"], model.encode(sample), grad=True)
+    handle.remove()
+    assert seen == [torch.bfloat16] * 3 + [torch.float32]
+    assert not torch.equal(one, two)
+    exact = capture(model.with_dtype("float32"), ["layers.2"], model.encode(sample))["layers.2"][0]
+    assert float((two - exact).abs().max()) < 0.1
+    assert identity["weights_sha256"] == model.identity["weights_sha256"]
+
+
+def interrupt(_rows: torch.Tensor) -> torch.Tensor:
+    raise KeyboardInterrupt
