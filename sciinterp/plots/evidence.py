@@ -133,6 +133,7 @@ def precision_at_k(table: Any, *, ax: Axes | None = None) -> Axes:
                 color=MUTED,
             )
         axes.set_ylim(0, 1.02)
+        axes.locator_params(axis="x", integer=True)
         axes.grid(axis="y")
         name_axes(axes, x="k", y="precision among the k highest")
         legend(axes, columns=3)
@@ -170,7 +171,7 @@ def reliability(probability: Any, truth: Any = None, *, bins: int = 10, ax: Axes
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         name_axes(axes, x="stated probability", y="fraction true")
-        label(axes, 0.02, 0.98, f"{size.sum():,.0f} candidates, 95% intervals", transform=axes.transAxes, va="top", color=MUTED)
+        label(axes, 0.98, 0.03, f"{size.sum():,.0f} candidates, 95% intervals", transform=axes.transAxes, ha="right", va="bottom", color=MUTED)
     return axes
 
 

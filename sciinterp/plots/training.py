@@ -206,11 +206,12 @@ def _setting(name: str, value: Any) -> str:
 
 
 def _wide_axis(ax: Axes, values: Any) -> None:
-    """A logarithmic x axis with the values themselves as ticks, where they span more than a factor of four."""
+    """The values themselves as ticks of x, logarithmic where they span a factor of four or more."""
     at = sorted({float(v) for v in finite(values) if v > 0})
-    if at and at[-1] > 4 * at[0]:
-        ax.set_xscale("log")
-        ax.minorticks_off()
+    if at:
+        if at[-1] >= 4 * at[0]:
+            ax.set_xscale("log")
+            ax.minorticks_off()
         kept = at[:1]
         for value in at[1:]:  # names stay apart
             if np.log(value / kept[-1]) > 0.09 * np.log(at[-1] / at[0]):
@@ -342,6 +343,8 @@ def dark_matter(parts: Any, *, ax: Axes | None = None) -> Axes:
             len(rows), 3
         )
         value = np.nan_to_num(value)
+        value[:, 2] += np.minimum(value[:, 1], 0)  # a linear map that predicts worse than none explains nothing
+        value = np.maximum(value, 0)
         if not value.sum() > 0:
             return note(axes, "the error was not split")
         left = np.zeros(len(rows))
