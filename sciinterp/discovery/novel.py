@@ -201,17 +201,20 @@ def _columns(measures: np.ndarray, stable: np.ndarray) -> np.ndarray:
 def _explained(measures: np.ndarray) -> np.ndarray:
     """bool [n]: composition, letter, position or conservation finds the peaks about as well as the motif.
 
-    The letter at the peak explains it where it is as good, composition where it is clearly better, and both where they
-    are about as good while the letters' order does not matter. Distance from the ends and conservation explain it
-    where they are about as good.
+    The letter at the peak explains it where it is as good; composition where it is clearly better, where it is as good
+    and the letters' order matters little, or where it is about as good and the order hardly matters. Distance from the
+    ends and conservation explain it where they are about as good.
     """
     column = dict(zip(COLUMNS, measures.T))
     motif = column["motif"]
-    letters = np.maximum(column["composition"], column["centre"])
+    composition = column["composition"]
+    letters = np.maximum(composition, column["centre"])
     plain = np.maximum(column["position"], column["conservation"])
     return (
         ((column["order"] < ORDERED) & (letters >= motif - CLEARLY))
-        | ((column["composition"] >= BETTER) & (column["composition"] >= motif + CLEARLY))
+        | ((composition >= BETTER) & (composition >= motif + CLEARLY))
+        | ((composition >= BETTER) & (composition >= motif) & (column["order"] < 0.8))
+        | ((composition >= BETTER) & (composition >= motif - CLEARLY) & (column["order"] < 0.7))
         | ((column["centre"] >= BETTER) & (column["centre"] >= motif))
         | ((plain >= EXPLAINED) & (plain >= motif - CLEARLY))
         | ((plain >= BETTER) & (plain >= motif))

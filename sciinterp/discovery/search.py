@@ -71,7 +71,7 @@ class DiscoverySettings:
     max_rows: int = 2000
     n_folds: int = 4
     n_decoys: int = 1
-    n_probed: int = 8
+    n_probed: int = 4
     records: bool = True
 
 

@@ -92,17 +92,24 @@ def test_separable_data_do_not_run_away():
 
 @few
 @given(st.integers(0, 10_000), st.floats(0.01, 30), st.floats(0.05, 5))
-def test_the_fit_ends_where_the_gradient_vanishes(seed, gap, ridge):
+def test_the_fit_ends_at_the_least_loss(seed, gap, ridge):
     """Also where the classes are separable and weights unequal: whole Newton steps diverge there."""
+    from scipy.optimize import minimize
+
     rng = np.random.default_rng(seed)
     y = rng.random(300) < 0.1
     y[0] = True
     x = rng.normal(size=(300, 4)) + gap * y[:, None]
     w = rng.choice([1.0, 40.0], 300)
+    full, penalty = np.column_stack([x, np.ones(300)]), np.r_[np.full(4, ridge), 1e-6]
+
+    def loss(beta):
+        eta = full @ beta
+        return (w * (np.logaddexp(0, eta) - y * eta)).sum() + 0.5 * (penalty * beta * beta).sum()
+
     beta = fit_logistic(x, y, w, ridge=ridge, steps=200)
-    full = np.column_stack([x, np.ones(300)])
-    gradient = full.T @ (w * (y - sigmoid(full @ beta))) - np.r_[np.full(4, ridge), 1e-6] * beta
-    assert np.abs(gradient).max() < 0.02 * (1 + np.abs(full * w[:, None]).sum(0).max() / 300)
+    least = minimize(loss, np.zeros(5), method="BFGS").fun
+    assert loss(beta) <= least * 1.01 + 1e-2
     assert auroc(predict(x[y], beta), predict(x[~y], beta)) > 0.5
 
 
@@ -117,11 +124,12 @@ def test_letters_and_composition_explain_what_order_does_not_change():
     # motif, composition, centre, position, conservation, order
     measures = np.array([[0.97, 0.97, 0.7, 0.5, 0.5, 0.95],  # a motif whose letters are also its composition
                          [0.90, 0.90, 0.7, 0.5, 0.5, 0.52],  # the same without order: composition
-                         [0.80, 0.92, 0.7, 0.5, 0.5, 0.75],  # composition is clearly better
+                         [0.80, 0.92, 0.7, 0.5, 0.5, 0.95],  # composition is clearly better
+                         [0.84, 0.86, 0.6, 0.5, 0.5, 0.64],  # as good, and order matters little: a window detector
                          [0.85, 0.60, 0.95, 0.5, 0.5, 0.75],  # one letter says it
                          [0.90, 0.60, 0.6, 0.92, 0.5, 0.95],  # distance from the ends
                          [0.90, 0.60, 0.6, 0.5, 0.95, 0.95]])  # fmt: skip  # conservation
-    assert _explained(measures).tolist() == [False, True, True, True, True, True]
+    assert _explained(measures).tolist() == [False, True, True, True, True, True, True]
 
 
 @few
