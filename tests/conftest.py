@@ -1,7 +1,9 @@
 """Shared by all tests: where the repository lies, and one real run that several tests read."""
 
+import logging
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib
@@ -38,3 +40,13 @@ def readme_run(tmp_path_factory: pytest.TempPathFactory, readme_code: str) -> tu
     finally:
         os.chdir(before)
     return folder, names
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """What the command line sets for its whole process does not reach the next test."""
+    logger = logging.getLogger("sciinterp")
+    level, handlers = logger.level, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import sciinterp as si
 from sciinterp.errors import InputError, MismatchError
@@ -61,7 +62,8 @@ def test_the_folder_holds_what_is_promised(undisturbed: Path) -> None:
 def test_killed_and_started_again_ends_with_the_same_files(data: Path, undisturbed: Path, tmp_path: Path) -> None:
     """Killed three times at seeded moments, then left to end."""
     code = (
-        "import sys; from pathlib import Path; from sciinterp.run import RunSettings, run_all\n"
+        "import sys, torch; from pathlib import Path; from sciinterp.run import RunSettings, run_all\n"
+        f"torch.set_num_threads({torch.get_num_threads()})\n"
         "d, out = Path(sys.argv[1]), Path(sys.argv[2])\n"
         "run_all(d / 's.fasta', d / 's.annotations.tsv', table=d / 's.tsv', out=out,\n"
         f"        settings={SETTINGS!r})\n"

@@ -25,7 +25,8 @@ class Reader:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        # Absolute: shards are opened when read, perhaps after the working folder has changed.
+        self.folder = Path(folder).absolute()
         self.manifest = read_manifest(self.folder)
         check_sha256(self.folder / PLAN, self.manifest["plan_sha256"])
         self.plan: dict[str, Any] = read_json(self.folder / PLAN)

@@ -27,6 +27,6 @@ def test_unknown_models_list_close_names() -> None:
 
 
 def test_non_commercial_weights_are_announced(caplog) -> None:
-    with caplog.at_level(logging.WARNING), contextlib.suppress(MissingWeightsError):
+    with caplog.at_level(logging.WARNING, logger="sciinterp"), contextlib.suppress(MissingWeightsError):
         load_model("unirep-64")
     assert "not for commercial use" in caplog.text
