@@ -50,9 +50,12 @@ def test_the_report_is_one_file(readme_run: tuple[Path, dict]) -> None:
     assert "pre-training" in text
 
 
-def test_every_figure_draws_on_the_run(readme_run: tuple[Path, dict], tmp_path: Path) -> None:
+def test_every_figure_draws_on_the_run(
+    readme_run: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On real data every figure shows something, and is written as vector and as pixels."""
     folder, names = readme_run
+    monkeypatch.chdir(folder)
     figures = figures_of(names, folder / "runs/ab/control/sae")
     assert set(figures) == set(si.pl.__all__) - {"save", "style"}
     for name, draw in figures.items():

@@ -98,7 +98,7 @@ class Activations:
 
     def __init__(self, folder: str | Path) -> None:
         self._reader = Reader(folder)
-        self.folder = self._reader.folder
+        self.folder = Path(folder)
         plan, self.manifest = self._reader.plan, self._reader.manifest
         self.site: str = plan["site"]["name"]
         self.d_in, self.n_tokens = self._reader.d_in, self._reader.n

@@ -49,7 +49,7 @@ class AssociationSettings:
     Attributes
     ----------
     strongest : int or None
-        Other features kept for each concept, by ``f1_train``; None keeps every pair.
+        Pairs measured in all: the same number of features for each concept, by ``f1_train``; None is every pair.
     n_boot : int
         Resamples of the held-out families.
     level : float
@@ -63,7 +63,7 @@ class AssociationSettings:
     baselines : BaselineSettings
     """
 
-    strongest: int | None = 20
+    strongest: int | None = 300_000
     n_boot: int = 2000
     level: float = 0.95
     ceilings: tuple[str, ...] = CEILINGS
@@ -133,6 +133,7 @@ def associate(
     n_facts = len(annotations.names) - len(names)
     if n_facts:
         log.info("%d concepts are facts about whole samples: enrichment() tests them", n_facts)
+    n_kept = None if settings.strongest is None else max(1, settings.strongest // max(1, len(names)))
     for parts in groups:
         carried = np.asarray(parts.train.positives.sum(axis=0)).reshape(-1) > 0
         not_tested |= {names[c]: "no position in the training families" for c in parts.concepts[~carried]}
@@ -143,7 +144,7 @@ def associate(
         number[parts.concepts] = np.arange(len(parts.concepts))
         mine = instances.assign(concept=number[instances["concept"].to_numpy()])
         mine = mine[mine["concept"] >= 0]
-        chosen = choose(features, parts, mine, strongest=settings.strongest)
+        chosen = choose(features, parts, mine, n_kept=n_kept)
         found = run_baselines(
             samples, parts, acts=acts, control=control, settings=settings.baselines, seed=seed, instances=mine
         )

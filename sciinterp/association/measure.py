@@ -78,7 +78,7 @@ class Chosen:
 
 
 def choose(
-    features: FeatureMatrix, parts: Parts, instances: pd.DataFrame, *, strongest: int | None
+    features: FeatureMatrix, parts: Parts, instances: pd.DataFrame, *, n_kept: int | None
 ) -> Chosen:
     """The feature and threshold of each concept with the best F1 in training, and the strongest others.
 
@@ -88,23 +88,23 @@ def choose(
     parts : Parts
     instances : DataFrame
         ``concept`` (number within `parts`), ``start``, ``end``, ``sample`` on the axis of all samples.
-    strongest : int or None
-        Other features kept for each concept; None keeps all.
+    n_kept : int or None
+        Features kept for each concept, the selected one among them; None keeps all.
     """
     f1, threshold = fit_pairs(features.codes[parts.train.rows], parts.train.by_position)
     codes = by_feature(features.codes[parts.test.rows])
-    pairs = _pairs(f1, threshold, parts.train.by_position.n_positive, strongest)
+    pairs = _pairs(f1, threshold, parts.train.by_position.n_positive, n_kept)
     of_test = instances_of(instances, features.samples, parts.test)
     density = _same_density(f1, threshold, codes, parts.test)
     return Chosen(pairs, density, features, parts, codes, of_test)
 
 
 def _pairs(
-    f1: np.ndarray, threshold: np.ndarray, n_positive: np.ndarray, strongest: int | None
+    f1: np.ndarray, threshold: np.ndarray, n_positive: np.ndarray, n_kept: int | None
 ) -> pd.DataFrame:
     """The best feature of each concept by F1 in training, and the next ones."""
     n_features, n_concepts = f1.shape
-    n_kept = n_features if strongest is None else min(n_features, strongest + 1)
+    n_kept = n_features if n_kept is None else min(n_features, n_kept)
     feature = np.empty((n_concepts, n_kept), np.int64)
     step = max(1, (1 << 24) // max(1, n_features))
     for low in range(0, n_concepts, step):

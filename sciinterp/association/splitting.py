@@ -25,6 +25,8 @@ from sciinterp.samples import Split
 
 # A further feature must bring this much training F1 to count as a part of its own.
 MIN_GAIN = 0.03
+# Features of a concept that are tried, the best in training first.
+N_TRIED = 21
 
 
 def splitting(features: FeatureMatrix, annotations: Annotations, hits: pd.DataFrame, *, split: Split,
@@ -50,7 +52,7 @@ def splitting(features: FeatureMatrix, annotations: Annotations, hits: pd.DataFr
         truth = annotations.positives(features.samples, [str(concept)]).toarray().ravel()
         if not truth[train].any() or not truth[test].any():
             continue
-        pairs = pairs.sort_values(["selected", "f1_train"], ascending=False)
+        pairs = pairs.sort_values(["selected", "f1_train"], ascending=False).head(N_TRIED)
         marks = {int(j): features.column(int(j)) > t for j, t in zip(pairs["feature"], pairs["threshold"])}
         chosen = _greedy(marks, truth, train, max_features)
         single = _f1(marks[chosen[0]][test], truth[test])
