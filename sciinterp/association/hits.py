@@ -191,8 +191,12 @@ def _compare(
         out["explained_by"] = np.where(as_good & ~unknown, [EXPLAINS[n] for n in out["best_baseline"]], "")
         for other in beside:
             out[f"{other.name}_f1"] = np.where(unknown, np.nan, other.counts.f1()[concept])
-            against = other.counts.take(concept)
-            out[f"{other.name}_delta_low"] = intervals(counts, draws, against=against, level=settings.level)[0]
+            # An interval costs more than the rest of a row; beside ceilings the selected pairs have one.
+            mine, low = np.flatnonzero(out["selected"].to_numpy()), np.full(len(out), np.nan)
+            low[mine] = intervals(
+                counts.take(mine), draws, against=other.counts.take(concept[mine]), level=settings.level
+            )[0]
+            out[f"{other.name}_delta_low"] = low
         parts.append(out)
     return pd.concat(parts, ignore_index=True)
 

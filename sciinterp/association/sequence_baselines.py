@@ -220,8 +220,13 @@ def _logistic(columns, positive_rows, positive_starts, first, weights):
                 hessian[a, a] += penalty
                 gradient[a] -= penalty * weights[i, a]
             step = _solve_in_place(hessian, gradient)
-            largest = np.abs(step).max()
-            weights[i] += step * min(1.0, 5.0 / max(1e-12, largest))
+            # Loops, not array expressions: the same numbers, and a second less to compile.
+            largest = 0.0
+            for a in range(n_weights):
+                largest = max(largest, abs(step[a]))
+            scale = min(1.0, 5.0 / max(1e-12, largest))
+            for a in range(n_weights):
+                weights[i, a] += step[a] * scale
             if largest < 1e-3:
                 break
 
