@@ -24,18 +24,10 @@ from sciinterp.samples import Samples
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
 
-# What it would mean that a baseline does as well as a feature.
-EXPLAINS = {
-    "position": "position", "position_c": "position", "identity": "composition", "word": "composition",
-    "composition": "composition", "complexity": "composition", "window": "composition", "kmer": "composition", "neuron": "neuron",
-    "pca": "neuron", "ica": "neuron", "probe": "neuron", "randomised": "randomised", "density": "density",
-    "everything": "prevalence", "domain": "domain tool",
-}  # fmt: skip
 # Shown beside, and by default never the best baseline. Window, kmer, domain and probe are fitted with the labels on
 # many inputs at once: what the letters, or the model, hold for a reader who is told the answers. ICA is another
 # dictionary learnt from the same activations: a rival of the SAE. Each has columns of its own in the hits.
 CEILINGS = ("ica", "kmer", "window", "domain", "probe")
-
 
 
 @dataclass(frozen=True, eq=False)

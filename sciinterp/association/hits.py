@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.annotations import Annotations
-from sciinterp.association.baselines import CEILINGS, EXPLAINS, Baseline, BaselineSettings, run_baselines
+from sciinterp.association.baselines import CEILINGS, Baseline, BaselineSettings, run_baselines
 from sciinterp.association.effects import FamilyCounts, count_pairs, family_draws, intervals, ratio
 from sciinterp.association.localise import localise
 from sciinterp.association.measure import Chosen, choose
 from sciinterp.association.parts import Parts, divide
 from sciinterp.association.statistics import ScreenSettings, screen
+from sciinterp.association.verdicts import EXPLAINS, explained_by
 from sciinterp.errors import InputError
 from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Split
@@ -101,7 +102,8 @@ def associate(
     Returns
     -------
     Table
-        One ``selected`` row a concept and the strongest others. ``context`` holds ``annotations``, ``split``,
+        One ``selected`` row a concept and the strongest others. ``explained_by`` is
+        :func:`sciinterp.association.verdicts.explained_by`. ``context`` holds ``annotations``, ``split``,
         ``baselines`` (one row a concept and baseline), ``not_run`` (baseline -> reason), ``not_tested``
         (concept -> reason), ``settings`` and ``counts``.
 
@@ -176,6 +178,8 @@ def _compare(
     f1 = np.stack([b.counts.f1() for b in rivals])
     best = np.argmax(f1, axis=0)
     names = np.array([b.name for b in rivals])
+    kinds = [EXPLAINS[b.name] for b in rivals]
+    reach = {kind: f1[[k == kind for k in kinds]].max(axis=0) for kind in kinds}
     beside = [b for b in baselines if b.name in CEILINGS]
     parts = []
     for out, counts in chosen.measured():
@@ -187,8 +191,10 @@ def _compare(
         out["delta_low"], out["delta_high"] = intervals(counts, draws, against=against, level=settings.level)
         unknown = out["n_positive"].to_numpy() == 0
         out.loc[unknown, ["best_baseline_f1", "delta_f1"]] = np.nan
-        as_good = ~(out["delta_low"].to_numpy() > 0)
-        out["explained_by"] = np.where(as_good & ~unknown, [EXPLAINS[n] for n in out["best_baseline"]], "")
+        reached = {kind: value[concept] for kind, value in reach.items()}
+        out["explained_by"] = explained_by(
+            np.where(unknown, np.nan, out["f1"]), out["delta_low"].to_numpy(), reached
+        )
         for other in beside:
             out[f"{other.name}_f1"] = np.where(unknown, np.nan, other.counts.f1()[concept])
             # An interval costs more than the rest of a row; beside ceilings the selected pairs have one.

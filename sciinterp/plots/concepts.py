@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sciinterp.association.baselines import CEILINGS
+from sciinterp.association.verdicts import EXPLAINS
 from sciinterp.plots.style import (
     BLUE,
     GREEN,
@@ -31,28 +33,33 @@ from sciinterp.plots.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# baseline -> (what it can explain, colour, marker); another name is known by the word it holds
+# baseline -> (colour, marker); another name is known by the word it holds
+_LOOKS = {
+    "position": (BLUE, "s"),
+    "position_c": (BLUE, "v"),
+    "identity": (GREEN, "o"),
+    "word": (GREEN, "*"),
+    "composition": (PURPLE, "p"),
+    "complexity": (PURPLE, "H"),
+    "neuron": (ORANGE, "D"),
+    "pca": (SKY, "P"),
+    "ica": (MUTED, "2"),
+    "randomised": (VERMILLION, "^"),
+    "density": (GREY, "<"),
+    "everything": (GREY, ">"),
+    "window": (MUTED, "+"),
+    "kmer": (MUTED, "1"),
+    "domain": (MUTED, "3"),
+    "probe": (MUTED, "x"),
+}
+# baseline -> (what it can explain, colour, marker)
 BASELINE_KINDS: dict[str, tuple[str, str, str]] = {
-    "position": ("position", BLUE, "s"),
-    "position_c": ("position", BLUE, "v"),
-    "identity": ("composition", GREEN, "o"),
-    "word": ("composition", GREEN, "*"),
-    "composition": ("composition", GREEN, "p"),
-    "complexity": ("composition", GREEN, "H"),
-    "neuron": ("neuron", ORANGE, "D"),
-    "pca": ("components", SKY, "P"),
-    "ica": ("ceiling", MUTED, "2"),
-    "randomised": ("randomised", VERMILLION, "^"),
-    "density": ("density", PURPLE, "<"),
-    "everything": ("prevalence", PURPLE, ">"),
-    "window": ("ceiling", MUTED, "+"),
-    "kmer": ("ceiling", MUTED, "1"),
-    "domain": ("ceiling", MUTED, "3"),
-    "probe": ("ceiling", MUTED, "x"),
+    name: ("ceiling" if name in CEILINGS else EXPLAINS[name], *look) for name, look in _LOOKS.items()
 }
 KIND_NAMES = {
     "position": "position alone",
-    "composition": "letters at and around",
+    "letters": "a letter or word",
+    "composition": "composition around",
     "neuron": "one raw neuron",
     "components": "one linear component",
     "randomised": "randomised weights",

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from sciinterp.association.verdicts import EXPLAINS, FLOOR, NOT_FOUND, UNCLEAR, explained_by
 from sciinterp.plots.concepts import baseline_kind, baselines_of, selected
 from sciinterp.plots.letters import information
 from sciinterp.plots.style import finite
@@ -29,22 +30,26 @@ if TYPE_CHECKING:
     from sciinterp.features import FeatureMatrix
 
 FOUND = 0.5  # held-out F1 from which a concept counts as found
-NEAR = 0.3  # a feature whose best concept stays below this held-out F1 is called unexplained
+NEAR = FLOOR  # a feature whose best concept stays below this held-out F1 is called unexplained
 MAX_UNEXPLAINED = 300
 MOTIF_PEAKS, MOTIF_FLANK = 100, 5
 MAX_ABOVE, MAX_SILENT = 7, 2  # features with a section of their own: those above every baseline, and unexplained ones
-# order in which verdicts are listed, with what each says
+# what is said of a concept: "above", "untested" or the hits' explained_by, in the order in which they are listed
 VERDICTS = {
     "above": "above every baseline",
     "position": "position alone does as well",
+    "letters": "a letter or word does as well",
     "composition": "composition alone does as well",
     "neuron": "one raw neuron does as well",
     "components": "a linear component does as well",
     "randomised": "randomised weights do as well",
     "density": "how much is active does as well",
     "prevalence": "calling everything positive does as well",
+    "domain tool": "a domain tool does as well",
+    "probe": "a linear probe does as well",
     "other": "a baseline does as well",
-    "unclear": "not separated from the best baseline",
+    UNCLEAR: "not separated from the best baseline",
+    NOT_FOUND: "found by nothing",
     "untested": "not tested",
 }
 NUMBERS = (
@@ -72,35 +77,46 @@ NUMBERS = (
 def verdict(row: Mapping[str, Any], baselines: Mapping[str, float | None]) -> str:
     """What the held-out numbers of one concept say, as a key of :data:`VERDICTS`.
 
-    A feature is above when the interval of its difference to the best baseline lies above zero. Otherwise the
-    baselines that reach its F1 on their own are named, the simplest explanation first.
+    Parameters
+    ----------
+    row : mapping
+        ``f1 delta_low``, and ``best_baseline best_baseline_f1`` for hits that came without their baselines.
+    baselines : mapping of str to float
+        Held-out F1 of the counted baselines.
+
+    Returns
+    -------
+    str
+        ``"untested"``, ``"above"``, or what :func:`sciinterp.association.verdicts.explained_by` says.
     """
-    f1 = number(row.get("f1"))
+    f1, low = number(row.get("f1")), number(row.get("delta_low"))
     if f1 is None:
         return "untested"
-    low = number(row.get("delta_low"))
-    if low is not None and low > 0:
-        return "above"
-    reached = {
-        baseline_kind(name)[0] for name, value in baselines.items() if value is not None and value >= f1
-    }
-    for kind in (
-        "position",
-        "composition",
-        "prevalence",
-        "density",
-        "neuron",
-        "components",
-        "randomised",
-        "other",
-    ):
-        if kind in reached:
-            return kind
-    best, value = str(row.get("best_baseline") or ""), number(row.get("best_baseline_f1"))
-    if not baselines and best and value is not None and value >= f1:
-        kind = baseline_kind(best)[0]
-        return kind if kind in VERDICTS else "other"
-    return "unclear"
+    if not baselines and row.get("best_baseline"):
+        baselines = {str(row["best_baseline"]): number(row.get("best_baseline_f1"))}
+    best: dict[str, float] = {}
+    for name, value in baselines.items():
+        if value is not None:
+            best[_explains(name)] = max(value, best.get(_explains(name), -1.0))
+    said = explained_by(
+        np.array([f1]), np.array([np.nan if low is None else low]), {k: np.array([v]) for k, v in best.items()}
+    )
+    return said[0] or "above"
+
+
+def _explains(baseline: str) -> str:
+    """What a counted baseline can explain; a name that is not ours is known by the word it holds."""
+    kind = EXPLAINS.get(baseline) or baseline_kind(baseline)[0]
+    return kind if kind in VERDICTS else "other"
+
+
+def _ceilings(hits: pd.DataFrame, names: Iterable[str]) -> set[str]:
+    """Baselines that were not counted: as the hits say, else those that never are by default."""
+    table: Any = (getattr(hits, "context", None) or {}).get("baselines")
+    if isinstance(table, pd.DataFrame) and {"baseline", "ceiling"} <= set(table.columns):
+        marked = table.loc[table["ceiling"].map(lambda v: str(v).lower() in ("true", "1")), "baseline"]
+        return set(marked.astype(str))
+    return {name for name in names if baseline_kind(name)[0] == "ceiling"}
 
 
 def concept_rows(
@@ -108,7 +124,8 @@ def concept_rows(
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """One row a concept, strongest first, and the baselines that were run."""
     chosen, table = selected(hits), baselines_of(hits)
-    used = [{"name": str(c), "kind": baseline_kind(c)[0]} for c in table.columns]
+    ceilings = _ceilings(hits, map(str, table.columns))
+    used = [{"name": str(c), "kind": "ceiling" if str(c) in ceilings else _explains(str(c))} for c in table.columns]
     rows = []
     for record in chosen.to_dict("records"):
         concept = str(record["concept"])
@@ -116,7 +133,7 @@ def concept_rows(
             str(c): number(table.at[record["concept"], c]) if record["concept"] in table.index else None
             for c in table.columns
         }
-        competing = {k: v for k, v in base.items() if baseline_kind(k)[0] != "ceiling"}
+        competing = {k: v for k, v in base.items() if k not in ceilings}
         row: dict[str, Any] = {"concept": concept, "name": names.get(concept, concept)}
         feature = number(record.get("feature"))
         row["feature"] = int(feature) if feature is not None and feature >= 0 else None
@@ -126,7 +143,6 @@ def concept_rows(
             str(record.get("best_baseline") or ""),
         )
         row["baselines"], row["verdict"] = base, verdict(record, competing)
-        row["explained_by"] = str(record.get("explained_by") or "")
         row["found"] = row["f1"] is not None and row["f1"] >= FOUND
         rows.append(row)
     return rows, used

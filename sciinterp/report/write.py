@@ -281,6 +281,7 @@ def render(content: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
         pretraining=prose.PRETRAINING,
         glyph=_glyph,
         found=c.FOUND,
+        floor=c.NEAR,
         low_q=LOW_Q,
         count=prose.count,
         what_is=methods.what_is,

@@ -137,6 +137,20 @@ def test_the_neuron_and_the_control_that_read_it_explain_the_site(hits, world):
     assert list(alone.columns) == list(hits.columns)
 
 
+def test_the_report_says_what_the_hits_say(hits, world, tmp_path):
+    from sciinterp.report.content import concept_rows
+
+    only_probe = world.associate(acts=world.acts, settings=AssociationSettings(n_boot=200, ceilings=("probe",)))
+    for table in (hits, only_probe):
+        said = table[table["selected"]].set_index("concept")["explained_by"]
+        rows, _ = concept_rows(table, {})
+        tested = [row for row in rows if row["verdict"] != "untested"]
+        assert tested
+        assert {r["concept"]: "" if r["verdict"] == "above" else r["verdict"] for r in tested} == {
+            r["concept"]: said[r["concept"]] for r in tested
+        }
+
+
 def test_same_seed_same_bytes_and_files_return(hits, world, tmp_path):
     again = world.associate(acts=world.acts, control=world.features)
     write_hits(hits, tmp_path / "a")

@@ -165,7 +165,7 @@ def test_defect_07_a_lysine_detector_is_not_enriched_against_lysines():
     assert hit["lift"] > 12
     assert hit["lift_letter"] == pytest.approx(1.0, abs=0.02)
     assert hit["best_baseline"] == "identity"
-    assert hit["explained_by"] == "composition"
+    assert hit["explained_by"] == "letters"
     assert hit["delta_high"] <= 0
 
 
