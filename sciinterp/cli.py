@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sciinterp.association import AssociationSettings
+    from sciinterp.features import FeatureMatrix
+    from sciinterp.tables import Table
 
 # Idle OpenMP threads that spin take the cores from those that work: up to elevenfold on a loaded machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -38,8 +41,13 @@ Out = Annotated[Path, typer.Option("--out", help="Folder to write; run again to 
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
 By = Annotated[str, typer.Option(help="Families: a sample column, mmseqs, composition or block:SIZE.")]
 Weights = Annotated[Path | None, typer.Option(help="Local weights, where the model needs them.")]
-Acts = Annotated[Path | None, typer.Option(help="Activations, for the raw-neuron baseline.")]
-Control = Annotated[Path | None, typer.Option(help="Codes of the randomised model.")]
+Acts = Annotated[
+    Path | None,
+    typer.Option(help="Activations, for neurons and components; by default those beside the features."),
+]
+Control = Annotated[
+    Path | None, typer.Option(help="Codes of the randomised model; by default those beside the features.")
+]
 Folder = Annotated[Path, typer.Argument(help="A folder this package wrote.")]
 
 
@@ -112,13 +120,25 @@ def extract(
     precision: Annotated[
         str, typer.Option(help="Of the matrix products: float32, bfloat16 or float16; its error is kept.")
     ] = "float32",
+    unreadable: Annotated[
+        str,
+        typer.Option(help="Samples the model cannot read: stop, or skip (named, and counted as dropped)."),
+    ] = "stop",
 ) -> None:
     """Record activations of a model on samples."""
     import sciinterp as si
 
-    acts = si.extract(
+    if unreadable not in ("stop", "skip"):
+        raise InputError(
+            "no such choice", where="--unreadable", expected="stop or skip", got=repr(unreadable)
+        )
+    adapter, inputs = (
         si.load_model(model, weights=weights, dtype=precision),
         si.read_samples(samples, table=table),
+    )
+    acts = si.extract(
+        adapter,
+        adapter.readable(inputs) if unreadable == "skip" else inputs,
         site=site[0] if len(site) == 1 else list(site),
         out=out,
         dtype=dtype,
@@ -191,17 +211,27 @@ def associate(
     from sciinterp.association import AssociationSettings, write_enrichment, write_h5ad, write_hits
 
     settings = AssociationSettings(strongest=None) if every else None
-    matrix, table, split, _, hits = _associate(
-        features, annotations, activations, control, by, seed, settings=settings
-    )
+    given, hits = _associate(features, annotations, activations, control, by, seed, settings=settings)
     write_hits(hits, _new_folder(out))
-    write_h5ad(matrix, hits, out)
-    write_enrichment(matrix, table, out, split=split, seed=seed)
-    _echo_table(
-        hits[hits["selected"]][
-            ["concept", "feature", "f1", "f1_low", "f1_high", "best_baseline", "best_baseline_f1"]
-        ]
+    write_h5ad(given["features"], hits, out)
+    write_enrichment(given["features"], given["annotations"], out, split=given["split"], seed=seed)
+    shown = [
+        "concept",
+        "feature",
+        "f1",
+        "f1_low",
+        "f1_high",
+        "best_baseline",
+        "best_baseline_f1",
+        "delta_low",
+    ]
+    chosen = hits[hits["selected"]][[*shown, "explained_by"]]
+    _echo_table(chosen.assign(explained_by=chosen["explained_by"].replace("", "-")))
+    typer.echo(
+        "\nscores on held-out families; delta_low: lower end of the interval of F1 minus that of the best baseline; "
+        "explained_by: the kind of baseline that may do as well, '-' where the feature lies above all that were counted"
     )
+    _echo_not_run(hits.context["not_run"])
 
 
 @app.command()
@@ -218,8 +248,16 @@ def discover(
     import sciinterp as si
     from sciinterp.discovery import describe_candidates, write_candidates
 
-    matrix, table, split, randomised, hits = _associate(features, annotations, activations, control, by, seed)
-    candidates = si.discover(matrix, table, hits, split=split, control=randomised, seed=seed)
+    given, hits = _associate(features, annotations, activations, control, by, seed)
+    candidates = si.discover(
+        given["features"],
+        given["annotations"],
+        hits,
+        split=given["split"],
+        control=given["control"],
+        acts=given["acts"],
+        seed=seed,
+    )
     write_candidates(candidates, _new_folder(out))
     shown = ["kind", "sample", "start", "end", "concept", "feature", "probability", "q", "reason_against"]
     if len(candidates):
@@ -227,6 +265,7 @@ def discover(
         typer.echo("")
     for line in describe_candidates(candidates):
         typer.echo(line)
+    _echo_not_run(hits.context["not_run"], "baselines ")
 
 
 @app.command()
@@ -278,7 +317,9 @@ def benchmark(
     worlds: Annotated[int, typer.Option(help="Planted worlds with something hidden.")] = 3,
     null: Annotated[int, typer.Option(help="Planted worlds with nothing hidden.")] = 3,
     out: Annotated[Path | None, typer.Option(help="Keep each world here; run again to resume.")] = None,
-    run: Annotated[Path | None, typer.Option(help="Hide and recover the concepts of this run instead.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Hide and recover the concepts of this run instead.")
+    ] = None,
 ) -> None:
     """Measure candidates against planted truth, or against what a run hides from them: precision, calibration."""
     if what != "discovery":
@@ -357,22 +398,46 @@ def _associate(
     by: str,
     seed: int,
     settings: AssociationSettings | None = None,
-) -> tuple:
+) -> tuple[dict[str, Any], Table]:
+    """What was read, and the hits; activations and control that were not named are looked for beside the features."""
     import sciinterp as si
 
-    matrix, table = si.load_features(features), si.read_annotations(annotations)
-    split = si.split_families(matrix.samples, by=by, seed=seed)
-    randomised = si.load_features(control) if control else None
-    hits = si.associate(
-        matrix,
-        table,
-        split=split,
-        control=randomised,
-        settings=settings,
-        seed=seed,
-        acts=si.load_activations(activations) if activations else None,
-    )
-    return matrix, table, split, randomised, hits
+    given: dict[str, Any] = {
+        "features": si.load_features(features),
+        "annotations": si.read_annotations(annotations),
+    }
+    found = _beside(given["features"], features)
+    for name, path in (("activations", activations), ("control", control)):
+        if path is None and name in found:
+            logging.getLogger("sciinterp").info("%s: %s, found beside the features", name, found[name])
+    activations, control = activations or found.get("activations"), control or found.get("control")
+    given["split"] = si.split_families(given["features"].samples, by=by, seed=seed)
+    given["acts"] = si.load_activations(activations) if activations else None
+    given["control"] = si.load_features(control) if control else None
+    return given, si.associate(**given, settings=settings, seed=seed)
+
+
+def _beside(matrix: FeatureMatrix, folder: Path) -> dict[str, Path]:
+    """Activations and control codes of the same samples (and the same model) in the run folder of these codes."""
+    import sciinterp as si
+    from sciinterp.activations import same_fingerprint
+
+    run, digest, found = folder.resolve().parent, matrix.samples.digest, {}
+    acts, control = run / "activations", run / "control" / "features"
+    if (acts / "manifest.json").is_file():
+        theirs = si.load_activations(acts)
+        mark = matrix.identity.get("activations")
+        if mark and same_fingerprint(theirs.fingerprint, mark) and theirs.samples.digest == digest:
+            found["activations"] = acts
+    if (control / "features.json").is_file() and si.load_features(control).samples.digest == digest:
+        found["control"] = control
+    return found
+
+
+def _echo_not_run(reasons: Mapping[str, str], what: str = "") -> None:
+    """One line on the baselines that are missing from a table, and why."""
+    if reasons:
+        typer.echo(f"{what}not run: " + "; ".join(f"{name} ({why})" for name, why in reasons.items()))
 
 
 def _assigned(options: list[str] | None) -> dict[str, list[str]]:

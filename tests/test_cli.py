@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import sciinterp as si
 from sciinterp.cli import main
 
 VERBS = ["demo", "models", "sites", "extract", "train", "encode", "associate", "discover", "report", "browse", "benchmark", "sweep-sites", "verify", "info"]
@@ -137,10 +138,30 @@ def test_illegal_letters_name_sample_and_position(tmp_path: Path) -> None:
     one_line(
         run("extract", "antiberty", str(path), "--site", "layers.4", "--out", str(tmp_path / "out")),
         "broken",
-        "2",
+        "position 2 (counted from 0)",
         "'J'",
+        "--unreadable skip",
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_unreadable_samples_are_left_out_on_request_and_counted(tmp_path: Path) -> None:
+    path, out = tmp_path / "bad.fasta", tmp_path / "out"
+    path.write_text(">fine\nEVQL\n>broken\nEVJQL\n>long\n" + "A" * 700 + "\n>good\nQVQL\n")
+    call = ("extract", "antiberty", str(path), "--site", "layers.4", "--out", str(out))
+    one_line(run(*call, "--unreadable", "drop"), "stop or skip")
+    result = run(*call, "--unreadable", "skip")
+    assert result.returncode == 0, result.stderr
+    assert "left out 2 of 4 samples: sample 'broken' position 2 (counted from 0)" in result.stderr
+    assert "sample 'long'" in result.stderr
+    samples = si.load_activations(out).samples
+    assert samples.ids == ("fine", "good")
+    assert (samples.n_in, samples.dropped) == (
+        4,
+        {"antiberty does not know this letter": 1, "too long for antiberty": 1},
+    )
+    path.write_text(">broken\nEVJQL\n")
+    one_line(run(*call, "--unreadable", "skip"), "broken")
 
 
 def test_a_sequence_that_is_too_long(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_cli import run as command
 
 import sciinterp as si
 from sciinterp.errors import InputError, MismatchError
@@ -83,6 +84,29 @@ def test_a_finished_run_is_loaded_as_it_was(data: Path, undisturbed: Path) -> No
     assert again.manifest == loaded.manifest
     assert loaded.hits["selected"].sum() == loaded.hits["concept"].nunique()
     assert loaded.features.n_features == 64
+
+
+def test_associate_on_the_command_line_finds_what_lies_beside(undisturbed: Path, tmp_path: Path) -> None:
+    """Activations and control of the run are used without being named, so the hits are the run's, byte for byte."""
+    said = command("associate", str(undisturbed / "features"), str(undisturbed / "annotations.tsv"), "--out", str(tmp_path))
+    assert said.returncode == 0
+    assert f"activations: {undisturbed / 'activations'}" in said.stderr
+    assert f"control: {undisturbed / 'control' / 'features'}" in said.stderr
+    assert (tmp_path / "hits.tsv").read_bytes() == (undisturbed / "hits.tsv").read_bytes()
+    head = next(line for line in said.stdout.splitlines() if "best_baseline" in line)
+    assert head.split()[-2:] == ["delta_low", "explained_by"]
+
+
+def test_associate_away_from_a_run_says_what_is_missing(undisturbed: Path, tmp_path: Path) -> None:
+    """Codes beside the activations of another model and without a control: neither is used, and the line says so."""
+    shutil.copytree(undisturbed / "features", tmp_path / "features")
+    shutil.copytree(undisturbed / "control" / "activations", tmp_path / "activations")
+    said = command(
+        "associate", str(tmp_path / "features"), str(undisturbed / "annotations.tsv"), "--out", str(tmp_path / "out")
+    )
+    line = next(line for line in said.stdout.splitlines() if line.startswith("not run: "))
+    for name in ("neuron", "pca", "ica", "probe", "randomised"):
+        assert f"{name} (" in line
 
 
 def test_other_settings_are_refused_and_nothing_changes(data: Path, undisturbed: Path) -> None:

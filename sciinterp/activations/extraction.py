@@ -313,7 +313,7 @@ def _nonfinite(work: _Work, item: Item, site: str, tensor: torch.Tensor, span: t
     place = int(span[row, 0]) + item.lo
     raise InputError(
         f"{reason} in the activations",
-        where=f"sample {work.samples.ids[item.sample]!r} position {place} site {site!r}",
+        where=f"sample {work.samples.ids[item.sample]!r} position {place} (counted from 0) site {site!r}",
         expected="finite numbers",
         got=str(float(tensor[row][wrong[row]][0])),
         do="Keep them as bfloat16 or float32."

@@ -134,7 +134,7 @@ def associate(
     rows, tables, not_run, not_tested = [], [], {}, {}
     n_facts = len(annotations.names) - len(names)
     if n_facts:
-        log.info("%d concepts are facts about whole samples: enrichment() tests them", n_facts)
+        log.info("%d concepts are facts about whole samples: sciinterp.association.enrichment tests them", n_facts)
     n_kept = None if settings.strongest is None else max(1, settings.strongest // max(1, len(names)))
     for parts in groups:
         carried = np.asarray(parts.train.positives.sum(axis=0)).reshape(-1) > 0

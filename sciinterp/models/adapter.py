@@ -8,6 +8,7 @@ the engine, once. Subclasses are final; abilities beyond activations are the sma
 from __future__ import annotations
 
 import hashlib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from copy import copy, deepcopy
@@ -28,9 +29,15 @@ from .site import Batch, Site
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sciinterp.samples import Samples
+
 DTYPES = ("float32", "bfloat16", "float16")
 # Letters of the sample that a model's fingerprint is taken on.
 PROBE_LENGTH = 48
+LEAVE_OUT = "'extract --unreadable skip', or samples = model.readable(samples), leaves out such samples and counts them."
+# Samples that a warning names.
+NAMED = 8
+log = logging.getLogger(__name__)
 
 
 class Adapter(ABC):
@@ -148,7 +155,7 @@ class Adapter(ABC):
         return frame.loc[:, columns]
 
     def check(self, samples: Sequence[Any]) -> None:
-        """Refuse what the model cannot take: InputError naming the sample and the position."""
+        """Refuse what the model cannot take: InputError naming the sample and the position, counted from 0."""
         if self.over_length == "refuse":
             self._refuse_long(samples)
         allowed = set(self.alphabet)
@@ -161,10 +168,55 @@ class Adapter(ABC):
                 place, letter = next((i, c) for i, c in enumerate(data) if c not in allowed)
                 raise InputError(
                     f"{self.name} does not know this letter",
-                    where=f"{who} position {place}",
+                    where=f"{who} position {place} (counted from 0)",
                     expected=f"one of {''.join(sorted(allowed))}",
                     got=repr(letter),
+                    do=LEAVE_OUT,
                 )
+
+    @final
+    def readable(self, samples: Samples) -> Samples:
+        """The samples that the model can read; those it cannot are named in a warning and counted as dropped.
+
+        Parameters
+        ----------
+        samples : Samples
+
+        Returns
+        -------
+        Samples
+            In the same order; ``dropped`` counts the others by reason.
+
+        Raises
+        ------
+        InputError
+            The model can read none of them: the error of the first.
+
+        Examples
+        --------
+        >>> import sciinterp as si
+        >>> model = si.load_model("antiberty")
+        >>> model.readable(si.Samples(["a", "b"], ["EVQLVES", "EVQ!VES"]))
+        Samples(1 protein, 7 positions, 1 dropped)
+        """
+        refused: dict[int, InputError] = {}
+        for number, sample in enumerate(samples):
+            try:
+                self.check([sample])
+            except InputError as error:
+                refused[number] = error
+        if not refused:
+            return samples
+        if len(refused) == len(samples):
+            raise refused[0]
+        named = "; ".join(f"{e.where}: {e.what}" for e in list(refused.values())[:NAMED])
+        more = f"; and {len(refused) - NAMED} more" if len(refused) > NAMED else ""
+        log.warning("left out %d of %d samples: %s%s", len(refused), len(samples), named, more)
+        kept = samples.subset([i for i in range(len(samples)) if i not in refused])
+        kept.n_in, kept.dropped, kept.changed = samples.n_in, dict(samples.dropped), dict(samples.changed)
+        for error in refused.values():
+            kept.dropped[error.what] = kept.dropped.get(error.what, 0) + 1
+        return kept
 
     def _refuse_long(self, samples: Sequence[Any]) -> None:
         for number, sample in enumerate(samples):
@@ -175,7 +227,7 @@ class Adapter(ABC):
                     where=f"sample {getattr(sample, 'id', number)!r}",
                     expected=f"at most {self.max_length} positions",
                     got=str(n),
-                    do="Cut it into windows, or leave it out.",
+                    do=f"Cut it into windows, or leave it out: {LEAVE_OUT}",
                 )
 
     def count_positions(self, data: Any) -> int:

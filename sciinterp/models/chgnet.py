@@ -226,7 +226,7 @@ class Chgnet(Adapter):
             alone = set(range(self.count_positions(data))) - set(edges(data, CUTOFF)[0].tolist())
             if alone:
                 raise InputError(
-                    "an atom without a neighbour", where=f"{who} position {min(alone)}",
+                    "an atom without a neighbour", where=f"{who} position {min(alone)} (counted from 0)",
                     expected=f"another atom within {CUTOFF:g} angstrom",
                 )  # fmt: skip
 

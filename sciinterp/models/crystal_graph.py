@@ -66,7 +66,7 @@ def check_crystal(data: Any, who: str) -> None:
         place, symbol = unknown[0]
         raise InputError(
             "not an element of the model",
-            where=f"{who} position {place}",
+            where=f"{who} position {place} (counted from 0)",
             expected="H to Pu",
             got=repr(symbol),
         )
