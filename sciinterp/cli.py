@@ -108,8 +108,9 @@ def sites(model: str, weights: Weights = None) -> None:
     _echo_table(load_model(model, weights=weights).sites())
 
 
-@app.command()
-def extract(
+# Options are named, so a verb may have more of them than a function may have arguments.
+@app.command("extract")
+def _extract(
     model: str,
     samples: Path,
     site: Annotated[list[str], typer.Option(help="A site, or several (repeat the option).")],
