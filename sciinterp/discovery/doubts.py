@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sciinterp.discovery.homology import CONSERVED
+
 
 def against_missing(record: Mapping[str, Any], concept: str) -> list[str]:
     """What speaks against a missing annotation."""
@@ -46,9 +48,19 @@ def against_novel(record: Mapping[str, Any]) -> list[str]:
     measures, stable = record["held_out_auroc"], record["stability"]
     if stable is None:
         text = "Stability not measured: without dictionaries of other seeds it may be an accident of one training run."
-        reasons.append((0.995, text))
+        reasons.append((0.5, text))  # true of every row of such a list: what is particular to this one comes first
     elif stable < 0.6:
         reasons.append((0.7, f"Another dictionary reads it only loosely (cosine {stable:.2f})."))
+    families = record["families"]
+    if (alike := families["share_of_its_own_alike_around_it"]) >= CONSERVED:
+        text = (f"A conserved stretch: the letters around it are alike too in {100 * alike:.0f}% of the families where it peaks, and "
+                f"{100 * families['share_that_carry_it']:.0f}% of all families carry it, so they share it by descent and experts "
+                "probably know it, even where no source states it.")  # fmt: skip
+        reasons.append((2.0, text))
+    if measures["composition"] >= measures["motif"] - 0.05 and measures["order"] >= 0.8:
+        reasons.append((0.55, f"Unordered letters find its peaks about as well (AUROC {measures['composition']:.2f}, motif "
+                              f"{measures['motif']:.2f}); it is kept because shuffling them hurts (AUROC {measures['order']:.2f} against "
+                              "shuffled windows)."))  # fmt: skip
     if measures["order"] < 0.8:
         reasons.append((1.2 - measures["order"] / 2, f"Shuffling the letters around a peak hardly matters to its motif (AUROC {measures['order']:.2f} "
                         "against shuffled windows), so it may read composition."))  # fmt: skip
@@ -56,7 +68,7 @@ def against_novel(record: Mapping[str, Any]) -> list[str]:
         if measures[name] > max(0.7, measures["motif"] - 0.05):
             reasons.append((measures[name], f"{words[0].upper()}{words[1:]} alone finds its peaks with AUROC {measures[name]:.2f}, "
                                             f"the motif with {measures['motif']:.2f}."))  # fmt: skip
-    for match in record["partial_matches"][:1]:
+    for match in [m for m in record["partial_matches"] if m["lift"] >= 1.5][:1]:
         reasons.append((0.3 + match["share_of_activity"] / 2, f"{100 * match['share_of_activity']:.0f}% of its activity lies in "
                         f"{match['concept']} ({match['lift']:.1f} times its share of positions), so it may be a part of that."))  # fmt: skip
     if measures["motif"] < 0.7:

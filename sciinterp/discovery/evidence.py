@@ -18,7 +18,7 @@ from sciinterp.discovery.doubts import against_missing, against_novel, against_r
 from sciinterp.discovery.likeness import Likeness
 from sciinterp.discovery.missing import Spans
 from sciinterp.discovery.motifs import COLUMNS, consensus
-from sciinterp.discovery.novel import Novel, firing_pattern
+from sciinterp.discovery.novel import READINGS, Novel, firing_pattern, limits
 from sciinterp.discovery.refinement import Refinement
 from sciinterp.discovery.view import View
 
@@ -84,6 +84,31 @@ class Evidence:
             record["beaten"] = bool(row["delta_low"] > 0)
         return record
 
+    def nearest(self, feature: int) -> dict[str, Any] | None:
+        """The concept whose positions the feature meets best, with its F1 over all positions."""
+        view = self.view
+        if not len(view.names):
+            return None
+        f1 = 2 * view.overlap[:, feature] / np.maximum(view.n_positive + view.active[feature], 1)
+        return {"concept": view.names[int(np.argmax(f1))], "f1": round(float(f1.max()), 3)}
+
+    def lies(self, peaks: np.ndarray) -> dict[str, Any]:
+        """Where peaks lie: the most enriched concept that holds half of them, and how far from the nearer end."""
+        view = self.view
+        sample = view.sample_of[peaks]
+        distance = {"start": peaks - view.samples.offsets[sample] + 1, "end": view.samples.offsets[sample + 1] - peaks}
+        spread = {end: np.quantile(d, [0.25, 0.5, 0.75]) for end, d in distance.items()}
+        end = min(spread, key=lambda e: spread[e][2] - spread[e][0])
+        low, middle, high = (round(float(v)) for v in spread[end])
+        record: dict[str, Any] = {"counted_from": end, "position": middle, "half_lie_between": [low, high], "concept": None}
+        if len(view.names):
+            share = np.asarray(view.positives[peaks].astype(float).mean(0)).ravel()
+            lift = share / np.maximum(view.n_positive / view.codes.shape[0], 1e-12)
+            i = int(np.argmax(share * np.log(np.maximum(lift, 1))))
+            if share[i] >= 0.5 and lift[i] > 1:
+                record |= {"concept": view.names[i], "share_of_peaks": round(float(share[i]), 3)}
+        return record
+
     def also_fires_on(self, feature: int, *, without: str = "") -> list[dict[str, Any]]:
         """Concepts that hold most of the feature's activity, most enriched first."""
         if (feature, without) not in self._also:
@@ -117,7 +142,8 @@ def missing_record(
     sample = int(view.sample_of[spans.start[i]])
     mates = view.family == view.family[sample]
     record = {
-        "claim": f"candidate: {spans.concept} at a span where no source places it",
+        "claim": f"candidate: {spans.concept} at {_residues(view, int(spans.start[i]), int(spans.end[i]))}, where no source "
+        f"places it; {int((mates & placed.is_carrier).sum() - placed.is_carrier[sample])} of its {int(mates.sum()) - 1} relatives carry it",
         "features": contributors,
         "sources_checked": evidence.sources,
         "nearest_annotated_relative": evidence.likeness.nearest(sample, placed.carriers),
@@ -142,24 +168,54 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
     feature = int(novel.feature[i])
     motif, bits, logo = consensus(view, novel.peaks[i])
     measures = {name: round(float(v), 3) for name, v in zip(COLUMNS, novel.measures[i])}
+    limit = dict(zip(READINGS, limits(novel.measures[i : i + 1])[0]))
     stable = float(novel.stability[i])
     peaks = novel.peaks[i][novel.peaks[i] >= 0]
-    record = {
-        "claim": "candidate: a coherent feature that no concept of the sources explains",
+    found = novel.places[i]
+    record: dict[str, Any] = {
         "features": [feature, *companions],
         "sources_checked": evidence.sources,
         "motif": {"consensus": motif, "bits": round(bits, 1), "logo": _logo(view, logo)},
         "pattern": firing_pattern(view, feature),
+        "lies": evidence.lies(peaks),
         "n_families": int(novel.n_families[i]),
+        "families": {"all": found.n_families, "share_that_carry_it": round(found.carried, 3),
+                     "share_of_its_own_alike_around_it": round(found.homologous, 3),
+                     "probability_times": round(found.news, 3)},
+        "nearest_concept": evidence.nearest(feature),
         "held_out_auroc": measures,
+        "explains_the_peaks_from": {name: round(float(v), 3) for name, v in limit.items()},
         "stability": None if np.isnan(stable) else round(stable, 3),
         "co_active": companions,
         "partial_matches": evidence.also_fires_on(feature),
         "typical_context": [_example(view, int(p)) for p in peaks[:5]],
         "would_be_falsified_by": f"peaks of feature {feature} in further families that do not share the motif {motif}",
-    }
+    }  # fmt: skip
+    record = {"claim": _novel_claim(record), **record}
     record["against"] = against_novel(record)
     return record
+
+
+PATTERNS = {"point": "at single positions", "short": "in short runs", "long": "in long runs", "whole": "along whole samples"}
+
+
+def _novel_claim(record: dict[str, Any]) -> str:
+    """One sentence: what is read, how, where, in how many families, and the nearest concept."""
+    lies, pattern, near = record["lies"], record["pattern"], record["nearest_concept"]
+    how = PATTERNS.get(pattern["class"], f"every {pattern.get('period')} positions")
+    low, high = lies["half_lie_between"]
+    where = (f"in {lies['concept']} ({100 * lies['share_of_peaks']:.0f}% of its peaks)" if lies["concept"] else
+             f"about {lies['position']} from the {lies['counted_from']} (half lie {low} to {high})")  # fmt: skip
+    known = f"nearest concept {near['concept']} (F1 {near['f1']:.2f})" if near else "no concept on positions to compare with"
+    return (f"candidate: feature {record['features'][0]} reads {record['motif']['consensus']} {how}, {where}, in "
+            f"{record['n_families']} of {record['families']['all']} families; {known}")  # fmt: skip
+
+
+def _residues(view: View, start: int, end: int) -> str:
+    """A span in words, counted from 1."""
+    sample = int(view.sample_of[start])
+    base = int(view.samples.offsets[sample])
+    return f"{start - base + 1} to {end - base} of {view.samples.ids[sample]} (counted from 1)"
 
 
 def _logo(view: View, share: np.ndarray) -> list[dict[str, float]]:
@@ -180,7 +236,8 @@ def _example(view: View, at: int) -> dict[str, Any]:
 def refinement_record(evidence: Evidence, found: Refinement) -> dict[str, Any]:
     """The record of one refinement."""
     record = {
-        "claim": f"candidate: {found.concept} is two things, read by different features in different families",
+        "claim": f"candidate: {found.concept} is two things: of its held-out families feature {found.a} alone reads {found.only_a}, "
+        f"feature {found.b} alone {found.only_b}, both {found.both}",
         "features": [found.a, found.b],
         "sources_checked": evidence.sources,
         "held_out_families": {

@@ -50,6 +50,7 @@ def read_candidates(folder: str | Path) -> Table:
     """
     found = read_json(Path(folder) / "candidates.json")
     frame = pd.DataFrame(found["candidates"], columns=list(COLUMNS))
+    frame["claim"] = frame["claim"].fillna("").astype(object)
     for name in ("start", "end", "feature"):
         frame[name] = frame[name].astype("int64")
     for name in ("score", "probability", "q"):

@@ -245,6 +245,13 @@ def _place(
     return total[0], total[1]
 
 
+def motif_offsets(view: View, position: np.ndarray) -> np.ndarray:
+    """How far from each peak of one feature the middle of its aligned motif lies, int64 [n_peaks]."""
+    window = _windows(view, position[None], view.sample_of[position][None])
+    odds = _motif(window, np.ones((1, len(position)), bool), _background(view))
+    return _best_offset(window, odds)[1][0]
+
+
 def consensus(view: View, position: np.ndarray) -> tuple[str, float, np.ndarray]:
     """The aligned motif of one feature: consensus, information in bits, and frequencies [WIDTH, n_letters]."""
     position = position[position >= 0]

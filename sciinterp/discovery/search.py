@@ -15,7 +15,7 @@ from sciinterp.discovery.calibrate import precision_at
 from sciinterp.discovery.decoys import decoy_lists, q_values
 from sciinterp.discovery.evidence import Evidence, missing_record, novel_record, refinement_record
 from sciinterp.discovery.missing import Spans, find_spans
-from sciinterp.discovery.novel import Novel, co_active, find_novel
+from sciinterp.discovery.novel import Novel, co_active, find_novel, least_q
 from sciinterp.discovery.refinement import PRIOR, calibrate_refinements, find_refinements
 from sciinterp.discovery.view import View, make_view
 from sciinterp.errors import InputError, ShapeError
@@ -38,6 +38,7 @@ COLUMNS = (
     "score",
     "probability",
     "q",
+    "claim",
     "reason_against",
     "evidence",
 )
@@ -129,7 +130,7 @@ def discover(
     Returns
     -------
     Table
-        ``kind sample start end concept feature score probability q reason_against evidence``, best first within a
+        ``kind sample start end concept feature score probability q claim reason_against evidence``, best first within a
         kind. ``context`` holds settings, counts, what was skipped and what was not run. An empty table is an answer.
 
     Raises
@@ -245,7 +246,8 @@ def _missing_row(
     base = int(view.samples.offsets[sample])
     return {"kind": "missing", "sample": view.samples.ids[sample], "start": start - base, "end": end - base,
             "concept": spans.concept, "feature": contributors[0], "score": float(spans.score[i]),
-            "probability": float(spans.probability[i]), "q": q, "reason_against": record["against"][0], "evidence": record}  # fmt: skip
+            "probability": float(spans.probability[i]), "q": q, "claim": record.get("claim", ""),
+            "reason_against": record["against"][0], "evidence": record}  # fmt: skip
 
 
 def _contributors(view: View, spans: Spans, start: int, end: int) -> list[int]:
@@ -269,7 +271,9 @@ def _novel_rows(
         known = np.unique(known[(known >= 0) & (known < view.codes.shape[1])])
     if len(controls.seeds) < 3:
         context["not_run"]["stability over seeds"] = (
-            f"needs codes of at least three other seeds, {len(controls.seeds)} given"
+            f"needs codes of at least three other seeds, {len(controls.seeds)} given (a full run trains them)"
+            + ("" if controls.seeds else f"; without them no novel candidate's probability exceeds {1 - least_q(0):.2f} and no q "
+               f"falls below {least_q(0):.2f}")
         )
     random = controls.randomised.codes if controls.randomised is not None else None
     result = find_novel(view, stability=[s.codes for s in controls.seeds], randomised=random, known_pairs=known,
@@ -314,9 +318,10 @@ def _novel_row(
         lo -= 1
     while hi in active and hi < view.samples.offsets[sample + 1]:
         hi += 1
+    p = float(novel.probability[i])
     return {"kind": "novel", "sample": view.samples.ids[sample], "start": lo - base, "end": hi - base, "concept": "",
-            "feature": int(novel.feature[i]), "score": float(novel.score[i]), "probability": float(novel.probability[i]),
-            "q": float(novel.q[i]), "reason_against": record["against"][0], "evidence": record}  # fmt: skip
+            "feature": int(novel.feature[i]), "score": float(np.log(p / (1 - p))), "probability": p,
+            "q": float(novel.q[i]), "claim": record.get("claim", ""), "reason_against": record["against"][0], "evidence": record}  # fmt: skip
 
 
 def _refinement_rows(
@@ -335,5 +340,5 @@ def _refinement_rows(
         record = refinement_record(evidence, found[i])
         rows.append({"kind": "refinement", "sample": "", "start": -1, "end": -1, "concept": found[i].concept,
                      "feature": found[i].a, "score": found[i].score, "probability": float(probability[i]), "q": float(q[i]),
-                     "reason_against": record["against"][0], "evidence": record})  # fmt: skip
+                     "claim": record["claim"], "reason_against": record["against"][0], "evidence": record})  # fmt: skip
     return rows

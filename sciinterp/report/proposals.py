@@ -42,7 +42,7 @@ def candidate_rows(candidates: pd.DataFrame | None, family: Mapping[str, Any] | 
     share = _shares([len(rows) for rows in by_kind.values()])
     kinds, shown = [], []
     for (kind, rows), room in sorted(zip(by_kind.items(), share), key=lambda pair: pair[0][0]):
-        rows.sort(key=lambda r: -(r["score"] if r["score"] is not None else -math.inf))
+        rows.sort(key=_rank)
         kinds.append(_kind(kind, rows, room))
         shown += rows[:room]
     precision = plain_data((getattr(candidates, "context", None) or {}).get("precision_at_k"))
@@ -61,8 +61,13 @@ def all_rows(candidates: pd.DataFrame | None) -> list[dict[str, Any]]:
     if candidates is None or not len(candidates):
         return []
     rows = [_row(record) for record in pd.DataFrame(candidates).to_dict("records")]
-    rows.sort(key=lambda r: (str(r.get("kind")), -(r["score"] if r["score"] is not None else -math.inf)))
+    rows.sort(key=lambda r: (str(r.get("kind")), *_rank(r)))
     return rows
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
+    """The order of the list itself: by probability, then by score."""
+    return tuple(-(row[k] if row[k] is not None else -math.inf) for k in ("probability", "score"))  # type: ignore[return-value]
 
 
 def _row(record: Mapping[Any, Any]) -> dict[str, Any]:

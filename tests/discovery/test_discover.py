@@ -109,11 +109,38 @@ def test_evidence_is_plain_and_says_candidate(found):
     for row in found.to_dict("records"):
         text = json.dumps(row["evidence"])
         assert row["evidence"]["claim"].startswith("candidate: ")
+        assert row["claim"] == row["evidence"]["claim"]
         assert "discover" not in text.lower()
         assert row["reason_against"] == row["evidence"]["against"][0]
         assert row["reason_against"].endswith(".")
         assert row["evidence"]["sources_checked"]
         assert row["evidence"]["would_be_falsified_by"]
+
+
+def test_a_claim_names_what_where_and_in_how_many_families(found):
+    assert found["claim"].is_unique
+    for row in found[found["kind"] == "novel"].to_dict("records"):
+        about = row["evidence"]
+        assert about["motif"]["consensus"] in row["claim"]
+        assert f"{about['n_families']} of 40 families" in row["claim"]
+        assert f"{about['nearest_concept']['concept']} (F1 {about['nearest_concept']['f1']:.2f})" in row["claim"]
+        for name, limit in about["explains_the_peaks_from"].items():
+            assert about["held_out_auroc"][name] <= limit  # both are rounded
+    for row in found[found["kind"] == "missing"].head(5).to_dict("records"):
+        assert f"{row['concept']} at {row['start'] + 1} to {row['end']} of {row['sample']}" in row["claim"]
+
+
+def test_q_and_probability_say_the_same(small, found):
+    """Without other seeds q cannot be small, and the list says from where on; with them neither holds."""
+    novel = found[found["kind"] == "novel"]
+    mean = np.cumsum(1 - novel["probability"]) / np.arange(1, len(novel) + 1)
+    assert (novel["q"] >= mean - 1e-9).all() and (np.diff(novel["q"]) >= 0).all()
+    assert (np.diff(novel["score"]) <= 1e-9).all()
+    bare = Controls(settings=DiscoverySettings(records=False))
+    again = discover(small.features, small.annotations, pd.DataFrame(), split=small.split, control=bare)
+    told, again = again.context["not_run"], again[again["kind"] == "novel"]
+    assert again["q"].min() >= 0.107 - 1e-9 and novel["q"].min() < 0.107
+    assert "no q falls below 0.11" in told["stability over seeds"]
 
 
 def test_reasons_differ_between_rows(found):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sciinterp as si
+from sciinterp.annotations import Annotations
 from sciinterp.discovery.calibrate import (
     average_precision,
     brier,
@@ -17,12 +20,15 @@ from sciinterp.discovery.calibrate import (
 )
 from sciinterp.discovery.decoys import decoy_error, list_error
 from sciinterp.discovery.files import read_candidates, write_candidates
+from sciinterp.discovery.homology import at_known_concepts, place
 from sciinterp.discovery.likeness import aligned_identity
 from sciinterp.discovery.linear import auroc, fit_logistic, predict, sigmoid
 from sciinterp.discovery.mixture import fit_mixture
+from sciinterp.discovery.motifs import find_peaks
 from sciinterp.discovery.novel import _decoy_q, _explained
 from sciinterp.discovery.search import COLUMNS
 from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_mean
+from sciinterp.discovery.view import make_view
 from sciinterp.tables import Table
 
 few = settings(max_examples=40, deadline=None)
@@ -129,8 +135,55 @@ def test_letters_and_composition_explain_what_order_does_not_change():
                          [0.84, 0.86, 0.6, 0.5, 0.5, 0.64],  # as good, and order matters little: a window detector
                          [0.85, 0.60, 0.95, 0.5, 0.5, 0.75],  # one letter says it
                          [0.90, 0.60, 0.6, 0.92, 0.5, 0.95],  # distance from the ends
-                         [0.90, 0.60, 0.6, 0.5, 0.95, 0.95]])  # fmt: skip  # conservation
-    assert _explained(measures).tolist() == [False, True, True, True, True, True, True]
+                         [0.90, 0.60, 0.6, 0.5, 0.95, 0.95],  # conservation
+                         [0.66, 0.70, 0.79, 0.5, 0.5, 0.91],  # one letter, far better than a weak motif
+                         [0.66, 0.74, 0.7, 0.5, 0.5, 0.91]])  # fmt: skip  # no better than chance would have it
+    assert _explained(measures).tolist() == [False, True, True, True, True, True, True, True, False]
+
+
+def _repertoire(related: bool):
+    """Twenty families of two; one motif each, in sequences of one descent or of none."""
+    rng = np.random.default_rng(5)
+    letters = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+    root, ids, data, family, at = rng.choice(letters, 60), [], [], [], []
+    for f in range(20):
+        start = 26 if related else int(rng.integers(15, 38))
+        text = root.copy() if related else rng.choice(letters, 60)
+        changed = rng.random(60) < 0.3
+        text[changed] = rng.choice(letters, changed.sum())
+        text[start : start + 7] = list("WGCHMYK")
+        for m in range(2):
+            ids.append(f"s{f}_{m}")
+            data.append("".join(text))
+            family.append(f"f{f}")
+            at.append(start)
+    table = pd.DataFrame({"family": family}, index=pd.Index(ids, name="id"))
+    samples = si.Samples(ids, data, table=table)
+    sites = pd.DataFrame({"sample": ids, "start": [s + 2 for s in at], "end": [s + 3 for s in at], "concept": "x:cys"})
+    far = pd.DataFrame({"sample": ids, "start": 0, "end": 3, "concept": "x:first"})
+    codes = sp.csr_array((np.ones(len(ids), np.float32), (np.arange(len(ids)) * 60 + np.array(at) + 5, np.zeros(len(ids), int))),
+                         shape=(60 * len(ids), 1))  # fmt: skip
+    annotations = Annotations(pd.concat([sites, far], ignore_index=True))
+    return make_view(si.FeatureMatrix(codes, samples), annotations, si.split_families(samples, by="family", seed=0))
+
+
+@pytest.mark.parametrize("related", [True, False])
+def test_a_stretch_shared_by_descent_is_told_from_a_motif_that_recurs(related):
+    view = _repertoire(related)
+    found = place(view, find_peaks(view, view.codes).position[0])
+    assert found.carried >= 0.85 and found.n_families == 20
+    if related:
+        assert found.homologous >= 0.9 and found.news < 0.2
+    else:
+        assert found.homologous <= 0.1 and found.news > 0.9
+
+
+def test_a_motif_that_holds_an_annotated_residue_is_a_part_of_that_concept():
+    view = _repertoire(False)
+    peaks = find_peaks(view, view.codes).position
+    assert [view.names[c] for c in at_known_concepts(view, peaks)] == ["x:cys"]
+    moved = np.where(peaks >= 0, view.samples.offsets[view.sample_of[np.maximum(peaks, 0)]] + 50, -1)
+    assert at_known_concepts(view, moved).tolist() == [-1]
 
 
 @few
@@ -198,7 +251,7 @@ def test_average_precision_counts_what_was_never_reached():
 def test_candidates_come_back_from_disk(tmp_path):
     record = {"claim": "candidate: =x", "features": [1], "against": ["because\tof"], "value": float("nan")}
     frame = pd.DataFrame(
-        [["missing", "=s1", 0, 3, "c", 1, 0.5, 0.25, 0.125, "because\tof", record]], columns=list(COLUMNS)
+        [["missing", "=s1", 0, 3, "c", 1, 0.5, 0.25, 0.125, "candidate: =x", "because\tof", record]], columns=list(COLUMNS)
     )
     write_candidates(Table(frame, context={"not_run": {"ablation": "no model"}}), tmp_path)
     again = read_candidates(tmp_path)
