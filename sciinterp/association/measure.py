@@ -104,15 +104,15 @@ def _pairs(
 ) -> pd.DataFrame:
     """The best feature of each concept by F1 in training, and the next ones."""
     n_features, n_concepts = f1.shape
-    n_kept = n_features if n_kept is None else min(n_features, n_kept)
-    feature = np.empty((n_concepts, n_kept), np.int64)
+    kept: int = n_features if n_kept is None else min(n_features, n_kept)
+    feature = np.empty((n_concepts, kept), np.int64)
     step = max(1, (1 << 24) // max(1, n_features))
     for low in range(0, n_concepts, step):
         order = np.argsort(-f1[:, low : low + step], axis=0, kind="stable")
-        feature[low : low + step] = order[:n_kept].T
-    feature, concept = feature.reshape(-1), np.repeat(np.arange(n_concepts), n_kept)
+        feature[low : low + step] = order[:kept].T
+    feature, concept = feature.reshape(-1), np.repeat(np.arange(n_concepts), kept)
     pairs = pd.DataFrame({
-        "feature": feature, "concept": concept, "selected": np.tile(np.arange(n_kept) == 0, n_concepts),
+        "feature": feature, "concept": concept, "selected": np.tile(np.arange(kept) == 0, n_concepts),
         "f1_train": f1[feature, concept], "threshold": threshold[feature, concept].astype(np.float64),
     })  # fmt: skip
     carried = n_positive[concept] > 0
