@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sciinterp.association import AssociationSettings
-    from sciinterp.features import FeatureMatrix
     from sciinterp.tables import Table
 
 # Idle OpenMP threads that spin take the cores from those that work: up to elevenfold on a loaded machine.
@@ -147,23 +146,31 @@ def _extract(
     typer.echo(repr(acts))
 
 
-@app.command()
-def train(
+@app.command("train")
+def _train(
     activations: Path,
     out: Out,
     architecture: Annotated[
         str, typer.Option(help="topk, batchtopk, matryoshka, jumprelu, gated or relu.")
     ] = "topk",
     features: Annotated[int, typer.Option(help="Size of the dictionary.")] = 1024,
+    k: Annotated[
+        int | None, typer.Option(help="Features active at a position (topk, batchtopk, matryoshka).")
+    ] = None,
     parameters: Annotated[
         list[str] | None,
         typer.Option(
-            "--k",
             "--set",
-            "--grid",
-            metavar="[NAME=]V1,V2",
-            help="A parameter: k=32 (or 32 alone), l1=2, target_l0=32, prefixes=64:256:1024. Several values "
-            "(k=16,32 features=512,1024 seed=0,1) train all combinations in one pass over the data. Repeat it.",
+            metavar="NAME=VALUE",
+            help="Another parameter, as often as needed: --set l1=2, --set target_l0=32, --set prefixes=64:256:1024.",
+        ),
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=V1,V2",
+            help="Train all combinations in one pass over the data: --grid 'k=16,32 features=512,1024 seed=0,1', or one "
+            "--grid for each name.",
         ),
     ] = None,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
@@ -174,7 +181,8 @@ def train(
     import sciinterp as si
     from sciinterp.sae.registry import architectures_from
 
-    values = {"features": [str(features)], **_assigned(parameters)}
+    named = [f"k={k}"] * (k is not None) + (parameters or []) + (grid or [])
+    values = {"features": [str(features)], **_assigned(named)}
     values["n_features"] = values.pop("features")
     seeds = _integers("seed", values.pop("seed", [str(seed)]))
     wanted = architectures_from(architecture.lower(), values)
@@ -182,6 +190,12 @@ def train(
     split = si.split_families(acts.samples, by=by, seed=seed)
     if len(wanted) * len(seeds) > 1:
         _echo_table(si.sweep_saes(acts, wanted, out=out, seeds=seeds, split=split, steps=steps))
+        typer.echo(
+            "\non held-out families: fve, variance explained; l0, active features a token; dead, share that never fires\n"
+            "mdl, description length in bits a token on calibration families (lower is better) = codes + dictionary + "
+            "residual; gaussian, the same without a dictionary\n"
+            "pareto: no other SAE has at most this l0 and at least this fve; name: its folder below --out"
+        )
         return
     sae = si.train(acts, wanted[0], out=out, seed=seeds[0], steps=steps, split=split)
     typer.echo(
@@ -230,7 +244,7 @@ def associate(
     _echo_table(chosen.assign(explained_by=chosen["explained_by"].replace("", "-")))
     typer.echo(
         "\nscores on held-out families; delta_low: lower end of the interval of F1 minus that of the best baseline; "
-        "explained_by: the kind of baseline that may do as well, '-' where the feature lies above all that were counted"
+        "explained_by: the simplest kind of baseline that does as well, '-' where the feature lies above all counted ones"
     )
     _echo_not_run(hits.context["not_run"])
 
@@ -376,10 +390,23 @@ def sweep_sites(
 
 @app.command()
 def verify(folder: Folder) -> None:
-    """Check every checksum of a store; exit code 1 when something is damaged."""
-    from sciinterp.store.verify import verify as check
+    """Check every checksum below a folder; exit code 1 when something is damaged, 2 when there is nothing to check."""
+    from sciinterp.store.verify import check_files, summarise_files
 
-    _echo_table(check(folder))
+    files = check_files(folder)
+    found = files["status"].value_counts()
+    by_folder = summarise_files(files)
+    if len(by_folder):
+        _echo_table(by_folder)
+    damaged = files[files["status"] == "damaged"]
+    typer.echo("".join(f"\ndamaged: {file} ({why})" for file, why in zip(damaged["file"], damaged["detail"])))
+    typer.echo(
+        f"{len(files)} files: "
+        + ", ".join(f"{found.get(status, 0)} {status}" for status in ("ok", "unchecked", "damaged"))
+        + " (unchecked: no checksum is kept of them)" * ("unchecked" in found)
+    )
+    if len(damaged):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -402,12 +429,13 @@ def _associate(
 ) -> tuple[dict[str, Any], Table]:
     """What was read, and the hits; activations and control that were not named are looked for beside the features."""
     import sciinterp as si
+    from sciinterp.run import beside
 
     given: dict[str, Any] = {
         "features": si.load_features(features),
         "annotations": si.read_annotations(annotations),
     }
-    found = _beside(given["features"], features)
+    found = beside(given["features"], features)
     for name, path in (("activations", activations), ("control", control)):
         if path is None and name in found:
             logging.getLogger("sciinterp").info("%s: %s, found beside the features", name, found[name])
@@ -418,35 +446,22 @@ def _associate(
     return given, si.associate(**given, settings=settings, seed=seed)
 
 
-def _beside(matrix: FeatureMatrix, folder: Path) -> dict[str, Path]:
-    """Activations and control codes of the same samples (and the same model) in the run folder of these codes."""
-    import sciinterp as si
-    from sciinterp.activations import same_fingerprint
-
-    run, digest, found = folder.resolve().parent, matrix.samples.digest, {}
-    acts, control = run / "activations", run / "control" / "features"
-    if (acts / "manifest.json").is_file():
-        theirs = si.load_activations(acts)
-        mark = matrix.identity.get("activations")
-        if mark and same_fingerprint(theirs.fingerprint, mark) and theirs.samples.digest == digest:
-            found["activations"] = acts
-    if (control / "features.json").is_file() and si.load_features(control).samples.digest == digest:
-        found["control"] = control
-    return found
-
-
 def _echo_not_run(reasons: Mapping[str, str], what: str = "") -> None:
     """One line on the baselines that are missing from a table, and why."""
     if reasons:
         typer.echo(f"{what}not run: " + "; ".join(f"{name} ({why})" for name, why in reasons.items()))
 
 
-def _assigned(options: list[str] | None) -> dict[str, list[str]]:
-    """``NAME=V1,V2`` options as lists of values; values without a name are of ``k``."""
-    found = {}
-    for option in options or []:
-        name, values = option.split("=", 1) if "=" in option else ("k", option)
-        found[name.strip()] = values.split(",")
+def _assigned(options: list[str]) -> dict[str, list[str]]:
+    """``NAME=V1,V2`` options as lists of values; one option may hold several, parted by spaces."""
+    found: dict[str, list[str]] = {}
+    for option in " ".join(options).split():
+        name, equals, values = option.partition("=")
+        if not equals:
+            raise InputError(
+                "a parameter needs its name", where=repr(option), expected="NAME=VALUE, such as k=32"
+            )
+        found[name] = values.split(",")
     return found
 
 

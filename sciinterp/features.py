@@ -7,6 +7,7 @@ cover one position the largest wins.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from sciinterp.sae import SAE
 
 BATCH_TOKENS = 8192
+
+log = logging.getLogger(__name__)
 
 
 class FeatureMatrix:
@@ -247,6 +250,7 @@ def encode(
     array = isinstance(acts, np.ndarray)
     n = len(acts) if array else acts.n_tokens
     parts: list[Any] = []
+    log.info("encode: %s tokens with %d features", f"{n:,}", sae.n_features)
     with tqdm(total=n, unit="token", desc="encode", disable=None) as bar:
         for lo in range(0, n, BATCH_TOKENS):
             hi = min(lo + BATCH_TOKENS, n)

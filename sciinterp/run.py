@@ -173,6 +173,7 @@ def _conclude(run: Run, seed: int) -> None:
     import sciinterp as si
     from sciinterp.association import write_enrichment, write_h5ad, write_hits
     from sciinterp.discovery import write_candidates
+    from sciinterp.store.verify import sealed
 
     out = run.folder
     with stage(out, "associate"):
@@ -198,6 +199,7 @@ def _conclude(run: Run, seed: int) -> None:
     run.manifest = {**run.manifest, "complete": True, "results": _results(run)}
     with stage(out, "report"):
         write_report(run)
+    run.manifest = sealed(run.manifest, out)
     _write_manifest(out, run.manifest)
 
 
@@ -261,6 +263,37 @@ def load_run(folder: str | Path) -> Run:
     seeded = folder / "full" if (folder / "full.json").is_file() else folder  # with other seeds known
     run.candidates = read_candidates(seeded)
     return run
+
+
+def beside(features: Any, folder: Path) -> dict[str, Path]:
+    """Folders of activations and of control codes that lie beside codes in a run folder and belong to them.
+
+    Parameters
+    ----------
+    features : FeatureMatrix
+        The codes.
+    folder : path
+        Where they were read from.
+
+    Returns
+    -------
+    dict
+        ``activations`` where those beside are of the same samples, model and site, ``control`` where it is of the
+        same samples.
+    """
+    import sciinterp as si
+    from sciinterp.activations import same_fingerprint
+
+    parent, digest, found = folder.resolve().parent, features.samples.digest, {}
+    acts, control = parent / "activations", parent / "control" / "features"
+    if (acts / "manifest.json").is_file():
+        theirs = si.load_activations(acts)
+        mark = features.identity.get("activations")
+        if mark and same_fingerprint(theirs.fingerprint, mark) and theirs.samples.digest == digest:
+            found["activations"] = acts
+    if (control / "features.json").is_file() and si.load_features(control).samples.digest == digest:
+        found["control"] = control
+    return found
 
 
 @contextmanager

@@ -109,6 +109,26 @@ def test_associate_away_from_a_run_says_what_is_missing(undisturbed: Path, tmp_p
         assert f"{name} (" in line
 
 
+@pytest.mark.parametrize("name", ["hits.tsv", "hits.parquet", "candidates.json", "manifest.json", "features/codes.safetensors"])
+def test_a_flipped_bit_of_a_run_is_exit_code_1(undisturbed: Path, tmp_path: Path, name: str) -> None:
+    """The final tables and the manifest are covered; the summary names the file and counts the others."""
+    folder = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    sound = command("verify", str(folder))
+    assert sound.returncode == 0
+    assert sound.stdout.rstrip().endswith("0 damaged (unchecked: no checksum is kept of them)")
+    for place in (0.1, 0.5, 0.9):
+        raw = bytearray((undisturbed / name).read_bytes())
+        raw[int(place * len(raw))] ^= 1
+        (folder / name).write_bytes(raw)
+        found = command("verify", str(folder))
+        assert found.returncode == 1
+        assert f"\ndamaged: {name} (" in found.stdout
+        assert ", 1 damaged" in found.stdout
+    if name != "manifest.json":
+        (folder / name).unlink()
+        assert command("verify", str(folder)).returncode == 1
+
+
 def test_other_settings_are_refused_and_nothing_changes(data: Path, undisturbed: Path) -> None:
     before = content(undisturbed)
     with pytest.raises(MismatchError, match="settings"):

@@ -235,6 +235,8 @@ def _shards(work: _Work, writers: Mapping[str, Writer], dtype: str) -> None:
     wanted = sorted({k for writer in writers.values() for k in writer.missing})
     total = sum(int(lengths[work.bounds[k] : work.bounds[k + 1]].sum()) for k in range(len(work.bounds) - 1))
     left = sum(int(lengths[work.bounds[k] : work.bounds[k + 1]].sum()) for k in wanted)
+    if wanted:
+        log.info("extract: %s positions at %s", f"{left:,}", ", ".join(writers))
     with tqdm(
         total=total, initial=total - left, unit="token", unit_scale=True, desc="extract", disable=None
     ) as bar:

@@ -208,6 +208,9 @@ def _train(data: _Data, runs: list[_Run]) -> None:
         data.reader.state = next(run.reader_state for run in runs if run.done == at)
     every = min((run.settings.checkpoint_every or data.steps) for run in runs)
     timed = not any(run.settings.checkpoint_every for run in runs)
+    quarters = {max(1, data.steps * n // 4) for n in (1, 2, 3)}
+    if at < data.steps:
+        log.info("train: %d SAE%s, %d steps", len(runs), "s" * (len(runs) > 1), data.steps)
     with _progress(data.steps, at, len(runs)) as bar:
         while at < data.steps:
             x, target = data.next()
@@ -220,6 +223,8 @@ def _train(data: _Data, runs: list[_Run]) -> None:
                     )
             at += 1
             bar.update()
+            if bar.disable and at in quarters:  # the output is no terminal: now and then a line
+                log.info("train: step %d of %d", at, data.steps)
             late = time.monotonic() - saved_at > SAVE_SECONDS if timed else at - saved_step >= every
             if late and at < data.steps:
                 for run in stepping:

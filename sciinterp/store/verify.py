@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,11 +12,19 @@ import pandas as pd
 
 from sciinterp.errors import SciinterpError, StoreError
 from sciinterp.store.arrays import SAMPLES, check_sha256, load_arrays, load_samples, read_header
-from sciinterp.store.atomic import TEMPORARY_PREFIX, read_json, to_json
+from sciinterp.store.atomic import TEMPORARY_PREFIX, read_json, sha256_file, to_json
 from sciinterp.store.layout import FORMAT, INDEX, MANIFEST, PLAN, VERSION, read_manifest, shard_name, sidecar
 from sciinterp.store.lock import LOCK
+from sciinterp.store.tables import read_tsv
 
 _HEADS = (PLAN, "features.json", "cfg.json")
+# Tables a run ends with, whose sha256 its manifest keeps; the report and figures can be made again from them.
+TABLES = (
+    "annotations.tsv", "annotations.concepts.tsv", "hits.tsv", "hits.parquet", "hits.baselines.tsv", "hits.context.json",
+    "enrichment.tsv", "candidates.tsv", "candidates.json", "features.h5ad", "samples.h5ad",
+)  # fmt: skip
+FILES, SEAL = "files", "sha256"
+SWEEPS = {"sweep.tsv": "sweep of SAEs", "sites.tsv": "sweep of sites"}
 
 
 def verify(folder: str | os.PathLike[str]) -> pd.DataFrame:
@@ -29,38 +38,62 @@ def verify(folder: str | os.PathLike[str]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a file: ``file``, ``bytes``, ``status`` (``ok``, or ``unchecked`` where no checksum is kept).
+        One row a file: ``file``, ``bytes``, ``status`` (``ok``, or ``unchecked`` where no checksum is kept: reports,
+        figures, the browser, logs, tables of an SAE).
 
     Raises
     ------
     StoreError
         Something is damaged, missing or unfinished, or the folder holds nothing of ours; all are named.
     """
+    files = check_files(folder)
+    wrong = files[files["status"] == "damaged"]
+    if len(wrong):
+        named = [f"{file} ({why})" for file, why in zip(wrong["file"], wrong["detail"])]
+        raise StoreError(
+            f"{len(wrong)} of {int((files['status'] != 'unchecked').sum())} files are damaged, missing or unfinished",
+            where=f"folder {str(Path(folder))!r}",
+            got="; ".join(named[:8]) + (" ..." if len(named) > 8 else ""),
+            do="Remove what is damaged and run the step again, or restore it from a copy.",
+        )
+    return files.drop(columns="detail")
+
+
+def check_files(folder: str | os.PathLike[str]) -> pd.DataFrame:
+    """As :func:`verify`, with what is damaged in the table instead of an error.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    DataFrame
+        One row a file: ``file``, ``bytes``, ``status`` (``ok``, ``damaged`` or ``unchecked``), and ``detail``, what is
+        wrong with a damaged one (which may be missing).
+
+    Raises
+    ------
+    StoreError
+        The folder holds nothing of ours.
+    """
     root = Path(folder)
     if not root.is_dir():
         raise StoreError("there is no such folder", where=f"folder {str(root)!r}")
     rows: list[dict[str, Any]] = []
-    wrong: list[str] = []
     for place in _stores(root):
         for path, check in _checks(place):
             name = path.relative_to(root).as_posix()
             try:
                 check(path)
             except (SciinterpError, OSError, KeyError, TypeError, ValueError) as error:
-                wrong.append(f"{name} ({getattr(error, 'what', error)})")
+                rows.append(_row(path, name, "damaged", str(getattr(error, "what", error))))
                 continue
-            rows.append({"file": name, "bytes": path.stat().st_size, "status": "ok"})
+            rows.append(_row(path, name, "ok"))
     checked = {row["file"] for row in rows}
-    if not rows and not wrong:
+    if not rows:
         raise StoreError(
             "nothing to verify here", where=f"folder {str(root)!r}", expected="a store or a run folder"
-        )
-    if wrong:
-        raise StoreError(
-            f"{len(wrong)} of {len(rows) + len(wrong)} files are damaged, missing or unfinished",
-            where=f"folder {str(root)!r}",
-            got="; ".join(wrong[:8]) + (" ..." if len(wrong) > 8 else ""),
-            do="Remove what is damaged and run the step again, or restore it from a copy.",
         )
     others = sorted(
         p for p in root.rglob("*") if p.is_file() and p.relative_to(root).as_posix() not in checked
@@ -68,14 +101,75 @@ def verify(folder: str | os.PathLike[str]) -> pd.DataFrame:
     for path in others:
         name = path.relative_to(root).as_posix()
         if path.name != LOCK and not path.name.startswith(TEMPORARY_PREFIX):
-            rows.append({"file": name, "bytes": path.stat().st_size, "status": "unchecked"})
-    return pd.DataFrame(rows, columns=["file", "bytes", "status"])
+            rows.append(_row(path, name, "unchecked"))
+    return pd.DataFrame(rows, columns=["file", "bytes", "status", "detail"])
+
+
+def _row(path: Path, name: str, status: str, detail: str = "") -> dict[str, Any]:
+    size = path.stat().st_size if path.is_file() else 0
+    return {"file": name, "bytes": size, "status": status, "detail": detail}
+
+
+def summarise_files(files: pd.DataFrame) -> pd.DataFrame:
+    """Folders of :func:`check_files` that hold more than sound files: how many are ok, unchecked and damaged.
+
+    Examples
+    --------
+    >>> files = pd.DataFrame({"file": ["a.tsv", "sae/cfg.json", "sae/x"], "bytes": 1,
+    ...                       "status": ["ok", "ok", "unchecked"]})
+    >>> summarise_files(files)[["ok", "unchecked"]].to_dict("index")
+    {'sae': {'ok': 1, 'unchecked': 1}}
+    """
+    place = files["file"].map(lambda name: name.rpartition("/")[0] or ".").rename("folder")
+    counts = pd.crosstab(place, files["status"]).reindex(columns=["ok", "unchecked", "damaged"], fill_value=0)
+    counts.columns.name = None
+    counts = counts.assign(bytes=files.groupby(place)["bytes"].sum())
+    return counts[counts["unchecked"] + counts["damaged"] > 0]
+
+
+def sealed(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A run's manifest with the sha256 of its tables, and of itself."""
+    files = {name: sha256_file(folder / name) for name in TABLES if (folder / name).is_file()}
+    manifest = {key: value for key, value in manifest.items() if key != SEAL} | {FILES: files}
+    return {**manifest, SEAL: _seal(manifest)}
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(to_json({k: v for k, v in manifest.items() if k != SEAL})).hexdigest()
+
+
+def _run_checks(folder: Path) -> Iterator[tuple[Path, Callable[[Path], Any]]]:
+    """The manifest of a finished run, and the tables it names; runs older than 0.2.0 name none."""
+    kept: dict[str, str] = {}
+
+    def whole(path: Path) -> None:
+        manifest = read_json(path)
+        if not isinstance(manifest, dict) or manifest.get(SEAL) != _seal(manifest):
+            raise StoreError("the manifest is damaged", where=f"file {str(path)!r}")
+        kept.update(manifest[FILES])
+
+    yield folder / MANIFEST, whole
+    for name, sha256 in kept.items():
+        yield folder / name, _file_check(sha256)
+
+
+def _is_sealed(folder: Path) -> bool:
+    """A manifest that is neither that of a store nor of a run without checksums; a damaged one counts."""
+    if _is_activations(folder) or not _has(folder, MANIFEST) or _has(folder, PLAN):
+        return False
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except (SciinterpError, OSError, ValueError):
+        return True
+    return isinstance(manifest, dict) and bool({FILES, SEAL} & set(manifest))
 
 
 def _stores(root: Path) -> list[Path]:
-    found = {path.parent for head in _HEADS for path in root.rglob(head)}
+    found = {path.parent for head in (*_HEADS, MANIFEST) for path in root.rglob(head)}
     return sorted(
-        folder for folder in found if _is_activations(folder) or _has(folder, "features.json", "cfg.json")
+        folder
+        for folder in found
+        if _is_activations(folder) or _has(folder, "features.json", "cfg.json") or _is_sealed(folder)
     )
 
 
@@ -92,6 +186,8 @@ def _checks(folder: Path) -> Iterator[tuple[Path, Callable[[Path], Any]]]:
     """Every file of one store with the function that raises when it is not what was written."""
     if _is_activations(folder):
         yield from _activation_checks(folder)
+    if _is_sealed(folder):
+        yield from _run_checks(folder)
     if (folder / "features.json").is_file():
         yield folder / "features.json", read_json
         yield (
@@ -171,8 +267,24 @@ def info(folder: str | os.PathLike[str]) -> dict[str, str]:
         if (root / head).is_file():
             facts = read_json(root / head)
             return {"kind": kind, "folder": str(root), **_flat(facts if isinstance(facts, dict) else {})}
+    for table, kind in SWEEPS.items():
+        if (root / table).is_file():
+            return {"kind": kind, "folder": str(root), **_sweep_info(read_tsv(root / table, text=("name", "site")))}
     raise StoreError("this is not a folder of sciinterp", where=f"folder {str(root)!r}",
-                     expected=f"one of {', '.join((*_HEADS, MANIFEST))}")  # fmt: skip
+                     expected=f"one of {', '.join((*_HEADS, MANIFEST, *SWEEPS))}")  # fmt: skip
+
+
+def _sweep_info(table: pd.DataFrame) -> dict[str, str]:
+    """One line an SAE or a site, and for SAEs which has the shortest description."""
+    name = "name" if "name" in table else "site"
+    out = {"SAEs": str(len(table))}
+    for row in table.to_dict("records"):
+        out[str(row[name])] = f"variance explained {row['fve']:.4f}, L0 {row['l0']:.1f}" + (
+            f", description length {row['mdl']:.1f} bits a token" if "mdl" in row else f", {row['sae']} concepts"
+        )
+    if "mdl" in table:
+        out["shortest description"] = str(table.loc[table["mdl"].idxmin(), name])
+    return out
 
 
 def _activation_info(root: Path) -> dict[str, str]:

@@ -21,6 +21,7 @@ from sciinterp.sae.loop import Job, train_together, train_with
 from sciinterp.sae.rows import Reader
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.sweep import name_of, pareto
+from sciinterp.store.verify import info
 
 X = np.random.default_rng(0).normal(size=(3000, 12)).astype(np.float32) * 3 + 1
 GRID = [si.TopK(24, k=2), si.TopK(40, k=4), si.BatchTopK(40, k=4), si.ReLU(24, l1=1.0), si.JumpReLU(24, target_l0=3)]
@@ -175,6 +176,16 @@ def test_train_verb_trains_a_grid(store: Path, tmp_path: Path) -> None:
         (f, k, s) for f in (12, 16) for k in (2, 3) for s in (0, 1)
     ]
     assert all(name in text for name in table["name"])
+    for measure in ("fve", "l0", "dead", "mdl", "gaussian", "pareto"):
+        assert measure in text.splitlines()[0]
+        assert f"{measure}, " in text or f"{measure}: " in text
+    assert "train: step 5 of 10" in text
+    words = [*words[:2], str(tmp_path / "quoted"), *words[3:5], "--grid", "k=2,3 features=12,16 seed=0,1"]
+    assert command(*words)[0] == 0
+    again = pd.read_csv(tmp_path / "quoted" / "sweep.tsv", sep="\t")
+    assert sorted(again["name"]) == sorted(table["name"])
+    assert info(tmp_path / "grid")["kind"] == "sweep of SAEs"
+    assert set(table["name"]) < set(info(tmp_path / "grid"))
 
 
 @pytest.mark.parametrize(
@@ -200,6 +211,7 @@ def test_train_verb_reaches_every_architecture(store: Path, tmp_path: Path, word
     [
         ("--architecture relu --k 3", "no such parameter, k"),
         ("--set k=three", "expected int, got three"),
+        ("--set 3", "NAME=VALUE"),
         ("--set seed=x", "seed"),
         ("--architecture topc", "topk"),
         ("--k 99", "1 <= k <= n_features"),
