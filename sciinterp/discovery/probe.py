@@ -3,18 +3,21 @@
 *Ablation*: the feature's part of the activation is subtracted where it fires, beside random directions of the same
 length (:func:`sciinterp.sae.reading.ablation_effect`). A novel candidate whose removal moves the output no more than
 theirs is dropped: the model does not use it. *Falsifying mutation*: substitutions inside the candidate's span are
-tried on the model, and the one that leaves least of the feature is kept. It can be ordered from a mutagenesis kit:
-if the property stays in that mutant, the claim is wrong.
+tried on the model, and the smallest that takes the feature away is kept: one substitution where one will do, else two
+or three. It can be ordered from a mutagenesis kit: if the property stays in that mutant, the claim is wrong. Only the
+first candidates of a kind are tried; the others say that they were not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.discovery.homology import CONSERVED
 from sciinterp.discovery.variants import Variant
 from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Sample, Samples
@@ -23,7 +26,8 @@ SUBSTITUTES = "DPKAG"  # tried at a position of a protein, the first that differ
 N_SUBSTITUTES = 3
 MAX_PLACES = 10  # positions mutated: those of the span, the most active first, then its neighbours
 BEYOND = 5  # neighbours on either side: what makes a feature fire often stands beside where it fires
-MAX_TOGETHER = 6  # single substitutions joined where none alone removes the feature
+MAX_TOGETHER = 3  # single substitutions joined where none alone removes the feature
+N_JOINED = 4  # of the most effective ones, each at another position
 REMOVED = 0.1  # share of the activation below which a substitution counts as having removed it
 MARGINAL = 1.5  # times the random directions' effect below which an ablation is a reason against
 
@@ -58,19 +62,21 @@ def probe(
     context["counts"]["probed"] = {"missing": min(n, len(missing)), "novel": min(n, len(novel))}
     effects: dict[int, dict[str, Any] | str] = {}
     felt = []
-    for rank, row in enumerate(novel):
-        if rank < n and (effect := _ablate(model, features, row, effects, seed, context)) is not None:
+    for row in novel[:n]:
+        if (effect := _ablate(model, features, row, effects, seed, context)) is not None:
             if effect["times_random"] <= 1:
                 continue
             _weigh(row, effect)
         felt.append(row)
-    context["counts"]["novel"]["not felt by the model when ablated"] = len(novel) - len(felt)
+    context["counts"]["novel"]["not felt by the model when ablated"] = min(n, len(novel)) - len(felt)
     for row in missing[:n]:
         if (effect := _ablate(model, features, row, effects, seed, context)) is not None:
             _weigh(row, effect)
-    for row in (*missing[:n], *felt[:n]):
+    for row in (*missing[:n], *felt):
         _falsify(model, features, row, context)
-    return missing, felt
+    for row in (*missing[n:], *novel[n:]):
+        row["evidence"]["against"].append(f"Not probed: only the first {n} candidates of a kind were ablated and mutated.")
+    return missing, felt + novel[n:]
 
 
 def _ablate(
@@ -103,8 +109,10 @@ def _weigh(row: dict[str, Any], effect: dict[str, Any]) -> None:
 
 
 def _against(row: dict[str, Any], text: str) -> None:
-    row["evidence"]["against"].insert(0, text)
-    row["reason_against"] = text
+    against = row["evidence"]["against"]
+    conserved = row["evidence"].get("families", {}).get("share_of_its_own_alike_around_it", 0) >= CONSERVED
+    against.insert(int(conserved), text)
+    row["reason_against"] = against[0]
 
 
 def _falsify(model: Any, features: FeatureMatrix, row: dict[str, Any], context: dict[str, Any]) -> None:
@@ -123,7 +131,8 @@ def _falsify(model: Any, features: FeatureMatrix, row: dict[str, Any], context: 
         )
     else:
         evidence["against"].append(
-            f"No mutation tried removes the feature: {found['variant']} leaves {share} of it, the least of {found['n_tried']}."
+            f"No mutation of up to {MAX_TOGETHER} substitutions was found that removes the feature: {found['variant']} leaves {share} "
+            f"of it, the least of {found['n_tried']} tried."
         )
 
 
@@ -132,7 +141,7 @@ def mutation_scan(
 ) -> dict[str, Any] | str:
     """The smallest mutation in or beside a span that takes a feature away from it, as the model predicts.
 
-    Single substitutions are tried first; where none suffices, the best of two to six positions together.
+    Single substitutions are tried first; where none leaves a tenth or less, the best of them in twos, then in threes.
 
     Parameters
     ----------
@@ -164,14 +173,17 @@ def mutation_scan(
     if intact <= 0:
         return f"feature {feature} is silent in the span"
     left, tried = np.array(after), [[v] for v in single]
-    if left.min() > REMOVED * intact:
-        order = np.argsort(left, kind="stable")
-        best = [single[i] for rank, i in enumerate(order) if single[i].start not in {single[j].start for j in order[:rank]}]
-        together = [best[:m] for m in range(2, min(MAX_TOGETHER, len(best)) + 1)]
+    best: list[Variant] = []
+    for i in np.argsort(left, kind="stable"):
+        if len(best) < N_JOINED and single[i].start not in {v.start for v in best}:
+            best.append(single[i])
+    for size in range(2, MAX_TOGETHER + 1):
+        if left.min() <= REMOVED * intact:
+            break
+        together = [list(vs) for vs in combinations(best, size)]
         more = [peak(c) for c in codes_of(model, features.sae, [_mutant(whole, vs) for vs in together])]
         left, tried = np.append(left, more), tried + together
-    removing = np.flatnonzero(left <= REMOVED * intact)
-    at = int(removing[0] if len(removing) and left[: len(single)].min() > REMOVED * intact else np.argmin(left))
+    at = int(np.argmin(left))
     return {"variant": ";".join(str(v) for v in sorted(tried[at], key=lambda v: v.start)), "feature": int(feature), "before": intact,
             "after": float(left[at]), "left": float(left[at] / intact), "removes": bool(left[at] <= REMOVED * intact),
             "n_tried": len(tried)}  # fmt: skip
