@@ -208,7 +208,7 @@ def write_report(run: Run) -> Path:
     import sciinterp as si
     from sciinterp.store.atomic import read_json
 
-    full = run.folder / "full.json"
+    full, control = run.folder / "full.json", run.folder / "control" / "sae" / "metrics.json"
     return si.report(
         run.folder / "report.html",
         sae=run.sae,
@@ -216,7 +216,11 @@ def write_report(run: Run) -> Path:
         hits=run.hits,
         candidates=run.candidates,
         acts=run.acts,
-        manifest={**run.manifest, "full": read_json(full) if full.is_file() else None},
+        manifest={
+            **run.manifest,
+            "full": read_json(full) if full.is_file() else None,
+            "control": read_json(control) if control.is_file() else None,
+        },
     )
 
 

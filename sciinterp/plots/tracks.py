@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.colors import to_hex, to_rgb
 
 from sciinterp.errors import InputError
 from sciinterp.plots.style import (
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
     from sciinterp.features import FeatureMatrix
 
 MAX_LETTERS = 160  # beyond this many positions letters could not be read on a page
-# Annotation colours; blue is the activation's.
-LANES = (ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, GREY)
+MAX_LANES = 7
+# Annotation colours, each also paler and darker: a concept has one colour in all figures. Blue is the activation's.
+_HUES = (ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, GREY)
 _IMGT = re.compile(r"\d{1,3}(\.\d{1,2}|-\d{1,3})?( \d{1,3}(\.\d{1,2}|-\d{1,3})?)*", re.ASCII)
+FAINTEST = 1 / 3  # of the largest peak: a weaker sample has no row in the picture of a family
 LANE = 0.25  # height of one annotation lane, in units of one activation track
 
 
@@ -75,7 +78,8 @@ def feature(
     j : int
         The feature.
     annotations : Annotations, optional
-        The concepts with most activation under them are drawn, seven at most.
+        The concepts with most activation under them are drawn, seven at most; the axis says of how many. A concept
+        has the same colour in every figure of the same annotations.
     samples : sequence of int or str, optional
         Samples to draw; the strongest ``n`` (one a family where families are known) when not given.
     n : int
@@ -96,14 +100,14 @@ def feature(
         if samples is None
         else [index.index(s) if isinstance(s, str) else int(s) for s in samples]
     )
-    concepts, spans = _concepts_under(features, j, annotations, chosen)
+    concepts, spans, n_under = _concepts_under(features, j, annotations, chosen)
     lanes = {s: [c for c in concepts if (s, c) in spans] for s in chosen}
     n_lanes = sum(map(len, lanes.values()))
     with drawing(ax, width="double", height=12 + 17 * max(len(chosen), 1) + 3.7 * n_lanes) as axes:
         if not chosen:
             return note(axes, f"feature {j} is active in no sample")
         peak = max(float(features.column(j)[features.rows(s)].max(initial=0.0)) for s in chosen) or 1.0
-        colour = {name: LANES[i % len(LANES)] for i, name in enumerate(concepts)}
+        colour = _colours(concepts, annotations)
         top, places, names = 0.0, [], []
         for s in chosen:
             places.append(top - 0.5)
@@ -123,7 +127,8 @@ def feature(
         axes.set_ylim(top + 0.2, 0.15)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        name_axes(axes, x="position", title=f"Feature {j}, activation from 0 to {peak:.3g}")
+        some = f"; {len(concepts)} of {n_under} concepts, those the feature overlaps most" if n_under > len(concepts) else ""
+        name_axes(axes, x=f"position, from 0{some}", title=f"Feature {j}, activation from 0 to {peak:.3g}")
     return axes
 
 
@@ -158,10 +163,10 @@ def _draw_letters(ax: Axes, sequence: str, low: float, on: np.ndarray) -> None:
 
 def _concepts_under(
     features: FeatureMatrix, j: int, annotations: Annotations | None, chosen: list[int]
-) -> tuple[list[str], dict[tuple[int, str], list[tuple[int, int]]]]:
-    """Concepts with the most activation under them, and their spans in every chosen sample, longest first."""
+) -> tuple[list[str], dict[tuple[int, str], list[tuple[int, int]]], int]:
+    """Concepts with the most activation under them, their spans in every chosen sample, and of how many concepts."""
     if annotations is None or not chosen:
-        return [], {}
+        return [], {}, 0
     frame: pd.DataFrame = annotations.frame
     number = {features.samples.ids[s]: s for s in chosen}
     rows = frame[frame["sample"].isin(list(number)) & (frame["start"] >= 0)]
@@ -173,8 +178,24 @@ def _concepts_under(
         spans.setdefault((s, concept), []).append((int(start), int(end)))
         lo = int(features.samples.offsets[s])
         weight[concept] = weight.get(concept, 0.0) + float(column[lo + int(start) : lo + int(end)].sum())
-    kept = sorted(weight, key=lambda c: (-weight[c], c))[: len(LANES)]
-    return kept, {key: sorted(v, key=lambda r: (r[0] - r[1], r)) for key, v in spans.items() if key[1] in kept}
+    kept = sorted(weight, key=lambda c: (-weight[c], c))[:MAX_LANES]
+    drawn = {key: sorted(v, key=lambda r: (r[0] - r[1], r)) for key, v in spans.items() if key[1] in kept}
+    return kept, drawn, len(weight)
+
+
+def _colours(concepts: list[str], annotations: Annotations | None) -> dict[str, str]:
+    """The colour of each concept: by its place among all concepts on positions, so the same in every figure."""
+    if annotations is None:
+        return {}
+    rank = {name: i for i, name in enumerate(sorted(map(str, annotations.position_names)))}
+    shades = (lambda v: v, lambda v: 0.6 * v, lambda v: 1 - 0.5 * (1 - v))
+    out = {}
+    for name in concepts:
+        round_, hue = divmod(rank.get(name, 0), len(_HUES))
+        shade = shades[round_ % len(shades)]
+        red, green, blue = map(shade, to_rgb(_HUES[hue]))
+        out[name] = to_hex((red, green, blue))
+    return out
 
 
 def _draw_lane(ax: Axes, spans: list[tuple[int, int]], low: float, colour: str) -> None:
@@ -201,7 +222,8 @@ def family_heatmap(
         ``.`` for gaps, as in an MSA), or int [n_positions] with -1 for none. When not given, IMGT positions where
         the samples carry them (column ``imgt``), else the position from the start.
     top : int
-        The strongest samples to show.
+        Most rows to show: the strongest sample of every family where families are known, then the strongest of
+        the others, all of them with a peak of at least a third of the largest one.
 
     Returns
     -------
@@ -213,8 +235,10 @@ def family_heatmap(
         When ``columns`` has another length than there are positions, or an aligned row other letters than its sample.
     """
     value = features.column(j)
-    chosen = top_samples(features, j, top)
-    chosen = chosen[np.argsort([-value[features.rows(int(s))].max() for s in chosen], kind="stable")]
+    active = top_samples(features, j, len(features.samples))
+    peak = np.array([value[features.rows(int(s))].max() for s in active])
+    chosen = np.flatnonzero(peak >= FAINTEST * peak.max(initial=0.0))[:top]
+    chosen = active[chosen[np.argsort(-peak[chosen], kind="stable")]]
     column, names, axis = _alignment(features, columns)
     with drawing(ax, width="double", height=24 + 1.1 * max(len(chosen), 20)) as axes:
         if not len(chosen) or not len(names):
@@ -235,7 +259,7 @@ def family_heatmap(
         axes.set_yticks([])
         axes.set_facecolor(RULE)
         name_axes(
-            axes, x=axis, y=f"{len(chosen)} samples, strongest first", title=f"Feature {j} over the aligned family"
+            axes, x=axis, y=f"{len(chosen)} of {len(active)} samples, strongest first", title=f"Feature {j} over the aligned family"
         )
         bar = axes.figure.colorbar(mesh, ax=axes, shrink=0.6, aspect=18, pad=0.01)
         bar.outline.set_visible(False)

@@ -33,7 +33,8 @@ FOUND = 0.5  # held-out F1 from which a concept counts as found
 NEAR = FLOOR  # a feature whose best concept stays below this held-out F1 is called unexplained
 MAX_UNEXPLAINED = 300
 MOTIF_PEAKS, MOTIF_FLANK = 100, 5
-MAX_ABOVE, MAX_SILENT = 7, 2  # features with a section of their own: those above every baseline, and unexplained ones
+# features with a section of their own: those above every baseline or found, and unexplained ones
+MAX_FOUND, MAX_SILENT = 40, 2
 # what is said of a concept: "above", "untested" or the hits' explained_by, in the order in which they are listed
 VERDICTS = {
     "above": "above every baseline",
@@ -214,20 +215,22 @@ def unexplained(portraits: Portraits) -> dict[str, Any]:
 def notable(
     concepts: list[dict[str, Any]], listing: Mapping[str, Any], portraits: Portraits, shown: int | None
 ) -> list[dict[str, Any]]:
-    """Features that deserve a section: the one shown first, those above every baseline, then unexplained ones."""
+    """Features that deserve a section: the one shown first, those above every baseline, those found, unexplained ones."""
     of_feature: dict[int, list[str]] = {}
     for c in concepts:
         if c["feature"] is not None and c["f1"] is not None:
             of_feature.setdefault(c["feature"], []).append(c["concept"])
-    above = sorted(
-        (c for c in concepts if c["verdict"] == "above" and c["feature"] is not None),
-        key=lambda c: (-(c["delta_f1"] or 0.0), c["concept"]),
+    strong = sorted(
+        (c for c in concepts if (c["verdict"] == "above" or c["found"]) and c["feature"] is not None),
+        key=lambda c: (c["verdict"] != "above", -(c["delta_f1"] or 0.0), c["concept"]),
     )
     chosen: dict[int, str] = {}
-    if shown is not None and shown not in {c["feature"] for c in above}:
+    if shown is not None and shown not in {c["feature"] for c in strong}:
         chosen[shown] = "the clearest feature"
-    for c in above[:MAX_ABOVE]:
-        chosen.setdefault(c["feature"], "above every baseline")
+    for c in strong:
+        if len(chosen) < MAX_FOUND:
+            why = VERDICTS["above"] if c["verdict"] == "above" else f"F1 of {FOUND:g} or more, {VERDICTS[c['verdict']]}"
+            chosen.setdefault(c["feature"], why)
     silent = sorted(listing["rows"], key=lambda r: -sum(c.isupper() for c in r["motif"]))
     for row in [r for r in silent if r["motif"]][:MAX_SILENT]:
         chosen.setdefault(row["feature"], "no concept explains it")
@@ -259,8 +262,13 @@ def _concepts_of(hits: pd.DataFrame) -> dict[int, list[tuple[float, str]]]:
     return {j: sorted(pairs, key=lambda pair: (-pair[0], pair[1])) for j, pairs in found.items()}
 
 
-def sae_summary(sae: Any, features: FeatureMatrix) -> dict[str, Any]:
-    """Reconstruction, sparsity, dead features, densities and how it was trained."""
+def sae_summary(
+    sae: Any, features: FeatureMatrix, control: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Reconstruction, sparsity, dead features, densities and how it was trained.
+
+    ``control`` holds the metrics of the same recipe on randomised weights.
+    """
     metrics = dict(getattr(sae, "metrics", None) or {})
     density = features.density
     alive = density[density > 0]
@@ -272,6 +280,7 @@ def sae_summary(sae: Any, features: FeatureMatrix) -> dict[str, Any]:
         "architecture": _architecture(getattr(sae, "architecture", None)),
         "n_features": features.n_features,
         "metrics": keep,
+        "control_fve": number((control or {}).get("fve")),
         "recipe": recipe,
         "peak_learning_rate": _peak_rate(sae),
         "density": {"low": quantiles[0], "median": quantiles[1], "high": quantiles[2]},
@@ -312,7 +321,7 @@ def controls(
                 "kind": kind,
                 "counted": kind != "ceiling",
                 "found": sum(v >= FOUND for v, _ in values),
-                "reaches": sum(v >= f1 for v, f1 in values),
+                "reaches": sum(v >= max(f1, FLOOR) for v, f1 in values),
                 "of": len(values),
             }
         )

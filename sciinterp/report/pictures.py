@@ -11,11 +11,18 @@ import pandas as pd
 
 from sciinterp import plots as pl
 from sciinterp.plots.style import WIDTHS, figure_of, offscreen, to_bytes
+from sciinterp.plots.tracks import top_samples
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from sciinterp.features import FeatureMatrix
+
+
+ROWS = 80  # of the picture of an aligned family
+_UNDER = "with the annotations under it; where there are more than seven, those the feature overlaps most. Each "
+_UNDER += "concept has one colour in all figures. Positions count from 0."
+_TRACK = {False: f"Activation, {_UNDER}", True: f"Activation, each sequence of another family where there are more, {_UNDER}"}
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,7 @@ def run_figures(
         draw(
             "training",
             "Training of the autoencoder",
-            "Reconstruction of the training batches over training steps; dashed, what is left of it on held-out "
-            "families.",
+            "Variance explained of each training batch. Dashed: of held-out families, after training.",
             lambda: pl.training_curve(sae),
         ),
         draw(
@@ -70,8 +76,9 @@ def run_figures(
         draw(
             "heatmap",
             "Features by concepts",
-            "F1 on held-out families of the pairs in the table; a ring marks the feature selected for each concept, a "
-            "dot a pair that was not among the strongest in training and so was not measured.",
+            "F1 on held-out families of the pairs in the table; a ring marks the feature selected for each concept. It was "
+            "chosen on training families, so another feature may score higher on the held-out ones. A dot: a pair that was "
+            "not among the strongest in training and so was not measured.",
             lambda: pl.heatmap(hits),
         ),
         draw(
@@ -163,12 +170,13 @@ def portraits(
     for j in (int(entry["feature"]) for entry in chosen):
         first = j == shown
         track, letters = ("activation", "logo") if first else (f"feature_{j}_track", f"feature_{j}_logo")
+        n = len(top_samples(features, j, 2 if first else 1))
         out.append(
             draw(
                 track,
-                f"Feature {j} along its strongest sequences",
-                "Activation, one family a sequence where families are known, with the annotations under it.",
-                lambda j=j, n=2 if first else 1: pl.feature(features, j, annotations=annotations, n=n),
+                f"Feature {j} along its strongest {'sequence' if n == 1 else 'sequences'}",
+                _TRACK[n > 1],
+                lambda j=j, n=n: pl.feature(features, j, annotations=annotations, n=n),
                 png=first,
             )
         )
@@ -189,9 +197,10 @@ def portraits(
                 draw(
                     "family",
                     f"Feature {j} over the aligned family",
-                    "Activation of the strongest samples, one a row, at IMGT positions; grey: no residue there, or cut "
-                    "away before the model saw it.",
-                    lambda j=j: pl.family_heatmap(features, j),
+                    "One sample a row, at IMGT positions: the strongest of every family, then the strongest of the others, "
+                    f"{ROWS} at most, as far as their peak reaches a third of the largest. Grey: no residue there, or cut away "
+                    "before the model saw it.",
+                    lambda j=j: pl.family_heatmap(features, j, top=ROWS),
                 )
             )
     return out

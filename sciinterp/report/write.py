@@ -74,7 +74,8 @@ def report(
     acts : Activations, optional
         Names model and site where the SAE does not.
     manifest : mapping, optional
-        The run's manifest: settings, licences, versions, hashes.
+        The run's manifest: settings, licences, versions, hashes; ``full`` (what the full run measured) and
+        ``control`` (the metrics of the autoencoder on randomised weights) where they are known.
 
     Returns
     -------
@@ -142,7 +143,7 @@ def _assemble(
         "notable": chosen,
         "shown_feature": shown,
         "candidates": candidate_rows(candidates, of_sample),
-        "sae": c.sae_summary(sae, features),
+        "sae": c.sae_summary(sae, features, manifest.get("control") or full.get("measures_control")),
         "beyond": beyond(full),
         "controls": c.controls(hits, candidates, concepts, used),
         "done": describe(sae, features, hits, manifest, acts),
@@ -151,7 +152,7 @@ def _assemble(
     content = in_order(content)
     content["statements"] = prose.statements(concepts)
     content["letters_reach"] = c.letters_reach(concepts)
-    content["summary"] = prose.summary(content)
+    content["summary"], content["letters_say"] = prose.summary(content), prose.letters_reach(content)
     content["methods"] = methods.methods(content)
     drawn = pictures.run_figures(features, hits, sae, content, full)
     drawn += pictures.portraits(chosen, features=features, annotations=annotations, shown=shown)
@@ -275,7 +276,7 @@ def render(content: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(number=prose.value, flat=_flat, zip_same=lambda names: [(n, n) for n in names])
+    environment.filters.update(number=prose.value, flat=_flat, words=_words, motif=_motif, zip_same=lambda names: [(n, n) for n in names])
     environment.globals.update(
         verdicts=c.VERDICTS,
         pretraining=prose.PRETRAINING,
@@ -329,6 +330,37 @@ def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
             ", ".join(map(str, value)) if isinstance(value, list) else "–" if value is None else str(value),
         )
     ]
+
+
+def _words(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested evidence as rows of name and value to be read: keys as words, numbers of four significant digits."""
+    if isinstance(value, Mapping) and prefix and not any(isinstance(v, Mapping | list) for v in value.values()):
+        return [(prefix, ", ".join(f"{_plain_key(k)} {_scalar(v)}" for k, v in value.items()) or "–")]
+    if isinstance(value, Mapping):
+        joint = ", " if prefix else ""
+        return [row for k, v in value.items() for row in _words(v, f"{prefix}{joint}{_plain_key(k)}")]
+    if isinstance(value, list) and any(isinstance(v, Mapping | list) for v in value):
+        return [row for i, v in enumerate(value, start=1) for row in _words(v, f"{prefix} {i}")]
+    return [(prefix, ", ".join(map(_scalar, value)) or "–" if isinstance(value, list) else _scalar(value))]
+
+
+def _plain_key(key: Any) -> str:
+    return str(key).replace("_", " ")
+
+
+def _scalar(value: Any) -> str:
+    if value is None:
+        return "not measured"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _motif(row: Mapping[str, Any]) -> str:
+    """The motif of a candidate, where its evidence holds one."""
+    evidence = row.get("evidence")
+    found = evidence.get("motif") if isinstance(evidence, Mapping) else None
+    return str(found.get("consensus") or "") if isinstance(found, Mapping) else ""
 
 
 def _glyph(row: Mapping[str, Any]) -> dict[str, float] | None:

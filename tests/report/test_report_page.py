@@ -173,6 +173,7 @@ def test_page_shows_everything_that_report_json_holds(page):
             written = {
                 str(value),
                 f"{value:,}",
+                f"{value:.4g}",
                 *(number(value, d) for d in digits),
                 f"{100 * value:.1f}%",
                 f"{100 * value:.2f}%",
