@@ -310,9 +310,10 @@ def _novel_row(
     peak = int(novel.peaks[i, 0])
     sample = int(view.sample_of[peak])
     base, column = int(view.samples.offsets[sample]), view.columns
-    active = set(
-        column.indices[column.indptr[novel.feature[i]] : column.indptr[novel.feature[i] + 1]].tolist()
-    )
+    of_feature = slice(column.indptr[novel.feature[i]], column.indptr[novel.feature[i] + 1])
+    where, value = column.indices[of_feature], column.data[of_feature]
+    # The span is where it is at least half as active as at its peak: a weak trace reaches over whole samples.
+    active = set(where[value >= value[where == peak].max(initial=0.0) / 2].tolist())
     lo, hi = peak, peak + 1
     while lo - 1 in active and lo - 1 >= base:
         lo -= 1

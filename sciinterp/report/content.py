@@ -34,7 +34,7 @@ NEAR = FLOOR  # a feature whose best concept stays below this held-out F1 is cal
 MAX_UNEXPLAINED = 300
 MOTIF_PEAKS, MOTIF_FLANK = 100, 5
 # features with a section of their own: those above every baseline or found, and unexplained ones
-MAX_FOUND, MAX_SILENT = 40, 2
+MAX_FOUND, MAX_SILENT = 24, 2
 # what is said of a concept: "above", "untested" or the hits' explained_by, in the order in which they are listed
 VERDICTS = {
     "above": "above every baseline",

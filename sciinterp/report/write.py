@@ -276,7 +276,13 @@ def render(content: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(number=prose.value, flat=_flat, words=_words, motif=_motif, zip_same=lambda names: [(n, n) for n in names])
+    environment.filters.update(
+        number=prose.value,
+        flat=_flat,
+        words=_words,
+        claim=_claim,
+        zip_same=lambda names: [(n, n) for n in names],
+    )
     environment.globals.update(
         verdicts=c.VERDICTS,
         pretraining=prose.PRETRAINING,
@@ -289,9 +295,7 @@ def render(content: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
         metric_names=METRICS,
     )
     inlined = {
-        f["name"]: Markup(
-            inline_svg(figures[f["name"]], name=f["name"].replace("_", "-"), title=f["title"])
-        )
+        f["name"]: Markup(inline_svg(figures[f["name"]], name=f["name"].replace("_", "-"), title=f["title"]))
         for f in content["figures"]
     }
     policy = (
@@ -334,7 +338,11 @@ def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
 
 def _words(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     """Nested evidence as rows of name and value to be read: keys as words, numbers of four significant digits."""
-    if isinstance(value, Mapping) and prefix and not any(isinstance(v, Mapping | list) for v in value.values()):
+    if (
+        isinstance(value, Mapping)
+        and prefix
+        and not any(isinstance(v, Mapping | list) for v in value.values())
+    ):
         return [(prefix, ", ".join(f"{_plain_key(k)} {_scalar(v)}" for k, v in value.items()) or "–")]
     if isinstance(value, Mapping):
         joint = ", " if prefix else ""
@@ -356,11 +364,9 @@ def _scalar(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _motif(row: Mapping[str, Any]) -> str:
-    """The motif of a candidate, where its evidence holds one."""
-    evidence = row.get("evidence")
-    found = evidence.get("motif") if isinstance(evidence, Mapping) else None
-    return str(found.get("consensus") or "") if isinstance(found, Mapping) else ""
+def _claim(row: Mapping[str, Any]) -> str:
+    """What a candidate claims, without the word that says it is one: the section does."""
+    return str(row.get("claim") or "").removeprefix("candidate: ")
 
 
 def _glyph(row: Mapping[str, Any]) -> dict[str, float] | None:

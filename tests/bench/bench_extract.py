@@ -5,9 +5,10 @@
 * fair-esm: the loop of its own extraction script (batches by length under 4,096 tokens, all blocks and the
   letter head, one file a sequence), on the module that our adapter wraps;
 * Hugging Face: sequences as they come, 16 a batch, padded, all hidden states, rows kept in memory;
-* bfloat16 beside float32, both ours, and the same for AntiBERTy on its real weights.
+* bfloat16 beside float32, both ours, the same in the shapes of larger ESM-2 (seeded) and for AntiBERTy on its real
+  weights.
 
-ESM-2 of 6 blocks, 320 wide, seeded; lengths with median 120 and a tail to 500. A ratio above one means that
+ESM-2 of 6 blocks, 320 wide, seeded, unless said otherwise; lengths with median 120 and a tail to 500. A ratio above one means that
 ``extract`` is faster. Load on the machine is printed, because ratios of a busy machine say little.
 """
 
@@ -32,13 +33,13 @@ import sciinterp as si
 MIDDLE, LAST = "layers.2", "norm"
 
 
-def fair_esm_model():
-    """A seeded ESM-2 of 6 blocks and its alphabet."""
+def fair_esm_model(blocks: int = 6, width: int = 320):
+    """A seeded ESM-2 and its alphabet; of the shape of the 8M model unless said otherwise."""
     import esm
 
     torch.manual_seed(0)
     alphabet = esm.Alphabet.from_architecture("ESM-1b")
-    return esm.ESM2(6, 320, 20, alphabet).eval().requires_grad_(False), alphabet
+    return esm.ESM2(blocks, width, 20, alphabet).eval().requires_grad_(False), alphabet
 
 
 def fair_esm_loop(module, alphabet, samples, layer: int, out: Path) -> None:
@@ -134,6 +135,12 @@ def main() -> None:
          lambda out: si.extract(model, samples, site=LAST, out=out / "x"), options.rounds)  # fmt: skip
     if len(samples) >= 60:
         some = samples.subset(range(0, len(samples), 3))
+        for millions, blocks, width in ((35, 12, 480), (150, 30, 640)):
+            wide = fair_esm_model(blocks, width)[0]
+            exact, short = (si.load_model("esm2", weights=wide, dtype=d) for d in ("float32", "bfloat16"))
+            race(f"ESM-2 of {millions}M, float32 beside bfloat16, last site",
+                 lambda out, short=short: si.extract(short, some, site=LAST, out=out),
+                 lambda out, exact=exact: si.extract(exact, some, site=LAST, out=out / "x"), options.rounds)  # fmt: skip
         exact, short = (si.load_model("antiberty", dtype=d) for d in ("float32", "bfloat16"))
         race("AntiBERTy, float32 beside bfloat16, layers.4",
              lambda out: si.extract(short, some, site="layers.4", out=out),
