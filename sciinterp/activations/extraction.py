@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Tokens, about, on which the error of a lower precision is measured: the work is done twice.
-PRECISION_TOKENS = 256
+# Tokens, about, on which the error of a lower precision is measured, and their largest share: the work is done twice.
+PRECISION_TOKENS, PRECISION_SHARE = 256, 0.01
 _TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -356,8 +356,8 @@ def _finish(work: _Work, writers: Mapping[str, Writer]) -> None:
     errors = dict.fromkeys(writers)
     if work.model.dtype != "float32":
         order = np.argsort(work.samples.lengths, kind="stable")
-        full = np.cumsum(work.samples.lengths[order]) > PRECISION_TOKENS
-        shortest = order[: max(1, int(full.argmax()) if full.any() else len(order))]
+        wanted = min(PRECISION_TOKENS, PRECISION_SHARE * work.samples.n_positions)
+        shortest = order[: int(np.searchsorted(np.cumsum(work.samples.lengths[order]), wanted)) + 1]
         limit = work.window or None
         few = [
             Sample(work.samples.ids[i], work.samples.data[i][:limit] if limit else work.samples.data[i])
