@@ -308,8 +308,8 @@ def test_every_page_opens_from_disk(chromium, page):
         "/feature/8",
         "/sample/2",
         "/concept/0",
-        "/candidate/0",
-        "/candidate/2",
+        "/candidate/1",
+        "/candidate/3",
         "/map/5",
         "/feature/999",
         "/nonsense",
@@ -551,7 +551,7 @@ PAGE_KINDS = (
     "/feature/8",
     "/sample/2",
     "/concept/0",
-    "/candidate/0",
+    "/candidate/1",
 )
 
 
@@ -674,7 +674,7 @@ def test_hostile_text_executes_nothing_and_shows(chromium, hostile_run, tmp_path
     n = len(r["texts"])
     for i, text in enumerate(r["texts"]):
         assert squeeze(text) in visit(f"/sample/{i}")
-        shown = visit(f"/candidate/{sorted(range(n), key=lambda k: (r['texts'][k], k)).index(i)}")
+        shown = visit(f"/candidate/{sorted(range(n), key=lambda k: (r['texts'][k], k)).index(i) + 1}")
         assert shown.count(squeeze(text)) >= 3  # its kind, its reason, and its evidence
     names = squeeze(" ".join(r["annotations"].names))
     for i in range(len(made.REGIONS) + len(made.POINTS)):

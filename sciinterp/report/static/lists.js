@@ -44,7 +44,8 @@ function featuresPage() {
     f.stability ? { name: "Stability", num: true, digits: 2, get: (j) => f.stability[j], why: "Smaller of decoder and encoder cosine to its match in dictionaries of other seeds, mean" } : null,
   ].filter(Boolean) });
   return ["Features", [soft("The ", show(index.n_features), " features of the autoencoder on ", index.done.model, " at ", index.done.site,
-    ". F1 is measured on held-out families; the motif is what prevails around a feature's peaks.",
+    ". Nearest is the tested concept with the highest F1 on held-out families: it was looked up there, so it describes a feature and is no result. Results are on ",
+    h("a", { href: "#/concepts" }, "Concepts"), ", one feature each, chosen on training families. The motif is what prevails around a feature's peaks.",
     f.stability ? null : " Stability over seeds was not measured (it is by demo --full)."), table.node]];
 }
 
@@ -87,10 +88,11 @@ async function candidatesPage() {
   const pick = h("select", { change: () => table.reset() }, h("option", { value: "-1" }, "every kind"), kinds.map((k, i) => h("option", { value: i }, k + " (" + show(rows.filter((r) => String(r.kind) === k).length) + ")")));
   const keep = (i) => pick.value === "-1" || String(rows[i].kind) === kinds[Number(pick.value)];
   const place = (r) => (absent(r.start) ? "–" : absent(r.end) ? show(r.start + 1) : show(r.start + 1) + " to " + show(r.end));
-  const table = dataTable({ caption: "Candidates", n: rows.length, sort: 6, keep, hint: COMPARE, extra: h("label", {}, "Show ", pick), columns: [
-    { name: "Candidate", num: true, get: (i) => i, cell: (i) => link("candidate", i, i + 1) },
+  const table = dataTable({ caption: "Candidates", n: rows.length, sort: rows.some((r) => r.concept) ? 7 : 6, keep, hint: COMPARE, extra: h("label", {}, "Show ", pick), columns: [
+    { name: "Candidate", num: true, get: (i) => i, cell: (i) => link("candidate", i + 1, i + 1) },
     { name: "Kind", get: (i) => String(rows[i].kind || "") },
-    { name: "Concept", wide: true, get: (i) => rows[i].concept || "", cell: (i) => { const c = index.concepts.indexOf(rows[i].concept); return c >= 0 ? concept(c) : show(rows[i].concept); } },
+    { name: "Claim", wide: true, get: (i) => String(rows[i].claim || "").replace(/^candidate: /, "") },
+    !rows.some((r) => r.concept) ? null : { name: "Concept", wide: true, get: (i) => rows[i].concept || "", cell: (i) => { const c = index.concepts.indexOf(rows[i].concept); return c >= 0 ? concept(c) : show(rows[i].concept); } },
     { name: "Sample", wide: true, get: (i) => rows[i].sample || "", cell: (i) => (at.has(rows[i].sample) ? link("sample", at.get(rows[i].sample), rows[i].sample) : show(rows[i].sample)) },
     { name: "Positions", num: true, get: (i) => rows[i].start, cell: (i) => place(rows[i]) },
     { name: "Feature", num: true, get: (i) => rows[i].feature, cell: (i) => (absent(rows[i].feature) ? "–" : link("feature", rows[i].feature, rows[i].feature)) },
@@ -98,7 +100,7 @@ async function candidatesPage() {
     { name: "q", num: true, digits: 3, get: (i) => rows[i].q, why: "Against decoys" },
     { name: "Score", num: true, digits: 2, get: (i) => rows[i].score, why: "Ranks within a kind" },
     { name: "Why it might be wrong", wide: true, get: (i) => rows[i].reason_against || "" },
-  ] });
+  ].filter(Boolean) });
   return ["Candidates", [soft("A candidate is a claim that no source states; none has been confirmed. Positions count from 1."), rows.length ? table.node : soft("There is none, or discovery was not run.")]];
 }
 

@@ -173,8 +173,9 @@ function evidence(value, key) {
 }
 const readable = (key) => key.replaceAll("_", " ");
 
-async function candidatePage(k) {
-  if (!(k >= 0 && k < index.candidates)) return missing("candidate", k);
+async function candidatePage(number) { // from 1, as it is named
+  const k = number - 1;
+  if (!(k >= 0 && k < index.candidates)) return missing("candidate", number);
   const [rows, told] = await Promise.all([load("candidates"), evidenceData(k)]);
   const row = rows[k];
   const about = told && typeof told === "object" && !Array.isArray(told) ? told : {};
@@ -194,9 +195,9 @@ async function candidatePage(k) {
   }
   const { claim, against, would_be_falsified_by: falsified, ...rest } = about;
   const c = row.concept ? index.concepts.indexOf(row.concept) : -1;
-  return ["Candidate " + (k + 1), [
+  return ["Candidate " + number, [
     h("p", { class: "claim" }, claim ? String(claim) : "candidate: " + show(row.kind)),
-    h("p", { class: "pages" }, k > 0 ? link("candidate", k - 1, "Previous candidate") : null, k + 1 < index.candidates ? link("candidate", k + 1, "Next candidate") : null),
+    h("p", { class: "pages" }, k > 0 ? link("candidate", number - 1, "Previous candidate") : null, k + 1 < index.candidates ? link("candidate", number + 1, "Next candidate") : null),
     merit([["kind", show(row.kind)], ["calibrated probability", show(row.probability, 2)], ["q against decoys", show(row.q, 3)], ["score, ranks within a kind", show(row.score, 2)]]),
     facts([["Concept", c >= 0 ? concept(c) : show(row.concept)], ["Sample", i === undefined ? show(row.sample) : link("sample", i, row.sample)], absent(row.start) ? null : ["Positions", show(row.start + 1) + " to " + show(absent(row.end) ? row.start + 1 : row.end)], absent(row.feature) ? null : ["Leading feature", link("feature", row.feature, row.feature)]]),
     h("h2", {}, "Why it might be wrong"), Array.isArray(against) && against.length ? h("ul", {}, against.map((text) => h("li", {}, String(text)))) : h("p", {}, show(row.reason_against)),
@@ -255,7 +256,7 @@ async function mapPage(chosen) {
   refresh();
   redraws.push(refresh);
   if (chosen >= 0 && chosen < index.n_features) plot.pick(chosen);
-  return ["Map", [soft("Each point is a feature. Layout: ", m.method, m.explained.length ? " (" + m.explained.map((v) => (100 * v).toFixed(1) + "%").join(" and ") + " of the variance; install umap-learn for a map of neighbourhoods)" : "", ". Distances across the map say little; near points have similar directions."),
+  return ["Map", [soft("Each point is a feature. Layout: ", m.method, m.explained.length ? " (" + m.explained.map((v) => (100 * v).toFixed(1) + "%").join(" and ") + " of the variance; the extra sciinterp[browser] brings a map of neighbourhoods, UMAP)" : "", ". Distances across the map say little; near points have similar directions."),
     h("div", { class: "tools" }, h("label", {}, "Colour by ", pick), h("label", {}, "Highlight ", search), button("Zoom in", () => plot.zoom(1.6)), button("Zoom out", () => plot.zoom(1 / 1.6))), key,
     h("div", { class: "mapwrap" }, h("div", {}, canvas, hover), side)]];
 }
