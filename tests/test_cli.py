@@ -39,7 +39,7 @@ def run(*arguments: str) -> Result:
     return Result(0, out.getvalue(), err.getvalue())
 
 
-def one_line(result: Result, *words: str) -> None:
+def assert_one_line(result: Result, *words: str) -> None:
     """Exit code not 0 and exactly one error line holding these words; anything else raises."""
     assert result.returncode not in (0, 1), result.stderr
     lines = [line for line in result.stderr.splitlines() if line.strip()]
@@ -82,7 +82,7 @@ def test_every_verb_has_help(verb: str) -> None:
 
 def test_unknown_model(fasta: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    one_line(
+    assert_one_line(
         run("extract", "antibertie", str(fasta), "--site", "layers.4", "--out", str(out)),
         "antibertie",
         "antiberty",
@@ -103,14 +103,14 @@ def test_missing_weights(fasta: Path, tmp_path: Path) -> None:
         "--weights",
         str(tmp_path / "no.bin"),
     )
-    one_line(result, "no.bin", "antiberty==0.1.3")
+    assert_one_line(result, "no.bin", "antiberty==0.1.3")
     assert not out.exists()
 
 
 def test_empty_fasta(tmp_path: Path) -> None:
     empty = tmp_path / "empty.fasta"
     empty.write_text("")
-    one_line(
+    assert_one_line(
         run("extract", "antiberty", str(empty), "--site", "layers.4", "--out", str(tmp_path / "out")),
         "empty.fasta",
     )
@@ -118,7 +118,7 @@ def test_empty_fasta(tmp_path: Path) -> None:
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    one_line(
+    assert_one_line(
         run(
             "extract",
             "antiberty",
@@ -135,7 +135,7 @@ def test_no_such_file(tmp_path: Path) -> None:
 def test_illegal_letters_name_sample_and_position(tmp_path: Path) -> None:
     path = tmp_path / "bad.fasta"
     path.write_text(">fine\nEVQL\n>broken\nEVJQL\n")
-    one_line(
+    assert_one_line(
         run("extract", "antiberty", str(path), "--site", "layers.4", "--out", str(tmp_path / "out")),
         "broken",
         "position 2 (counted from 0)",
@@ -149,7 +149,7 @@ def test_unreadable_samples_are_left_out_on_request_and_counted(tmp_path: Path) 
     path, out = tmp_path / "bad.fasta", tmp_path / "out"
     path.write_text(">fine\nEVQL\n>broken\nEVJQL\n>long\n" + "A" * 700 + "\n>good\nQVQL\n")
     call = ("extract", "antiberty", str(path), "--site", "layers.4", "--out", str(out))
-    one_line(run(*call, "--unreadable", "drop"), "stop or skip")
+    assert_one_line(run(*call, "--unreadable", "drop"), "stop or skip")
     result = run(*call, "--unreadable", "skip")
     assert result.returncode == 0, result.stderr
     assert "left out 2 of 4 samples: sample 'broken' position 2 (counted from 0)" in result.stderr
@@ -161,13 +161,13 @@ def test_unreadable_samples_are_left_out_on_request_and_counted(tmp_path: Path) 
         {"antiberty does not know this letter": 1, "too long for antiberty": 1},
     )
     path.write_text(">broken\nEVJQL\n")
-    one_line(run(*call, "--unreadable", "skip"), "broken")
+    assert_one_line(run(*call, "--unreadable", "skip"), "broken")
 
 
 def test_a_sequence_that_is_too_long(tmp_path: Path) -> None:
     path = tmp_path / "long.fasta"
     path.write_text(">long\n" + "A" * 700 + "\n")
-    one_line(
+    assert_one_line(
         run("extract", "antiberty", str(path), "--site", "layers.4", "--out", str(tmp_path / "out")),
         "long",
         "510",
@@ -177,7 +177,7 @@ def test_a_sequence_that_is_too_long(tmp_path: Path) -> None:
 
 
 def test_a_site_that_does_not_exist(fasta: Path, tmp_path: Path) -> None:
-    one_line(
+    assert_one_line(
         run("extract", "antiberty", str(fasta), "--site", "layers.44", "--out", str(tmp_path / "out")),
         "layers.44",
         "layers.4",
@@ -189,20 +189,20 @@ def test_an_output_folder_in_use(fasta: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
     out.mkdir()
     (out / "thesis.txt").write_text("do not touch")
-    one_line(run("extract", "antiberty", str(fasta), "--site", "layers.4", "--out", str(out)), "mine")
-    one_line(run("demo", "--out", str(out)), "mine")
+    assert_one_line(run("extract", "antiberty", str(fasta), "--site", "layers.4", "--out", str(out)), "mine")
+    assert_one_line(run("demo", "--out", str(out)), "mine")
     assert [p.name for p in out.iterdir()] == ["thesis.txt"]
 
 
 def test_data_that_are_not_there(tmp_path: Path) -> None:
-    one_line(
+    assert_one_line(
         run("demo", "--data", str(tmp_path), "--out", str(tmp_path / "out")), "antibodies.fasta", "--data"
     )
 
 
 def test_not_a_run_and_not_a_store(tmp_path: Path) -> None:
-    one_line(run("report", str(tmp_path)), "manifest.json")
-    one_line(run("browse", str(tmp_path)), "manifest.json")
+    assert_one_line(run("report", str(tmp_path)), "manifest.json")
+    assert_one_line(run("browse", str(tmp_path)), "manifest.json")
     assert run("verify", str(tmp_path)).returncode not in (0, 1)
     assert run("info", str(tmp_path / "none")).returncode not in (0, 1)
 

@@ -69,7 +69,7 @@ def read_obo(path: Path) -> Annotations:
 READERS = {name: parser(name) for name in FORMATS} | {"obo": read_obo, "mmcif": parser("structure")}
 
 
-def check(format: str, path: Path, read: Callable[..., Annotations]) -> None:
+def check_bytes(format: str, path: Path, read: Callable[..., Annotations]) -> None:
     annotations = error = None
     try:
         annotations = read(path)
@@ -119,7 +119,7 @@ def overwrite(valid: bytes, seed: int) -> bytes:
     return bytes(data[: len(valid)])
 
 
-def fuzz(format: str, folder: Path, examples: int) -> None:
+def check_fuzzed(format: str, folder: Path, examples: int) -> None:
     read = READERS[format]
     path = folder / "input"
 
@@ -130,7 +130,7 @@ def fuzz(format: str, folder: Path, examples: int) -> None:
         change = overwrite if format == "h5ad" and seed % 20 == 0 else mutate
         path.unlink(missing_ok=True)
         path.write_bytes(change(VALID[format], seed))
-        check(format, path, read)
+        check_bytes(format, path, read)
 
     run()
 
@@ -154,13 +154,13 @@ def test_the_valid_example_gives_rows(format: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", sorted(VALID))
 def test_any_bytes_give_rows_or_one_format_error(format: str, tmp_path: Path) -> None:
-    fuzz(format, tmp_path, 2000)
+    check_fuzzed(format, tmp_path, 2000)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", sorted(VALID))
 def test_any_bytes_long(format: str, tmp_path: Path) -> None:
-    fuzz(format, tmp_path, 50_000)
+    check_fuzzed(format, tmp_path, 50_000)
 
 
 @pytest.mark.parametrize("format", sorted(VALID))
@@ -174,7 +174,7 @@ def test_hostile_files(format: str, tmp_path: Path) -> None:
                b'<?xml version="1.0" encoding="x"?><a/>']  # fmt: skip
     for data in hostile:
         path.write_bytes(data)
-        check(format, path, READERS[format])
+        check_bytes(format, path, READERS[format])
 
 
 @pytest.mark.parametrize("format", sorted(VALID))
@@ -185,7 +185,7 @@ def test_a_megabyte_in_a_second(format: str, tmp_path: Path) -> None:
     for data in (valid * (1_000_000 // len(valid)), valid.replace(b"\n", b" ") * (1_000_000 // len(valid))):
         path.write_bytes(data)
         began = time.process_time()
-        check(format, path, READERS[format])
+        check_bytes(format, path, READERS[format])
         assert time.process_time() - began < 3.0
 
 
@@ -194,7 +194,7 @@ def test_damaged_hdf5_that_its_library_reads_for_ever_is_refused(tmp_path: Path)
     path = tmp_path / "cells.h5ad"
     path.write_bytes(overwrite(VALID["h5ad"], 93))
     began = time.process_time()
-    check("h5ad", path, READERS["h5ad"])
+    check_bytes("h5ad", path, READERS["h5ad"])
     assert time.process_time() - began < 2
 
 

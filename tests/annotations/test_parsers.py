@@ -96,10 +96,10 @@ def test_genbank_and_embl_agree_and_join_by_part() -> None:
 
 
 def test_genbank_positions_agree_with_biopython() -> None:
-    compare_with_biopython(FILES / "entry.embl")
+    assert_same_as_biopython(FILES / "entry.embl")
 
 
-def compare_with_biopython(path: Path) -> dict[str, int]:
+def assert_same_as_biopython(path: Path) -> dict[str, int]:
     """Every local part Biopython places exactly is ours, to the base and strand."""
     from Bio import SeqIO
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from test_parsers import compare_with_biopython as compare_embl
-from test_uniprot_forms import compare_with_biopython as compare_uniprot
+from test_parsers import assert_same_as_biopython as compare_embl
+from test_uniprot_forms import assert_same_as_biopython as compare_uniprot
 
 from sciinterp.annotations import read_annotations
 

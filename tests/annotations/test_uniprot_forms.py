@@ -79,10 +79,10 @@ def test_positions_agree_with_biopython(tmp_path: Path) -> None:
     text = re.sub(r"FT   SITE +31\^32\nFT +/note=\"Cleavage\"\n", "", (FILES / "entries.dat").read_text())
     path = tmp_path / "entries.dat"
     path.write_text(text)
-    compare_with_biopython(path)
+    assert_same_as_biopython(path)
 
 
-def compare_with_biopython(path: Path) -> int:
+def assert_same_as_biopython(path: Path) -> int:
     """Every feature Biopython places with certainty is ours, to the residue, and the reverse."""
     theirs = []
     with path.open() as handle:

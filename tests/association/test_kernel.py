@@ -61,7 +61,7 @@ def brute_force(codes, positives, thresholds, instances):
     )
 
 
-def equal(counts, expected):
+def assert_equal_counts(counts, expected):
     for name, value in zip(["tp", "predicted", "n_positive", "instances_hit", "n_instances"], expected):
         np.testing.assert_array_equal(getattr(counts, name), value, err_msg=name)
 
@@ -70,7 +70,7 @@ def equal(counts, expected):
 @given(cases())
 def test_counts_equal_brute_force(case):
     codes, positives, thresholds, instances = case
-    equal(count_overlaps(codes, positives, thresholds=thresholds, instances=instances), brute_force(*case))
+    assert_equal_counts(count_overlaps(codes, positives, thresholds=thresholds, instances=instances), brute_force(*case))
 
 
 @settings(max_examples=150, deadline=None)
@@ -100,7 +100,7 @@ def test_counts_of_shards_add_up(case, cut):
     second = whole[whole["end"] > cut].assign(start=lambda t: t["start"] - cut, end=lambda t: t["end"] - cut)
     left = count_overlaps(codes[:cut], positives[:cut], thresholds=thresholds, instances=first)
     right = count_overlaps(codes[cut:], positives[cut:], thresholds=thresholds, instances=second)
-    equal(left + right, brute_force(codes, positives, thresholds, whole))
+    assert_equal_counts(left + right, brute_force(codes, positives, thresholds, whole))
 
 
 def test_the_public_entry_is_the_agreed_one():

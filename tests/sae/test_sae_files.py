@@ -41,7 +41,7 @@ def make(kind: str):
 KINDS = ["topk", "batchtopk", "relu", "jumprelu"]
 
 
-def same(a, b, atol=1e-5):
+def assert_same(a, b, atol=1e-5):
     ca, cb = a.encode(X).to_dense(), b.encode(X).to_dense()
     assert torch.allclose(ca, cb, atol=atol)
     assert torch.allclose(a.reconstruct(X), b.reconstruct(X), atol=atol)
@@ -73,7 +73,7 @@ def test_export_and_read_again(kind, format, centred, tmp_path):
             sae.export(tmp_path, format=format)
         return
     sae.export(tmp_path, format=format)
-    same(si.load_sae(tmp_path), sae)
+    assert_same(si.load_sae(tmp_path), sae)
 
 
 def test_saelens_fields(tmp_path):
@@ -111,7 +111,7 @@ def test_defect_17_sparsify_decoder_is_not_transposed(tmp_path):
     (tmp_path / "cfg.json").write_text(
         json.dumps({"activation": "topk", "k": 5, "d_in": D, "num_latents": F})
     )
-    same(si.load_sae(tmp_path), make("topk"))
+    assert_same(si.load_sae(tmp_path), make("topk"))
 
 
 def test_dictionary_learning_threshold_that_was_never_set(tmp_path):
@@ -134,7 +134,7 @@ def test_interplm_folder(tmp_path):
         "plm_name: esm2\nlayer: 3\nbad: !!python/object/apply:os.system ['true']\n"
     )
     sae = si.load_sae(tmp_path)
-    same(sae, make("relu"))
+    assert_same(sae, make("relu"))
     assert sae.recipe["plm_name"] == "esm2"
     assert sae.recipe["rescale_factor"] == [2.0] * F
     assert "bad" not in sae.recipe

@@ -39,7 +39,7 @@ def make(architecture, d_in, seed):
     return parameters
 
 
-def compare(architecture, n, d_in, n_dead, seed, tied=True):
+def assert_gradients_equal(architecture, n, d_in, n_dead, seed, tied=True):
     parameters = make(architecture, d_in, seed)
     x = torch.randn(n, d_in)
     target = x if tied else torch.randn(n, d_in)
@@ -59,12 +59,12 @@ def compare(architecture, n, d_in, n_dead, seed, tied=True):
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize(("n", "d_in", "f", "k"), [(700, 24, 96, 5), (64, 16, 256, 2), (33, 7, 40, 8)])
 def test_gradients_equal_dense_autograd(name, n, d_in, f, k):
-    compare(KINDS[name](f, k), n, d_in, n_dead=f // 5, seed=1)
+    assert_gradients_equal(KINDS[name](f, k), n, d_in, n_dead=f // 5, seed=1)
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_gradients_with_another_target(name):
-    compare(KINDS[name](64, 4), 130, 12, n_dead=9, seed=3, tied=False)
+    assert_gradients_equal(KINDS[name](64, 4), 130, 12, n_dead=9, seed=3, tied=False)
 
 
 @settings(max_examples=25, deadline=None)
@@ -78,7 +78,7 @@ def test_gradients_with_another_target(name):
     st.integers(0, 10_000),
 )
 def test_gradients_of_any_shape(name, n, d_in, f, k, n_dead, seed):
-    compare(KINDS[name](f, k), n, d_in, n_dead, seed)
+    assert_gradients_equal(KINDS[name](f, k), n, d_in, n_dead, seed)
 
 
 def test_projected_gradient_has_no_part_along_the_decoder():

@@ -336,7 +336,8 @@ def test_damaged_files_give_samples_or_one_error(tmp_path_factory, format, text,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with contextlib.suppress(SciinterpError):
-            si.read_samples(path, format=format)
+            samples = si.read_samples(path, format=format)
+            assert samples.n_positions == sum(map(len, samples.data))
 
 
 def test_formats_are_guessed_by_content(tmp_path) -> None:
