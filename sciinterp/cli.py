@@ -228,6 +228,7 @@ def associate(
     settings = AssociationSettings(strongest=None) if every else None
     given, hits = _associate(features, annotations, activations, control, by, seed, settings=settings)
     write_hits(hits, _new_folder(out))
+    given["annotations"].write(out / "annotations.tsv")
     write_h5ad(given["features"], hits, out)
     write_enrichment(given["features"], given["annotations"], out, split=given["split"], seed=seed)
     shown = [
@@ -285,7 +286,7 @@ def discover(
 
 @app.command()
 def report(run: Folder) -> None:
-    """Write report.html of a finished run again."""
+    """Write report.html of a finished run, or of a folder that the verbs from extract to discover have filled."""
     from sciinterp.run import load_run, write_report
 
     typer.echo(f"report: {write_report(load_run(run))}")
@@ -299,18 +300,13 @@ def browse(
     ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Also serve it, on this machine only.")] = False,
 ) -> None:
-    """Write a static feature browser of a finished run; open it from disk."""
-    from sciinterp.discovery import read_candidates
+    """Write a static feature browser of such a folder; open it from disk."""
     from sciinterp.report.browser import serve_folder, write_browser
     from sciinterp.run import load_run
     from sciinterp.store.atomic import read_json
 
     found = load_run(run)
     full = run / "full.json"
-    if (
-        run / "full" / "candidates.json"
-    ).is_file():  # those that know which features come back with other seeds
-        found.candidates = read_candidates(run / "full")
     index = write_browser(
         run / "browser",
         features=found.features,

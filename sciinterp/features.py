@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from sciinterp.errors import InputError, ShapeError, StoreError
+from sciinterp.errors import InputError, MismatchError, ShapeError, StoreError
 from sciinterp.samples import Samples
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sciinterp.activations import Activations
+    from sciinterp.annotations import Annotations
     from sciinterp.sae import SAE
+    from sciinterp.samples import Split
 
 BATCH_TOKENS = 8192
 
@@ -265,6 +267,56 @@ def encode(
         features.save(out)
         features.folder = Path(out)
     return features
+
+
+def doubts(features: FeatureMatrix, annotations: Annotations, split: Split) -> dict[str, str]:
+    """What makes the numbers of an association say less than they seem to; each is logged, too.
+
+    Returns
+    -------
+    dict
+        ``annotations``: rows of samples that are not among these. ``held_out``: held-out families may have trained the
+        SAE. A key is absent where there is nothing to say, or nothing is known.
+    """
+    samples, found = features.samples, {}
+    outside = ~annotations.frame["sample"].isin(samples.ids)
+    if outside.any():
+        strangers = annotations.frame["sample"][outside]
+        found["annotations"] = (
+            f"{int(outside.sum()):,} of {len(outside):,} rows of annotations are of {strangers.nunique():,} samples that are "
+            f"not among these {len(samples):,} (such as {strangers.iloc[0]!r}; these are such as {samples.ids[0]!r}) and were "
+            "left out. If they should be, Annotations.rename_samples translates names."
+        )
+    sae = (features.sae.identity if features.sae is not None else features.identity.get("sae")) or {}
+    told = sae.get("trained_on") or {}
+    if told.get("samples") == samples.digest and told.get("train") != split.training_digest:
+        how = (f"with another split (by {told['by']!r}, seed {told['seed']}; this one is by {split.by!r}, seed {split.seed})"
+               if "train" in told else "without a split, on positions of every family")  # fmt: skip
+        found["held_out"] = (
+            f"The SAE was trained {how}: families that are held out here may have trained it, so scores on them are too high. "
+            "Use the split it was trained with, or train with this one."
+        )
+    for text in found.values():
+        log.warning("%s", text)
+    return found
+
+
+def require_randomised(control: FeatureMatrix | None) -> None:
+    """Raise where codes given as the control say that their model's weights are not randomised.
+
+    Raises
+    ------
+    MismatchError
+    """
+    sae = (control.identity.get("sae") or {}) if control is not None else {}
+    if sae.get("model") and sae.get("randomised_seed") is None:
+        raise MismatchError(
+            "the control is not of a randomised model",
+            where="control",
+            expected="codes of the same recipe on randomised weights",
+            got=f"codes of {sae['model']} with its own weights",
+            do="Make them with si.randomised_control.",
+        )
 
 
 def _to_positions(codes: sp.csr_array, acts: Activations, samples: Samples) -> sp.csr_array:

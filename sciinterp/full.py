@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sciinterp.measures import keep_measures, measure_sae, measure_splits, seed_stability
-from sciinterp.run import Run, stage, write_report
+from sciinterp.run import Run, seal, stage, write_report
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,7 @@ def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[st
             found["calibration"] = {name: t.to_dict("records") for name, t in tables.items()}
     write_json(run.folder / "full.json", found)
     write_report(run)
+    seal(run)
     return read_json(run.folder / "full.json")
 
 

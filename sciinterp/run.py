@@ -173,7 +173,6 @@ def _conclude(run: Run, seed: int) -> None:
     import sciinterp as si
     from sciinterp.association import write_enrichment, write_h5ad, write_hits
     from sciinterp.discovery import write_candidates
-    from sciinterp.store.verify import sealed
 
     out = run.folder
     with stage(out, "associate"):
@@ -199,8 +198,15 @@ def _conclude(run: Run, seed: int) -> None:
     run.manifest = {**run.manifest, "complete": True, "results": _results(run)}
     with stage(out, "report"):
         write_report(run)
-    run.manifest = sealed(run.manifest, out)
-    _write_manifest(out, run.manifest)
+    seal(run)
+
+
+def seal(run: Run) -> None:
+    """Write the manifest with the checksums of the tables that are there."""
+    from sciinterp.store.verify import sealed
+
+    run.manifest = sealed(run.manifest, run.folder)
+    _write_manifest(run.folder, run.manifest)
 
 
 def write_report(run: Run) -> Path:
@@ -238,15 +244,7 @@ def load_run(folder: str | Path) -> Run:
     from sciinterp.store.atomic import read_json
 
     folder = Path(folder)
-    if not (folder / "manifest.json").is_file():
-        raise StoreError(
-            "this is not a run folder",
-            where=f"folder '{folder}'",
-            expected="manifest.json",
-            got="none",
-            do="Make one with 'sciinterp demo'.",
-        )
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else _assembled(folder)
     if not manifest.get("complete"):
         raise StoreError(
             "this run did not finish",
@@ -259,14 +257,34 @@ def load_run(folder: str | Path) -> Run:
     run.features.sae = run.sae
     if (folder / "control" / "features").is_dir():
         run.control = si.load_features(folder / "control" / "features")
-    run.acts = si.load_activations(folder / "activations")
+    if (folder / "activations").is_dir():
+        run.acts = si.load_activations(folder / "activations")
     run.annotations = si.read_annotations(folder / "annotations.tsv")
     settings = manifest["settings"]
     run.split = si.split_families(run.features.samples, by=settings["by"], seed=settings["seed"])
     run.hits = read_hits(folder, annotations=run.annotations, split=run.split)
     seeded = folder / "full" if (folder / "full.json").is_file() else folder  # with other seeds known
-    run.candidates = read_candidates(seeded)
+    if (seeded / "candidates.json").is_file():
+        run.candidates = read_candidates(seeded)
     return run
+
+
+def _assembled(folder: Path) -> dict[str, Any]:
+    """What stands for the manifest where single verbs filled a folder: SAE, codes, hits and their annotations."""
+    from sciinterp.store.atomic import read_json
+
+    needed = ("sae/cfg.json", "features/features.json", "hits.context.json", "annotations.tsv")
+    absent = [name for name in needed if not (folder / name).is_file()]
+    if absent:
+        raise StoreError(
+            "this is not a run folder",
+            where=f"folder '{folder}'",
+            expected="manifest.json, or what the verbs write: sae/ features/, and with 'associate --out' of this folder its tables",
+            got=f"no manifest.json and no {', '.join(absent)}",
+            do="Make one with 'sciinterp demo', or with extract, train, encode and associate.",
+        )
+    settings = read_json(folder / "hits.context.json")["settings"]
+    return {"complete": True, "settings": {"by": settings["by"], "seed": settings["split_seed"]}}
 
 
 def beside(features: Any, folder: Path) -> dict[str, Path]:

@@ -276,6 +276,11 @@ class Split:
     seed: int = 0
     lengths: np.ndarray | None = None
 
+    @property
+    def training_digest(self) -> str:
+        """sha256 over the numbers of the training samples: whether two things were trained on the same families."""
+        return hashlib.sha256(np.ascontiguousarray(self.train, "<i8").tobytes()).hexdigest()
+
     def part(self, name: str) -> np.ndarray:
         """Sample numbers of ``train``, ``calibration`` or ``test``."""
         if name not in _PARTS:

@@ -17,6 +17,7 @@ from sciinterp.errors import InputError, MismatchError
 from sciinterp.full import run_full
 from sciinterp.run import RunSettings, load_run, run_all
 from sciinterp.store.atomic import sha256_file
+from sciinterp.store.verify import check_files
 
 SETTINGS = RunSettings(n_features=64, k=8, steps=30, batch_size=256)
 MAY_DIFFER = {"timings.jsonl", ".lock"}
@@ -97,6 +98,25 @@ def test_associate_on_the_command_line_finds_what_lies_beside(undisturbed: Path,
     assert head.split()[-2:] == ["delta_low", "explained_by"]
 
 
+def test_a_folder_filled_verb_by_verb_has_a_report_and_a_browser(undisturbed: Path, tmp_path: Path) -> None:
+    """Activations, SAE and codes are those of the run; hits and candidates are made by the verbs."""
+    folder = tmp_path / "mine"
+    for name in ("activations", "sae", "features"):
+        shutil.copytree(undisturbed / name, folder / name)
+    missing = command("report", str(folder))
+    assert missing.returncode == 2
+    assert "annotations.tsv" in missing.stderr
+    given = (str(folder / "features"), str(undisturbed / "annotations.tsv"), "--out", str(folder))
+    assert command("associate", *given).returncode == 0
+    for verb, page in (("report", "report.html"), ("browse", "browser/index.html")):
+        done = command(verb, str(folder))
+        assert done.returncode == 0, done.stderr
+        assert (folder / page).is_file()
+    assert command("discover", *given).returncode == 0
+    assert load_run(folder).candidates is not None
+    assert command("info", str(folder)).stdout.startswith("kind: associations")
+
+
 def test_associate_away_from_a_run_says_what_is_missing(undisturbed: Path, tmp_path: Path) -> None:
     """Codes beside the activations of another model and without a control: neither is used, and the line says so."""
     shutil.copytree(undisturbed / "features", tmp_path / "features")
@@ -153,3 +173,6 @@ def test_the_full_run_measures_model_and_control(undisturbed: Path, tmp_path: Pa
     length = found["measures"]["description_length"]
     assert length["total"] == pytest.approx(length["codes"] + length["dictionary"] + length["residual"])
     assert "Beyond reconstruction" in (run.folder / "report.html").read_text()
+    files = check_files(run.folder).set_index("file")["status"]
+    assert (files[["full.json", "full/candidates.tsv", "full/candidates.json", "hits.tsv"]] == "ok").all()
+    assert not (files == "damaged").any()

@@ -24,7 +24,7 @@ from sciinterp.association.parts import Parts, divide
 from sciinterp.association.statistics import ScreenSettings, screen
 from sciinterp.association.verdicts import EXPLAINS, explained_by
 from sciinterp.errors import InputError
-from sciinterp.features import FeatureMatrix
+from sciinterp.features import FeatureMatrix, doubts, require_randomised
 from sciinterp.samples import Split
 from sciinterp.tables import Table
 
@@ -105,12 +105,14 @@ def associate(
         One ``selected`` row a concept and the strongest others. ``explained_by`` is
         :func:`sciinterp.association.verdicts.explained_by`. ``context`` holds ``annotations``, ``split``,
         ``baselines`` (one row a concept and baseline), ``not_run`` (baseline -> reason), ``not_tested``
-        (concept -> reason), ``settings`` and ``counts``.
+        (concept -> reason), ``doubts`` (:func:`sciinterp.features.doubts`), ``settings`` and ``counts``.
 
     Raises
     ------
     InputError
         The split is of other samples, or no concept lies on any training position.
+    MismatchError
+        The control's codes are not of randomised weights.
 
     Notes
     -----
@@ -126,6 +128,8 @@ def associate(
             expected=f"{len(samples)} samples",
             got=str(len(split.family)),
         )
+    require_randomised(control)
+    doubtful = doubts(features, annotations, split)
     names = annotations.position_names
     positives, covered = annotations.positives(samples, names), annotations.covered(samples, names)
     instances = annotations.instances(samples, names)
@@ -165,7 +169,7 @@ def associate(
                          do="Do the identifiers of samples and annotations agree?")  # fmt: skip
     return _finish(pd.concat(rows, ignore_index=True), tested, names, {
         "annotations": annotations, "split": split, "baselines": pd.concat(tables, ignore_index=True),
-        "not_run": not_run, "not_tested": not_tested, "settings": asdict(settings) | {"seed": seed},
+        "not_run": not_run, "not_tested": not_tested, "doubts": doubtful, "settings": asdict(settings) | {"seed": seed, "by": split.by, "split_seed": split.seed},
         "counts": _sizes(features, split, names, groups) | {"screen": tested.summary, "facts_about_samples": n_facts},
     })  # fmt: skip
 

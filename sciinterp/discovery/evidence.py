@@ -171,6 +171,8 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
     limit = dict(zip(READINGS, limits(novel.measures[i : i + 1])[0]))
     stable = float(novel.stability[i])
     peaks = novel.peaks[i][novel.peaks[i] >= 0]
+    of_feature = slice(view.columns.indptr[feature], view.columns.indptr[feature + 1])
+    height = view.columns.data[of_feature][np.isin(view.columns.indices[of_feature], peaks)]
     found = novel.places[i]
     record: dict[str, Any] = {
         "features": [feature, *companions],
@@ -180,6 +182,7 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
         "lies": evidence.lies(peaks),
         "n_families": int(novel.n_families[i]),
         "families": {"all": found.n_families, "share_that_carry_it": round(found.carried, 3),
+                     "reach_a_third_of_its_largest_peak": int((height >= height.max(initial=0.0) / 3).sum()),
                      "share_of_its_own_alike_around_it": round(found.homologous, 3),
                      "probability_times": round(found.news, 3)},
         "nearest_concept": evidence.nearest(feature),
@@ -204,7 +207,7 @@ def _novel_claim(record: dict[str, Any]) -> str:
     lies, pattern, near = record["lies"], record["pattern"], record["nearest_concept"]
     how = PATTERNS.get(pattern["class"], f"every {pattern.get('period')} positions")
     low, high = lies["half_lie_between"]
-    where = (f"in {lies['concept']} ({100 * lies['share_of_peaks']:.0f}% of its peaks)" if lies["concept"] else
+    where = (f"in {lies['concept']} ({100 * lies['share_of_peaks']:.0f}% of its peaks, one a family)" if lies["concept"] else
              f"about {lies['position']} from the {lies['counted_from']} (half lie {low} to {high})")  # fmt: skip
     known = f"nearest concept {near['concept']} (F1 {near['f1']:.2f})" if near else "no concept on positions to compare with"
     return (f"candidate: feature {record['features'][0]} reads {record['motif']['consensus']} {how}, {where}, in "

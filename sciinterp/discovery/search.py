@@ -19,7 +19,7 @@ from sciinterp.discovery.novel import Novel, co_active, find_novel, least_q
 from sciinterp.discovery.refinement import PRIOR, calibrate_refinements, find_refinements
 from sciinterp.discovery.view import View, make_view
 from sciinterp.errors import InputError, ShapeError
-from sciinterp.features import FeatureMatrix
+from sciinterp.features import FeatureMatrix, doubts, require_randomised
 from sciinterp.samples import Split
 from sciinterp.tables import Table
 
@@ -149,6 +149,7 @@ def discover(
         "counts": {},
         "skipped": {},
         "not_run": {},
+        "doubts": doubts(features, annotations, split),
     }
     missing = _missing_rows(view, evidence, controls, context)
     novel = _novel_rows(view, evidence, hits, controls, context)
@@ -189,6 +190,7 @@ def _require_fit(features: FeatureMatrix, split: Split, controls: Controls) -> N
     if len(split.family) != len(features.samples):
         raise ShapeError("the split is not of these samples", where="discover", expected=f"{len(features.samples)} samples",
                          got=str(len(split.family)))  # fmt: skip
+    require_randomised(controls.randomised)
     for other in (*controls.seeds, controls.randomised, controls.shuffled):
         if other is None:
             continue

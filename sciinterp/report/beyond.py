@@ -25,6 +25,14 @@ _STABILITY = (
     ("Correlation of matched features' codes", "activation", "falls"),
     ("The same, random directions of equal density", "null_activation", ""),
 )
+# What is told of the discovery benchmark: planted worlds, and the run's own concepts hidden, forgotten and merged.
+_CHECKS = {
+    "summary": ("measure", "value", "low", "high", "bound", "n"),
+    "hidden": ("concept", "n_hidden", "recall", "recall_low", "recall_high", "letters_recall", "single_recall",
+               "randomised_recall", "n_q", "randomised_n_q"),
+    "forgotten": ("concept", "feature", "f1", "probability", "rank", "n_novel", "fate"),
+    "merged": ("first", "second", "found", "probability", "q"),
+}  # fmt: skip
 UNEXPLAINED = 8  # concepts listed, those the error is most enriched in
 
 
@@ -40,8 +48,8 @@ def beyond(full: Mapping[str, Any] | None) -> dict[str, Any] | None:
     -------
     dict or None
         ``rows`` (``name, model, control, expected, digits``), ``width`` (one row a dictionary), ``unexplained`` (the
-        concepts the error is most enriched in), ``splitting`` and ``absorption`` (those there are), and
-        ``calibration`` (stated probabilities against planted truth).
+        concepts the error is most enriched in), ``splitting`` and ``absorption`` (those there are),
+        ``calibration`` (stated probabilities against planted truth) and ``checks`` (of candidates, by name).
     """
     if not full:
         return None
@@ -64,7 +72,9 @@ def beyond(full: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "splitting": [row for row in parts.get("splitting", []) if row["gain"] > 0],
         "absorption": [row for row in parts.get("absorption", []) if row["absorbed"] > 0],
         "calibration": list(calibration.get("calibration", [])),
-        "calibration_summary": (list(calibration.get("summary", [])) or [None])[0],
+        "checks": {
+            name: [{key: row.get(key) for key in keys} for row in calibration.get(name, [])] for name, keys in _CHECKS.items()
+        },
     }
 
 

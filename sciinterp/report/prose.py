@@ -99,7 +99,7 @@ def statements(concepts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         UNCLEAR: "The selected feature scores higher than every baseline, but the interval of the "
         "difference reaches zero.",
         NOT_FOUND: f"Found by nothing: neither the selected feature nor any counted baseline reaches an F1 of "
-        f"{FLOOR:g} on held-out families, so there is nothing to explain.",
+        f"{FLOOR:g} on held-out families, and the feature does not lie above all of them: there is nothing to explain.",
         "untested": "Could not be tested on this split: too few families carry the concept, or all "
         "of them do.",
     }

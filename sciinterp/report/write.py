@@ -150,6 +150,7 @@ def _assemble(
         "provenance": _provenance(sae, features, manifest),
     }
     content = in_order(content)
+    content["doubts"] = (getattr(hits, "context", None) or {}).get("doubts") or {}
     content["statements"] = prose.statements(concepts)
     content["letters_reach"] = c.letters_reach(concepts)
     content["summary"], content["letters_say"] = prose.summary(content), prose.letters_reach(content)

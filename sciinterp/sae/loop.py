@@ -40,7 +40,7 @@ from sciinterp.sae.architecture import Architecture, Step
 from sciinterp.sae.base import SAE
 from sciinterp.sae.metrics import firing_counts, measure
 from sciinterp.sae.parameters import Parameters
-from sciinterp.sae.rows import Reader, Source, moments, parts_of
+from sciinterp.sae.rows import Reader, Source, moments, parts_of, trained_on
 from sciinterp.sae.screen import choose_encoder
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.sparse import encode_topk, normalise_rows
@@ -181,7 +181,7 @@ class _Data:
 
     def __init__(self, source: Source, split: Split | None, settings: TrainSettings) -> None:
         self.source, self.settings = source, settings
-        self.parts = parts_of(source, split, settings.order)
+        self.parts, self.trained_on = parts_of(source, split, settings.order), trained_on(source, split)
         self.steps = settings.n_steps(len(self.parts["train"]))
         self.reader = Reader(source, self.parts["train"], settings.batch_size, settings.order)
 
@@ -393,7 +393,7 @@ class _Run:
         sae.to("cpu")
         counted = parts["train"][:: max(1, -(-len(parts["train"]) // DEAD_ROWS))]
         counts = firing_counts(sae, data.pieces(counted))
-        sae.architecture, sae.identity = self.architecture, dict(data.identity)
+        sae.architecture, sae.identity = self.architecture, {**data.identity, **self.data.trained_on}
         sae.recipe = {**self.settings.deciding(), "rows": len(parts["train"])}
         sae.metrics = {
             **measure(sae, data.pieces(parts["test"])),

@@ -128,6 +128,15 @@ def parts_of(data: Source, split: Split | None, seed: int) -> dict[str, np.ndarr
     return {"train": np.sort(order[n_out:]), "calibration": held, "test": held}
 
 
+def trained_on(data: Source, split: Split | None) -> dict[str, Any]:
+    """What an SAE's identity says of its training families, where the source knows its samples."""
+    samples = getattr(data.data, "samples", None)
+    if samples is None:
+        return {}
+    who = {"by": split.by, "seed": split.seed, "train": split.training_digest} if split is not None else {}
+    return {"trained_on": {"samples": samples.digest, **who}}
+
+
 def thinned(rows: np.ndarray, limit: int) -> np.ndarray:
     """At most ``limit`` of some rows, evenly spread."""
     return rows if len(rows) <= limit else rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]

@@ -21,7 +21,8 @@ _HEADS = (PLAN, "features.json", "cfg.json")
 # Tables a run ends with, whose sha256 its manifest keeps; the report and figures can be made again from them.
 TABLES = (
     "annotations.tsv", "annotations.concepts.tsv", "hits.tsv", "hits.parquet", "hits.baselines.tsv", "hits.context.json",
-    "enrichment.tsv", "candidates.tsv", "candidates.json", "features.h5ad", "samples.h5ad",
+    "enrichment.tsv", "candidates.tsv", "candidates.json", "features.h5ad", "samples.h5ad", "full.json",
+    "full/candidates.tsv", "full/candidates.json",
 )  # fmt: skip
 FILES, SEAL = "files", "sha256"
 SWEEPS = {"sweep.tsv": "sweep of SAEs", "sites.tsv": "sweep of sites"}
@@ -263,7 +264,8 @@ def info(folder: str | os.PathLike[str]) -> dict[str, str]:
     root = Path(folder)
     if _is_activations(root):
         return _activation_info(root)
-    for head, kind in (("features.json", "codes"), ("cfg.json", "sparse autoencoder"), (MANIFEST, "run")):
+    for head, kind in (("features.json", "codes"), ("cfg.json", "sparse autoencoder"), (MANIFEST, "run"),
+                       ("hits.context.json", "associations")):  # fmt: skip
         if (root / head).is_file():
             facts = read_json(root / head)
             return {"kind": kind, "folder": str(root), **_flat(facts if isinstance(facts, dict) else {})}
@@ -271,7 +273,7 @@ def info(folder: str | os.PathLike[str]) -> dict[str, str]:
         if (root / table).is_file():
             return {"kind": kind, "folder": str(root), **_sweep_info(read_tsv(root / table, text=("name", "site")))}
     raise StoreError("this is not a folder of sciinterp", where=f"folder {str(root)!r}",
-                     expected=f"one of {', '.join((*_HEADS, MANIFEST, *SWEEPS))}")  # fmt: skip
+                     expected=f"one of {', '.join((*_HEADS, MANIFEST, 'hits.context.json', *SWEEPS))}")  # fmt: skip
 
 
 def _sweep_info(table: pd.DataFrame) -> dict[str, str]:

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+import sciinterp as si
 from sciinterp.annotations import Annotations
 from sciinterp.association import AssociationSettings, associate, read_hits, write_h5ad, write_hits
 from sciinterp.association.statistics import ScreenSettings
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, MismatchError
 from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Samples, Split, split_families
 
@@ -200,6 +201,53 @@ def test_what_cannot_be_associated_says_so(world):
     few = world.associate(settings=AssociationSettings(screen=ScreenSettings(min_families=100)))
     assert set(few[few["concept"] == "site"]["test"]) == {"too few families"}
     assert few[few["concept"] == "site"]["q"].isna().all()
+
+
+def test_rows_of_other_samples_are_counted_and_said(world, caplog, tmp_path):
+    """A few misspelt names must not pass for absence."""
+    frame = world.annotations.frame
+    renamed = Annotations(frame.assign(sample=[f"x{s}" if s in ("s8", "s9") else s for s in frame["sample"]]))
+    n = int(frame["sample"].isin(["s8", "s9"]).sum())
+    hits = world.associate(annotations=renamed, settings=AssociationSettings(n_boot=50))
+    said = hits.context["doubts"]["annotations"]
+    assert said.startswith(f"{n} of {len(frame):,} rows of annotations are of 2 samples")
+    assert said in caplog.text
+    write_hits(hits, tmp_path)
+    assert read_hits(tmp_path).context["doubts"] == {"annotations": said}
+    page = si.report(tmp_path / "r.html", features=world.features, hits=hits).read_text()
+    assert f"{n} of {len(frame):,} rows of annotations" in page
+
+
+@pytest.mark.parametrize("given", ["another", "none", "same"])
+def test_families_that_trained_the_sae_are_not_called_held_out(world, caplog, tmp_path, given):
+    splits = {"another": split_families(world.samples, by="family", seed=1), "none": None, "same": world.split}
+    split = splits[given]
+    trained = {"samples": world.samples.digest}
+    if split is not None:
+        trained |= {"by": split.by, "seed": split.seed, "train": split.training_digest}
+    features = FeatureMatrix(world.features.codes, world.samples, identity={"sae": {"trained_on": trained}})
+    hits = associate(features, world.annotations, split=world.split, settings=AssociationSettings(n_boot=50))
+    page = si.report(tmp_path / "r.html", features=features, hits=hits).read_text()
+    claimed = "tested on families that the features were not trained on" in page
+    assert claimed == (given == "same")
+    assert ("held_out" in hits.context["doubts"]) == (given != "same")
+    assert ("may have trained it" in caplog.text) == (given != "same")
+    assert ("may have trained it" in page) == (given != "same")
+
+
+def test_a_control_that_is_not_randomised_is_refused(world):
+    for seed, refused in ((None, True), (0, False)):
+        identity = {"sae": {"model": "antiberty", "randomised_seed": seed}}
+        control = FeatureMatrix(world.features.codes, world.samples, identity=identity)
+        if refused:
+            with pytest.raises(MismatchError, match="not of a randomised model"):
+                world.associate(control=control)
+            with pytest.raises(MismatchError, match="not of a randomised model"):
+                si.discover(world.features, world.annotations, pd.DataFrame(), split=world.split, control=control)
+        else:
+            assert "randomised" in set(
+                world.associate(control=control, settings=AssociationSettings(n_boot=50)).context["baselines"]["baseline"]
+            )
 
 
 def test_samples_without_sequences_run_what_they_can(world):
