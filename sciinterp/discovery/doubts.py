@@ -57,9 +57,6 @@ def against_novel(record: Mapping[str, Any]) -> list[str]:
                 f"{100 * families['share_that_carry_it']:.0f}% of all families carry it, so they share it by descent and experts "
                 "probably know it, even where no source states it.")  # fmt: skip
         reasons.append((2.0, text))
-    if (reach := families["reach_a_third_of_its_largest_peak"]) < record["n_families"] / 2:
-        reasons.append((1.3, f"Only {reach} of its {record['n_families']} families reach a third of its largest activation: what it "
-                             "reads there may be another thing than what most of its families share."))  # fmt: skip
     if measures["composition"] >= measures["motif"] - 0.05 and measures["order"] >= 0.8:
         reasons.append((0.55, f"Unordered letters find its peaks about as well (AUROC {measures['composition']:.2f}, motif "
                               f"{measures['motif']:.2f}); it is kept because shuffling them hurts (AUROC {measures['order']:.2f} against "

@@ -171,8 +171,6 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
     limit = dict(zip(READINGS, limits(novel.measures[i : i + 1])[0]))
     stable = float(novel.stability[i])
     peaks = novel.peaks[i][novel.peaks[i] >= 0]
-    of_feature = slice(view.columns.indptr[feature], view.columns.indptr[feature + 1])
-    height = view.columns.data[of_feature][np.isin(view.columns.indices[of_feature], peaks)]
     found = novel.places[i]
     record: dict[str, Any] = {
         "features": [feature, *companions],
@@ -182,7 +180,6 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
         "lies": evidence.lies(peaks),
         "n_families": int(novel.n_families[i]),
         "families": {"all": found.n_families, "share_that_carry_it": round(found.carried, 3),
-                     "reach_a_third_of_its_largest_peak": int((height >= height.max(initial=0.0) / 3).sum()),
                      "share_of_its_own_alike_around_it": round(found.homologous, 3),
                      "probability_times": round(found.news, 3)},
         "nearest_concept": evidence.nearest(feature),

@@ -30,6 +30,7 @@ from sciinterp.discovery.view import View
 WIDTH, REACH, HALF = 7, 6, 12
 AROUND = 6  # letters on either side that count as the composition around a peak
 MAX_PEAKS = 80
+STRONG = 1 / 3  # of a feature's largest activation, from which a family's best position counts as a peak
 MAX_CELLS = 20_000_000  # features times families looked at in one go
 COLUMNS = ("motif", "composition", "centre", "position", "conservation", "order")
 
@@ -43,7 +44,8 @@ class Peaks:
     position : int64 [n_features, MAX_PEAKS]
         On the concatenated axis, -1 where there are fewer.
     n_families : int64 [n_features]
-        Families with a peak at least half of the feature's strong peaks (all of them, also beyond MAX_PEAKS).
+        Families with a peak of at least half of the feature's strong peaks and :data:`STRONG` of its largest
+        (all of them, also beyond MAX_PEAKS).
     """
 
     position: np.ndarray
@@ -70,15 +72,17 @@ def find_peaks(view: View, codes: sp.csr_array) -> Peaks:
 def _block_peaks(
     columns: sp.csc_array, first: int, family: np.ndarray, n_family: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Feature, position and value of the peaks of some columns: one a family, half of a strong one or more."""
+    """Feature, position and value of the peaks of some columns: one a family, where that is a strong one."""
     n = columns.shape[1]
     key = np.repeat(np.arange(n), np.diff(columns.indptr)) * n_family + family[columns.indices]
     best = np.zeros(n * n_family, np.float32)
     np.maximum.at(best, key, columns.data)
     table = best.reshape(n, n_family)
-    strong = np.array([np.quantile(row[row > 0], 0.9) if (row > 0).any() else np.inf for row in table])
+    strong = np.array([
+        max(np.quantile(row[row > 0], 0.9) / 2, STRONG * row.max()) if (row > 0).any() else np.inf for row in table
+    ])  # fmt: skip
     at = np.flatnonzero((columns.data == best[key]) & (columns.data > 0))
-    at = at[columns.data[at] >= 0.5 * strong[key[at] // n_family]]
+    at = at[columns.data[at] >= strong[key[at] // n_family]]
     _, once = np.unique(key[at], return_index=True)  # of equal values the first
     at = at[once]
     return first + key[at] // n_family, columns.indices[at].astype(np.int64), columns.data[at].astype(np.float64)
