@@ -290,8 +290,11 @@ def doubts(features: FeatureMatrix, annotations: Annotations, split: Split) -> d
     sae = (features.sae.identity if features.sae is not None else features.identity.get("sae")) or {}
     told = sae.get("trained_on") or {}
     if told.get("samples") == samples.digest and told.get("train") != split.training_digest:
-        how = (f"with another split (by {told['by']!r}, seed {told['seed']}; this one is by {split.by!r}, seed {split.seed})"
-               if "train" in told else "without a split, on positions of every family")  # fmt: skip
+        how = (
+            f"with another split (by {told['by']!r}, seed {told['seed']}; this one is by {split.by!r}, seed {split.seed})"
+            if "train" in told
+            else "without a split, on positions of every family"
+        )
         found["held_out"] = (
             f"The SAE was trained {how}: families that are held out here may have trained it, so scores on them are too high. "
             "Use the split it was trained with, or train with this one."

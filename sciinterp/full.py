@@ -114,7 +114,10 @@ def _with_seeds(run: Run, model: Any, out: Path, seeds: int) -> Any:
         split=run.split,
         model=model,
         control=Controls(
-            randomised=run.control, shuffled=shuffled, seeds=others, settings=DiscoverySettings(n_probed=PROBED)
+            randomised=run.control,
+            shuffled=shuffled,
+            seeds=others,
+            settings=DiscoverySettings(n_probed=PROBED),
         ),
         seed=seed,
     )
@@ -146,6 +149,8 @@ def hide_and_recover(run: Run, *, seed: int = 0) -> dict[str, Any]:
         "hidden": mask_and_recover(
             run.features, run.annotations, concepts=hidden, control=run.control, **common
         ),
-        "forgotten": leave_concept_out(run.features, run.annotations, concepts=[*best[:1], *longer], control=run.control, **common),
+        "forgotten": leave_concept_out(
+            run.features, run.annotations, concepts=[*best[:1], *longer], control=run.control, **common
+        ),
         "merged": merge_and_recover(run.features, run.annotations, pairs=pairs, **common),
     }

@@ -83,7 +83,9 @@ class Run:
         results, settings = (dict(self.manifest.get(k) or {}) for k in ("results", "settings"))
         measured = results.pop("sae", None) or {}
         shown = {k: settings.get(k) for k in ("model", "site", "n_features", "k", "seed")}
-        return html_card(repr(self), {**shown, **measured, **{k.replace("_", " "): v for k, v in results.items()}})
+        return html_card(
+            repr(self), {**shown, **measured, **{k.replace("_", " "): v for k, v in results.items()}}
+        )
 
 
 def run_all(
@@ -244,7 +246,9 @@ def load_run(folder: str | Path) -> Run:
     from sciinterp.store.atomic import read_json
 
     folder = Path(folder)
-    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else _assembled(folder)
+    manifest = (
+        read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else _assembled(folder)
+    )
     if not manifest.get("complete"):
         raise StoreError(
             "this run did not finish",

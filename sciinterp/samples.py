@@ -320,7 +320,9 @@ class Split:
     def _repr_html_(self) -> str:
         from sciinterp.tables import html_card
 
-        return html_card(f"Split by {self.by}, seed {self.seed}: no family is in two parts", table=self.summary())
+        return html_card(
+            f"Split by {self.by}, seed {self.seed}: no family is in two parts", table=self.summary()
+        )
 
 
 def read_samples(

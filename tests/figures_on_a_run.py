@@ -21,18 +21,20 @@ def figures_of(names: dict[str, Any], control_sae: Path) -> dict[str, Callable]:
     split, acts, candidates = names["split"], names["acts"], names["candidates"]
     chosen = hits[hits["selected"]].sort_values("f1", ascending=False)
     j, concept = int(chosen["feature"].iloc[0]), chosen["concept"].iloc[0]
-    sweep = si.sweep_saes(
-        acts, [si.TopK(n_features=n, k=8) for n in (32, 64)], split=split, steps=12
-    )
+    sweep = si.sweep_saes(acts, [si.TopK(n_features=n, k=8) for n in (32, 64)], split=split, steps=12)
     x = Source(acts).take(np.arange(2000))
     parts = dark_matter(x, sae.reconstruct(x).numpy(), np.arange(1000), np.arange(1000, 2000))
     _, cosine = match_features(sae.W_dec.numpy(), si.load_sae(control_sae).W_dec.numpy())
     baselines = hits.context["baselines"]
     site = {
-        "site": acts.site, "concepts": len(chosen), "sae": int((chosen["f1"] >= 0.5).sum()),
-        **{name: int((baselines.loc[baselines["baseline"] == key, "f1"] >= 0.5).sum())
-           for name, key in (("neurons", "neuron"), ("randomised", "randomised"))},
-    }  # fmt: skip
+        "site": acts.site,
+        "concepts": len(chosen),
+        "sae": int((chosen["f1"] >= 0.5).sum()),
+        **{
+            name: int((baselines.loc[baselines["baseline"] == key, "f1"] >= 0.5).sum())
+            for name, key in (("neurons", "neuron"), ("randomised", "randomised"))
+        },
+    }
     missing = candidates.sort_values("probability", ascending=False)["probability"]
     precision = [{"k": k, "precision": float(missing.head(k).mean())} for k in (1, 5, 10, 20)]
     # Can the model's own features say where a concept is? Activations scaled to one, against the annotations.
@@ -63,5 +65,7 @@ def figures_of(names: dict[str, Any], control_sae: Path) -> dict[str, Callable]:
         "layer_sweep": lambda: pl.layer_sweep(pd.DataFrame([site])),
         "precision_at_k": lambda: pl.precision_at_k(precision),
         "reliability": lambda: pl.reliability(value / value.max(), truth),
-        "variant_effect": lambda: pl.variant_effect(si.variant_effect(names["model"], sae, sample, variant, hits=hits)),
+        "variant_effect": lambda: pl.variant_effect(
+            si.variant_effect(names["model"], sae, sample, variant, hits=hits)
+        ),
     }

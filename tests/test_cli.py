@@ -12,7 +12,22 @@ import pytest
 import sciinterp as si
 from sciinterp.cli import main
 
-VERBS = ["demo", "models", "sites", "extract", "train", "encode", "associate", "discover", "report", "browse", "benchmark", "sweep-sites", "verify", "info"]
+VERBS = [
+    "demo",
+    "models",
+    "sites",
+    "extract",
+    "train",
+    "encode",
+    "associate",
+    "discover",
+    "report",
+    "browse",
+    "benchmark",
+    "sweep-sites",
+    "verify",
+    "info",
+]
 
 
 @dataclass

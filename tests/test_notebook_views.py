@@ -33,7 +33,9 @@ def shown(tmp_path_factory) -> dict:
     codes = sp.csr_array(np.eye(samples.n_positions, 8, dtype=np.float32))
     features = si.FeatureMatrix(codes, samples, identity={"sae": {"model": EVIL, "site": EVIL * 50}})
     folder = tmp_path_factory.mktemp("view")
-    sae = si.train(torch.randn(300, 4).numpy(), si.TopK(n_features=8, k=2), out=folder / "sae", steps=3, seed=5)
+    sae = si.train(
+        torch.randn(300, 4).numpy(), si.TopK(n_features=8, k=2), out=folder / "sae", steps=3, seed=5
+    )
     sae.identity = {"model": EVIL, "site": "layers.1"}
     return {
         "Samples": samples,
@@ -41,7 +43,10 @@ def shown(tmp_path_factory) -> dict:
         "Annotations": annotations,
         "FeatureMatrix": features,
         "SAE": sae,
-        "Run": Run(Path(EVIL), {"complete": True, "settings": {"model": EVIL}, "results": {EVIL: 3, "sae": {"fve": 0.83}}}),
+        "Run": Run(
+            Path(EVIL),
+            {"complete": True, "settings": {"model": EVIL}, "results": {EVIL: 3, "sae": {"fve": 0.83}}},
+        ),
         "Table": made.make_hits(samples, annotations),
     }
 
@@ -71,7 +76,16 @@ def test_views_say_what_matters(shown):
 
 
 def test_everything_a_notebook_shows_has_a_view():
-    for shown_type in (si.Samples, si.Split, si.Activations, si.Annotations, si.FeatureMatrix, SAE, Run, pd.DataFrame):
+    for shown_type in (
+        si.Samples,
+        si.Split,
+        si.Activations,
+        si.Annotations,
+        si.FeatureMatrix,
+        SAE,
+        Run,
+        pd.DataFrame,
+    ):
         assert hasattr(shown_type, "_repr_html_"), shown_type
 
 

@@ -66,7 +66,9 @@ def test_every_figure_draws_on_the_run(
         plt.close("all")
 
 
-@pytest.mark.parametrize(("section", "name"), [("## Add a model", "checks"), ("## Add an annotation source", "annotations")])
+@pytest.mark.parametrize(
+    ("section", "name"), [("## Add a model", "checks"), ("## Add an annotation source", "annotations")]
+)
 def test_examples_run(root: Path, section: str, name: str) -> None:
     text = (root / "README.md").read_text().split(section, 1)[1]
     code = text.split("```python\n", 1)[1].split("```", 1)[0]
@@ -89,7 +91,9 @@ def test_quickstart_notebook(readme_run: tuple[Path, dict], readme_code: str, ro
     execute(path, folder)
 
 
-@pytest.mark.parametrize("name", ["02_bring_your_own_model", "03_bring_your_own_annotations", "04_from_feature_to_variant"])
+@pytest.mark.parametrize(
+    "name", ["02_bring_your_own_model", "03_bring_your_own_annotations", "04_from_feature_to_variant"]
+)
 def test_notebooks(readme_run: tuple[Path, dict], root: Path, name: str) -> None:
     """Each story runs where the quickstart ran."""
     assert execute(root / "notebooks" / f"{name}.ipynb", readme_run[0])

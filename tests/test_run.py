@@ -37,7 +37,9 @@ def data(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
 
 
 def do(data: Path, out: Path, settings: RunSettings = SETTINGS):
-    return run_all(data / "s.fasta", data / "s.annotations.tsv", table=data / "s.tsv", out=out, settings=settings)
+    return run_all(
+        data / "s.fasta", data / "s.annotations.tsv", table=data / "s.tsv", out=out, settings=settings
+    )
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -61,7 +63,9 @@ def test_the_folder_holds_what_is_promised(undisturbed: Path) -> None:
     assert list((undisturbed / "figures").glob("*.svg"))
 
 
-def test_killed_and_started_again_ends_with_the_same_files(data: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_killed_and_started_again_ends_with_the_same_files(
+    data: Path, undisturbed: Path, tmp_path: Path
+) -> None:
     """Killed three times at seeded moments, then left to end."""
     code = (
         "import sys, torch; from pathlib import Path; from sciinterp.run import RunSettings, run_all\n"
@@ -89,7 +93,13 @@ def test_a_finished_run_is_loaded_as_it_was(data: Path, undisturbed: Path) -> No
 
 def test_associate_on_the_command_line_finds_what_lies_beside(undisturbed: Path, tmp_path: Path) -> None:
     """Activations and control of the run are used without being named, so the hits are the run's, byte for byte."""
-    said = command("associate", str(undisturbed / "features"), str(undisturbed / "annotations.tsv"), "--out", str(tmp_path))
+    said = command(
+        "associate",
+        str(undisturbed / "features"),
+        str(undisturbed / "annotations.tsv"),
+        "--out",
+        str(tmp_path),
+    )
     assert said.returncode == 0
     assert f"activations: {undisturbed / 'activations'}" in said.stderr
     assert f"control: {undisturbed / 'control' / 'features'}" in said.stderr
@@ -122,14 +132,20 @@ def test_associate_away_from_a_run_says_what_is_missing(undisturbed: Path, tmp_p
     shutil.copytree(undisturbed / "features", tmp_path / "features")
     shutil.copytree(undisturbed / "control" / "activations", tmp_path / "activations")
     said = command(
-        "associate", str(tmp_path / "features"), str(undisturbed / "annotations.tsv"), "--out", str(tmp_path / "out")
+        "associate",
+        str(tmp_path / "features"),
+        str(undisturbed / "annotations.tsv"),
+        "--out",
+        str(tmp_path / "out"),
     )
     line = next(line for line in said.stdout.splitlines() if line.startswith("not run: "))
     for name in ("neuron", "pca", "ica", "probe", "randomised"):
         assert f"{name} (" in line
 
 
-@pytest.mark.parametrize("name", ["hits.tsv", "hits.parquet", "candidates.json", "manifest.json", "features/codes.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["hits.tsv", "hits.parquet", "candidates.json", "manifest.json", "features/codes.safetensors"]
+)
 def test_a_flipped_bit_of_a_run_is_exit_code_1(undisturbed: Path, tmp_path: Path, name: str) -> None:
     """The final tables and the manifest are covered; the summary names the file and counts the others."""
     folder = Path(shutil.copytree(undisturbed, tmp_path / "run"))

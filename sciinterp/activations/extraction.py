@@ -72,8 +72,15 @@ def run(
     plans = {}
     for name, record in records.items():
         site = asdict(record)
-        identity = {**model.identity, "site": name, "kind": site["kind"], "norm": site["norm"],
-                    "d_in": site["width"], "precision": model.dtype, "kept_as": dtype}  # fmt: skip
+        identity = {
+            **model.identity,
+            "site": name,
+            "kind": site["kind"],
+            "norm": site["norm"],
+            "d_in": site["width"],
+            "precision": model.dtype,
+            "kept_as": dtype,
+        }
         plans[name] = {**plan, "identity": identity, "site": site, "d_in": site["width"], "dtype": dtype}
     if len({folder.parent for folder in folders.values()}) < len(folders):
         require_parent(next(iter(folders.values())).parent)

@@ -85,7 +85,9 @@ def _survive(path: Path) -> None:
     looked at: the reading that follows meets them again.
     """
     seconds = 3 + path.stat().st_size // 1_000_000
-    done = subprocess.run([sys.executable, "-c", _READ_ALL, str(path), str(seconds)], capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", _READ_ALL, str(path), str(seconds)], capture_output=True, check=False
+    )
     if done.returncode < 0:
         raise ValueError(f"reading it ended by signal {-done.returncode}")
 
@@ -99,7 +101,9 @@ def _possible(obs: Any, n_bytes: int) -> None:
             attribute = h5py.h5a.open(item.id, name.encode())
             if attribute.get_space().get_simple_extent_npoints() * attribute.get_type().get_size() > n_bytes:
                 raise ValueError(f"attribute {name!r} claims more than the file holds")
-        if isinstance(item, h5py.Dataset) and item.size * item.dtype.itemsize > max(FREE_BYTES, MAX_RATIO * n_bytes):
+        if isinstance(item, h5py.Dataset) and item.size * item.dtype.itemsize > max(
+            FREE_BYTES, MAX_RATIO * n_bytes
+        ):
             raise ValueError(f"data set {item.name!r} claims more than the file could unpack to")
 
     look(obs)

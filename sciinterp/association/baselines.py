@@ -116,12 +116,16 @@ def run_baselines(
     found = of_sequence.letter_codes(samples, train.samples)
     if found is None:
         reason = "the samples carry no sequences"
-        out.not_run |= dict.fromkeys(("identity", "word", "composition", "complexity", "window", "kmer"), reason)
+        out.not_run |= dict.fromkeys(
+            ("identity", "word", "composition", "complexity", "window", "kmer"), reason
+        )
     else:
         _run_letters(out, samples, parts, *found, settings, fit_on)
     reason = "not asked for (BaselineSettings(domain=True))"
     if settings.domain:
-        reason = profile.why_not(samples) if instances is not None and found else "no instances or no sequences"
+        reason = (
+            profile.why_not(samples) if instances is not None and found else "no instances or no sequences"
+        )
     if reason:
         out.not_run["domain"] = reason
     else:
@@ -143,9 +147,14 @@ def run_baselines(
 
 
 def _run_letters(
-    out: Baselines, samples: Samples, parts: Parts, letters: np.ndarray, n_letters: int,
-    settings: BaselineSettings, fit_on: np.ndarray,
-) -> None:  # fmt: skip
+    out: Baselines,
+    samples: Samples,
+    parts: Parts,
+    letters: np.ndarray,
+    n_letters: int,
+    settings: BaselineSettings,
+    fit_on: np.ndarray,
+) -> None:
     train, test = parts.train, parts.test
     names = of_sequence.letter_names(samples, train.samples)
     out.ran.append(_identity(samples, letters, names, train, test, settings.reach))
@@ -167,9 +176,14 @@ def _run_letters(
 
 
 def _run_dense(
-    out: Baselines, samples: Samples, parts: Parts, acts: Activations | np.ndarray,
-    settings: BaselineSettings, fit_on: np.ndarray, seed: int,
-) -> None:  # fmt: skip
+    out: Baselines,
+    samples: Samples,
+    parts: Parts,
+    acts: Activations | np.ndarray,
+    settings: BaselineSettings,
+    fit_on: np.ndarray,
+    seed: int,
+) -> None:
     train, test = parts.train, parts.test
     rows = dense.position_rows(acts, samples)
     of_test = dense.read_rows(acts, rows[test.rows])

@@ -84,7 +84,8 @@ def _of_parts(
     table = largest[:, None] * thresholds
     table[largest == 0] = np.inf
     trained, held_out = (
-        _count(c, part, instances, features.samples, table) for c, part in zip(codes, (parts.train, parts.test))
+        _count(c, part, instances, features.samples, table)
+        for c, part in zip(codes, (parts.train, parts.test))
     )
     f1 = _adjusted(trained)[2]
     concept = np.arange(len(parts.concepts))
@@ -92,11 +93,16 @@ def _of_parts(
     feature, at = np.divmod(flat.argmax(axis=1), len(thresholds))
     precision, recall, score = (x[feature, concept, at] for x in _adjusted(held_out))
     known = held_out.n_positive > 0
-    return pd.DataFrame({
-        "feature": feature, "threshold": thresholds.astype(np.float64).round(6)[at],
-        "f1_train": f1[feature, concept, at], "precision": np.where(known, precision, np.nan),
-        "recall": np.where(known, recall, np.nan), "f1": np.where(known, score, np.nan),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "feature": feature,
+            "threshold": thresholds.astype(np.float64).round(6)[at],
+            "f1_train": f1[feature, concept, at],
+            "precision": np.where(known, precision, np.nan),
+            "recall": np.where(known, recall, np.nan),
+            "f1": np.where(known, score, np.nan),
+        }
+    )
 
 
 def _count(codes, part: Part, instances: pd.DataFrame, samples: Samples, table: np.ndarray) -> Counts:
@@ -181,11 +187,15 @@ def _family_f1(
     positive = truth.toarray()
     tp, total = (on & positive).sum(axis=0), on.sum(axis=0) + positive.sum(axis=0)
     known = held_out.n_positive > 0
-    return pd.DataFrame({
-        "feature": feature, "threshold": threshold.astype(np.float64),
-        "f1_train": fitted.best_f1[feature, concept],
-        "f1": np.where(known, 2 * tp / np.maximum(1, total), np.nan),
-        "auroc": held_out.auroc[feature, concept],
-        "average_precision": np.where(known, held_out.average_precision[feature, concept], np.nan),
-        "n_positive": held_out.n_positive, "prevalence": held_out.prevalence,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "feature": feature,
+            "threshold": threshold.astype(np.float64),
+            "f1_train": fitted.best_f1[feature, concept],
+            "f1": np.where(known, 2 * tp / np.maximum(1, total), np.nan),
+            "auroc": held_out.auroc[feature, concept],
+            "average_precision": np.where(known, held_out.average_precision[feature, concept], np.nan),
+            "n_positive": held_out.n_positive,
+            "prevalence": held_out.prevalence,
+        }
+    )

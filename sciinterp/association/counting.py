@@ -47,7 +47,9 @@ def lists_of_positions(row_starts, row_concepts, begin, end):
 
 
 @compiled
-def _count_features(values, rows, starts, list_starts, lists, instance_concept, table, low, tp, hit, predicted):
+def _count_features(
+    values, rows, starts, list_starts, lists, instance_concept, table, low, tp, hit, predicted
+):
     """Count the features from `low`, as many as `tp` has rows; `hit` has none without instances.
 
     An instance stands in the bin of the largest code seen in it so far; ``best`` holds that bin, counted on

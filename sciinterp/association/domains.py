@@ -33,8 +33,13 @@ def instances_of(instances: pd.DataFrame, samples: Samples, part: Part) -> pd.Da
     inside[part.samples] = True
     kept = instances[inside[instances["sample"].to_numpy()]]
     by = shift[kept["sample"].to_numpy()]
-    table = pd.DataFrame({"concept": kept["concept"].to_numpy(), "start": kept["start"].to_numpy() + by,
-                          "end": kept["end"].to_numpy() + by})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "concept": kept["concept"].to_numpy(),
+            "start": kept["start"].to_numpy() + by,
+            "end": kept["end"].to_numpy() + by,
+        }
+    )
     return table.sort_values(["concept", "start", "end"], kind="stable", ignore_index=True)
 
 
@@ -64,10 +69,19 @@ def instance_recall(
     sample = np.repeat(np.arange(len(lengths)), lengths).astype(np.int64)
     touched, found = np.full(len(pairs), np.nan), np.full(len(pairs), np.nan)
     _recall(
-        codes.values, codes.rows, codes.starts, sample, instances["start"].to_numpy(np.int64),
-        instances["end"].to_numpy(np.int64), starts.astype(np.int64), pairs["feature"].to_numpy(np.int64),
-        pairs["concept"].to_numpy(np.int64), pairs["threshold"].to_numpy(np.float32), touched, found,
-    )  # fmt: skip
+        codes.values,
+        codes.rows,
+        codes.starts,
+        sample,
+        instances["start"].to_numpy(np.int64),
+        instances["end"].to_numpy(np.int64),
+        starts.astype(np.int64),
+        pairs["feature"].to_numpy(np.int64),
+        pairs["concept"].to_numpy(np.int64),
+        pairs["threshold"].to_numpy(np.float32),
+        touched,
+        found,
+    )
     return touched, found
 
 

@@ -138,19 +138,39 @@ def count_pairs(
     order = np.argsort(concept, kind="stable")
     columns = part.by_concept
     _count_listed(
-        codes.values, codes.rows, codes.starts, columns.indices.astype(np.int32),
-        columns.indptr.astype(np.int64), part.family, np.asarray(feature, np.int64),
-        np.asarray(concept, np.int64), np.asarray(threshold, np.float32),
-        order, part.n_positions, tp, predicted,
-    )  # fmt: skip
+        codes.values,
+        codes.rows,
+        codes.starts,
+        columns.indices.astype(np.int32),
+        columns.indptr.astype(np.int64),
+        part.family,
+        np.asarray(feature, np.int64),
+        np.asarray(concept, np.int64),
+        np.asarray(threshold, np.float32),
+        order,
+        part.n_positions,
+        tp,
+        predicted,
+    )
     return FamilyCounts(tp, predicted, part.positive_by_family[np.asarray(concept, np.int64)])
 
 
 @compiled
 def _count_listed(
-    values, rows, starts, positive_rows, positive_starts, family, feature, concept, threshold, order,
-    n_positions, tp, predicted,
-):  # fmt: skip
+    values,
+    rows,
+    starts,
+    positive_rows,
+    positive_starts,
+    family,
+    feature,
+    concept,
+    threshold,
+    order,
+    n_positions,
+    tp,
+    predicted,
+):
     truth = np.zeros(n_positions, np.uint8)
     current = -1
     for i in order:

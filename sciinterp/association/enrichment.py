@@ -64,8 +64,11 @@ def enrich_sets(
     from scipy.stats import hypergeom
 
     if members.shape[0] != sets.shape[0]:
-        raise ShapeError("features and sets are over different items", expected=f"{members.shape[0]} rows",
-                         got=str(sets.shape[0]))  # fmt: skip
+        raise ShapeError(
+            "features and sets are over different items",
+            expected=f"{members.shape[0]} rows",
+            got=str(sets.shape[0]),
+        )
     kept = np.arange(members.shape[0]) if background is None else np.flatnonzero(np.asarray(background, bool))
     of_feature, of_set = (sp.csr_array(m[kept]).astype(np.int64) for m in (members, sets))
     n_feature, n_set = (np.asarray(m.sum(axis=0)).reshape(-1) for m in (of_feature, of_set))
@@ -78,11 +81,19 @@ def enrich_sets(
     n_pairs = int((n_feature > 0).sum()) * int((n_set >= min_size).sum())
     q = benjamini_hochberg(np.concatenate([p, np.ones(max(0, n_pairs - len(p)))]))[: len(p)]
     label = np.arange(sets.shape[1]).astype(str) if names is None else np.asarray(names, dtype=object)
-    table = pd.DataFrame({
-        "feature": feature, "set": label[column], "overlap": overlap, "n_feature": n_feature[feature],
-        "n_set": n_set[column], "n_background": n,
-        "fold": overlap * n / (n_set[column] * n_feature[feature]), "p": p, "q": q,
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "feature": feature,
+            "set": label[column],
+            "overlap": overlap,
+            "n_feature": n_feature[feature],
+            "n_set": n_set[column],
+            "n_background": n,
+            "fold": overlap * n / (n_set[column] * n_feature[feature]),
+            "p": p,
+            "q": q,
+        }
+    )
     return table.sort_values(["p", "feature", "set"], kind="stable", ignore_index=True)
 
 
@@ -208,16 +219,26 @@ def enrichment(
 def _table(found: Screen, names: list[str]) -> pd.DataFrame:
     feature, concept = np.nonzero(np.nan_to_num(found.p, nan=2.0) <= 0.05)
     both = (found.present[feature] & found.carriage[concept]).sum(axis=1)
-    table = pd.DataFrame({
-        "feature": feature, "concept": np.array(names, dtype=object)[concept],
-        "families_with": found.n_families[concept], "families_both": both, "p": found.p[feature, concept],
-        "q": found.q[feature, concept], "p_family": found.p_family[feature, concept],
-        "test": np.array(found.test, dtype=object)[concept],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "feature": feature,
+            "concept": np.array(names, dtype=object)[concept],
+            "families_with": found.n_families[concept],
+            "families_both": both,
+            "p": found.p[feature, concept],
+            "q": found.q[feature, concept],
+            "p_family": found.p_family[feature, concept],
+            "test": np.array(found.test, dtype=object)[concept],
+        }
+    )
     without = [c for c in range(len(names)) if not np.isfinite(found.p[:, c]).any()]
-    rest = pd.DataFrame({
-        "feature": -1, "concept": [names[c] for c in without], "families_with": found.n_families[without],
-        "test": [found.test[c] for c in without],
-    })  # fmt: skip
+    rest = pd.DataFrame(
+        {
+            "feature": -1,
+            "concept": [names[c] for c in without],
+            "families_with": found.n_families[without],
+            "test": [found.test[c] for c in without],
+        }
+    )
     table = pd.concat([table, rest], ignore_index=True) if len(rest) else table
     return table.sort_values(["p", "concept", "feature"], kind="stable", ignore_index=True)

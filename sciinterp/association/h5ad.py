@@ -54,22 +54,30 @@ def features_anndata(features: FeatureMatrix, hits: Table, *, sae: SAE | None = 
     row = hits["feature"].to_numpy()
     inside = column >= 0
     shape = (features.n_features, len(concepts))
-    layers = {name: _dense(shape, row[inside], column[inside], hits[name].to_numpy()[inside])
-              for name in ("f1", *_STATISTICS) if name in hits.columns}  # fmt: skip
+    layers = {
+        name: _dense(shape, row[inside], column[inside], hits[name].to_numpy()[inside])
+        for name in ("f1", *_STATISTICS)
+        if name in hits.columns
+    }
     best = (
         hits.sort_values("f1_train", ascending=False, kind="stable")
         .drop_duplicates("feature")
         .set_index("feature")
     )
     names = [str(j) for j in range(features.n_features)]
-    obs = pd.DataFrame({
-        "density": features.density,
-        "max_activation": _column_max(features.codes),
-        "concept": best["concept"].reindex(range(features.n_features)).fillna("").astype(str).to_numpy(),
-        "f1": best["f1"].reindex(range(features.n_features)).to_numpy(np.float64),
-    }, index=pd.Index(names, name="feature"))  # fmt: skip
-    var = pd.DataFrame({k: selected[k].to_numpy() for k in _OF_CONCEPT if k in selected.columns},
-                       index=pd.Index([_key(c) for c in concepts], name="concept"))  # fmt: skip
+    obs = pd.DataFrame(
+        {
+            "density": features.density,
+            "max_activation": _column_max(features.codes),
+            "concept": best["concept"].reindex(range(features.n_features)).fillna("").astype(str).to_numpy(),
+            "f1": best["f1"].reindex(range(features.n_features)).to_numpy(np.float64),
+        },
+        index=pd.Index(names, name="feature"),
+    )
+    var = pd.DataFrame(
+        {k: selected[k].to_numpy() for k in _OF_CONCEPT if k in selected.columns},
+        index=pd.Index([_key(c) for c in concepts], name="concept"),
+    )
     var["concept"], var["selected_feature"] = concepts.astype(str).to_numpy(), selected["feature"].to_numpy()
     out = anndata.AnnData(X=layers.pop("f1"), obs=_plain(obs), var=_plain(var), layers=layers)
     decoder = _decoder(sae if sae is not None else features.sae)

@@ -138,7 +138,9 @@ def associate(
     rows, tables, not_run, not_tested = [], [], {}, {}
     n_facts = len(annotations.names) - len(names)
     if n_facts:
-        log.info("%d concepts are facts about whole samples: sciinterp.association.enrichment tests them", n_facts)
+        log.info(
+            "%d concepts are facts about whole samples: sciinterp.association.enrichment tests them", n_facts
+        )
     n_kept = None if settings.strongest is None else max(1, settings.strongest // max(1, len(names)))
     for parts in groups:
         carried = np.asarray(parts.train.positives.sum(axis=0)).reshape(-1) > 0
@@ -163,15 +165,29 @@ def associate(
         table["concept"] = parts.concepts[table["concept"]]
         rows.append(table)
     if not rows:
-        raise InputError("no concept lies on any training position", where="argument 'annotations'",
-                         expected="at least one concept on the samples of split.train",
-                         got=f"{len(names)} concepts, none there",
-                         do="Do the identifiers of samples and annotations agree?")  # fmt: skip
-    return _finish(pd.concat(rows, ignore_index=True), tested, names, {
-        "annotations": annotations, "split": split, "baselines": pd.concat(tables, ignore_index=True),
-        "not_run": not_run, "not_tested": not_tested, "doubts": doubtful, "settings": asdict(settings) | {"seed": seed, "by": split.by, "split_seed": split.seed},
-        "counts": _sizes(features, split, names, groups) | {"screen": tested.summary, "facts_about_samples": n_facts},
-    })  # fmt: skip
+        raise InputError(
+            "no concept lies on any training position",
+            where="argument 'annotations'",
+            expected="at least one concept on the samples of split.train",
+            got=f"{len(names)} concepts, none there",
+            do="Do the identifiers of samples and annotations agree?",
+        )
+    return _finish(
+        pd.concat(rows, ignore_index=True),
+        tested,
+        names,
+        {
+            "annotations": annotations,
+            "split": split,
+            "baselines": pd.concat(tables, ignore_index=True),
+            "not_run": not_run,
+            "not_tested": not_tested,
+            "doubts": doubtful,
+            "settings": asdict(settings) | {"seed": seed, "by": split.by, "split_seed": split.seed},
+            "counts": _sizes(features, split, names, groups)
+            | {"screen": tested.summary, "facts_about_samples": n_facts},
+        },
+    )
 
 
 def _compare(
@@ -220,10 +236,17 @@ def _localised(table: pd.DataFrame, features: FeatureMatrix, parts: Parts, split
         return
     samples = features.samples.subset(number)
     found = localise(
-        FeatureMatrix(features.codes[parts.test.rows], samples), parts.test.positives, split.family[number],
-        feature=table.loc[mine, "feature"].to_numpy(), concept=table.loc[mine, "concept"].to_numpy(), seed=seed,
-    )  # fmt: skip
-    table.loc[mine, "shift_fold"], table.loc[mine, "shift_p"] = found["fold"].to_numpy(), found["p_shift"].to_numpy()
+        FeatureMatrix(features.codes[parts.test.rows], samples),
+        parts.test.positives,
+        split.family[number],
+        feature=table.loc[mine, "feature"].to_numpy(),
+        concept=table.loc[mine, "concept"].to_numpy(),
+        seed=seed,
+    )
+    table.loc[mine, "shift_fold"], table.loc[mine, "shift_p"] = (
+        found["fold"].to_numpy(),
+        found["p_shift"].to_numpy(),
+    )
 
 
 def _of_best(
@@ -247,9 +270,7 @@ def _baseline_table(
     """One row a concept and baseline: chosen in training, held out, with the feature's lead over it."""
     pairs = chosen.pairs[chosen.pairs["selected"]]
     feature, concept = pairs["feature"].to_numpy(), pairs["concept"].to_numpy()
-    of_feature = count_pairs(
-        chosen.codes, chosen.parts.test, feature, concept, pairs["threshold"].to_numpy()
-    )
+    of_feature = count_pairs(chosen.codes, chosen.parts.test, feature, concept, pairs["threshold"].to_numpy())
     held_out = np.where(of_feature.positive.sum(axis=1) > 0, of_feature.f1(), np.nan)
     out = []
     for baseline in baselines:
@@ -258,13 +279,25 @@ def _baseline_table(
         f1 = np.where(positive > 0, mine.f1(), np.nan)
         low, high = intervals(mine, draws, level=settings.level)
         lead_low, lead_high = intervals(of_feature, draws, against=mine, level=settings.level)
-        out.append(pd.DataFrame({
-            "concept": [names[c] for c in concept], "baseline": baseline.name,
-            "detail": [baseline.detail[c] for c in concept], "f1_train": baseline.f1_train[concept],
-            "precision": ratio(tp, predicted), "recall": ratio(tp, positive),
-            "f1": f1, "f1_low": low, "f1_high": high, "delta_f1": held_out - f1,
-            "delta_low": lead_low, "delta_high": lead_high, "ceiling": baseline.name in settings.ceilings,
-        }))  # fmt: skip
+        out.append(
+            pd.DataFrame(
+                {
+                    "concept": [names[c] for c in concept],
+                    "baseline": baseline.name,
+                    "detail": [baseline.detail[c] for c in concept],
+                    "f1_train": baseline.f1_train[concept],
+                    "precision": ratio(tp, predicted),
+                    "recall": ratio(tp, positive),
+                    "f1": f1,
+                    "f1_low": low,
+                    "f1_high": high,
+                    "delta_f1": held_out - f1,
+                    "delta_low": lead_low,
+                    "delta_high": lead_high,
+                    "ceiling": baseline.name in settings.ceilings,
+                }
+            )
+        )
     return pd.concat(out, ignore_index=True)
 
 
@@ -286,8 +319,10 @@ def _finish(hits: pd.DataFrame, tested, names: list[str], context: dict) -> Tabl
 
 def _sizes(features: FeatureMatrix, split: Split, names: list[str], groups: list[Parts]) -> dict:
     return {
-        "concepts": len(names), "features": features.n_features, "positions": features.n_positions,
+        "concepts": len(names),
+        "features": features.n_features,
+        "positions": features.n_positions,
         "coverages": len(groups),
         "families": {part: len(split.families(part)) for part in ("train", "calibration", "test")},
         "samples": {part: len(split.part(part)) for part in ("train", "calibration", "test")},
-    }  # fmt: skip
+    }

@@ -61,8 +61,12 @@ def localise(
     """
     feature, concept = np.asarray(feature, np.int64), np.asarray(concept, np.int64)
     if len(family) != len(features.samples):
-        raise ShapeError("one family a sample is needed", where="argument 'family'",
-                         expected=str(len(features.samples)), got=str(len(family)))  # fmt: skip
+        raise ShapeError(
+            "one family a sample is needed",
+            where="argument 'family'",
+            expected=str(len(features.samples)),
+            got=str(len(family)),
+        )
     wanted_f, at_f = np.unique(feature, return_inverse=True)
     wanted_c, at_c = np.unique(concept, return_inverse=True)
     codes, truth = features.codes[:, wanted_f], positives[:, wanted_c]

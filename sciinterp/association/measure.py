@@ -77,9 +77,7 @@ class Chosen:
         return pairs, counts
 
 
-def choose(
-    features: FeatureMatrix, parts: Parts, instances: pd.DataFrame, *, n_kept: int | None
-) -> Chosen:
+def choose(features: FeatureMatrix, parts: Parts, instances: pd.DataFrame, *, n_kept: int | None) -> Chosen:
     """The feature and threshold of each concept with the best F1 in training, and the strongest others.
 
     Parameters
@@ -99,9 +97,7 @@ def choose(
     return Chosen(pairs, density, features, parts, codes, of_test)
 
 
-def _pairs(
-    f1: np.ndarray, threshold: np.ndarray, n_positive: np.ndarray, n_kept: int | None
-) -> pd.DataFrame:
+def _pairs(f1: np.ndarray, threshold: np.ndarray, n_positive: np.ndarray, n_kept: int | None) -> pd.DataFrame:
     """The best feature of each concept by F1 in training, and the next ones."""
     n_features, n_concepts = f1.shape
     kept: int = n_features if n_kept is None else min(n_features, n_kept)
@@ -111,10 +107,15 @@ def _pairs(
         order = np.argsort(-f1[:, low : low + step], axis=0, kind="stable")
         feature[low : low + step] = order[:kept].T
     feature, concept = feature.reshape(-1), np.repeat(np.arange(n_concepts), kept)
-    pairs = pd.DataFrame({
-        "feature": feature, "concept": concept, "selected": np.tile(np.arange(kept) == 0, n_concepts),
-        "f1_train": f1[feature, concept], "threshold": threshold[feature, concept].astype(np.float64),
-    })  # fmt: skip
+    pairs = pd.DataFrame(
+        {
+            "feature": feature,
+            "concept": concept,
+            "selected": np.tile(np.arange(kept) == 0, n_concepts),
+            "f1_train": f1[feature, concept],
+            "threshold": threshold[feature, concept].astype(np.float64),
+        }
+    )
     carried = n_positive[concept] > 0
     return pairs[carried & (pairs["selected"] | (pairs["f1_train"] > 0))].reset_index(drop=True)
 

@@ -97,7 +97,10 @@ def _profile(words: list[str], alphabet: Any, rng: np.random.Generator) -> Any:
         words = [words[i] for i in np.sort(rng.choice(len(words), MAX_INSTANCES, replace=False))]
     builder, background = pyhmmer.plan7.Builder(alphabet, seed=1), pyhmmer.plan7.Background(alphabet)
     try:
-        text = [pyhmmer.easel.TextSequence(name=str(i).encode(), sequence=w) for i, w in enumerate([middle, *words])]
+        text = [
+            pyhmmer.easel.TextSequence(name=str(i).encode(), sequence=w)
+            for i, w in enumerate([middle, *words])
+        ]
         digital = [t.digitize(alphabet) for t in text]
         first, _, _ = builder.build(digital[0], background)
         if len(words) == 1:

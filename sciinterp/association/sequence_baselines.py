@@ -101,8 +101,14 @@ def kmer_scores(letters: np.ndarray, n_letters: int, samples: Samples, train: Pa
     size = n_letters + 1
     code = words(letters, n_letters, samples, -1)
     by_letter = np.zeros((size, train.positives.shape[1]), np.float32)
-    middle = sp.csr_array((np.ones(train.n_positions, np.float32), letters[train.rows].astype(np.int64),
-                           np.arange(train.n_positions + 1)), shape=(train.n_positions, size))  # fmt: skip
+    middle = sp.csr_array(
+        (
+            np.ones(train.n_positions, np.float32),
+            letters[train.rows].astype(np.int64),
+            np.arange(train.n_positions + 1),
+        ),
+        shape=(train.n_positions, size),
+    )
     held = np.bincount(letters[train.rows], minlength=size)[:, None]
     by_letter += (middle.T @ train.positives.astype(np.float32)).toarray() / np.maximum(1, held)
     parent = by_letter[np.arange(size**3) // size % size]
@@ -139,7 +145,9 @@ def _shares(
     code = key // max(1, train.n_families)
     n_own, n_all = np.bincount(own, minlength=len(key)), np.bincount(of_train, minlength=n_codes)
     to_key = sp.csr_array((np.ones(len(own), np.float32), own, np.arange(len(own) + 1)), (len(own), len(key)))
-    to_code = sp.csr_array((np.ones(len(key), np.float32), code, np.arange(len(key) + 1)), (len(key), n_codes))
+    to_code = sp.csr_array(
+        (np.ones(len(key), np.float32), code, np.arange(len(key) + 1)), (len(key), n_codes)
+    )
     in_family = sp.csc_array(to_key.T @ train.positives.astype(np.float32))
     overall = np.asarray(train.positives.sum(axis=0)).reshape(-1) / max(1, len(own))
 

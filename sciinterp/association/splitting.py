@@ -29,8 +29,14 @@ MIN_GAIN = 0.03
 N_TRIED = 21
 
 
-def splitting(features: FeatureMatrix, annotations: Annotations, hits: pd.DataFrame, *, split: Split,
-              max_features: int = 4) -> pd.DataFrame:
+def splitting(
+    features: FeatureMatrix,
+    annotations: Annotations,
+    hits: pd.DataFrame,
+    *,
+    split: Split,
+    max_features: int = 4,
+) -> pd.DataFrame:
     """How many features a concept is spread over.
 
     Parameters
@@ -61,7 +67,9 @@ def splitting(features: FeatureMatrix, annotations: Annotations, hits: pd.DataFr
     return pd.DataFrame(rows, columns=["concept", "n_features", "features", "f1_single", "f1_set", "gain"])
 
 
-def absorption(features: FeatureMatrix, annotations: Annotations, hits: pd.DataFrame, *, split: Split) -> pd.DataFrame:
+def absorption(
+    features: FeatureMatrix, annotations: Annotations, hits: pd.DataFrame, *, split: Split
+) -> pd.DataFrame:
     """Where the feature of a child concept silences that of its parent.
 
     Returns
@@ -73,7 +81,15 @@ def absorption(features: FeatureMatrix, annotations: Annotations, hits: pd.DataF
     """
     test = _rows(features, split.test)
     selected = hits[hits["selected"]].set_index("concept")
-    columns = ["parent", "child", "parent_feature", "child_feature", "missed_in_child", "missed_elsewhere", "absorbed"]
+    columns = [
+        "parent",
+        "child",
+        "parent_feature",
+        "child_feature",
+        "missed_in_child",
+        "missed_elsewhere",
+        "absorbed",
+    ]
     rows = []
     for child, parent in annotations.concepts["parent"].items():
         if child not in selected.index or parent not in selected.index:
@@ -88,11 +104,15 @@ def absorption(features: FeatureMatrix, annotations: Annotations, hits: pd.DataF
         if not inside.any() or not elsewhere.any():
             continue
         missed, other = float((silent & speaks)[inside].mean()), float(silent[elsewhere].mean())
-        rows.append((parent, child, int(a["feature"]), int(b["feature"]), missed, other, max(missed - other, 0.0)))
+        rows.append(
+            (parent, child, int(a["feature"]), int(b["feature"]), missed, other, max(missed - other, 0.0))
+        )
     return pd.DataFrame(rows, columns=columns)
 
 
-def _greedy(marks: dict[int, np.ndarray], truth: np.ndarray, train: np.ndarray, max_features: int) -> list[int]:
+def _greedy(
+    marks: dict[int, np.ndarray], truth: np.ndarray, train: np.ndarray, max_features: int
+) -> list[int]:
     """The set with the best training F1 of its union, grown one feature at a time from the selected one."""
     inside, target = {j: m[train] for j, m in marks.items()}, truth[train]
     chosen = [next(iter(marks))]

@@ -340,9 +340,14 @@ def _exact_tails(both, feature, concept, with_feature, with_concept, sizes, log_
             whole = log_factorial[n] - log_factorial[k] - log_factorial[n - k]
             for x in range(first, last + 1):
                 chance = np.exp(
-                    log_factorial[m] - log_factorial[x] - log_factorial[m - x] - whole
-                    + log_factorial[n - m] - log_factorial[k - x] - log_factorial[n - m - k + x]
-                )  # fmt: skip
+                    log_factorial[m]
+                    - log_factorial[x]
+                    - log_factorial[m - x]
+                    - whole
+                    + log_factorial[n - m]
+                    - log_factorial[k - x]
+                    - log_factorial[n - m - k + x]
+                )
                 for a in range(low, high + 1):
                     spread[a + x] += weight[a] * chance
             low, high = low + first, high + last

@@ -101,19 +101,56 @@ def _summary(
     for name, bound in MEASURES if len(worlds) else ():
         values = worlds[name].dropna().to_numpy(float)
         mean, low, high = share_interval(values, np.arange(len(values)))
-        rows.append({"measure": name, "value": mean, "low": low, "high": high, "bound": f">= {bound:.2f}" if bound else "", "n": len(values)})  # fmt: skip
+        rows.append(
+            {
+                "measure": name,
+                "value": mean,
+                "low": low,
+                "high": high,
+                "bound": f">= {bound:.2f}" if bound else "",
+                "n": len(values),
+            }
+        )
     if len(p):
         errors = []
         for _ in range(200):
             some = pd.concat([pooled[i] for i in rng.integers(0, len(pooled), len(pooled))])
-            errors.append(expected_calibration_error(some["probability"].to_numpy(), some["truth"].to_numpy()))
+            errors.append(
+                expected_calibration_error(some["probability"].to_numpy(), some["truth"].to_numpy())
+            )
         low, high = np.quantile(errors, [0.05, 0.95])
-        rows.append({"measure": "calibration error", "value": expected_calibration_error(p, truth), "low": low, "high": high,
-                     "bound": f"< {MAX_ECE:.2f}", "n": len(p)})  # fmt: skip
-        rows.append({"measure": "brier", "value": brier(p, truth), "low": np.nan, "high": np.nan, "bound": "", "n": len(p)})  # fmt: skip
+        rows.append(
+            {
+                "measure": "calibration error",
+                "value": expected_calibration_error(p, truth),
+                "low": low,
+                "high": high,
+                "bound": f"< {MAX_ECE:.2f}",
+                "n": len(p),
+            }
+        )
+        rows.append(
+            {
+                "measure": "brier",
+                "value": brier(p, truth),
+                "low": np.nan,
+                "high": np.nan,
+                "bound": "",
+                "n": len(p),
+            }
+        )
     if len(nulls):
         mean, low, high = share_interval(nulls["any"].to_numpy(float), np.arange(len(nulls)))
-        rows.append({"measure": "null lists not empty", "value": mean, "low": low, "high": high, "bound": f"<= {MAX_NULL:.2f}", "n": len(nulls)})  # fmt: skip
+        rows.append(
+            {
+                "measure": "null lists not empty",
+                "value": mean,
+                "low": low,
+                "high": high,
+                "bound": f"<= {MAX_NULL:.2f}",
+                "n": len(nulls),
+            }
+        )
     return rows
 
 
@@ -131,18 +168,30 @@ def _require_same(folder: Path, settings: PlantedSettings) -> None:
     """The folder's plan, written first, must be of these settings and this version."""
     from sciinterp import __version__
 
-    plan = {"settings": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()}, "version": __version__}
+    plan = {
+        "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()},
+        "version": __version__,
+    }
     path = folder / "plan.json"
     if not path.is_file():
         write_json(path, plan)
     elif (found := read_json(path)) != plan:
-        raise MismatchError("the folder holds a benchmark of other settings", where=f"folder '{folder}'", expected=str(plan),
-                            got=str(found), do="Choose another --out.")  # fmt: skip
+        raise MismatchError(
+            "the folder holds a benchmark of other settings",
+            where=f"folder '{folder}'",
+            expected=str(plan),
+            got=str(found),
+            do="Choose another --out.",
+        )
 
 
 def _world(seed: int, settings: PlantedSettings) -> dict[str, Any]:
     row, rows = score_world(plant(seed, settings), seed=seed)
-    return {"row": row, "probability": rows["probability"].tolist(), "truth": [bool(t) for t in rows["truth"]]}
+    return {
+        "row": row,
+        "probability": rows["probability"].tolist(),
+        "truth": [bool(t) for t in rows["truth"]],
+    }
 
 
 def _null(seed: int, settings: PlantedSettings) -> dict[str, Any]:
@@ -176,7 +225,10 @@ def score_world(world: Planted, *, seed: int = 0) -> tuple[dict[str, float], pd.
     single["truth"] = meets_hidden(single, world.missing, samples)
     n = len(world.missing)
     q = (missing["q"] <= 0.1).to_numpy()
-    recall = [float(meets_hidden(world.missing, part, samples).mean()) if n else float("nan") for part in (missing, missing[q])]
+    recall = [
+        float(meets_hidden(world.missing, part, samples).mean()) if n else float("nan")
+        for part in (missing, missing[q])
+    ]
     observed = float(missing["truth"].head(K).mean()) if len(missing) else float("nan")
     ap, ap_single = (
         average_precision(t["probability"].to_numpy(), t["truth"].to_numpy(), n) for t in (missing, single)
@@ -186,12 +238,26 @@ def score_world(world: Planted, *, seed: int = 0) -> tuple[dict[str, float], pd.
     names = {of[f] for f in novel["feature"] if f in of}
     refined = found[found["kind"] == "refinement"]
     split = sum(_is_split(row, world) for row in refined.to_dict("records"))
-    row = {"ap": ap, "ap_single_feature": ap_single, "gap_closed": (ap - ap_single) / max(1 - ap_single, 1e-9),
-           f"precision_at_{K}": observed, "predicted": estimate, "low": low, "high": high,
-           "covered": float(low - 1e-9 <= observed <= high + 1e-9), "n_q": int(q.sum()), "recall": recall[0], "recall_q": recall[1],
-           "precision_q": float(missing.loc[q, "truth"].mean()) if q.any() else float("nan"),
-           "novel_found": len(names), "novel_hidden": len(world.novel), "novel_in_ten": len(names) / max(len(world.novel), 1),
-           "refined_found": int(split), "refined_hidden": len(world.merged), "refined": split / max(len(world.merged), 1)}  # fmt: skip
+    row = {
+        "ap": ap,
+        "ap_single_feature": ap_single,
+        "gap_closed": (ap - ap_single) / max(1 - ap_single, 1e-9),
+        f"precision_at_{K}": observed,
+        "predicted": estimate,
+        "low": low,
+        "high": high,
+        "covered": float(low - 1e-9 <= observed <= high + 1e-9),
+        "n_q": int(q.sum()),
+        "recall": recall[0],
+        "recall_q": recall[1],
+        "precision_q": float(missing.loc[q, "truth"].mean()) if q.any() else float("nan"),
+        "novel_found": len(names),
+        "novel_hidden": len(world.novel),
+        "novel_in_ten": len(names) / max(len(world.novel), 1),
+        "refined_found": int(split),
+        "refined_hidden": len(world.merged),
+        "refined": split / max(len(world.merged), 1),
+    }
     return row, missing[["probability", "truth"]]
 
 
@@ -201,5 +267,3 @@ def _is_split(row: dict, world: Planted) -> bool:
     return sides is not None and (
         (pair[0] in sides[0] and pair[1] in sides[1]) or (pair[0] in sides[1] and pair[1] in sides[0])
     )
-
-

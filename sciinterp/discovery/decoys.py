@@ -29,7 +29,10 @@ def decoy_lists(
     if n:
         rotated = [_search(view.shifted(view.seed * 1000 + r), found) for r in range(n)]
         lists.append((np.concatenate([np.zeros(0), *(p for p, _ in rotated)]), n))
-    for name, control in (("randomised model", controls.randomised), ("shuffled sequences", controls.shuffled)):
+    for name, control in (
+        ("randomised model", controls.randomised),
+        ("shuffled sequences", controls.shuffled),
+    ):
         if control is None:
             context["not_run"][name] = "no such control was given; it is not among the decoys"
             continue

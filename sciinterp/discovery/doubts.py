@@ -14,8 +14,10 @@ def against_missing(record: Mapping[str, Any], concept: str) -> list[str]:
     relatives, near, base = record["relatives"], record["nearest_annotated_relative"], record["baselines"]
     length, typical = record["span"]["length"], record["span"]["typical_length"]
     if record["unannotated_instances_at_least"] <= 0:
-        text = (f"How many instances of {concept} were left out cannot be told from none (estimate "
-                f"{record['unannotated_instances_estimated']:.0f}).")  # fmt: skip
+        text = (
+            f"How many instances of {concept} were left out cannot be told from none (estimate "
+            f"{record['unannotated_instances_estimated']:.0f})."
+        )
         reasons.append((0.9, text))
     if relatives["in_family"] >= 2 and relatives["annotated"] == 0:
         text = f"None of its {relatives['in_family']} relatives carries {concept}, so the whole family may lack it."
@@ -23,19 +25,36 @@ def against_missing(record: Mapping[str, Any], concept: str) -> list[str]:
     if relatives["in_family"] == 0:
         reasons.append((0.3, "It has no relative here that could support it."))
     if base.get("run") and (base.get("delta_f1") or 0) < 0:
-        reasons.append((0.7, f"{base['best_baseline']} alone finds {concept} better (F1 {base['best_baseline_f1']:.2f} against "
-                             f"{base['f1']:.2f}), so the features may repeat what it shows."))  # fmt: skip
+        reasons.append(
+            (
+                0.7,
+                f"{base['best_baseline']} alone finds {concept} better (F1 {base['best_baseline_f1']:.2f} against "
+                f"{base['f1']:.2f}), so the features may repeat what it shows.",
+            )
+        )
     if not 0.5 <= length / max(typical, 1) <= 2:
-        reasons.append((0.5, f"The span is {length} long where annotated instances are typically {typical:.0f}."))
+        reasons.append(
+            (0.5, f"The span is {length} long where annotated instances are typically {typical:.0f}.")
+        )
     for other in record["features_also_fire_on"][:1]:
         if other["share_of_activity"] > 0.3 and other["lift"] > 2:
-            reasons.append((other["share_of_activity"], f"{100 * other['share_of_activity']:.0f}% of its leading feature's activity "
-                            f"lies in {other['concept']}, which it may be reading instead."))  # fmt: skip
+            reasons.append(
+                (
+                    other["share_of_activity"],
+                    f"{100 * other['share_of_activity']:.0f}% of its leading feature's activity "
+                    f"lies in {other['concept']}, which it may be reading instead.",
+                )
+            )
     below = 1 - record["annotated_spans_it_outscores"]
     if below > 0.8:
         reasons.append((0.65, f"It scores below {100 * below:.0f}% of the annotated instances."))
     if near is not None and "identity" in near and (alike := near["identity"] * near["aligned_share"]) < 0.4:
-        reasons.append((0.4, f"{100 * alike:.0f}% of it is identical to its nearest annotated relative, {near['sample']}."))
+        reasons.append(
+            (
+                0.4,
+                f"{100 * alike:.0f}% of it is identical to its nearest annotated relative, {near['sample']}.",
+            )
+        )
     if not reasons:
         text = f"{concept} may be left unannotated there on purpose: the source gives no reason for absence."
         reasons.append((0.1, text))
@@ -48,29 +67,56 @@ def against_novel(record: Mapping[str, Any]) -> list[str]:
     measures, stable = record["held_out_auroc"], record["stability"]
     if stable is None:
         text = "Stability not measured: without dictionaries of other seeds it may be an accident of one training run."
-        reasons.append((0.5, text))  # true of every row of such a list: what is particular to this one comes first
+        reasons.append(
+            (0.5, text)
+        )  # true of every row of such a list: what is particular to this one comes first
     elif stable < 0.6:
         reasons.append((0.7, f"Another dictionary reads it only loosely (cosine {stable:.2f})."))
     families = record["families"]
     if (alike := families["share_of_its_own_alike_around_it"]) >= CONSERVED:
-        text = (f"A conserved stretch: the letters around it are alike too in {100 * alike:.0f}% of the families where it peaks, and "
-                f"{100 * families['share_that_carry_it']:.0f}% of all families carry it, so they share it by descent and experts "
-                "probably know it, even where no source states it.")  # fmt: skip
+        text = (
+            f"A conserved stretch: the letters around it are alike too in {100 * alike:.0f}% of the families where it peaks, and "
+            f"{100 * families['share_that_carry_it']:.0f}% of all families carry it, so they share it by descent and experts "
+            "probably know it, even where no source states it."
+        )
         reasons.append((2.0, text))
     if measures["composition"] >= measures["motif"] - 0.05 and measures["order"] >= 0.8:
-        reasons.append((0.55, f"Unordered letters find its peaks about as well (AUROC {measures['composition']:.2f}, motif "
-                              f"{measures['motif']:.2f}); it is kept because shuffling them hurts (AUROC {measures['order']:.2f} against "
-                              "shuffled windows)."))  # fmt: skip
+        reasons.append(
+            (
+                0.55,
+                f"Unordered letters find its peaks about as well (AUROC {measures['composition']:.2f}, motif "
+                f"{measures['motif']:.2f}); it is kept because shuffling them hurts (AUROC {measures['order']:.2f} against "
+                "shuffled windows).",
+            )
+        )
     if measures["order"] < 0.8:
-        reasons.append((1.2 - measures["order"] / 2, f"Shuffling the letters around a peak takes only a part of its motif away (AUROC {measures['order']:.2f} "
-                        "against shuffled windows), so it may read composition."))  # fmt: skip
-    for name, words in (("position", "distance from the ends"), ("conservation", "conservation among relatives")):  # fmt: skip
+        reasons.append(
+            (
+                1.2 - measures["order"] / 2,
+                f"Shuffling the letters around a peak takes only a part of its motif away (AUROC {measures['order']:.2f} "
+                "against shuffled windows), so it may read composition.",
+            )
+        )
+    for name, words in (
+        ("position", "distance from the ends"),
+        ("conservation", "conservation among relatives"),
+    ):
         if measures[name] > max(0.7, measures["motif"] - 0.05):
-            reasons.append((measures[name], f"{words[0].upper()}{words[1:]} alone finds its peaks with AUROC {measures[name]:.2f}, "
-                                            f"the motif with {measures['motif']:.2f}."))  # fmt: skip
+            reasons.append(
+                (
+                    measures[name],
+                    f"{words[0].upper()}{words[1:]} alone finds its peaks with AUROC {measures[name]:.2f}, "
+                    f"the motif with {measures['motif']:.2f}.",
+                )
+            )
     for match in [m for m in record["partial_matches"] if m["lift"] >= 1.5][:1]:
-        reasons.append((0.3 + match["share_of_activity"] / 2, f"{100 * match['share_of_activity']:.0f}% of its activity lies in "
-                        f"{match['concept']} ({match['lift']:.1f} times its share of positions), so it may be a part of that."))  # fmt: skip
+        reasons.append(
+            (
+                0.3 + match["share_of_activity"] / 2,
+                f"{100 * match['share_of_activity']:.0f}% of its activity lies in "
+                f"{match['concept']} ({match['lift']:.1f} times its share of positions), so it may be a part of that.",
+            )
+        )
     if measures["motif"] < 0.7:
         reasons.append((0.6, f"Its motif finds held-out peaks only with AUROC {measures['motif']:.2f}."))
     if record["n_families"] < 20:
@@ -90,6 +136,8 @@ def against_refinement(record: Mapping[str, Any], concept: str) -> list[str]:
         reasons.append(f"{families['both']} of {n} held-out families are held by both features.")
     if n < 15:
         reasons.append(f"It was tested on only {n} held-out families (p = {record['test']['p']:.2g}).")
-    reasons.append(f"Features {a} and {b} may tell groups of relatives apart by sequence around {concept} "
-                   "rather than two kinds of it.")  # fmt: skip
+    reasons.append(
+        f"Features {a} and {b} may tell groups of relatives apart by sequence around {concept} "
+        "rather than two kinds of it."
+    )
     return reasons

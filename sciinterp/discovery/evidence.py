@@ -77,8 +77,20 @@ class Evidence:
         row = self.hit.get(concept)
         if row is None:
             return {"run": False}
-        keep = ("feature", "f1", "f1_low", "f1_high", "precision", "recall", "best_baseline", "best_baseline_f1",
-                "delta_f1", "delta_low", "delta_high", "q")  # fmt: skip
+        keep = (
+            "feature",
+            "f1",
+            "f1_low",
+            "f1_high",
+            "precision",
+            "recall",
+            "best_baseline",
+            "best_baseline_f1",
+            "delta_f1",
+            "delta_low",
+            "delta_high",
+            "q",
+        )
         record = {"run": True, **{k: _plain(row[k]) for k in keep if k in row}}
         if "delta_low" in row:
             record["beaten"] = bool(row["delta_low"] > 0)
@@ -96,11 +108,19 @@ class Evidence:
         """Where peaks lie: the most enriched concept that holds half of them, and how far from the nearer end."""
         view = self.view
         sample = view.sample_of[peaks]
-        distance = {"start": peaks - view.samples.offsets[sample] + 1, "end": view.samples.offsets[sample + 1] - peaks}
+        distance = {
+            "start": peaks - view.samples.offsets[sample] + 1,
+            "end": view.samples.offsets[sample + 1] - peaks,
+        }
         spread = {end: np.quantile(d, [0.25, 0.5, 0.75]) for end, d in distance.items()}
         end = min(spread, key=lambda e: spread[e][2] - spread[e][0])
         low, middle, high = (round(float(v)) for v in spread[end])
-        record: dict[str, Any] = {"counted_from": end, "position": middle, "half_lie_between": [low, high], "concept": None}
+        record: dict[str, Any] = {
+            "counted_from": end,
+            "position": middle,
+            "half_lie_between": [low, high],
+            "concept": None,
+        }
         if len(view.names):
             share = np.asarray(view.positives[peaks].astype(float).mean(0)).ravel()
             lift = share / np.maximum(view.n_positive / view.codes.shape[0], 1e-12)
@@ -126,8 +146,15 @@ class Evidence:
             for i in np.argsort(-share * np.log(np.maximum(lift, 1)), kind="stable")
             if view.names[i] != without
         ][:3]
-        return [{"concept": view.names[i], "share_of_activity": round(float(share[i]), 3), "lift": round(float(lift[i]), 2)}
-                for i in order if share[i] >= 0.05]  # fmt: skip
+        return [
+            {
+                "concept": view.names[i],
+                "share_of_activity": round(float(share[i]), 3),
+                "lift": round(float(lift[i]), 2),
+            }
+            for i in order
+            if share[i] >= 0.05
+        ]
 
 
 def _plain(value: Any) -> Any:
@@ -147,8 +174,10 @@ def missing_record(
         "features": contributors,
         "sources_checked": evidence.sources,
         "nearest_annotated_relative": evidence.likeness.nearest(sample, placed.carriers),
-        "relatives": {"in_family": int(mates.sum()) - 1,
-                      "annotated": int((mates & placed.is_carrier).sum() - placed.is_carrier[sample])},
+        "relatives": {
+            "in_family": int(mates.sum()) - 1,
+            "annotated": int((mates & placed.is_carrier).sum() - placed.is_carrier[sample]),
+        },
         "baselines": evidence.baselines(spans.concept),
         "features_also_fire_on": evidence.also_fires_on(feature, without=spans.concept),
         "span": {"length": int(spans.end[i] - spans.start[i]), "typical_length": placed.typical},
@@ -157,7 +186,7 @@ def missing_record(
         "unannotated_instances_at_least": round(spans.hidden_low, 1),
         "would_be_falsified_by": f"a substitution inside the span that leaves feature {feature} active, or an experiment that "
         f"finds no {spans.concept} there",
-    }  # fmt: skip
+    }
     record["against"] = against_missing(record, spans.concept)
     return record
 
@@ -179,9 +208,12 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
         "pattern": firing_pattern(view, feature),
         "lies": evidence.lies(peaks),
         "n_families": int(novel.n_families[i]),
-        "families": {"all": found.n_families, "share_that_carry_it": round(found.carried, 3),
-                     "share_of_its_own_alike_around_it": round(found.homologous, 3),
-                     "probability_times": round(found.news, 3)},
+        "families": {
+            "all": found.n_families,
+            "share_that_carry_it": round(found.carried, 3),
+            "share_of_its_own_alike_around_it": round(found.homologous, 3),
+            "probability_times": round(found.news, 3),
+        },
         "nearest_concept": evidence.nearest(feature),
         "held_out_auroc": measures,
         "explains_the_peaks_from": {name: round(float(v), 3) for name, v in limit.items()},
@@ -190,13 +222,18 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
         "partial_matches": evidence.also_fires_on(feature),
         "typical_context": [_example(view, int(p)) for p in peaks[:5]],
         "would_be_falsified_by": f"peaks of feature {feature} in further families that do not share the motif {motif}",
-    }  # fmt: skip
+    }
     record = {"claim": _novel_claim(record), **record}
     record["against"] = against_novel(record)
     return record
 
 
-PATTERNS = {"point": "at single positions", "short": "in short runs", "long": "in long runs", "whole": "along whole samples"}
+PATTERNS = {
+    "point": "at single positions",
+    "short": "in short runs",
+    "long": "in long runs",
+    "whole": "along whole samples",
+}
 
 
 def _novel_claim(record: dict[str, Any]) -> str:
@@ -204,11 +241,20 @@ def _novel_claim(record: dict[str, Any]) -> str:
     lies, pattern, near = record["lies"], record["pattern"], record["nearest_concept"]
     how = PATTERNS.get(pattern["class"], f"every {pattern.get('period')} positions")
     low, high = lies["half_lie_between"]
-    where = (f"in {lies['concept']} ({100 * lies['share_of_peaks']:.0f}% of its peaks, one a family)" if lies["concept"] else
-             f"about {lies['position']} from the {lies['counted_from']} (half lie {low} to {high})")  # fmt: skip
-    known = f"nearest concept {near['concept']} (F1 {near['f1']:.2f})" if near else "no concept on positions to compare with"
-    return (f"candidate: feature {record['features'][0]} reads {record['motif']['consensus']} {how}, {where}, in "
-            f"{record['n_families']} of {record['families']['all']} families; {known}")  # fmt: skip
+    where = (
+        f"in {lies['concept']} ({100 * lies['share_of_peaks']:.0f}% of its peaks, one a family)"
+        if lies["concept"]
+        else f"about {lies['position']} from the {lies['counted_from']} (half lie {low} to {high})"
+    )
+    known = (
+        f"nearest concept {near['concept']} (F1 {near['f1']:.2f})"
+        if near
+        else "no concept on positions to compare with"
+    )
+    return (
+        f"candidate: feature {record['features'][0]} reads {record['motif']['consensus']} {how}, {where}, in "
+        f"{record['n_families']} of {record['families']['all']} families; {known}"
+    )
 
 
 def _residues(view: View, start: int, end: int) -> str:
@@ -220,8 +266,10 @@ def _residues(view: View, start: int, end: int) -> str:
 
 def _logo(view: View, share: np.ndarray) -> list[dict[str, float]]:
     """Frequencies of the letters that matter, one entry a column."""
-    return [{view.alphabet[j]: round(float(column[j]), 3) for j in np.argsort(-column)[:4] if column[j] >= 0.05}
-            for column in share]  # fmt: skip
+    return [
+        {view.alphabet[j]: round(float(column[j]), 3) for j in np.argsort(-column)[:4] if column[j] >= 0.05}
+        for column in share
+    ]
 
 
 def _example(view: View, at: int) -> dict[str, Any]:

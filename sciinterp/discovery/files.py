@@ -32,12 +32,15 @@ def write_candidates(candidates: pd.DataFrame, folder: str | Path) -> None:
         frame[[c for c in COLUMNS if c in frame.columns and c != "evidence"]], folder / "candidates.tsv"
     )
     rows = frame.to_dict("records")
-    write_json(folder / "candidates.json", {
-        "version": VERSION,
-        "note": "Each row is a candidate: a claim that no source states and nobody has confirmed.",
-        "context": dict(getattr(candidates, "context", None) or {}),
-        "candidates": rows,
-    })  # fmt: skip
+    write_json(
+        folder / "candidates.json",
+        {
+            "version": VERSION,
+            "note": "Each row is a candidate: a claim that no source states and nobody has confirmed.",
+            "context": dict(getattr(candidates, "context", None) or {}),
+            "candidates": rows,
+        },
+    )
 
 
 def read_candidates(folder: str | Path) -> Table:
@@ -73,12 +76,18 @@ def describe_candidates(candidates: pd.DataFrame) -> list[str]:
     """
     context: dict[str, Any] = dict(getattr(candidates, "context", None) or {})
     kinds = Counter(candidates["kind"])
-    lines = [f"{len(candidates)} candidates ({', '.join(f'{n} {k}' for k, n in kinds.items()) or 'none of any kind'}); none is confirmed"]
+    lines = [
+        f"{len(candidates)} candidates ({', '.join(f'{n} {k}' for k, n in kinds.items()) or 'none of any kind'}); none is confirmed"
+    ]
     for k, of in (context.get("precision_at") or {}).items():
-        lines.append(f"of the first {k} missing annotations {100 * of['expected']:.0f}% are expected to be right "
-                     f"(90% interval {100 * of['low']:.0f} to {100 * of['high']:.0f}%)")  # fmt: skip
+        lines.append(
+            f"of the first {k} missing annotations {100 * of['expected']:.0f}% are expected to be right "
+            f"(90% interval {100 * of['low']:.0f} to {100 * of['high']:.0f}%)"
+        )
     for kind, counts in (context.get("counts") or {}).items():
-        left = {k.replace("_", " "): sum(v.values()) if k == "without_support" else v for k, v in counts.items()}
+        left = {
+            k.replace("_", " "): sum(v.values()) if k == "without_support" else v for k, v in counts.items()
+        }
         left = {k: v for k, v in left.items() if isinstance(v, int) and v}
         if kind != "listed" and left:
             lines.append(f"{kind}: " + ", ".join(f"{v} {k}" for k, v in left.items()))

@@ -139,7 +139,9 @@ def at_known_concepts(view: View, peaks: np.ndarray) -> np.ndarray:
     for c in np.flatnonzero(view.n_positive <= NARROW * view.codes.shape[0]):
         inside, holds = _marks(view, int(c))
         read = (inside[at] | holds[middle]) & real
-        by_sample = np.bincount(view.sample_of[inside | holds], minlength=len(view.samples)) / np.maximum(view.samples.lengths, 1)
+        by_sample = np.bincount(view.sample_of[inside | holds], minlength=len(view.samples)) / np.maximum(
+            view.samples.lengths, 1
+        )
         found = read.sum(1) / n_real
         chance = np.where(real, by_sample[sample], 0).sum(1) / n_real
         better = (found >= np.maximum(AT_CONCEPT, ENRICHED * chance)) & (found > share)

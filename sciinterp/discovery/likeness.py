@@ -43,8 +43,11 @@ class Likeness:
         like = self._row(sample)[carriers]
         other = int(carriers[np.argmax(like)])
         samples, family = self._view.samples, self._view.family
-        record = {"sample": samples.ids[other], f"jaccard_{KMER}mers": round(float(like.max()), 3),
-                  "same_family": bool(family[other] == family[sample])}  # fmt: skip
+        record = {
+            "sample": samples.ids[other],
+            f"jaccard_{KMER}mers": round(float(like.max()), 3),
+            "same_family": bool(family[other] == family[sample]),
+        }
         a, b = str(samples.data[sample]), str(samples.data[other])
         if len(a) * len(b) <= MAX_CELLS:
             identity, aligned = aligned_identity(a, b, protein=samples.kind == "protein")
@@ -110,8 +113,10 @@ def kmer_sets(view: View) -> sp.csr_array | None:
         code = code * base + view.letters[j : n - KMER + 1 + j]
     sample = view.sample_of[: len(code)]
     whole = view.sample_of[KMER - 1 :] == sample
-    matrix = sp.coo_array((np.ones(whole.sum(), np.float32), (sample[whole], code[whole])),
-                          shape=(len(view.samples), base**KMER)).tocsr()  # fmt: skip
+    matrix = sp.coo_array(
+        (np.ones(whole.sum(), np.float32), (sample[whole], code[whole])),
+        shape=(len(view.samples), base**KMER),
+    ).tocsr()
     matrix.sum_duplicates()
     matrix.data[:] = 1
     return matrix

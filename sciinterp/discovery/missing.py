@@ -173,8 +173,12 @@ class _Design:
         if not len(new):
             return
         columns = self.view.columns[:, new]
-        scale = np.array([max(float(columns.data[lo:hi].mean()), 1e-6) if hi > lo else 1.0
-                          for lo, hi in zip(columns.indptr[:-1], columns.indptr[1:])])  # fmt: skip
+        scale = np.array(
+            [
+                max(float(columns.data[lo:hi].mean()), 1e-6) if hi > lo else 1.0
+                for lo, hi in zip(columns.indptr[:-1], columns.indptr[1:])
+            ]
+        )
         dense = np.log1p(columns.toarray() / scale.astype(np.float32))
         around = window_mean(dense, self.width, self.view.samples.offsets)
         for j, f in enumerate(new):
@@ -318,15 +322,31 @@ def _mark(view: View, model: ConceptModel, x: np.ndarray, held_out: np.ndarray, 
     against = sum(
         (per_run(x[:, j], start, end, "max") for j in np.flatnonzero(~positive)), np.zeros(len(start))
     )
-    return pd.DataFrame({"start": start, "end": end, "peak": per_run(finite, start, end, "max"),
-                         "mean": per_run(finite, start, end, "mean"), "agree": agree, "against": against})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "start": start,
+            "end": end,
+            "peak": per_run(finite, start, end, "max"),
+            "mean": per_run(finite, start, end, "mean"),
+            "agree": agree,
+            "against": against,
+        }
+    )
 
 
 def _score_spans(view: View, frame: pd.DataFrame, known: np.ndarray, typical: float) -> np.ndarray:
     """Cross-fitted log odds of each span being a known one."""
     length = np.log((frame["end"] - frame["start"]).to_numpy() / max(typical, 1.0))
-    raw = np.column_stack([frame["peak"], frame["mean"], np.minimum(length, 0), np.maximum(length, 0),
-                           frame["agree"], frame["against"]])  # fmt: skip
+    raw = np.column_stack(
+        [
+            frame["peak"],
+            frame["mean"],
+            np.minimum(length, 0),
+            np.maximum(length, 0),
+            frame["agree"],
+            frame["against"],
+        ]
+    )
     x = (raw - raw.mean(0)) / (raw.std(0) + 1e-9)
     fold = frame["fold"].to_numpy()
     score = np.zeros(len(frame))

@@ -58,7 +58,9 @@ def find_peaks(view: View, codes: sp.csr_array) -> Peaks:
     n_features, n_family = codes.shape[1], int(view.family.max()) + 1
     family = view.family[view.sample_of]
     step = max(1, MAX_CELLS // n_family)
-    parts = [_block_peaks(columns[:, lo : lo + step], lo, family, n_family) for lo in range(0, n_features, step)]
+    parts = [
+        _block_peaks(columns[:, lo : lo + step], lo, family, n_family) for lo in range(0, n_features, step)
+    ]
     feature, row, value = (np.concatenate(x) for x in zip(*parts))
     order = np.lexsort((-value, feature))
     feature, row = feature[order], row[order]
@@ -78,14 +80,21 @@ def _block_peaks(
     best = np.zeros(n * n_family, np.float32)
     np.maximum.at(best, key, columns.data)
     table = best.reshape(n, n_family)
-    strong = np.array([
-        max(np.quantile(row[row > 0], 0.9) / 2, STRONG * row.max()) if (row > 0).any() else np.inf for row in table
-    ])  # fmt: skip
+    strong = np.array(
+        [
+            max(np.quantile(row[row > 0], 0.9) / 2, STRONG * row.max()) if (row > 0).any() else np.inf
+            for row in table
+        ]
+    )
     at = np.flatnonzero((columns.data == best[key]) & (columns.data > 0))
     at = at[columns.data[at] >= strong[key[at] // n_family]]
     _, once = np.unique(key[at], return_index=True)  # of equal values the first
     at = at[once]
-    return first + key[at] // n_family, columns.indices[at].astype(np.int64), columns.data[at].astype(np.float64)
+    return (
+        first + key[at] // n_family,
+        columns.indices[at].astype(np.int64),
+        columns.data[at].astype(np.float64),
+    )
 
 
 def coherence(view: View, position: np.ndarray, *, seed: int = 0) -> np.ndarray:
@@ -267,6 +276,10 @@ def consensus(view: View, position: np.ndarray) -> tuple[str, float, np.ndarray]
     share = np.exp(odds) * (background + 1e-9)
     share /= share.sum(1, keepdims=True)
     bits = (share * np.log2(share / (background + 1e-9) + 1e-12)).sum(1)
-    text = "".join(view.alphabet[int(np.argmax(p))] if p.max() > 0.5 else
-                   (view.alphabet[int(np.argmax(p))].lower() if p.max() > 0.3 else "x") for p in share)  # fmt: skip
+    text = "".join(
+        view.alphabet[int(np.argmax(p))]
+        if p.max() > 0.5
+        else (view.alphabet[int(np.argmax(p))].lower() if p.max() > 0.3 else "x")
+        for p in share
+    )
     return text, float(bits.sum()), share

@@ -95,8 +95,19 @@ class Novel:
 
 def _none(counts: dict[str, int], fate: np.ndarray, reason: str = "") -> Novel:
     number, value = np.zeros(0, np.int64), np.zeros(0)
-    return Novel(number, np.zeros((0, len(COLUMNS))), value, number, value, value, value, np.zeros((0, MAX_PEAKS), np.int64), counts,
-                 fate, reason)  # fmt: skip
+    return Novel(
+        number,
+        np.zeros((0, len(COLUMNS))),
+        value,
+        number,
+        value,
+        value,
+        value,
+        np.zeros((0, MAX_PEAKS), np.int64),
+        counts,
+        fate,
+        reason,
+    )
 
 
 def associated(
@@ -154,8 +165,12 @@ def find_novel(
     usable = alive & spread & (density <= MAX_DENSITY)
     targets = np.flatnonzero(usable & ~linked)
     fate = np.full(view.codes.shape[1], "listed", object)
-    for reason, gone in ((KNOWN, linked), ("in few families", ~spread), ("dense", density > MAX_DENSITY),
-                         ("dead", ~alive)):  # fmt: skip
+    for reason, gone in (
+        (KNOWN, linked),
+        ("in few families", ~spread),
+        ("dense", density > MAX_DENSITY),
+        ("dead", ~alive),
+    ):
         fate[gone] = reason
     counts = {r: int((fate == r).sum()) for r in ("dead", "dense", "in few families", KNOWN)}
     counts["targets"] = len(targets)
@@ -165,7 +180,11 @@ def find_novel(
         return _none(counts, fate, "no feature is alive, seen in enough families and free of every concept")
     if len(known) < 5:
         counts["not judged"], fate[targets] = len(targets), "not judged"
-        return _none(counts, fate, f"only {len(known)} features of known concepts: what a concept looks like cannot be learned")
+        return _none(
+            counts,
+            fate,
+            f"only {len(known)} features of known concepts: what a concept looks like cannot be learned",
+        )
     decoy_codes, decoy_rows, sort = _decoys(view, np.concatenate([known, targets]), randomised, seed)
     rows = np.vstack([peaks.position[known], peaks.position[targets], decoy_rows])
     measures = coherence(view, rows, seed=seed)
@@ -174,18 +193,23 @@ def find_novel(
     explained, incoherent = _explained(measures), measures[:, 0] < COHERENT
     incoherent[part] &= ~periodic(view, targets)
     y = np.arange(len(rows)) < n_known
-    stable = _stability(sp.csr_array(sp.hstack([view.codes[:, known], view.codes[:, targets], decoy_codes])), stability,
-                        where=y | (~explained & ~incoherent))  # fmt: skip
+    stable = _stability(
+        sp.csr_array(sp.hstack([view.codes[:, known], view.codes[:, targets], decoy_codes])),
+        stability,
+        where=y | (~explained & ~incoherent),
+    )
     unstable = stable < STABLE
     passes = ~explained & ~incoherent & ~unstable
     part_of = np.zeros(len(rows), bool)
     left = n_known + np.flatnonzero(passes[part])
     part_of[left] = at_known_concepts(view, rows[left]) >= 0
     passes &= ~part_of
-    for reason, gone in (("explained by composition, letter, position or conservation", explained),
-                         ("not coherent in sequence", incoherent & ~explained),
-                         ("not stable over seeds", unstable & ~explained & ~incoherent),
-                         ("part of an annotated concept", part_of)):  # fmt: skip
+    for reason, gone in (
+        ("explained by composition, letter, position or conservation", explained),
+        ("not coherent in sequence", incoherent & ~explained),
+        ("not stable over seeds", unstable & ~explained & ~incoherent),
+        ("part of an annotated concept", part_of),
+    ):
         counts[reason] = int(gone[part].sum())
         fate[targets[gone[part]]] = reason
     kept = np.flatnonzero(passes[part])
@@ -206,8 +230,19 @@ def find_novel(
     order = np.lexsort((-target_score, -probability))
     expected = np.cumsum(1 - probability[order]) / np.arange(1, len(kept) + 1)
     q[order] = np.maximum.accumulate(np.maximum(q[order], expected))
-    return Novel(targets[kept], measures[part][kept], stable[part][kept], peaks.n_families[targets[kept]], target_score,
-                 probability, q, peaks.position[targets[kept]], counts, fate, places=places)  # fmt: skip
+    return Novel(
+        targets[kept],
+        measures[part][kept],
+        stable[part][kept],
+        peaks.n_families[targets[kept]],
+        target_score,
+        probability,
+        q,
+        peaks.position[targets[kept]],
+        counts,
+        fate,
+        places=places,
+    )
 
 
 def least_q(n_other_seeds: int) -> float:
@@ -246,7 +281,9 @@ def limits(measures: np.ndarray) -> np.ndarray:
     motif, order = (measures[:, COLUMNS.index(c)] for c in ("motif", "order"))
     about, as_good, clearly = motif - CLEARLY, np.maximum(BETTER, motif), np.maximum(BETTER, motif + CLEARLY)
     unordered = order < ORDERED
-    composition = np.select([unordered, order < 0.7, order < 0.8], [about, np.maximum(BETTER, about), as_good], clearly)
+    composition = np.select(
+        [unordered, order < 0.7, order < 0.8], [about, np.maximum(BETTER, about), as_good], clearly
+    )
     centre = np.where(unordered, about, as_good)
     plain = np.minimum(as_good, np.maximum(EXPLAINED, about))
     much_better = np.maximum(FAIR, motif + 2 * CLEARLY)
@@ -284,8 +321,12 @@ def firing_pattern(view: View, feature: int) -> dict[str, Any]:
         name = "periodic"
     else:
         name = "point" if median <= 1 else "short" if median <= 8 else "long"
-    return {"class": name, "median_run": median, "share_of_its_samples": round(float(cover), 3),
-            "period": period if name == "periodic" else None}  # fmt: skip
+    return {
+        "class": name,
+        "median_run": median,
+        "share_of_its_samples": round(float(cover), 3),
+        "period": period if name == "periodic" else None,
+    }
 
 
 def _decoys(
@@ -293,10 +334,15 @@ def _decoys(
 ) -> tuple[sp.csr_array, np.ndarray, np.ndarray]:
     """Codes, peaks and sort (0 rotated, 1 letter, 2 window composition, 3 position, 4 randomised model) of the decoys."""
     rotated = view.with_codes(view.codes[:, features]).shifted(seed).codes
-    parts, sorts = [rotated, _made_up(view, seed)], [np.zeros(rotated.shape[1], np.int64), np.tile([1, 2, 3], N_MADE)]
+    parts, sorts = (
+        [rotated, _made_up(view, seed)],
+        [np.zeros(rotated.shape[1], np.int64), np.tile([1, 2, 3], N_MADE)],
+    )
     if randomised is not None:
         other = view.with_codes(randomised)
-        free = (other.active > 0) & (other.active <= MAX_DENSITY * len(view.sample_of)) & ~associated(other)[2]
+        free = (
+            (other.active > 0) & (other.active <= MAX_DENSITY * len(view.sample_of)) & ~associated(other)[2]
+        )
         some = np.random.default_rng([seed, 0x4A]).permutation(np.flatnonzero(free))[:N_RANDOMISED]
         parts.append(other.codes[:, np.sort(some)])
         sorts.append(np.full(len(some), 4))
@@ -324,7 +370,9 @@ def _made_up(view: View, seed: int) -> sp.csr_array:
 
     for i in range(N_MADE):
         add(np.flatnonzero(letters == i % n_letters))
-        favoured = np.isin(letters, rng.choice(n_letters, min(4, n_letters), replace=False)).astype(np.float32)
+        favoured = np.isin(letters, rng.choice(n_letters, min(4, n_letters), replace=False)).astype(
+            np.float32
+        )
         share = np.convolve(favoured, np.ones(9, np.float32) / 9, mode="same")
         add(np.flatnonzero(share > np.quantile(share, 0.96)))
         distance = from_start if i % 2 else from_end
@@ -375,7 +423,9 @@ def _decoy_q(target: np.ndarray, decoy: np.ndarray) -> np.ndarray:
     return out
 
 
-def _stability(codes: sp.csr_array, others: Sequence[sp.csr_array], *, where: np.ndarray | None = None) -> np.ndarray:
+def _stability(
+    codes: sp.csr_array, others: Sequence[sp.csr_array], *, where: np.ndarray | None = None
+) -> np.ndarray:
     """Smallest over dictionaries of the best cosine between code columns; NaN without dictionaries.
 
     Only the columns ``where`` are looked at; the others get 0.

@@ -236,9 +236,14 @@ def _draw_world(settings: PlantedSettings, leaves: list[_Leaf], rng: np.random.G
             offsets.append(offset)
     columns = ["leaf", "sample", "start", "size", "family"]
     return _World(
-        sequences, np.array(family), np.array(cuts), np.array(offsets, np.int64), leaves,
-        pd.DataFrame(rows, columns=columns), pd.DataFrame(alikes, columns=columns),
-    )  # fmt: skip
+        sequences,
+        np.array(family),
+        np.array(cuts),
+        np.array(offsets, np.int64),
+        leaves,
+        pd.DataFrame(rows, columns=columns),
+        pd.DataFrame(alikes, columns=columns),
+    )
 
 
 def _place(
@@ -334,8 +339,10 @@ def _read_world(
         where = _runs(world, float(rng.uniform(0.003, 0.04)), float(rng.uniform(2, 12)), rng)
         add(where, feature, rng.gamma(2, 1.0, len(where)))
     _add_confounders(world, roles, add, rng)
-    codes = sp.coo_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))),
-                         shape=(n, settings.n_features)).tocsr()  # fmt: skip
+    codes = sp.coo_array(
+        (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))),
+        shape=(n, settings.n_features),
+    ).tocsr()
     codes.sum_duplicates()
     return codes.astype(np.float32)
 
@@ -417,8 +424,14 @@ def _withhold(
     names = np.array([f"planted:{x.name}" for x in world.leaves], dtype=object)[leaf]
     ids = np.array(samples.ids, dtype=object)
     start = table["start"].to_numpy() - world.offsets[table["sample"].to_numpy()]
-    frame = pd.DataFrame({"sample": ids[table["sample"]], "start": start, "end": start + table["size"].to_numpy(),
-                          "concept": names})  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "sample": ids[table["sample"]],
+            "start": start,
+            "end": start + table["size"].to_numpy(),
+            "concept": names,
+        }
+    )
     hidden = np.zeros(len(frame), bool)
     novel, merged = {}, {}
     if settings.hide:
@@ -439,14 +452,28 @@ def _withhold(
             r"^planted:merged[ab](\d+)$", r"planted:merged\1", regex=True
         )
     shown = shown.assign(strand=".", source="planted", evidence="planted", note="", release="1")
-    concepts = pd.DataFrame({"name": sorted(set(shown["concept"])), "parent": "", "level": 0,
-                             "source": "planted", "exhaustive": False},
-                            index=pd.Index(sorted(set(shown["concept"])), name="concept"))  # fmt: skip
+    concepts = pd.DataFrame(
+        {
+            "name": sorted(set(shown["concept"])),
+            "parent": "",
+            "level": 0,
+            "source": "planted",
+            "exhaustive": False,
+        },
+        index=pd.Index(sorted(set(shown["concept"])), name="concept"),
+    )
     return Planted(
-        features, Annotations(shown, concepts=concepts), split, seeds,
-        frame[hidden].reset_index(drop=True), novel, merged, frame,
-        {f"planted:{x.name}": roles.by_leaf[i] for i, x in enumerate(world.leaves)}, settings,
-    )  # fmt: skip
+        features,
+        Annotations(shown, concepts=concepts),
+        split,
+        seeds,
+        frame[hidden].reset_index(drop=True),
+        novel,
+        merged,
+        frame,
+        {f"planted:{x.name}": roles.by_leaf[i] for i, x in enumerate(world.leaves)},
+        settings,
+    )
 
 
 def _hide_families(

@@ -75,7 +75,9 @@ def probe(
     for row in (*missing[:n], *felt):
         _falsify(model, features, row, context)
     for row in (*missing[n:], *novel[n:]):
-        row["evidence"]["against"].append(f"Not probed: only the first {n} candidates of a kind were ablated and mutated.")
+        row["evidence"]["against"].append(
+            f"Not probed: only the first {n} candidates of a kind were ablated and mutated."
+        )
     return missing, felt + novel[n:]
 
 
@@ -104,8 +106,11 @@ def _ablate(
 def _weigh(row: dict[str, Any], effect: dict[str, Any]) -> None:
     """Say so where the model hardly feels a feature."""
     if effect["times_random"] < MARGINAL:
-        _against(row, f"Removing its feature moves the model's output only {effect['times_random']:.2f} times as much as removing "
-                      "random directions of the same size.")  # fmt: skip
+        _against(
+            row,
+            f"Removing its feature moves the model's output only {effect['times_random']:.2f} times as much as removing "
+            "random directions of the same size.",
+        )
 
 
 def _against(row: dict[str, Any], text: str) -> None:
@@ -166,10 +171,15 @@ def mutation_scan(
     inside = start + np.argsort(-active, kind="stable")
     beside = [p for d in range(1, BEYOND + 1) for p in (start - d, end - 1 + d) if 0 <= p < whole.length]
     places = [int(p) for p in (*inside, *beside)][:MAX_PLACES]
-    single = [Variant(p, whole.sequence[p], x) for p in places
-              for x in [y for y in letters if y != whole.sequence[p]][:N_SUBSTITUTES]]  # fmt: skip
+    single = [
+        Variant(p, whole.sequence[p], x)
+        for p in places
+        for x in [y for y in letters if y != whole.sequence[p]][:N_SUBSTITUTES]
+    ]
     peak = lambda codes: float(codes[np.arange(start, end)][:, [feature]].max())  # noqa: E731
-    intact, *after = (peak(c) for c in codes_of(model, features.sae, [whole, *(_mutant(whole, [v]) for v in single)]))
+    intact, *after = (
+        peak(c) for c in codes_of(model, features.sae, [whole, *(_mutant(whole, [v]) for v in single)])
+    )
     if intact <= 0:
         return f"feature {feature} is silent in the span"
     left, tried = np.array(after), [[v] for v in single]
@@ -184,9 +194,15 @@ def mutation_scan(
         more = [peak(c) for c in codes_of(model, features.sae, [_mutant(whole, vs) for vs in together])]
         left, tried = np.append(left, more), tried + together
     at = int(np.argmin(left))
-    return {"variant": ";".join(str(v) for v in sorted(tried[at], key=lambda v: v.start)), "feature": int(feature), "before": intact,
-            "after": float(left[at]), "left": float(left[at] / intact), "removes": bool(left[at] <= REMOVED * intact),
-            "n_tried": len(tried)}  # fmt: skip
+    return {
+        "variant": ";".join(str(v) for v in sorted(tried[at], key=lambda v: v.start)),
+        "feature": int(feature),
+        "before": intact,
+        "after": float(left[at]),
+        "left": float(left[at] / intact),
+        "removes": bool(left[at] <= REMOVED * intact),
+        "n_tried": len(tried),
+    }
 
 
 def _mutant(sample: Sample, variants: Sequence[Variant]) -> Sample:
@@ -216,4 +232,8 @@ def shuffled_codes(model: Any, sae: Any, samples: Samples, *, seed: int = 0) -> 
     rng = np.random.default_rng([seed, 0x5ADF])
     data = ["".join(rng.permutation(list(s.sequence))) for s in samples]
     codes = codes_of(model, sae, [Sample(i, d) for i, d in zip(samples.ids, data)])
-    return FeatureMatrix(sp.csr_array(sp.vstack(codes)), Samples(samples.ids, data, table=samples.table, kind=samples.kind), sae=sae)  # fmt: skip
+    return FeatureMatrix(
+        sp.csr_array(sp.vstack(codes)),
+        Samples(samples.ids, data, table=samples.table, kind=samples.kind),
+        sae=sae,
+    )

@@ -80,8 +80,17 @@ def single_feature_rule(view: View, concepts: Sequence[str] | None = None) -> pd
         base = view.samples.offsets[sample]
         # Within a concept by peak, between concepts by precision: ties are broken, never reordered.
         score = known.mean() + 1e-6 * peak / max(peak.max(initial=0), 1e-9)
-        rows.append(pd.DataFrame({"sample": np.array(view.samples.ids, dtype=object)[sample], "start": start - base, "end": end - base,
-                                  "concept": concept, "probability": score})[~known])  # fmt: skip
+        rows.append(
+            pd.DataFrame(
+                {
+                    "sample": np.array(view.samples.ids, dtype=object)[sample],
+                    "start": start - base,
+                    "end": end - base,
+                    "concept": concept,
+                    "probability": score,
+                }
+            )[~known]
+        )
     columns = ["sample", "start", "end", "concept", "probability"]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
 
@@ -101,9 +110,15 @@ def hide_families(
 
 
 def mask_and_recover(
-    features: FeatureMatrix, annotations: Annotations, *, split: Split, concepts: Sequence[str] | None = None,
-    control: FeatureMatrix | None = None, share: float = 0.3, seed: int = 0
-) -> Table:  # fmt: skip
+    features: FeatureMatrix,
+    annotations: Annotations,
+    *,
+    split: Split,
+    concepts: Sequence[str] | None = None,
+    control: FeatureMatrix | None = None,
+    share: float = 0.3,
+    seed: int = 0,
+) -> Table:
     """Hide each concept in a share of its families and look for it there.
 
     Parameters
@@ -154,7 +169,9 @@ def _one_hot(view: View) -> sp.csr_array:
     """The letters as features: csr float32 [n_positions, n_letters]."""
     assert view.letters is not None  # asked for only where there are letters
     n = len(view.letters)
-    return sp.csr_array((np.ones(n, np.float32), view.letters, np.arange(n + 1)), shape=(n, len(view.alphabet)))
+    return sp.csr_array(
+        (np.ones(n, np.float32), view.letters, np.arange(n + 1)), shape=(n, len(view.alphabet))
+    )
 
 
 def _spans_table(view: View, concept: str) -> pd.DataFrame:
@@ -169,9 +186,17 @@ def _spans_table(view: View, concept: str) -> pd.DataFrame:
     rotated = find_spans(view.shifted(view.seed * 1000), concept)
     decoys = np.zeros(0) if isinstance(rotated, str) else rotated.probability[~rotated.known]
     q = np.maximum(list_error(found.low[open_]), decoy_error(found.probability[open_], decoys, 1))
-    return pd.DataFrame({"sample": np.array(view.samples.ids, dtype=object)[sample], "start": found.start[open_] - base,
-                         "end": found.end[open_] - base, "concept": concept, "rank": found.score[open_],
-                         "probability": found.probability[open_], "q": q})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "sample": np.array(view.samples.ids, dtype=object)[sample],
+            "start": found.start[open_] - base,
+            "end": found.end[open_] - base,
+            "concept": concept,
+            "rank": found.score[open_],
+            "probability": found.probability[open_],
+            "q": q,
+        }
+    )
 
 
 def _recovered(
@@ -185,22 +210,40 @@ def _recovered(
     top = rows.head(int(good.max()) + 1 if len(good) else 0)
     met = meets_hidden(hidden, top, samples).astype(float)
     recall, low, high = share_interval(met, hidden["sample"].map(family).to_numpy())
-    out = {"recall": recall, "recall_low": low, "recall_high": high,
-           "ap": average_precision(rows[rank].to_numpy(), true, len(hidden))}  # fmt: skip
+    out = {
+        "recall": recall,
+        "recall_low": low,
+        "recall_high": high,
+        "ap": average_precision(rows[rank].to_numpy(), true, len(hidden)),
+    }
     if "q" not in rows.columns:
         return out
     q, p = (rows[name].to_numpy(float) for name in ("q", "probability"))
     estimate, low, high = precision_at(p, rows["sample"].map(family).to_numpy(), K)
     observed = float(true[q <= 0.1].mean()) if (q <= 0.1).any() else float("nan")
-    return {**out, f"precision_at_{K}": float(true[:K].mean()) if len(true) else float("nan"), "predicted": estimate,
-            "predicted_low": low, "predicted_high": high, "brier": brier(p, true), "n_q": int((q <= 0.1).sum()),
-            "precision_q": observed, "precision_pu": pu_adjusted(observed, n_shown / (n_shown + len(hidden)))}  # fmt: skip
+    return {
+        **out,
+        f"precision_at_{K}": float(true[:K].mean()) if len(true) else float("nan"),
+        "predicted": estimate,
+        "predicted_low": low,
+        "predicted_high": high,
+        "brier": brier(p, true),
+        "n_q": int((q <= 0.1).sum()),
+        "precision_q": observed,
+        "precision_pu": pu_adjusted(observed, n_shown / (n_shown + len(hidden))),
+    }
 
 
 def leave_concept_out(
-    features: FeatureMatrix, annotations: Annotations, *, split: Split, concepts: Sequence[str],
-    seeds: Sequence[FeatureMatrix] = (), control: FeatureMatrix | None = None, seed: int = 0
-) -> Table:  # fmt: skip
+    features: FeatureMatrix,
+    annotations: Annotations,
+    *,
+    split: Split,
+    concepts: Sequence[str],
+    seeds: Sequence[FeatureMatrix] = (),
+    control: FeatureMatrix | None = None,
+    seed: int = 0,
+) -> Table:
     """Forget each concept and ask where its features then stand among the novel candidates.
 
     Returns
@@ -219,10 +262,22 @@ def leave_concept_out(
         readers = np.union1d(np.flatnonzero(f1 >= F1_KNOWN), [best])
         rest = annotations.select([n for n in annotations.names if n != concept])
         view = make_view(features, rest, split, seed=seed)
-        found = find_novel(view, stability=[s.codes for s in seeds], seed=seed,
-                           randomised=None if control is None else control.codes)  # fmt: skip
-        row = {"concept": concept, "feature": best, "f1": float(f1[best]), "read": len(readers), "n_novel": 0, "rank": -1,
-               "probability": 0.0, "fate": found if isinstance(found, str) else str(found.fate[best])}  # fmt: skip
+        found = find_novel(
+            view,
+            stability=[s.codes for s in seeds],
+            seed=seed,
+            randomised=None if control is None else control.codes,
+        )
+        row = {
+            "concept": concept,
+            "feature": best,
+            "f1": float(f1[best]),
+            "read": len(readers),
+            "n_novel": 0,
+            "rank": -1,
+            "probability": 0.0,
+            "fate": found if isinstance(found, str) else str(found.fate[best]),
+        }
         if not isinstance(found, str):
             order = np.lexsort((-found.score, -found.probability))
             place = np.flatnonzero(np.isin(found.feature[order], readers))
@@ -251,11 +306,26 @@ def merge_and_recover(
         ]
         side = np.array([bool(half[family[s]]) if s in family else False for s in frame["sample"]])
         frame = frame[(frame["concept"] == a).to_numpy() == side].assign(concept="merged", source="merged")
-        found = discover(features, Annotations(frame, concepts=pd.DataFrame({"exhaustive": [True]}, index=pd.Index(["merged"], name="concept"))),
-                         pd.DataFrame(), split=split, seed=seed)  # fmt: skip
+        found = discover(
+            features,
+            Annotations(
+                frame,
+                concepts=pd.DataFrame({"exhaustive": [True]}, index=pd.Index(["merged"], name="concept")),
+            ),
+            pd.DataFrame(),
+            split=split,
+            seed=seed,
+        )
         refined = found[found["kind"] == "refinement"]
-        rows.append({"first": a, "second": b, "found": len(refined) > 0, "probability": float(refined["probability"].max()) if len(refined) else 0.0,
-                     "q": float(refined["q"].min()) if len(refined) else 1.0})  # fmt: skip
+        rows.append(
+            {
+                "first": a,
+                "second": b,
+                "found": len(refined) > 0,
+                "probability": float(refined["probability"].max()) if len(refined) else 0.0,
+                "q": float(refined["q"].min()) if len(refined) else 1.0,
+            }
+        )
     return Table(rows)
 
 
@@ -286,5 +356,11 @@ def temporal(
     missing = found[found["kind"] == "missing"].reset_index(drop=True)
     missing["confirmed"] = meets_hidden(missing, added, features.samples)
     p = missing["probability"].to_numpy()
-    return Table(missing, context={"n_added": len(added), "brier": brier(p, missing["confirmed"].to_numpy()),
-                                   "reliability": reliability(p, missing["confirmed"].to_numpy()).to_dict("records")})  # fmt: skip
+    return Table(
+        missing,
+        context={
+            "n_added": len(added),
+            "brier": brier(p, missing["confirmed"].to_numpy()),
+            "reliability": reliability(p, missing["confirmed"].to_numpy()).to_dict("records"),
+        },
+    )

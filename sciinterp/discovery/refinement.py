@@ -146,7 +146,12 @@ def _choose(hold: np.ndarray) -> tuple[int, int] | None:
     each = h.sum(0)
     only_i, only_j = each[:, None] - both, each[None] - both
     cover = (only_i + only_j + both) / n
-    fit = np.where((np.minimum(only_i, only_j) >= MIN_SIDE) & (both <= MAX_BOTH * np.minimum(each[:, None], each[None]))
-                   & (cover >= MIN_COVER), cover - 2 * both / n, -np.inf)  # fmt: skip
+    fit = np.where(
+        (np.minimum(only_i, only_j) >= MIN_SIDE)
+        & (both <= MAX_BOTH * np.minimum(each[:, None], each[None]))
+        & (cover >= MIN_COVER),
+        cover - 2 * both / n,
+        -np.inf,
+    )
     i, j = np.unravel_index(int(np.argmax(fit)), fit.shape)
     return (int(min(i, j)), int(max(i, j))) if np.isfinite(fit[i, j]) else None

@@ -157,7 +157,9 @@ def discover(
     if model is not None and features.sae is not None and missing + novel:
         from sciinterp.discovery.probe import probe
 
-        missing, novel = probe(model, features, missing, novel, context=context, n=settings.n_probed, seed=seed)
+        missing, novel = probe(
+            model, features, missing, novel, context=context, n=settings.n_probed, seed=seed
+        )
     else:
         reason = "needs a model and features.sae" if missing + novel else "there is no candidate to try"
         context["not_run"] |= {"ablation": reason, "falsifying mutation": reason}
@@ -188,15 +190,22 @@ def _expected_precision(missing: list[dict[str, Any]], view: View) -> dict[str, 
 
 def _require_fit(features: FeatureMatrix, split: Split, controls: Controls) -> None:
     if len(split.family) != len(features.samples):
-        raise ShapeError("the split is not of these samples", where="discover", expected=f"{len(features.samples)} samples",
-                         got=str(len(split.family)))  # fmt: skip
+        raise ShapeError(
+            "the split is not of these samples",
+            where="discover",
+            expected=f"{len(features.samples)} samples",
+            got=str(len(split.family)),
+        )
     require_randomised(controls.randomised)
     for other in (*controls.seeds, controls.randomised, controls.shuffled):
         if other is None:
             continue
         if other.samples.ids != features.samples.ids or other.n_positions != features.n_positions:
-            raise InputError("a control has other samples than the features", where="discover",
-                             do="Encode the same samples, in the same order.")  # fmt: skip
+            raise InputError(
+                "a control has other samples than the features",
+                where="discover",
+                do="Encode the same samples, in the same order.",
+            )
 
 
 def _missing_rows(
@@ -218,22 +227,36 @@ def _missing_rows(
             if result.hidden_low <= 0:
                 p = result.probability[~result.known]
                 unsupported[concept] = int(((p >= settings.min_probability) & (p < MIN_UNSUPPORTED)).sum())
-    counts = context["counts"]["missing"] = {"spans_examined": 0, "below_min_probability": 0, "beyond_max_rows": 0,
-                                             "without_support": unsupported}  # fmt: skip
+    counts = context["counts"]["missing"] = {
+        "spans_examined": 0,
+        "below_min_probability": 0,
+        "beyond_max_rows": 0,
+        "without_support": unsupported,
+    }
     if not found:
         return []
     where = [(s, i) for s in found for i in np.flatnonzero(~s.known)]
     p = np.array([s.probability[i] for s, i in where])
     low = np.array([s.low[i] for s, i in where])
     q = q_values(p, low, decoy_lists(view, found, controls, context))
-    wanted = np.array([MIN_UNSUPPORTED if s.concept in unsupported else settings.min_probability for s, _ in where])
+    wanted = np.array(
+        [MIN_UNSUPPORTED if s.concept in unsupported else settings.min_probability for s, _ in where]
+    )
     listed = int((p >= wanted).sum())
-    counts |= {"spans_examined": len(where), "below_min_probability": int((p < settings.min_probability).sum()),
-               "beyond_max_rows": max(0, listed - settings.max_rows),
-               "estimated_left_out": {s.concept: round(s.hidden, 1) for s in found}}  # fmt: skip
+    counts |= {
+        "spans_examined": len(where),
+        "below_min_probability": int((p < settings.min_probability).sum()),
+        "beyond_max_rows": max(0, listed - settings.max_rows),
+        "estimated_left_out": {s.concept: round(s.hidden, 1) for s in found},
+    }
     order = np.lexsort((-np.array([s.score[i] for s, i in where]), -p))
     order = order[(p >= wanted)[order]][: settings.max_rows]
-    return [_missing_row(view, evidence, where[int(o)][0], int(where[int(o)][1]), float(q[o]), records=settings.records) for o in order]
+    return [
+        _missing_row(
+            view, evidence, where[int(o)][0], int(where[int(o)][1]), float(q[o]), records=settings.records
+        )
+        for o in order
+    ]
 
 
 def _missing_row(
@@ -246,10 +269,20 @@ def _missing_row(
     if records:
         record = missing_record(evidence, spans, i, contributors[0], contributors)
     base = int(view.samples.offsets[sample])
-    return {"kind": "missing", "sample": view.samples.ids[sample], "start": start - base, "end": end - base,
-            "concept": spans.concept, "feature": contributors[0], "score": float(spans.score[i]),
-            "probability": float(spans.probability[i]), "q": q, "claim": record.get("claim", ""),
-            "reason_against": record["against"][0], "evidence": record}  # fmt: skip
+    return {
+        "kind": "missing",
+        "sample": view.samples.ids[sample],
+        "start": start - base,
+        "end": end - base,
+        "concept": spans.concept,
+        "feature": contributors[0],
+        "score": float(spans.score[i]),
+        "probability": float(spans.probability[i]),
+        "q": q,
+        "claim": record.get("claim", ""),
+        "reason_against": record["against"][0],
+        "evidence": record,
+    }
 
 
 def _contributors(view: View, spans: Spans, start: int, end: int) -> list[int]:
@@ -274,12 +307,21 @@ def _novel_rows(
     if len(controls.seeds) < 3:
         context["not_run"]["stability over seeds"] = (
             f"needs codes of at least three other seeds, {len(controls.seeds)} given (a full run trains them)"
-            + ("" if controls.seeds else f"; without them no novel candidate's probability exceeds {1 - least_q(0):.2f} and no q "
-               f"falls below {least_q(0):.2f}")
+            + (
+                ""
+                if controls.seeds
+                else f"; without them no novel candidate's probability exceeds {1 - least_q(0):.2f} and no q "
+                f"falls below {least_q(0):.2f}"
+            )
         )
     random = controls.randomised.codes if controls.randomised is not None else None
-    result = find_novel(view, stability=[s.codes for s in controls.seeds], randomised=random, known_pairs=known,
-                        seed=view.seed)  # fmt: skip
+    result = find_novel(
+        view,
+        stability=[s.codes for s in controls.seeds],
+        randomised=random,
+        known_pairs=known,
+        seed=view.seed,
+    )
     if isinstance(result, str):
         context["not_run"]["novel"] = result
         return []
@@ -322,9 +364,20 @@ def _novel_row(
     while hi in active and hi < view.samples.offsets[sample + 1]:
         hi += 1
     p = float(novel.probability[i])
-    return {"kind": "novel", "sample": view.samples.ids[sample], "start": lo - base, "end": hi - base, "concept": "",
-            "feature": int(novel.feature[i]), "score": float(np.log(p / (1 - p))), "probability": p,
-            "q": float(novel.q[i]), "claim": record.get("claim", ""), "reason_against": record["against"][0], "evidence": record}  # fmt: skip
+    return {
+        "kind": "novel",
+        "sample": view.samples.ids[sample],
+        "start": lo - base,
+        "end": hi - base,
+        "concept": "",
+        "feature": int(novel.feature[i]),
+        "score": float(np.log(p / (1 - p))),
+        "probability": p,
+        "q": float(novel.q[i]),
+        "claim": record.get("claim", ""),
+        "reason_against": record["against"][0],
+        "evidence": record,
+    }
 
 
 def _refinement_rows(
@@ -336,12 +389,28 @@ def _refinement_rows(
     probability, q = calibrate_refinements(found, n_tested, len(view.names))
     # A pair whose test says no more than the prior is no candidate.
     order = [i for i in np.argsort(-probability, kind="stable") if probability[i] > PRIOR]
-    context["counts"]["refinement"] = {"concepts_tested": n_tested, "concepts_without_a_pair": len(skipped),
-                                       "not supported by held-out families": len(found) - len(order)}  # fmt: skip
+    context["counts"]["refinement"] = {
+        "concepts_tested": n_tested,
+        "concepts_without_a_pair": len(skipped),
+        "not supported by held-out families": len(found) - len(order),
+    }
     rows = []
     for i in order:
         record = refinement_record(evidence, found[i])
-        rows.append({"kind": "refinement", "sample": "", "start": -1, "end": -1, "concept": found[i].concept,
-                     "feature": found[i].a, "score": found[i].score, "probability": float(probability[i]), "q": float(q[i]),
-                     "claim": record["claim"], "reason_against": record["against"][0], "evidence": record})  # fmt: skip
+        rows.append(
+            {
+                "kind": "refinement",
+                "sample": "",
+                "start": -1,
+                "end": -1,
+                "concept": found[i].concept,
+                "feature": found[i].a,
+                "score": found[i].score,
+                "probability": float(probability[i]),
+                "q": float(q[i]),
+                "claim": record["claim"],
+                "reason_against": record["against"][0],
+                "evidence": record,
+            }
+        )
     return rows

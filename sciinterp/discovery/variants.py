@@ -69,13 +69,21 @@ class Variant:
         """
         end = self.start + len(self.ref)
         if self.start < 0 or end > sample.length:
-            raise InputError("the variant lies outside the sample", where=f"variant {self}, sample {sample.id!r}",
-                             expected=f"position 1 to {sample.length}", got=str(self.start + 1))  # fmt: skip
+            raise InputError(
+                "the variant lies outside the sample",
+                where=f"variant {self}, sample {sample.id!r}",
+                expected=f"position 1 to {sample.length}",
+                got=str(self.start + 1),
+            )
         found = sample.sequence[self.start : end]
         if found != self.ref:
-            raise InputError("the sample has another reference residue", where=f"variant {self}, sample {sample.id!r}",
-                             expected=f"{self.ref} at position {self.start + 1}", got=found,
-                             do="Positions count from 1 on the sample as it is given here, after any cut.")  # fmt: skip
+            raise InputError(
+                "the sample has another reference residue",
+                where=f"variant {self}, sample {sample.id!r}",
+                expected=f"{self.ref} at position {self.start + 1}",
+                got=found,
+                do="Positions count from 1 on the sample as it is given here, after any cut.",
+            )
         sequence = sample.sequence[: self.start] + self.alt + sample.sequence[end:]
         if not sequence:
             raise InputError(
@@ -94,8 +102,12 @@ def parse_variant(text: str) -> Variant:
     """
     match = _SUBSTITUTION.match(str(text).strip())
     if match is None or int(match[2]) < 1:
-        raise InputError("this is not a protein variant", where=f"variant {text!r}",
-                         expected="a form like A42G, p.Ala42Gly or A42del, positions from 1", got=repr(text))  # fmt: skip
+        raise InputError(
+            "this is not a protein variant",
+            where=f"variant {text!r}",
+            expected="a form like A42G, p.Ala42Gly or A42del, positions from 1",
+            got=repr(text),
+        )
     return Variant(int(match[2]) - 1, _one(match[1], text), "" if match[4] else _one(match[3], text))
 
 
@@ -110,9 +122,14 @@ def _one(name: str, text: str) -> str:
 
 
 def variant_effect(
-    model: Adapter, sae: Any, sample: Sample | str, variant: str | Variant, *, hits: pd.DataFrame | None = None,
-    min_change: float = 0.05
-) -> Table:  # fmt: skip
+    model: Adapter,
+    sae: Any,
+    sample: Sample | str,
+    variant: str | Variant,
+    *,
+    hits: pd.DataFrame | None = None,
+    min_change: float = 0.05,
+) -> Table:
     """Features that a variant takes away or brings.
 
     Parameters
@@ -149,9 +166,14 @@ def variant_effect(
 
 
 def variant_effects(
-    model: Adapter, sae: Any, samples: Samples, table: pd.DataFrame, *, hits: pd.DataFrame | None = None,
-    min_change: float = 0.05
-) -> Table:  # fmt: skip
+    model: Adapter,
+    sae: Any,
+    samples: Samples,
+    table: pd.DataFrame,
+    *,
+    hits: pd.DataFrame | None = None,
+    min_change: float = 0.05,
+) -> Table:
     """The same for a table of variants.
 
     Parameters
@@ -174,8 +196,14 @@ def variant_effects(
         frame.insert(0, "sample", sample.id)
         frame.insert(1, "variant", str(change))
         frames.append(frame)
-        records.append({"sample": sample.id, **part.context, "n_lost": int((part["change"] == "lost").sum()),
-                        "n_gained": int((part["change"] == "gained").sum())})  # fmt: skip
+        records.append(
+            {
+                "sample": sample.id,
+                **part.context,
+                "n_lost": int((part["change"] == "lost").sum()),
+                "n_gained": int((part["change"] == "gained").sum()),
+            }
+        )
     out = (
         pd.concat(frames, ignore_index=True)
         if frames
@@ -195,8 +223,12 @@ def _row_variant(row: dict[str, Any], samples: Samples, number: int) -> tuple[Sa
         return sample, parse_variant(row["variant"])
     lower = {str(k).lower(): v for k, v in row.items()}
     if not {"pos", "ref", "alt"} <= set(lower):
-        raise InputError("a variant that cannot be read", where=f"row {number}", expected="'variant', or 'pos', 'ref' and 'alt'",
-                         got=", ".join(map(str, row)))  # fmt: skip
+        raise InputError(
+            "a variant that cannot be read",
+            where=f"row {number}",
+            expected="'variant', or 'pos', 'ref' and 'alt'",
+            got=", ".join(map(str, row)),
+        )
     try:
         start = int(lower["pos"]) - 1
     except (TypeError, ValueError):
@@ -234,8 +266,14 @@ def _effects(
         if len(change.ref) == len(change.alt) == 1:
             likelihood = log_likelihoods(model, sample, change.start, [change.ref, change.alt])
         ref, alt = (likelihood[change.ref], likelihood[change.alt]) if likelihood else (None, None)
-        context = {"variant": str(change), "log_likelihood_ref": ref, "log_likelihood_alt": alt,
-                   "log_likelihood_change": alt - ref if likelihood and alt is not None and ref is not None else None}  # fmt: skip
+        context = {
+            "variant": str(change),
+            "log_likelihood_ref": ref,
+            "log_likelihood_alt": alt,
+            "log_likelihood_change": alt - ref
+            if likelihood and alt is not None and ref is not None
+            else None,
+        }
         out.append(Table(table, context=context))
     return out
 
@@ -279,6 +317,18 @@ def _compare(
     words = np.where(
         size > 0, np.where(from_ == 0, "gained", "stronger"), np.where(to == 0, "lost", "weaker")
     )
-    rows = [(int(used[j]), str(words[j]), int(place[at[j]]), float(from_[j]), float(to[j]), float(size[j]), float(a[:, j].sum()),
-             float(b[:, j].sum()), "; ".join(concepts.get(int(used[j]), []))) for j in keep]  # fmt: skip
+    rows = [
+        (
+            int(used[j]),
+            str(words[j]),
+            int(place[at[j]]),
+            float(from_[j]),
+            float(to[j]),
+            float(size[j]),
+            float(a[:, j].sum()),
+            float(b[:, j].sum()),
+            "; ".join(concepts.get(int(used[j]), [])),
+        )
+        for j in keep
+    ]
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -226,9 +226,10 @@ class Chgnet(Adapter):
             alone = set(range(self.count_positions(data))) - set(edges(data, CUTOFF)[0].tolist())
             if alone:
                 raise InputError(
-                    "an atom without a neighbour", where=f"{who} position {min(alone)} (counted from 0)",
+                    "an atom without a neighbour",
+                    where=f"{who} position {min(alone)} (counted from 0)",
                     expected=f"another atom within {CUTOFF:g} angstrom",
-                )  # fmt: skip
+                )
 
     def _encode(self, data: Sequence[Mapping[str, Any]]) -> Batch:
         graph = build_graph(data, cutoff=CUTOFF, angle_cutoff=ANGLE_CUTOFF)

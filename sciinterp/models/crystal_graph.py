@@ -58,9 +58,11 @@ def check_crystal(data: Any, who: str) -> None:
     """Refuse what is no crystal, and elements beyond plutonium: InputError naming the sample and the atom."""
     if not isinstance(data, Mapping) or not {"lattice", "species", "frac_coords"} <= set(data):
         raise InputError(
-            "not a crystal", where=who, expected="a record of lattice, species and frac_coords",
+            "not a crystal",
+            where=who,
+            expected="a record of lattice, species and frac_coords",
             got=type(data).__name__,
-        )  # fmt: skip
+        )
     unknown = [(i, s) for i, s in enumerate(data["species"]) if s not in NUMBER]
     if unknown:
         place, symbol = unknown[0]
@@ -79,9 +81,11 @@ def check_crystal(data: Any, who: str) -> None:
         or not np.isfinite(places).all()
     ):
         raise InputError(
-            "not a crystal", where=who, expected=f"a lattice (3, 3) and coordinates ({n}, 3), all finite",
+            "not a crystal",
+            where=who,
+            expected=f"a lattice (3, 3) and coordinates ({n}, 3), all finite",
             got=f"{lattice.shape} and {places.shape}",
-        )  # fmt: skip
+        )
     if abs(np.linalg.det(lattice)) < SELF:
         raise InputError("not a crystal", where=who, expected="three vectors that span a volume")
 
@@ -135,9 +139,17 @@ def build_graph(crystals: Sequence[Mapping[str, Any]], *, cutoff: float, angle_c
         # A straight angle has no derivative: the model was trained with cosines a millionth smaller.
         angle = np.arccos((unit[left] * unit[right]).sum(1) * (1 - 1e-6))
         parts.append(
-            (center + n_atoms, neighbour + n_atoms, bond + n_bonds, length.astype(np.float32),
-             center[left] + n_atoms, bond[left] + n_bonds, bond[right] + n_bonds, angle.astype(np.float32))
-        )  # fmt: skip
+            (
+                center + n_atoms,
+                neighbour + n_atoms,
+                bond + n_bonds,
+                length.astype(np.float32),
+                center[left] + n_atoms,
+                bond[left] + n_bonds,
+                bond[right] + n_bonds,
+                angle.astype(np.float32),
+            )
+        )
         n_atoms, n_bonds = n_atoms + len(crystal["species"]), n_bonds + len(length)
     return CrystalGraph(*(np.concatenate(column) for column in zip(*parts)))
 

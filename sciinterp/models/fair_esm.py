@@ -225,9 +225,11 @@ def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "f
             asked = re.search(r"GLOBAL (\S+)", str(error))
             said = f"a file that asks for {asked[1]}" if asked else type(error).__name__
             raise FormatError(
-                "this is not a checkpoint of fair-esm", file=str(path),
-                expected="tensors and argparse.Namespace, nothing else", got=said,
-            ) from None  # fmt: skip
+                "this is not a checkpoint of fair-esm",
+                file=str(path),
+                expected="tensors and argparse.Namespace, nothing else",
+                got=said,
+            ) from None
     kind = MSATransformer if tokens.use_msa else ESM
     return kind(module.eval().requires_grad_(False), tokens, name=name, device=device, dtype=dtype)
 

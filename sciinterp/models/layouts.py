@@ -170,9 +170,15 @@ def enformer(
     bins = {"stride": bases_per_bin, "n_tokens": n_bins}
     sites = [Site(**{**vars(s), **bins}) for s in _stack("transformer", module, width, norm="none")]
     kept = Site(
-        "cropped", "crop_final", width, stride=bases_per_bin, offset=crop * bases_per_bin,
-        n_tokens=n_bins - 2 * crop, kind="resid_post", depth=1.0,
-    )  # fmt: skip
+        "cropped",
+        "crop_final",
+        width,
+        stride=bases_per_bin,
+        offset=crop * bases_per_bin,
+        n_tokens=n_bins - 2 * crop,
+        kind="resid_post",
+        depth=1.0,
+    )
     return ByPath(
         module,
         OneHot(length=length),

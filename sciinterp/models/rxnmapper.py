@@ -118,9 +118,15 @@ def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "f
     # The encoder is used without its pooler.
     state = {key: value for key, value in state.items() if not key.startswith("albert.pooler")}
     config = hf.AlbertConfig(
-        vocab_size=len(vocabulary), embedding_size=128, hidden_size=256, num_hidden_layers=12, num_attention_heads=8,
-        intermediate_size=512, hidden_act="gelu", layer_norm_eps=1e-12,
-    )  # fmt: skip
+        vocab_size=len(vocabulary),
+        embedding_size=128,
+        hidden_size=256,
+        num_hidden_layers=12,
+        num_attention_heads=8,
+        intermediate_size=512,
+        hidden_act="gelu",
+        layer_norm_eps=1e-12,
+    )
     module = hf.AlbertForMaskedLM(config)
     module.load_state_dict(state, strict=True)
     return RXNMapper(module.eval().requires_grad_(False), vocabulary, device=device, dtype=dtype)

@@ -103,9 +103,11 @@ class Sceptr(Adapter):
                 place = next((i for i, letter in enumerate(loop) if letter not in LETTERS), None)
                 if place is not None:
                     raise InputError(
-                        "sceptr does not know this letter", where=f"{who} {name} position {place} (counted from 0)",
-                        expected=f"one of {LETTERS}", got=repr(loop[place]),
-                    )  # fmt: skip
+                        "sceptr does not know this letter",
+                        where=f"{who} {name} position {place} (counted from 0)",
+                        expected=f"one of {LETTERS}",
+                        got=repr(loop[place]),
+                    )
 
     def _encode(self, data: Sequence[Sequence[str]]) -> Batch:
         lengths = torch.tensor([self.count_positions(loops) for loops in data])

@@ -156,7 +156,9 @@ def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: in
         if not kinds and "best_baseline_f1" in rows:
             kinds = {"best baseline": (finite(rows["best_baseline_f1"]), ORANGE, "D")}
         for name, (best, colour, marker) in kinds.items():
-            face: dict[str, Any] = {"color": colour} if marker in _LINES else {"facecolors": "none", "edgecolors": colour}
+            face: dict[str, Any] = (
+                {"color": colour} if marker in _LINES else {"facecolors": "none", "edgecolors": colour}
+            )
             kept = ~np.isnan(best)
             axes.scatter(
                 best[kept], y[kept], s=15, marker=marker, linewidths=0.9, label=name, zorder=2, **face
@@ -299,7 +301,10 @@ def concept_counts(hits: pd.DataFrame, *, threshold: float = 0.5, ax: Axes | Non
         if np.isnan(finite(rows["f1"])).all():
             return note(axes, "no concept could be tested")
         table = table[sorted(table.columns, key=lambda c: baseline_kind(c)[0] == "ceiling")]
-        names = ["SAE features", *(f"{c} (ceiling)" if baseline_kind(c)[0] == "ceiling" else str(c) for c in table)]
+        names = [
+            "SAE features",
+            *(f"{c} (ceiling)" if baseline_kind(c)[0] == "ceiling" else str(c) for c in table),
+        ]
         found = [
             int((finite(rows["f1"]) >= threshold).sum()),
             *(int((finite(table[c]) >= threshold).sum()) for c in table.columns),

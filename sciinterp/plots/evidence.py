@@ -68,7 +68,9 @@ def layer_sweep(table: Any, *, ax: Axes | None = None) -> Axes:
         for name in columns:
             words, colour, marker = _SERIES[name]
             grouped = pd.Series(finite(frame[name])).groupby(frame["site"].to_numpy())
-            mean, low, high = (getattr(grouped, f)().reindex(sites).to_numpy() for f in ("mean", "min", "max"))
+            mean, low, high = (
+                getattr(grouped, f)().reindex(sites).to_numpy() for f in ("mean", "min", "max")
+            )
             axes.plot(x, mean, color=colour, marker=marker, ms=3.5, label=words)
             axes.vlines(x, low, high, color=colour, lw=0.9)
         ticks(axes, "x", x, sites, rotation=0 if sum(len(str(s)) for s in sites) <= 56 else 45)
@@ -171,7 +173,16 @@ def reliability(probability: Any, truth: Any = None, *, bins: int = 10, ax: Axes
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         name_axes(axes, x="stated probability", y="fraction true")
-        label(axes, 0.98, 0.03, f"{size.sum():,.0f} candidates, 95% intervals", transform=axes.transAxes, ha="right", va="bottom", color=MUTED)
+        label(
+            axes,
+            0.98,
+            0.03,
+            f"{size.sum():,.0f} candidates, 95% intervals",
+            transform=axes.transAxes,
+            ha="right",
+            va="bottom",
+            color=MUTED,
+        )
     return axes
 
 
@@ -224,13 +235,27 @@ def variant_effect(effects: Any, *, ax: Axes | None = None, top: int = 20) -> Ax
         before = finite(rows["before"]) if both else np.zeros(len(rows))
         after = finite(rows["after"]) if both else value
         axes.hlines(y, -1e9, 1e9, color=RULE, lw=0.4, zorder=0)
-        for up, colour, words in ((True, BLUE, "stronger in the variant"), (False, VERMILLION, "weaker in the variant")):
+        for up, colour, words in (
+            (True, BLUE, "stronger in the variant"),
+            (False, VERMILLION, "weaker in the variant"),
+        ):
             at = (value >= 0) == up
             if at.any():
                 axes.hlines(y[at], before[at], after[at], color=colour, lw=2, label=words)
-                axes.scatter(after[at], y[at], s=16, color=colour, marker=">" if up else "<", zorder=3, linewidths=0)
+                axes.scatter(
+                    after[at], y[at], s=16, color=colour, marker=">" if up else "<", zorder=3, linewidths=0
+                )
         if both:
-            axes.scatter(before, y, s=9, facecolors="white", edgecolors=INK, linewidths=0.7, zorder=4, label="reference")
+            axes.scatter(
+                before,
+                y,
+                s=9,
+                facecolors="white",
+                edgecolors=INK,
+                linewidths=0.7,
+                zorder=4,
+                label="reference",
+            )
         ends = np.concatenate([before, after, [0.0]])
         room = 0.05 * (float(np.nanmax(ends) - np.nanmin(ends)) or 1.0)
         axes.set_xlim(float(np.nanmin(ends)) - room, float(np.nanmax(ends)) + room)
@@ -249,6 +274,9 @@ def variant_effect(effects: Any, *, ax: Axes | None = None, top: int = 20) -> Ax
 def _feature_names(rows: pd.DataFrame) -> list[str]:
     """Features with what they stand for, where it is known."""
     known = next((rows[c].tolist() for c in ("concepts", "concept") if c in rows.columns), [""] * len(rows))
-    words = [", ".join(map(str, k)) if isinstance(k, list | tuple) else k if isinstance(k, str) else "" for k in known]
+    words = [
+        ", ".join(map(str, k)) if isinstance(k, list | tuple) else k if isinstance(k, str) else ""
+        for k in known
+    ]
     features = rows["feature"].tolist() if "feature" in rows.columns else range(len(rows))
     return [f"{word}  {feature}" if word else f"feature {feature}" for word, feature in zip(words, features)]

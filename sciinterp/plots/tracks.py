@@ -127,7 +127,11 @@ def feature(
         axes.set_ylim(top + 0.2, 0.15)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        some = f"; {len(concepts)} of {n_under} concepts, those the feature overlaps most" if n_under > len(concepts) else ""
+        some = (
+            f"; {len(concepts)} of {n_under} concepts, those the feature overlaps most"
+            if n_under > len(concepts)
+            else ""
+        )
         name_axes(axes, x=f"position, from 0{some}", title=f"Feature {j}, activation from 0 to {peak:.3g}")
     return axes
 
@@ -251,7 +255,9 @@ def family_heatmap(
         from sciinterp.plots.concepts import _white_to_blue
 
         used = np.flatnonzero(~np.isnan(grid).all(axis=0))
-        mesh = axes.pcolormesh(np.ma.masked_invalid(grid[:, used]), cmap=_white_to_blue(), vmin=0, rasterized=True)
+        mesh = axes.pcolormesh(
+            np.ma.masked_invalid(grid[:, used]), cmap=_white_to_blue(), vmin=0, rasterized=True
+        )
         named = [at for at, i in enumerate(used) if "." not in names[i]]  # insertions stand between them
         named = named[:: max(1, -(-len(named) // 24))]
         ticks(axes, "x", np.array(named) + 0.5, [names[used[at]] for at in named])
@@ -259,7 +265,10 @@ def family_heatmap(
         axes.set_yticks([])
         axes.set_facecolor(RULE)
         name_axes(
-            axes, x=axis, y=f"{len(chosen)} of {len(active)} samples, strongest first", title=f"Feature {j} over the aligned family"
+            axes,
+            x=axis,
+            y=f"{len(chosen)} of {len(active)} samples, strongest first",
+            title=f"Feature {j} over the aligned family",
         )
         bar = axes.figure.colorbar(mesh, ax=axes, shrink=0.6, aspect=18, pad=0.01)
         bar.outline.set_visible(False)

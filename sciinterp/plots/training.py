@@ -184,16 +184,22 @@ def _lines(ax: Axes, frame: pd.DataFrame, x: str, y: str, *, by: str, setting: s
     name, several = frame["architecture"].astype(str), by in frame.columns and frame[by].nunique() > 1
     if several:
         name = name + ", " + frame[by].map(lambda v: _setting(by, v))
-    order = pd.DataFrame({"name": name, "by": finite(frame[by]) if several else 0.0, "was": frame["architecture"].astype(str)})
+    order = pd.DataFrame(
+        {"name": name, "by": finite(frame[by]) if several else 0.0, "was": frame["architecture"].astype(str)}
+    )
     for i, label_ in enumerate(order.drop_duplicates("name").sort_values(["was", "by"])["name"]):
         rows = frame[name.to_numpy() == label_]
-        table = pd.DataFrame({"x": finite(rows[x]), "y": finite(rows[y]), "at": finite(rows.get(setting, rows[x]))}).dropna(subset=["x", "y"])
+        table = pd.DataFrame(
+            {"x": finite(rows[x]), "y": finite(rows[y]), "at": finite(rows.get(setting, rows[x]))}
+        ).dropna(subset=["x", "y"])
         table["at"] = table["at"].fillna(table["x"])
         seeds = table.groupby("at").agg(x=("x", "mean"), y=("y", "mean"), low=("y", "min"), high=("y", "max"))
         seeds = seeds.sort_values("x", kind="stable")
         if len(seeds):
             colour = PALETTE[i % len(PALETTE)]
-            ax.plot(seeds["x"], seeds["y"], color=colour, marker=MARKERS[i % len(MARKERS)], ms=3.5, label=label_)
+            ax.plot(
+                seeds["x"], seeds["y"], color=colour, marker=MARKERS[i % len(MARKERS)], ms=3.5, label=label_
+            )
             ax.vlines(seeds["x"], seeds["low"], seeds["high"], color=colour, lw=0.9)
             drawn = True
     return drawn
@@ -310,9 +316,13 @@ def mdl(runs: Any, *, ax: Axes | None = None) -> Axes:
     if not {"n_features", "mdl"} <= set(frame.columns):
         return axes
     with style() if ax is None else nullcontext():
-        known = frame.assign(at=finite(frame["n_features"]), mdl=finite(frame["mdl"])).dropna(subset=["at", "mdl"])
+        known = frame.assign(at=finite(frame["n_features"]), mdl=finite(frame["mdl"])).dropna(
+            subset=["at", "mdl"]
+        )
         lines = [c for c in ("architecture", "k") if c in known.columns]
-        mean = known.groupby([*lines, "at"], dropna=False)["mdl"].mean().reset_index()  # over seeds, as the lines
+        mean = (
+            known.groupby([*lines, "at"], dropna=False)["mdl"].mean().reset_index()
+        )  # over seeds, as the lines
         if len(mean):
             best = mean.loc[mean["mdl"].idxmin()]
             axes.plot(best["at"], best["mdl"], marker="o", ms=8, mfc="none", mec=INK, ls="", label="smallest")
@@ -343,7 +353,9 @@ def dark_matter(parts: Any, *, ax: Axes | None = None) -> Axes:
             len(rows), 3
         )
         value = np.nan_to_num(value)
-        value[:, 2] += np.minimum(value[:, 1], 0)  # a linear map that predicts worse than none explains nothing
+        value[:, 2] += np.minimum(
+            value[:, 1], 0
+        )  # a linear map that predicts worse than none explains nothing
         value = np.maximum(value, 0)
         if not value.sum() > 0:
             return note(axes, "the error was not split")

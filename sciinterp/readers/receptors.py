@@ -34,9 +34,12 @@ def read_receptors(path: Path, *, kind: str | None = None) -> Samples:
     lower = {str(c).strip().lower(): c for c in frame.columns}
     if not {"cdr3a", "cdr3b"} & set(lower):
         raise FormatError(
-            "the table lacks a column", file=str(path), line=1, expected="cdr3a or cdr3b",
+            "the table lacks a column",
+            file=str(path),
+            line=1,
+            expected="cdr3a or cdr3b",
             got=", ".join(map(str, frame.columns))[:120],
-        )  # fmt: skip
+        )
     cells = {name: frame[lower[name]].str.strip().str.upper().tolist() for name in lower if name in LOOPS}
     for chain in "ab":
         gene = lower.get(f"tr{chain}v")

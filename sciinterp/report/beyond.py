@@ -13,7 +13,12 @@ _MEASURES = (
     ("Masked loss, untouched (nats)", ("loss", "loss_clean"), 3, "near that of guessing"),
     ("Masked loss, reconstruction spliced in (nats)", ("loss", "loss_sae"), 3, ""),
     ("Description length (bits a token)", ("description_length", "total"), 0, "falls"),
-    ("Saved against a Gaussian code (bits a token)", ("description_length", "saved"), 0, "falls, to nothing saved"),
+    (
+        "Saved against a Gaussian code (bits a token)",
+        ("description_length", "saved"),
+        0,
+        "falls, to nothing saved",
+    ),
     ("Unexplained variance a linear map predicts", ("dark_matter", "linear"), 4, "falls"),
     ("Unexplained variance that is left", ("dark_matter", "nonlinear"), 4, "falls"),
     ("Squared error a linear map predicts (R2)", ("dark_matter", "norm_r2"), 3, "rises"),
@@ -55,12 +60,20 @@ def beyond(full: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     model, control = full.get("measures", {}), full.get("measures_control", {})
     rows = [
-        {"name": name, "model": _at(model, path), "control": _at(control, path), "digits": digits, "expected": expected}
+        {
+            "name": name,
+            "model": _at(model, path),
+            "control": _at(control, path),
+            "digits": digits,
+            "expected": expected,
+        }
         for name, path, digits, expected in _MEASURES
     ]
     for name, key, expected in _STABILITY:
         values = [_over_pairs(full.get(side), key) for side in ("stability", "stability_control")]
-        rows.append({"name": name, "model": values[0], "control": values[1], "digits": 3, "expected": expected})
+        rows.append(
+            {"name": name, "model": values[0], "control": values[1], "digits": 3, "expected": expected}
+        )
     other = {row["concept"]: row["ratio"] for row in control.get("unexplained", [])}
     unexplained = [{**row, "control": other.get(row["concept"])} for row in model.get("unexplained", [])]
     parts = full.get("splitting") or {}
@@ -68,12 +81,15 @@ def beyond(full: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {
         "rows": rows,
         "width": [{"mdl": row.get("total"), **row} for row in full.get("width", [])],  # "total" in older runs
-        "unexplained": [row for row in unexplained if row["low"] is not None and row["low"] > 1][:UNEXPLAINED],
+        "unexplained": [row for row in unexplained if row["low"] is not None and row["low"] > 1][
+            :UNEXPLAINED
+        ],
         "splitting": [row for row in parts.get("splitting", []) if row["gain"] > 0],
         "absorption": [row for row in parts.get("absorption", []) if row["absorbed"] > 0],
         "calibration": list(calibration.get("calibration", [])),
         "checks": {
-            name: [{key: row.get(key) for key in keys} for row in calibration.get(name, [])] for name, keys in _CHECKS.items()
+            name: [{key: row.get(key) for key in keys} for row in calibration.get(name, [])]
+            for name, keys in _CHECKS.items()
         },
     }
 

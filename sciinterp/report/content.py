@@ -100,7 +100,9 @@ def verdict(row: Mapping[str, Any], baselines: Mapping[str, float | None]) -> st
         if value is not None:
             best[_explains(name)] = max(value, best.get(_explains(name), -1.0))
     said = explained_by(
-        np.array([f1]), np.array([np.nan if low is None else low]), {k: np.array([v]) for k, v in best.items()}
+        np.array([f1]),
+        np.array([np.nan if low is None else low]),
+        {k: np.array([v]) for k, v in best.items()},
     )
     return said[0] or "above"
 
@@ -126,7 +128,10 @@ def concept_rows(
     """One row a concept, strongest first, and the baselines that were run."""
     chosen, table = selected(hits), baselines_of(hits)
     ceilings = _ceilings(hits, map(str, table.columns))
-    used = [{"name": str(c), "kind": "ceiling" if str(c) in ceilings else _explains(str(c))} for c in table.columns]
+    used = [
+        {"name": str(c), "kind": "ceiling" if str(c) in ceilings else _explains(str(c))}
+        for c in table.columns
+    ]
     rows = []
     for record in chosen.to_dict("records"):
         concept = str(record["concept"])
@@ -194,7 +199,6 @@ class Portraits:
             "nearest_f1": best[0][0] if best else None,
         }
 
-
     def motif(self, j: int) -> str:
         """What stands around the highest peaks: capital letters from 1.5 bits, small from 0.5, dots elsewhere."""
         counts = self.letters.counts(self.peaks.position[self.peaks.of(j)][:MOTIF_PEAKS])
@@ -229,7 +233,11 @@ def notable(
         chosen[shown] = "the clearest feature"
     for c in strong:
         if len(chosen) < MAX_FOUND:
-            why = VERDICTS["above"] if c["verdict"] == "above" else f"F1 of {FOUND:g} or more, {VERDICTS[c['verdict']]}"
+            why = (
+                VERDICTS["above"]
+                if c["verdict"] == "above"
+                else f"F1 of {FOUND:g} or more, {VERDICTS[c['verdict']]}"
+            )
             chosen.setdefault(c["feature"], why)
     silent = sorted(listing["rows"], key=lambda r: -sum(c.isupper() for c in r["motif"]))
     for row in [r for r in silent if r["motif"]][:MAX_SILENT]:
@@ -308,7 +316,10 @@ def _architecture(value: Any) -> dict[str, Any]:
 
 
 def controls(
-    hits: pd.DataFrame, candidates: pd.DataFrame | None, concepts: list[dict[str, Any]], used: list[dict[str, str]]
+    hits: pd.DataFrame,
+    candidates: pd.DataFrame | None,
+    concepts: list[dict[str, Any]],
+    used: list[dict[str, str]],
 ) -> dict[str, Any]:
     """Which controls and baselines were run, how far each gets, and which were not run, with the reason."""
     run = []

@@ -31,7 +31,11 @@ BASELINES = {
 def what_is(name: str, settings: Mapping[str, Any]) -> str:
     """What a baseline of this name is; nothing for a name we do not know."""
     known = settings.get("baselines") if isinstance(settings.get("baselines"), Mapping) else {}
-    words = {"reach": "a few positions", "n_components": "the", **{k: str(v) for k, v in dict(known or {}).items()}}
+    words = {
+        "reach": "a few positions",
+        "n_components": "the",
+        **{k: str(v) for k, v in dict(known or {}).items()},
+    }
     return BASELINES.get(name, "").format(**words)
 
 
@@ -91,7 +95,9 @@ def _dictionary(content: Mapping[str, Any]) -> str:
     if sae["peak_learning_rate"]:
         said.append(f"Adam with a peak learning rate of {sae['peak_learning_rate']:.3g}")
     if recipe.get("warmup") is not None and recipe.get("decay") is not None:
-        said.append(f"warm-up over {recipe['warmup']:.0%} and decay over the last {recipe['decay']:.0%} of steps")
+        said.append(
+            f"warm-up over {recipe['warmup']:.0%} and decay over the last {recipe['decay']:.0%} of steps"
+        )
     other = ("encoder_pull", "clip", "dead_window", "sparsity_warmup")
     said += [f"{k.replace('_', ' ')} {recipe[k]:g}" for k in other if isinstance(recipe.get(k), int | float)]
     seed = recipe.get("seed", m.get("seed"))
@@ -105,7 +111,9 @@ def _dictionary(content: Mapping[str, Any]) -> str:
     where = "on held-out families" if split else "on held-out rows"
     text += f". {where[0].upper()}{where[1:]} {' and '.join(held)}" if held else ""
     text += (
-        f"; {100 * m['dead']:.1f}% of features never fire on the training data" if m.get("dead") is not None else ""
+        f"; {100 * m['dead']:.1f}% of features never fire on the training data"
+        if m.get("dead") is not None
+        else ""
     )
     return text + "."
 

@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 
 
 ROWS = 80  # of the picture of an aligned family
-_UNDER = "with the annotations under it; where there are more than seven, those the feature overlaps most. Each "
+_UNDER = (
+    "with the annotations under it; where there are more than seven, those the feature overlaps most. Each "
+)
 _UNDER += "concept has one colour in all figures. Positions count from 0."
-_TRACK = {False: f"Activation, {_UNDER}", True: f"Activation, each sequence of another family where there are more, {_UNDER}"}
+_TRACK = {
+    False: f"Activation, {_UNDER}",
+    True: f"Activation, each sequence of another family where there are more, {_UNDER}",
+}
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,11 @@ def _full_figures(full: Mapping[str, Any], content: Mapping[str, Any]) -> list[P
         )
     if full.get("width"):
         width = pd.DataFrame(content["beyond"]["width"])
-        width = width if "architecture" in width.columns else width.assign(architecture=content["sae"]["architecture"]["name"])
+        width = (
+            width
+            if "architecture" in width.columns
+            else width.assign(architecture=content["sae"]["architecture"]["name"])
+        )
         out.append(
             draw(
                 "mdl",

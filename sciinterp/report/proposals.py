@@ -17,7 +17,9 @@ LOW_Q = 0.1
 PRECISION_AT = (5, 10, 20, 50, 100, 200, 500)
 
 
-def candidate_rows(candidates: pd.DataFrame | None, family: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def candidate_rows(
+    candidates: pd.DataFrame | None, family: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Candidates by kind, best first, each with its evidence.
 
     Parameters
@@ -110,16 +112,21 @@ def _kind(kind: str, rows: list[dict[str, Any]], room: int) -> dict[str, Any]:
     }
 
 
-def _precision(by_kind: Mapping[str, list[dict[str, Any]]], family: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _precision(
+    by_kind: Mapping[str, list[dict[str, Any]]], family: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """Precision to expect among the first k of a kind, from the calibrated probabilities."""
     out = []
     for kind, rows in sorted(by_kind.items()):
         rows = [r for r in rows if r["probability"] is not None]
         if len(rows) < PRECISION_AT[0]:
             continue
-        names = [f"{family.get(str(r.get('sample')), r.get('sample'))}\n{r.get('concept')}\n{r.get('feature')}"
-                 if kind != "missing" else f"{family.get(str(r.get('sample')), r.get('sample'))}\n{r.get('concept')}"
-                 for r in rows]  # fmt: skip
+        names = [
+            f"{family.get(str(r.get('sample')), r.get('sample'))}\n{r.get('concept')}\n{r.get('feature')}"
+            if kind != "missing"
+            else f"{family.get(str(r.get('sample')), r.get('sample'))}\n{r.get('concept')}"
+            for r in rows
+        ]
         p, cluster = np.array([r["probability"] for r in rows]), pd.factorize(pd.Series(names))[0]
         for k in [k for k in PRECISION_AT if k < len(rows)] + [min(len(rows), PRECISION_AT[-1])]:
             estimate, low, high = precision_at(p, cluster, k)

@@ -156,8 +156,12 @@ def summary(content: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _others_find(baselines: Sequence[Mapping[str, Any]]) -> str:
     """How many of the same concepts neurons, components and the randomised model find, beside the features."""
-    said = {"neuron": "the best raw neuron finds", "pca": "one linear component", "ica": "one ICA component",
-            "randomised": "randomised weights"}  # fmt: skip
+    said = {
+        "neuron": "the best raw neuron finds",
+        "pca": "one linear component",
+        "ica": "one ICA component",
+        "randomised": "randomised weights",
+    }
     found = {b["name"]: b["found"] for b in baselines}
     beside = [f"{words} {found[name]}" for name, words in said.items() if name in found]
     return f"; {', '.join(beside)}" if beside else ""

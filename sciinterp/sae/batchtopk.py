@@ -130,8 +130,12 @@ def threshold_sae(parameters: Parameters, k: float, scale: float, rows: Tensor) 
     before = min(
         k, encode_above(rows - p["b_dec"], p["W_enc"], p["b_enc"], 0.0, work).columns.numel() / len(rows)
     )
-    return sae, {"threshold": threshold / scale, "l0_batch_selection": float(before), "l0_threshold": after,
-                 "calibration_rows": len(rows)}  # fmt: skip
+    return sae, {
+        "threshold": threshold / scale,
+        "l0_batch_selection": float(before),
+        "l0_threshold": after,
+        "calibration_rows": len(rows),
+    }
 
 
 def calibrate(xin: Tensor, w_enc: Tensor, b_enc: Tensor, k: float, work: Workspace) -> float:

@@ -189,8 +189,12 @@ def _esmc(path: Path) -> SAE:
     held = read_tensors(file)
     missing = [name for name in ("W_enc", "W_dec", "b_dec") if name not in held]
     if missing:
-        raise FormatError("this is not an SAE known here", file=str(file), expected="W_enc, W_dec, b_dec",
-                          got=", ".join(sorted(held)[:6]))  # fmt: skip
+        raise FormatError(
+            "this is not an SAE known here",
+            file=str(file),
+            expected="W_enc, W_dec, b_dec",
+            got=", ".join(sorted(held)[:6]),
+        )
     d_in = held["b_dec"].numel()
     encoder = held["W_enc"] if held["W_enc"].shape[0] == d_in else held["W_enc"].T
     decoder = held["W_dec"] if held["W_dec"].shape[1] == d_in else held["W_dec"].T

@@ -254,9 +254,13 @@ def save_samples(folder: str | os.PathLike[str], samples: Samples) -> str:
     for name in frame.columns:
         columns[_COLUMN + str(name)] = pa.array(frame[name].tolist())
     head = {
-        "kind": samples.kind, "digest": samples.digest, "data": kind, "source": Path(samples.source).name,
-        "n_in": samples.n_in, "dropped": samples.dropped,
-    }  # fmt: skip
+        "kind": samples.kind,
+        "digest": samples.digest,
+        "data": kind,
+        "source": Path(samples.source).name,
+        "n_in": samples.n_in,
+        "dropped": samples.dropped,
+    }
     # The source's folder stays out: the same samples give the same bytes wherever they lay.
     meta = {"version": str(SAMPLES_VERSION), "samples": json.dumps(head, sort_keys=True)}
     table = pa.table(columns).replace_schema_metadata(meta)

@@ -137,10 +137,13 @@ class Writer:
         path = self.folder / shard_name(number)
         sha256 = save_arrays(path, arrays, bfloat16=("activations",) if dtype == "bfloat16" else ())
         record = {
-            "shard": number, "plan": self._plan_sha256, "rows": int(counts.sum()),
-            "bytes": path.stat().st_size, "sha256": sha256,
+            "shard": number,
+            "plan": self._plan_sha256,
+            "rows": int(counts.sum()),
+            "bytes": path.stat().st_size,
+            "sha256": sha256,
             "skipped": {str(k): v for k, v in sorted((skipped or {}).items())},
-        }  # fmt: skip
+        }
         write_json(sidecar(self.folder, number), record)
         self._records[number] = record
 
@@ -164,13 +167,19 @@ class Writer:
         index = save_arrays(self.folder / INDEX, {"token_offsets": offsets.astype(np.int64)})
         records = [self._records[k] for k in range(self.n_shards)]
         manifest = {
-            "format": FORMAT, "version": VERSION, "plan_sha256": self._plan_sha256,
-            "samples_sha256": sha256_file(self.folder / SAMPLES), "index_sha256": index,
-            "n_samples": len(offsets) - 1, "n_tokens": int(offsets[-1]), "d_in": self.plan["d_in"],
-            "dtype": self.plan["dtype"], "extra": dict(extra or {}),
+            "format": FORMAT,
+            "version": VERSION,
+            "plan_sha256": self._plan_sha256,
+            "samples_sha256": sha256_file(self.folder / SAMPLES),
+            "index_sha256": index,
+            "n_samples": len(offsets) - 1,
+            "n_tokens": int(offsets[-1]),
+            "d_in": self.plan["d_in"],
+            "dtype": self.plan["dtype"],
+            "extra": dict(extra or {}),
             "shards": [{"rows": r["rows"], "bytes": r["bytes"], "sha256": r["sha256"]} for r in records],
             "skipped": {k: v for r in records for k, v in r["skipped"].items()},
-        }  # fmt: skip
+        }
         write_json(self.folder / MANIFEST, seal(manifest))
         self.complete = True
 

@@ -98,10 +98,13 @@ class RowStream(Iterator[np.ndarray]):
     def state(self) -> dict[str, Any]:
         """The position, JSON-able, with what it is a position in."""
         return {
-            "position": self._position, "seed": self.seed, "batch_size": self.batch_size,
-            "n_rows": self.n_rows, "rows_sha256": self._rows_sha256(),
+            "position": self._position,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "n_rows": self.n_rows,
+            "rows_sha256": self._rows_sha256(),
             "layout": [BLOCK, self._blocks_per_pool],
-        }  # fmt: skip
+        }
 
     @property
     def epoch(self) -> float:

@@ -264,16 +264,27 @@ def info(folder: str | os.PathLike[str]) -> dict[str, str]:
     root = Path(folder)
     if _is_activations(root):
         return _activation_info(root)
-    for head, kind in (("features.json", "codes"), ("cfg.json", "sparse autoencoder"), (MANIFEST, "run"),
-                       ("hits.context.json", "associations")):  # fmt: skip
+    for head, kind in (
+        ("features.json", "codes"),
+        ("cfg.json", "sparse autoencoder"),
+        (MANIFEST, "run"),
+        ("hits.context.json", "associations"),
+    ):
         if (root / head).is_file():
             facts = read_json(root / head)
             return {"kind": kind, "folder": str(root), **_flat(facts if isinstance(facts, dict) else {})}
     for table, kind in SWEEPS.items():
         if (root / table).is_file():
-            return {"kind": kind, "folder": str(root), **_sweep_info(read_tsv(root / table, text=("name", "site")))}
-    raise StoreError("this is not a folder of sciinterp", where=f"folder {str(root)!r}",
-                     expected=f"one of {', '.join((*_HEADS, MANIFEST, 'hits.context.json', *SWEEPS))}")  # fmt: skip
+            return {
+                "kind": kind,
+                "folder": str(root),
+                **_sweep_info(read_tsv(root / table, text=("name", "site"))),
+            }
+    raise StoreError(
+        "this is not a folder of sciinterp",
+        where=f"folder {str(root)!r}",
+        expected=f"one of {', '.join((*_HEADS, MANIFEST, 'hits.context.json', *SWEEPS))}",
+    )
 
 
 def _sweep_info(table: pd.DataFrame) -> dict[str, str]:
@@ -282,7 +293,9 @@ def _sweep_info(table: pd.DataFrame) -> dict[str, str]:
     out = {"SAEs": str(len(table))}
     for row in table.to_dict("records"):
         out[str(row[name])] = f"variance explained {row['fve']:.4f}, L0 {row['l0']:.1f}" + (
-            f", description length {row['mdl']:.1f} bits a token" if "mdl" in row else f", {row['sae']} concepts"
+            f", description length {row['mdl']:.1f} bits a token"
+            if "mdl" in row
+            else f", {row['sae']} concepts"
         )
     if "mdl" in table:
         out["shortest description"] = str(table.loc[table["mdl"].idxmin(), name])

@@ -124,7 +124,9 @@ def test_lower_precision_of_the_model_is_measured(tmp_path):
 def test_nan_is_named_by_sample_position_and_site(tmp_path):
     model, samples = TinyAdapter(), make_samples(LENGTHS)
     model.poison = {samples[6].sequence: 13}
-    with pytest.raises(InputError, match=r"NaN.*sample 's/6' position 13 \(counted from 0\) site 'layers\.0'.*got nan"):
+    with pytest.raises(
+        InputError, match=r"NaN.*sample 's/6' position 13 \(counted from 0\) site 'layers\.0'.*got nan"
+    ):
         si.extract(model, samples, site=["embedding", "layers.0"], out=tmp_path / "a", settings=SMALL)
 
 

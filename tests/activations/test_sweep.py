@@ -29,8 +29,16 @@ def world(tmp_path_factory):
 
 
 def sweep(model, samples, annotations, split, out, sites=SITES):
-    return si.sweep_sites(model, samples, annotations, sites=sites, split=split, out=out,
-                          architecture=ARCHITECTURE, settings=SETTINGS)  # fmt: skip
+    return si.sweep_sites(
+        model,
+        samples,
+        annotations,
+        sites=sites,
+        split=split,
+        out=out,
+        architecture=ARCHITECTURE,
+        settings=SETTINGS,
+    )
 
 
 def test_one_pass_for_all_sites(world, tmp_path):

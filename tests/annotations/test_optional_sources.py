@@ -26,11 +26,16 @@ DNA = Samples(["a", "b", "c"], ["TTTTTTCACGTGTTTTTTNNNNCACGTG", "AC", "CACGNGTT"
 
 @pytest.mark.parametrize(
     ("call", "extra"),
-    [(lambda: read_ontology(FILES / "terms.obo"), "annotations"), (lambda: jaspar_motifs(), "annotations"),
-     (lambda: motif_hits(DNA, {}), "annotations"), (lambda: pfam_hits(DNA, FILES / "x.hmm"), "annotations"),
-     (lambda: parse_structure(FILES / "helix.pdb"), "annotations"),
-     (lambda: functional_groups(DNA), "chemistry"), (lambda: site_properties(DNA), "crystals")],
-)  # fmt: skip
+    [
+        (lambda: read_ontology(FILES / "terms.obo"), "annotations"),
+        (lambda: jaspar_motifs(), "annotations"),
+        (lambda: motif_hits(DNA, {}), "annotations"),
+        (lambda: pfam_hits(DNA, FILES / "x.hmm"), "annotations"),
+        (lambda: parse_structure(FILES / "helix.pdb"), "annotations"),
+        (lambda: functional_groups(DNA), "chemistry"),
+        (lambda: site_properties(DNA), "crystals"),
+    ],
+)
 def test_a_missing_package_is_named_with_its_extra(call, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.import_module
     missing = {"obonet", "pyjaspar", "memelite", "pyhmmer", "biotite", "rdkit", "pymatgen"}

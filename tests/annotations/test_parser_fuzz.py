@@ -123,8 +123,13 @@ def check_fuzzed(format: str, folder: Path, examples: int) -> None:
     read = READERS[format]
     path = folder / "input"
 
-    @settings(max_examples=examples, deadline=None, database=None, derandomize=True,
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(seed=st.integers(0, 2**32))
     def run(seed: int) -> None:
         change = overwrite if format == "h5ad" and seed % 20 == 0 else mutate
@@ -167,11 +172,26 @@ def test_any_bytes_long(format: str, tmp_path: Path) -> None:
 def test_hostile_files(format: str, tmp_path: Path) -> None:
     valid = VALID[format]
     path = tmp_path / "hostile"
-    hostile = [b"", b"\n\n", b"\xef\xbb\xbf", b"\0" * 99, b"[" * 100_000, b"<a>" * 50_000, b"9" * 6000,
-               valid[:-1] * 2, valid.replace(b"\n", b"\r\n"), valid.replace(b"\n", b"\r"),
-               valid.decode("latin-1").encode("utf-16"), gzip.compress(valid)[:-9], b"\x1f\x8b",
-               b'{"results": [1, null, {}]}', b"[" + b"1," * 9 + b"NaN]", b'"\\ud800"', b"<a",
-               b'<?xml version="1.0" encoding="x"?><a/>']  # fmt: skip
+    hostile = [
+        b"",
+        b"\n\n",
+        b"\xef\xbb\xbf",
+        b"\0" * 99,
+        b"[" * 100_000,
+        b"<a>" * 50_000,
+        b"9" * 6000,
+        valid[:-1] * 2,
+        valid.replace(b"\n", b"\r\n"),
+        valid.replace(b"\n", b"\r"),
+        valid.decode("latin-1").encode("utf-16"),
+        gzip.compress(valid)[:-9],
+        b"\x1f\x8b",
+        b'{"results": [1, null, {}]}',
+        b"[" + b"1," * 9 + b"NaN]",
+        b'"\\ud800"',
+        b"<a",
+        b'<?xml version="1.0" encoding="x"?><a/>',
+    ]
     for data in hostile:
         path.write_bytes(data)
         check_bytes(format, path, READERS[format])

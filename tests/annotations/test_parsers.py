@@ -36,8 +36,11 @@ def test_gff3_is_shifted_and_decoded(tmp_path: Path) -> None:
     )
     annotations = parse_gff3(path)
     assert placed(annotations) == [("chr 1", 0, 10, "+", "gff:exon"), ("chr 1", 0, 10, "-", "gff:exon")]
-    assert annotations.counts == {"n_in": 4, "n_kept": 2, "dropped": {
-        "beyond the end of the sequence": 1, "the same interval stated again": 1}}  # fmt: skip
+    assert annotations.counts == {
+        "n_in": 4,
+        "n_kept": 2,
+        "dropped": {"beyond the end of the sequence": 1, "the same interval stated again": 1},
+    }
     assert annotations.coverage == {"gff": ("chr 1",)}
     assert annotations.frame["note"][0] == "source=x; ID=e1; Name=a;b"
     assert len(parse_gff3(path, duplicates="keep")) == 3
@@ -53,9 +56,16 @@ def test_gtf_attributes_and_shared_exons(tmp_path: Path) -> None:
     assert annotations.counts["dropped"] == {"the same interval stated again": 1}
 
 
-@pytest.mark.parametrize("line", ["c\tx\texon\t0\t9\t.\t+\t.\tID=a", "c\tx\texon\t9\t5\t.\t+\t.\tID=a",
-                                  "c\tx\texon\t5\t9\t.\tx\t.\tID=a", "c x exon 5 9",
-                                  "c\tx\t\t5\t9\t.\t+\t.\tID=a"])  # fmt: skip
+@pytest.mark.parametrize(
+    "line",
+    [
+        "c\tx\texon\t0\t9\t.\t+\t.\tID=a",
+        "c\tx\texon\t9\t5\t.\t+\t.\tID=a",
+        "c\tx\texon\t5\t9\t.\tx\t.\tID=a",
+        "c x exon 5 9",
+        "c\tx\t\t5\t9\t.\t+\t.\tID=a",
+    ],
+)
 def test_impossible_gff_lines_are_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "a.gff"
     path.write_text(f"##gff-version 3\nc\tx\texon\t5\t9\t.\t+\t.\tID=a\n{line}\n")
@@ -70,8 +80,11 @@ def test_bed_of_three_to_twelve_columns(tmp_path: Path) -> None:
         "browser x\ntrack name=a\nc 0 9\nc\t5\t40\ttx/1\t900\t-\t5\t40\t0\t2\t5,7\t0,28,\nc\t3\t3\tp\n"
     )
     annotations = read_annotations(path)
-    assert placed(annotations) == [("c", 0, 9, ".", "bed:peaks"), ("c", 5, 10, "-", "bed:tx 1"),
-                                   ("c", 33, 40, "-", "bed:tx 1")]  # fmt: skip
+    assert placed(annotations) == [
+        ("c", 0, 9, ".", "bed:peaks"),
+        ("c", 5, 10, "-", "bed:tx 1"),
+        ("c", 33, 40, "-", "bed:tx 1"),
+    ]
     assert annotations.counts == {"n_in": 3, "n_kept": 2, "dropped": {"empty interval": 1}}
     assert set(parse_bed(path, name="peak").frame["concept"]) == {"bed:peak"}
 
@@ -86,9 +99,10 @@ def test_genbank_and_embl_agree_and_join_by_part() -> None:
         [60, 70, "-"],
     ]
     assert genbank.counts["dropped"] == {
-        "between two positions: N^M": 1, "beyond the end of the sequence": 1,
+        "between two positions: N^M": 1,
+        "beyond the end of the sequence": 1,
         "the same interval stated again": 1,
-    }  # fmt: skip
+    }
     row = genbank.frame.set_index("concept").loc["genbank:variation"]
     assert (row["start"], row["end"], row["note"]) == (16, 25, "partial=start")
     assert genbank.concepts.loc["genbank:repeat_region:Alu", "parent"] == "genbank:repeat_region"
@@ -108,7 +122,10 @@ def assert_same_as_biopython(path: Path) -> dict[str, int]:
         for feature in record.features:
             for part in feature.location.parts:
                 exact = {type(part.start).__name__, type(part.end).__name__} <= {
-                    "ExactPosition", "BeforePosition", "AfterPosition"}  # fmt: skip
+                    "ExactPosition",
+                    "BeforePosition",
+                    "AfterPosition",
+                }
                 if part.ref is None and exact and 0 <= part.start < part.end <= len(record):
                     strand = {1: "+", -1: "-"}.get(part.strand, ".")
                     theirs.append(

@@ -35,9 +35,13 @@ def test_reasons() -> None:
     annotations = world(rows, concepts)
     kept, out = select_concepts(annotations, SAMPLES, min_instances=3, min_families=2)
     assert kept.names == ["fact", "site"]
-    assert out["reason"].to_dict() == {"absent": select.ABSENT, "chain": select.CATCH_ALL,
-                                       "narrow": select.NARROW, "rare": select.RARE,
-                                       "site:x": select.DUPLICATE}  # fmt: skip
+    assert out["reason"].to_dict() == {
+        "absent": select.ABSENT,
+        "chain": select.CATCH_ALL,
+        "narrow": select.NARROW,
+        "rare": select.RARE,
+        "site:x": select.DUPLICATE,
+    }
     assert out.loc["site:x", "kept_as"] == "site"
     assert out.loc["narrow", ["n_instances", "n_positions", "n_families"]].tolist() == [3, 3, 1]
     assert kept.concepts.loc["site", "parent"] == ""

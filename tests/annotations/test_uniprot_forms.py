@@ -69,9 +69,11 @@ def test_gff_gives_the_rows_it_can_state() -> None:
 
 def test_reasons_name_what_was_dropped() -> None:
     assert read("dat").counts["dropped"] == {
-        "unknown position: ?": 1, "uncertain position: ?N": 1, "between two positions: N^M": 1,
+        "unknown position: ?": 1,
+        "uncertain position: ?N": 1,
+        "between two positions: N^M": 1,
         "on another isoform or sequence": 1,
-    }  # fmt: skip
+    }
 
 
 def test_positions_agree_with_biopython(tmp_path: Path) -> None:
@@ -91,7 +93,9 @@ def assert_same_as_biopython(path: Path) -> int:
                 start, end = feature.location.start, feature.location.end
                 names = {type(start).__name__, type(end).__name__}
                 if feature.location.ref in (None, f"{record.accessions[0]}-1") and not names & {
-                    "UnknownPosition", "UncertainPosition"}:  # fmt: skip
+                    "UnknownPosition",
+                    "UncertainPosition",
+                }:
                     theirs.append((record.accessions[0], int(start), int(end), f"uniprot:{feature.type}"))
     annotations = parse_uniprot_dat(path)
     account(annotations)
@@ -145,9 +149,14 @@ def test_evidence_and_partial_ends_survive() -> None:
 
 @pytest.mark.parametrize(
     ("location", "expected"),
-    [("5..40", (4, 40, "")), ("<5..40", (4, 40, "start")), ("5..>40", (4, 40, "end")),
-     ("<1..>9", (0, 9, "both")), ("7", (6, 7, ""))],
-)  # fmt: skip
+    [
+        ("5..40", (4, 40, "")),
+        ("<5..40", (4, 40, "start")),
+        ("5..>40", (4, 40, "end")),
+        ("<1..>9", (0, 9, "both")),
+        ("7", (6, 7, "")),
+    ],
+)
 def test_locations(location: str, expected: tuple[int, int, str]) -> None:
     assert locate(location) == expected
 
@@ -194,9 +203,13 @@ def test_old_fixed_column_features(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "line"),
-    [(("//\nID   TESTB", "ID   TESTB"), 96), (("45\n", "4x5\n"), 58), (('"ATP"', '"ATP'), 62),
-     (("AC   T3ST01; T3ST0X;\n", ""), 0)],
-)  # fmt: skip
+    [
+        (("//\nID   TESTB", "ID   TESTB"), 96),
+        (("45\n", "4x5\n"), 58),
+        (('"ATP"', '"ATP'), 62),
+        (("AC   T3ST01; T3ST0X;\n", ""), 0),
+    ],
+)
 def test_damage_is_named_by_line(tmp_path: Path, change: tuple[str, str], line: int) -> None:
     path = tmp_path / "damaged.dat"
     path.write_text((FILES / "entries.dat").read_text().replace(*change, 1))

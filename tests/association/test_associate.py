@@ -105,7 +105,10 @@ def test_labels_of_held_out_families_cannot_move_the_choice(world, hits):
     for concept in ("site", "start"):
         first, second = (t[(t["concept"] == concept) & t["selected"]].iloc[0] for t in (hits, other))
         assert (first["feature"], first["threshold"], first["f1_train"]) == (
-            second["feature"], second["threshold"], second["f1_train"])  # fmt: skip
+            second["feature"],
+            second["threshold"],
+            second["f1_train"],
+        )
     assert np.isnan(other[other["concept"] == "site"]["f1"]).all()
 
 
@@ -141,7 +144,9 @@ def test_the_neuron_and_the_control_that_read_it_explain_the_site(hits, world):
 def test_the_report_says_what_the_hits_say(hits, world, tmp_path):
     from sciinterp.report.content import concept_rows
 
-    only_probe = world.associate(acts=world.acts, settings=AssociationSettings(n_boot=200, ceilings=("probe",)))
+    only_probe = world.associate(
+        acts=world.acts, settings=AssociationSettings(n_boot=200, ceilings=("probe",))
+    )
     for table in (hits, only_probe):
         said = table[table["selected"]].set_index("concept")["explained_by"]
         rows, _ = concept_rows(table, {})
@@ -220,7 +225,11 @@ def test_rows_of_other_samples_are_counted_and_said(world, caplog, tmp_path):
 
 @pytest.mark.parametrize("given", ["another", "none", "same"])
 def test_families_that_trained_the_sae_are_not_called_held_out(world, caplog, tmp_path, given):
-    splits = {"another": split_families(world.samples, by="family", seed=1), "none": None, "same": world.split}
+    splits = {
+        "another": split_families(world.samples, by="family", seed=1),
+        "none": None,
+        "same": world.split,
+    }
     split = splits[given]
     trained = {"samples": world.samples.digest}
     if split is not None:
@@ -243,10 +252,14 @@ def test_a_control_that_is_not_randomised_is_refused(world):
             with pytest.raises(MismatchError, match="not of a randomised model"):
                 world.associate(control=control)
             with pytest.raises(MismatchError, match="not of a randomised model"):
-                si.discover(world.features, world.annotations, pd.DataFrame(), split=world.split, control=control)
+                si.discover(
+                    world.features, world.annotations, pd.DataFrame(), split=world.split, control=control
+                )
         else:
             assert "randomised" in set(
-                world.associate(control=control, settings=AssociationSettings(n_boot=50)).context["baselines"]["baseline"]
+                world.associate(control=control, settings=AssociationSettings(n_boot=50)).context[
+                    "baselines"
+                ]["baseline"]
             )
 
 

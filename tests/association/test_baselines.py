@@ -35,8 +35,14 @@ def make(truth_of, n=60, seed=0, low=50, high=80):
 
 
 def run(samples, parts, **given):
-    return run_baselines(samples, parts, acts=given.get("acts"), control=given.get("control"),
-                         settings=BaselineSettings(**given.get("settings", {})), seed=0)  # fmt: skip
+    return run_baselines(
+        samples,
+        parts,
+        acts=given.get("acts"),
+        control=given.get("control"),
+        settings=BaselineSettings(**given.get("settings", {})),
+        seed=0,
+    )
 
 
 def f1_of(found):
@@ -57,8 +63,12 @@ def tryptophan_next(sequence):
 
 def sequon(sequence):
     """The asparagine of N-{P}-[ST]."""
-    return np.array([s[0] == "N" and s[1:2] not in ("P", "") and s[2:3] in ("S", "T") for s in
-                     (sequence[i : i + 3] for i in range(len(sequence)))])  # fmt: skip
+    return np.array(
+        [
+            s[0] == "N" and s[1:2] not in ("P", "") and s[2:3] in ("S", "T")
+            for s in (sequence[i : i + 3] for i in range(len(sequence)))
+        ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,8 +94,12 @@ def test_the_best_single_letter_is_the_best_of_all_letters_and_offsets():
     truth, best = parts.train.truth(0) > 0, 0.0
     for offset in range(-2, 3):
         for letter in LETTERS:
-            on = np.concatenate([[0 <= i + offset < len(s) and s[i + offset] == letter for i in range(len(s))]
-                                 for s in samples.data])[parts.train.rows]  # fmt: skip
+            on = np.concatenate(
+                [
+                    [0 <= i + offset < len(s) and s[i + offset] == letter for i in range(len(s))]
+                    for s in samples.data
+                ]
+            )[parts.train.rows]
             best = max(best, 2 * (on & truth).sum() / (on.sum() + truth.sum()))
     assert found.f1_train[0] == pytest.approx(best)
     assert found.detail[0] == "N at +0"
@@ -116,8 +130,11 @@ def test_the_best_unit_is_the_best_of_all_units_both_ways():
     of_train = values[parts.train.rows]
     best = dense.best_unit(of_train, parts.train)
     zero = np.array([0])
-    exact = {(u, sign): thresholds_of(sign * of_train[None, :, u], parts.train, zero)[1][0]
-             for u in range(40) for sign in (1, -1)}  # fmt: skip
+    exact = {
+        (u, sign): thresholds_of(sign * of_train[None, :, u], parts.train, zero)[1][0]
+        for u in range(40)
+        for sign in (1, -1)
+    }
     assert (best.unit[0], best.sign[0]) == max(exact, key=exact.get) == (17, -1)
     assert best.f1_train[0] == pytest.approx(max(exact.values()))
     scores = of_train[:, best.unit[0]] * best.sign[0]
@@ -251,11 +268,15 @@ def test_a_domain_tool_finds_domains_it_has_not_seen():
     parts = divide(samples, sp.csr_array(truth), np.ones((60, 1), bool), split)[0]
     instances = pd.DataFrame(spans, columns=["concept", "start", "end", "sample"])
     settings = BaselineSettings(domain=True)
-    found = run_baselines(samples, parts, acts=None, control=None, settings=settings, seed=0, instances=instances)
+    found = run_baselines(
+        samples, parts, acts=None, control=None, settings=settings, seed=0, instances=instances
+    )
     f1 = f1_of(found)
     assert f1["domain"] > 0.95
     assert f1["domain"] > max(v for k, v in f1.items() if k != "domain") + 0.2
     assert "not asked for" in run(samples, parts).not_run["domain"]
     crystals = Samples([f"s{i}" for i in range(60)], sequences, table=table, kind="crystal")
-    refused = run_baselines(crystals, parts, acts=None, control=None, settings=settings, seed=0, instances=instances)
+    refused = run_baselines(
+        crystals, parts, acts=None, control=None, settings=settings, seed=0, instances=instances
+    )
     assert "not of crystal" in refused.not_run["domain"]

@@ -49,8 +49,9 @@ def test_defect_02_thresholds_apply_to_scaled_activations():
     assert found["f1"] == 1
     assert found["threshold"] >= 0.5
     scaled = FeatureMatrix(features.codes * np.float32(1e-3), features.samples)
-    pd.testing.assert_frame_equal(domain_adjusted_f1(scaled, annotations, split=split), found.to_frame().T,
-                                  check_dtype=False)  # fmt: skip
+    pd.testing.assert_frame_equal(
+        domain_adjusted_f1(scaled, annotations, split=split), found.to_frame().T, check_dtype=False
+    )
 
 
 def test_defect_03_the_threshold_is_chosen_on_training_families_alone():

@@ -48,8 +48,10 @@ def test_localisation_by_fft_equals_shifting_by_hand():
     offsets = np.concatenate([[0], np.cumsum(lengths)])
 
     def total(feature, shift):  # shift: one fraction of 128 for each family
-        return sum(codes[a:b, feature] @ np.roll(truth[a:b, 0], shift[f] * (b - a) // 128)
-                   for a, b, f in zip(offsets, offsets[1:], family))  # fmt: skip
+        return sum(
+            codes[a:b, feature] @ np.roll(truth[a:b, 0], shift[f] * (b - a) // 128)
+            for a, b, f in zip(offsets, offsets[1:], family)
+        )
 
     draws = np.random.default_rng(0).integers(0, 128, (200, 2))
     for j in range(2):
@@ -62,8 +64,13 @@ def test_localisation_by_fft_equals_shifting_by_hand():
 def test_readers_of_a_concept_sit_on_it_and_others_do_not(world):
     names = world.annotations.position_names
     positives = world.annotations.positives(world.features.samples, names)
-    concept = np.array([i for i, name in enumerate(names) if name.removeprefix("planted:") in world.readers
-                        or name in world.readers])  # fmt: skip
+    concept = np.array(
+        [
+            i
+            for i, name in enumerate(names)
+            if name.removeprefix("planted:") in world.readers or name in world.readers
+        ]
+    )
     readers = np.array(
         [
             (world.readers.get(names[c]) or world.readers[names[c].removeprefix("planted:")])[0]
@@ -146,8 +153,9 @@ def test_genes_of_a_feature_are_compared_with_the_genes_that_cells_express():
 
 def test_facts_about_samples_are_tested_on_families(world):
     samples = world.features.samples
-    reader, families = next((r[0], f) for name, r in world.readers.items()
-                            if 8 < len(f := carriers(world, name)) < 45)  # fmt: skip
+    reader, families = next(
+        (r[0], f) for name, r in world.readers.items() if 8 < len(f := carriers(world, name)) < 45
+    )
     carried = np.isin(world.split.family, families)
     fact = pd.DataFrame({"sample": np.array(samples.ids)[carried], "start": -1, "end": -1, "concept": "fact"})
     rest = pd.DataFrame({"sample": list(samples.ids), "start": -1, "end": -1, "concept": "alive"})
@@ -255,7 +263,9 @@ def test_scores_of_earlier_work_leave_out_what_a_source_does_not_cover(world):
     whole = Annotations(frame)
     inside = np.isin(np.array(samples.ids)[split.test], covered)
     found = family_f1(world.features, partial, split=split)
-    assert found["prevalence"][0] == pytest.approx(np.isin(np.array(samples.ids)[split.test], list(carrying)).sum() / inside.sum())
+    assert found["prevalence"][0] == pytest.approx(
+        np.isin(np.array(samples.ids)[split.test], list(carrying)).sum() / inside.sum()
+    )
     assert family_f1(world.features, whole, split=split)["prevalence"][0] < found["prevalence"][0]
     ours, theirs = (domain_adjusted_f1(world.features, a, split=split).iloc[0] for a in (partial, whole))
     position = samples.position_sample()

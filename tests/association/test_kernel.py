@@ -70,7 +70,9 @@ def assert_equal_counts(counts, expected):
 @given(cases())
 def test_counts_equal_brute_force(case):
     codes, positives, thresholds, instances = case
-    assert_equal_counts(count_overlaps(codes, positives, thresholds=thresholds, instances=instances), brute_force(*case))
+    assert_equal_counts(
+        count_overlaps(codes, positives, thresholds=thresholds, instances=instances), brute_force(*case)
+    )
 
 
 @settings(max_examples=150, deadline=None)

@@ -13,17 +13,31 @@ N, LENGTH = 60, 30
 def world(absorbed: bool):
     """A parent concept on 5..15, its child on 10..15; feature 0 marks the parent, feature 1 the child."""
     samples = si.Samples([f"s{i}" for i in range(N)], ["A" * LENGTH] * N)
-    frame = pd.DataFrame([(f"s{i}", a, b, c) for i in range(N) for a, b, c in ((5, 15, "whole"), (10, 15, "part"))],
-                         columns=["sample", "start", "end", "concept"])
+    frame = pd.DataFrame(
+        [(f"s{i}", a, b, c) for i in range(N) for a, b, c in ((5, 15, "whole"), (10, 15, "part"))],
+        columns=["sample", "start", "end", "concept"],
+    )
     concepts = pd.DataFrame({"concept": ["whole", "part"], "parent": ["", "whole"]})
     codes = np.zeros((N, LENGTH, 4), np.float32)
-    codes[:, 5:10 if absorbed else 15, 0] = 1
+    codes[:, 5 : 10 if absorbed else 15, 0] = 1
     codes[:, 10:15, 1] = 1
     codes[:, 20:25, 2] = 1
     features = si.FeatureMatrix(sp.csr_array(codes.reshape(-1, 4)), samples)
-    hits = pd.DataFrame({"concept": ["whole", "whole", "whole", "part"], "feature": [0, 1, 2, 1], "threshold": 0.5,
-                         "f1_train": [0.9, 0.5, 0.1, 1.0], "selected": [True, False, False, True]})
-    return features, si.Annotations(frame, concepts=concepts), hits, si.split_families(samples, by=np.arange(N) // 4)
+    hits = pd.DataFrame(
+        {
+            "concept": ["whole", "whole", "whole", "part"],
+            "feature": [0, 1, 2, 1],
+            "threshold": 0.5,
+            "f1_train": [0.9, 0.5, 0.1, 1.0],
+            "selected": [True, False, False, True],
+        }
+    )
+    return (
+        features,
+        si.Annotations(frame, concepts=concepts),
+        hits,
+        si.split_families(samples, by=np.arange(N) // 4),
+    )
 
 
 def test_absorption_is_found_where_it_is() -> None:

@@ -104,8 +104,10 @@ def test_without_strata_it_is_fishers_exact_test(seed, n):
     p, z, p_min = stratified_exact(present, carries, np.zeros(n, int))
     for j in range(3):
         for c in range(2):
-            table = [[(present[j] & carries[c]).sum(), (present[j] & ~carries[c]).sum()],
-                     [(~present[j] & carries[c]).sum(), (~present[j] & ~carries[c]).sum()]]  # fmt: skip
+            table = [
+                [(present[j] & carries[c]).sum(), (present[j] & ~carries[c]).sum()],
+                [(~present[j] & carries[c]).sum(), (~present[j] & ~carries[c]).sum()],
+            ]
             exact = fisher_exact(table, alternative="greater").pvalue
             if z[j, c] > 0.5:
                 assert p[j, c] == pytest.approx(exact, rel=1e-9)

@@ -67,10 +67,17 @@ def hugging_face_model(folder: Path):
     words = ["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPNKQXBUZOCMHFWY.-", "<null_1>", "<mask>"]
     (folder / "vocab.txt").write_text("\n".join(words))
     config = hf.EsmConfig(
-        vocab_size=33, pad_token_id=1, mask_token_id=32, hidden_size=320, num_hidden_layers=6,
-        num_attention_heads=20, intermediate_size=1280, position_embedding_type="rotary", token_dropout=True,
+        vocab_size=33,
+        pad_token_id=1,
+        mask_token_id=32,
+        hidden_size=320,
+        num_hidden_layers=6,
+        num_attention_heads=20,
+        intermediate_size=1280,
+        position_embedding_type="rotary",
+        token_dropout=True,
         max_position_embeddings=1026,
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     module = hf.EsmForMaskedLM(config).eval().requires_grad_(False)
     return module, hf.EsmTokenizer(str(folder / "vocab.txt"))
@@ -119,32 +126,45 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     logging.disable(logging.WARNING)
     samples = make_samples(natural_lengths(options.samples))
-    print(f"{len(samples)} sequences, {samples.n_positions} residues, {options.threads} threads, "
-          f"load before {os.getloadavg()[0]:.1f}")  # fmt: skip
+    print(
+        f"{len(samples)} sequences, {samples.n_positions} residues, {options.threads} threads, "
+        f"load before {os.getloadavg()[0]:.1f}"
+    )
 
     module, alphabet = fair_esm_model()
     model = si.load_model("esm2", weights=module)
     low = si.load_model("esm2", weights=module, dtype="bfloat16")
     for name, site, layer in (("middle", MIDDLE, 3), ("last", LAST, 6)):
-        race(f"fair-esm's script, {name} site",
-             lambda out, site=site: si.extract(model, samples, site=site, out=out),
-             lambda out, layer=layer: fair_esm_loop(module, alphabet, samples, layer, out),
-             options.rounds)  # fmt: skip
-    race("ESM-2, float32 beside bfloat16, last site",
-         lambda out: si.extract(low, samples, site=LAST, out=out),
-         lambda out: si.extract(model, samples, site=LAST, out=out / "x"), options.rounds)  # fmt: skip
+        race(
+            f"fair-esm's script, {name} site",
+            lambda out, site=site: si.extract(model, samples, site=site, out=out),
+            lambda out, layer=layer: fair_esm_loop(module, alphabet, samples, layer, out),
+            options.rounds,
+        )
+    race(
+        "ESM-2, float32 beside bfloat16, last site",
+        lambda out: si.extract(low, samples, site=LAST, out=out),
+        lambda out: si.extract(model, samples, site=LAST, out=out / "x"),
+        options.rounds,
+    )
     if len(samples) >= 60:
         some = samples.subset(range(0, len(samples), 3))
         for millions, blocks, width in ((35, 12, 480), (150, 30, 640)):
             wide = fair_esm_model(blocks, width)[0]
             exact, short = (si.load_model("esm2", weights=wide, dtype=d) for d in ("float32", "bfloat16"))
-            race(f"ESM-2 of {millions}M, float32 beside bfloat16, last site",
-                 lambda out, short=short: si.extract(short, some, site=LAST, out=out),
-                 lambda out, exact=exact: si.extract(exact, some, site=LAST, out=out / "x"), options.rounds)  # fmt: skip
+            race(
+                f"ESM-2 of {millions}M, float32 beside bfloat16, last site",
+                lambda out, short=short: si.extract(short, some, site=LAST, out=out),
+                lambda out, exact=exact: si.extract(exact, some, site=LAST, out=out / "x"),
+                options.rounds,
+            )
         exact, short = (si.load_model("antiberty", dtype=d) for d in ("float32", "bfloat16"))
-        race("AntiBERTy, float32 beside bfloat16, layers.4",
-             lambda out: si.extract(short, some, site="layers.4", out=out),
-             lambda out: si.extract(exact, some, site="layers.4", out=out / "x"), options.rounds)  # fmt: skip
+        race(
+            "AntiBERTy, float32 beside bfloat16, layers.4",
+            lambda out: si.extract(short, some, site="layers.4", out=out),
+            lambda out: si.extract(exact, some, site="layers.4", out=out / "x"),
+            options.rounds,
+        )
     with tempfile.TemporaryDirectory() as folder:
         acts = si.extract(low, samples, site=MIDDLE, out=Path(folder) / "x")
         print(
@@ -154,10 +174,12 @@ def main() -> None:
         built = hugging_face_model(Path(folder))
         face = si.load_model("hf-esm2", weights=built)
         for name, site, layer in (("middle", MIDDLE, 3), ("last", LAST, 6)):
-            race(f"Hugging Face loop, {name} site",
-                 lambda out, site=site: si.extract(face, samples, site=site, out=out),
-                 lambda _, layer=layer: hugging_face_loop(*built, samples, layer),
-                 options.rounds)  # fmt: skip
+            race(
+                f"Hugging Face loop, {name} site",
+                lambda out, site=site: si.extract(face, samples, site=site, out=out),
+                lambda _, layer=layer: hugging_face_loop(*built, samples, layer),
+                options.rounds,
+            )
     print(f"load after {os.getloadavg()[0]:.1f}")
 
 

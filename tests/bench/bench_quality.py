@@ -26,9 +26,18 @@ def theirs(source: Source, rows, d: int, f: int, k: int, seed: int, rate: float 
     part = torch.from_numpy(source.take(rows[:: max(1, len(rows) // 8192)]))
     scale = float((d / part.square().sum(1).mean()).sqrt())
     trainer = TopKTrainer(
-        steps=STEPS, activation_dim=d, dict_size=f, k=k, layer=0, lm_name="x", device="cpu", seed=seed, lr=rate,
-        warmup_steps=STEPS // 20, decay_start=int(STEPS * 0.7),
-    )  # fmt: skip
+        steps=STEPS,
+        activation_dim=d,
+        dict_size=f,
+        k=k,
+        layer=0,
+        lm_name="x",
+        device="cpu",
+        seed=seed,
+        lr=rate,
+        warmup_steps=STEPS // 20,
+        decay_start=int(STEPS * 0.7),
+    )
     reader = Reader(source, rows, BATCH, seed)
     for step in range(STEPS):
         trainer.update(step, reader.next()[0].mul_(scale))
@@ -49,7 +58,10 @@ def compare(folder: str, f: int, k: int, seed: int = 0) -> float:
     for name, rate in (("theirs", None), ("theirs, our rate", settings.rate(STEPS // 2, STEPS, f))):
         sae = theirs(source, parts["train"], source.d_in, f, k, seed, rate)
         found[name] = measure(sae, source.pieces(parts["test"]))["fve"]
-    print(f"{f}x{k}, {STEPS} steps of {BATCH}: " + ", ".join(f"{n} {v:.4f}" for n, v in found.items()), flush=True)
+    print(
+        f"{f}x{k}, {STEPS} steps of {BATCH}: " + ", ".join(f"{n} {v:.4f}" for n, v in found.items()),
+        flush=True,
+    )
     return found["ours"] - max(v for n, v in found.items() if n != "ours")
 
 

@@ -95,10 +95,12 @@ def dictionary_learning(folder: Path) -> None:
     from dictionary_learning.trainers.batch_top_k import BatchTopKSAE
     from dictionary_learning.trainers.top_k import AutoEncoderTopK
 
-    readers = {"topk": lambda p: AutoEncoderTopK.from_pretrained(p), "relu": lambda p:
-    AutoEncoder.from_pretrained(
-        p, normalize_decoder=False), "batchtopk": lambda p: BatchTopKSAE.from_pretrained(p),
-        "jumprelu": lambda p: JumpReluAutoEncoder.from_pretrained(p)}  # fmt: skip
+    readers = {
+        "topk": lambda p: AutoEncoderTopK.from_pretrained(p),
+        "relu": lambda p: AutoEncoder.from_pretrained(p, normalize_decoder=False),
+        "batchtopk": lambda p: BatchTopKSAE.from_pretrained(p),
+        "jumprelu": lambda p: JumpReluAutoEncoder.from_pretrained(p),
+    }
     for kind, read in readers.items():
         sae, place = ours(kind), folder / kind
         sae.export(place, format="dictionary_learning")

@@ -123,7 +123,9 @@ def test_a_claim_names_what_where_and_in_how_many_families(found):
         about = row["evidence"]
         assert about["motif"]["consensus"] in row["claim"]
         assert f"{about['n_families']} of 40 families" in row["claim"]
-        assert f"{about['nearest_concept']['concept']} (F1 {about['nearest_concept']['f1']:.2f})" in row["claim"]
+        assert (
+            f"{about['nearest_concept']['concept']} (F1 {about['nearest_concept']['f1']:.2f})" in row["claim"]
+        )
         for name, limit in about["explains_the_peaks_from"].items():
             assert about["held_out_auroc"][name] <= limit  # both are rounded
     for row in found[found["kind"] == "missing"].head(5).to_dict("records"):
@@ -151,7 +153,11 @@ def test_reasons_differ_between_rows(found):
 def test_nothing_is_dropped_without_a_count(small, found):
     missing, novel = found.context["counts"]["missing"], found.context["counts"]["novel"]
     listed = found.context["counts"]["listed"]
-    left_out = missing["below_min_probability"] + missing["beyond_max_rows"] + sum(missing["without_support"].values())
+    left_out = (
+        missing["below_min_probability"]
+        + missing["beyond_max_rows"]
+        + sum(missing["without_support"].values())
+    )
     assert missing["spans_examined"] == listed["missing"] + left_out
     gone = sum(v for k, v in novel.items() if k != "targets")
     assert small.features.n_features == listed["novel"] + gone
@@ -184,32 +190,45 @@ def test_a_clean_reader_is_not_held_against_what_it_finds():
     rng = np.random.default_rng(0)
     n, length = 160, 60
     ids = [f"s{i}" for i in range(n)]
-    samples = si.Samples(ids, ["".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), length)) for _ in ids],
-                         table=pd.DataFrame({"family": [f"f{i // 4}" for i in range(n)]}, index=pd.Index(ids, name="id")))  # fmt: skip
+    samples = si.Samples(
+        ids,
+        ["".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), length)) for _ in ids],
+        table=pd.DataFrame({"family": [f"f{i // 4}" for i in range(n)]}, index=pd.Index(ids, name="id")),
+    )
     start = rng.integers(0, length - 6, n)
     dense = (rng.random((n * length, 30)) < 0.02) * rng.gamma(2, 0.5, (n * length, 30))
     for i, s in enumerate(start):
         dense[i * length + s : i * length + s + 6, :2] += rng.gamma(8, 0.5, (6, 2))
     rows = pd.DataFrame({"sample": ids, "start": start, "end": start + 6, "concept": "x:site"})
     hidden = (np.arange(n) // 4) % 2 == 0
-    found = discover(si.FeatureMatrix(sp.csr_array(dense.astype(np.float32)), samples), Annotations(rows[~hidden]), pd.DataFrame(),
-                     split=si.split_families(samples, by="family", seed=0))  # fmt: skip
+    found = discover(
+        si.FeatureMatrix(sp.csr_array(dense.astype(np.float32)), samples),
+        Annotations(rows[~hidden]),
+        pd.DataFrame(),
+        split=si.split_families(samples, by="family", seed=0),
+    )
     sure = found[(found["kind"] == "missing") & (found["probability"] >= 0.5)]
-    met = [((rows["sample"] == r["sample"]) & (rows["start"] < r["end"]) & (r["start"] < rows["end"])).any()
-           for r in sure.to_dict("records")]  # fmt: skip
+    met = [
+        ((rows["sample"] == r["sample"]) & (rows["start"] < r["end"]) & (r["start"] < rows["end"])).any()
+        for r in sure.to_dict("records")
+    ]
     assert np.mean(met) >= 0.9
     assert sum(met) >= 0.8 * hidden.sum()
 
 
 def test_the_randomised_model_and_shuffled_sequences_are_decoys(small, found):
     def shifted(by):
-        return FeatureMatrix(small.features.codes[np.roll(np.arange(small.features.n_positions), by)], small.features.samples)
+        return FeatureMatrix(
+            small.features.codes[np.roll(np.arange(small.features.n_positions), by)], small.features.samples
+        )
 
     bare = DiscoverySettings(records=False)
     controls = Controls(randomised=shifted(40), shuffled=shifted(57), seeds=small.seeds, settings=bare)
     again = discover(small.features, small.annotations, pd.DataFrame(), split=small.split, control=controls)
     assert not {"randomised model", "shuffled sequences"} & set(again.context["not_run"])
-    both = found.merge(again, on=["kind", "sample", "start", "end", "concept", "feature"], suffixes=("", "_more"))
+    both = found.merge(
+        again, on=["kind", "sample", "start", "end", "concept", "feature"], suffixes=("", "_more")
+    )
     both = both[both["kind"] == "missing"]
     assert len(both) == (found["kind"] == "missing").sum()
     assert (both["q_more"] >= both["q"] - 1e-12).all()
@@ -307,19 +326,25 @@ def test_mask_and_recover_and_temporal(small):
 def test_a_forgotten_concept_is_found_among_the_novel(small):
     whole = Annotations(small.instances.assign(source="planted"))
     concept = sorted(small.novel)[0]
-    row = leave_concept_out(small.features, whole, split=small.split, seeds=small.seeds, concepts=[concept]).iloc[0]
+    row = leave_concept_out(
+        small.features, whole, split=small.split, seeds=small.seeds, concepts=[concept]
+    ).iloc[0]
     assert row["feature"] in small.readers[concept]
     assert 1 <= row["rank"] <= 3
     assert row["probability"] > 0.5
 
 
 def test_benchmark_is_resumed_and_refuses_other_settings(tmp_path, monkeypatch):
-    tiny = PlantedSettings(n_families=24, n_masked=2, n_novel=1, n_merged=1, n_plain=1, n_features=64, n_seeds=0)
+    tiny = PlantedSettings(
+        n_families=24, n_masked=2, n_novel=1, n_merged=1, n_plain=1, n_features=64, n_seeds=0
+    )
     tables = benchmark_discovery(seed=4, n_worlds=1, n_null=1, settings=tiny, out=tmp_path)
     assert {"worlds", "null", "calibration", "summary"} == set(tables)
     summary = tables["summary"].set_index("measure")
     assert summary.loc["calibration error", "n"] == tables["calibration"]["n"].sum()
-    assert {"precision_at_50", "novel_in_ten", "refined", "covered", "null lists not empty"} <= set(summary.index)
+    assert {"precision_at_50", "novel_in_ten", "refined", "covered", "null lists not empty"} <= set(
+        summary.index
+    )
     monkeypatch.setattr("sciinterp.discovery.benchmark.plant", None)  # nothing is planted again
     again = benchmark_discovery(seed=4, n_worlds=1, n_null=1, settings=tiny, out=tmp_path)
     assert again["worlds"].equals(tables["worlds"])

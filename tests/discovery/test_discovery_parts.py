@@ -120,8 +120,15 @@ def test_the_fit_ends_at_the_least_loss(seed, gap, ridge):
         assert auroc(predict(x[y], beta), predict(x[~y], beta)) > 0.5
 
 
-@pytest.mark.parametrize(("a", "b", "identity"), [("MKVLTAAGW", "MKVLTAAGW", 1.0), ("MKVLTAAGWCCHY", "MKVLTAGGWCCHY", 12 / 13),
-                                                  ("MKVLTAAGWCCHYRND", "GWCCHYRND", 1.0), ("mkvltaUgw", "MKVLTAXGW", 1.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("a", "b", "identity"),
+    [
+        ("MKVLTAAGW", "MKVLTAAGW", 1.0),
+        ("MKVLTAAGWCCHY", "MKVLTAGGWCCHY", 12 / 13),
+        ("MKVLTAAGWCCHYRND", "GWCCHYRND", 1.0),
+        ("mkvltaUgw", "MKVLTAXGW", 1.0),
+    ],
+)
 def test_identity_by_hand(a, b, identity):
     assert aligned_identity(a, b)[0] == pytest.approx(identity)
     assert aligned_identity(b, a)[0] == pytest.approx(identity)
@@ -159,12 +166,21 @@ def _repertoire(related: bool):
             at.append(start)
     table = pd.DataFrame({"family": family}, index=pd.Index(ids, name="id"))
     samples = si.Samples(ids, data, table=table)
-    sites = pd.DataFrame({"sample": ids, "start": [s + 2 for s in at], "end": [s + 3 for s in at], "concept": "x:cys"})
+    sites = pd.DataFrame(
+        {"sample": ids, "start": [s + 2 for s in at], "end": [s + 3 for s in at], "concept": "x:cys"}
+    )
     far = pd.DataFrame({"sample": ids, "start": 0, "end": 3, "concept": "x:first"})
-    codes = sp.csr_array((np.ones(len(ids), np.float32), (np.arange(len(ids)) * 60 + np.array(at) + 5, np.zeros(len(ids), int))),
-                         shape=(60 * len(ids), 1))  # fmt: skip
+    codes = sp.csr_array(
+        (
+            np.ones(len(ids), np.float32),
+            (np.arange(len(ids)) * 60 + np.array(at) + 5, np.zeros(len(ids), int)),
+        ),
+        shape=(60 * len(ids), 1),
+    )
     annotations = Annotations(pd.concat([sites, far], ignore_index=True))
-    return make_view(si.FeatureMatrix(codes, samples), annotations, si.split_families(samples, by="family", seed=0))
+    return make_view(
+        si.FeatureMatrix(codes, samples), annotations, si.split_families(samples, by="family", seed=0)
+    )
 
 
 @pytest.mark.parametrize("related", [True, False])
@@ -251,7 +267,8 @@ def test_average_precision_counts_what_was_never_reached():
 def test_candidates_come_back_from_disk(tmp_path):
     record = {"claim": "candidate: =x", "features": [1], "against": ["because\tof"], "value": float("nan")}
     frame = pd.DataFrame(
-        [["missing", "=s1", 0, 3, "c", 1, 0.5, 0.25, 0.125, "candidate: =x", "because\tof", record]], columns=list(COLUMNS)
+        [["missing", "=s1", 0, 3, "c", 1, 0.5, 0.25, 0.125, "candidate: =x", "because\tof", record]],
+        columns=list(COLUMNS),
     )
     write_candidates(Table(frame, context={"not_run": {"ablation": "no model"}}), tmp_path)
     again = read_candidates(tmp_path)

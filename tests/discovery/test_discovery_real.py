@@ -43,7 +43,9 @@ def test_candidates_on_the_repertoire_are_honest(run):
     found = run.candidates
     exhaustive = set(run.annotations.concepts.query("exhaustive").index)
     assert not set(found.loc[found["kind"] == "missing", "concept"]) & exhaustive
-    assert not found["kind"].eq("missing").any()  # every source of the repertoire is computed at every residue
+    assert (
+        not found["kind"].eq("missing").any()
+    )  # every source of the repertoire is computed at every residue
     for row in found[found["kind"] == "novel"].to_dict("records"):
         measures = row["evidence"]["held_out_auroc"]
         assert measures["motif"] >= 0.65
@@ -99,8 +101,11 @@ def test_reverting_a_somatic_mutation_is_felt_by_its_features(run):
         sequence = samples[row.sample].sequence
         rows.append((row.sample, f"{seen}{row.start + 1}{germline}", True))
         # The matched random substitution puts the same letter where the chain is germline and has another one.
-        away = [p for p in range(len(sequence)) if p not in mutated[row.sample] and abs(p - row.start) > 4
-                and sequence[p] != germline]  # fmt: skip
+        away = [
+            p
+            for p in range(len(sequence))
+            if p not in mutated[row.sample] and abs(p - row.start) > 4 and sequence[p] != germline
+        ]
         p = int(rng.choice(away))
         rows.append((row.sample, f"{sequence[p]}{p + 1}{germline}", False))
     table = pd.DataFrame(rows, columns=["sample", "variant", "reverts"])

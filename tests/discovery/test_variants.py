@@ -136,8 +136,16 @@ def test_tables_of_variants(tiny):
     assert long["variant"].iloc[0] == "EVQ1E"
 
 
-@pytest.mark.parametrize("row", [{"variant": "C22S"}, {"sample": "x", "pos": 1}, {"sample": "x", "pos": "?", "ref": "E", "alt": "A"},
-                                 {"sample": "x", "pos": 1, "ref": "E", "alt": "<DEL>"}, {"sample": "nobody", "variant": "C22S"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"variant": "C22S"},
+        {"sample": "x", "pos": 1},
+        {"sample": "x", "pos": "?", "ref": "E", "alt": "A"},
+        {"sample": "x", "pos": 1, "ref": "E", "alt": "<DEL>"},
+        {"sample": "nobody", "variant": "C22S"},
+    ],
+)
 def test_bad_rows_are_one_clear_line(tiny, row):
     model, sae = tiny
     with pytest.raises(InputError) as error:
@@ -179,7 +187,9 @@ def read(tiny):
 
     model, sae = tiny
     samples = Samples(["x", "y"], [SEQUENCE, SEQUENCE[5:]])
-    return model, FeatureMatrix(sp.csr_array(sp.vstack(codes_of(model, sae, list(samples)))), samples, sae=sae)
+    return model, FeatureMatrix(
+        sp.csr_array(sp.vstack(codes_of(model, sae, list(samples)))), samples, sae=sae
+    )
 
 
 def test_the_falsifying_mutation_does_what_it_says(read):
@@ -200,23 +210,42 @@ def test_the_falsifying_mutation_does_what_it_says(read):
             assert letters[change.start] == change.ref
             assert abs(change.start - at) <= 5
             letters[change.start] = change.alt
-        after = codes_of(model, features.sae, [Sample("m", "".join(letters))])[0][[at]][:, [int(feature)]].toarray().max()
+        after = (
+            codes_of(model, features.sae, [Sample("m", "".join(letters))])[0][[at]][:, [int(feature)]]
+            .toarray()
+            .max()
+        )
         assert found["before"] == pytest.approx(column[at], rel=1e-4)
         assert found["after"] == pytest.approx(after, abs=1e-4)
         assert found["removes"] == (after <= REMOVED * column[at])
         outcomes.add(found["removes"])
     assert True in outcomes
-    assert "silent" in mutation_scan(model, features, "x", 0, 1, int(np.flatnonzero(features.codes[[0]].toarray().ravel() == 0)[0]))
+    assert "silent" in mutation_scan(
+        model, features, "x", 0, 1, int(np.flatnonzero(features.codes[[0]].toarray().ravel() == 0)[0])
+    )
 
 
 def test_what_the_model_does_not_feel_is_dropped_and_counted(read, monkeypatch):
     from sciinterp.discovery import probe as module
 
     model, features = read
-    rows = [{"kind": "novel", "sample": "x", "start": 3, "end": 5, "concept": "", "feature": f, "reason_against": "r.",
-             "evidence": {"against": ["r."]}} for f in (1, 2, 3)]  # fmt: skip
+    rows = [
+        {
+            "kind": "novel",
+            "sample": "x",
+            "start": 3,
+            "end": 5,
+            "concept": "",
+            "feature": f,
+            "reason_against": "r.",
+            "evidence": {"against": ["r."]},
+        }
+        for f in (1, 2, 3)
+    ]
     effect = {1: 0.4, 2: 1.2, 3: 9.0}
-    monkeypatch.setattr("sciinterp.sae.reading.ablation_effect", lambda m, x, f, seed: {"times_random": effect[f]})
+    monkeypatch.setattr(
+        "sciinterp.sae.reading.ablation_effect", lambda m, x, f, seed: {"times_random": effect[f]}
+    )
     context = {"counts": {"novel": {}}, "not_run": {}}
     _, felt = module.probe(model, features, [], rows, context=context, n=3, seed=0)
     assert [r["feature"] for r in felt] == [2, 3]

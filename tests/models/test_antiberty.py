@@ -28,9 +28,13 @@ def model():
 def test_equals_transformers_at_all_nine_states(model) -> None:
     hf = pytest.importorskip("transformers", reason="the extra 'hf' is not installed")
     config = hf.BertConfig(
-        vocab_size=25, hidden_size=512, num_hidden_layers=8, num_attention_heads=8, intermediate_size=2048,
+        vocab_size=25,
+        hidden_size=512,
+        num_hidden_layers=8,
+        num_attention_heads=8,
+        intermediate_size=2048,
         layer_norm_eps=1e-12,
-    )  # fmt: skip
+    )
     theirs = hf.BertModel(config).eval()
     theirs.load_state_dict(model.module.bert.state_dict(), strict=True)
     batch = model.encode([HEAVY, LIGHT[:40]])

@@ -151,8 +151,13 @@ def test_six_mers_start_anew_at_n(tmp_path) -> None:
     model = load_model("nucleotide-transformer", weights=build("nucleotide-transformer", tmp_path))
     batch = model.encode(["ACGTACGTNACGTACG"])
     assert spans_of(model, "layers.0", batch)[0][:, :2].tolist() == [
-        [0, 6], [6, 7], [7, 8], [8, 9], [9, 15], [15, 16],
-    ]  # fmt: skip
+        [0, 6],
+        [6, 7],
+        [7, 8],
+        [8, 9],
+        [9, 15],
+        [15, 16],
+    ]
 
 
 def test_esm2_of_both_frameworks_agree(tmp_path) -> None:
@@ -160,13 +165,21 @@ def test_esm2_of_both_frameworks_agree(tmp_path) -> None:
     torch.manual_seed(1)
     theirs = esm.model.esm2.ESM2(num_layers=3, embed_dim=32, attention_heads=4)
     module = hf.EsmModel(esm_config(intermediate_size=128), add_pooling_layer=False)
-    names = {"self_attn.q_proj": "attention.self.query", "self_attn.k_proj": "attention.self.key",
-             "self_attn.v_proj": "attention.self.value", "self_attn.out_proj": "attention.output.dense",
-             "self_attn_layer_norm": "attention.LayerNorm",
-             "fc1": "intermediate.dense", "fc2": "output.dense", "final_layer_norm": "LayerNorm"}  # fmt: skip
-    state = {"embeddings.word_embeddings.weight": theirs.embed_tokens.weight,
-             "encoder.emb_layer_norm_after.weight": theirs.emb_layer_norm_after.weight,
-             "encoder.emb_layer_norm_after.bias": theirs.emb_layer_norm_after.bias}  # fmt: skip
+    names = {
+        "self_attn.q_proj": "attention.self.query",
+        "self_attn.k_proj": "attention.self.key",
+        "self_attn.v_proj": "attention.self.value",
+        "self_attn.out_proj": "attention.output.dense",
+        "self_attn_layer_norm": "attention.LayerNorm",
+        "fc1": "intermediate.dense",
+        "fc2": "output.dense",
+        "final_layer_norm": "LayerNorm",
+    }
+    state = {
+        "embeddings.word_embeddings.weight": theirs.embed_tokens.weight,
+        "encoder.emb_layer_norm_after.weight": theirs.emb_layer_norm_after.weight,
+        "encoder.emb_layer_norm_after.bias": theirs.emb_layer_norm_after.bias,
+    }
     for key, value in theirs.state_dict().items():
         for ours, other in names.items():
             number, _, rest = key.removeprefix("layers.").partition(".")

@@ -31,10 +31,18 @@ def sweep_table(seeds: int = 2) -> pd.DataFrame:
                     fve = 0.5 + 0.07 * np.log2(k) + 0.02 * np.log2(n_features / 512) + rng.normal(0, 0.004)
                     fve -= 0.05 * (architecture == "ReLU")
                     rows.append(
-                        {"seed": seed, "n_features": n_features, "k": k, "architecture": architecture, "fve": fve,
-                         "l0": k + rng.normal(0, 0.1), "dead": 0.0, "mdl": 600 - 80 * fve + 0.02 * n_features,
-                         "pareto": architecture == "TopK"}
-                    )  # fmt: skip
+                        {
+                            "seed": seed,
+                            "n_features": n_features,
+                            "k": k,
+                            "architecture": architecture,
+                            "fve": fve,
+                            "l0": k + rng.normal(0, 0.1),
+                            "dead": 0.0,
+                            "mdl": 600 - 80 * fve + 0.02 * n_features,
+                            "pareto": architecture == "TopK",
+                        }
+                    )
     return pd.DataFrame(rows)
 
 
@@ -85,18 +93,32 @@ def cases(run: dict) -> dict[str, dict[str, Callable]]:
     sequence = "ACDEFGHIKL"
     rows = {"a": "AC-DEFGH-IKL", "b": "ACD-EFGHI-KL"}
     family = si.FeatureMatrix(
-        sp.csr_array(np.tile(np.arange(10, dtype=np.float32), 2)[:, None]), si.Samples(["a", "b"], [sequence] * 2)
+        sp.csr_array(np.tile(np.arange(10, dtype=np.float32), 2)[:, None]),
+        si.Samples(["a", "b"], [sequence] * 2),
     )
     variants = pd.DataFrame(
-        {"feature": [3, 1, 7, 9], "before": [6.0, 0.0, 2.0, 1.0], "after": [0.0, 3.5, 2.5, 0.2], "delta": [-6.0, 3.5, 0.5, -0.8],
-         "concepts": ["residue:Trp41", "", "imgt:FR4", ""]}
-    )  # fmt: skip
+        {
+            "feature": [3, 1, 7, 9],
+            "before": [6.0, 0.0, 2.0, 1.0],
+            "after": [0.0, 3.5, 2.5, 0.2],
+            "delta": [-6.0, 3.5, 0.5, -0.8],
+            "concepts": ["residue:Trp41", "", "imgt:FR4", ""],
+        }
+    )
     precision = pd.DataFrame(
-        {"kind": ["missing"] * 3 + ["novel"] * 2, "k": [5, 10, 20, 5, 8], "precision": [0.9, 0.8, 0.6, 0.5, 0.4],
-         "low": [0.6, 0.6, 0.5, 0.2, 0.2], "high": [1, 0.95, 0.75, 0.8, 0.7], "base": 0.1}
-    )  # fmt: skip
-    parts = [{"name": "model", "explained": 0.83, "linear": 0.07, "nonlinear": 0.1},
-             {"name": "randomised", "explained": 0.96, "linear": 0.01, "nonlinear": 0.03}]  # fmt: skip
+        {
+            "kind": ["missing"] * 3 + ["novel"] * 2,
+            "k": [5, 10, 20, 5, 8],
+            "precision": [0.9, 0.8, 0.6, 0.5, 0.4],
+            "low": [0.6, 0.6, 0.5, 0.2, 0.2],
+            "high": [1, 0.95, 0.75, 0.8, 0.7],
+            "base": 0.1,
+        }
+    )
+    parts = [
+        {"name": "model", "explained": 0.83, "linear": 0.07, "nonlinear": 0.1},
+        {"name": "randomised", "explained": 0.96, "linear": 0.01, "nonlinear": 0.03},
+    ]
     empty_frame = pd.DataFrame()
 
     def of(figure: Callable, full, single_, empty, nan, **more) -> dict[str, Callable]:
@@ -124,25 +146,48 @@ def cases(run: dict) -> dict[str, dict[str, Callable]]:
         },
         "logo": of(pl.logo, (features, 1), (one, 1), (nothing, 0), (silent, 0)),
         "training_curve": of(
-            pl.training_curve, log, [{"step": 0, "fve": 0.5}], [], [{"step": 0, "fve": None}, {"step": 9, "fve": NAN}]
+            pl.training_curve,
+            log,
+            [{"step": 0, "fve": 0.5}],
+            [],
+            [{"step": 0, "fve": None}, {"step": 9, "fve": NAN}],
         ),
         "density_histogram": of(pl.density_histogram, features, [0.01], nothing, [NAN, NAN]),
-        "front": of(pl.front, runs, runs.head(1), empty_frame, [{"l0": 3, "fve": None}, {"l0": NAN, "fve": 0.5}]),
+        "front": of(
+            pl.front, runs, runs.head(1), empty_frame, [{"l0": 3, "fve": None}, {"l0": NAN, "fve": 0.5}]
+        ),
         "scaling": of(pl.scaling, runs, runs.head(1), None, [{"n_features": 512, "fve": NAN}]),
-        "mdl": of(pl.mdl, runs, runs.head(1), [], [{"n_features": NAN, "mdl": 3.0}, {"n_features": 8, "mdl": NAN}]),
+        "mdl": of(
+            pl.mdl, runs, runs.head(1), [], [{"n_features": NAN, "mdl": 3.0}, {"n_features": 8, "mdl": NAN}]
+        ),
         "dark_matter": of(pl.dark_matter, parts, parts[0], {}, {"explained": NAN}),
         "stability": of(
-            pl.stability, np.random.default_rng(0).beta(4, 2, 400), [0.9], [], [NAN], null=np.linspace(0, 0.3, 40)
+            pl.stability,
+            np.random.default_rng(0).beta(4, 2, 400),
+            [0.9],
+            [],
+            [NAN],
+            null=np.linspace(0, 0.3, 40),
         ),
         "layer_sweep": of(pl.layer_sweep, sites(), sites(1), empty_frame, {"site": ["a"], "sae": [NAN]}),
-        "precision_at_k": of(pl.precision_at_k, precision, precision.head(1), None, [{"k": 1, "precision": NAN}]),
+        "precision_at_k": of(
+            pl.precision_at_k, precision, precision.head(1), None, [{"k": 1, "precision": NAN}]
+        ),
         "reliability": of(
-            pl.reliability, (p, np.random.default_rng(0).random(80) < p), ([0.5], [1]), [], ([NAN, 0.2], [1, NAN])
+            pl.reliability,
+            (p, np.random.default_rng(0).random(80) < p),
+            ([0.5], [1]),
+            [],
+            ([NAN, 0.2], [1, NAN]),
         ),
         "variant_effect": of(
-            pl.variant_effect, variants, variants.head(1), None, pd.DataFrame({"feature": [1], "delta": [NAN]})
+            pl.variant_effect,
+            variants,
+            variants.head(1),
+            None,
+            pd.DataFrame({"feature": [1], "delta": [NAN]}),
         ),
-    }  # fmt: skip
+    }
 
 
 def reason(ax) -> str | None:

@@ -81,7 +81,9 @@ def test_empty_and_nan_input_says_why_nothing_is_drawn(figures, name, kind):
     assert to_bytes(ax).startswith(b"<?xml")
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"feature", "family_heatmap", "logo"}))  # codes hold no NaN
+@pytest.mark.parametrize(
+    "name", sorted(set(NAMES) - {"feature", "family_heatmap", "logo"})
+)  # codes hold no NaN
 def test_some_nan_among_the_rows_is_left_out(run, name):
     """A hole in every column of numbers, and no warning turned into a crash."""
     holes = {"hits": run["hits"].copy(), "runs": sweep_table(), "sites": sites()}
@@ -91,19 +93,32 @@ def test_some_nan_among_the_rows_is_left_out(run, name):
                 table[column] = table[column].astype(float)
                 table.loc[table.index[i % len(table)], column] = np.nan
     holes["hits"] = Table(holes["hits"], context=run["hits"].context)
-    takes = {"concepts_vs_baselines": "hits", "concept_counts": "hits", "heatmap": "hits", "front": "runs",
-             "scaling": "runs", "mdl": "runs", "layer_sweep": "sites"}  # fmt: skip
+    takes = {
+        "concepts_vs_baselines": "hits",
+        "concept_counts": "hits",
+        "heatmap": "hits",
+        "front": "runs",
+        "scaling": "runs",
+        "mdl": "runs",
+        "layer_sweep": "sites",
+    }
     if name in takes:
         ax = getattr(si.pl, name)(holes[takes[name]])
     else:
         more = {
-            "training_curve": ([{"step": 1, "fve": 0.2}, {"step": np.nan, "fve": 0.5}, {"step": 3, "fve": np.nan}],),
+            "training_curve": (
+                [{"step": 1, "fve": 0.2}, {"step": np.nan, "fve": 0.5}, {"step": 3, "fve": np.nan}],
+            ),
             "density_histogram": ([0.1, np.nan, 0.01],),
             "dark_matter": ({"explained": 0.5, "linear": np.nan, "nonlinear": 0.1},),
             "stability": ([0.5, np.nan],),
-            "precision_at_k": ([{"k": 5, "precision": 0.5, "low": np.nan, "high": 1}, {"k": 9, "precision": np.nan}],),
+            "precision_at_k": (
+                [{"k": 5, "precision": 0.5, "low": np.nan, "high": 1}, {"k": 9, "precision": np.nan}],
+            ),
             "reliability": ([0.5, np.nan, 0.2], [1, 1, np.nan]),
-            "variant_effect": (pd.DataFrame({"feature": [1, 2], "before": [0.0, np.nan], "after": [1.0, 2.0]}),),
+            "variant_effect": (
+                pd.DataFrame({"feature": [1, 2], "before": [0.0, np.nan], "after": [1.0, 2.0]}),
+            ),
         }
         ax = getattr(si.pl, name)(*more[name])
     assert reason(ax) is None
@@ -120,7 +135,9 @@ def test_two_sizes_of_one_image_agree(run):
 @pytest.mark.parametrize("name", NAMES)
 def test_pdf_embeds_every_font_as_type_42(figures, name):
     pdf = to_bytes(figures[name]["full"](), "pdf")
-    fonts = re.findall(rb"/Type /Font\b.*?endobj", pdf, re.S) or re.findall(rb"<<[^<>]*/Subtype /\w+Font\w*", pdf)
+    fonts = re.findall(rb"/Type /Font\b.*?endobj", pdf, re.S) or re.findall(
+        rb"<<[^<>]*/Subtype /\w+Font\w*", pdf
+    )
     assert b"/FontFile2" in pdf  # TrueType outlines are in the file
     assert pdf.count(b"/FontFile2") == pdf.count(b"/Type /FontDescriptor")
     assert b"/Type3" not in pdf
@@ -131,7 +148,9 @@ def test_pdf_embeds_every_font_as_type_42(figures, name):
 def test_text_is_of_the_size_journals_ask_for(figures):
     for name in NAMES:
         ax = figures[name]["full"]()
-        texts = [t for t in ax.get_figure().findobj(mpl.text.Text) if t.get_text().strip() and t.get_visible()]
+        texts = [
+            t for t in ax.get_figure().findobj(mpl.text.Text) if t.get_text().strip() and t.get_visible()
+        ]
         sizes = {round(t.get_fontsize(), 1) for t in texts}
         assert min(sizes) >= 5 and max(sizes) <= 8, (name, sizes)
         plt.close("all")

@@ -114,8 +114,12 @@ def test_images_are_small():
 if __name__ == "__main__":
     samples = made.make_samples()
     notes = made.make_annotations(samples)
-    everything = {"sae": made.FakeSAE(), "features": made.make_features(samples), "annotations": notes,
-                  "hits": made.make_hits(samples, notes)}  # fmt: skip
+    everything = {
+        "sae": made.FakeSAE(),
+        "features": made.make_features(samples),
+        "annotations": notes,
+        "hits": made.make_hits(samples, notes),
+    }
     REFERENCE.mkdir(exist_ok=True)
     for name, kinds in cases(everything).items():
         image = Image.fromarray(drawn(kinds["full"])).quantize(200, dither=Image.Dither.NONE)

@@ -210,10 +210,18 @@ def make_full() -> dict:
         "dark_matter": {"fvu": 0.04, "linear": 0.01, "nonlinear": 0.03, "norm_r2": 0.4},
     }
     width = [
-        {"n_features": n, "k": 8, "fve": 0.7 + i / 20, "codes": 200.5 + i, "dictionary": 20.25 * n / 256,
-         "residual": 190.0 - 50 * i, "mdl": 429.0 + (i - 1) ** 2, "selected": i == 1}
+        {
+            "n_features": n,
+            "k": 8,
+            "fve": 0.7 + i / 20,
+            "codes": 200.5 + i,
+            "dictionary": 20.25 * n / 256,
+            "residual": 190.0 - 50 * i,
+            "mdl": 429.0 + (i - 1) ** 2,
+            "selected": i == 1,
+        }
         for i, n in enumerate((256, 512, 1024))
-    ]  # fmt: skip
+    ]
     stability = {"features": {"score": np.linspace(0, 1, 64).tolist()}, "shared": 0.27, "null_shared": 0.0}
     calibration = [
         {"bin": i, "probability": (i + 0.5) / 10, "observed": (i + 0.4) / 10, "n": 40} for i in range(10)

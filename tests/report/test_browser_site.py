@@ -595,11 +595,22 @@ def test_text_stands_out_in_both_themes(chromium, page, theme):
     """Contrast of 4.5 to 1 (WCAG AA) for the colours that text is written in."""
     go(chromium, page, "/concepts")
     chromium.run("document.documentElement.dataset.theme = arguments[0]", theme)
-    pairs = [("--ink", "--paper"), ("--soft", "--paper"), ("--soft", "--raised"), ("--accent", "--paper"),
-             ("--good", "--good-soft"), ("--warn", "--warn-soft"), ("--soft", "--hair")]  # fmt: skip
+    pairs = [
+        ("--ink", "--paper"),
+        ("--soft", "--paper"),
+        ("--soft", "--raised"),
+        ("--accent", "--paper"),
+        ("--good", "--good-soft"),
+        ("--warn", "--warn-soft"),
+        ("--soft", "--hair"),
+    ]
     for text, ground in pairs:
-        a, b = (chromium.run("return getComputedStyle(document.documentElement).getPropertyValue(arguments[0]).trim()", n)
-                for n in (text, ground))  # fmt: skip
+        a, b = (
+            chromium.run(
+                "return getComputedStyle(document.documentElement).getPropertyValue(arguments[0]).trim()", n
+            )
+            for n in (text, ground)
+        )
         assert contrast(a, b) >= 4.5, (theme, text, ground, round(contrast(a, b), 2))
     chromium.run("delete document.documentElement.dataset.theme")
 

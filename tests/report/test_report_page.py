@@ -202,16 +202,28 @@ def test_every_kind_of_candidate_is_listed(run, tmp_path):
     path = si.report(tmp_path / "r.html", features=run["features"], hits=run["hits"], candidates=many)
     listing = json.loads(path.with_suffix(".json").read_text())["candidates"]
     assert {k["kind"]: (k["n"], k["shown"]) for k in listing["kinds"]} == {
-        "missing": (897, 297), "novel": (2, 2), "refinement": (1, 1)
-    }  # fmt: skip
+        "missing": (897, 297),
+        "novel": (2, 2),
+        "refinement": (1, 1),
+    }
     assert listing["shown"] == len(listing["rows"]) == 300
 
 
 def test_methods_state_every_setting(page):
     text = " ".join(json.loads(page.with_suffix(".json").read_text())["methods"])
-    for said in ("601 steps of 2,048 positions", "passes over 109,062", "learning rate of 0.0125", "warm-up over 5%",
-                 "200 bootstrap samples", "seed 0", "permutation of families", "Not run: probe", "imgt",
-                 "8 families", "4 missing"):  # fmt: skip
+    for said in (
+        "601 steps of 2,048 positions",
+        "passes over 109,062",
+        "learning rate of 0.0125",
+        "warm-up over 5%",
+        "200 bootstrap samples",
+        "seed 0",
+        "permutation of families",
+        "Not run: probe",
+        "imgt",
+        "8 families",
+        "4 missing",
+    ):
         assert said in text, said
 
 

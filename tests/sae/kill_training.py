@@ -20,8 +20,14 @@ from sciinterp.sae.loop import train_with
 from sciinterp.sae.settings import TrainSettings
 
 X = np.random.default_rng(0).normal(size=(3000, 12)).astype(np.float32) * 3 + 1
-KINDS = {"topk": si.TopK(40, k=4), "batchtopk": si.BatchTopK(40, k=4), "jumprelu": si.JumpReLU(40, target_l0=4)}
-SETTINGS = TrainSettings(steps=60, batch_size=128, checkpoint_every=4, log_every=3, dead_window=0.05, screen="on")
+KINDS = {
+    "topk": si.TopK(40, k=4),
+    "batchtopk": si.BatchTopK(40, k=4),
+    "jumprelu": si.JumpReLU(40, target_l0=4),
+}
+SETTINGS = TrainSettings(
+    steps=60, batch_size=128, checkpoint_every=4, log_every=3, dead_window=0.05, screen="on"
+)
 
 
 def die() -> None:
@@ -54,7 +60,9 @@ def inside_write(name: str, nth: int) -> None:
 
 def main(out: Path, kind: str) -> None:
     torch.set_num_threads(1)
-    train_with(X, KINDS[kind], TrainSettings(steps=2, batch_size=128, screen="on"))  # compiles for all children
+    train_with(
+        X, KINDS[kind], TrainSettings(steps=2, batch_size=128, screen="on")
+    )  # compiles for all children
     draw = random.Random(kind)
     points = [(at_step, (step,)) for step in sorted(draw.sample(range(60), 10))]
     points += [(inside_write, (name, nth)) for nth in range(2, 12, 3) for name in ("fsync", "replace")]

@@ -46,7 +46,9 @@ def test_principal_components_reconstruct_best_among_orthonormal_axes() -> None:
     assert best > neurons
     centred = X - X.mean(0)
     values = np.linalg.eigvalsh(np.cov(centred.T))[::-1]
-    assert best >= values[:3].sum() / values.sum() - 0.02  # three of each row's own choice, not the same three
+    assert (
+        best >= values[:3].sum() / values.sum() - 0.02
+    )  # three of each row's own choice, not the same three
 
 
 def test_independent_components_are_the_sources() -> None:

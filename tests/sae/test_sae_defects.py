@@ -126,8 +126,12 @@ def test_defect_13_variance_explained_has_one_definition():
     expected = 1 - ((x - back) ** 2).sum() / ((x**2).sum() - len(x) * (x.mean(0) ** 2).sum())
     assert measures.result()["fve"] == pytest.approx(expected, rel=1e-7)
     mean = Measures(torch.zeros(6), n_features=2)
-    mean.add(torch.from_numpy(x), torch.from_numpy(np.broadcast_to(x.mean(0), x.shape).copy()),
-             torch.zeros(5000, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))  # fmt: skip
+    mean.add(
+        torch.from_numpy(x),
+        torch.from_numpy(np.broadcast_to(x.mean(0), x.shape).copy()),
+        torch.zeros(5000, dtype=torch.int64),
+        torch.zeros(0, dtype=torch.int64),
+    )
     assert mean.result()["fve"] == pytest.approx(0, abs=1e-9)
 
 
@@ -196,8 +200,14 @@ def test_defect_16_a_nan_stops_the_run_before_the_step(tmp_path, monkeypatch):
         return a, b
 
     monkeypatch.setattr(Reader, "next", poisoned)
-    for architecture in (si.TopK(32, k=3), si.ReLU(32), si.BatchTopK(32, k=3), si.JumpReLU(32, target_l0=3),
-                         si.Gated(32), si.Matryoshka(32, k=3)):  # fmt: skip
+    for architecture in (
+        si.TopK(32, k=3),
+        si.ReLU(32),
+        si.BatchTopK(32, k=3),
+        si.JumpReLU(32, target_l0=3),
+        si.Gated(32),
+        si.Matryoshka(32, k=3),
+    ):
         seen.clear()
         data, run = begun(x, architecture, TrainSettings(steps=20, batch_size=128))
         with pytest.raises(InputError, match=r"not finite.*batch 8"):

@@ -24,10 +24,16 @@ def sides(readme_run: tuple[Path, dict]) -> dict[str, dict]:
     control = folder / "runs/ab/control"
     side = {
         "model": (names["sae"], names["acts"], names["model"]),
-        "control": (si.load_sae(control / "sae"), si.load_activations(control / "activations"), names["model"].randomised(0)),
+        "control": (
+            si.load_sae(control / "sae"),
+            si.load_activations(control / "activations"),
+            names["model"].randomised(0),
+        ),
     }
     return {
-        name: measure_sae(sae, acts, model, split=names["split"], annotations=names["annotations"], loss_samples=12)
+        name: measure_sae(
+            sae, acts, model, split=names["split"], annotations=names["annotations"], loss_samples=12
+        )
         | {"metrics": sae.metrics, "acts": acts}
         for name, (sae, acts, model) in side.items()
     }
@@ -60,7 +66,10 @@ def test_description_length_falls_and_saves_nothing(sides: dict) -> None:
     for key in ("total", "gaussian"):
         model, control = both(sides, "description_length", key)
         assert control < model
-    saved = [both(sides, "description_length", "gaussian")[i] - both(sides, "description_length", "total")[i] for i in (0, 1)]
+    saved = [
+        both(sides, "description_length", "gaussian")[i] - both(sides, "description_length", "total")[i]
+        for i in (0, 1)
+    ]
     assert saved[0] > 0 > saved[1]
 
 
@@ -72,7 +81,9 @@ def test_dark_matter_falls_and_its_norm_becomes_predictable(sides: dict) -> None
     assert control > model + 0.1
 
 
-def test_features_come_back_with_another_seed_only_where_there_is_something(sides: dict, readme_run: tuple) -> None:
+def test_features_come_back_with_another_seed_only_where_there_is_something(
+    sides: dict, readme_run: tuple
+) -> None:
     split, pairs = readme_run[1]["split"], {}
     for name in ("model", "control"):
         acts = sides[name]["acts"]
@@ -93,6 +104,9 @@ def test_features_come_back_with_another_seed_only_where_there_is_something(side
 def test_what_the_model_knows_is_explained_and_without_it_is_not(sides: dict) -> None:
     tables = {name: {r["concept"]: r for r in sides[name]["unexplained"]} for name in sides}
     assert set(tables["model"]) == set(tables["control"]) >= {"imgt:CDR3", "residue:Cys104"}
-    for concept in ("residue:Cys104", "residue:Cys23"):  # known to the model, and no easier than the rest without it
+    for concept in (
+        "residue:Cys104",
+        "residue:Cys23",
+    ):  # known to the model, and no easier than the rest without it
         assert tables["model"][concept]["high"] < min(1, tables["control"][concept]["low"])
     assert all(r["low"] <= r["ratio"] <= r["high"] for r in tables["model"].values() if r["n"])

@@ -24,7 +24,13 @@ from sciinterp.sae.sweep import name_of, pareto
 from sciinterp.store.verify import info
 
 X = np.random.default_rng(0).normal(size=(3000, 12)).astype(np.float32) * 3 + 1
-GRID = [si.TopK(24, k=2), si.TopK(40, k=4), si.BatchTopK(40, k=4), si.ReLU(24, l1=1.0), si.JumpReLU(24, target_l0=3)]
+GRID = [
+    si.TopK(24, k=2),
+    si.TopK(40, k=4),
+    si.BatchTopK(40, k=4),
+    si.ReLU(24, l1=1.0),
+    si.JumpReLU(24, target_l0=3),
+]
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -56,7 +62,9 @@ def test_the_table_is_what_a_paper_prints(tmp_path: Path) -> None:
     for row in table.itertuples():
         kept = json.loads((tmp_path / row.name / "metrics.json").read_text())
         assert (kept["fve"], kept["l0"], kept["seed"]) == (row.fve, row.l0, row.seed)
-    assert table["mdl"].to_numpy() == pytest.approx((table["codes"] + table["dictionary"] + table["residual"]).to_numpy())
+    assert table["mdl"].to_numpy() == pytest.approx(
+        (table["codes"] + table["dictionary"] + table["residual"]).to_numpy()
+    )
     assert table["k"].isna().tolist() == (table["architecture"] == "relu").tolist()
     back = pd.read_csv(tmp_path / "sweep.tsv", sep="\t")
     assert back["fve"].to_numpy() == pytest.approx(table["fve"].to_numpy())
@@ -70,7 +78,9 @@ def test_front_holds_exactly_what_nothing_beats(points: list[tuple[int, int]]) -
         assert found[i] == (not beaten)
 
 
-def test_killed_in_a_sweep_and_resumed_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_in_a_sweep_and_resumed_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also between the checkpoints of two SAEs, so that one resumes from a later step than the other."""
 
     class Killed(BaseException):
@@ -158,7 +168,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(*words: str) -> tuple[int, str]:
     out = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(out),
+    ):
         patch.setattr("sys.argv", ["sciinterp", "train", *words])
         try:
             main()
@@ -168,7 +182,17 @@ def command(*words: str) -> tuple[int, str]:
 
 
 def test_train_verb_trains_a_grid(store: Path, tmp_path: Path) -> None:
-    words = [str(store), "--out", str(tmp_path / "grid"), "--steps", "10", "--grid", "features=12,16", "--grid", "k=2,3"]
+    words = [
+        str(store),
+        "--out",
+        str(tmp_path / "grid"),
+        "--steps",
+        "10",
+        "--grid",
+        "features=12,16",
+        "--grid",
+        "k=2,3",
+    ]
     code, text = command(*words, "--grid", "seed=0,1")
     assert code == 0, text
     table = pd.read_csv(tmp_path / "grid" / "sweep.tsv", sep="\t")
@@ -193,8 +217,14 @@ def test_train_verb_trains_a_grid(store: Path, tmp_path: Path) -> None:
     [
         ("--k 3", si.TopK(16, k=3)),
         ("--architecture batchtopk --k 3 --set aux_alpha=0", si.BatchTopK(16, k=3, aux_alpha=0.0)),
-        ("--architecture matryoshka --set k=3 --set prefixes=4:8:16", si.Matryoshka(16, k=3, prefixes=(4, 8, 16))),
-        ("--architecture jumprelu --set target_l0=3 --set bandwidth=0.5", si.JumpReLU(16, target_l0=3.0, bandwidth=0.5)),
+        (
+            "--architecture matryoshka --set k=3 --set prefixes=4:8:16",
+            si.Matryoshka(16, k=3, prefixes=(4, 8, 16)),
+        ),
+        (
+            "--architecture jumprelu --set target_l0=3 --set bandwidth=0.5",
+            si.JumpReLU(16, target_l0=3.0, bandwidth=0.5),
+        ),
         ("--architecture gated --set l1=1.5", si.Gated(16, l1=1.5)),
         ("--architecture relu --set l1=1.5", si.ReLU(16, l1=1.5)),
     ],
@@ -217,7 +247,9 @@ def test_train_verb_reaches_every_architecture(store: Path, tmp_path: Path, word
         ("--k 99", "1 <= k <= n_features"),
     ],
 )
-def test_train_verb_refuses_in_one_line_and_writes_nothing(store: Path, tmp_path: Path, words: str, said: str) -> None:
+def test_train_verb_refuses_in_one_line_and_writes_nothing(
+    store: Path, tmp_path: Path, words: str, said: str
+) -> None:
     code, text = command(str(store), "--out", str(tmp_path / "sae"), "--features", "16", *words.split())
     assert code == 2
     assert text.startswith("error: ")

@@ -62,10 +62,17 @@ def test_a_stop_inside_and_unknown_letters_are_left_to_the_model(tmp_path) -> No
     assert si.read_samples(put(tmp_path / "x.fa", ">a\nMK*VJ\n")).sequences == ["MK*VJ"]
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("", "no sequences"), ("\n\n", "no sequences"), (">a\n>b\n", "no sequences"), ("MKVL\n", "not FASTA"),
-    (">a\nMK\n>b\nMK\n>a\nMK\n", "'a'"), (">\nMKV\n", "identifier"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no sequences"),
+        ("\n\n", "no sequences"),
+        (">a\n>b\n", "no sequences"),
+        ("MKVL\n", "not FASTA"),
+        (">a\nMK\n>b\nMK\n>a\nMK\n", "'a'"),
+        (">\nMKV\n", "identifier"),
+    ],
+)
 def test_what_is_wrong_with_a_fasta_is_said_in_one_line(tmp_path, text, words) -> None:
     with pytest.raises(SciinterpError, match=words) as caught:
         si.read_samples(put(tmp_path / "x.fasta", text))
@@ -117,11 +124,14 @@ def test_columns_are_joined_by_identifier(tmp_path) -> None:
     assert sum(samples.changed.values()) == 1
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("id\tf\nb\t1\n", "1 missing, the first 'a'"),
-    ("id\tf\na\t1\na\t2\nb\t1\n", "twice"),
-    ("", "not a table"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id\tf\nb\t1\n", "1 missing, the first 'a'"),
+        ("id\tf\na\t1\na\t2\nb\t1\n", "twice"),
+        ("", "not a table"),
+    ],
+)
 def test_a_table_that_does_not_fit_is_refused(tmp_path, text, words) -> None:
     fasta = put(tmp_path / "x.fasta", ">a\nMKV\n>b\nMK\n")
     with pytest.raises(SciinterpError, match=words):
@@ -341,8 +351,13 @@ def test_damaged_files_give_samples_or_one_error(tmp_path_factory, format, text,
 
 
 def test_formats_are_guessed_by_content(tmp_path) -> None:
-    for text, format in ((FLAT, "uniprot"), (XML, "uniprot-xml"), (PDB, "pdb"), (">a\nMK\n", "fasta"),
-                         ("sequence_id\tsequence_alignment\n", "airr")):  # fmt: skip
+    for text, format in (
+        (FLAT, "uniprot"),
+        (XML, "uniprot-xml"),
+        (PDB, "pdb"),
+        (">a\nMK\n", "fasta"),
+        ("sequence_id\tsequence_alignment\n", "airr"),
+    ):
         assert guess(put(tmp_path / "x", text)) == format
     assert guess(put(tmp_path / "x.cif", CIF)) == "cif"
     assert guess(put(tmp_path / "x.cif", "data_1ABC\n_entry.id 1ABC\n")) == "mmcif"

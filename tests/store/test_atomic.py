@@ -131,8 +131,13 @@ def test_json_of_numpy_and_surrogates(tmp_path):
     }
     write_json(tmp_path / "a.json", obj)
     assert read_json(tmp_path / "a.json") == {
-        "a": 0.5, "b": [0, 1], "c": "\udc80x", "d": [1, 3], "e": str(tmp_path), "f": True,
-    }  # fmt: skip
+        "a": 0.5,
+        "b": [0, 1],
+        "c": "\udc80x",
+        "d": [1, 3],
+        "e": str(tmp_path),
+        "f": True,
+    }
 
 
 @settings(max_examples=100, deadline=None)

@@ -21,10 +21,14 @@ def samples() -> Samples:
 
 def plan(dtype: str = "float32", **changes) -> dict:
     base = {
-        "shards": BOUNDS, "d_in": D_IN, "dtype": dtype, "site": {"name": "layers.0"},
-        "identity": {"model": "tiny", "weights_sha256": "00"}, "environment": {"threads": 1, "cpu": "one"},
+        "shards": BOUNDS,
+        "d_in": D_IN,
+        "dtype": dtype,
+        "site": {"name": "layers.0"},
+        "identity": {"model": "tiny", "weights_sha256": "00"},
+        "environment": {"threads": 1, "cpu": "one"},
         "samples": {"n": len(LENGTHS), "positions": sum(LENGTHS), "digest": samples().digest},
-    }  # fmt: skip
+    }
     return {**base, **changes}
 
 
