@@ -14,7 +14,7 @@ from sciinterp.errors import InputError
 
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
-    from sciinterp.features import FeatureMatrix
+    from sciinterp.codes import FeatureMatrix
     from sciinterp.models import Adapter
     from sciinterp.sae import SAE, Architecture, TrainSettings
     from sciinterp.samples import Samples, Split
@@ -80,7 +80,7 @@ def control_codes(sae: SAE, acts: Activations, *, split: Split, out: str | Path)
     split, out
         As there.
     """
-    from sciinterp.features import encode
+    from sciinterp.codes import encode
     from sciinterp.sae import train_with
 
     out = Path(out)

@@ -17,7 +17,7 @@ from sciinterp.errors import InputError
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
     from sciinterp.annotations import Annotations
-    from sciinterp.features import FeatureMatrix
+    from sciinterp.codes import FeatureMatrix
     from sciinterp.models import Adapter
     from sciinterp.sae import SAE
     from sciinterp.samples import Samples, Split
@@ -114,8 +114,8 @@ def seed_stability(sae: SAE, acts: Activations, split: Split, out: Path, *, seed
     InputError
         The SAE does not say how it was trained.
     """
+    from sciinterp.sae.batches import Source, thinned
     from sciinterp.sae.loop import Job, train_together
-    from sciinterp.sae.rows import Source, thinned
     from sciinterp.sae.settings import TrainSettings
     from sciinterp.sae.stability import stability
     from sciinterp.store.tables import write_tsv
@@ -159,8 +159,8 @@ def _unexplained(
 ) -> list[dict[str, Any]]:
     """Concepts the error is enriched in; ``x`` are the (thinned) rows of the test samples."""
     from sciinterp.association.dense_baselines import position_rows
+    from sciinterp.sae.batches import Source, thinned
     from sciinterp.sae.darkmatter import unexplained_by_concept
-    from sciinterp.sae.rows import Source, thinned
     from sciinterp.sae.sweep import MAX_ROWS
 
     samples = acts.samples

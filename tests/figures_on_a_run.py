@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 import sciinterp as si
+from sciinterp.sae.batches import Source
 from sciinterp.sae.darkmatter import dark_matter
-from sciinterp.sae.rows import Source
 from sciinterp.sae.stability import match_features
 
 

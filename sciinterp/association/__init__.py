@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from sciinterp.association.baselines import BaselineSettings
-from sciinterp.association.compat import domain_adjusted_f1, family_f1
 from sciinterp.association.enrichment import enrich_genes, enrich_sets, enrichment
 from sciinterp.association.files import read_hits, write_enrichment, write_hits
 from sciinterp.association.h5ad import features_anndata, samples_anndata, write_h5ad
 from sciinterp.association.hits import AssociationSettings, associate
 from sciinterp.association.kernel import Counts, count_overlaps
-from sciinterp.association.localise import localise
+from sciinterp.association.published_scores import domain_adjusted_f1, family_f1
 from sciinterp.association.ranking import PairScores, precision_recall
+from sciinterp.association.shift_test import localise
 from sciinterp.association.statistics import ScreenSettings
 
 __all__ = [

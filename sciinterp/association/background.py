@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from sciinterp.association.effects import count_pairs, ratio
+from sciinterp.association.bootstrap import count_pairs, ratio
 from sciinterp.association.layout import ByFeature
-from sciinterp.association.parts import Part
+from sciinterp.association.partitions import Part
 from sciinterp.association.sequence_baselines import distance_from_start, letter_codes
 from sciinterp.samples import Samples
 

@@ -13,12 +13,12 @@ import scipy.sparse as sp
 from sciinterp.association import dense_baselines as dense
 from sciinterp.association import profile_baseline as profile
 from sciinterp.association import sequence_baselines as of_sequence
+from sciinterp.association.bootstrap import FamilyCounts, count_pairs
 from sciinterp.association.dense_scores import BLOCK_VALUES, best_thresholds, count_scores
-from sciinterp.association.effects import FamilyCounts, count_pairs
 from sciinterp.association.layout import by_feature
-from sciinterp.association.parts import Part, Parts
+from sciinterp.association.partitions import Part, Parts
 from sciinterp.association.ranking import fit_pairs
-from sciinterp.features import FeatureMatrix
+from sciinterp.codes import FeatureMatrix
 from sciinterp.samples import Samples
 
 if TYPE_CHECKING:

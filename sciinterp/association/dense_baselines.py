@@ -18,7 +18,7 @@ from sciinterp.activations.axes import independent_axes as independent_axes
 from sciinterp.activations.axes import principal_axes as principal_axes
 from sciinterp.association._jit import compiled
 from sciinterp.association.dense_scores import BLOCK_VALUES, thresholds_of
-from sciinterp.association.parts import Part
+from sciinterp.association.partitions import Part
 from sciinterp.errors import ShapeError
 from sciinterp.samples import Samples
 

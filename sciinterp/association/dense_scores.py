@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from sciinterp.association._jit import compiled
-from sciinterp.association.parts import Part
+from sciinterp.association.partitions import Part
 
 _BITS = 11
 _BUCKETS = 1 << _BITS

@@ -12,7 +12,7 @@ import pandas as pd
 
 from sciinterp.association._jit import compiled
 from sciinterp.association.layout import ByFeature
-from sciinterp.association.parts import Part
+from sciinterp.association.partitions import Part
 from sciinterp.samples import Samples
 
 IOU = 0.5

@@ -20,10 +20,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
-from sciinterp.association.compat import sample_carriage
+from sciinterp.association.published_scores import sample_carriage
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen_samples
+from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, ShapeError
-from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Split
 
 

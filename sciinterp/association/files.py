@@ -14,8 +14,8 @@ import pandas as pd
 
 from sciinterp.annotations import Annotations
 from sciinterp.association.enrichment import enrichment
+from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import StoreError
-from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Split
 from sciinterp.store.atomic import read_json, write_json
 from sciinterp.store.tables import read_tsv, write_parquet, write_tsv

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from sciinterp.features import FeatureMatrix
+from sciinterp.codes import FeatureMatrix
 from sciinterp.tables import Table
 
 if TYPE_CHECKING:

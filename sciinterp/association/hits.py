@@ -17,14 +17,14 @@ import pandas as pd
 
 from sciinterp.annotations import Annotations
 from sciinterp.association.baselines import CEILINGS, Baseline, BaselineSettings, run_baselines
-from sciinterp.association.effects import FamilyCounts, count_pairs, family_draws, intervals, ratio
-from sciinterp.association.localise import localise
+from sciinterp.association.bootstrap import FamilyCounts, count_pairs, family_draws, intervals, ratio
+from sciinterp.association.explanations import EXPLAINS, explained_by
 from sciinterp.association.measure import Chosen, choose
-from sciinterp.association.parts import Parts, divide
+from sciinterp.association.partitions import Parts, divide
+from sciinterp.association.shift_test import localise
 from sciinterp.association.statistics import ScreenSettings, screen
-from sciinterp.association.verdicts import EXPLAINS, explained_by
+from sciinterp.codes import FeatureMatrix, doubts, require_randomised
 from sciinterp.errors import InputError
-from sciinterp.features import FeatureMatrix, doubts, require_randomised
 from sciinterp.samples import Split
 from sciinterp.tables import Table
 
@@ -103,9 +103,9 @@ def associate(
     -------
     Table
         One ``selected`` row a concept and the strongest others. ``explained_by`` is
-        :func:`sciinterp.association.verdicts.explained_by`. ``context`` holds ``annotations``, ``split``,
+        :func:`sciinterp.association.explanations.explained_by`. ``context`` holds ``annotations``, ``split``,
         ``baselines`` (one row a concept and baseline), ``not_run`` (baseline -> reason), ``not_tested``
-        (concept -> reason), ``doubts`` (:func:`sciinterp.features.doubts`), ``settings`` and ``counts``.
+        (concept -> reason), ``doubts`` (:func:`sciinterp.codes.doubts`), ``settings`` and ``counts``.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sciinterp.association.parts import Part
+from sciinterp.association.partitions import Part
 from sciinterp.association.sequence_baselines import Block
 from sciinterp.samples import Samples
 

@@ -30,7 +30,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sciinterp.association._jit import compiled
-from sciinterp.association.parts import Part
+from sciinterp.association.partitions import Part
 from sciinterp.samples import Samples
 
 # Positions a bin must hold before a share is read from it.

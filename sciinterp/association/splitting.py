@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.annotations import Annotations
-from sciinterp.association.effects import f1_score
-from sciinterp.features import FeatureMatrix
+from sciinterp.association.bootstrap import f1_score
+from sciinterp.codes import FeatureMatrix
 from sciinterp.samples import Split
 
 # A further feature must bring this much training F1 to count as a part of its own.

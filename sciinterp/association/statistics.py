@@ -25,8 +25,8 @@ from scipy.special import gammaln, ndtr
 
 from sciinterp.association._jit import compiled
 from sciinterp.association.layout import by_feature
+from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError
-from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Split
 
 # Multiply-adds a permutation test may take before fewer permutations are drawn.

@@ -22,9 +22,9 @@ from sciinterp.discovery.calibrate import (
     share_interval,
 )
 from sciinterp.discovery.planted import Planted, PlantedSettings, plant
+from sciinterp.discovery.problem import make_problem
 from sciinterp.discovery.recover import K, meets_hidden, single_feature_rule
 from sciinterp.discovery.search import Controls, DiscoverySettings, discover
-from sciinterp.discovery.view import make_view
 from sciinterp.errors import MismatchError
 from sciinterp.store.atomic import make_folder, read_json, write_json
 from sciinterp.tables import Table
@@ -221,7 +221,7 @@ def score_world(world: Planted, *, seed: int = 0) -> tuple[dict[str, float], pd.
     )
     cluster = pd.factorize(pd.Series(family).astype(str) + missing["concept"])[0] if len(missing) else family
     estimate, low, high = precision_at(p, cluster, K, seed=seed)
-    single = single_feature_rule(make_view(world.features, world.annotations, world.split, seed=seed))
+    single = single_feature_rule(make_problem(world.features, world.annotations, world.split, seed=seed))
     single["truth"] = meets_hidden(single, world.missing, samples)
     n = len(world.missing)
     q = (missing["q"] <= 0.1).to_numpy()

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sciinterp.discovery.missing import Spans, find_spans
+from sciinterp.discovery.problem import Problem
 from sciinterp.discovery.spans import first_overlap
-from sciinterp.discovery.view import View
 
 if TYPE_CHECKING:
     from sciinterp.discovery.search import Controls
 
 
 def decoy_lists(
-    view: View, found: list[Spans], controls: Controls, context: dict[str, Any]
+    problem: Problem, found: list[Spans], controls: Controls, context: dict[str, Any]
 ) -> list[tuple[np.ndarray, int]]:
     """Probabilities of decoy spans and the number of runs they come from, one entry a kind."""
     n = controls.settings.n_decoys
     lists = []
     if n:
-        rotated = [_search(view.shifted(view.seed * 1000 + r), found) for r in range(n)]
+        rotated = [_search(problem.shifted(problem.seed * 1000 + r), found) for r in range(n)]
         lists.append((np.concatenate([np.zeros(0), *(p for p, _ in rotated)]), n))
     for name, control in (
         ("randomised model", controls.randomised),
@@ -36,17 +36,19 @@ def decoy_lists(
         if control is None:
             context["not_run"][name] = "no such control was given; it is not among the decoys"
             continue
-        p, hidden = _search(view.with_codes(control.codes), found, apart=name == "randomised model")
+        p, hidden = _search(problem.with_codes(control.codes), found, apart=name == "randomised model")
         lists.append((p, 1))
         context["counts"]["missing"][f"estimated_left_out_by_{name.replace(' ', '_')}"] = hidden
     return lists
 
 
-def _search(view: View, found: list[Spans], *, apart: bool = False) -> tuple[np.ndarray, dict[str, float]]:
-    """Probabilities of what a decoy view marks, and the numbers it takes for left out."""
+def _search(
+    problem: Problem, found: list[Spans], *, apart: bool = False
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Probabilities of what a decoy problem marks, and the numbers it takes for left out."""
     values, hidden = [np.zeros(0)], {}
     for spans in found:
-        result = find_spans(view, spans.concept)
+        result = find_spans(problem, spans.concept)
         if isinstance(result, str):
             continue
         kept = ~result.known

@@ -1,7 +1,7 @@
 """The evidence record of a candidate: what speaks for it, what against it, and what would refute it.
 
 Every record is plain data. ``reason_against`` is the strongest of the reasons found for that row, as one
-sentence with its numbers; the others stay in ``evidence["against"]`` (:mod:`sciinterp.discovery.doubts`). What only
+sentence with its numbers; the others stay in ``evidence["against"]`` (:mod:`sciinterp.discovery.caveats`). What only
 the model can say (mutation scan, ablation) is added by :mod:`sciinterp.discovery.probe`.
 """
 
@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sciinterp.discovery.doubts import against_missing, against_novel, against_refinement
-from sciinterp.discovery.likeness import Likeness
+from sciinterp.discovery.caveats import against_missing, against_novel, against_refinement
 from sciinterp.discovery.missing import Spans
 from sciinterp.discovery.motifs import COLUMNS, consensus
 from sciinterp.discovery.novel import READINGS, Novel, firing_pattern, limits
+from sciinterp.discovery.problem import Problem
 from sciinterp.discovery.refinement import Refinement
-from sciinterp.discovery.view import View
+from sciinterp.discovery.sequence_identity import Likeness
 
 CONTEXT = 7  # letters shown on either side of an example
 
@@ -39,35 +39,37 @@ class Evidence:
 
     Parameters
     ----------
-    view : View
+    problem : Problem
     hits : DataFrame
         Of :func:`sciinterp.associate`; may be empty.
     """
 
-    def __init__(self, view: View, hits: pd.DataFrame) -> None:
-        self.view = view
-        frame = view.annotations.frame
+    def __init__(self, problem: Problem, hits: pd.DataFrame) -> None:
+        self.problem = problem
+        frame = problem.annotations.frame
         release = frame.groupby("source")["release"].first()
         self.sources = [{"source": str(s), "release": str(r) or "not stated"} for s, r in release.items()]
         selected = hits[hits["selected"].astype(bool)] if "selected" in hits.columns else hits
         self.hit = (
             {str(r["concept"]): r for r in selected.to_dict("records")} if "concept" in hits.columns else {}
         )
-        self.likeness = Likeness(view)
+        self.likeness = Likeness(problem)
         self._placed: dict[str, _Placed] = {}
         self._also: dict[tuple[int, str], list[dict[str, Any]]] = {}
 
     @cached_property
     def family_size(self) -> np.ndarray:
         """Samples of each family."""
-        return np.bincount(self.view.family)
+        return np.bincount(self.problem.family)
 
     def placed(self, concept: str) -> _Placed:
         """Where a concept is annotated."""
         if concept not in self._placed:
-            table = self.view.instances[self.view.instances["concept"] == self.view.names.index(concept)]
+            table = self.problem.instances[
+                self.problem.instances["concept"] == self.problem.names.index(concept)
+            ]
             carriers = np.unique(table["sample"].to_numpy())
-            member = np.zeros(len(self.view.family), bool)
+            member = np.zeros(len(self.problem.family), bool)
             member[carriers] = True
             self._placed[concept] = _Placed(carriers, member, float(np.median(table["end"] - table["start"])))
         return self._placed[concept]
@@ -98,19 +100,19 @@ class Evidence:
 
     def nearest(self, feature: int) -> dict[str, Any] | None:
         """The concept whose positions the feature meets best, with its F1 over all positions."""
-        view = self.view
-        if not len(view.names):
+        problem = self.problem
+        if not len(problem.names):
             return None
-        f1 = 2 * view.overlap[:, feature] / np.maximum(view.n_positive + view.active[feature], 1)
-        return {"concept": view.names[int(np.argmax(f1))], "f1": round(float(f1.max()), 3)}
+        f1 = 2 * problem.overlap[:, feature] / np.maximum(problem.n_positive + problem.active[feature], 1)
+        return {"concept": problem.names[int(np.argmax(f1))], "f1": round(float(f1.max()), 3)}
 
     def lies(self, peaks: np.ndarray) -> dict[str, Any]:
         """Where peaks lie: the most enriched concept that holds half of them, and how far from the nearer end."""
-        view = self.view
-        sample = view.sample_of[peaks]
+        problem = self.problem
+        sample = problem.sample_of[peaks]
         distance = {
-            "start": peaks - view.samples.offsets[sample] + 1,
-            "end": view.samples.offsets[sample + 1] - peaks,
+            "start": peaks - problem.samples.offsets[sample] + 1,
+            "end": problem.samples.offsets[sample + 1] - peaks,
         }
         spread = {end: np.quantile(d, [0.25, 0.5, 0.75]) for end, d in distance.items()}
         end = min(spread, key=lambda e: spread[e][2] - spread[e][0])
@@ -121,12 +123,12 @@ class Evidence:
             "half_lie_between": [low, high],
             "concept": None,
         }
-        if len(view.names):
-            share = np.asarray(view.positives[peaks].astype(float).mean(0)).ravel()
-            lift = share / np.maximum(view.n_positive / view.codes.shape[0], 1e-12)
+        if len(problem.names):
+            share = np.asarray(problem.positives[peaks].astype(float).mean(0)).ravel()
+            lift = share / np.maximum(problem.n_positive / problem.codes.shape[0], 1e-12)
             i = int(np.argmax(share * np.log(np.maximum(lift, 1))))
             if share[i] >= 0.5 and lift[i] > 1:
-                record |= {"concept": view.names[i], "share_of_peaks": round(float(share[i]), 3)}
+                record |= {"concept": problem.names[i], "share_of_peaks": round(float(share[i]), 3)}
         return record
 
     def also_fires_on(self, feature: int, *, without: str = "") -> list[dict[str, Any]]:
@@ -136,19 +138,19 @@ class Evidence:
         return self._also[feature, without]
 
     def _fires_on(self, feature: int, without: str) -> list[dict[str, Any]]:
-        view = self.view
-        if not len(view.names):
+        problem = self.problem
+        if not len(problem.names):
             return []
-        share = view.overlap[:, feature] / max(view.active[feature], 1)
-        lift = share / np.maximum(view.n_positive / view.codes.shape[0], 1e-12)
+        share = problem.overlap[:, feature] / max(problem.active[feature], 1)
+        lift = share / np.maximum(problem.n_positive / problem.codes.shape[0], 1e-12)
         order = [
             i
             for i in np.argsort(-share * np.log(np.maximum(lift, 1)), kind="stable")
-            if view.names[i] != without
+            if problem.names[i] != without
         ][:3]
         return [
             {
-                "concept": view.names[i],
+                "concept": problem.names[i],
                 "share_of_activity": round(float(share[i]), 3),
                 "lift": round(float(lift[i]), 2),
             }
@@ -165,11 +167,11 @@ def missing_record(
     evidence: Evidence, spans: Spans, i: int, feature: int, contributors: list[int]
 ) -> dict[str, Any]:
     """The record of one missing annotation."""
-    view, placed = evidence.view, evidence.placed(spans.concept)
-    sample = int(view.sample_of[spans.start[i]])
-    mates = view.family == view.family[sample]
+    problem, placed = evidence.problem, evidence.placed(spans.concept)
+    sample = int(problem.sample_of[spans.start[i]])
+    mates = problem.family == problem.family[sample]
     record = {
-        "claim": f"candidate: {spans.concept} at {_residues(view, int(spans.start[i]), int(spans.end[i]))}, where no source "
+        "claim": f"candidate: {spans.concept} at {_residues(problem, int(spans.start[i]), int(spans.end[i]))}, where no source "
         f"places it; {int((mates & placed.is_carrier).sum() - placed.is_carrier[sample])} of its {int(mates.sum()) - 1} relatives carry it",
         "features": contributors,
         "sources_checked": evidence.sources,
@@ -193,9 +195,9 @@ def missing_record(
 
 def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]) -> dict[str, Any]:
     """The record of one novel feature."""
-    view = evidence.view
+    problem = evidence.problem
     feature = int(novel.feature[i])
-    motif, bits, logo = consensus(view, novel.peaks[i])
+    motif, bits, logo = consensus(problem, novel.peaks[i])
     measures = {name: round(float(v), 3) for name, v in zip(COLUMNS, novel.measures[i])}
     limit = dict(zip(READINGS, limits(novel.measures[i : i + 1])[0]))
     stable = float(novel.stability[i])
@@ -204,8 +206,8 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
     record: dict[str, Any] = {
         "features": [feature, *companions],
         "sources_checked": evidence.sources,
-        "motif": {"consensus": motif, "bits": round(bits, 1), "logo": _logo(view, logo)},
-        "pattern": firing_pattern(view, feature),
+        "motif": {"consensus": motif, "bits": round(bits, 1), "logo": _logo(problem, logo)},
+        "pattern": firing_pattern(problem, feature),
         "lies": evidence.lies(peaks),
         "n_families": int(novel.n_families[i]),
         "families": {
@@ -220,7 +222,7 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
         "stability": None if np.isnan(stable) else round(stable, 3),
         "co_active": companions,
         "partial_matches": evidence.also_fires_on(feature),
-        "typical_context": [_example(view, int(p)) for p in peaks[:5]],
+        "typical_context": [_example(problem, int(p)) for p in peaks[:5]],
         "would_be_falsified_by": f"peaks of feature {feature} in further families that do not share the motif {motif}",
     }
     record = {"claim": _novel_claim(record), **record}
@@ -257,28 +259,32 @@ def _novel_claim(record: dict[str, Any]) -> str:
     )
 
 
-def _residues(view: View, start: int, end: int) -> str:
+def _residues(problem: Problem, start: int, end: int) -> str:
     """A span in words, counted from 1."""
-    sample = int(view.sample_of[start])
-    base = int(view.samples.offsets[sample])
-    return f"{start - base + 1} to {end - base} of {view.samples.ids[sample]} (counted from 1)"
+    sample = int(problem.sample_of[start])
+    base = int(problem.samples.offsets[sample])
+    return f"{start - base + 1} to {end - base} of {problem.samples.ids[sample]} (counted from 1)"
 
 
-def _logo(view: View, share: np.ndarray) -> list[dict[str, float]]:
+def _logo(problem: Problem, share: np.ndarray) -> list[dict[str, float]]:
     """Frequencies of the letters that matter, one entry a column."""
     return [
-        {view.alphabet[j]: round(float(column[j]), 3) for j in np.argsort(-column)[:4] if column[j] >= 0.05}
+        {
+            problem.alphabet[j]: round(float(column[j]), 3)
+            for j in np.argsort(-column)[:4]
+            if column[j] >= 0.05
+        }
         for column in share
     ]
 
 
-def _example(view: View, at: int) -> dict[str, Any]:
+def _example(problem: Problem, at: int) -> dict[str, Any]:
     """A peak with the letters around it, the peak's own in brackets."""
-    sample = int(view.sample_of[at])
-    position = at - int(view.samples.offsets[sample])
-    text = str(view.samples.data[sample])
+    sample = int(problem.sample_of[at])
+    position = at - int(problem.samples.offsets[sample])
+    text = str(problem.samples.data[sample])
     around = f"{text[max(0, position - CONTEXT) : position]}[{text[position]}]{text[position + 1 : position + 1 + CONTEXT]}"
-    return {"sample": view.samples.ids[sample], "position": position, "letters": around}
+    return {"sample": problem.samples.ids[sample], "position": position, "letters": around}
 
 
 def refinement_record(evidence: Evidence, found: Refinement) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import cast
 import numpy as np
 
 from sciinterp.discovery.motifs import WIDTH, motif_offsets
-from sciinterp.discovery.view import View
+from sciinterp.discovery.problem import Problem
 
 FLANK = 10  # letters compared on either side of the motif
 DEVIATIONS = 3.0
@@ -51,43 +51,45 @@ class Place:
         return 1 - (1 - NEWS) * self.homologous
 
 
-def place(view: View, peaks: np.ndarray) -> Place:
+def place(problem: Problem, peaks: np.ndarray) -> Place:
     """How far the stretch around a feature's peaks is one that families share by descent.
 
     Parameters
     ----------
-    view : View
+    problem : Problem
         Must have letters.
     peaks : int64 [n_peaks]
         One a family; -1 = none.
     """
     peaks = peaks[peaks >= 0]
-    n_families = len(np.unique(view.family))
+    n_families = len(np.unique(problem.family))
     if len(peaks) < 3:
         return Place(0.0, len(peaks) / n_families, n_families)
-    centre = peaks + motif_offsets(view, peaks)
-    window = _stretch(view, centre, view.sample_of[peaks])
+    centre = peaks + motif_offsets(problem, peaks)
+    window = _stretch(problem, centre, problem.sample_of[peaks])
     beside = np.abs(np.arange(-_reach(), _reach() + 1)) > WIDTH // 2
-    return Place(_alike(view, window[:, beside]), _carried(view, window, n_families), n_families)
+    return Place(_alike(problem, window[:, beside]), _carried(problem, window, n_families), n_families)
 
 
 def _reach() -> int:
     return WIDTH // 2 + FLANK
 
 
-def _stretch(view: View, centre: np.ndarray, sample: np.ndarray) -> np.ndarray:
+def _stretch(problem: Problem, centre: np.ndarray, sample: np.ndarray) -> np.ndarray:
     """Letters [n, 2 (WIDTH // 2 + FLANK) + 1] around places, the number of letters beyond the sample."""
     at = centre[:, None] + np.arange(-_reach(), _reach() + 1)
-    lo, hi = view.samples.offsets[sample][:, None], view.samples.offsets[sample + 1][:, None]
+    lo, hi = problem.samples.offsets[sample][:, None], problem.samples.offsets[sample + 1][:, None]
     inside = (at >= lo) & (at < hi)
-    return np.where(inside, cast("np.ndarray", view.letters)[np.where(inside, at, 0)], len(view.alphabet))
+    return np.where(
+        inside, cast("np.ndarray", problem.letters)[np.where(inside, at, 0)], len(problem.alphabet)
+    )
 
 
-def _alike(view: View, flank: np.ndarray) -> float:
+def _alike(problem: Problem, flank: np.ndarray) -> float:
     """Share of the rows that agree with half of the others in more letters than unrelated sequence would."""
-    n_letters = len(view.alphabet)
+    n_letters = len(problem.alphabet)
     inside = flank < n_letters
-    chance = float((_background(view) ** 2).sum())
+    chance = float((_background(problem) ** 2).sum())
     same = ((flank[:, None] == flank[None]) & inside[:, None] & inside[None]).sum(-1)
     both = (inside[:, None] & inside[None]).sum(-1)
     wanted = both * chance + DEVIATIONS * np.sqrt(both * chance * (1 - chance))
@@ -96,15 +98,15 @@ def _alike(view: View, flank: np.ndarray) -> float:
     return float((related.sum(1) >= 0.5 * (len(flank) - 1)).mean())
 
 
-def _background(view: View) -> np.ndarray:
-    letters = cast("np.ndarray", view.letters)
-    return np.bincount(letters, minlength=len(view.alphabet)) / len(letters)
+def _background(problem: Problem) -> np.ndarray:
+    letters = cast("np.ndarray", problem.letters)
+    return np.bincount(letters, minlength=len(problem.alphabet)) / len(letters)
 
 
-def _carried(view: View, window: np.ndarray, n_families: int) -> float:
+def _carried(problem: Problem, window: np.ndarray, n_families: int) -> float:
     """Share of families with a sample that holds the stretch as well as all but the worst peaks do."""
-    letters, n_letters = cast("np.ndarray", view.letters), len(view.alphabet)
-    background = _background(view)
+    letters, n_letters = cast("np.ndarray", problem.letters), len(problem.alphabet)
+    background = _background(problem)
     counts = np.stack([np.bincount(column, minlength=n_letters + 1)[:n_letters] for column in window.T])
     share = (counts + 3 * background) / (counts.sum(1, keepdims=True) + 3)
     odds = np.hstack([np.log(share / (background + 1e-9)), np.zeros((len(share), 1))])
@@ -115,10 +117,10 @@ def _carried(view: View, window: np.ndarray, n_families: int) -> float:
         lo, hi = max(0, -step), len(letters) - max(0, step)
         # A window that reaches into the next sample reads its letters: at an end a few columns of many.
         score[lo:hi] += column[letters[lo + step : hi + step]]
-    return len(np.unique(view.family[view.sample_of[score >= wanted]])) / n_families
+    return len(np.unique(problem.family[problem.sample_of[score >= wanted]])) / n_families
 
 
-def at_known_concepts(view: View, peaks: np.ndarray) -> np.ndarray:
+def at_known_concepts(problem: Problem, peaks: np.ndarray) -> np.ndarray:
     """For each row of peaks the number of the narrow concept that most of them read a part of, -1 where there is none.
 
     A peak reads a part of a concept when it lies inside an instance or when its aligned motif holds a whole one. The
@@ -131,17 +133,17 @@ def at_known_concepts(view: View, peaks: np.ndarray) -> np.ndarray:
     """
     best, share = np.full(len(peaks), -1), np.zeros(len(peaks))
     real, at = peaks >= 0, np.maximum(peaks, 0)
-    n_real, sample = np.maximum(real.sum(1), 1), view.sample_of[np.maximum(peaks, 0)]
+    n_real, sample = np.maximum(real.sum(1), 1), problem.sample_of[np.maximum(peaks, 0)]
     middle = at.copy()
     for i in np.flatnonzero(real.any(1)):
-        middle[i, real[i]] += motif_offsets(view, peaks[i, real[i]])
-    middle = np.clip(middle, 0, view.codes.shape[0] - 1)
-    for c in np.flatnonzero(view.n_positive <= NARROW * view.codes.shape[0]):
-        inside, holds = _marks(view, int(c))
+        middle[i, real[i]] += motif_offsets(problem, peaks[i, real[i]])
+    middle = np.clip(middle, 0, problem.codes.shape[0] - 1)
+    for c in np.flatnonzero(problem.n_positive <= NARROW * problem.codes.shape[0]):
+        inside, holds = _marks(problem, int(c))
         read = (inside[at] | holds[middle]) & real
-        by_sample = np.bincount(view.sample_of[inside | holds], minlength=len(view.samples)) / np.maximum(
-            view.samples.lengths, 1
-        )
+        by_sample = np.bincount(
+            problem.sample_of[inside | holds], minlength=len(problem.samples)
+        ) / np.maximum(problem.samples.lengths, 1)
         found = read.sum(1) / n_real
         chance = np.where(real, by_sample[sample], 0).sum(1) / n_real
         better = (found >= np.maximum(AT_CONCEPT, ENRICHED * chance)) & (found > share)
@@ -149,10 +151,10 @@ def at_known_concepts(view: View, peaks: np.ndarray) -> np.ndarray:
     return best
 
 
-def _marks(view: View, concept: int) -> tuple[np.ndarray, np.ndarray]:
+def _marks(problem: Problem, concept: int) -> tuple[np.ndarray, np.ndarray]:
     """bool [n_positions] each: inside an instance of a concept, and in the middle of a motif that holds a whole one."""
-    n, half = view.codes.shape[0], WIDTH // 2
-    table = view.instances[view.instances["concept"] == concept]
+    n, half = problem.codes.shape[0], WIDTH // 2
+    table = problem.instances[problem.instances["concept"] == concept]
     start, end = table["start"].to_numpy(), table["end"].to_numpy()
     short = end - start <= WIDTH
     out = []

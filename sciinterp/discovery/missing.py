@@ -5,7 +5,7 @@ read on the others: first by correlation with the concept, then by what the firs
 (features that tell it from another concept). Log odds become spans, whose bounds are those that best agreed
 with the annotated instances of the training families. A second model, cross-fitted in the same way, scores
 each span against all annotated ones by peak, mean, length and number of agreeing features. Scores become
-probabilities in :mod:`sciinterp.discovery.mixture`.
+probabilities in :mod:`sciinterp.discovery.positive_unlabelled`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.discovery.linear import auroc, fit_logistic, predict
-from sciinterp.discovery.mixture import fit_mixture
+from sciinterp.discovery.positive_unlabelled import fit_mixture
+from sciinterp.discovery.problem import Problem
 from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_mean
-from sciinterp.discovery.view import View
 
 MIN_FAMILIES = 8  # families with an instance, below which nothing can be cross-fitted
 FIRST, SECOND = 8, 8  # features by correlation, then by residual
@@ -70,63 +70,63 @@ class Spans:
     hidden_low: float
 
 
-def find_spans(view: View, concept: str) -> Spans | str:
+def find_spans(problem: Problem, concept: str) -> Spans | str:
     """Spans of one concept, or the reason why it was left out.
 
     Parameters
     ----------
-    view : View
+    problem : Problem
     concept : str
 
     Returns
     -------
     Spans or str
     """
-    c = view.names.index(concept)
-    table = view.instances[view.instances["concept"] == c]
-    n_families = len(np.unique(view.family[table["sample"]]))
+    c = problem.names.index(concept)
+    table = problem.instances[problem.instances["concept"] == c]
+    n_families = len(np.unique(problem.family[table["sample"]]))
     if n_families < MIN_FAMILIES:
         return f"instances in only {n_families} families, fewer than {MIN_FAMILIES}"
     inst_start, inst_end = table["start"].to_numpy(), table["end"].to_numpy()
-    target = np.asarray(view.positives[:, [c]].todense()).ravel()
-    blocked = _related(view, concept)
-    design = _Design(view, int(np.clip(np.median(inst_end - inst_start) // 2, 1, 8)))
+    target = np.asarray(problem.positives[:, [c]].todense()).ravel()
+    blocked = _related(problem, concept)
+    design = _Design(problem, int(np.clip(np.median(inst_end - inst_start) // 2, 1, 8)))
     parts, models = [], []
-    held_out = np.full(view.codes.shape[0], np.nan)
-    for k in range(view.n_folds):
-        train = (view.fold_of != k) & view.covered[view.sample_of, c]
-        model, x = _fit_fold(view, c, target, train, k, inst_start, inst_end, design)
+    held_out = np.full(problem.codes.shape[0], np.nan)
+    for k in range(problem.n_folds):
+        train = (problem.fold_of != k) & problem.covered[problem.sample_of, c]
+        model, x = _fit_fold(problem, c, target, train, k, inst_start, inst_end, design)
         models.append(model)
         if model is None:
             continue
-        mine = view.fold_of == k
+        mine = problem.fold_of == k
         held_out[mine] = predict(x[mine], model.beta.astype(np.float32))
-        part = _mark(view, model, x, held_out, k)
+        part = _mark(problem, model, x, held_out, k)
         if len(part):
             parts.append(part.assign(fold=k))
     if not parts:
         return "no feature tells it from the rest"
-    separation = _separation(view, held_out, inst_start, inst_end)
+    separation = _separation(problem, held_out, inst_start, inst_end)
     if separation < MIN_SEPARATION:
         return f"its features do not tell annotated spans from other places (AUROC {separation:.2f})"
     frame = pd.concat(parts, ignore_index=True).sort_values("start", ignore_index=True)
     start, end = frame["start"].to_numpy(), frame["end"].to_numpy()
     known = first_overlap(start, end, np.append(inst_start, blocked[0]), np.append(inst_end, blocked[1]))
     typical = np.median(inst_end - inst_start)
-    score = _score_spans(view, frame, known, typical)
-    return _calibrate(view, concept, frame, known, score, tuple(models))
+    score = _score_spans(problem, frame, known, typical)
+    return _calibrate(problem, concept, frame, known, score, tuple(models))
 
 
-def _related(view: View, concept: str) -> tuple[np.ndarray, np.ndarray]:
+def _related(problem: Problem, concept: str) -> tuple[np.ndarray, np.ndarray]:
     """Intervals of ancestors, descendants and equivalents: where they stand, the concept is not missing."""
-    related = related_concepts(view, concept)
-    table = view.instances[view.instances["concept"].isin([view.names.index(r) for r in related])]
+    related = related_concepts(problem, concept)
+    table = problem.instances[problem.instances["concept"].isin([problem.names.index(r) for r in related])]
     return table["start"].to_numpy(), table["end"].to_numpy()
 
 
-def related_concepts(view: View, concept: str) -> list[str]:
+def related_concepts(problem: Problem, concept: str) -> list[str]:
     """Ancestors, descendants, and concepts that cover nearly the same positions (Jaccard above 0.8)."""
-    parent = view.annotations.concepts["parent"].to_dict()
+    parent = problem.annotations.concepts["parent"].to_dict()
 
     def ancestors(name: str) -> list[str]:
         chain: list[str] = []
@@ -135,23 +135,23 @@ def related_concepts(view: View, concept: str) -> list[str]:
             chain.append(name)
         return chain
 
-    c = view.names.index(concept)
+    c = problem.names.index(concept)
     both = np.asarray(
-        (view.positives[:, [c]].astype(np.int64).T @ view.positives.astype(np.int64)).todense()
+        (problem.positives[:, [c]].astype(np.int64).T @ problem.positives.astype(np.int64)).todense()
     ).ravel()
-    jaccard = both / np.maximum(view.n_positive + view.n_positive[c] - both, 1)
+    jaccard = both / np.maximum(problem.n_positive + problem.n_positive[c] - both, 1)
     up = ancestors(concept)
     return [
         n
-        for i, n in enumerate(view.names)
+        for i, n in enumerate(problem.names)
         if n != concept and (n in up or concept in ancestors(n) or jaccard[i] > 0.8)
     ]
 
 
-def _correlation(view: View, c: int, k: int) -> np.ndarray:
+def _correlation(problem: Problem, c: int, k: int) -> np.ndarray:
     """Correlation [n_features] of log codes with the concept on the families outside fold ``k``."""
-    inside, total, square, positives, size = view.fold_sums
-    keep = np.arange(view.n_folds) != k
+    inside, total, square, positives, size = problem.fold_sums
+    keep = np.arange(problem.n_folds) != k
     n, pos = size[keep].sum(), positives[keep, c].sum()
     mean = total[keep].sum(0) / n
     std = np.sqrt(np.maximum(square[keep].sum(0) / n - mean**2, 1e-12))
@@ -163,8 +163,8 @@ def _correlation(view: View, c: int, k: int) -> np.ndarray:
 class _Design:
     """Columns of the concept's models: log codes at a position and their mean around it, made once a feature."""
 
-    def __init__(self, view: View, width: int) -> None:
-        self.view, self.width = view, width
+    def __init__(self, problem: Problem, width: int) -> None:
+        self.problem, self.width = problem, width
         self._made: dict[int, tuple[float, np.ndarray, np.ndarray]] = {}
 
     def add(self, features: np.ndarray) -> None:
@@ -172,7 +172,7 @@ class _Design:
         new = np.array([f for f in features if int(f) not in self._made], np.int64)
         if not len(new):
             return
-        columns = self.view.columns[:, new]
+        columns = self.problem.columns[:, new]
         scale = np.array(
             [
                 max(float(columns.data[lo:hi].mean()), 1e-6) if hi > lo else 1.0
@@ -180,7 +180,7 @@ class _Design:
             ]
         )
         dense = np.log1p(columns.toarray() / scale.astype(np.float32))
-        around = window_mean(dense, self.width, self.view.samples.offsets)
+        around = window_mean(dense, self.width, self.problem.samples.offsets)
         for j, f in enumerate(new):
             self._made[int(f)] = (float(scale[j]), dense[:, j], around[:, j])
 
@@ -191,14 +191,14 @@ class _Design:
     def matrix(self, features: np.ndarray) -> np.ndarray:
         """float32 [n_positions, 2 n_features]: the positions' columns first, then the means'."""
         self.add(features)
-        out = np.empty((self.view.codes.shape[0], 2 * len(features)), np.float32, order="F")
+        out = np.empty((self.problem.codes.shape[0], 2 * len(features)), np.float32, order="F")
         for j, f in enumerate(features):
             out[:, j], out[:, len(features) + j] = self._made[int(f)][1:]
         return out
 
 
 def _fit_fold(
-    view: View,
+    problem: Problem,
     c: int,
     target: np.ndarray,
     train: np.ndarray,
@@ -208,8 +208,8 @@ def _fit_fold(
     design: _Design,
 ) -> tuple[ConceptModel | None, np.ndarray]:
     """The model of the families outside fold ``k``, and its design over all positions."""
-    rng = np.random.default_rng([view.seed, c, k])
-    correlation = _correlation(view, c, k)
+    rng = np.random.default_rng([problem.seed, c, k])
+    correlation = _correlation(problem, c, k)
     first = np.argsort(-correlation, kind="stable")[:FIRST]
     first = first[correlation[first] > 0.01]
     if not len(first) or correlation[first[0]] < MIN_CORRELATION or not (target & train).any():
@@ -219,7 +219,7 @@ def _fit_fold(
     some = x[rows]
     beta = fit_logistic(some, target[rows], weight, ridge=2.0, steps=6)  # near enough for a residual
     residual = weight * (target[rows] - 0.5 * (1 + np.tanh(0.5 * predict(some, beta))))
-    codes = view.codes[rows]
+    codes = problem.codes[rows]
     gradient = np.abs(codes.T @ residual) / np.sqrt(codes.power(2).T @ np.maximum(weight, 1e-9) + 1.0)
     gradient[first] = 0
     second = np.argsort(-gradient, kind="stable")[:SECOND]
@@ -228,7 +228,7 @@ def _fit_fold(
     beta = fit_logistic(x[rows], target[rows], weight, ridge=2.0)
     eta = predict(x, beta.astype(np.float32))
     gap = min(design.width, 2)
-    low, bound = _thresholds(view, eta, target, train, inst_start, inst_end, gap=gap)
+    low, bound = _thresholds(problem, eta, target, train, inst_start, inst_end, gap=gap)
     return ConceptModel(chosen, design.scale(chosen), beta, design.width, low, bound, gap), x
 
 
@@ -252,7 +252,7 @@ def _training_rows(
 
 
 def _thresholds(
-    view: View,
+    problem: Problem,
     eta: np.ndarray,
     target: np.ndarray,
     train: np.ndarray,
@@ -262,7 +262,7 @@ def _thresholds(
     gap: int,
 ) -> tuple[float, float]:
     """The bound at which runs best cover the instances of the training families, and a low one for candidates."""
-    offsets = view.samples.offsets
+    offsets = problem.samples.offsets
     outside = np.where(train, eta, -np.inf)
     inside = train[inst_start]
     peaks = np.array([eta[s:e].max() for s, e in zip(inst_start[inside], inst_end[inside])])
@@ -287,26 +287,26 @@ def _thresholds(
     return min(low, bound), bound
 
 
-def _separation(view: View, eta: np.ndarray, inst_start: np.ndarray, inst_end: np.ndarray) -> float:
+def _separation(problem: Problem, eta: np.ndarray, inst_start: np.ndarray, inst_end: np.ndarray) -> float:
     """AUROC of peaks inside instances against peaks of windows as long anywhere else, on held-out families.
 
     Instances left out are as rare among random places as the concept is, so a good detector is near 1 however many
     there are; spans that the model itself marks could not say so.
     """
-    rng = np.random.default_rng([view.seed, 0x5E9A])
+    rng = np.random.default_rng([problem.seed, 0x5E9A])
     length = inst_end - inst_start
     start = rng.integers(0, len(eta), 4 * len(length))
-    end = np.minimum(start + np.tile(length, 4), view.samples.offsets[view.sample_of[start] + 1])
+    end = np.minimum(start + np.tile(length, 4), problem.samples.offsets[problem.sample_of[start] + 1])
     free = ~first_overlap(start, end, inst_start, inst_end)
     peak = lambda a, b: np.array([eta[i:j].max() for i, j in zip(a, b)])  # noqa: E731
     inside, outside = peak(inst_start, inst_end), peak(start[free], end[free])
     return auroc(inside[np.isfinite(inside)], outside[np.isfinite(outside)])
 
 
-def _mark(view: View, model: ConceptModel, x: np.ndarray, held_out: np.ndarray, k: int) -> pd.DataFrame:
+def _mark(problem: Problem, model: ConceptModel, x: np.ndarray, held_out: np.ndarray, k: int) -> pd.DataFrame:
     """Spans of fold ``k`` with what the second model looks at."""
-    eta = np.where(view.fold_of == k, held_out, -np.inf)
-    offsets = view.samples.offsets
+    eta = np.where(problem.fold_of == k, held_out, -np.inf)
+    offsets = problem.samples.offsets
     start, end = runs(eta, model.low, offsets, gap=model.gap)
     if not len(start):
         return pd.DataFrame()
@@ -334,7 +334,7 @@ def _mark(view: View, model: ConceptModel, x: np.ndarray, held_out: np.ndarray, 
     )
 
 
-def _score_spans(view: View, frame: pd.DataFrame, known: np.ndarray, typical: float) -> np.ndarray:
+def _score_spans(problem: Problem, frame: pd.DataFrame, known: np.ndarray, typical: float) -> np.ndarray:
     """Cross-fitted log odds of each span being a known one."""
     length = np.log((frame["end"] - frame["start"]).to_numpy() / max(typical, 1.0))
     raw = np.column_stack(
@@ -360,7 +360,7 @@ def _score_spans(view: View, frame: pd.DataFrame, known: np.ndarray, typical: fl
 
 
 def _calibrate(
-    view: View,
+    problem: Problem,
     concept: str,
     frame: pd.DataFrame,
     known: np.ndarray,
@@ -368,21 +368,23 @@ def _calibrate(
     models: tuple[ConceptModel | None, ...],
 ) -> Spans | str:
     start, end = frame["start"].to_numpy(), frame["end"].to_numpy()
-    family = view.family[view.sample_of[start]]
+    family = problem.family[problem.sample_of[start]]
     if known.sum() < 10:
         return f"its features mark only {int(known.sum())} annotated instances"
     probability, low = np.zeros(len(frame)), np.zeros(len(frame))
     hidden = hidden_low = 0.0
     if (~known).any():
-        carries = np.zeros(len(view.samples), bool)
-        carries[view.instances.loc[view.instances["concept"] == view.names.index(concept), "sample"]] = True
+        carries = np.zeros(len(problem.samples), bool)
+        carries[
+            problem.instances.loc[problem.instances["concept"] == problem.names.index(concept), "sample"]
+        ] = True
         mixture = fit_mixture(
             score[known],
             score[~known],
             family[known],
             family[~known],
-            beside=carries[view.sample_of[start[~known]]],
-            share=float(view.samples.lengths[carries].sum() / view.samples.n_positions),
+            beside=carries[problem.sample_of[start[~known]]],
+            share=float(problem.samples.lengths[carries].sum() / problem.samples.n_positions),
         )
         probability[~known] = mixture.probability(score[~known])
         low[~known] = mixture.probability(score[~known], low=True)

@@ -25,7 +25,7 @@ import scipy.sparse as sp
 
 from sciinterp.association._jit import compiled
 from sciinterp.discovery.linear import auroc
-from sciinterp.discovery.view import View
+from sciinterp.discovery.problem import Problem
 
 WIDTH, REACH, HALF = 7, 6, 12
 AROUND = 6  # letters on either side that count as the composition around a peak
@@ -52,11 +52,11 @@ class Peaks:
     n_families: np.ndarray
 
 
-def find_peaks(view: View, codes: sp.csr_array) -> Peaks:
+def find_peaks(problem: Problem, codes: sp.csr_array) -> Peaks:
     """The strongest position of every feature in every family."""
     columns = codes.tocsc()
-    n_features, n_family = codes.shape[1], int(view.family.max()) + 1
-    family = view.family[view.sample_of]
+    n_features, n_family = codes.shape[1], int(problem.family.max()) + 1
+    family = problem.family[problem.sample_of]
     step = max(1, MAX_CELLS // n_family)
     parts = [
         _block_peaks(columns[:, lo : lo + step], lo, family, n_family) for lo in range(0, n_features, step)
@@ -97,26 +97,26 @@ def _block_peaks(
     )
 
 
-def coherence(view: View, position: np.ndarray, *, seed: int = 0) -> np.ndarray:
+def coherence(problem: Problem, position: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """AUROC [n, 6] of :data:`COLUMNS` for rows of peaks (-1 = none).
 
     Parameters
     ----------
-    view : View
+    problem : Problem
         Must have letters.
     position : int64 [n, n_peaks]
     """
     rng = np.random.default_rng([seed, 0xC0])
     real = position >= 0
-    sample = view.sample_of[np.maximum(position, 0)]
-    lo, length = view.samples.offsets[sample], view.samples.lengths[sample]
+    sample = problem.sample_of[np.maximum(position, 0)]
+    lo, length = problem.samples.offsets[sample], problem.samples.lengths[sample]
     other = lo + (rng.random(position.shape) * length).astype(np.int64)
     half = np.arange(position.shape[1]) % 2
     scores = np.zeros((2, len(COLUMNS), *position.shape))
-    scores[0, 4], scores[1, 4] = view.conservation[np.maximum(position, 0)], view.conservation[other]
+    scores[0, 4], scores[1, 4] = problem.conservation[np.maximum(position, 0)], problem.conservation[other]
     for part in (0, 1):
         train, test = real & (half == part), real & (half != part)
-        for j, pair in _score_models(view, position, other, sample, train, rng).items():
+        for j, pair in _score_models(problem, position, other, sample, train, rng).items():
             at = COLUMNS.index(j)
             scores[0, at][test], scores[1, at][test] = pair[0][test], pair[1][test]
     out = np.full((len(position), len(COLUMNS)), 0.5)
@@ -128,7 +128,7 @@ def coherence(view: View, position: np.ndarray, *, seed: int = 0) -> np.ndarray:
 
 
 def _score_models(
-    view: View,
+    problem: Problem,
     peaks: np.ndarray,
     other: np.ndarray,
     sample: np.ndarray,
@@ -136,8 +136,8 @@ def _score_models(
     rng: np.random.Generator,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Scores of peaks and of what they are compared with, under the models fitted on ``train``."""
-    background = _background(view)
-    a, b = _windows(view, peaks, sample), _windows(view, other, sample)
+    background = _background(problem)
+    a, b = _windows(problem, peaks, sample), _windows(problem, other, sample)
     odds = _motif(a, train, background)
     near = slice(HALF - AROUND, HALF + AROUND + 1)
     shuffled = a.copy()
@@ -148,25 +148,25 @@ def _score_models(
     for name, part in (("composition", near), ("centre", slice(HALF, HALF + 1))):
         table = _unordered(a[..., part], train, background)
         found[name] = (pick(table, a[..., part]), pick(table, b[..., part]))
-    return {**found, "position": _place(view, peaks, other, sample, train)}
+    return {**found, "position": _place(problem, peaks, other, sample, train)}
 
 
-def _letters(view: View) -> np.ndarray:
+def _letters(problem: Problem) -> np.ndarray:
     """The letters, which everything here needs."""
-    return cast("np.ndarray", view.letters)
+    return cast("np.ndarray", problem.letters)
 
 
-def _background(view: View) -> np.ndarray:
-    letters = _letters(view)
-    return np.bincount(letters, minlength=len(view.alphabet)) / len(letters)
+def _background(problem: Problem) -> np.ndarray:
+    letters = _letters(problem)
+    return np.bincount(letters, minlength=len(problem.alphabet)) / len(letters)
 
 
-def _windows(view: View, position: np.ndarray, sample: np.ndarray) -> np.ndarray:
+def _windows(problem: Problem, position: np.ndarray, sample: np.ndarray) -> np.ndarray:
     """Letters around positions, int64 [n, n_peaks, 2 HALF + 1]; beyond the sample the number of letters."""
     at = position[..., None] + np.arange(-HALF, HALF + 1)
-    lo, hi = view.samples.offsets[sample][..., None], view.samples.offsets[sample + 1][..., None]
+    lo, hi = problem.samples.offsets[sample][..., None], problem.samples.offsets[sample + 1][..., None]
     inside = (at >= lo) & (at < hi)
-    return np.where(inside, _letters(view)[np.where(inside, at, 0)], len(view.alphabet))
+    return np.where(inside, _letters(problem)[np.where(inside, at, 0)], len(problem.alphabet))
 
 
 def _unordered(window: np.ndarray, train: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -234,10 +234,10 @@ def _slide(window, odds, best, where) -> None:
 
 
 def _place(
-    view: View, peaks: np.ndarray, other: np.ndarray, sample: np.ndarray, train: np.ndarray
+    problem: Problem, peaks: np.ndarray, other: np.ndarray, sample: np.ndarray, train: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log odds of the distances from both ends, in bins of five."""
-    lo, hi = view.samples.offsets[sample], view.samples.offsets[sample + 1]
+    lo, hi = problem.samples.offsets[sample], problem.samples.offsets[sample + 1]
     total = [np.zeros(peaks.shape), np.zeros(peaks.shape)]
     n_bins = 40
     for distance in (lambda x: x - lo, lambda x: hi - 1 - x):
@@ -258,28 +258,28 @@ def _place(
     return total[0], total[1]
 
 
-def motif_offsets(view: View, position: np.ndarray) -> np.ndarray:
+def motif_offsets(problem: Problem, position: np.ndarray) -> np.ndarray:
     """How far from each peak of one feature the middle of its aligned motif lies, int64 [n_peaks]."""
-    window = _windows(view, position[None], view.sample_of[position][None])
-    odds = _motif(window, np.ones((1, len(position)), bool), _background(view))
+    window = _windows(problem, position[None], problem.sample_of[position][None])
+    odds = _motif(window, np.ones((1, len(position)), bool), _background(problem))
     return _best_offset(window, odds)[1][0]
 
 
-def consensus(view: View, position: np.ndarray) -> tuple[str, float, np.ndarray]:
+def consensus(problem: Problem, position: np.ndarray) -> tuple[str, float, np.ndarray]:
     """The aligned motif of one feature: consensus, information in bits, and frequencies [WIDTH, n_letters]."""
     position = position[position >= 0]
-    sample = view.sample_of[position][None]
-    background = _background(view)
-    window = _windows(view, position[None], sample)
+    sample = problem.sample_of[position][None]
+    background = _background(problem)
+    window = _windows(problem, position[None], sample)
     train = np.ones((1, len(position)), bool)
     odds = _motif(window, train, background)[0, :, :-1]
     share = np.exp(odds) * (background + 1e-9)
     share /= share.sum(1, keepdims=True)
     bits = (share * np.log2(share / (background + 1e-9) + 1e-12)).sum(1)
     text = "".join(
-        view.alphabet[int(np.argmax(p))]
+        problem.alphabet[int(np.argmax(p))]
         if p.max() > 0.5
-        else (view.alphabet[int(np.argmax(p))].lower() if p.max() > 0.3 else "x")
+        else (problem.alphabet[int(np.argmax(p))].lower() if p.max() > 0.3 else "x")
         for p in share
     )
     return text, float(bits.sum()), share

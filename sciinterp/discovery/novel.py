@@ -29,7 +29,7 @@ import scipy.sparse as sp
 from sciinterp.discovery.homology import Place, at_known_concepts, place
 from sciinterp.discovery.linear import fit_logistic, predict, sigmoid
 from sciinterp.discovery.motifs import COLUMNS, MAX_PEAKS, coherence, find_peaks
-from sciinterp.discovery.view import View
+from sciinterp.discovery.problem import Problem
 
 MIN_FAMILIES = 12
 MAX_DENSITY = 0.15
@@ -111,7 +111,7 @@ def _none(counts: dict[str, int], fate: np.ndarray, reason: str = "") -> Novel:
 
 
 def associated(
-    view: View, known_pairs: np.ndarray | None = None
+    problem: Problem, known_pairs: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Best concept [n_features] (-1: none), its F1, and whether the feature counts as associated.
 
@@ -119,13 +119,13 @@ def associated(
     narrow concept (at most a tenth of all positions) at three times the concept's prevalence or more, or when it
     is in ``known_pairs`` (features of significant hits).
     """
-    overlap, n_positive, active = view.overlap, view.n_positive, view.active
-    if not len(view.names):
-        none = np.zeros(view.codes.shape[1])
+    overlap, n_positive, active = problem.overlap, problem.n_positive, problem.active
+    if not len(problem.names):
+        none = np.zeros(problem.codes.shape[1])
         return none.astype(np.int64) - 1, none, none.astype(bool)
     f1 = 2 * overlap / np.maximum(n_positive[:, None] + active[None], 1)
     precision = overlap / np.maximum(active[None], 1)
-    prevalence = (n_positive / view.codes.shape[0])[:, None]
+    prevalence = (n_positive / problem.codes.shape[0])[:, None]
     narrow = (
         (prevalence <= NARROW) & (precision >= np.maximum(PRECISION_KNOWN, 3 * prevalence)) & (overlap >= 5)
     )
@@ -136,7 +136,7 @@ def associated(
 
 
 def find_novel(
-    view: View,
+    problem: Problem,
     *,
     stability: Sequence[sp.csr_array] = (),
     randomised: sp.csr_array | None = None,
@@ -147,7 +147,7 @@ def find_novel(
 
     Parameters
     ----------
-    view : View
+    problem : Problem
     stability : sequence of csr [n_positions, any]
         Codes of the same positions by dictionaries of other seeds.
     randomised : csr [n_positions, any], optional
@@ -155,16 +155,16 @@ def find_novel(
     known_pairs : int64, optional
         Features of significant hits.
     """
-    if view.letters is None:
+    if problem.letters is None:
         return "the samples are not sequences: coherence in sequence cannot be measured"
-    best, f1, linked = associated(view, known_pairs)
-    peaks = find_peaks(view, view.codes)
-    density = view.active / view.codes.shape[0]
-    alive = view.active > 0
+    best, f1, linked = associated(problem, known_pairs)
+    peaks = find_peaks(problem, problem.codes)
+    density = problem.active / problem.codes.shape[0]
+    alive = problem.active > 0
     spread = peaks.n_families >= MIN_FAMILIES
     usable = alive & spread & (density <= MAX_DENSITY)
     targets = np.flatnonzero(usable & ~linked)
-    fate = np.full(view.codes.shape[1], "listed", object)
+    fate = np.full(problem.codes.shape[1], "listed", object)
     for reason, gone in (
         (KNOWN, linked),
         ("in few families", ~spread),
@@ -185,16 +185,16 @@ def find_novel(
             fate,
             f"only {len(known)} features of known concepts: what a concept looks like cannot be learned",
         )
-    decoy_codes, decoy_rows, sort = _decoys(view, np.concatenate([known, targets]), randomised, seed)
+    decoy_codes, decoy_rows, sort = _decoys(problem, np.concatenate([known, targets]), randomised, seed)
     rows = np.vstack([peaks.position[known], peaks.position[targets], decoy_rows])
-    measures = coherence(view, rows, seed=seed)
+    measures = coherence(problem, rows, seed=seed)
     n_known, n_target = len(known), len(targets)
     part = slice(n_known, n_known + n_target)
     explained, incoherent = _explained(measures), measures[:, 0] < COHERENT
-    incoherent[part] &= ~periodic(view, targets)
+    incoherent[part] &= ~periodic(problem, targets)
     y = np.arange(len(rows)) < n_known
     stable = _stability(
-        sp.csr_array(sp.hstack([view.codes[:, known], view.codes[:, targets], decoy_codes])),
+        sp.csr_array(sp.hstack([problem.codes[:, known], problem.codes[:, targets], decoy_codes])),
         stability,
         where=y | (~explained & ~incoherent),
     )
@@ -202,7 +202,7 @@ def find_novel(
     passes = ~explained & ~incoherent & ~unstable
     part_of = np.zeros(len(rows), bool)
     left = n_known + np.flatnonzero(passes[part])
-    part_of[left] = at_known_concepts(view, rows[left]) >= 0
+    part_of[left] = at_known_concepts(problem, rows[left]) >= 0
     passes &= ~part_of
     for reason, gone in (
         ("explained by composition, letter, position or conservation", explained),
@@ -219,7 +219,7 @@ def find_novel(
     group = np.concatenate([best[known], np.full(n_target, -1), -2 - np.arange(len(decoy_rows))])
     score = _cross_fit(_columns(measures, stable), y, group, learn)
     target_score = score[part][kept]
-    places = [place(view, row) for row in peaks.position[targets[kept]]]
+    places = [place(problem, row) for row in peaks.position[targets[kept]]]
     looks = CEILING * _move_prior(target_score, int((y & learn).sum()), int((~y & learn).sum()))
     probability = looks * np.array([p.news for p in places]) * (1.0 if len(stability) else UNMEASURED)
     decoy = slice(n_known + n_target, None)
@@ -296,22 +296,22 @@ def _explained(measures: np.ndarray) -> np.ndarray:
     return np.asarray(reached.any(1))
 
 
-def periodic(view: View, features: np.ndarray) -> np.ndarray:
+def periodic(problem: Problem, features: np.ndarray) -> np.ndarray:
     """bool [n]: the feature fires at one distance again and again."""
-    return np.array([firing_pattern(view, int(f))["class"] == "periodic" for f in features], bool)
+    return np.array([firing_pattern(problem, int(f))["class"] == "periodic" for f in features], bool)
 
 
-def firing_pattern(view: View, feature: int) -> dict[str, Any]:
+def firing_pattern(problem: Problem, feature: int) -> dict[str, Any]:
     """How a feature fires along a sample: point, periodic, short, long or whole, with its numbers."""
-    columns = view.columns
+    columns = problem.columns
     where = np.sort(columns.indices[columns.indptr[feature] : columns.indptr[feature + 1]])
     if not len(where):
         return {"class": "silent"}
-    cut = np.flatnonzero((np.diff(where) > 2) | (np.diff(view.sample_of[where]) > 0))
+    cut = np.flatnonzero((np.diff(where) > 2) | (np.diff(problem.sample_of[where]) > 0))
     run = np.diff(np.r_[0, cut + 1, len(where)])
-    samples = np.unique(view.sample_of[where])
-    cover = len(where) / max(view.samples.lengths[samples].sum(), 1)
-    gaps = np.diff(where)[np.diff(view.sample_of[where]) == 0]
+    samples = np.unique(problem.sample_of[where])
+    cover = len(where) / max(problem.samples.lengths[samples].sum(), 1)
+    gaps = np.diff(where)[np.diff(problem.sample_of[where]) == 0]
     share = np.bincount(np.clip(gaps, 0, 60), minlength=61) / max(len(gaps), 1)
     period = int(np.argmax(share[3:25]) + 3)
     median = float(np.median(run))
@@ -330,37 +330,39 @@ def firing_pattern(view: View, feature: int) -> dict[str, Any]:
 
 
 def _decoys(
-    view: View, features: np.ndarray, randomised: sp.csr_array | None, seed: int
+    problem: Problem, features: np.ndarray, randomised: sp.csr_array | None, seed: int
 ) -> tuple[sp.csr_array, np.ndarray, np.ndarray]:
     """Codes, peaks and sort (0 rotated, 1 letter, 2 window composition, 3 position, 4 randomised model) of the decoys."""
-    rotated = view.with_codes(view.codes[:, features]).shifted(seed).codes
+    rotated = problem.with_codes(problem.codes[:, features]).shifted(seed).codes
     parts, sorts = (
-        [rotated, _made_up(view, seed)],
+        [rotated, _made_up(problem, seed)],
         [np.zeros(rotated.shape[1], np.int64), np.tile([1, 2, 3], N_MADE)],
     )
     if randomised is not None:
-        other = view.with_codes(randomised)
+        other = problem.with_codes(randomised)
         free = (
-            (other.active > 0) & (other.active <= MAX_DENSITY * len(view.sample_of)) & ~associated(other)[2]
+            (other.active > 0)
+            & (other.active <= MAX_DENSITY * len(problem.sample_of))
+            & ~associated(other)[2]
         )
         some = np.random.default_rng([seed, 0x4A]).permutation(np.flatnonzero(free))[:N_RANDOMISED]
         parts.append(other.codes[:, np.sort(some)])
         sorts.append(np.full(len(some), 4))
     codes, sort = sp.csr_array(sp.hstack(parts)), np.concatenate(sorts)
-    peaks = find_peaks(view, codes)
+    peaks = find_peaks(problem, codes)
     keep = np.flatnonzero(peaks.n_families >= MIN_FAMILIES)
     return codes[:, keep], peaks.position[keep], sort[keep]
 
 
-def _made_up(view: View, seed: int) -> sp.csr_array:
+def _made_up(problem: Problem, seed: int) -> sp.csr_array:
     """Codes of features that follow one letter, the composition of a window, or a distance from an end."""
     rng = np.random.default_rng([seed, 0xDEC0])
-    n = view.codes.shape[0]
-    lengths, offsets = view.samples.lengths, view.samples.offsets
+    n = problem.codes.shape[0]
+    lengths, offsets = problem.samples.lengths, problem.samples.offsets
     from_start = np.arange(n) - np.repeat(offsets[:-1], lengths)
     from_end = np.repeat(lengths, lengths) - 1 - from_start
-    letters = cast("np.ndarray", view.letters)  # novel_concepts stops where there are none
-    n_letters = len(view.alphabet)
+    letters = cast("np.ndarray", problem.letters)  # novel_concepts stops where there are none
+    n_letters = len(problem.alphabet)
     rows, columns = [], []
 
     def add(where: np.ndarray) -> None:
@@ -444,9 +446,9 @@ def _stability(
     return worst
 
 
-def co_active(view: View, features: np.ndarray, *, cosine: float = 0.2) -> list[int]:
+def co_active(problem: Problem, features: np.ndarray, *, cosine: float = 0.2) -> list[int]:
     """For each feature of a ranked list, the place of the first better one it fires with (itself if none)."""
-    mine = view.codes[:, features].astype(np.float64)
+    mine = problem.codes[:, features].astype(np.float64)
     norm = np.sqrt(np.asarray(mine.power(2).sum(0)).ravel()) + 1e-12
     like = np.asarray((mine.T @ mine).todense()) / norm[:, None] / norm[None]
     leader: list[int] = []

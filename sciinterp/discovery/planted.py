@@ -23,7 +23,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
-from sciinterp.features import FeatureMatrix
+from sciinterp.codes import FeatureMatrix
 from sciinterp.samples import Samples, Split, split_families
 
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))

@@ -1,7 +1,7 @@
 """What the model itself says of a candidate: does it feel the feature, and which mutation would take it away?
 
 *Ablation*: the feature's part of the activation is subtracted where it fires, beside random directions of the same
-length (:func:`sciinterp.sae.reading.ablation_effect`). A novel candidate whose removal moves the output no more than
+length (:func:`sciinterp.interventions.reading.ablation_effect`). A novel candidate whose removal moves the output no more than
 theirs is dropped: the model does not use it. *Falsifying mutation*: substitutions inside the candidate's span are
 tried on the model, and the smallest that takes the feature away is kept: one substitution where one will do, else two
 or three. It can be ordered from a mutagenesis kit: if the property stays in that mutant, the claim is wrong. Only the
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.homology import CONSERVED
 from sciinterp.discovery.variants import Variant
-from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Sample, Samples
 
 SUBSTITUTES = "DPKAG"  # tried at a position of a protein, the first that differ: charge, a break, size
@@ -90,7 +90,7 @@ def _ablate(
     context: dict[str, Any],
 ) -> dict[str, Any] | None:
     """The ablation of a row's feature, done once a feature, or None where the model cannot say."""
-    from sciinterp.sae.reading import ablation_effect
+    from sciinterp.interventions.reading import ablation_effect
 
     feature = row["feature"]
     if feature not in known:
@@ -160,7 +160,7 @@ def mutation_scan(
         ``variant`` (positions from 1, several joined by ``;``), ``before, after, left, removes, n_tried``; or why
         nothing was tried.
     """
-    from sciinterp.sae.reading import codes_of
+    from sciinterp.interventions.reading import codes_of
 
     whole = features.samples[sample]
     letters = _letters(model, features.samples)
@@ -227,7 +227,7 @@ def shuffled_codes(model: Any, sae: Any, samples: Samples, *, seed: int = 0) -> 
     samples : Samples
         Sequences.
     """
-    from sciinterp.sae.reading import codes_of
+    from sciinterp.interventions.reading import codes_of
 
     rng = np.random.default_rng([seed, 0x5ADF])
     data = ["".join(rng.permutation(list(s.sequence))) for s in samples]

@@ -17,6 +17,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
+from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.calibrate import (
     average_precision,
     brier,
@@ -28,11 +29,10 @@ from sciinterp.discovery.calibrate import (
 from sciinterp.discovery.decoys import decoy_error, list_error
 from sciinterp.discovery.missing import find_spans
 from sciinterp.discovery.novel import F1_KNOWN, find_novel
+from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.search import discover
 from sciinterp.discovery.spans import first_overlap, per_run, runs
-from sciinterp.discovery.view import View, make_view
 from sciinterp.errors import InputError
-from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Samples, Split
 from sciinterp.tables import Table
 
@@ -56,34 +56,34 @@ def meets_hidden(rows: pd.DataFrame, truth: pd.DataFrame, samples: Samples) -> n
     return out
 
 
-def single_feature_rule(view: View, concepts: Sequence[str] | None = None) -> pd.DataFrame:
+def single_feature_rule(problem: Problem, concepts: Sequence[str] | None = None) -> pd.DataFrame:
     """The baseline: each concept's best feature and threshold by F1, spans ranked by the rule's own precision."""
     rows = []
-    for concept in concepts or view.names:
-        c = view.names.index(concept)
-        f1 = 2 * view.overlap[c] / np.maximum(view.n_positive[c] + view.active, 1)
+    for concept in concepts or problem.names:
+        c = problem.names.index(concept)
+        f1 = 2 * problem.overlap[c] / np.maximum(problem.n_positive[c] + problem.active, 1)
         feature = int(np.argmax(f1))
-        column = np.zeros(view.codes.shape[0])
-        lo, hi = view.columns.indptr[feature : feature + 2]
-        column[view.columns.indices[lo:hi]] = view.columns.data[lo:hi]
-        target = np.asarray(view.positives[:, [c]].todense()).ravel()
+        column = np.zeros(problem.codes.shape[0])
+        lo, hi = problem.columns.indptr[feature : feature + 2]
+        column[problem.columns.indices[lo:hi]] = problem.columns.data[lo:hi]
+        target = np.asarray(problem.positives[:, [c]].todense()).ravel()
         if not column.any():
             continue
         grid = np.unique(np.quantile(column[column > 0], np.linspace(0, 0.95, 20)))
         quality = [2 * (column >= t)[target].sum() / ((column >= t).sum() + target.sum()) for t in grid]
         threshold = grid[int(np.argmax(quality))]
-        start, end = runs(column, np.nextafter(threshold, 0), view.samples.offsets, gap=1)
-        table = view.instances[view.instances["concept"] == c]
+        start, end = runs(column, np.nextafter(threshold, 0), problem.samples.offsets, gap=1)
+        table = problem.instances[problem.instances["concept"] == c]
         known = first_overlap(start, end, table["start"].to_numpy(), table["end"].to_numpy())
         peak = per_run(column, start, end, "max")
-        sample = view.sample_of[start]
-        base = view.samples.offsets[sample]
+        sample = problem.sample_of[start]
+        base = problem.samples.offsets[sample]
         # Within a concept by peak, between concepts by precision: ties are broken, never reordered.
         score = known.mean() + 1e-6 * peak / max(peak.max(initial=0), 1e-9)
         rows.append(
             pd.DataFrame(
                 {
-                    "sample": np.array(view.samples.ids, dtype=object)[sample],
+                    "sample": np.array(problem.samples.ids, dtype=object)[sample],
                     "start": start - base,
                     "end": end - base,
                     "concept": concept,
@@ -145,13 +145,13 @@ def mask_and_recover(
         if not len(shown) or not len(hidden):
             continue
         row = {"concept": concept, "n_shown": len(shown), "n_hidden": len(hidden)}
-        view = make_view(features, shown, split, seed=seed)
-        row |= _recovered(_spans_table(view, concept), hidden, samples, len(shown), family)
-        rivals = {"single feature": single_feature_rule(view)}
-        if view.letters is not None:
-            rivals["letters"] = _spans_table(view.with_codes(_one_hot(view)), concept)
+        problem = make_problem(features, shown, split, seed=seed)
+        row |= _recovered(_spans_table(problem, concept), hidden, samples, len(shown), family)
+        rivals = {"single feature": single_feature_rule(problem)}
+        if problem.letters is not None:
+            rivals["letters"] = _spans_table(problem.with_codes(_one_hot(problem)), concept)
         if control is not None:
-            rivals["randomised model"] = _spans_table(view.with_codes(control.codes), concept)
+            rivals["randomised model"] = _spans_table(problem.with_codes(control.codes), concept)
         ap = {"features": row["ap"]}
         for name, table in rivals.items():
             found = _recovered(table, hidden, samples, len(shown), family)
@@ -165,30 +165,30 @@ def mask_and_recover(
     return Table(rows, context={"share": share, "seed": seed})
 
 
-def _one_hot(view: View) -> sp.csr_array:
+def _one_hot(problem: Problem) -> sp.csr_array:
     """The letters as features: csr float32 [n_positions, n_letters]."""
-    assert view.letters is not None  # asked for only where there are letters
-    n = len(view.letters)
+    assert problem.letters is not None  # asked for only where there are letters
+    n = len(problem.letters)
     return sp.csr_array(
-        (np.ones(n, np.float32), view.letters, np.arange(n + 1)), shape=(n, len(view.alphabet))
+        (np.ones(n, np.float32), problem.letters, np.arange(n + 1)), shape=(n, len(problem.alphabet))
     )
 
 
-def _spans_table(view: View, concept: str) -> pd.DataFrame:
+def _spans_table(problem: Problem, concept: str) -> pd.DataFrame:
     """Candidates of one concept: spans, ``rank`` (log odds), probability and q-value against rotated features."""
-    found = find_spans(view, concept)
+    found = find_spans(problem, concept)
     columns = ["sample", "start", "end", "concept", "rank", "probability", "q"]
     if isinstance(found, str):
         return pd.DataFrame({name: [] for name in columns})
     open_ = ~found.known
-    sample = view.sample_of[found.start[open_]]
-    base = view.samples.offsets[sample]
-    rotated = find_spans(view.shifted(view.seed * 1000), concept)
+    sample = problem.sample_of[found.start[open_]]
+    base = problem.samples.offsets[sample]
+    rotated = find_spans(problem.shifted(problem.seed * 1000), concept)
     decoys = np.zeros(0) if isinstance(rotated, str) else rotated.probability[~rotated.known]
     q = np.maximum(list_error(found.low[open_]), decoy_error(found.probability[open_], decoys, 1))
     return pd.DataFrame(
         {
-            "sample": np.array(view.samples.ids, dtype=object)[sample],
+            "sample": np.array(problem.samples.ids, dtype=object)[sample],
             "start": found.start[open_] - base,
             "end": found.end[open_] - base,
             "concept": concept,
@@ -253,7 +253,7 @@ def leave_concept_out(
         ``rank`` of the first of them among ``n_novel`` candidates (-1: none is listed) with its probability, and
         ``fate``, what became of the best one: a concept that a single letter finds is explained by that letter.
     """
-    whole = make_view(features, annotations, split, seed=seed)
+    whole = make_problem(features, annotations, split, seed=seed)
     rows = []
     for concept in concepts:
         c = whole.names.index(concept)
@@ -261,9 +261,9 @@ def leave_concept_out(
         best = int(np.argmax(f1))
         readers = np.union1d(np.flatnonzero(f1 >= F1_KNOWN), [best])
         rest = annotations.select([n for n in annotations.names if n != concept])
-        view = make_view(features, rest, split, seed=seed)
+        problem = make_problem(features, rest, split, seed=seed)
         found = find_novel(
-            view,
+            problem,
             stability=[s.codes for s in seeds],
             seed=seed,
             randomised=None if control is None else control.codes,

@@ -17,7 +17,7 @@ import pandas as pd
 import scipy.sparse as sp
 from scipy.stats import hypergeom
 
-from sciinterp.discovery.view import View
+from sciinterp.discovery.problem import Problem
 
 MIN_FAMILIES = 20
 MIN_SIDE = 4  # training families each side must hold
@@ -42,25 +42,25 @@ class Refinement:
     p: float
 
 
-def find_refinements(view: View, held_out: np.ndarray) -> tuple[list[Refinement], dict[str, str], int]:
+def find_refinements(problem: Problem, held_out: np.ndarray) -> tuple[list[Refinement], dict[str, str], int]:
     """The best pair of every concept that has one, why the others have none, and how many pairs were tested.
 
     Parameters
     ----------
-    view : View
+    problem : Problem
     held_out : bool [n_samples]
         Samples whose families are kept for the test.
     """
     found, skipped, n_tested = [], {}, 0
-    for c, concept in enumerate(view.names):
-        table = view.instances[view.instances["concept"] == c]
-        hits = _instance_hits(view, table)
-        family = view.family[table["sample"].to_numpy()]
+    for c, concept in enumerate(problem.names):
+        table = problem.instances[problem.instances["concept"] == c]
+        hits = _instance_hits(problem, table)
+        family = problem.family[table["sample"].to_numpy()]
         test = held_out[table["sample"].to_numpy()]
         if len(np.unique(family)) < MIN_FAMILIES or len(np.unique(family[test])) < MIN_TEST:
             skipped[concept] = f"instances in only {len(np.unique(family))} families"
             continue
-        features = _specific(view, c)
+        features = _specific(problem, c)
         if len(features) < 2:
             skipped[concept] = "fewer than two features are specific to it"
             continue
@@ -105,27 +105,27 @@ def calibrate_refinements(
     return odds / (1 + odds), q
 
 
-def _instance_hits(view: View, table: pd.DataFrame) -> sp.csr_array:
+def _instance_hits(problem: Problem, table: pd.DataFrame) -> sp.csr_array:
     """csr bool [n_instances, n_features]: does the feature fire inside the instance?"""
     start, end = table["start"].to_numpy(), table["end"].to_numpy()
     width = end - start
     row = np.repeat(np.arange(len(table)), width)
     column = np.repeat(start, width) + np.arange(len(row)) - np.repeat(width.cumsum() - width, width)
     member = sp.csr_array(
-        (np.ones(len(row), np.float32), (row, column)), shape=(len(table), view.codes.shape[0])
+        (np.ones(len(row), np.float32), (row, column)), shape=(len(table), problem.codes.shape[0])
     )
-    hits = sp.csr_array(member @ view.codes)
+    hits = sp.csr_array(member @ problem.codes)
     return sp.csr_array((hits.data > 0, hits.indices, hits.indptr), shape=hits.shape)
 
 
-def _specific(view: View, c: int) -> np.ndarray:
+def _specific(problem: Problem, c: int) -> np.ndarray:
     """Features enriched in the concept, by overlap."""
-    precision = view.overlap[c] / np.maximum(view.active, 1)
-    prevalence = view.n_positive[c] / view.codes.shape[0]
+    precision = problem.overlap[c] / np.maximum(problem.active, 1)
+    prevalence = problem.n_positive[c] / problem.codes.shape[0]
     usable = np.flatnonzero(
-        (precision >= np.minimum(np.maximum(0.15, 3 * prevalence), 0.8)) & (view.overlap[c] >= 10)
+        (precision >= np.minimum(np.maximum(0.15, 3 * prevalence), 0.8)) & (problem.overlap[c] >= 10)
     )
-    return usable[np.argsort(-view.overlap[c][usable], kind="stable")][:N_FEATURES]
+    return usable[np.argsort(-problem.overlap[c][usable], kind="stable")][:N_FEATURES]
 
 
 def _hold(hits: sp.csr_array, family: np.ndarray, use: np.ndarray) -> np.ndarray:

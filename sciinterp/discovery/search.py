@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.annotations import Annotations
+from sciinterp.codes import FeatureMatrix, doubts, require_randomised
 from sciinterp.discovery.calibrate import precision_at
 from sciinterp.discovery.decoys import decoy_lists, q_values
 from sciinterp.discovery.evidence import Evidence, missing_record, novel_record, refinement_record
 from sciinterp.discovery.missing import Spans, find_spans
 from sciinterp.discovery.novel import Novel, co_active, find_novel, least_q
+from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.refinement import PRIOR, calibrate_refinements, find_refinements
-from sciinterp.discovery.view import View, make_view
 from sciinterp.errors import InputError, ShapeError
-from sciinterp.features import FeatureMatrix, doubts, require_randomised
 from sciinterp.samples import Split
 from sciinterp.tables import Table
 
@@ -141,9 +141,9 @@ def discover(
     controls = control if isinstance(control, Controls) else Controls(randomised=control)
     settings = controls.settings
     _require_fit(features, split, controls)
-    view = make_view(features, annotations, split, n_folds=settings.n_folds, seed=seed)
+    problem = make_problem(features, annotations, split, n_folds=settings.n_folds, seed=seed)
     hits = pd.DataFrame() if hits is None else pd.DataFrame(hits)
-    evidence = Evidence(view, hits)
+    evidence = Evidence(problem, hits)
     context: dict[str, Any] = {
         "settings": {**asdict(settings), "seed": seed},
         "counts": {},
@@ -151,9 +151,9 @@ def discover(
         "not_run": {},
         "doubts": doubts(features, annotations, split),
     }
-    missing = _missing_rows(view, evidence, controls, context)
-    novel = _novel_rows(view, evidence, hits, controls, context)
-    refined = _refinement_rows(view, evidence, split, context)
+    missing = _missing_rows(problem, evidence, controls, context)
+    novel = _novel_rows(problem, evidence, hits, controls, context)
+    refined = _refinement_rows(problem, evidence, split, context)
     if model is not None and features.sae is not None and missing + novel:
         from sciinterp.discovery.probe import probe
 
@@ -163,7 +163,7 @@ def discover(
     else:
         reason = "needs a model and features.sae" if missing + novel else "there is no candidate to try"
         context["not_run"] |= {"ablation": reason, "falsifying mutation": reason}
-    context["precision_at"] = _expected_precision(missing, view)
+    context["precision_at"] = _expected_precision(missing, problem)
     rows = missing + novel + refined
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     for name in ("start", "end", "feature"):
@@ -176,14 +176,14 @@ def discover(
     return Table(frame, context=context)
 
 
-def _expected_precision(missing: list[dict[str, Any]], view: View) -> dict[str, dict[str, float]]:
+def _expected_precision(missing: list[dict[str, Any]], problem: Problem) -> dict[str, dict[str, float]]:
     """What share of the first candidates is expected to be right, with its 90% interval."""
     p = np.array([r["probability"] for r in missing])
-    family = [str(view.family[view.samples.index(r["sample"])]) + r["concept"] for r in missing]
+    family = [str(problem.family[problem.samples.index(r["sample"])]) + r["concept"] for r in missing]
     out = {}
     for k in (10, 50):
         if len(missing) >= k:
-            estimate, low, high = precision_at(p, np.array(family), k, seed=view.seed)
+            estimate, low, high = precision_at(p, np.array(family), k, seed=problem.seed)
             out[str(k)] = {"expected": estimate, "low": low, "high": high}
     return out
 
@@ -209,17 +209,17 @@ def _require_fit(features: FeatureMatrix, split: Split, controls: Controls) -> N
 
 
 def _missing_rows(
-    view: View, evidence: Evidence, controls: Controls, context: dict[str, Any]
+    problem: Problem, evidence: Evidence, controls: Controls, context: dict[str, Any]
 ) -> list[dict[str, Any]]:
     settings = controls.settings
-    exhaustive = view.annotations.concepts["exhaustive"].to_dict()
+    exhaustive = problem.annotations.concepts["exhaustive"].to_dict()
     found: list[Spans] = []
     unsupported: dict[str, int] = {}
-    for concept in view.names:
+    for concept in problem.names:
         if exhaustive.get(concept):
             context["skipped"][concept] = "its source is exhaustive: absence is an answer, not a gap"
             continue
-        result = find_spans(view, concept)
+        result = find_spans(problem, concept)
         if isinstance(result, str):
             context["skipped"][concept] = result
         else:
@@ -238,7 +238,7 @@ def _missing_rows(
     where = [(s, i) for s in found for i in np.flatnonzero(~s.known)]
     p = np.array([s.probability[i] for s, i in where])
     low = np.array([s.low[i] for s, i in where])
-    q = q_values(p, low, decoy_lists(view, found, controls, context))
+    q = q_values(p, low, decoy_lists(problem, found, controls, context))
     wanted = np.array(
         [MIN_UNSUPPORTED if s.concept in unsupported else settings.min_probability for s, _ in where]
     )
@@ -253,25 +253,25 @@ def _missing_rows(
     order = order[(p >= wanted)[order]][: settings.max_rows]
     return [
         _missing_row(
-            view, evidence, where[int(o)][0], int(where[int(o)][1]), float(q[o]), records=settings.records
+            problem, evidence, where[int(o)][0], int(where[int(o)][1]), float(q[o]), records=settings.records
         )
         for o in order
     ]
 
 
 def _missing_row(
-    view: View, evidence: Evidence, spans: Spans, i: int, q: float, *, records: bool
+    problem: Problem, evidence: Evidence, spans: Spans, i: int, q: float, *, records: bool
 ) -> dict[str, Any]:
     start, end = int(spans.start[i]), int(spans.end[i])
-    sample = int(view.sample_of[start])
-    contributors = _contributors(view, spans, start, end)
+    sample = int(problem.sample_of[start])
+    contributors = _contributors(problem, spans, start, end)
     record: dict[str, Any] = {"features": contributors, "against": [""]}
     if records:
         record = missing_record(evidence, spans, i, contributors[0], contributors)
-    base = int(view.samples.offsets[sample])
+    base = int(problem.samples.offsets[sample])
     return {
         "kind": "missing",
-        "sample": view.samples.ids[sample],
+        "sample": problem.samples.ids[sample],
         "start": start - base,
         "end": end - base,
         "concept": spans.concept,
@@ -285,25 +285,25 @@ def _missing_row(
     }
 
 
-def _contributors(view: View, spans: Spans, start: int, end: int) -> list[int]:
+def _contributors(problem: Problem, spans: Spans, start: int, end: int) -> list[int]:
     """The features that raise the span's log odds, most first."""
-    model = spans.models[int(view.fold_of[start])]
+    model = spans.models[int(problem.fold_of[start])]
     assert model is not None  # a span was marked by it
     n = len(model.features)
-    codes = np.log1p(view.codes[np.arange(start, end)][:, model.features].toarray() / model.scale)
+    codes = np.log1p(problem.codes[np.arange(start, end)][:, model.features].toarray() / model.scale)
     weight = codes.max(0) * model.beta[:n] + codes.mean(0) * model.beta[n : 2 * n]
     order = np.argsort(-weight, kind="stable")
     return [int(model.features[j]) for j in order if weight[j] > 0][:4] or [int(model.features[order[0]])]
 
 
 def _novel_rows(
-    view: View, evidence: Evidence, hits: pd.DataFrame, controls: Controls, context: dict[str, Any]
+    problem: Problem, evidence: Evidence, hits: pd.DataFrame, controls: Controls, context: dict[str, Any]
 ) -> list[dict[str, Any]]:
     known = np.zeros(0, np.int64)
     if {"feature", "f1", "q"} <= set(hits.columns):
         strong = hits[(hits["f1"] >= HIT_F1) & (hits["q"] <= HIT_Q)]
         known = strong["feature"].dropna().to_numpy().astype(np.int64)
-        known = np.unique(known[(known >= 0) & (known < view.codes.shape[1])])
+        known = np.unique(known[(known >= 0) & (known < problem.codes.shape[1])])
     if len(controls.seeds) < 3:
         context["not_run"]["stability over seeds"] = (
             f"needs codes of at least three other seeds, {len(controls.seeds)} given (a full run trains them)"
@@ -316,11 +316,11 @@ def _novel_rows(
         )
     random = controls.randomised.codes if controls.randomised is not None else None
     result = find_novel(
-        view,
+        problem,
         stability=[s.codes for s in controls.seeds],
         randomised=random,
         known_pairs=known,
-        seed=view.seed,
+        seed=problem.seed,
     )
     if isinstance(result, str):
         context["not_run"]["novel"] = result
@@ -333,7 +333,7 @@ def _novel_rows(
     order = order[result.probability[order] >= controls.settings.min_probability][
         : controls.settings.max_rows
     ]
-    leader = co_active(view, result.feature[order])
+    leader = co_active(problem, result.feature[order])
     counts["fires with a better one"] = sum(lead != rank for rank, lead in enumerate(leader))
     rows = []
     for rank, i in enumerate(order):
@@ -341,19 +341,21 @@ def _novel_rows(
             others = [
                 int(result.feature[order[k]]) for k in range(len(order)) if leader[k] == rank and k != rank
             ]
-            rows.append(_novel_row(view, evidence, result, int(i), others, records=controls.settings.records))
+            rows.append(
+                _novel_row(problem, evidence, result, int(i), others, records=controls.settings.records)
+            )
     return rows
 
 
 def _novel_row(
-    view: View, evidence: Evidence, novel: Novel, i: int, others: list[int], *, records: bool
+    problem: Problem, evidence: Evidence, novel: Novel, i: int, others: list[int], *, records: bool
 ) -> dict[str, Any]:
     record: dict[str, Any] = {"features": [int(novel.feature[i]), *others], "against": [""]}
     if records:
         record = novel_record(evidence, novel, i, others)
     peak = int(novel.peaks[i, 0])
-    sample = int(view.sample_of[peak])
-    base, column = int(view.samples.offsets[sample]), view.columns
+    sample = int(problem.sample_of[peak])
+    base, column = int(problem.samples.offsets[sample]), problem.columns
     of_feature = slice(column.indptr[novel.feature[i]], column.indptr[novel.feature[i] + 1])
     where, value = column.indices[of_feature], column.data[of_feature]
     # The span is where it is at least half as active as at its peak: a weak trace reaches over whole samples.
@@ -361,12 +363,12 @@ def _novel_row(
     lo, hi = peak, peak + 1
     while lo - 1 in active and lo - 1 >= base:
         lo -= 1
-    while hi in active and hi < view.samples.offsets[sample + 1]:
+    while hi in active and hi < problem.samples.offsets[sample + 1]:
         hi += 1
     p = float(novel.probability[i])
     return {
         "kind": "novel",
-        "sample": view.samples.ids[sample],
+        "sample": problem.samples.ids[sample],
         "start": lo - base,
         "end": hi - base,
         "concept": "",
@@ -381,12 +383,12 @@ def _novel_row(
 
 
 def _refinement_rows(
-    view: View, evidence: Evidence, split: Split, context: dict[str, Any]
+    problem: Problem, evidence: Evidence, split: Split, context: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    held_out = np.ones(len(view.samples), bool)
+    held_out = np.ones(len(problem.samples), bool)
     held_out[split.train] = False
-    found, skipped, n_tested = find_refinements(view, held_out)
-    probability, q = calibrate_refinements(found, n_tested, len(view.names))
+    found, skipped, n_tested = find_refinements(problem, held_out)
+    probability, q = calibrate_refinements(found, n_tested, len(problem.names))
     # A pair whose test says no more than the prior is no candidate.
     order = [i for i in np.argsort(-probability, kind="stable") if probability[i] > PRIOR]
     context["counts"]["refinement"] = {

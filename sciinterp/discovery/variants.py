@@ -250,7 +250,7 @@ def _effects(
     hits: pd.DataFrame | None,
     min_change: float,
 ) -> list[Table]:
-    from sciinterp.sae.reading import codes_of, log_likelihoods
+    from sciinterp.interventions.reading import codes_of, log_likelihoods
 
     sae.check(model)
     changed = [change.apply(sample) for sample, change in pairs]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.association.baselines import CEILINGS
-from sciinterp.association.verdicts import EXPLAINS
+from sciinterp.association.explanations import EXPLAINS
 from sciinterp.plots.style import (
     BLUE,
     GREEN,

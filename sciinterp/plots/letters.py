@@ -30,7 +30,7 @@ from sciinterp.plots.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sciinterp.features import FeatureMatrix
+    from sciinterp.codes import FeatureMatrix
 
 ALPHABETS = {"protein": "ACDEFGHIKLMNPQRSTVWY", "dna": "ACGT", "rna": "ACGU"}
 _GROUPS = {"DE": VERMILLION, "KRH": BLUE, "FWY": PURPLE, "STNQ": GREEN, "C": ORANGE}

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from sciinterp.annotations import Annotations
-    from sciinterp.features import FeatureMatrix
+    from sciinterp.codes import FeatureMatrix
 
 MAX_LETTERS = 160  # beyond this many positions letters could not be read on a page
 MAX_LANES = 7

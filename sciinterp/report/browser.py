@@ -24,7 +24,7 @@ from sciinterp.report.structures import viewer_files
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sciinterp.features import FeatureMatrix
+    from sciinterp.codes import FeatureMatrix
     from sciinterp.sae import SAE
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sciinterp.association.verdicts import EXPLAINS, FLOOR, NOT_FOUND, UNCLEAR, explained_by
+from sciinterp.association.explanations import EXPLAINS, FLOOR, NOT_FOUND, UNCLEAR, explained_by
 from sciinterp.plots.concepts import baseline_kind, baselines_of, selected
 from sciinterp.plots.letters import information
 from sciinterp.plots.style import finite
@@ -27,7 +27,7 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from sciinterp.features import FeatureMatrix
+    from sciinterp.codes import FeatureMatrix
 
 FOUND = 0.5  # held-out F1 from which a concept counts as found
 NEAR = FLOOR  # a feature whose best concept stays below this held-out F1 is called unexplained
@@ -88,7 +88,7 @@ def verdict(row: Mapping[str, Any], baselines: Mapping[str, float | None]) -> st
     Returns
     -------
     str
-        ``"untested"``, ``"above"``, or what :func:`sciinterp.association.verdicts.explained_by` says.
+        ``"untested"``, ``"above"``, or what :func:`sciinterp.association.explanations.explained_by` says.
     """
     f1, low = number(row.get("f1")), number(row.get("delta_low"))
     if f1 is None:

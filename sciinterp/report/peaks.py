@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from sciinterp.plots.letters import ALPHABETS, information
 
 if TYPE_CHECKING:
-    from sciinterp.features import FeatureMatrix
+    from sciinterp.codes import FeatureMatrix
 
 COACTIVE_POSITIONS = 40_000  # positions sampled for co-activity: enough for a ranking of neighbours
 FLANK = 7

@@ -16,7 +16,7 @@ from sciinterp.plots.tracks import top_samples
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sciinterp.features import FeatureMatrix
+    from sciinterp.codes import FeatureMatrix
 
 
 ROWS = 80  # of the picture of an aligned family

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sciinterp.association.verdicts import FLOOR, NOT_FOUND, UNCLEAR
+from sciinterp.association.explanations import FLOOR, NOT_FOUND, UNCLEAR
 from sciinterp.report.content import FOUND, NEAR, VERDICTS
 from sciinterp.report.proposals import LOW_Q
 

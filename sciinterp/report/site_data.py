@@ -17,7 +17,7 @@ from sciinterp.report.structures import find_structures, read_structure
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sciinterp.features import FeatureMatrix
+    from sciinterp.codes import FeatureMatrix
 
 FEATURES_A_CHUNK = 32
 CONCEPTS_A_CHUNK = 16

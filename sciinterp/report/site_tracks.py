@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from sciinterp.features import FeatureMatrix
+    from sciinterp.codes import FeatureMatrix
 
 TILE = 8192  # positions a tile; also the longest sample that is kept whole
 BINS = 2048  # bins of the overview of a longer sample

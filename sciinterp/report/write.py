@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sciinterp.activations import Activations
-    from sciinterp.features import FeatureMatrix
+    from sciinterp.codes import FeatureMatrix
     from sciinterp.sae import SAE
 
 SCHEMA = 2

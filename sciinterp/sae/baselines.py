@@ -30,8 +30,8 @@ from torch import Tensor
 from sciinterp.activations.axes import Moments, independent_axes, principal_axes
 from sciinterp.errors import InputError
 from sciinterp.sae.base import SAE, ThresholdSAE, TopKSAE
+from sciinterp.sae.batches import Source, parts_of, thinned, trained_on
 from sciinterp.sae.metrics import firing_counts, measure
-from sciinterp.sae.rows import Source, parts_of, thinned, trained_on
 
 if TYPE_CHECKING:
     from sciinterp.samples import Split

@@ -35,13 +35,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sciinterp.errors import InputError, SciinterpError
-from sciinterp.sae import outputs
+from sciinterp.sae import run_folder
 from sciinterp.sae.architecture import Architecture, Step
 from sciinterp.sae.base import SAE
+from sciinterp.sae.batches import Reader, Source, moments, parts_of, trained_on
+from sciinterp.sae.bf16_topk import choose_encoder
 from sciinterp.sae.metrics import firing_counts, measure
 from sciinterp.sae.parameters import Parameters
-from sciinterp.sae.rows import Reader, Source, moments, parts_of, trained_on
-from sciinterp.sae.screen import choose_encoder
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.sparse import encode_topk, normalise_rows
 
@@ -162,7 +162,7 @@ def train_together(source: Any, jobs: Sequence[Job], *, split: Split | None = No
         for i, job in enumerate(jobs):
             run = _Run(data, job)
             if job.out is not None:
-                run.folder, finished = stack.enter_context(outputs.claim(Path(job.out), run.plan))
+                run.folder, finished = stack.enter_context(run_folder.claim(Path(job.out), run.plan))
                 if finished is not None:
                     done[i] = finished
                     continue
@@ -244,7 +244,7 @@ class _Run:
             "settings": settings.deciding(),
             "d_in": data.source.d_in,
             "source": data.source.digest,
-            "rows": {name: outputs.digest(rows) for name, rows in data.parts.items()},
+            "rows": {name: run_folder.digest(rows) for name, rows in data.parts.items()},
         }
         self.window = max(1, round(settings.dead_window * len(data.parts["train"]) / settings.batch_size))
         self.done, self.lines = 0, b""
@@ -263,7 +263,7 @@ class _Run:
         nothing = torch.empty(0, dtype=torch.int64, device=device)
         self.step = Step(self.parameters, nothing, unit=self.data.unit, encode=encode)
         self.last_fired = torch.zeros(architecture.n_features, dtype=torch.int64, device=device)
-        found = outputs.last_state(self.folder) if self.folder else None
+        found = run_folder.last_state(self.folder) if self.folder else None
         if found is None:
             self._start()
         else:
@@ -304,13 +304,13 @@ class _Run:
     def save(self) -> None:
         """Write a checkpoint, where there is a folder."""
         if self.folder:
-            outputs.write_state(self.folder, self.lines, self.done, *self._state())
+            run_folder.write_state(self.folder, self.lines, self.done, *self._state())
 
     def finish(self) -> SAE:
         """The finished SAE with its measures, written where there is a folder."""
         sae = self._finish()
         if self.folder:
-            outputs.write_finished(self.folder, sae, self.lines, self.done, *self._state())
+            run_folder.write_finished(self.folder, sae, self.lines, self.done, *self._state())
         return sae
 
     def _review_screen(self, number: int) -> None:

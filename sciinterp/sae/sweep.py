@@ -20,9 +20,9 @@ from tqdm import tqdm
 from sciinterp.errors import InputError
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.base import SAE
+from sciinterp.sae.batches import SPAN, Source, parts_of, thinned
 from sciinterp.sae.loop import Job, train_together
 from sciinterp.sae.mdl import description_length
-from sciinterp.sae.rows import SPAN, Source, parts_of, thinned
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.store.tables import write_tsv
 from sciinterp.tables import Table

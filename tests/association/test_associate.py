@@ -11,8 +11,8 @@ import sciinterp as si
 from sciinterp.annotations import Annotations
 from sciinterp.association import AssociationSettings, associate, read_hits, write_h5ad, write_hits
 from sciinterp.association.statistics import ScreenSettings
+from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, MismatchError
-from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Samples, Split, split_families
 
 DOCUMENTED = [

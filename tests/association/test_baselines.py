@@ -14,10 +14,10 @@ from sciinterp.association import dense_baselines as dense
 from sciinterp.association import sequence_baselines as of_sequence
 from sciinterp.association.baselines import CEILINGS, BaselineSettings, run_baselines
 from sciinterp.association.dense_scores import thresholds_of
-from sciinterp.association.parts import divide
-from sciinterp.association.verdicts import EXPLAINS
+from sciinterp.association.explanations import EXPLAINS
+from sciinterp.association.partitions import divide
+from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import ShapeError
-from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Samples, split_families
 
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))

@@ -11,7 +11,7 @@ from scipy.stats import hypergeom
 from sciinterp.annotations import Annotations
 from sciinterp.association import associate, count_overlaps, domain_adjusted_f1, precision_recall
 from sciinterp.association.statistics import ScreenSettings, screen
-from sciinterp.features import FeatureMatrix
+from sciinterp.codes import FeatureMatrix
 from sciinterp.samples import Samples, Split, split_families
 
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))

@@ -20,13 +20,13 @@ from sciinterp.association import (
     localise,
 )
 from sciinterp.association.background import lift
+from sciinterp.association.bootstrap import FamilyCounts, _quantiles, family_draws, intervals
 from sciinterp.association.dense_scores import best_thresholds, count_scores
-from sciinterp.association.effects import FamilyCounts, _quantiles, family_draws, intervals
 from sciinterp.association.layout import by_feature
-from sciinterp.association.parts import make_part
+from sciinterp.association.partitions import make_part
+from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.planted import PlantedSettings, plant
 from sciinterp.errors import InputError, ShapeError
-from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Samples, Split
 
 

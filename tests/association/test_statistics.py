@@ -18,7 +18,7 @@ from sciinterp.association.statistics import (
     screen,
     stratified_exact,
 )
-from sciinterp.features import FeatureMatrix
+from sciinterp.codes import FeatureMatrix
 from sciinterp.samples import Samples, Split
 
 LENGTH = 80

@@ -13,8 +13,8 @@ import torch
 
 import sciinterp as si
 from sciinterp.sae import TopKSAE, TrainSettings, train_with
+from sciinterp.sae.batches import Reader, Source, parts_of
 from sciinterp.sae.metrics import measure
-from sciinterp.sae.rows import Reader, Source, parts_of
 
 STEPS, BATCH = 600, 2048
 

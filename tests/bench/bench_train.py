@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from sciinterp.sae import TopK, TrainSettings, loop
-from sciinterp.sae.rows import Source
+from sciinterp.sae.batches import Source
 
 K, ROUNDS, STEPS = 32, 3, 2
 

@@ -10,6 +10,7 @@ import pytest
 
 import sciinterp as si
 from sciinterp.annotations import Annotations
+from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery import (
     Controls,
     DiscoverySettings,
@@ -22,7 +23,6 @@ from sciinterp.discovery.benchmark import score_world
 from sciinterp.discovery.files import describe_candidates
 from sciinterp.discovery.recover import leave_concept_out, mask_and_recover, temporal
 from sciinterp.errors import InputError, MismatchError, ShapeError
-from sciinterp.features import FeatureMatrix
 
 SMALL = PlantedSettings(n_families=40, n_masked=4, n_novel=2, n_merged=1, n_plain=2, n_features=96)
 

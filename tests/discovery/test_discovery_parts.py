@@ -21,14 +21,14 @@ from sciinterp.discovery.calibrate import (
 from sciinterp.discovery.decoys import decoy_error, list_error
 from sciinterp.discovery.files import read_candidates, write_candidates
 from sciinterp.discovery.homology import at_known_concepts, place
-from sciinterp.discovery.likeness import aligned_identity
 from sciinterp.discovery.linear import auroc, fit_logistic, predict, sigmoid
-from sciinterp.discovery.mixture import fit_mixture
 from sciinterp.discovery.motifs import find_peaks
 from sciinterp.discovery.novel import _decoy_q, _explained
+from sciinterp.discovery.positive_unlabelled import fit_mixture
+from sciinterp.discovery.problem import make_problem
 from sciinterp.discovery.search import COLUMNS
+from sciinterp.discovery.sequence_identity import aligned_identity
 from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_mean
-from sciinterp.discovery.view import make_view
 from sciinterp.tables import Table
 
 few = settings(max_examples=40, deadline=None)
@@ -178,15 +178,15 @@ def _repertoire(related: bool):
         shape=(60 * len(ids), 1),
     )
     annotations = Annotations(pd.concat([sites, far], ignore_index=True))
-    return make_view(
+    return make_problem(
         si.FeatureMatrix(codes, samples), annotations, si.split_families(samples, by="family", seed=0)
     )
 
 
 @pytest.mark.parametrize("related", [True, False])
 def test_a_stretch_shared_by_descent_is_told_from_a_motif_that_recurs(related):
-    view = _repertoire(related)
-    found = place(view, find_peaks(view, view.codes).position[0])
+    problem = _repertoire(related)
+    found = place(problem, find_peaks(problem, problem.codes).position[0])
     assert found.carried >= 0.85 and found.n_families == 20
     if related:
         assert found.homologous >= 0.9 and found.news < 0.2
@@ -195,11 +195,11 @@ def test_a_stretch_shared_by_descent_is_told_from_a_motif_that_recurs(related):
 
 
 def test_a_motif_that_holds_an_annotated_residue_is_a_part_of_that_concept():
-    view = _repertoire(False)
-    peaks = find_peaks(view, view.codes).position
-    assert [view.names[c] for c in at_known_concepts(view, peaks)] == ["x:cys"]
-    moved = np.where(peaks >= 0, view.samples.offsets[view.sample_of[np.maximum(peaks, 0)]] + 50, -1)
-    assert at_known_concepts(view, moved).tolist() == [-1]
+    problem = _repertoire(False)
+    peaks = find_peaks(problem, problem.codes).position
+    assert [problem.names[c] for c in at_known_concepts(problem, peaks)] == ["x:cys"]
+    moved = np.where(peaks >= 0, problem.samples.offsets[problem.sample_of[np.maximum(peaks, 0)]] + 50, -1)
+    assert at_known_concepts(problem, moved).tolist() == [-1]
 
 
 @few

@@ -81,7 +81,7 @@ def test_no_change_no_effect(tiny):
 
 
 def test_effect_is_the_difference_of_the_codes(tiny):
-    from sciinterp.sae.reading import codes_of
+    from sciinterp.interventions.reading import codes_of
 
     model, sae = tiny
     table = variant_effect(model, sae, SEQUENCE, "C22S", min_change=0)
@@ -160,8 +160,8 @@ def test_letters_the_model_does_not_know_are_refused(tiny):
 
 
 def test_ablation_moves_the_output(tiny):
-    from sciinterp.features import FeatureMatrix
-    from sciinterp.sae.reading import ablation_effect, codes_of
+    from sciinterp.codes import FeatureMatrix
+    from sciinterp.interventions.reading import ablation_effect, codes_of
 
     model, sae = tiny
     samples = Samples(["x", "y"], [SEQUENCE, SEQUENCE[5:]])
@@ -182,8 +182,8 @@ def read(tiny):
     """Two samples read by the tiny model."""
     import scipy.sparse as sp
 
-    from sciinterp.features import FeatureMatrix
-    from sciinterp.sae.reading import codes_of
+    from sciinterp.codes import FeatureMatrix
+    from sciinterp.interventions.reading import codes_of
 
     model, sae = tiny
     samples = Samples(["x", "y"], [SEQUENCE, SEQUENCE[5:]])
@@ -194,7 +194,7 @@ def read(tiny):
 
 def test_the_falsifying_mutation_does_what_it_says(read):
     from sciinterp.discovery.probe import REMOVED, mutation_scan
-    from sciinterp.sae.reading import codes_of
+    from sciinterp.interventions.reading import codes_of
 
     model, features = read
     outcomes = set()
@@ -244,7 +244,7 @@ def test_what_the_model_does_not_feel_is_dropped_and_counted(read, monkeypatch):
     ]
     effect = {1: 0.4, 2: 1.2, 3: 9.0}
     monkeypatch.setattr(
-        "sciinterp.sae.reading.ablation_effect", lambda m, x, f, seed: {"times_random": effect[f]}
+        "sciinterp.interventions.reading.ablation_effect", lambda m, x, f, seed: {"times_random": effect[f]}
     )
     context = {"counts": {"novel": {}}, "not_run": {}}
     _, felt = module.probe(model, features, [], rows, context=context, n=3, seed=0)

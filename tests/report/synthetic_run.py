@@ -7,7 +7,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
-from sciinterp.features import FeatureMatrix
+from sciinterp.codes import FeatureMatrix
 from sciinterp.samples import Samples, split_families
 from sciinterp.tables import Table
 

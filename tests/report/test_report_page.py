@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from report_fixtures import chromium, hostile_run, run  # noqa: F401
 
 import sciinterp as si
-from sciinterp.association.verdicts import FLOOR
+from sciinterp.association.explanations import FLOOR
 from sciinterp.errors import InputError
 from sciinterp.plots.style import plain
 from sciinterp.report.content import VERDICTS, plain_data, verdict

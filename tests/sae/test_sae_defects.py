@@ -13,10 +13,10 @@ from sciinterp.errors import InputError, SciinterpError
 from sciinterp.sae import checkpoints, loop
 from sciinterp.sae.architecture import Step
 from sciinterp.sae.auxk import add_auxk
+from sciinterp.sae.batches import Reader, Source, moments
 from sciinterp.sae.loop import train_with
 from sciinterp.sae.metrics import Measures, density_histogram
 from sciinterp.sae.parameters import Parameters
-from sciinterp.sae.rows import Reader, Source, moments
 from sciinterp.sae.settings import TrainSettings
 
 

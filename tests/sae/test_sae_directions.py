@@ -11,8 +11,8 @@ import pytest
 
 import sciinterp as si
 from sciinterp.measures import measure_sae
+from sciinterp.sae.batches import Source
 from sciinterp.sae.loop import Job, train_together
-from sciinterp.sae.rows import Source
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.stability import stability
 

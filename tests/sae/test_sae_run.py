@@ -13,8 +13,8 @@ import torch
 import sciinterp as si
 from sciinterp.errors import InputError, SciinterpError, StoreError
 from sciinterp.sae import checkpoints, loop, outputs
+from sciinterp.sae.batches import BLOCK, Reader, Source, moments
 from sciinterp.sae.loop import train_with
-from sciinterp.sae.rows import BLOCK, Reader, Source, moments
 from sciinterp.sae.settings import TrainSettings
 
 X = np.random.default_rng(0).normal(size=(3000, 12)).astype(np.float32) * 3 + 1

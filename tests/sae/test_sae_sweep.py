@@ -17,8 +17,8 @@ import sciinterp as si
 from sciinterp.cli import main
 from sciinterp.errors import InputError
 from sciinterp.sae import loop
+from sciinterp.sae.batches import Reader
 from sciinterp.sae.loop import Job, train_together, train_with
-from sciinterp.sae.rows import Reader
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.sweep import name_of, pareto
 from sciinterp.store.verify import info

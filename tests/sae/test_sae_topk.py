@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sciinterp.sae import sparse
 from sciinterp.sae.architecture import Step
 from sciinterp.sae.batchtopk import batch_topk, calibrate
+from sciinterp.sae.bf16_topk import choose_encoder, encode_screened
 from sciinterp.sae.parameters import Parameters
-from sciinterp.sae.screen import choose_encoder, encode_screened
 from sciinterp.sae.sparse import Workspace, encode_above, encode_topk, topk
 
 

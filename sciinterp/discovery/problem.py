@@ -1,6 +1,6 @@
 """What every rule of discovery looks at: codes, concepts and families on one axis of positions.
 
-A :class:`View` lays the samples end to end, numbers the concepts, divides the families into folds (the unit
+A :class:`Problem` lays the samples end to end, numbers the concepts, divides the families into folds (the unit
 of cross-fitting: what is said of a family was never learned from it) and holds the sums over positions that
 the rules share. Nothing here decides anything.
 """
@@ -16,12 +16,12 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
-from sciinterp.features import FeatureMatrix
+from sciinterp.codes import FeatureMatrix
 from sciinterp.samples import Samples, Split
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class Problem:
     """Features and annotations of the same samples, with families in folds.
 
     Attributes
@@ -148,8 +148,8 @@ class View:
             codes, positives = codes[keep], positives[keep]
         return np.asarray((positives.T @ codes).todense(), dtype=np.float64)
 
-    def shifted(self, seed: int) -> View:
-        """The same view with every sample's codes rotated along the sample, by one fraction per family.
+    def shifted(self, seed: int) -> Problem:
+        """The same problem with every sample's codes rotated along the sample, by one fraction per family.
 
         Density, autocorrelation, co-activation and the likeness of relatives stay; the link to place is cut.
         """
@@ -161,7 +161,7 @@ class View:
         source = np.repeat(self.samples.offsets[:-1], lengths) + (
             within + np.repeat(step, lengths)
         ) % np.repeat(lengths, lengths)
-        return View(
+        return Problem(
             sp.csr_array(self.codes[source]),
             self.samples,
             self.annotations,
@@ -172,9 +172,9 @@ class View:
             self.seed,
         )
 
-    def with_codes(self, codes: sp.csr_array) -> View:
+    def with_codes(self, codes: sp.csr_array) -> Problem:
         """The same samples and concepts read by other features."""
-        return View(
+        return Problem(
             sp.csr_array(codes),
             self.samples,
             self.annotations,
@@ -186,9 +186,9 @@ class View:
         )
 
 
-def make_view(
+def make_problem(
     features: FeatureMatrix, annotations: Annotations, split: Split, *, n_folds: int = 4, seed: int = 0
-) -> View:
+) -> Problem:
     """Lay out features and annotations; families go to folds of nearly equal numbers of positions."""
     samples = features.samples
     family = np.asarray(split.family, np.int64)
@@ -201,6 +201,6 @@ def make_view(
     for f in order:
         fold[f] = int(np.argmin(filled))
         filled[fold[f]] += size[f]
-    return View(
+    return Problem(
         features.codes, samples, annotations, annotations.position_names, family, fold[family], n_folds, seed
     )

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import ShapeError
-from sciinterp.features import FeatureMatrix
 
 # Shifts on which the curves of a family are laid over each other.
 N_SHIFTS = 128

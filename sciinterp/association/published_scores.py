@@ -23,10 +23,10 @@ from sciinterp.annotations import Annotations
 from sciinterp.association.domains import instances_of
 from sciinterp.association.kernel import Counts, count
 from sciinterp.association.layout import by_feature
-from sciinterp.association.parts import Part, Parts, divide
+from sciinterp.association.partitions import Part, Parts, divide
 from sciinterp.association.ranking import precision_recall
+from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError
-from sciinterp.features import FeatureMatrix
 from sciinterp.samples import Samples, Split
 
 INTERPLM_THRESHOLDS = (0.0, 0.15, 0.5, 0.6, 0.8)

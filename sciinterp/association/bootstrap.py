@@ -14,7 +14,7 @@ import numpy as np
 
 from sciinterp.association._jit import compiled
 from sciinterp.association.layout import ByFeature
-from sciinterp.association.parts import Part
+from sciinterp.association.partitions import Part
 
 # Resampled values held at once.
 _CHUNK = 1 << 22

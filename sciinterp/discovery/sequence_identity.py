@@ -13,24 +13,24 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from sciinterp.discovery.view import View
+from sciinterp.discovery.problem import Problem
 
 KMER = 3
 MAX_CELLS = 4_000_000  # of an alignment; longer pairs keep the k-mers' word alone
 
 
 class Likeness:
-    """Likeness between the samples of a view, computed where it is asked for.
+    """Likeness between the samples of a problem, computed where it is asked for.
 
     Parameters
     ----------
-    view : View
+    problem : Problem
         Samples without letters have no relatives here.
     """
 
-    def __init__(self, view: View) -> None:
-        self._view = view
-        self._kmers = kmer_sets(view)
+    def __init__(self, problem: Problem) -> None:
+        self._view = problem
+        self._kmers = kmer_sets(problem)
         self._size = None if self._kmers is None else np.asarray(self._kmers.sum(1)).ravel()
         self._transposed = None if self._kmers is None else sp.csr_array(self._kmers.T)
         self._rows: dict[int, np.ndarray] = {}
@@ -103,19 +103,19 @@ def _aligner(protein: bool) -> Any:
     return aligner
 
 
-def kmer_sets(view: View) -> sp.csr_array | None:
+def kmer_sets(problem: Problem) -> sp.csr_array | None:
     """csr float32 [n_samples, n_kmers] of ones where a sample holds a k-mer."""
-    if view.letters is None:
+    if problem.letters is None:
         return None
-    n, base = len(view.letters), len(view.alphabet)
+    n, base = len(problem.letters), len(problem.alphabet)
     code = np.zeros(max(n - KMER + 1, 0), np.int64)
     for j in range(KMER):
-        code = code * base + view.letters[j : n - KMER + 1 + j]
-    sample = view.sample_of[: len(code)]
-    whole = view.sample_of[KMER - 1 :] == sample
+        code = code * base + problem.letters[j : n - KMER + 1 + j]
+    sample = problem.sample_of[: len(code)]
+    whole = problem.sample_of[KMER - 1 :] == sample
     matrix = sp.coo_array(
         (np.ones(whole.sum(), np.float32), (sample[whole], code[whole])),
-        shape=(len(view.samples), base**KMER),
+        shape=(len(problem.samples), base**KMER),
     ).tocsr()
     matrix.sum_duplicates()
     matrix.data[:] = 1
