@@ -16,9 +16,9 @@ from __future__ import annotations
 import numpy as np
 
 from sciinterp.association.bootstrap import count_pairs, ratio
-from sciinterp.association.layout import ByFeature
 from sciinterp.association.partitions import Part
 from sciinterp.association.sequence_baselines import distance_from_start, letter_codes
+from sciinterp.codes.by_feature import ByFeature
 from sciinterp.samples import Samples
 
 # Neighbouring distances from the start share a stratum until it holds about this many positions.

@@ -15,10 +15,10 @@ from sciinterp.association import profile_baseline as profile
 from sciinterp.association import sequence_baselines as of_sequence
 from sciinterp.association.bootstrap import FamilyCounts, count_pairs
 from sciinterp.association.dense_scores import BLOCK_VALUES, best_thresholds, count_scores
-from sciinterp.association.layout import by_feature
 from sciinterp.association.partitions import Part, Parts
 from sciinterp.association.ranking import fit_pairs
 from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.by_feature import by_feature
 from sciinterp.samples import Samples
 
 if TYPE_CHECKING:

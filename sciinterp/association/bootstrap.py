@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sciinterp.association._jit import compiled
-from sciinterp.association.layout import ByFeature
 from sciinterp.association.partitions import Part
+from sciinterp.codes.by_feature import ByFeature
 
 # Resampled values held at once.
 _CHUNK = 1 << 22

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.association._jit import compiled
-from sciinterp.association.layout import ByFeature
 from sciinterp.association.partitions import Part
+from sciinterp.codes.by_feature import ByFeature
 from sciinterp.samples import Samples
 
 IOU = 0.5

@@ -21,7 +21,8 @@ import scipy.sparse as sp
 from jaxtyping import Int64
 
 from sciinterp.association.counting import _count_features, lists_of_positions
-from sciinterp.association.layout import ByFeature, ByPosition, by_feature, by_position, threshold_table
+from sciinterp.association.layout import ByPosition, by_position, threshold_table
+from sciinterp.codes.by_feature import ByFeature, by_feature
 from sciinterp.errors import InputError, ShapeError
 
 # Dense results above this many bytes are returned sparse: half of what a laptop of 4 GB can spare.

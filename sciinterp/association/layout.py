@@ -11,39 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Float32, Int32, Int64, UInt8
+from jaxtyping import Int32, Int64, UInt8
 
+from sciinterp.codes.by_feature import as_csr
 from sciinterp.errors import InputError, ShapeError
-
-
-@dataclass(frozen=True, eq=False)
-class ByFeature:
-    """Codes laid out feature by feature, rows ascending within each.
-
-    Attributes
-    ----------
-    values : float32 [n_stored]
-    rows : int32 [n_stored]
-        Position of each value.
-    starts : int64 [n_features + 1]
-        Values of feature ``j`` are ``starts[j]:starts[j + 1]``.
-    n_positions : int
-    """
-
-    values: Float32[np.ndarray, " n_stored"]
-    rows: Int32[np.ndarray, " n_stored"]
-    starts: Int64[np.ndarray, " n_features_plus_1"]
-    n_positions: int
-
-    @property
-    def n_features(self) -> int:
-        """Number of features (columns)."""
-        return len(self.starts) - 1
-
-    def column(self, feature: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and values stored for one feature (views)."""
-        part = slice(self.starts[feature], self.starts[feature + 1])
-        return self.rows[part], self.values[part]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,46 +36,6 @@ class ByPosition:
         return len(self.starts) - 1
 
 
-def by_feature(codes: sp.csr_array | ByFeature) -> ByFeature:
-    """Check codes and lay them out feature by feature.
-
-    Parameters
-    ----------
-    codes : csr_array float32 [n_positions, n_features]
-        Non-negative and finite; duplicates of one cell are summed, explicit zeros are allowed.
-
-    Raises
-    ------
-    ShapeError
-        Not two-dimensional.
-    InputError
-        A negative or NaN code.
-    """
-    if isinstance(codes, ByFeature):
-        return codes
-    matrix = _csr(codes, "codes")
-    if matrix.nnz and not matrix.data.min() >= 0:
-        bad = "NaN" if np.isnan(matrix.data).any() else f"{matrix.data.min():g}"
-        raise InputError("codes cannot be used", where="argument 'codes'", expected="values >= 0", got=bad)
-    if matrix.shape[0] >= 2**31:
-        raise ShapeError(
-            "too many positions for one call",
-            expected="fewer than 2**31",
-            got=str(matrix.shape[0]),
-            do="Count shard by shard: counts add.",
-        )
-    if not matrix.has_canonical_format:
-        matrix = matrix.copy()
-        matrix.sum_duplicates()
-    csc = matrix.tocsc()
-    return ByFeature(
-        np.ascontiguousarray(csc.data, np.float32),
-        csc.indices.astype(np.int32, copy=False),
-        csc.indptr.astype(np.int64, copy=False),
-        int(matrix.shape[0]),
-    )
-
-
 def by_position(positives: sp.csr_array | ByPosition, n_positions: int) -> ByPosition:
     """Check positives and lay them out position by position; explicit False cells are dropped.
 
@@ -116,7 +47,7 @@ def by_position(positives: sp.csr_array | ByPosition, n_positions: int) -> ByPos
     if isinstance(positives, ByPosition):
         found = positives
     else:
-        matrix = _csr(positives, "positives")
+        matrix = as_csr(positives, "positives")
         if matrix.nnz and not matrix.data.all():
             matrix = matrix.copy()
             matrix.eliminate_zeros()
@@ -161,17 +92,6 @@ def threshold_table(thresholds: np.ndarray, n_features: int) -> tuple[np.ndarray
         raise InputError("a threshold is NaN", where="argument 'thresholds'", expected="numbers")
     order = np.argsort(table, axis=1, kind="stable")
     return np.ascontiguousarray(np.take_along_axis(table, order, axis=1)), order
-
-
-def _csr(matrix: sp.csr_array, name: str) -> sp.csr_array:
-    if not sp.issparse(matrix) and np.ndim(matrix) != 2:
-        raise ShapeError(
-            f"{name} must be a sparse matrix",
-            where=f"argument '{name}'",
-            expected="[n_positions, columns]",
-            got=f"{np.ndim(matrix)} dimensions",
-        )
-    return matrix if isinstance(matrix, sp.csr_array) else sp.csr_array(matrix)
 
 
 def flags(rows: np.ndarray, n_positions: int) -> UInt8[np.ndarray, " n_positions"]:

@@ -16,10 +16,10 @@ from sciinterp.association.background import matched_lifts, strata_of
 from sciinterp.association.baselines import Baseline
 from sciinterp.association.bootstrap import FamilyCounts, count_pairs, f1_score, ratio
 from sciinterp.association.domains import instance_recall, instances_of
-from sciinterp.association.layout import ByFeature, by_feature
 from sciinterp.association.partitions import Part, Parts
 from sciinterp.association.ranking import fit_pairs, score_pairs
 from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.by_feature import ByFeature, by_feature
 
 # Features of the nearest density among which the median one stands for "a feature that fires as often".
 _SAME_DENSITY = 21

@@ -22,10 +22,10 @@ import scipy.sparse as sp
 from sciinterp.annotations import Annotations
 from sciinterp.association.domains import instances_of
 from sciinterp.association.kernel import Counts, count
-from sciinterp.association.layout import by_feature
 from sciinterp.association.partitions import Part, Parts, divide
 from sciinterp.association.ranking import precision_recall
 from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.by_feature import by_feature
 from sciinterp.errors import InputError
 from sciinterp.samples import Samples, Split
 

@@ -22,7 +22,8 @@ import scipy.sparse as sp
 from jaxtyping import Float32, Float64, Int64
 
 from sciinterp.association._jit import compiled
-from sciinterp.association.layout import ByFeature, ByPosition, by_feature, by_position
+from sciinterp.association.layout import ByPosition, by_position
+from sciinterp.codes.by_feature import ByFeature, by_feature
 from sciinterp.errors import InputError
 
 # Bytes per (feature, concept) pair of the result: three float64 and one float32.

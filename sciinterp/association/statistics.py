@@ -24,8 +24,8 @@ import scipy.sparse as sp
 from scipy.special import gammaln, ndtr
 
 from sciinterp.association._jit import compiled
-from sciinterp.association.layout import by_feature
 from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.by_feature import by_feature
 from sciinterp.errors import InputError
 from sciinterp.samples import Split
 

@@ -8,13 +8,15 @@ cover one position the largest wins.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.codes.by_feature import ByFeature, by_feature
 from sciinterp.errors import InputError, MismatchError, ShapeError, StoreError
 from sciinterp.samples import Samples
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from sciinterp.samples import Split
 
 BATCH_TOKENS = 8192
+# Codes of a block of features held at once: about 130 MB.
+BLOCK_VALUES = 1 << 24
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +88,7 @@ class FeatureMatrix:
                 expected="values >= 0",
                 got=f"a minimum of {self.codes.data.min()}",
             )
+        self._by_feature: ByFeature | None = None
         self.sae, self.identity, self.folder = sae, dict(identity or {}), folder
 
     @property
@@ -107,17 +112,53 @@ class FeatureMatrix:
         number = self.samples.index(sample) if isinstance(sample, str) else int(sample)
         return slice(int(self.samples.offsets[number]), int(self.samples.offsets[number + 1]))
 
+    def by_sample(self, numbers: np.ndarray | Sequence[int] | int) -> sp.csr_array:
+        """csr float32 [positions of these samples, n_features]: the codes of one or some samples, end to end."""
+        numbers = np.atleast_1d(np.asarray(numbers, np.int64))
+        lengths = self.samples.lengths[numbers]
+        shift = np.repeat(self.samples.offsets[numbers] - (np.cumsum(lengths) - lengths), lengths)
+        return sp.csr_array(self.codes[np.arange(int(lengths.sum())) + shift])
+
+    def by_feature(self, lo: int = 0, hi: int | None = None) -> ByFeature:
+        """The codes of features ``lo`` to ``hi`` (half-open), laid out feature by feature."""
+        hi = self.n_features if hi is None else hi
+        if not 0 <= lo <= hi <= self.n_features:
+            raise InputError(
+                "there are no such features", where=f"{lo} to {hi}", expected=f"0 to {self.n_features}"
+            )
+        if self._by_feature is None:
+            self._by_feature = by_feature(self.codes)
+        return self._by_feature if (lo, hi) == (0, self.n_features) else self._by_feature.block(lo, hi)
+
+    def feature_blocks(self, max_values: int = BLOCK_VALUES) -> Iterator[tuple[int, int]]:
+        """Ranges ``(lo, hi)`` of features that hold at most ``max_values`` codes each, one feature at least."""
+        ends = np.cumsum(self.stored_per_feature)
+        lo = 0
+        while lo < self.n_features:
+            base = int(ends[lo - 1]) if lo else 0
+            hi = max(lo + 1, int(np.searchsorted(ends, base + max_values, side="right")))
+            yield lo, hi
+            lo = hi
+
+    @cached_property
+    def stored_per_feature(self) -> np.ndarray:
+        """int64 [n_features]: the codes kept of each feature."""
+        return np.bincount(self.codes.indices, minlength=self.n_features)
+
+    @property
+    def n_stored(self) -> int:
+        """Codes kept of all features."""
+        return int(self.stored_per_feature.sum())
+
     def column(self, feature: int) -> np.ndarray:
         """float32 [n_positions]: one feature's activation, dense."""
         if not 0 <= int(feature) < self.n_features:
             raise InputError(
                 "there is no such feature", where=f"feature {feature}", expected=f"0 to {self.n_features - 1}"
             )
-        if not hasattr(self, "_by_feature"):
-            self._by_feature = self.codes.tocsc()
-        matrix, dense = self._by_feature, np.zeros(self.n_positions, np.float32)
-        lo, hi = matrix.indptr[feature], matrix.indptr[feature + 1]
-        dense[matrix.indices[lo:hi]] = matrix.data[lo:hi]
+        rows, values = self.by_feature(int(feature), int(feature) + 1).column(0)
+        dense = np.zeros(self.n_positions, np.float32)
+        dense[rows] = values
         return dense
 
     def max_per_sample(self) -> sp.csr_array:

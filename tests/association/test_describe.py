@@ -22,9 +22,9 @@ from sciinterp.association import (
 from sciinterp.association.background import lift
 from sciinterp.association.bootstrap import FamilyCounts, _quantiles, family_draws, intervals
 from sciinterp.association.dense_scores import best_thresholds, count_scores
-from sciinterp.association.layout import by_feature
 from sciinterp.association.partitions import make_part
 from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.by_feature import by_feature
 from sciinterp.discovery.planted import PlantedSettings, plant
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.samples import Samples, Split
