@@ -1,8 +1,4 @@
-"""The work of :func:`sciinterp.extract`: plan, run, write.
-
-A shard is a run of consecutive samples; its batches are made of samples of similar length inside it, so that
-little of a batch is padding and a shard is a function of its samples alone, wherever a resumed run begins.
-"""
+"""The work of :func:`sciinterp.extract`: plan, run, write."""
 
 from __future__ import annotations
 
@@ -12,21 +8,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from sciinterp.activations import ExtractSettings, fingerprint
+from sciinterp.activations.fingerprints import fingerprint
+from sciinterp.activations.plan import Item, Work, window_starts
+from sciinterp.activations.recorded import Activations, load_activations, site_folder
+from sciinterp.activations.settings import ExtractSettings
 from sciinterp.errors import InputError
-from sciinterp.models.engine import activation_error, capture, plan_batches, spans_of
+from sciinterp.models.engine import activation_error, capture, spans_of
 from sciinterp.samples import Sample, Samples
 from sciinterp.store.atomic import read_json
-from sciinterp.store.layout import ENVIRONMENT, MANIFEST, PLAN
+from sciinterp.store.layout import DTYPES, ENVIRONMENT, MANIFEST, PLAN
 from sciinterp.store.shards import Writer, open_writer, require_free, require_parent
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sciinterp.models import Adapter
 
 log = logging.getLogger(__name__)
@@ -34,14 +35,6 @@ log = logging.getLogger(__name__)
 # Tokens, about, on which the error of a lower precision is measured, and their largest share: the work is done twice.
 PRECISION_TOKENS, PRECISION_SHARE = 256, 0.01
 _TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-class Item(NamedTuple):
-    """What goes through the model at once: positions [lo, hi) of one sample."""
-
-    sample: int
-    lo: int
-    hi: int
 
 
 @dataclass
@@ -52,7 +45,101 @@ class _Rows:
     spans: list[np.ndarray]
 
 
-def run(
+@overload
+def extract(
+    model: Adapter,
+    samples: Samples | pd.DataFrame,
+    *,
+    site: str,
+    out: str | Path,
+    dtype: str = ...,
+    max_tokens: int = ...,
+    settings: ExtractSettings | None = ...,
+    overwrite: bool = ...,
+) -> Activations: ...
+@overload
+def extract(
+    model: Adapter,
+    samples: Samples | pd.DataFrame,
+    *,
+    site: list[str],
+    out: str | Path,
+    dtype: str = ...,
+    max_tokens: int = ...,
+    settings: ExtractSettings | None = ...,
+    overwrite: bool = ...,
+) -> dict[str, Activations]: ...
+def extract(
+    model: Adapter,
+    samples: Samples | pd.DataFrame,
+    *,
+    site: str | list[str],
+    out: str | Path,
+    dtype: str = "float32",
+    max_tokens: int = 8192,
+    settings: ExtractSettings | None = None,
+    overwrite: bool = False,
+) -> Activations | dict[str, Activations]:
+    """Record a model's activations on samples. Run it again to resume; a finished store is returned at once.
+
+    Parameters
+    ----------
+    model : Adapter
+        Its ``dtype`` is the precision it computes in; below float32 the error is measured and kept.
+    samples : Samples
+    site : str or list of str
+        One site, kept in ``out``; or several from one forward pass, each kept in a folder of ``out`` named
+        after it.
+    out : path
+        A new or empty folder, or the store to resume.
+    dtype : {"float32", "float16", "bfloat16"}
+        What the rows are kept as.
+    max_tokens : int
+        Tokens of a batch, padding included.
+    settings : ExtractSettings, optional
+    overwrite : bool
+        Replace a store of another plan; anything else in the folder is never touched.
+
+    Returns
+    -------
+    Activations, or dict of site name to Activations
+
+    Raises
+    ------
+    InputError
+        An unknown site, a sample the model cannot take (before anything is written), or a NaN, which is named
+        by sample, position and site.
+    MismatchError
+        The folder holds activations of another model, site, samples or settings.
+    StoreError, BusyError
+        The folder is in use, or the disk is full; what was finished is kept.
+    """
+    samples = Samples.coerce(samples)
+    if dtype not in DTYPES:
+        raise InputError("no such type", where="dtype", expected=" or ".join(DTYPES), got=repr(dtype))
+    sites = [site] if isinstance(site, str) else list(dict.fromkeys(site))
+    if not sites or not len(samples):
+        raise InputError(
+            "nothing to extract",
+            expected="at least one site and one sample",
+            got=f"{len(sites)} sites, {len(samples)} samples",
+        )
+    out = Path(out)
+    folders = {name: out if isinstance(site, str) else out / site_folder(name) for name in sites}
+    _run(
+        model,
+        samples,
+        folders,
+        dtype=dtype,
+        max_tokens=max_tokens,
+        settings=settings or ExtractSettings(),
+        overwrite=overwrite,
+    )
+    found = {name: load_activations(folder) for name, folder in folders.items()}
+    return found[site] if isinstance(site, str) else found
+
+
+def _run(
     model: Adapter,
     samples: Samples,
     folders: Mapping[str, Path],
@@ -66,7 +153,7 @@ def run(
     records = {name: model.site(name) for name in folders}
     # Refused before anything is written: letters, lengths, windows, folders in use.
     model.check(samples)
-    work = _Work(model, samples, max_tokens, settings)
+    work = Work(model, samples, max_tokens, settings)
     threads = _begun_threads(folders.values())
     plan = work.plan(threads)
     plans = {}
@@ -99,120 +186,6 @@ def run(
                 _finish(work, open_ones)
 
 
-class _Work:
-    """The plan of a run: items, shards and batches, all functions of the samples and the settings."""
-
-    def __init__(self, model: Adapter, samples: Samples, max_tokens: int, settings: ExtractSettings) -> None:
-        self.model, self.samples, self.settings = model, samples, settings
-        self.max_tokens = min(max_tokens, model.max_tokens or max_tokens)
-        self.max_samples = 1 if model.batch_dependent else None
-        limit = model.max_length
-        long = limit is not None and model.over_length == "window" and int(samples.lengths.max()) > limit
-        self.window = int(limit) if long and limit is not None else 0
-        self.overlap = settings.overlap
-        if self.window:
-            if self.overlap >= self.window:
-                raise InputError(
-                    "windows must advance",
-                    where="overlap",
-                    expected=f"below the model's length {self.window}",
-                    got=str(self.overlap),
-                )
-            if any(not isinstance(x, str) for x in samples.data):
-                raise InputError(
-                    f"too long for {model.name}",
-                    where="samples that are not sequences",
-                    expected=f"at most {limit} positions",
-                    do="Only sequences can be cut into windows.",
-                )
-        self.bounds = shard_bounds(samples.lengths, settings.shard_tokens)
-
-    def items(self, number: int) -> list[Item]:
-        """What a shard sends through the model, in the order of the samples."""
-        out = []
-        for i in range(self.bounds[number], self.bounds[number + 1]):
-            n = int(self.samples.lengths[i])
-            starts = window_starts(n, self.window, self.overlap) if self.window else [0]
-            out += [Item(i, lo, min(lo + self.window, n) if self.window else n) for lo in starts]
-        return out
-
-    def batches(self, items: Sequence[Item]) -> list[np.ndarray]:
-        """Numbers of the items of each batch of a shard."""
-        lengths = np.array([item.hi - item.lo for item in items])
-        return plan_batches(lengths, self.max_tokens, max_samples=self.max_samples)
-
-    def plan(self, threads: int) -> dict[str, Any]:
-        """Everything the bytes of the store depend on, site and type apart."""
-        digest, real, padded = hashlib.sha256(), 0, 0
-        for number in range(len(self.bounds) - 1):
-            items = self.items(number)
-            lengths = np.array([item.hi - item.lo for item in items])
-            for batch in self.batches(items):
-                digest.update(np.asarray(batch, "<i8").tobytes() + b"/")
-                real, padded = (
-                    real + int(lengths[batch].sum()),
-                    padded + int(lengths[batch].max()) * len(batch),
-                )
-        windows = {"length": self.window, "overlap": self.overlap, "combine": "mean"} if self.window else None
-        return {
-            "samples": {
-                "n": len(self.samples),
-                "positions": self.samples.n_positions,
-                "digest": self.samples.digest,
-            },
-            "shards": self.bounds,
-            "max_tokens": self.max_tokens,
-            "batches_sha256": digest.hexdigest(),
-            "padding": round(1 - real / padded, 6),
-            "windows": windows,
-            "nonfinite": self.settings.nonfinite,
-            ENVIRONMENT: {
-                "torch": torch.__version__,
-                "threads": threads,
-                "device": _device_name(self.model.device),
-            },
-        }
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else device.type
-
-
-def shard_bounds(lengths: np.ndarray, shard_tokens: int) -> list[int]:
-    """Bounds of shards of consecutive samples: a shard is closed by the sample that fills it.
-
-    Examples
-    --------
-    >>> shard_bounds(np.array([5, 5, 5, 20, 1]), 10)
-    [0, 2, 4, 5]
-    """
-    bounds, total = [0], 0
-    for i, length in enumerate(lengths.tolist()):
-        total += length
-        if total >= shard_tokens:
-            bounds.append(i + 1)
-            total = 0
-    if bounds[-1] != len(lengths):
-        bounds.append(len(lengths))
-    return bounds
-
-
-def window_starts(n: int, window: int, overlap: int) -> list[int]:
-    """Where the windows of a sample of ``n`` positions begin; the last one ends with the sample.
-
-    Examples
-    --------
-    >>> window_starts(10, 6, 2), window_starts(6, 6, 2), window_starts(11, 6, 2)
-    ([0, 4], [0], [0, 4, 5])
-    """
-    if n <= window:
-        return [0]
-    starts = list(range(0, n - window, window - overlap))
-    return [*starts, n - window]
-
-
 def _begun_threads(folders: Iterable[Path]) -> int:
     """Threads of this run: those an unfinished store was begun with, since they can change the last bit."""
     for folder in folders:
@@ -237,7 +210,7 @@ def _threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _shards(work: _Work, writers: Mapping[str, Writer], dtype: str) -> None:
+def _shards(work: Work, writers: Mapping[str, Writer], dtype: str) -> None:
     lengths = work.samples.lengths
     wanted = sorted({k for writer in writers.values() for k in writer.missing})
     total = sum(int(lengths[work.bounds[k] : work.bounds[k + 1]].sum()) for k in range(len(work.bounds) - 1))
@@ -260,7 +233,7 @@ def _shards(work: _Work, writers: Mapping[str, Writer], dtype: str) -> None:
 
 
 def _run_shard(
-    work: _Work, number: int, sites: Sequence[str], dtype: str, bar: Any
+    work: Work, number: int, sites: Sequence[str], dtype: str, bar: Any
 ) -> tuple[dict[str, dict[int, _Rows]], dict[str, dict[int, str]]]:
     """Rows of every sample of a shard at every site, and the samples to leave out."""
     items = work.items(number)
@@ -309,7 +282,7 @@ def _stored(tensor: torch.Tensor, dtype: str, *, merge: bool) -> tuple[np.ndarra
     ), finite
 
 
-def _nonfinite(work: _Work, item: Item, site: str, tensor: torch.Tensor, span: torch.Tensor) -> str:
+def _nonfinite(work: Work, item: Item, site: str, tensor: torch.Tensor, span: torch.Tensor) -> str:
     wrong = ~torch.isfinite(tensor)
     overflow = not bool(wrong.any())
     if overflow:
@@ -332,7 +305,7 @@ def _nonfinite(work: _Work, item: Item, site: str, tensor: torch.Tensor, span: t
 
 
 def _merge(
-    work: _Work, sample: int, part: _Rows | None, plan: Mapping[str, Any]
+    work: Work, sample: int, part: _Rows | None, plan: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows and spans of one sample: its windows joined, tokens that several windows hold averaged."""
     dtype = plan["dtype"]
@@ -359,7 +332,7 @@ def _merge(
     return _stored(torch.from_numpy(rows), dtype, merge=False)[0], spans
 
 
-def _finish(work: _Work, writers: Mapping[str, Writer]) -> None:
+def _finish(work: Work, writers: Mapping[str, Writer]) -> None:
     errors = dict.fromkeys(writers)
     if work.model.dtype != "float32":
         order = np.argsort(work.samples.lengths, kind="stable")
@@ -376,7 +349,7 @@ def _finish(work: _Work, writers: Mapping[str, Writer]) -> None:
         writer.finish({"fingerprint": marks[name], "precision_error": errors[name]})
 
 
-def _fingerprints(work: _Work, sites: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _fingerprints(work: Work, sites: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Marks of the model at some sites, on its probe, or on the first sample where it takes no such thing."""
     model, probe = work.model, work.model.probe
     try:

@@ -8,7 +8,8 @@ from typing import Any
 _WHERE = {
     "adapter": ("Adapter", "CanGenerate", "CanMask", "HasLogits", "HasReverseComplement"),
     "site": ("Batch", "Site"),
-    "engine": ("activation_error", "capture", "edit", "gradients", "plan_batches", "spans_of"),
+    "running": ("gradients",),
+    "engine": ("activation_error", "capture", "edit", "plan_batches", "spans_of"),
     "registry": ("list_models", "load_model"),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}

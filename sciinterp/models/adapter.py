@@ -23,7 +23,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from sciinterp.errors import InputError
 
-from . import engine
+from .running import DTYPES, running
 from .site import Batch, Site
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from sciinterp.samples import Samples
 
-DTYPES = ("float32", "bfloat16", "float16")
 # Letters of the sample that a model's fingerprint is taken on.
 PROBE_LENGTH = 48
 LEAVE_OUT = "'extract --unreadable skip', or samples = model.readable(samples), leaves out such samples and counts them."
@@ -87,7 +86,7 @@ class Adapter(ABC):
         self.dtype = dtype
         self.grad = False
         self.runs = 0
-        self.running_batch: Any = None
+        self.running_batch: Batch | None = None
         self.cast_weights: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._randomised_seed: int | None = None
         self._sha256: str | None = None
@@ -127,8 +126,8 @@ class Adapter(ABC):
 
     @final
     def forward(self, batch: Batch) -> Any:
-        """Run the model in eval mode, without gradients unless `engine.gradients` asks for them."""
-        with engine.running(self, batch):
+        """Run the model in eval mode, without gradients unless `gradients` asks for them."""
+        with running(self, batch):
             return self._forward(batch.to(self.device))
 
     @final

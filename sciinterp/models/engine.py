@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,16 +19,14 @@ from torch import Tensor, nn
 
 from sciinterp.errors import InputError, ShapeError
 
+from .adapter import Adapter
+from .running import gradients
 from .site import Batch, Site, gather, scatter, site_tokens
-
-if TYPE_CHECKING:
-    from .adapter import Adapter
 
 # Padding is work for nothing: a batch is closed before it would waste more than this part of its tokens.
 MAX_PADDING = 0.05
 # About 8,000 tokens keep matrix products busy on a processor and a wide model's activations under 1 GB.
 MAX_TOKENS = 8192
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class _Seen(BaseException):
@@ -178,79 +176,6 @@ def edit(adapter: Adapter, site: Site | str, fn: Callable[[Tensor], Tensor]) -> 
 
     with _hooked(adapter, site, changed):
         yield
-
-
-@contextmanager
-def gradients(adapter: Adapter) -> Iterator[None]:
-    """While open, forward passes of the adapter keep the graph."""
-    before, adapter.grad = adapter.grad, True
-    try:
-        yield
-    finally:
-        adapter.grad = before
-
-
-@contextmanager
-def running(adapter: Adapter, batch: Batch) -> Iterator[None]:
-    """Everything a forward pass needs, and puts back: eval mode, gradient mode, precision, plain
-    attention.
-    """
-    training = [m for m in adapter.module.modules() if m.training]
-    fastpath = torch.backends.mha.get_fastpath_enabled()
-    before = adapter.running_batch
-    low = adapter.dtype != "float32"
-    try:
-        for module in training:
-            module.training = False
-        # The fused encoder layer skips the modules inside it, and with them their hooks.
-        torch.backends.mha.set_fastpath_enabled(False)
-        adapter.running_batch = batch
-        adapter.runs += 1
-        with (
-            low_weights(adapter),
-            torch.inference_mode(False),
-            torch.set_grad_enabled(adapter.grad),
-            torch.autocast(adapter.device.type, dtype=_DTYPES[adapter.dtype] if low else None, enabled=low),
-        ):
-            yield
-    finally:
-        adapter.running_batch = before
-        torch.backends.mha.set_fastpath_enabled(fastpath)
-        for module in training:
-            module.training = True
-
-
-@contextmanager
-def low_weights(adapter: Adapter) -> Iterator[None]:
-    """While open, linear maps hold their weights in the adapter's precision, cast once and kept.
-
-    Autocast would cast every weight in every pass, which costs a small batch a third of its time. Where
-    gradients are asked for, the weights stay what they are.
-    """
-    if adapter.dtype == "float32" or adapter.grad:
-        yield
-        return
-    own: list[tuple[nn.Module, str, nn.Parameter]] = []
-    try:
-        for module in adapter.module.modules():
-            if type(module) is nn.Linear:
-                for name, p in module._parameters.items():
-                    if p is not None and p.dtype == torch.float32:
-                        own.append((module, name, p))
-                        module._parameters[name] = _cast(adapter, p)
-        yield
-    finally:
-        for module, name, p in own:
-            module._parameters[name] = p
-
-
-def _cast(adapter: Adapter, p: nn.Parameter) -> nn.Parameter:
-    """A weight in the adapter's precision, from the last time unless it has changed."""
-    mark, kept = (p._version, p.data_ptr(), adapter.dtype), adapter.cast_weights.get(p)
-    if kept is None or kept[0] != mark:
-        low = nn.Parameter(p.detach().to(_DTYPES[adapter.dtype]), requires_grad=False)
-        adapter.cast_weights[p] = kept = (mark, low)
-    return kept[1]
 
 
 def activation_error(adapter: Adapter, sites: Sequence[str], batch: Batch) -> dict[str, float]:

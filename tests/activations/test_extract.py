@@ -14,7 +14,7 @@ from tiny_adapter import TinyAdapter, make_samples, natural_lengths
 
 import sciinterp as si
 from sciinterp.activations import ExtractSettings, same_fingerprint, site_folder
-from sciinterp.activations.extraction import _Work
+from sciinterp.activations.plan import Work
 from sciinterp.errors import InputError, MismatchError, SciinterpError, StoreError
 from sciinterp.models import capture
 
@@ -84,7 +84,7 @@ def test_interrupted_anywhere_it_ends_the_same(tmp_path_factory, stop, sites):
     si.extract(model, samples, site=sites, out=broken / "x", settings=SMALL, max_tokens=40)
     assert tree(broken) == tree(whole)
     # At most one shard is repeated: its batches, and the last pass, which takes the fingerprint.
-    work = _Work(model, samples, 40, SMALL)
+    work = Work(model, samples, 40, SMALL)
     most = max(len(work.batches(work.items(k))) for k in range(len(work.bounds) - 1))
     assert model.calls <= reference.calls + min(first, most + 1)
 

@@ -1,0 +1,167 @@
+"""Recorded activations: rows of tokens on disk, read back as rows, by sample, or as shuffled batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from sciinterp.errors import InputError
+from sciinterp.samples import Samples
+from sciinterp.store.reader import Reader
+from sciinterp.store.stream import RowStream, stream_rows
+from sciinterp.tables import html_card
+
+
+class Activations:
+    """The activations of some samples at one site, on disk.
+
+    Rows are tokens: those of sample ``i`` are ``token_offsets[i]`` to ``token_offsets[i + 1]``.
+
+    Attributes
+    ----------
+    samples : Samples
+    site : str
+    d_in : int
+        Width of a row.
+    n_tokens : int
+        Number of rows.
+    identity : dict
+        Model, hash of its weights, site, normalisation, precision: what an SAE trained on these rows keeps.
+    fingerprint : dict
+        Moments and a few values of the model's activations on a fixed probe; see :func:`same_fingerprint`.
+    token_offsets : ndarray of int64 [n_samples + 1]
+    folder : Path
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._reader = Reader(folder)
+        self.folder = Path(folder)
+        plan, self.manifest = self._reader.plan, self._reader.manifest
+        self.site: str = plan["site"]["name"]
+        self.d_in, self.n_tokens = self._reader.d_in, self._reader.n
+        self.dtype = self._reader.dtype
+        self.identity: dict[str, Any] = dict(plan["identity"])
+        self.fingerprint: dict[str, Any] = dict(self.manifest["extra"]["fingerprint"])
+        self.token_offsets: Int[np.ndarray, " n_samples_1"] = self._reader.token_offsets
+
+    @cached_property
+    def samples(self) -> Samples:
+        """The samples, read back from the store."""
+        return self._reader.samples()
+
+    @cached_property
+    def spans(self) -> dict[str, np.ndarray]:
+        """``start``, ``end`` (half-open, positions of the sample) and ``strand`` of every token."""
+        return self._reader.read_spans(0, self.n_tokens)
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """How many samples have no rows, by reason."""
+        reasons = list(self.manifest["skipped"].values())
+        return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
+
+    @property
+    def padding(self) -> float:
+        """Fraction of the tokens the model was given that were padding."""
+        return float(self._reader.plan["padding"])
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the manifest, and so of every byte of the store."""
+        return str(self.manifest["sha256"])
+
+    def read(self, lo: int, hi: int) -> Float[np.ndarray, "n d_in"]:
+        """Rows ``[lo, hi)`` as float32."""
+        return self._reader.widen(self._reader.read_stored(int(lo), int(hi)))
+
+    def read_sample(self, number: int | str) -> Float[np.ndarray, "n d_in"]:
+        """The rows of one sample, by number or identifier."""
+        i = self.samples.index(number) if isinstance(number, str) else int(number)
+        if not 0 <= i < len(self.token_offsets) - 1:
+            raise InputError(
+                "there is no such sample", where=f"sample {i}", expected=f"0 to {len(self.token_offsets) - 2}"
+            )
+        return self.read(self.token_offsets[i], self.token_offsets[i + 1])
+
+    def rows(self, samples: Int[np.ndarray, " k"] | Sequence[int]) -> Int[np.ndarray, " n"]:
+        """Row numbers of all tokens of these samples, samples in the order given."""
+        numbers = np.asarray(samples, dtype=np.int64)
+        if len(numbers) and (numbers.min() < 0 or numbers.max() >= len(self.token_offsets) - 1):
+            raise InputError(
+                "there is no such sample",
+                expected=f"numbers 0 to {len(self.token_offsets) - 2}",
+                got=f"{numbers.min()} to {numbers.max()}",
+            )
+        start, count = self.token_offsets[numbers], np.diff(self.token_offsets)[numbers]
+        return np.repeat(start - (np.cumsum(count) - count), count) + np.arange(count.sum())
+
+    def stream(
+        self,
+        rows: Int[np.ndarray, " n"] | None = None,
+        batch_size: int = 2048,
+        *,
+        seed: int = 0,
+        state: Mapping[str, Any] | None = None,
+    ) -> RowStream:
+        """Shuffled float32 batches without end; see :func:`sciinterp.store.stream.stream_rows`.
+
+        Parameters
+        ----------
+        rows : int array, optional
+            Row numbers, for example ``acts.rows(split.train)``; all by default.
+        batch_size : int
+        seed : int
+        state : mapping, optional
+            ``.state`` of an earlier stream, to go on from there.
+        """
+        return stream_rows(self._reader, rows, batch_size=batch_size, seed=seed, state=state)
+
+    def __len__(self) -> int:
+        return self.n_tokens
+
+    def __repr__(self) -> str:
+        return (
+            f"Activations({self.identity.get('model')} at {self.site}: "
+            f"{len(self.token_offsets) - 1:,} samples, "
+            f"{self.n_tokens:,} tokens x {self.d_in}, {self.dtype})"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_card(
+            repr(self), {"folder": self.folder, "dtype": self.dtype, "norm": self.identity.get("norm")}
+        )
+
+
+def load_activations(folder: str | Path) -> Activations:
+    """Open a store written by :func:`extract`.
+
+    Parameters
+    ----------
+    folder : path
+
+    Raises
+    ------
+    StoreError
+        No store, an unfinished or damaged one, or one of a newer version.
+    """
+    return Activations(folder)
+
+
+def site_folder(name: str) -> str:
+    """A file name for a site: the site's own where that is safe, else letters of it and a hash.
+
+    Examples
+    --------
+    >>> site_folder("layers.4"), site_folder("../x")
+    ('layers.4', 'x-d6b96a97')
+    """
+    plain = "".join(c for c in name if c.isascii() and (c.isalnum() or c in "._-")).lstrip(".-")
+    if plain == name and 0 < len(name) <= 64:
+        return name
+    return f"{plain[:48]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")

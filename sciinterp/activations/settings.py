@@ -1,0 +1,43 @@
+"""Settings of :func:`sciinterp.extract`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sciinterp.errors import InputError
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    """How the work is cut up, and what happens to what does not fit.
+
+    Parameters
+    ----------
+    shard_tokens : int
+        Positions of a shard, about: what a killed run has to repeat at most, and what memory holds.
+    overlap : int
+        Positions that neighbouring windows of a long sample share.
+    nonfinite : {"stop", "skip"}
+        A NaN or an infinity among a sample's activations stops the run, or leaves the sample without rows and
+        counts it.
+    """
+
+    shard_tokens: int = 65536
+    overlap: int = 128
+    nonfinite: Literal["stop", "skip"] = "stop"
+
+    def __post_init__(self) -> None:
+        if self.shard_tokens < 1 or self.overlap < 0:
+            raise InputError(
+                "sizes must be positive",
+                where="ExtractSettings",
+                got=f"shard_tokens={self.shard_tokens}, overlap={self.overlap}",
+            )
+        if self.nonfinite not in ("stop", "skip"):
+            raise InputError(
+                "no such policy",
+                where="ExtractSettings.nonfinite",
+                expected="'stop' or 'skip'",
+                got=repr(self.nonfinite),
+            )
