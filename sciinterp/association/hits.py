@@ -121,13 +121,7 @@ def associate(
     """
     settings = settings or AssociationSettings()
     samples = features.samples
-    if len(split.family) != len(samples):
-        raise InputError(
-            "the split is of other samples than the features",
-            where="argument 'split'",
-            expected=f"{len(samples)} samples",
-            got=str(len(split.family)),
-        )
+    _require_samples(split, len(samples))
     require_randomised(control)
     doubtful = doubts(features, annotations, split)
     names = annotations.position_names
@@ -135,59 +129,125 @@ def associate(
     instances = annotations.instances(samples, names)
     tested = screen(features, positives, covered, split, settings=settings.screen, seed=seed)
     groups = divide(samples, positives, covered, split)
-    rows, tables, not_run, not_tested = [], [], {}, {}
-    n_facts = len(annotations.names) - len(names)
-    if n_facts:
-        log.info(
-            "%d concepts are facts about whole samples: sciinterp.association.enrichment tests them", n_facts
-        )
-    n_kept = None if settings.strongest is None else max(1, settings.strongest // max(1, len(names)))
+    found = _Found()
     for parts in groups:
-        carried = np.asarray(parts.train.positives.sum(axis=0)).reshape(-1) > 0
-        not_tested |= {names[c]: "no position in the training families" for c in parts.concepts[~carried]}
-        if not carried.any():
-            continue
-        log.info("associating %d features with %d concepts", features.n_features, int(carried.sum()))
-        number = np.full(len(names), -1)
-        number[parts.concepts] = np.arange(len(parts.concepts))
-        mine = instances.assign(concept=number[instances["concept"].to_numpy()])
-        mine = mine[mine["concept"] >= 0]
-        chosen = choose(features, parts, mine, n_kept=n_kept)
-        found = run_baselines(
-            samples, parts, acts=acts, control=control, settings=settings.baselines, seed=seed, instances=mine
+        _associate_group(
+            found,
+            features,
+            parts,
+            _instances_of(instances, parts, len(names)),
+            names,
+            acts,
+            control,
+            split,
+            settings,
+            seed,
         )
-        not_run |= found.not_run
-        draws = family_draws(max(1, parts.test.n_families), settings.n_boot, seed)
-        ran = [*found.ran, chosen.density]
-        table = _compare(chosen, ran, draws, settings)
-        tables.append(_baseline_table(chosen, ran, draws, [names[c] for c in parts.concepts], settings))
-        _localised(table, features, parts, split, seed)
-        table["concept"] = parts.concepts[table["concept"]]
-        rows.append(table)
-    if not rows:
-        raise InputError(
-            "no concept lies on any training position",
-            where="argument 'annotations'",
-            expected="at least one concept on the samples of split.train",
-            got=f"{len(names)} concepts, none there",
-            do="Do the identifiers of samples and annotations agree?",
-        )
+    if not found.rows:
+        raise _nothing_there(names)
     return _finish(
-        pd.concat(rows, ignore_index=True),
+        pd.concat(found.rows, ignore_index=True),
         tested,
         names,
         {
             "annotations": annotations,
             "split": split,
-            "baselines": pd.concat(tables, ignore_index=True),
-            "not_run": not_run,
-            "not_tested": not_tested,
+            "baselines": pd.concat(found.baselines, ignore_index=True),
+            "not_run": found.not_run,
+            "not_tested": found.not_tested,
             "doubts": doubtful,
             "settings": asdict(settings) | {"seed": seed, "by": split.by, "split_seed": split.seed},
             "counts": _sizes(features, split, names, groups)
-            | {"screen": tested.summary, "facts_about_samples": n_facts},
+            | {"screen": tested.summary, "facts_about_samples": _facts_about_samples(annotations)},
         },
     )
+
+
+def _require_samples(split: Split, n_samples: int) -> None:
+    if len(split.family) != n_samples:
+        raise InputError(
+            "the split is of other samples than the features",
+            where="argument 'split'",
+            expected=f"{n_samples} samples",
+            got=str(len(split.family)),
+        )
+
+
+def _nothing_there(names: list[str]) -> InputError:
+    return InputError(
+        "no concept lies on any training position",
+        where="argument 'annotations'",
+        expected="at least one concept on the samples of split.train",
+        got=f"{len(names)} concepts, none there",
+        do="Do the identifiers of samples and annotations agree?",
+    )
+
+
+def _facts_about_samples(annotations: Annotations) -> int:
+    """Concepts that lie on no position; enrichment tests them."""
+    n_facts = len(annotations.names) - len(annotations.position_names)
+    if n_facts:
+        log.info(
+            "%d concepts are facts about whole samples: sciinterp.association.enrichment tests them", n_facts
+        )
+    return n_facts
+
+
+@dataclass
+class _Found:
+    """What the groups of concepts have given so far."""
+
+    rows: list[pd.DataFrame] = field(default_factory=list)
+    baselines: list[pd.DataFrame] = field(default_factory=list)
+    not_run: dict[str, str] = field(default_factory=dict)
+    not_tested: dict[str, str] = field(default_factory=dict)
+
+
+def _associate_group(
+    found: _Found,
+    features: FeatureMatrix,
+    parts: Parts,
+    instances: pd.DataFrame,
+    names: list[str],
+    acts: Activations | np.ndarray | None,
+    control: FeatureMatrix | None,
+    split: Split,
+    settings: AssociationSettings,
+    seed: int,
+) -> None:
+    """Choose, measure and compare the features of the concepts that share one coverage."""
+    carried = np.asarray(parts.train.positives.sum(axis=0)).reshape(-1) > 0
+    found.not_tested |= {names[c]: "no position in the training families" for c in parts.concepts[~carried]}
+    if not carried.any():
+        return
+    log.info("associating %d features with %d concepts", features.n_features, int(carried.sum()))
+    n_kept = None if settings.strongest is None else max(1, settings.strongest // max(1, len(names)))
+    chosen = choose(features, parts, instances, n_kept=n_kept)
+    rivals = run_baselines(
+        features.samples,
+        parts,
+        acts=acts,
+        control=control,
+        settings=settings.baselines,
+        seed=seed,
+        instances=instances,
+    )
+    found.not_run |= rivals.not_run
+    draws = family_draws(max(1, parts.test.n_families), settings.n_boot, seed)
+    ran = [*rivals.ran, chosen.density]
+    table = _compare(chosen, ran, draws, settings)
+    found.baselines.append(_baseline_table(chosen, ran, draws, [names[c] for c in parts.concepts], settings))
+    _localised(table, features, parts, split, seed)
+    table["concept"] = parts.concepts[table["concept"]]
+    found.rows.append(table)
+
+
+def _instances_of(instances: pd.DataFrame, parts: Parts, n_concepts: int) -> pd.DataFrame:
+    """Instances of the concepts of a group, which are numbered as there."""
+    number = np.full(n_concepts, -1)
+    number[parts.concepts] = np.arange(len(parts.concepts))
+    mine = instances.assign(concept=number[instances["concept"].to_numpy()])
+    return mine[mine["concept"] >= 0]
 
 
 def _compare(
