@@ -6,7 +6,8 @@ from sciinterp.discovery.benchmark import benchmark_discovery
 from sciinterp.discovery.files import describe_candidates, read_candidates, write_candidates
 from sciinterp.discovery.planted import Planted, PlantedSettings, plant
 from sciinterp.discovery.recover import leave_concept_out, mask_and_recover, merge_and_recover, temporal
-from sciinterp.discovery.search import Controls, DiscoverySettings, discover
+from sciinterp.discovery.search import discover
+from sciinterp.discovery.settings import Controls, DiscoverySettings
 from sciinterp.discovery.variants import parse_variant, variant_effect, variant_effects
 
 __all__ = [

@@ -24,7 +24,8 @@ from sciinterp.discovery.calibrate import (
 from sciinterp.discovery.planted import Planted, PlantedSettings, plant
 from sciinterp.discovery.problem import make_problem
 from sciinterp.discovery.recover import K, meets_hidden, single_feature_rule
-from sciinterp.discovery.search import Controls, DiscoverySettings, discover
+from sciinterp.discovery.search import discover
+from sciinterp.discovery.settings import Controls, DiscoverySettings
 from sciinterp.errors import MismatchError
 from sciinterp.store.atomic import make_folder, read_json, write_json
 from sciinterp.tables import Table

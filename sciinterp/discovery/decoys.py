@@ -1,23 +1,21 @@
 """q-values of missing annotations: what the same search says of features that know nothing.
 
 Three kinds of decoys are searched in the same way as the features: the features rotated along their samples (same
-density, autocorrelation and likeness of relatives), the codes of shuffled sequences, and the codes of the randomised
+density, autocorrelation and resemblance of relatives), the codes of shuffled sequences, and the codes of the randomised
 model. What the randomised model marks at the place of a candidate agrees with it and is no decoy. The strictest kind
 decides, and no q-value is below the list's own expected error.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sciinterp.discovery.missing import Spans, find_spans
 from sciinterp.discovery.problem import Problem
+from sciinterp.discovery.settings import Controls
 from sciinterp.discovery.spans import first_overlap
-
-if TYPE_CHECKING:
-    from sciinterp.discovery.search import Controls
 
 
 def decoy_lists(

@@ -20,7 +20,7 @@ from sciinterp.discovery.motifs import COLUMNS, consensus
 from sciinterp.discovery.novel import READINGS, Novel, firing_pattern, limits
 from sciinterp.discovery.problem import Problem
 from sciinterp.discovery.refinement import Refinement
-from sciinterp.discovery.sequence_identity import Likeness
+from sciinterp.discovery.sequence_identity import SequenceIdentity
 
 CONTEXT = 7  # letters shown on either side of an example
 
@@ -35,7 +35,7 @@ class _Placed:
 
 
 class Evidence:
-    """What the records of one table share: sources, hits, likeness of samples.
+    """What the records of one table share: sources, hits, sequence identity of samples.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Evidence:
         self.hit = (
             {str(r["concept"]): r for r in selected.to_dict("records")} if "concept" in hits.columns else {}
         )
-        self.likeness = Likeness(problem)
+        self.identity = SequenceIdentity(problem)
         self._placed: dict[str, _Placed] = {}
         self._also: dict[tuple[int, str], list[dict[str, Any]]] = {}
 
@@ -175,7 +175,7 @@ def missing_record(
         f"places it; {int((mates & placed.is_carrier).sum() - placed.is_carrier[sample])} of its {int(mates.sum()) - 1} relatives carry it",
         "features": contributors,
         "sources_checked": evidence.sources,
-        "nearest_annotated_relative": evidence.likeness.nearest(sample, placed.carriers),
+        "nearest_annotated_relative": evidence.identity.nearest(sample, placed.carriers),
         "relatives": {
             "in_family": int(mates.sum()) - 1,
             "annotated": int((mates & placed.is_carrier).sum() - placed.is_carrier[sample]),

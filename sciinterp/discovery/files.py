@@ -8,12 +8,25 @@ from typing import Any
 
 import pandas as pd
 
-from sciinterp.discovery.search import COLUMNS
 from sciinterp.store.atomic import read_json, write_json
 from sciinterp.store.tables import write_tsv
 from sciinterp.tables import Table
 
 VERSION = 1
+COLUMNS = (
+    "kind",
+    "sample",
+    "start",
+    "end",
+    "concept",
+    "feature",
+    "score",
+    "probability",
+    "q",
+    "claim",
+    "reason_against",
+    "evidence",
+)
 
 
 def write_candidates(candidates: pd.DataFrame, folder: str | Path) -> None:

@@ -151,7 +151,7 @@ class Problem:
     def shifted(self, seed: int) -> Problem:
         """The same problem with every sample's codes rotated along the sample, by one fraction per family.
 
-        Density, autocorrelation, co-activation and the likeness of relatives stay; the link to place is cut.
+        Density, autocorrelation, co-activation and the resemblance of relatives stay; the link to place is cut.
         """
         rng = np.random.default_rng([seed, 0x5F1F])
         fraction = rng.uniform(0.2, 0.8, self.family.max() + 1)[self.family]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +14,12 @@ from sciinterp.codes import FeatureMatrix, doubts, require_randomised
 from sciinterp.discovery.calibrate import precision_at
 from sciinterp.discovery.decoys import decoy_lists, q_values
 from sciinterp.discovery.evidence import Evidence, missing_record, novel_record, refinement_record
+from sciinterp.discovery.files import COLUMNS
 from sciinterp.discovery.missing import Spans, find_spans
 from sciinterp.discovery.novel import Novel, co_active, find_novel, least_q
 from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.refinement import PRIOR, calibrate_refinements, find_refinements
+from sciinterp.discovery.settings import Controls
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.samples import Split
 from sciinterp.tables import Table
@@ -28,74 +29,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-COLUMNS = (
-    "kind",
-    "sample",
-    "start",
-    "end",
-    "concept",
-    "feature",
-    "score",
-    "probability",
-    "q",
-    "claim",
-    "reason_against",
-    "evidence",
-)
 # A hit counts as an explanation of its feature from this held-out F1 and q on.
 HIT_F1, HIT_Q = 0.3, 0.05
 # Where the number of instances left out cannot be told from none, only spans more likely than not are listed.
 MIN_UNSUPPORTED = 0.5
-
-
-@dataclass(frozen=True)
-class DiscoverySettings:
-    """Settings of :func:`discover`.
-
-    Attributes
-    ----------
-    min_probability : float
-        Candidates below are counted, not listed.
-    max_rows : int
-        Longest list of one kind.
-    n_folds : int
-        Parts the families are divided into for cross-fitting.
-    n_decoys : int
-        Rotations of the features that are searched for missing annotations in the same way.
-    n_probed : int
-        Candidates of a kind on which the model is tried, when one is given: ablation and mutation scan.
-    records : bool
-        False leaves the evidence out, for benchmarks.
-    """
-
-    min_probability: float = 0.05
-    max_rows: int = 2000
-    n_folds: int = 4
-    n_decoys: int = 1
-    n_probed: int = 4
-    records: bool = True
-
-
-@dataclass(frozen=True, eq=False)
-class Controls:
-    """More than one control for :func:`discover`.
-
-    Attributes
-    ----------
-    randomised : FeatureMatrix, optional
-        Codes of the randomised model.
-    shuffled : FeatureMatrix, optional
-        Codes of the same model and SAE on the samples with their letters shuffled
-        (:func:`sciinterp.discovery.probe.shuffled_codes`).
-    seeds : sequence of FeatureMatrix
-        Codes of the same positions by dictionaries trained with other seeds, three or more.
-    settings : DiscoverySettings
-    """
-
-    randomised: FeatureMatrix | None = None
-    shuffled: FeatureMatrix | None = None
-    seeds: Sequence[FeatureMatrix] = ()
-    settings: DiscoverySettings = DiscoverySettings()
 
 
 def discover(

@@ -19,8 +19,8 @@ KMER = 3
 MAX_CELLS = 4_000_000  # of an alignment; longer pairs keep the k-mers' word alone
 
 
-class Likeness:
-    """Likeness between the samples of a problem, computed where it is asked for.
+class SequenceIdentity:
+    """Which samples of a problem resemble each other, computed where it is asked for.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Likeness:
     """
 
     def __init__(self, problem: Problem) -> None:
-        self._view = problem
+        self._problem = problem
         self._kmers = kmer_sets(problem)
         self._size = None if self._kmers is None else np.asarray(self._kmers.sum(1)).ravel()
         self._transposed = None if self._kmers is None else sp.csr_array(self._kmers.T)
@@ -42,7 +42,7 @@ class Likeness:
             return None
         like = self._row(sample)[carriers]
         other = int(carriers[np.argmax(like)])
-        samples, family = self._view.samples, self._view.family
+        samples, family = self._problem.samples, self._problem.family
         record = {
             "sample": samples.ids[other],
             f"jaccard_{KMER}mers": round(float(like.max()), 3),

@@ -83,7 +83,7 @@ def test_nothing_is_found_where_nothing_is_hidden():
 
 
 def test_rows_are_whole(small, found):
-    from sciinterp.discovery.search import COLUMNS
+    from sciinterp.discovery.files import COLUMNS
 
     assert list(found.columns) == list(COLUMNS)
     assert set(found["kind"]) <= {"missing", "novel", "refinement"}

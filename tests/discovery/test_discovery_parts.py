@@ -19,14 +19,13 @@ from sciinterp.discovery.calibrate import (
     pu_adjusted,
 )
 from sciinterp.discovery.decoys import decoy_error, list_error
-from sciinterp.discovery.files import read_candidates, write_candidates
+from sciinterp.discovery.files import COLUMNS, read_candidates, write_candidates
 from sciinterp.discovery.homology import at_known_concepts, place
 from sciinterp.discovery.linear import auroc, fit_logistic, predict, sigmoid
 from sciinterp.discovery.motifs import find_peaks
 from sciinterp.discovery.novel import _decoy_q, _explained
 from sciinterp.discovery.positive_unlabelled import fit_mixture
 from sciinterp.discovery.problem import make_problem
-from sciinterp.discovery.search import COLUMNS
 from sciinterp.discovery.sequence_identity import aligned_identity
 from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_mean
 from sciinterp.tables import Table
