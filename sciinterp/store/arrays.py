@@ -1,4 +1,4 @@
-"""Arrays in safetensors files and samples beside them, both checked by sha256 before a number is used.
+"""Arrays in safetensors files, checked by sha256 before a number is used.
 
 The writer is our own because the file must be the same bytes for the same arrays (names in sorted order, data
 64-byte aligned) and because numpy has no bfloat16: such arrays are ``uint16`` here and tagged ``BF16`` in the
@@ -11,14 +11,13 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from sciinterp.errors import FormatError, StoreError
-from sciinterp.samples import Samples
 from sciinterp.store.atomic import atomic_write, sha256_file
+from sciinterp.store.guard import parse_json, require_held, require_regular
 
 _TAGS = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16",
@@ -29,7 +28,6 @@ _NAMES = {tag: name for name, tag in _TAGS.items()}
 # Our own headers are small; a larger one is damage or an attack, not a store.
 _MAX_HEADER = 16 << 20
 _ALIGN = 64
-SAMPLES_VERSION = 1
 
 
 class Entry(NamedTuple):
@@ -130,17 +128,24 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Entry]:
         Not a safetensors file: whatever the bytes are, no other exception is raised.
     """
     try:
+        size = require_regular(path)
         with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(_MAX_HEADER, size - 8):
                 raise ValueError(f"a header of {length} bytes in a file of {size}")
-            found = json.loads(file.read(length))
-            return {
+            found = parse_json(file.read(length), path)
+            entries = {
                 str(name): _entry(record, 8 + length, size)
                 for name, record in found.items()
                 if name != "__metadata__"
             }
+        # Arrays that share bytes would be read once for each.
+        require_held(sum(entry.nbytes for entry in entries.values()), size - 8 - length, path)
+        return entries
+    except StoreError as error:
+        raise FormatError("not a safetensors file", file=str(path), got=error.what) from error
+    except FormatError:
+        raise
     except OSError as error:
         raise FormatError(f"cannot read ({error.strerror or error})", file=str(path)) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -230,126 +235,3 @@ def widen(array: np.ndarray, dtype: str) -> np.ndarray:
     if dtype == "bfloat16":
         return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
     return np.asarray(array, dtype=np.float32)
-
-
-SAMPLES = "samples.parquet"
-# Sample columns are stored under this prefix, so that none can shadow id, length or data.
-_COLUMN = "column:"
-
-
-def save_samples(folder: str | os.PathLike[str], samples: Samples) -> str:
-    """Write ``samples.parquet`` and return its sha256.
-
-    Identifiers are cells of a table and never names of files. Data that is neither text nor plain JSON nor an
-    array of numbers is represented by the digest alone.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kind, cells = _data_cells(samples.data)
-    columns = {"id": pa.array(samples.ids, pa.string()), "length": pa.array(samples.lengths)}
-    if cells is not None:
-        columns["data"] = pa.array(cells, pa.large_string())
-    frame = samples.table.reset_index(drop=True)
-    for name in frame.columns:
-        columns[_COLUMN + str(name)] = pa.array(frame[name].tolist())
-    head = {
-        "kind": samples.kind,
-        "digest": samples.digest,
-        "data": kind,
-        "source": Path(samples.source).name,
-        "n_in": samples.n_in,
-        "dropped": samples.dropped,
-    }
-    # The source's folder stays out: the same samples give the same bytes wherever they lay.
-    meta = {"version": str(SAMPLES_VERSION), "samples": json.dumps(head, sort_keys=True)}
-    table = pa.table(columns).replace_schema_metadata(meta)
-    raw = pa.BufferOutputStream()
-    pq.write_table(table, raw, compression="zstd", write_page_checksum=True)
-    content = raw.getvalue().to_pybytes()
-    atomic_write(Path(folder) / SAMPLES, content)
-    return hashlib.sha256(content).hexdigest()
-
-
-def _data_cells(data: tuple[Any, ...]) -> tuple[str, list[str] | None]:
-    """How sample data is written: ``text``, ``none``, ``json``, ``array``, or ``opaque`` (not kept)."""
-    if all(isinstance(x, str) for x in data):
-        return "text", list(data)
-    if all(x is None for x in data):
-        return "none", None
-    if all(isinstance(x, np.ndarray) and x.dtype.kind in "fiub" for x in data):
-        return "array", [json.dumps([x.dtype.str, list(x.shape), x.tobytes().hex()]) for x in data]
-    try:
-        cells = [json.dumps(x, allow_nan=False) for x in data]
-    except (TypeError, ValueError):
-        return "opaque", None
-    exact = all(repr(json.loads(cell)) == repr(x) for cell, x in zip(cells, data))
-    return ("json", cells) if exact else ("opaque", None)
-
-
-def load_samples(folder: str | os.PathLike[str], *, sha256: str | None = None) -> Samples:
-    """Read samples written by :func:`save_samples`.
-
-    Raises
-    ------
-    StoreError
-        Missing, damaged, or of a newer version.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path = Path(folder) / SAMPLES
-    where = f"file {str(path)!r}"
-    if not path.is_file():
-        raise StoreError("a file of the store is missing", where=where)
-    if sha256 is not None:
-        check_sha256(path, sha256)
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        meta = table.schema.metadata or {}
-        version = int(meta[b"version"])
-        if version > SAMPLES_VERSION:
-            raise StoreError(
-                "samples of a newer version",
-                where=where,
-                expected=str(SAMPLES_VERSION),
-                got=str(version),
-                do="Update sciinterp.",
-            )
-        head = json.loads(meta[b"samples"])
-        frame = table.select([c for c in table.column_names if c.startswith(_COLUMN)]).to_pandas()
-        frame.columns = [c.removeprefix(_COLUMN) for c in frame.columns]
-        samples = Samples(
-            table["id"].to_pylist(),
-            _read_data(head["data"], table),
-            lengths=table["length"].to_numpy(),
-            kind=head["kind"],
-            table=frame if len(frame.columns) else None,
-            n_in=head["n_in"],
-            dropped=head["dropped"],
-            source=head["source"],
-        )
-        if head["data"] == "opaque":
-            samples.keep_digest(head["digest"])
-        found = samples.digest
-    except StoreError:
-        raise
-    except (pa.ArrowException, KeyError, OSError, TypeError, ValueError) as error:
-        raise StoreError("the samples are damaged", where=where, got=str(error).splitlines()[0]) from error
-    if found != head["digest"]:
-        raise StoreError(
-            "the samples are damaged", where=where, expected=f"digest {head['digest'][:16]}", got=found[:16]
-        )
-    return samples
-
-
-def _read_data(kind: str, table: Any) -> list[Any] | None:
-    if kind in ("none", "opaque"):
-        return None
-    cells = table["data"].to_pylist()
-    if kind == "text":
-        return cells
-    if kind == "json":
-        return [json.loads(cell) for cell in cells]
-    parts = [json.loads(cell) for cell in cells]
-    return [np.frombuffer(bytes.fromhex(raw), dtype).reshape(shape).copy() for dtype, shape, raw in parts]

@@ -10,6 +10,7 @@ next writer that holds the folder's lock removes it with :func:`remove_temporari
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -21,7 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sciinterp.errors import FormatError, StoreError
+from sciinterp.errors import StoreError
+from sciinterp.store.guard import parse_json, require_regular
 
 TEMPORARY_PREFIX = ".sciinterp-"
 TEMPORARY_SUFFIX = ".tmp"
@@ -67,7 +69,9 @@ def atomic_write(
                 os.fsync(file.fileno())
             os.replace(temporary, target)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            # Where even this fails the first error is the one to tell; the next writer removes what is left.
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise
         sync_folder(target.parent)
     except OSError as error:
@@ -129,8 +133,18 @@ def remove_temporaries(folder: str | os.PathLike[str]) -> int:
     """
     left = [p for p in Path(folder).glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}") if p.is_file()]
     for path in left:
-        path.unlink(missing_ok=True)
+        # One that cannot be removed is in nobody's way.
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
     return len(left)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there; an error is one :class:`~sciinterp.errors.StoreError`."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _explain(error, path, 0) from error
 
 
 def to_json(obj: Any) -> bytes:
@@ -182,21 +196,18 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     FormatError
         The file is not JSON.
     """
+    require_regular(path)
     try:
         raw = Path(path).read_bytes()
     except OSError as error:
         raise StoreError(f"cannot read ({error.strerror or error})", where=f"file {str(path)!r}") from error
-    try:
-        return json.loads(raw.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise FormatError(
-            "not a JSON file", file=str(path), line=getattr(error, "lineno", 0), got=str(error)
-        ) from error
+    return parse_json(raw, path)
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
     """The sha256 of a file, in hexadecimal, read in pieces of one MiB."""
     digest = hashlib.sha256()
+    require_regular(path)
     try:
         with open(path, "rb", buffering=0) as file:
             while piece := file.read(_CHUNK):

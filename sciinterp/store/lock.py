@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import socket
 import time
@@ -22,6 +23,8 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
 
 # Its name starts with a dot: a folder that holds only this is an empty folder.
 LOCK = ".lock"
@@ -62,15 +65,12 @@ def _acquire(path: Path) -> int:
         try:
             descriptor = _flocked(path)
         except OSError as error:
-            if fcntl is None or error.errno not in _NO_FLOCK:
-                raise StoreError(
-                    f"cannot write ({error.strerror or error})", where=f"folder {str(path.parent)!r}"
-                ) from error
-            descriptor = _created(path)
+            raise StoreError(
+                f"cannot write ({error.strerror or error})", where=f"folder {str(path.parent)!r}"
+            ) from error
         if descriptor is not None:
-            with contextlib.suppress(
-                OSError
-            ):  # a full disk: the lock holds, it only does not say whose it is
+            # A full disk: the lock holds, it only does not say whose it is.
+            with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
             return descriptor
@@ -78,10 +78,18 @@ def _acquire(path: Path) -> int:
 
 
 def _flocked(path: Path) -> int | None:
-    """The lock file, locked by the kernel where there is flock; None when its holder removed it meanwhile."""
+    """The lock file, locked by the kernel where it can; None when its holder removed it meanwhile."""
     if fcntl is None:
         return _created(path)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    made = True
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        made = False
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(descriptor), os.stat(path)):
@@ -91,6 +99,19 @@ def _flocked(path: Path) -> int | None:
     except BlockingIOError:
         os.close(descriptor)
         raise _busy(path) from None
+    except OSError as error:
+        if error.errno in _NO_FLOCK:
+            log.warning(
+                "%s: this file system has no locks; the file %s stands for one, and two hosts must not write here at once",
+                path.parent,
+                LOCK,
+            )
+            if made:
+                return descriptor
+        os.close(descriptor)
+        if error.errno in _NO_FLOCK:
+            return _created(path)
+        raise
     except BaseException:
         os.close(descriptor)
         raise

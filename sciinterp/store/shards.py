@@ -14,37 +14,45 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
-from sciinterp.errors import FormatError, MismatchError, SciinterpError, StoreError
+from sciinterp.errors import MismatchError, SciinterpError, StoreError
 from sciinterp.samples import Samples
-from sciinterp.store.arrays import SAMPLES, check_sha256, save_arrays, save_samples
+from sciinterp.store.arrays import check_sha256, save_arrays
 from sciinterp.store.atomic import (
     TEMPORARY_PREFIX,
     make_folder,
     read_json,
+    remove,
     remove_temporaries,
     sha256_file,
     to_json,
     write_json,
 )
 from sciinterp.store.layout import (
+    DENSE,
     ENVIRONMENT,
     FORMAT,
     INDEX,
     MANIFEST,
+    OLD_HEAD,
     OURS,
     PLAN,
+    SCHEMAS,
+    SPARSE,
     VERSION,
     brief,
     load_arrays_named,
-    newer,
+    migrated,
     seal,
     shard_name,
     sidecar,
 )
 from sciinterp.store.lock import LOCK, folder_lock
+from sciinterp.store.samples_file import SAMPLES, save_samples
 
 _DERIVED = ("batches_sha256", "padding", "shards", "windows")
+_ANOTHER = "Choose another folder, or overwrite this one (overwrite=True)."
 
 
 class Writer:
@@ -61,6 +69,7 @@ class Writer:
 
     def __init__(self, folder: Path, plan: dict[str, Any], *, complete: bool) -> None:
         self.folder, self.plan, self.complete = folder, plan, complete
+        self._schema = SCHEMAS[migrated(plan, f"folder {str(folder)!r}")["schema"]]
         self._plan_sha256 = sha256_file(folder / PLAN)
         self._records: dict[int, dict[str, Any]] = {}
         if not complete:
@@ -132,17 +141,57 @@ class Writer:
             "start": joined[:, 0],
             "end": joined[:, 1],
             "strand": joined[:, 2].astype(np.int8),
-            "tokens": counts,
         }
+        self._write(number, arrays, counts, skipped or {}, ("activations",) if dtype == "bfloat16" else ())
+
+    def write_codes(self, number: int, codes: sp.csr_array, counts: np.ndarray) -> None:
+        """Write one shard of codes, by position and by feature, and then its record.
+
+        Parameters
+        ----------
+        number : int
+        codes : csr float32 [n_positions, n_features]
+            The positions of the shard's samples end to end; columns ascending within a row, none twice.
+        counts : int array [n_samples]
+            Positions of each sample.
+        """
+        shape = (int(np.sum(counts)), int(self.plan[SPARSE.width]))
+        if len(counts) != len(self.samples_of(number)) or codes.shape != shape:
+            raise StoreError(
+                "codes do not fit the plan",
+                where=f"shard {number} of {str(self.folder)!r}",
+                expected=f"{shape[0]} positions of {len(self.samples_of(number))} samples, {shape[1]} features",
+                got=f"shape {codes.shape}",
+            )
+        turned = codes.tocsc()
+        arrays: dict[str, np.ndarray | list[np.ndarray]] = {
+            "indptr": codes.indptr.astype(np.int64),
+            "indices": codes.indices.astype(np.int32),
+            "values": codes.data.astype(np.float32),
+            "feature_starts": turned.indptr.astype(np.int64),
+            "feature_rows": turned.indices.astype(np.int32),
+            "feature_values": turned.data.astype(np.float32),
+        }
+        self._write(number, arrays, np.asarray(counts, np.int64), {}, ())
+
+    def _write(
+        self,
+        number: int,
+        arrays: dict[str, np.ndarray | list[np.ndarray]],
+        counts: np.ndarray,
+        skipped: Mapping[int, str],
+        bfloat16: tuple[str, ...],
+    ) -> None:
+        """The shard's file, whole, and its record beside it."""
         path = self.folder / shard_name(number)
-        sha256 = save_arrays(path, arrays, bfloat16=("activations",) if dtype == "bfloat16" else ())
+        sha256 = save_arrays(path, {**arrays, f"{self._schema.unit}s": counts}, bfloat16=bfloat16)
         record = {
             "shard": number,
             "plan": self._plan_sha256,
             "rows": int(counts.sum()),
             "bytes": path.stat().st_size,
             "sha256": sha256,
-            "skipped": {str(k): v for k, v in sorted((skipped or {}).items())},
+            "skipped": {str(k): v for k, v in sorted(skipped.items())},
         }
         write_json(sidecar(self.folder, number), record)
         self._records[number] = record
@@ -162,19 +211,23 @@ class Writer:
                 expected=f"{self.n_shards} shards",
                 got=f"{len(self._records)}",
             )
-        counts = [load_arrays_named(self.folder / shard_name(k), "tokens") for k in range(self.n_shards)]
+        unit, width = self._schema.unit, self._schema.width
+        paths = [self.folder / shard_name(k) for k in range(self.n_shards)]
+        counts = [load_arrays_named(path, f"{unit}s") for path in paths]
         offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.zeros(0, np.int64), *counts]))])
-        index = save_arrays(self.folder / INDEX, {"token_offsets": offsets.astype(np.int64)})
+        index = {f"{unit}_offsets": offsets.astype(np.int64)}
+        if self._schema is SPARSE:
+            index |= _per_feature(paths, int(self.plan[width]))
         records = [self._records[k] for k in range(self.n_shards)]
         manifest = {
-            "format": FORMAT,
-            "version": VERSION,
+            # A store begun by an earlier version ends as one of that version.
+            **{key: self.plan[key] for key in ("format", "version", "schema") if key in self.plan},
             "plan_sha256": self._plan_sha256,
             "samples_sha256": sha256_file(self.folder / SAMPLES),
-            "index_sha256": index,
+            "index_sha256": save_arrays(self.folder / INDEX, index),
             "n_samples": len(offsets) - 1,
-            "n_tokens": int(offsets[-1]),
-            "d_in": self.plan["d_in"],
+            f"n_{unit}s": int(offsets[-1]),
+            width: self.plan[width],
             "dtype": self.plan["dtype"],
             "extra": dict(extra or {}),
             "shards": [{"rows": r["rows"], "bytes": r["bytes"], "sha256": r["sha256"]} for r in records],
@@ -182,6 +235,17 @@ class Writer:
         }
         write_json(self.folder / MANIFEST, seal(manifest))
         self.complete = True
+
+
+def _per_feature(paths: list[Path], n_features: int) -> dict[str, np.ndarray]:
+    """How many codes each feature has in all shards, and the largest of them."""
+    stored, largest = np.zeros(n_features, np.int64), np.zeros(n_features, np.float32)
+    for path in paths:
+        count = np.diff(load_arrays_named(path, "feature_starts"))
+        stored += count
+        feature = np.repeat(np.arange(n_features), count)
+        np.maximum.at(largest, feature, load_arrays_named(path, "feature_values"))
+    return {"stored": stored, "largest": largest}
 
 
 @contextlib.contextmanager
@@ -195,8 +259,8 @@ def open_writer(
     folder : path
         New, empty, or a store of the same plan.
     plan : mapping
-        Everything the bytes depend on: at least ``shards`` (bounds in sample numbers), ``d_in``, ``dtype``
-        and ``environment``.
+        Everything the bytes depend on: at least ``shards`` (bounds in sample numbers), ``dtype``, ``environment`` and
+        ``d_in``; or ``schema`` "sparse" and ``n_features``.
     samples : Samples
     overwrite : bool
         Remove a store of another plan first. A folder that holds anything else is never touched.
@@ -242,7 +306,7 @@ def _sweep(folder: Path) -> None:
 
 def _full(plan: Mapping[str, Any]) -> dict[str, Any]:
     """The plan as it is written and read back."""
-    return {"format": FORMAT, "version": VERSION, **json.loads(to_json(dict(plan)))}
+    return {"format": FORMAT, "version": VERSION, "schema": DENSE.name, **json.loads(to_json(dict(plan)))}
 
 
 def require_free(folder: Path, plan: Mapping[str, Any], *, overwrite: bool = False) -> None:
@@ -251,6 +315,10 @@ def require_free(folder: Path, plan: Mapping[str, Any], *, overwrite: bool = Fal
     if not overwrite and (folder / PLAN).is_file():
         complete = (folder / MANIFEST).is_file()
         require_same(folder, read_json(folder / PLAN), _full(plan), complete=complete)
+    elif not overwrite and (folder / OLD_HEAD).is_file():
+        raise MismatchError(
+            "the folder holds codes of an earlier version", where=f"folder {str(folder)!r}", do=_ANOTHER
+        )
 
 
 def _matches(folder: Path, wanted: Mapping[str, Any]) -> bool:
@@ -288,11 +356,11 @@ def require_ours(folder: Path) -> None:
         return
     names = [n for n in os.listdir(folder) if n != LOCK and not n.startswith(TEMPORARY_PREFIX)]
     strange = sorted(name for name in names if not OURS.match(name))
-    if strange or (names and PLAN not in names):
+    if strange or (names and PLAN not in names and OLD_HEAD not in names):
         raise StoreError(
             "the output folder is in use",
             where=where,
-            expected="a new or empty folder, or a store of activations",
+            expected="a new or empty folder, or a store of activations or codes",
             got=", ".join(repr(name) for name in (strange or sorted(names))[:3]),
             do="Choose another folder.",
         )
@@ -301,10 +369,7 @@ def require_ours(folder: Path) -> None:
 def require_same(folder: Path, found: Any, wanted: Mapping[str, Any], *, complete: bool) -> None:
     """Raise :class:`~sciinterp.errors.MismatchError` naming the first thing in which two plans differ."""
     where = f"folder {str(folder)!r}"
-    if not isinstance(found, dict) or not isinstance(found.get("version"), int):
-        raise FormatError("not a plan", file=str(folder / PLAN))
-    if found["version"] > VERSION:
-        raise newer(folder, found["version"])
+    found = migrated(found, where)
     skip = {ENVIRONMENT} if complete else set()
     # What is derived from the rest (the composition of batches) is named only if nothing else is.
     names = sorted({*found, *wanted} - skip, key=lambda name: (name in _DERIVED, name))
@@ -316,7 +381,7 @@ def require_same(folder: Path, found: Any, wanted: Mapping[str, Any], *, complet
                 where=where,
                 expected=brief(theirs),
                 got=brief(ours),
-                do="Choose another folder, or overwrite this one (overwrite=True).",
+                do=_ANOTHER,
             )
 
 
@@ -334,4 +399,4 @@ def _clear(folder: Path) -> None:
     """Remove a store: the manifest first and the plan last, so that a crash leaves an unfinished store."""
     names = [name for name in os.listdir(folder) if OURS.match(name)]
     for name in sorted(names, key=lambda n: (n != MANIFEST, n == PLAN, n)):
-        (folder / name).unlink(missing_ok=True)
+        remove(folder / name)

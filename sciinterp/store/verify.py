@@ -11,10 +11,20 @@ from typing import Any
 import pandas as pd
 
 from sciinterp.errors import SciinterpError, StoreError
-from sciinterp.store.arrays import SAMPLES, check_sha256, load_arrays, load_samples, read_header
+from sciinterp.store.arrays import check_sha256, load_arrays, read_header
 from sciinterp.store.atomic import TEMPORARY_PREFIX, read_json, sha256_file, to_json
-from sciinterp.store.layout import FORMAT, INDEX, MANIFEST, PLAN, VERSION, read_manifest, shard_name, sidecar
+from sciinterp.store.layout import (
+    INDEX,
+    MANIFEST,
+    PLAN,
+    VERSION,
+    read_manifest,
+    schema_of,
+    shard_name,
+    sidecar,
+)
 from sciinterp.store.lock import LOCK
+from sciinterp.store.samples_file import SAMPLES, load_samples
 from sciinterp.store.tables import read_tsv
 
 _HEADS = (PLAN, "features.json", "cfg.json")
@@ -304,7 +314,7 @@ def _sweep_info(table: pd.DataFrame) -> dict[str, str]:
 
 def _activation_info(root: Path) -> dict[str, str]:
     plan = read_json(root / PLAN)
-    if not isinstance(plan, dict) or plan.get("format") != FORMAT:
+    if schema_of(root) is None:
         raise StoreError("this is not a store of activations", where=f"folder {str(root)!r}")
     shards = len(plan.get("shards", [])) - 1
     out = {

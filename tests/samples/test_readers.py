@@ -310,7 +310,7 @@ def test_cells_have_the_genes_they_express(tmp_path) -> None:
 
 
 def test_stored_samples_keep_every_kind_of_data(tmp_path) -> None:
-    from sciinterp.store.arrays import load_samples, save_samples
+    from sciinterp.store.samples_file import load_samples, save_samples
 
     molecules = si.read_samples(put(tmp_path / "x.smi", "CCO ethanol\nC[NH3+] amine\n"))
     save_samples(tmp_path, molecules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -19,11 +20,12 @@ from worlds import BOUNDS, D_IN, LENGTHS, build, plan, samples, spans, tree, val
 from sciinterp.errors import BusyError, FormatError, MismatchError, SciinterpError, StoreError
 from sciinterp.samples import Samples
 from sciinterp.store import layout, lock
-from sciinterp.store.arrays import load_samples, read_header, save_arrays, save_samples, widen
-from sciinterp.store.atomic import read_json, to_json
+from sciinterp.store.arrays import read_header, save_arrays, widen
+from sciinterp.store.atomic import read_json, sha256_file, to_json
 from sciinterp.store.layout import seal
 from sciinterp.store.lock import folder_lock
 from sciinterp.store.reader import Reader
+from sciinterp.store.samples_file import load_samples, save_samples
 from sciinterp.store.shards import open_writer
 from sciinterp.store.verify import info, verify
 
@@ -191,15 +193,18 @@ def test_unfinished_missing_and_newer(tmp_path):
 
 def test_a_future_version_is_reached_by_migration(tmp_path, monkeypatch):
     build(tmp_path / "s")
-    monkeypatch.setattr(layout, "VERSION", 2)
-    monkeypatch.setitem(layout.MIGRATIONS, 1, lambda manifest: {**manifest, "version": 2, "added": True})
+    monkeypatch.setattr(layout, "VERSION", 3)
+    monkeypatch.setitem(layout.MIGRATIONS, 2, lambda record: {**record, "version": 3, "added": True})
     assert layout.read_manifest(tmp_path / "s")["added"]
 
 
-@pytest.mark.parametrize("version", sorted(p.name for p in ARCHIVE.iterdir() if p.is_dir()))
-def test_archived_stores_are_read_for_ever(version, tmp_path):
-    shutil.copytree(ARCHIVE / version / "store", tmp_path / "s")
-    expected = json.loads((ARCHIVE / version / "expected.json").read_text())
+ARCHIVED = sorted(ARCHIVE.glob("activations-*"))
+
+
+@pytest.mark.parametrize("kept", ARCHIVED, ids=lambda p: p.name)
+def test_archived_activations_are_read_for_ever(kept, tmp_path):
+    shutil.copytree(kept / "store", tmp_path / "s")
+    expected = json.loads((kept / "expected.json").read_text())
     reader = Reader(tmp_path / "s")
     rows = reader.widen(reader.read_stored(0, reader.n))
     assert rows.astype(float).tolist() == expected["rows"]
@@ -208,6 +213,26 @@ def test_archived_stores_are_read_for_ever(version, tmp_path):
     assert list(reader.samples().ids) == expected["ids"]
     assert reader.samples().table.to_dict("list") == expected["table"]
     assert (verify(tmp_path / "s")["status"] == "ok").all()
+
+
+@pytest.mark.parametrize("kept", ARCHIVED, ids=lambda p: p.name)
+def test_archived_activations_are_recognised_and_finished_as_they_were_begun(kept, tmp_path):
+    """The plan of an old store, given in today's words, is the same plan: whole, and after a kill."""
+    folder = tmp_path / "s"
+    shutil.copytree(kept / "store", folder)
+    before = tree(folder)
+    given = {
+        k: v for k, v in read_json(folder / "plan.json").items() if k not in ("format", "version", "schema")
+    }
+    known = Reader(folder).samples()
+    with open_writer(folder, given, known) as writer:
+        assert writer.complete
+    extra = read_json(folder / "manifest.json")["extra"]
+    (folder / "manifest.json").unlink()
+    with open_writer(folder, given, known) as writer:
+        assert writer.missing == []
+        writer.finish(extra)
+    assert tree(folder) == before
 
 
 def test_second_writer_is_told_who_the_first_is(tmp_path):
@@ -280,6 +305,25 @@ def test_locks_without_flock(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_said_and_not_taken_for_another_run(
+    tmp_path, monkeypatch, caplog, code
+):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    assert build(tmp_path / "s") == 3
+    assert "has no locks" in caplog.text
+    with (
+        folder_lock(tmp_path / "s"),
+        pytest.raises(BusyError, match=f"process {os.getpid()} on "),
+        folder_lock(tmp_path / "s"),
+    ):
+        pass
+    assert not (tmp_path / "s" / ".lock").exists()
+
+
 def test_a_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(StoreError, match="cannot write"), folder_lock(tmp_path / "none"):
         pass
@@ -312,6 +356,34 @@ def test_any_bytes_are_a_header_or_a_format_error(tmp_path_factory, raw):
     except FormatError:
         return
     assert all(e.offset >= 0 and e.offset + e.nbytes <= len(raw) for e in entries.values())
+
+
+def test_arrays_that_share_their_bytes_are_refused(tmp_path):
+    """A thousand names for one array would be a thousand arrays in memory."""
+    entry = {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}
+    text = json.dumps({f"a{i}": entry for i in range(1000)}).encode()
+    (tmp_path / "a").write_bytes(len(text).to_bytes(8, "little") + text + b"0" * 64)
+    with pytest.raises(
+        FormatError, match=r"declares what the file does not hold.*at most 64 bytes, got 64,000"
+    ):
+        read_header(tmp_path / "a")
+
+
+@pytest.mark.parametrize("read", [read_json, read_header, sha256_file, load_samples])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "missing", "long"])
+def test_a_name_that_is_no_file_is_one_line(tmp_path, kind, read):
+    """A pipe would be waited for, a device never ends."""
+    path = tmp_path / "samples.parquet"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "long":
+        path = tmp_path / ("x" * 5000)
+    with pytest.raises((StoreError, FormatError)):
+        read(tmp_path if read is load_samples and kind != "long" else path)
 
 
 def test_a_header_that_claims_gigabytes_is_refused(tmp_path):

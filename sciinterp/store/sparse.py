@@ -1,0 +1,183 @@
+"""Codes read from a store: rows of positions or columns of features, each without touching the rest.
+
+What is read is checked first, since a file may be whole and still not hold codes: pointers that ascend and stay
+inside, indices that ascend within a row, values that are finite and not negative.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from sciinterp.errors import MismatchError, StoreError
+from sciinterp.samples import Samples
+from sciinterp.store.arrays import load_arrays
+from sciinterp.store.atomic import read_json
+from sciinterp.store.layout import OLD_CODES, OLD_HEAD, SPARSE, shard_name
+from sciinterp.store.reader import Shards
+from sciinterp.store.samples_file import load_samples
+
+
+class Compressed(NamedTuple):
+    """Values with the indices and pointers of SciPy's compressed arrays: by row, or by feature."""
+
+    pointers: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+
+
+def codes_fault(pointers: np.ndarray, indices: np.ndarray, values: np.ndarray, bound: int) -> str:
+    """What is wrong with compressed codes whose indices stay below ``bound``; empty where nothing is.
+
+    Examples
+    --------
+    >>> one, two = np.array([0, 2]), np.array([3, 1])
+    >>> codes_fault(one, two, np.ones(2, np.float32), 4), codes_fault(one, two[::-1], np.ones(2, np.float32), 4)
+    ('indices that do not ascend', '')
+    """
+    fault = pointer_fault(pointers, len(values))
+    if fault or not len(values):
+        return fault
+    if len(indices) != len(values) or indices.min() < 0 or indices.max() >= bound:
+        return f"indices outside 0 to {bound - 1}"
+    within = np.diff(indices) > 0
+    ends = pointers[(pointers > 0) & (pointers < len(values))]
+    within[ends - 1] = True
+    if not within.all():
+        return "indices that do not ascend"
+    if not (values.min() >= 0 and np.isfinite(values.max())):
+        return "values that are negative or not finite"
+    return ""
+
+
+def pointer_fault(pointers: np.ndarray, n: int) -> str:
+    """What is wrong with pointers into ``n`` values, from 0 to n; empty where nothing is."""
+    if not len(pointers) or pointers[0] != 0 or pointers[-1] != n or (np.diff(pointers) < 0).any():
+        return f"pointers that do not ascend from 0 to {n}"
+    return ""
+
+
+class CodesReader(Shards):
+    """A finished store of codes: sparse rows, one a position.
+
+    Attributes
+    ----------
+    stored : int64 [n_features]
+        Codes of each feature.
+    largest : float32 [n_features]
+        The largest of them, 0 where there is none.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        super().__init__(folder, SPARSE)
+        self.stored = self.index_array("stored", self.width)
+        self.largest = self.index_array("largest", self.width, "float32")
+
+    def read_rows(self, lo: int, hi: int) -> sp.csr_array:
+        """csr float32 [hi - lo, n_features]: the codes of the positions ``[lo, hi)``."""
+        parts = []
+        for number, a, b in self.pieces(lo, hi):
+            rows = int(self.bounds[number + 1] - self.bounds[number])
+            found = self._read(number, ("indptr", "indices", "values"), rows, a, b, self.width)
+            parts.append(
+                sp.csr_array((found.values, found.indices, found.pointers), shape=(b - a, self.width))
+            )
+        if not parts:
+            return sp.csr_array((hi - lo, self.width), dtype=np.float32)
+        return parts[0] if len(parts) == 1 else sp.csr_array(sp.vstack(parts, format="csr"))
+
+    def read_features(self, lo: int, hi: int) -> Compressed:
+        """The codes of the features ``[lo, hi)``, one after the other, positions ascending within each."""
+        pointers = np.concatenate([[0], np.cumsum(self.stored[lo:hi])])
+        total = sum(int(self.entries(k)["values"].shape[0]) for k in range(len(self.bounds) - 1) if lo < hi)
+        if (np.diff(pointers) < 0).any() or pointers[-1] > total:
+            raise self.damaged("index.safetensors", "counts of codes that the shards do not hold")
+        rows = np.empty(pointers[-1], np.int32)
+        values = np.empty(pointers[-1], np.float32)
+        filled = pointers[:-1].copy()
+        for number, found in self.by_shard(lo, hi):
+            count = np.diff(found.pointers)
+            if (filled + count > pointers[1:]).any():
+                raise self.damaged(shard_name(number), "more codes of a feature than the index counts")
+            place = np.repeat(filled - found.pointers[:-1], count) + np.arange(len(found.values))
+            rows[place] = found.indices + int(self.bounds[number])
+            values[place] = found.values
+            filled += count
+        if not np.array_equal(filled, pointers[1:]):
+            raise self.damaged("index.safetensors", "more codes of a feature than the shards hold")
+        return Compressed(pointers, rows, values)
+
+    def by_shard(self, lo: int = 0, hi: int | None = None) -> Iterator[tuple[int, Compressed]]:
+        """The codes of some features, shard by shard; positions are counted from the first of the shard."""
+        hi = self.width if hi is None else hi
+        names = ("feature_starts", "feature_rows", "feature_values")
+        for number in range(len(self.bounds) - 1):
+            rows = int(self.bounds[number + 1] - self.bounds[number])
+            yield number, self._read(number, names, self.width, lo, hi, rows)
+
+    def _read(
+        self, number: int, names: tuple[str, str, str], n: int, lo: int, hi: int, bound: int
+    ) -> Compressed:
+        """Entries ``[lo, hi)`` of the ``n`` of one order of a shard, checked."""
+        entry = self.entries(number).get(names[2])
+        held = (entry.shape[0] if entry is not None and entry.shape else 0,)
+        pointers = self.part(number, names[0], (n + 1,), "int64", lo, hi + 1)
+        if pointers[0] < 0 or pointers[-1] > held[0] or (np.diff(pointers) < 0).any():
+            raise self.damaged(shard_name(number), f"{names[0]} outside its {held[0]} values or descending")
+        first, last = int(pointers[0]), int(pointers[-1])
+        indices = self.part(number, names[1], held, "int32", first, last)
+        values = self.part(number, names[2], held, "float32", first, last)
+        fault = codes_fault(pointers - first, indices, values, bound)
+        if fault:
+            raise self.damaged(shard_name(number), f"{fault} ({names[1]}, {names[2]})")
+        return Compressed(pointers - first, indices, values)
+
+
+def read_old_codes(folder: Path) -> tuple[sp.csr_array, Samples, dict[str, Any]]:
+    """Codes, samples and identity of a folder of version 1.
+
+    Raises
+    ------
+    StoreError
+        When the folder is incomplete, damaged or of another version.
+    """
+    where = f"folder {str(folder)!r}"
+    head = read_json(folder / OLD_HEAD)
+    kinds = {"version": int, "sha256": str, "identity": dict, "samples": str}
+    if not isinstance(head, dict) or any(type(head.get(key)) is not kind for key, kind in kinds.items()):
+        raise StoreError("the head of the codes is damaged", where=f"file {str(folder / OLD_HEAD)!r}")
+    if head["version"] != 1:
+        raise StoreError(
+            "codes of an unknown version",
+            where=where,
+            expected="1",
+            got=str(head["version"]),
+            do="Update sciinterp.",
+        )
+    arrays = load_arrays(folder / OLD_CODES, sha256=head["sha256"])
+    kinds = {"data": "float32", "indices": "int32", "indptr": "int64", "shape": "int64"}
+    if any(
+        name not in arrays or arrays[name].dtype != kind or arrays[name].ndim != 1
+        for name, kind in kinds.items()
+    ):
+        fault = f"not the arrays {', '.join(kinds)}"
+    elif (
+        len(arrays["shape"]) != 2
+        or arrays["shape"].min() < 0
+        or arrays["shape"][0] + 1 != len(arrays["indptr"])
+    ):
+        fault = "a shape that does not fit the pointers"
+    else:
+        fault = codes_fault(arrays["indptr"], arrays["indices"], arrays["data"], int(arrays["shape"][1]))
+    if fault:
+        raise StoreError("the codes are damaged", where=f"file {str(folder / OLD_CODES)!r}", got=fault)
+    samples = load_samples(folder)
+    if samples.digest != head["samples"]:
+        raise MismatchError("the samples are not those of the codes", where=where)
+    parts = (arrays["data"], arrays["indices"], arrays["indptr"])
+    return sp.csr_array(parts, shape=tuple(arrays["shape"].tolist())), samples, head["identity"]
