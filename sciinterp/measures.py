@@ -145,13 +145,11 @@ def seed_stability(sae: SAE, acts: Activations, split: Split, out: Path, *, seed
 
 def keep_measures(sae: SAE, measures: dict[str, Any], stability: dict[str, Any]) -> None:
     """Add what was measured to the SAE's ``metrics.json``, under ``beyond``."""
-    from sciinterp.sae.files import save_metrics
-
     kept = {key: measures[key] for key in ("loss", "description_length", "dark_matter")}
     pairs = stability["pairs"]
     means = {key: float(np.mean([pair[key] for pair in pairs])) for key in pairs[0] if key not in ("a", "b")}
     sae.metrics = {**sae.metrics, "beyond": {**kept, "stability": means}}
-    save_metrics(sae)
+    sae.save_metrics()
 
 
 def _unexplained(

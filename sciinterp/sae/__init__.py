@@ -8,9 +8,9 @@ file.
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.base import SAE, ThresholdSAE, TopKSAE
 from sciinterp.sae.batchtopk import BatchTopK
-from sciinterp.sae.files import load_sae
 from sciinterp.sae.gated import Gated
 from sciinterp.sae.jumprelu import JumpReLU
+from sciinterp.sae.load import load_sae
 from sciinterp.sae.loop import train, train_with
 from sciinterp.sae.matryoshka import Matryoshka
 from sciinterp.sae.registry import ARCHITECTURES

@@ -11,7 +11,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,9 +19,7 @@ from torch import Tensor
 from sciinterp.errors import InputError
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import ByFeature, Codes, Encoder, Workspace, crowded, encode_topk, places, spread
-
-if TYPE_CHECKING:
-    from sciinterp.sae.base import SAE
+from sciinterp.sae.weights import Weights
 
 
 @dataclass
@@ -96,8 +94,8 @@ class Architecture(abc.ABC):
     @abc.abstractmethod
     def finish(
         self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]
-    ) -> tuple[SAE, dict]:
-        """The inference SAE in the data's own units, and what was calibrated.
+    ) -> tuple[Weights, dict]:
+        """The arrays of the inference SAE in the data's own units, and what was calibrated.
 
         Parameters
         ----------

@@ -18,15 +18,21 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from jaxtyping import Float
+from safetensors.torch import save
 from torch import Tensor
 
 from sciinterp.activations import same_fingerprint
 from sciinterp.errors import InputError, MismatchError, ShapeError
 from sciinterp.sae import sparse
 from sciinterp.sae.architecture import Architecture
+from sciinterp.sae.exports import export
+from sciinterp.sae.weights import ARRAYS, CONFIG, METRICS, Weights
+from sciinterp.store.atomic import atomic_write, make_folder, sha256_file, write_json
 
 # What is compared between two identities when both state it.
 # (A fingerprint belongs to the samples as well as to the model: it is kept, not compared.)
+# The field is how SAELens tells its own folders from others; without it the metadata is dropped on loading.
+SAELENS_VERSION = "6.0.0"
 IDENTITY_KEYS = ("model", "weights_sha256", "randomised_seed", "site", "norm")
 
 
@@ -218,19 +224,70 @@ class SAE(abc.ABC):
                 setattr(self, name, value.to(device))
         return self
 
-    def save(self, folder: str | Path) -> Path:
-        """Write ``cfg.json`` and ``sae_weights.safetensors`` (and ``metrics.json`` where there are
-        metrics).
-        """
-        from sciinterp.sae.files import save_sae
+    @property
+    def weights(self) -> Weights:
+        """The arrays, ``k`` or thresholds, and what is done to the input."""
+        return Weights(
+            self.W_enc,
+            self.b_enc,
+            self.W_dec,
+            self.b_dec,
+            k=self.k,
+            threshold=self.threshold,
+            centred=self.centred,
+            input_norm=self.input_norm,
+        )
 
-        return save_sae(self, folder)
+    @property
+    def config(self) -> dict[str, Any]:
+        """SAELens's configuration of this SAE; ``metadata.sciinterp`` says how and on what it was trained."""
+        return {
+            "architecture": self.kind,
+            "d_in": self.d_in,
+            "d_sae": self.n_features,
+            "dtype": "float32",
+            "device": "cpu",
+            "apply_b_dec_to_input": self.centred,
+            "normalize_activations": self.input_norm,
+            "reshape_activations": "none",
+            **({"k": self.k, "rescale_acts_by_decoder_norm": False} if self.k is not None else {}),
+            "metadata": {
+                "sae_lens_version": SAELENS_VERSION,
+                "model_name": str(self.identity.get("model", "")),
+                "hook_name": str(self.identity.get("site", "")),
+                "sciinterp": {
+                    "architecture": self.architecture.as_dict() if self.architecture else None,
+                    "identity": self.identity,
+                    "recipe": self.recipe,
+                },
+            },
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the weights, ``cfg.json`` with their sha256, and last ``metrics.json`` where there are metrics."""
+        path = make_folder(folder)
+        atomic_write(path / ARRAYS, save(self.weights.named))
+        config = self.config
+        config["metadata"]["sciinterp"]["weights_sha256"] = sha256_file(path / ARRAYS)
+        write_json(path / CONFIG, config)
+        self.folder = path
+        self.save_metrics()
+        return path
+
+    def save_metrics(self) -> None:
+        """Write ``metrics.json`` (again), where the SAE has a folder and was measured."""
+        if self.folder is not None and self.metrics:
+            write_json(self.folder / METRICS, self.metrics)
 
     def export(self, folder: str | Path, *, format: str = "saelens") -> Path:
-        """Write the files of another package: "saelens", "dictionary_learning" or "sparsify"."""
-        from sciinterp.sae.exports import export_sae
+        """Write the files of another package: "saelens", "dictionary_learning" or "sparsify".
 
-        return export_sae(self, folder, format)
+        Raises
+        ------
+        InputError
+            An unknown format, or one that cannot express this SAE.
+        """
+        return export(self.weights, self.config, folder, format)
 
     @abc.abstractmethod
     def _codes(self, xin: Tensor) -> sparse.Codes:
@@ -292,6 +349,17 @@ class ThresholdSAE(SAE):
 
     def _codes(self, xin: Tensor) -> sparse.Codes:
         return sparse.encode_above(xin, self._encoder, self.b_enc, self.threshold, self._work)
+
+
+def sae_of(weights: Weights) -> SAE:
+    """The SAE that some arrays describe; errors as of :class:`SAE`."""
+    if weights.k is not None:
+        sae: SAE = TopKSAE(*weights.parts, k=weights.k)
+    else:
+        threshold = torch.zeros_like(weights.b_enc) if weights.threshold is None else weights.threshold
+        sae = ThresholdSAE(*weights.parts, threshold=threshold)
+    sae.centred, sae.input_norm = weights.centred, weights.input_norm
+    return sae
 
 
 def _normalise(rows: Tensor, kind: str) -> tuple[Tensor, Tensor | float, Tensor | float]:

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from sciinterp.sae.architecture import Architecture, Step, require, write_gradients
 from sciinterp.sae.auxk import add_auxk
-from sciinterp.sae.base import SAE, ThresholdSAE
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import CHUNK, Codes, Workspace, code_gradients, decode, encode_above, keep_entries
+from sciinterp.sae.weights import Weights
 
 # The next batch's cut is seldom below this fraction of the last one's.
 FLOOR = 0.85
@@ -70,7 +70,7 @@ class BatchTopK(Architecture):
 
     def finish(
         self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]
-    ) -> tuple[SAE, dict]:
+    ) -> tuple[Weights, dict]:
         """A threshold SAE; see :func:`threshold_sae`."""
         return threshold_sae(parameters, self.k, scale, calibrate())
 
@@ -100,7 +100,7 @@ def batch_topk(xin: Tensor, w_enc: Tensor, b_enc: Tensor, k: int, step: Step) ->
     return codes, cut
 
 
-def threshold_sae(parameters: Parameters, k: float, scale: float, rows: Tensor) -> tuple[SAE, dict]:
+def threshold_sae(parameters: Parameters, k: float, scale: float, rows: Tensor) -> tuple[Weights, dict]:
     """Turn batch selection into one threshold, calibrated on held-out rows.
 
     Parameters
@@ -110,14 +110,14 @@ def threshold_sae(parameters: Parameters, k: float, scale: float, rows: Tensor) 
 
     Returns
     -------
-    SAE, dict
+    Weights, dict
         In the data's units; the threshold, and L0 of the calibration rows under batch selection (before) and
         under the threshold (after).
     """
     p, work = parameters, Workspace()
     rows = rows.to(p["b_dec"].device)
     threshold = calibrate(rows - p["b_dec"], p["W_enc"], p["b_enc"], k, work)
-    sae = ThresholdSAE(
+    weights = Weights(
         p["W_enc"].T,
         p["b_enc"] / scale,
         p["W_dec"],
@@ -130,7 +130,7 @@ def threshold_sae(parameters: Parameters, k: float, scale: float, rows: Tensor) 
     before = min(
         k, encode_above(rows - p["b_dec"], p["W_enc"], p["b_enc"], 0.0, work).columns.numel() / len(rows)
     )
-    return sae, {
+    return weights, {
         "threshold": threshold / scale,
         "l0_batch_selection": float(before),
         "l0_threshold": after,

@@ -12,108 +12,102 @@ sparsify               ``cfg.json sae.safetensors``                top-k
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from sciinterp.errors import InputError
-from sciinterp.sae.files import CONFIG, WEIGHTS, config_of, weights_of
+from sciinterp.sae.weights import ARRAYS, CONFIG, Weights
 from sciinterp.store.atomic import atomic_write, make_folder, write_json
-
-if TYPE_CHECKING:
-    from sciinterp.sae.base import SAE
 
 FORMATS = ("saelens", "dictionary_learning", "sparsify")
 
 
-def export_sae(sae: SAE, folder: str | Path, format: str) -> Path:
-    """Write ``sae`` as ``format``; see :meth:`sciinterp.sae.base.SAE.export`.
-
-    Raises
-    ------
-    InputError
-        An unknown format, or one that cannot express this SAE.
-    """
+def export(weights: Weights, config: Mapping[str, Any], folder: str | Path, format: str) -> Path:
+    """Write an SAE, given as arrays and its SAELens configuration; see :meth:`sciinterp.sae.base.SAE.export`."""
     if format not in FORMATS:
         raise InputError("no such format", where=f"format={format!r}", expected=", ".join(FORMATS))
-    if format != "saelens" and sae.input_norm != "none":
+    if format != "saelens" and weights.input_norm != "none":
         raise InputError(
-            f"{format} cannot express an SAE with standardised input", where=str(sae), do="Use saelens."
+            f"{format} cannot express an SAE with standardised input",
+            where=f"input_norm {weights.input_norm}",
+            do="Use saelens.",
         )
     path = make_folder(folder)
     if format == "saelens":
-        atomic_write(path / WEIGHTS, save(weights_of(sae)))
-        write_json(path / CONFIG, config_of(sae))
+        atomic_write(path / ARRAYS, save(weights.named))
+        write_json(path / CONFIG, config)
     elif format == "sparsify":
-        _sparsify(sae, path)
+        _sparsify(weights, path)
     else:
-        _dictionary_learning(sae, path)
+        _dictionary_learning(weights, config["metadata"], path)
     return path
 
 
-def _centred_bias(sae: SAE) -> Tensor:
+def _centred_bias(weights: Weights) -> Tensor:
     """The encoder bias for an input from which ``b_dec`` has been taken."""
-    return sae.b_enc if sae.centred else sae.b_enc + sae.b_dec @ sae.W_enc
+    return weights.b_enc if weights.centred else weights.b_enc + weights.b_dec @ weights.W_enc
 
 
-def _plain_bias(sae: SAE) -> Tensor:
+def _plain_bias(weights: Weights) -> Tensor:
     """The encoder bias for an input as it is."""
-    return sae.b_enc - sae.b_dec @ sae.W_enc if sae.centred else sae.b_enc
+    return weights.b_enc - weights.b_dec @ weights.W_enc if weights.centred else weights.b_enc
 
 
-def _sparsify(sae: SAE, path: Path) -> None:
-    if sae.k is None:
-        raise InputError(
-            "sparsify holds top-k SAEs only", where=str(sae), do="Use saelens or dictionary_learning."
-        )
+def _sparsify(weights: Weights, path: Path) -> None:
+    if weights.k is None:
+        raise InputError("sparsify holds top-k SAEs only", do="Use saelens or dictionary_learning.")
     held = {
-        "encoder.weight": sae.W_enc.T,
-        "encoder.bias": _centred_bias(sae),
-        "W_dec": sae.W_dec,
-        "b_dec": sae.b_dec,
+        "encoder.weight": weights.W_enc.T,
+        "encoder.bias": _centred_bias(weights),
+        "W_dec": weights.W_dec,
+        "b_dec": weights.b_dec,
     }
     atomic_write(path / "sae.safetensors", save(_plain(held)))
+    d_in, n_features = weights.W_enc.shape
     config = {
         "activation": "topk",
-        "d_in": sae.d_in,
-        "expansion_factor": max(1, sae.n_features // sae.d_in),
-        "k": sae.k,
+        "d_in": d_in,
+        "expansion_factor": max(1, n_features // d_in),
+        "k": weights.k,
         "multi_topk": False,
         "normalize_decoder": True,
-        "num_latents": sae.n_features,
+        "num_latents": n_features,
         "skip_connection": False,
         "transcode": False,
     }
     write_json(path / CONFIG, config)
 
 
-def _dictionary_learning(sae: SAE, path: Path) -> None:
-    threshold = sae.threshold
+def _dictionary_learning(weights: Weights, facts: Mapping[str, Any], path: Path) -> None:
+    threshold = weights.threshold
     linear = {
-        "encoder.weight": sae.W_enc.T,
-        "encoder.bias": _centred_bias(sae),
-        "decoder.weight": sae.W_dec.T,
+        "encoder.weight": weights.W_enc.T,
+        "encoder.bias": _centred_bias(weights),
+        "decoder.weight": weights.W_dec.T,
     }
     held: dict[str, Tensor]
     if threshold is None:
-        kind, k = "AutoEncoderTopK", int(sae.k or 1)
-        held = {**linear, "b_dec": sae.b_dec, "k": _count(k), "threshold": torch.tensor(-1.0)}
+        kind, k = "AutoEncoderTopK", int(weights.k or 1)
+        held = {**linear, "b_dec": weights.b_dec, "k": _count(k), "threshold": torch.tensor(-1.0)}
     elif not threshold.any():
         kind, k = "AutoEncoder", 0
-        held = {**linear, "bias": sae.b_dec}
+        held = {**linear, "bias": weights.b_dec}
     elif (threshold == threshold[0]).all():
-        kind, k = "BatchTopKSAE", int(getattr(sae.architecture, "k", 0) or 1)
-        held = {**linear, "b_dec": sae.b_dec, "k": _count(k), "threshold": threshold[0]}
+        trained_as = facts["sciinterp"]["architecture"] or {}
+        kind, k = "BatchTopKSAE", int(trained_as.get("k") or 1)
+        held = {**linear, "b_dec": weights.b_dec, "k": _count(k), "threshold": threshold[0]}
     else:
         kind, k = "JumpReluAutoEncoder", 0
         held = {
-            "W_enc": sae.W_enc,
-            "b_enc": _plain_bias(sae),
-            "W_dec": sae.W_dec,
-            "b_dec": sae.b_dec,
+            "W_enc": weights.W_enc,
+            "b_enc": _plain_bias(weights),
+            "W_dec": weights.W_dec,
+            "b_dec": weights.b_dec,
             "threshold": threshold,
         }
     buffer = io.BytesIO()
@@ -121,10 +115,10 @@ def _dictionary_learning(sae: SAE, path: Path) -> None:
     atomic_write(path / "ae.pt", buffer.getvalue())
     trainer: dict[str, Any] = {
         "dict_class": kind,
-        "activation_dim": sae.d_in,
-        "dict_size": sae.n_features,
-        "layer": sae.identity.get("site"),
-        "lm_name": sae.identity.get("model"),
+        "activation_dim": weights.W_enc.shape[0],
+        "dict_size": weights.W_enc.shape[1],
+        "layer": facts["hook_name"] or None,
+        "lm_name": facts["model_name"] or None,
     }
     write_json(path / "config.json", {"trainer": {**trainer, **({"k": k} if k else {})}})
 

@@ -18,17 +18,20 @@ value`` lines are looked at.
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor
 
 from sciinterp.errors import FormatError, InputError
-from sciinterp.sae.base import SAE, ThresholdSAE, TopKSAE
-from sciinterp.sae.files import CONFIG, WEIGHTS, load_native, read_tensors
+from sciinterp.sae.weights import ARRAYS, CONFIG, Weights
 from sciinterp.store.atomic import read_json
 
 UNSAFE = (".pkl", ".pickle", ".joblib", ".npy", ".npz", ".ckpt", ".bin")
@@ -44,7 +47,7 @@ def recognise(path: Path) -> str:
         Nothing known is there, or only a file that could run code on loading.
     """
     if path.is_file():
-        if path.name in (CONFIG, WEIGHTS, "sae.safetensors", "ae.pt") and path.parent != path:
+        if path.name in (CONFIG, ARRAYS, "sae.safetensors", "ae.pt") and path.parent != path:
             return recognise(path.parent)
         if path.suffix == ".safetensors":
             return "esmc"
@@ -52,7 +55,7 @@ def recognise(path: Path) -> str:
             return "dictionary_learning"
         raise _unsafe(path) if path.suffix in UNSAFE else _unknown(path)
     names = {p.name for p in path.iterdir()}
-    if CONFIG in names and WEIGHTS in names:
+    if CONFIG in names and ARRAYS in names:
         return "saelens"
     if CONFIG in names and "sae.safetensors" in names:
         return "sparsify"
@@ -66,30 +69,69 @@ def recognise(path: Path) -> str:
     raise _unsafe(path / unsafe[0]) if unsafe else _unknown(path)
 
 
-def read(path: Path, format: str) -> SAE:
-    """An SAE in a named format; errors as in :func:`sciinterp.load_sae`."""
-    readers: dict[str, Callable[[Path], SAE]] = {
-        "sciinterp": load_native,
-        "saelens": load_native,
+def read(path: Path, format: str) -> tuple[Weights, dict[str, Any]]:
+    """Arrays and what else is known of an SAE in a named format; errors as in :func:`sciinterp.load_sae`."""
+    readers: dict[str, Callable[[Path], tuple[Weights, dict[str, Any]]]] = {
         "sparsify": _sparsify,
         "dictionary_learning": _dictionary_learning,
         "interplm": _interplm,
         "esmc": _esmc,
     }
     if format not in readers:
-        raise InputError("no such format", where=f"format={format!r}", expected=", ".join(["auto", *readers]))
-    folder = (
-        path.parent if path.is_file() and format not in ("esmc", "dictionary_learning", "interplm") else path
-    )
+        known = ["auto", "sciinterp", "saelens", *readers]
+        raise InputError("no such format", where=f"format={format!r}", expected=", ".join(known))
     try:
-        sae = readers[format](folder)
+        return readers[format](path.parent if path.is_file() and format == "sparsify" else path)
     except (KeyError, TypeError) as error:
         raise FormatError(f"the SAE lacks {error}", file=str(path), expected=f"a {format} SAE") from error
-    sae.folder = path
-    return sae
 
 
-def _sparsify(folder: Path) -> SAE:
+def saelens(held: Mapping[str, Tensor], config: Mapping[str, Any], where: Path) -> Weights:
+    """Arrays from SAELens's arrays and configuration."""
+    names = ("W_enc", "b_enc", "W_dec", "b_dec")
+    missing = [name for name in names if name not in held]
+    if missing:
+        raise FormatError(
+            "the SAE lacks an array",
+            file=str(where),
+            expected=", ".join(names),
+            got=f"no {', '.join(missing)}",
+        )
+    parts = [held[name].float() for name in names]
+    if config.get("rescale_acts_by_decoder_norm"):  # codes are pre-activations times |W_dec_j|: fold the norm
+        norm = parts[2].norm(dim=1)
+        parts[:3] = parts[0] * norm, parts[1] * norm, parts[2] / norm.clamp_min(1e-12)[:, None]
+    kind = str(config.get("architecture", "standard"))
+    k = threshold = None
+    if kind == "topk":
+        k = int(config["k"])
+    elif kind in ("jumprelu", "standard"):
+        threshold = held.get("threshold")
+        if kind == "jumprelu" and threshold is None:
+            raise FormatError(
+                "a JumpReLU SAE without thresholds", file=str(where), expected="threshold [n_features]"
+            )
+    else:
+        raise FormatError(
+            "this architecture cannot be read",
+            file=str(where),
+            got=kind,
+            expected="standard, topk or jumprelu",
+        )
+    norm = str(config.get("normalize_activations", "none"))
+    if norm not in ("none", "layer_norm", "constant_norm_rescale"):
+        raise FormatError(
+            "this input scaling cannot be read",
+            file=str(where),
+            expected="none, layer_norm or constant_norm_rescale",
+            got=norm,
+            do="Fold the scaling into the weights first.",
+        )
+    centred = bool(config.get("apply_b_dec_to_input", True))
+    return Weights(*parts, k=k, threshold=threshold, centred=centred, input_norm=norm)
+
+
+def _sparsify(folder: Path) -> tuple[Weights, dict[str, Any]]:
     config, held = read_json(folder / CONFIG), read_tensors(folder / "sae.safetensors")
     if "W_skip" in held or config.get("transcode"):
         raise FormatError(
@@ -99,28 +141,26 @@ def _sparsify(folder: Path) -> SAE:
         raise FormatError("cannot be read", file=str(folder), expected="topk", got=str(config["activation"]))
     # W_dec is [F, d_in] as it stands, unlike the encoder's nn.Linear weight; reading it transposed is a
     # known slip.
-    return TopKSAE(
-        held["encoder.weight"].T, held["encoder.bias"], held["W_dec"], held["b_dec"], k=int(config["k"])
-    )
+    parts = held["encoder.weight"].T, held["encoder.bias"], held["W_dec"], held["b_dec"]
+    return Weights(*parts, k=int(config["k"])), {}
 
 
-def _dictionary_learning(path: Path) -> SAE:
+def _dictionary_learning(path: Path) -> tuple[Weights, dict[str, Any]]:
     file = path / "ae.pt" if path.is_dir() else path
     config = file.with_name("config.json")
     kind = ""
     if config.exists():
         kind = str((read_json(config).get("trainer") or {}).get("dict_class", ""))
-    return _linear(_load_pt(file), kind, file)
+    return _linear(_load_pt(file), kind, file), {}
 
 
-def _linear(held: Mapping[str, Tensor], kind: str, file: Path) -> SAE:
+def _linear(held: Mapping[str, Tensor], kind: str, file: Path) -> Weights:
     """dictionary_learning's arrays, whatever class wrote them."""
     if "W_enc" in held:  # JumpReLU, and Matryoshka's BatchTopK
         parts = [held[name] for name in ("W_enc", "b_enc", "W_dec", "b_dec")]
         per_feature = held["threshold"].numel() == held["b_enc"].numel()
-        sae = _by_threshold(parts, held, file)
-        sae.centred = not per_feature  # its JumpReLU does not take b_dec from the input
-        return sae
+        # Its JumpReLU does not take b_dec from the input.
+        return replace(_by_threshold(parts, held, file), centred=not per_feature)
     if "decoder.bias" in held and "bias" not in held:  # InterPLM's tied ReLU: nothing is taken from the input
         parts = [
             held["encoder.weight"].T,
@@ -128,9 +168,7 @@ def _linear(held: Mapping[str, Tensor], kind: str, file: Path) -> SAE:
             held["decoder.weight"].T,
             held["decoder.bias"],
         ]
-        tied = ThresholdSAE(*parts, threshold=torch.zeros(len(held["encoder.bias"])))
-        tied.centred = False
-        return tied
+        return Weights(*parts, centred=False)
     bias = held["bias"] if "bias" in held else held["b_dec"]
     if "gate_bias" in held or "r_mag" in held:
         raise FormatError(
@@ -140,13 +178,13 @@ def _linear(held: Mapping[str, Tensor], kind: str, file: Path) -> SAE:
         raise FormatError("the SAE lacks an array", file=str(file), expected="encoder.bias")
     parts = [held["encoder.weight"].T, held["encoder.bias"], held["decoder.weight"].T, bias]
     if "k" not in held:
-        return ThresholdSAE(*parts, threshold=torch.zeros(len(held["encoder.bias"])))
+        return Weights(*parts)
     if kind == "AutoEncoderTopK" or (not kind and float(held.get("threshold", torch.tensor(-1.0))) < 0):
-        return TopKSAE(*parts, k=int(held["k"]))
+        return Weights(*parts, k=int(held["k"]))
     return _by_threshold(parts, held, file)
 
 
-def _by_threshold(parts: list[Tensor], held: Mapping[str, Tensor], file: Path) -> SAE:
+def _by_threshold(parts: list[Tensor], held: Mapping[str, Tensor], file: Path) -> Weights:
     threshold = held["threshold"].float().reshape(-1)
     if threshold.numel() == 1 and float(threshold) < 0:
         raise FormatError(
@@ -156,28 +194,28 @@ def _by_threshold(parts: list[Tensor], held: Mapping[str, Tensor], file: Path) -
             got=f"{float(threshold):g}",
             do="Without it codes would depend on the batch. Train it for longer, or set its threshold.",
         )
-    return ThresholdSAE(*parts, threshold=threshold.expand(len(parts[1])))
+    return Weights(*parts, threshold=threshold.expand(len(parts[1])))
 
 
-def _interplm(path: Path) -> SAE:
+def _interplm(path: Path) -> tuple[Weights, dict[str, Any]]:
     file = path
     if path.is_dir():
         files = [path / name for name in ("ae_normalized.pt", "ae.pt") if (path / name).exists()]
         file = files[0] if files else sorted(path.glob("ae*.pt"))[0]
     held = {name.removeprefix("module."): tensor for name, tensor in _load_pt(file).items()}
-    sae = _linear(held, "", file)
+    weights, recipe = _linear(held, "", file), {}
     if bool(held.get("normalize_to_sqrt_d", torch.tensor(False))):
-        sae.input_norm = "constant_norm_rescale"
+        weights = replace(weights, input_norm="constant_norm_rescale")
     for name in YAML:
         if file.with_name(name).exists():
-            sae.recipe = _plain_lines(file.with_name(name))
+            recipe = _plain_lines(file.with_name(name))
     factor = held.get("activation_rescale_factor", held.get("rescale_factor"))
-    if factor is not None and factor.numel() == sae.n_features and not (factor == 1).all():
-        sae.recipe["rescale_factor"] = [float(v) for v in factor]
-    return sae
+    if factor is not None and factor.numel() == weights.b_enc.numel() and not (factor == 1).all():
+        recipe["rescale_factor"] = [float(v) for v in factor]
+    return weights, recipe
 
 
-def _esmc(path: Path) -> SAE:
+def _esmc(path: Path) -> tuple[Weights, dict[str, Any]]:
     file = path
     if path.is_dir():
         files = sorted(path.glob("*.safetensors"))
@@ -204,13 +242,16 @@ def _esmc(path: Path) -> SAE:
         if file.with_name(name).exists():
             config = read_json(file.with_name(name))
     k = next((int(config[key]) for key in ("k", "topk", "top_k") if key in config), None)
-    parts = [encoder, bias, decoder, held["b_dec"]]
-    sae: SAE = TopKSAE(*parts, k=k) if k else ThresholdSAE(*parts, threshold=torch.zeros(encoder.shape[1]))
-    sae.input_norm = "layer_norm"
-    for name in ("idf", "max"):
-        if name in held:
-            sae.recipe[name] = [float(v) for v in held[name].float().reshape(-1)]
-    return sae
+    recipe = {name: held[name].float().reshape(-1).tolist() for name in ("idf", "max") if name in held}
+    return Weights(encoder, bias, decoder, held["b_dec"], k=k or None, input_norm="layer_norm"), recipe
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """A safetensors file."""
+    try:
+        return load(path.read_bytes())
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise FormatError(f"cannot be read as safetensors ({error})", file=str(path)) from error
 
 
 def _load_pt(file: Path) -> dict[str, Tensor]:
@@ -249,6 +290,6 @@ def _unknown(path: Path) -> InputError:
     return InputError(
         "this is not an SAE",
         where=f"'{path}'",
-        expected=f"{CONFIG} with {WEIGHTS} or sae.safetensors, or ae.pt",
+        expected=f"{CONFIG} with {ARRAYS} or sae.safetensors, or ae.pt",
         do="Name the format if the files have other names.",
     )

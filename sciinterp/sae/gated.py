@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from sciinterp.sae.architecture import Architecture, Step, require, write_gradients
-from sciinterp.sae.base import SAE, ThresholdSAE
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import Codes, code_gradients, decode, encode_above
+from sciinterp.sae.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class Gated(Architecture):
 
     def finish(
         self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]
-    ) -> tuple[SAE, dict]:
+    ) -> tuple[Weights, dict]:
         """The equivalent threshold SAE, in the data's units."""
         p = parameters
         rescale = p["r"].exp()
         threshold = (p["b_mag"] - rescale * p["b_enc"]).clamp_(min=0) / scale
         encoder = (p["W_enc"] * rescale[:, None]).T
-        sae = ThresholdSAE(encoder, p["b_mag"] / scale, p["W_dec"], p["b_dec"] / scale, threshold=threshold)
-        return sae, {}
+        weights = Weights(encoder, p["b_mag"] / scale, p["W_dec"], p["b_dec"] / scale, threshold=threshold)
+        return weights, {}

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 
 from sciinterp.sae.architecture import Architecture, Step, require, write_gradients
-from sciinterp.sae.base import SAE, ThresholdSAE
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import Codes, code_gradients, decode, encode_above, keep_entries, products
+from sciinterp.sae.weights import Weights
 
 RATE = 4.0
 START = 4
@@ -104,12 +104,12 @@ class JumpReLU(Architecture):
 
     def finish(
         self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]
-    ) -> tuple[SAE, dict]:
+    ) -> tuple[Weights, dict]:
         """The thresholds and biases in the data's units."""
         p = parameters
         theta = p["theta"].clamp(min=0) * RATE / scale
-        sae = ThresholdSAE(p["W_enc"].T, p["b_enc"] / scale, p["W_dec"], p["b_dec"] / scale, threshold=theta)
-        return sae, {"threshold_mean": float(theta.mean())}
+        weights = Weights(p["W_enc"].T, p["b_enc"] / scale, p["W_dec"], p["b_dec"] / scale, threshold=theta)
+        return weights, {"threshold_mean": float(theta.mean())}
 
 
 def _per_feature(codes: Codes, values: Tensor, n_features: int) -> Tensor:

@@ -37,7 +37,7 @@ from tqdm.auto import tqdm
 from sciinterp.errors import InputError, SciinterpError
 from sciinterp.sae import run_folder
 from sciinterp.sae.architecture import Architecture, Step
-from sciinterp.sae.base import SAE
+from sciinterp.sae.base import SAE, sae_of
 from sciinterp.sae.batches import Reader, Source, moments, parts_of, trained_on
 from sciinterp.sae.bf16_topk import choose_encoder
 from sciinterp.sae.metrics import firing_counts, measure
@@ -389,8 +389,8 @@ class _Run:
             pick = np.linspace(0, len(rows) - 1, min(len(rows), CALIBRATION_ROWS)).astype(np.int64)
             return torch.from_numpy(data.take(rows[pick])).mul_(scale)
 
-        sae, calibrated = self.architecture.finish(self.parameters, scale, calibration_rows)
-        sae.to("cpu")
+        weights, calibrated = self.architecture.finish(self.parameters, scale, calibration_rows)
+        sae = sae_of(weights).to("cpu")
         counted = parts["train"][:: max(1, -(-len(parts["train"]) // DEAD_ROWS))]
         counts = firing_counts(sae, data.pieces(counted))
         sae.architecture, sae.identity = self.architecture, {**data.identity, **self.data.trained_on}

@@ -24,10 +24,10 @@ from torch import Tensor
 
 from sciinterp.sae.architecture import Architecture, Step, require
 from sciinterp.sae.auxk import add_auxk
-from sciinterp.sae.base import SAE
 from sciinterp.sae.batchtopk import batch_topk, threshold_sae
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import ByFeature, Codes, code_gradients, decode
+from sciinterp.sae.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,6 @@ class Matryoshka(Architecture):
 
     def finish(
         self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]
-    ) -> tuple[SAE, dict]:
+    ) -> tuple[Weights, dict]:
         """A threshold SAE of the whole dictionary; a prefix of its features is a dictionary too."""
         return threshold_sae(parameters, self.k, scale, calibrate())

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from sciinterp.sae.architecture import Architecture, Step, require, write_gradients
-from sciinterp.sae.base import SAE, ThresholdSAE
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import code_gradients, decode, encode_above
+from sciinterp.sae.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class ReLU(Architecture):
 
     def finish(
         self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]
-    ) -> tuple[SAE, dict]:
+    ) -> tuple[Weights, dict]:
         """Directions of norm one, their norms in the encoder, biases in the data's units."""
         p = parameters
         norm = torch.linalg.vector_norm(p["W_dec"], dim=1, keepdim=True).clamp_min(1e-12)
         encoder, bias = p["W_enc"] * norm, p["b_enc"] * norm[:, 0] / scale
         zero = torch.zeros_like(bias)
-        return ThresholdSAE(encoder.T, bias, p["W_dec"] / norm, p["b_dec"] / scale, threshold=zero), {}
+        return Weights(encoder.T, bias, p["W_dec"] / norm, p["b_dec"] / scale, threshold=zero), {}

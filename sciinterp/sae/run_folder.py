@@ -18,7 +18,8 @@ from torch import Tensor
 from sciinterp.errors import StoreError
 from sciinterp.sae import checkpoints
 from sciinterp.sae.base import SAE
-from sciinterp.sae.files import METRICS, load_native, save_sae
+from sciinterp.sae.load import load_native
+from sciinterp.sae.weights import METRICS
 from sciinterp.store.atomic import (
     atomic_write,
     make_folder,
@@ -124,7 +125,7 @@ def write_finished(
 ) -> None:
     """The final checkpoint and log, the SAE, and last of all its measures."""
     write_state(folder, lines, step, tensors, facts)
-    save_sae(sae, folder)
+    sae.save(folder)
 
 
 def digest(rows: np.ndarray) -> str:

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from sciinterp.sae.architecture import Architecture, Step, require, write_gradients
 from sciinterp.sae.auxk import add_auxk
-from sciinterp.sae.base import SAE, TopKSAE
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import code_gradients, decode, fixed_codes
+from sciinterp.sae.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class TopK(Architecture):
 
     def finish(
         self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]
-    ) -> tuple[SAE, dict]:
+    ) -> tuple[Weights, dict]:
         """The weights as they are, biases in the data's units."""
         p = parameters
-        return TopKSAE(p["W_enc"].T, p["b_enc"] / scale, p["W_dec"], p["b_dec"] / scale, k=self.k), {}
+        return Weights(p["W_enc"].T, p["b_enc"] / scale, p["W_dec"], p["b_dec"] / scale, k=self.k), {}
