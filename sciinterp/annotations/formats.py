@@ -15,9 +15,9 @@ from sciinterp.errors import InputError
 # format -> module, function, suffixes that settle it (without .gz)
 FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "tsv": ("plain", "parse_tsv", ()),
-    "uniprot-dat": ("uniprot_flat", "parse_uniprot_dat", ()),
-    "uniprot-tsv": ("uniprot_table", "parse_uniprot_tsv", ()),
-    "uniprot-gff": ("uniprot_table", "parse_uniprot_gff", ()),
+    "uniprot-dat": ("uniprot_text", "parse_uniprot_dat", ()),
+    "uniprot-tsv": ("uniprot_text", "parse_uniprot_tsv", ()),
+    "uniprot-gff": ("uniprot_text", "parse_uniprot_gff", ()),
     "uniprot-xml": ("uniprot_tree", "parse_uniprot_xml", (".xml",)),
     "uniprot-json": ("uniprot_tree", "parse_uniprot_json", (".json",)),
     "gff3": ("gff", "parse_gff3", ()),

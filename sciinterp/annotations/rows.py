@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from sciinterp.annotations.table import Annotations
+from sciinterp.annotations.table import MISSING, Annotations
+from sciinterp.annotations.text import read_lines
+from sciinterp.errors import FormatError
 
+AGAIN = "the same interval stated again"
+REPEATED = "of a sample that the file states again"
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f/]+")
+log = logging.getLogger(__name__)
 
 
 def concept_name(prefix: str, *parts: str) -> str:
@@ -37,10 +44,29 @@ def join_note(text: str, fields: Mapping[str, str]) -> str:
     return " ".join("; ".join(p for p in parts if p).split())
 
 
-class Rows:
-    """Gathers the rows of one source, item by item.
+def missing(cell: str) -> bool:
+    """Whether a cell says nothing: blank, ``NA``, ``nan`` and the like."""
+    return cell.strip().lower() in MISSING
 
-    An *item* is what the file states once: a line of GFF, a feature of UniProt, a cofactor. Every item is
+
+def cells_of(line: str) -> list[str]:
+    """The cells of a tab-separated line, without the quotes a spreadsheet puts around a cell with quotes in it.
+
+    Examples
+    --------
+    >>> cells_of('P1\\t"a ""b"" c"\\tgene_id "a"; x "b"')
+    ['P1', 'a "b" c', 'gene_id "a"; x "b"']
+    """
+    cells = line.split("\t")
+    if '"' not in line:
+        return cells
+    return [c[1:-1].replace('""', '"') if len(c) > 1 and c[0] == c[-1] == '"' else c for c in cells]
+
+
+class Rows:
+    """Gathers the rows of one file, item by item.
+
+    An *item* is what the file states once: a line of GFF, an entry of UniProt, a cofactor. Every item is
     either kept, with one or more rows, or dropped under a reason; :meth:`annotations` checks the account.
 
     Examples
@@ -52,15 +78,45 @@ class Rows:
     {'n_in': 2, 'n_kept': 1, 'dropped': {'empty interval': 1}}
     """
 
-    def __init__(self, source: str, *, release: str = "") -> None:
-        self.source, self.release = source, release
-        self._rows: list[tuple[str, int, int, str, str, str, str, str, int]] = []
-        self._concepts: dict[str, tuple[str, str, int]] = {}
+    def __init__(self, source: str, path: str | Path = "", *, release: str = "") -> None:
+        self.source, self.path, self.release = source, str(path), release
+        self._rows: list[tuple[str, int, int, str, str, str, str, str, str, int]] = []
+        self._concepts: dict[str, tuple[str, str, int, str]] = {}
         self._exhaustive: set[str] = set()
-        self._covered: dict[str, None] = {}
-        self._n_in = self._n_kept = 0
-        self._open = False
+        self._covered: dict[str, dict[str, None]] = {source: {}}
+        self._begun: set[str] = set()
+        self._n_in = self._n_kept = self._empty = 0
+        self._open = self._repeated = False
         self._dropped: Counter[str] = Counter()
+        self._unknown: Counter[str] = Counter()
+
+    def lines(self, what: str, *, skip: str | tuple[str, ...] = "#") -> Iterator[tuple[int, str]]:
+        """Lines with their numbers, without blank ones and comments; a file without any line is refused."""
+        seen = False
+        for number, line in read_lines(self.path):
+            if line.strip():
+                seen = True
+                if not line.startswith(skip):
+                    yield number, line
+        if not seen:
+            raise self.bad("an empty file", 1, expected=what)
+
+    def bad(self, what: str, line: int, *, expected: str = "", got: str = "", do: str = "") -> FormatError:
+        """The error that a line cannot be read."""
+        return FormatError(what, file=self.path, line=line, expected=expected, got=got, do=do)
+
+    def begin(self, sample: str, stated: bool = True) -> None:
+        """What follows is one sample's; all of it is dropped where the file had that sample before.
+
+        ``stated`` is False where the file names the sample and says nothing about it (an obsolete entry): it
+        is not covered, so that nothing counts as absent from it.
+        """
+        self._repeated = sample in self._begun
+        self._begun.add(sample)
+        if stated:
+            self.covers(sample)
+        else:
+            self._empty += 1
 
     def item(self) -> None:
         """A new item of the file begins."""
@@ -80,22 +136,14 @@ class Rows:
         release: str | None = None,
     ) -> None:
         """A row of the present item; ``start = end = -1`` is a fact about the whole sample."""
+        if self._repeated:
+            if self._open:
+                self.drop(REPEATED)
+            return
         self.keep()
-        self._rows.append(
-            (
-                sample,
-                start,
-                end,
-                strand,
-                concept,
-                evidence,
-                note,
-                self.release if release is None else release,
-                self._n_in,
-            )
-        )
-        if concept not in self._concepts:
-            self._concepts[concept] = (concept, "", 0)
+        source = self._concepts.setdefault(concept, (concept, "", 0, self.source))[3]
+        release = self.release if release is None else release
+        self._rows.append((sample, start, end, strand, concept, source, evidence, note, release, self._n_in))
 
     def keep(self) -> None:
         """The present item is kept, though its row (a run that began earlier) is there already."""
@@ -108,11 +156,25 @@ class Rows:
         self._dropped[reason] += 1
         self._open = False
 
+    def unknown(self, what: str) -> None:
+        """A key, type or attribute that the format does not list: its item is read, and it is counted."""
+        self._unknown[what] += 1
+
     def concept(
-        self, concept: str, *, name: str = "", parent: str = "", level: int = 0, exhaustive: bool = False
+        self,
+        concept: str,
+        *,
+        name: str = "",
+        parent: str = "",
+        level: int = 0,
+        exhaustive: bool = False,
+        source: str = "",
     ) -> None:
-        """What is known about a concept: a name for people, its parent, how deep it lies."""
-        self._concepts[concept] = (name or concept, parent, level)
+        """What is known about a concept, before its first row: a name for people, its parent, how deep it lies.
+
+        ``source`` is a part of the file with a coverage of its own, such as a column.
+        """
+        self._concepts[concept] = (name or concept, parent, level, source or self.source)
         if exhaustive:
             self._exhaustive.add(concept)
 
@@ -120,9 +182,9 @@ class Rows:
         """The concepts met so far."""
         return list(self._concepts)
 
-    def covers(self, sample: str) -> None:
-        """The file speaks about this sample, even if it places nothing on it."""
-        self._covered[sample] = None
+    def covers(self, sample: str, source: str = "") -> None:
+        """The file (or the part of it that is ``source``) speaks about this sample, even if it places nothing."""
+        self._covered.setdefault(source or self.source, {})[sample] = None
 
     def annotations(self, *, unique: bool = False, coverage: bool = True) -> Annotations:
         """The validated table.
@@ -133,7 +195,8 @@ class Rows:
             Drop an item that states again what an earlier one stated: the same concept on the same interval
             and strand (an exon shared by two transcripts). Counted.
         coverage : bool
-            Whether the file lists every sample it covers; otherwise it is taken to cover all.
+            Whether the file lists the samples it covers; otherwise it is taken to cover all. A row on a
+            sample that is not listed shows that the list is not complete: the sample is covered, and said.
         """
         if self._n_in != self._n_kept + sum(self._dropped.values()):
             raise RuntimeError(
@@ -145,26 +208,41 @@ class Rows:
             rows = [row for row in rows if first[row[:5]] is row]
             again = kept - len({row[-1] for row in rows})
             if again:
-                dropped["the same interval stated again"] = again
+                dropped[AGAIN] = again
                 kept -= again
-        names = ("sample", "start", "end", "strand", "concept", "evidence", "note", "release")
+        names = ("sample", "start", "end", "strand", "concept", "source", "evidence", "note", "release")
         frame = pd.DataFrame(dict(zip(names, zip(*rows))) if rows else {n: [] for n in names})
-        frame["source"] = self.source
-        concepts = list(self._concepts.values())
-        table = pd.DataFrame(
-            {
-                "name": [c[0] for c in concepts],
-                "parent": [c[1] for c in concepts],
-                "level": [c[2] for c in concepts],
-                "source": self.source,
-                "exhaustive": [c in self._exhaustive for c in self._concepts],
-            },
-            index=list(self._concepts),
-        )
-        covered: dict[str, Any] = {self.source: tuple(self._covered) if coverage else None}
-        return Annotations(
-            frame,
-            concepts=table if len(table) else None,
-            coverage=covered,
-            counts={"n_in": self._n_in, "n_kept": kept, "dropped": dropped},
-        )
+        columns = dict(zip(("name", "parent", "level", "source"), zip(*self._concepts.values())))
+        table = pd.DataFrame(columns, index=list(self._concepts))
+        table["exhaustive"] = [c in self._exhaustive for c in self._concepts]
+        counts: dict[str, Any] = {"n_in": self._n_in, "n_kept": kept, "dropped": dropped}
+        if self._unknown:
+            counts["unknown"] = dict(self._unknown)
+            log.warning("%s: not in the lists of the format: %s", self.path, _listed(self._unknown))
+        if self._empty:
+            counts["without_content"] = self._empty
+        if coverage and (unlisted := self._cover_rows(rows)):
+            counts["unlisted"] = unlisted
+        covered = {s: tuple(ids) for s, ids in self._covered.items()} if coverage else {self.source: None}
+        return Annotations(frame, concepts=table if len(table) else None, coverage=covered, counts=counts)
+
+    def _cover_rows(self, rows: list[Any]) -> int:
+        """Cover every sample that has rows; how many rows lay on samples that the file does not list."""
+        unlisted = [(row[0], row[5]) for row in rows if row[0] not in self._covered.setdefault(row[5], {})]
+        for sample, source in unlisted:
+            self._covered[source][sample] = None
+        if unlisted:
+            log.warning(
+                "%s: %d of %d rows lie on samples that the file does not list as covered, such as %r; "
+                "they count, and samples without rows that it does not list are left out",
+                self.path,
+                len(unlisted),
+                len(rows),
+                unlisted[0][0],
+            )
+        return len(unlisted)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    shown = ", ".join(f"{name!r} ({n})" for name, n in list(counts.items())[:5])
+    return shown + (f" and {len(counts) - 5} more" if len(counts) > 5 else "")

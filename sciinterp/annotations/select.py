@@ -111,7 +111,7 @@ def sample_facts(annotations: Annotations, samples: Samples, concepts: list[str]
     """csr int32 [n_samples, n_concepts]: facts about whole samples (rows with ``start = end = -1``)."""
     frame = annotations.frame
     code = pd.Index(concepts).get_indexer(pd.Index(frame["concept"]))
-    sample = pd.Index(samples.ids).get_indexer(pd.Index(frame["sample"]))
+    sample = annotations.sample_numbers(samples)
     use = (code >= 0) & (sample >= 0) & (frame["start"].to_numpy() < 0)
     ones = np.ones(int(use.sum()), np.int32)
     matrix = sp.coo_array((ones, (sample[use], code[use])), shape=(len(samples), len(concepts))).tocsr()
@@ -153,16 +153,9 @@ def _measure(
 
 
 def _covered(annotations: Annotations, samples: Samples, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and samples that the source of each concept covers."""
-    source = annotations.concepts["source"].reindex(names).to_numpy()
-    positions = np.full(len(names), samples.n_positions, dtype=np.int64)
-    count = np.full(len(names), len(samples), dtype=np.int64)
-    ids = pd.Index(samples.ids)
-    for name, covered in annotations.coverage.items():
-        if covered is not None:
-            inside = ids.isin(covered)
-            positions[source == name], count[source == name] = samples.lengths[inside].sum(), inside.sum()
-    return positions, count
+    """Positions and samples that the sources of each concept cover."""
+    group, covers = annotations.coverage_groups(samples, names)
+    return (samples.lengths @ covers)[group], covers.sum(axis=0)[group]
 
 
 def _rank(annotations: Annotations, names: list[str], table: pd.DataFrame) -> np.ndarray:

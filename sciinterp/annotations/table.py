@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from sciinterp.samples import Samples
 
 COLUMNS = ("sample", "start", "end", "strand", "concept", "source", "evidence", "note", "release")
 CONCEPT_COLUMNS = ("name", "parent", "level", "source", "exhaustive")
+# Cells that say nothing, in lower case: blank, or as spreadsheets, R and pandas write "not available".
+MISSING = frozenset(["", "na", "n/a", "#n/a", "nan", "none", "null", "<na>"])
 log = logging.getLogger(__name__)
 DEFAULTS: dict[str, Any] = {"strand": ".", "source": "user", "evidence": "", "note": "", "release": ""}
 
@@ -67,6 +70,11 @@ class Annotations:
         self.coverage = {k: None if v is None else tuple(map(str, v)) for k, v in (coverage or {}).items()}
         n = len(self.frame)
         self.counts = dict(counts or {"n_in": n, "n_kept": n, "dropped": {}})
+        outside = [
+            _outside(self.frame, source, ids) for source, ids in self.coverage.items() if ids is not None
+        ]
+        if any(outside):
+            self.counts["outside_coverage"] = sum(outside)
 
     @property
     def names(self) -> list[str]:
@@ -96,7 +104,7 @@ class Annotations:
         )
 
     def instances(self, samples: Samples, concepts: list[str] | None = None) -> pd.DataFrame:
-        """Intervals on the concatenated axis of ``samples``.
+        """Intervals on the concatenated axis of ``samples``; the same concept on the same interval is one.
 
         Returns
         -------
@@ -111,16 +119,8 @@ class Annotations:
         """
         names = self.position_names if concepts is None else concepts
         code = pd.Index(names).get_indexer(pd.Index(self.frame["concept"]))
-        sample = pd.Index(samples.ids).get_indexer(pd.Index(self.frame["sample"]))
+        sample = self.sample_numbers(samples)
         start, end = self.frame["start"].to_numpy(), self.frame["end"].to_numpy()
-        if len(sample) and len(samples) and sample.max() < 0:
-            log.warning(
-                "none of these %d samples is annotated: annotations are of %r, samples are %r; "
-                "see Annotations.rename_samples",
-                len(samples),
-                self.frame["sample"].iloc[0],
-                samples.ids[0],
-            )
         keep = np.flatnonzero((code >= 0) & (sample >= 0) & (start >= 0))
         code, sample, start, end = code[keep], sample[keep], start[keep], end[keep]
         beyond = np.flatnonzero(end > samples.lengths[sample])
@@ -134,15 +134,23 @@ class Annotations:
                 do="Were the sequences cut, or are these annotations of another sequence?",
             )
         base = samples.offsets[sample]
-        return pd.DataFrame(
-            {
-                "concept": code.astype(np.int64),
-                "start": base + start,
-                "end": base + end,
-                "sample": sample.astype(np.int64),
-                "row": keep,
-            }
-        )
+        columns = {"concept": code.astype(np.int64), "start": base + start, "end": base + end}
+        out = pd.DataFrame(columns | {"sample": sample.astype(np.int64), "row": keep})
+        return out[~out.duplicated(["concept", "start", "end"])].reset_index(drop=True)
+
+    def sample_numbers(self, samples: Samples) -> np.ndarray:
+        """int64 [n_rows]: the number in ``samples`` of the sample of every row, -1 where it is not among them."""
+        code, names = pd.factorize(self.frame["sample"])
+        number = _numbers_of(names, samples)
+        if len(names) and len(samples) and number.max() < 0:
+            log.warning(
+                "none of these %d samples is annotated: annotations are of %r, samples are %r; "
+                "see Annotations.rename_samples",
+                len(samples),
+                names[0],
+                samples.ids[0],
+            )
+        return number[code] if len(names) else np.zeros(0, np.int64)
 
     def positives(self, samples: Samples, concepts: list[str] | None = None) -> sp.csr_array:
         """csr bool [n_positions, n_concepts]: the positions each concept covers (overlaps count once)."""
@@ -163,14 +171,33 @@ class Annotations:
         return sp.csr_array((np.ones(matrix.nnz, bool), matrix.indices, matrix.indptr), shape=matrix.shape)
 
     def covered(self, samples: Samples, concepts: list[str]) -> np.ndarray:
-        """bool [n_samples, n_concepts]: does the source of the concept cover the sample?"""
-        covered = np.ones((len(samples), len(concepts)), bool)
-        source = self.concepts["source"].reindex(concepts).to_numpy(dtype=object)
-        ids = pd.Index(samples.ids)
-        for name, of in self.coverage.items():
-            if of is not None:
-                covered[np.ix_(~ids.isin(of), source == name)] = False
-        return covered
+        """bool [n_samples, n_concepts]: does a source of the concept cover the sample?"""
+        group, covers = self.coverage_groups(samples, concepts)
+        return covers[:, group]
+
+    def coverage_groups(self, samples: Samples, concepts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Concepts that share their sources: int [n_concepts], and bool [n_samples, n_groups] for each group.
+
+        A concept that rows of several sources state is covered where any of them covers.
+        """
+        stated = (
+            self.frame[["concept", "source"]].drop_duplicates().groupby("concept")["source"].agg(frozenset)
+        )
+        owner = self.concepts["source"].reindex(concepts)
+        sources = [
+            rows if (rows := stated.get(c)) is not None and source in rows else frozenset([source])
+            for c, source in zip(concepts, owner)
+        ]
+        distinct = list(dict.fromkeys(sources))
+        covers = np.ones((len(samples), len(distinct)), bool)
+        inside = {s: np.zeros(len(samples), bool) for s, ids in self.coverage.items() if ids is not None}
+        for source, mask in inside.items():
+            number = _numbers_of(pd.Index(self.coverage[source] or (), dtype=object), samples)
+            mask[number[number >= 0]] = True
+        for g, names in enumerate(distinct):
+            if names <= set(inside):
+                covers[:, g] = np.any([inside[name] for name in names], axis=0)
+        return np.array([distinct.index(s) for s in sources], np.int64), covers
 
     def rename_samples(self, names: Mapping[str, str]) -> Annotations:
         """The same annotations under other sample identifiers; those that are not mapped stay.
@@ -194,24 +221,18 @@ class Annotations:
         parts = list(parts)
         if not parts:
             raise InputError("nothing to merge", expected="at least one table of annotations")
-        concepts = pd.concat([p.concepts for p in parts])
         coverage: dict[str, tuple[str, ...] | None] = {}
-        dropped: dict[str, int] = {}
         for part in parts:
-            for source, ids in part.coverage.items():
-                known = coverage.get(source, ())
-                coverage[source] = (
-                    None if ids is None or known is None else tuple(dict.fromkeys((*known, *ids)))
-                )
-            for reason, n in part.counts.get("dropped", {}).items():
-                dropped[reason] = dropped.get(reason, 0) + int(n)
-        totals = {k: sum(int(p.counts.get(k, 0)) for p in parts) for k in ("n_in", "n_kept")}
-        frame = pd.concat([p.frame for p in parts], ignore_index=True)
+            for source in dict.fromkeys((*part.coverage, *part.frame["source"].unique())):
+                ids, known = part.coverage.get(source), coverage.get(source, ())
+                both = None if ids is None or known is None else tuple(dict.fromkeys((*known, *ids)))
+                coverage[source] = both
+        concepts = pd.concat([p.concepts for p in parts])
         return cls(
-            frame,
+            pd.concat([p.frame for p in parts], ignore_index=True),
             concepts=concepts[~concepts.index.duplicated()],
             coverage=coverage,
-            counts={**totals, "dropped": dropped},
+            counts=_added([p.counts for p in parts]),
         )
 
     def write(self, path: str | Path) -> None:
@@ -239,6 +260,14 @@ class Annotations:
         return html_card(repr(self), self.counts.get("dropped"), self.frame.head(5))
 
 
+class RowError(InputError):
+    """A row of an annotation table that cannot be; ``row`` is its number from 0."""
+
+    def __init__(self, row: int, what: str, *, where: str = "", **more: str) -> None:
+        self.row = int(row)
+        super().__init__(what, where=f"row {row}{where}", **more)
+
+
 def validate(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with every column, right types and possible intervals, or an error that names a bad row."""
     missing = [c for c in ("sample", "start", "end", "concept") if c not in frame.columns]
@@ -249,7 +278,6 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
             expected="sample, start, end, concept",
             got=", ".join(map(str, frame.columns)) or "none",
         )
-    n = len(frame)
     out: dict[str, Any] = {}
     for column in COLUMNS:
         if column in ("start", "end"):
@@ -257,38 +285,77 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
         elif column in frame.columns:
             out[column] = _texts(frame[column], DEFAULTS.get(column, ""))
         else:
-            out[column] = np.full(n, DEFAULTS[column], dtype=object)
+            out[column] = np.full(len(frame), DEFAULTS[column], dtype=object)
     start, end = out["start"], out["end"]
-    whole = (start == -1) & (end == -1)
-    bad = np.flatnonzero(~(whole | ((start >= 0) & (end > start))))
+    bad = np.flatnonzero(~(((start == -1) & (end == -1)) | ((start >= 0) & (end > start))))
     if len(bad):
-        raise InputError(
+        raise RowError(
+            bad[0],
             "an impossible interval",
-            where=f"row {bad[0]} (sample {out['sample'][bad[0]]!r})",
+            where=f" (sample {out['sample'][bad[0]]!r})",
             expected="0 <= start < end, or start = end = -1 for a whole sample",
             got=f"{start[bad[0]]} to {end[bad[0]]}",
             do="Intervals are 0-based and half-open: the first ten positions are 0 to 10.",
         )
     empty = np.flatnonzero((out["sample"] == "") | (out["concept"] == ""))
     if len(empty):
-        raise InputError("a row without sample or concept", where=f"row {empty[0]}")
+        raise RowError(empty[0], "a row without sample or concept")
     return pd.DataFrame(out)
 
 
 def _whole_numbers(column: pd.Series, name: str) -> np.ndarray:
+    """Whole numbers of numbers or text (``1,000``, ``12.0``); a blank or missing cell is -1, the whole sample."""
     values = column.to_numpy()
     if values.dtype.kind in "iu" and (not len(values) or abs(values.max()) < 2**62):
         return values.astype(np.int64)
-    number = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
+    text = text.mask(text.str.lower().isin(MISSING), "-1")
+    text = text.mask(text.str.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+"), text.str.replace(",", ""))
+    number = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     bad = np.flatnonzero(~(np.abs(number) <= 2**53) | (number != np.floor(number)))
     if len(bad):
-        raise InputError(
-            f"'{name}' is not a whole number",
-            where=f"row {bad[0]}",
-            expected="an integer",
-            got=repr(column.iloc[bad[0]]),
-        )
+        got = repr(column.iloc[bad[0]])[:40]
+        raise RowError(bad[0], f"'{name}' is not a whole number", expected="an integer", got=got)
     return number.astype(np.int64)
+
+
+def _numbers_of(names: pd.Index, samples: Samples) -> np.ndarray:
+    """The number in ``samples`` of every name, -1 where there is none."""
+    return pd.Index(samples.ids).get_indexer(pd.Index(names))
+
+
+def _outside(frame: pd.DataFrame, source: str, covered: tuple[str, ...]) -> int:
+    """How many rows of a source lie on samples that it does not cover; said, for they count for nothing."""
+    names = frame.loc[frame["source"] == source, "sample"]
+    outside = names[~names.isin(covered)]
+    if len(outside):
+        _say(
+            f"{len(outside):,} rows of {source} lie on samples that its coverage does not list, such as "
+            f"{outside.iloc[0]!r}: they count for nothing"
+        )
+    return len(outside)
+
+
+@lru_cache(maxsize=1000)
+def _say(text: str) -> None:
+    """A warning that is given once."""
+    log.warning(text)
+
+
+def _added(counts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Accounts of several sources in one: numbers are added, lists joined, tables added key by key."""
+    out: dict[str, Any] = {"n_in": 0, "n_kept": 0, "dropped": {}}
+    for key, value in (pair for account in counts for pair in account.items()):
+        if isinstance(value, Mapping):
+            out[key] = _added_keys(out.get(key, {}), value)
+        else:
+            out[key] = out[key] + value if key in out else value
+    out.pop("outside_coverage", None)
+    return out
+
+
+def _added_keys(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    return {k: first.get(k, 0) + second.get(k, 0) for k in dict.fromkeys((*first, *second))}
 
 
 def _texts(column: pd.Series, default: str) -> np.ndarray:

@@ -1,15 +1,20 @@
-"""UniProtKB: one mapping from its features to concepts, shared by the five forms the entries come in.
+"""UniProtKB: one mapping from its entries to concepts, shared by the five forms its proteins come in.
 
-Flat ``.dat``, XML, JSON, TSV with ``ft_*`` columns and GFF state the same facts in different words; each form
-has a reader (:mod:`~sciinterp.annotations.uniprot_flat`, :mod:`~sciinterp.annotations.uniprot_tree`) that
-hands :class:`Feature` objects to :func:`place`, and here alone is decided what they mean:
+Flat ``.dat``, XML, JSON, TSV with ``ft_*`` columns and GFF state the same facts in different words. Each form
+has a reader (:mod:`~sciinterp.annotations.uniprot_text`, :mod:`~sciinterp.annotations.uniprot_tree`) that
+hands :class:`Protein` objects to :func:`gather`, and here alone is decided what they mean. An *entry* is one
+line of a protein's table of sites and regions (``FT``):
 
-* ``uniprot:KEY`` for every feature, placed as stated, 0-based and half-open;
+* ``uniprot:KEY`` for every entry, placed as stated, 0-based and half-open;
 * ``uniprot:KEY:what`` beneath it where ligand or note say what: ``uniprot:BINDING:ATP``,
   ``uniprot:DOMAIN:SH3``. Copies of a repeat ("SH3 1", "SH3 2") are instances of one concept;
 * a disulfide bond or cross-link between two residues covers the stretch between them in ``uniprot:DISULFID``,
   as UniProt writes it, and only the two residues in ``uniprot:DISULFID:bonded residue``;
-* cofactors are facts about the whole sample: ``uniprot:COFACTOR:Zn(2+)``.
+* facts about the whole sample: cofactors ``uniprot:COFACTOR:Zn(2+)``, keywords ``uniprot:KEYWORD:Kinase``,
+  Gene Ontology terms ``uniprot:GO:0005524``, and enzyme classes with all that contain them, ``uniprot:EC:2``
+  to ``uniprot:EC:2.7.11.1``.
+
+A protein that a file only names (deleted, merged, mapped) is not covered.
 
 Source: The UniProt Consortium, Nucleic Acids Research 53:D609 (2025); the UniProtKB user manual.
 """
@@ -17,11 +22,13 @@ Source: The UniProt Consortium, Nucleic Acids Research 53:D609 (2025); the UniPr
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sciinterp.annotations.rows import Rows, concept_name, join_note
+from sciinterp.annotations.table import Annotations
 
-# key of the flat file -> names in XML, JSON, GFF and the TSV header where they differ from one another
+# key of the flat file -> names in XML, JSON, GFF and the TSV header
 TYPES: dict[str, tuple[str, ...]] = {
     "INIT_MET": ("initiator methionine",),
     "SIGNAL": ("signal peptide", "signal"),
@@ -66,32 +73,10 @@ TYPES: dict[str, tuple[str, ...]] = {
 KEYS: dict[str, str] = {name: key for key, names in TYPES.items() for name in names}
 # keys whose note names a class; elsewhere notes name the one protein (CHAIN) or the one change (VARIANT)
 REFINED = frozenset(
-    {
-        "DOMAIN",
-        "REPEAT",
-        "ZN_FING",
-        "DNA_BIND",
-        "COMPBIAS",
-        "REGION",
-        "MOTIF",
-        "MOD_RES",
-        "LIPID",
-        "CARBOHYD",
-        "CROSSLNK",
-        "TOPO_DOM",
-        "TRANSMEM",
-        "INTRAMEM",
-        "TRANSIT",
-        "METAL",
-        "NP_BIND",
-        "BINDING",
-        "SITE",
-        "ACT_SITE",
-        "NON_STD",
-    }
+    "DOMAIN REPEAT ZN_FING DNA_BIND COMPBIAS REGION MOTIF MOD_RES LIPID CARBOHYD CROSSLNK TOPO_DOM TRANSMEM "
+    "INTRAMEM TRANSIT METAL NP_BIND BINDING SITE ACT_SITE NON_STD".split()
 )
 BONDS = frozenset({"DISULFID", "CROSSLNK"})
-CHANGES = frozenset({"VARIANT", "MUTAGEN", "CONFLICT", "VAR_SEQ"})
 
 UNKNOWN = "unknown position: ?"
 UNCERTAIN = "uncertain position: ?N"
@@ -100,33 +85,73 @@ NOTHING_CERTAIN = "no position is certain: <N or >N alone"
 ISOFORM = "on another isoform or sequence"
 BEYOND = "beyond the end of the sequence"
 IMPOSSIBLE = "end before start, or position 0"
+UNREADABLE = "unreadable"
+NO_DATA = "evidence ND: no data"
+UNNAMED = "a fact without a name"
+NO_NUMBER = "an EC number that cannot be read"
 
 _POSITION = re.compile(r"([<>?]?)([0-9]{1,18})?", re.ASCII)
 _COPY = re.compile(r"(?:^|\s+)[0-9]+$", re.ASCII)
+_EC = re.compile(r"[1-9](?:\.[0-9]{1,4}){0,2}(?:\.n?[0-9]{1,5})?", re.ASCII)
 # what old releases appended to a note instead of evidence codes
 _OLD_EVIDENCE = re.compile(r" ?\((By similarity|Potential|Probable)\)\.?$")
 MAX_OLD_EVIDENCE = 3
 
 
 @dataclass
-class Feature:
-    """A feature as a form of UniProt states it: key, location in UniProt's notation, qualifiers."""
+class Entry:
+    """A placed fact as a form of UniProt states it: key, location in UniProt's notation, qualifiers."""
 
     key: str
     location: str
     note: str = ""
     evidence: tuple[str, ...] = ()
     fields: dict[str, str] = field(default_factory=dict)
+    line: int = 0
 
 
 @dataclass
-class Entry:
-    """What the features of one entry share."""
+class Fact:
+    """A fact about the whole protein: ``COFACTOR``, ``KEYWORD``, ``GO`` or ``EC``."""
+
+    kind: str
+    id: str
+    name: str = ""
+    evidence: tuple[str, ...] = ()
+    fields: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass
+class Protein:
+    """What a file says about one protein; ``stated`` is False where it only names it."""
 
     id: str
+    line: int = 0
     length: int = 0
-    release: str = ""
+    version: str = ""
     displayed: str = ""
+    stated: bool = True
+    entries: list[Entry] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
+
+
+def gather(rows: Rows, proteins: Iterable[Protein], release: str | None) -> Annotations:
+    """Annotations of proteins; ``release`` overrules the versions that they state."""
+    protein = None
+    for protein in proteins:
+        stated = protein.stated or bool(protein.entries or protein.facts)
+        rows.begin(protein.id, stated)
+        rows.release = f"entry version {protein.version}" if protein.version else ""
+        if release is not None:
+            rows.release = release
+        for entry in protein.entries:
+            place(rows, protein, entry)
+        for fact in protein.facts:
+            place_fact(rows, protein, fact)
+    if protein is None:
+        raise rows.bad("no protein of UniProtKB in the file", 1)
+    return rows.annotations()
 
 
 def locate(location: str) -> tuple[int, int, str]:
@@ -147,7 +172,7 @@ def locate(location: str) -> tuple[int, int, str]:
     first, dots, last = location.partition("..")
     a, b = _POSITION.fullmatch(first.strip()), _POSITION.fullmatch((last if dots else first).strip())
     if a is None or b is None or (not a[1] and not a[2]) or (not b[1] and not b[2]):
-        return -1, -1, "unreadable"
+        return -1, -1, UNREADABLE
     for end in (a, b):
         if end[1] == "?" or not end[2]:
             return -1, -1, UNCERTAIN if end[2] else UNKNOWN
@@ -160,90 +185,97 @@ def locate(location: str) -> tuple[int, int, str]:
     return start, end, flag
 
 
-def kind_of(feature: Feature) -> str:
+def kind_of(entry: Entry) -> str:
     """What the ligand or the note says a feature is of, or nothing: "SH3 2; atypical" is an SH3.
 
     Examples
     --------
-    >>> kind_of(Feature("DOMAIN", "1..9", "SH3 2; atypical"))
+    >>> kind_of(Entry("DOMAIN", "1..9", "SH3 2; atypical"))
     'SH3'
-    >>> kind_of(Feature("BINDING", "7", "via amide nitrogen", fields={"ligand": "ATP"}))
+    >>> kind_of(Entry("BINDING", "7", "via amide nitrogen", fields={"ligand": "ATP"}))
     'ATP'
     """
-    if feature.key not in REFINED:
+    if entry.key not in REFINED:
         return ""
-    if feature.fields.get("ligand"):
-        return feature.fields["ligand"]
-    head = feature.note.split(";", 1)[0].strip().rstrip(".")
+    if entry.fields.get("ligand"):
+        return entry.fields["ligand"]
+    head = entry.note.split(";", 1)[0].strip().rstrip(".")
     if head[:4].lower() == "via ":  # how it binds, not what
         return ""
     return _COPY.sub("", head).strip()
 
 
-def place(rows: Rows, entry: Entry, feature: Feature) -> bool:
-    """Add a feature to the rows, or count why not. False where the location cannot be read at all."""
+def place(rows: Rows, protein: Protein, entry: Entry) -> None:
+    """Add an entry to the rows, or count why not.
+
+    Raises
+    ------
+    FormatError
+        When the location cannot be read at all.
+    """
     rows.item()
-    location = feature.location
-    if ":" in location:
-        sequence, location = location.rsplit(":", 1)
-        if sequence not in (entry.id, entry.displayed):
-            rows.drop(ISOFORM)
-            return True
+    sequence, colon, location = entry.location.rpartition(":")
+    if colon and sequence not in (protein.id, protein.displayed):
+        rows.drop(ISOFORM)
+        return
     start, end, flag = locate(location)
-    if start < 0:
-        rows.drop(flag)
-        return flag != "unreadable"
-    if entry.length and end > entry.length:
-        rows.drop(BEYOND)
-        return True
-    note, evidence = " ".join(feature.note.split()), list(feature.evidence)
+    if flag == UNREADABLE:
+        line = entry.line or protein.line
+        raise rows.bad("this is not a location of UniProtKB", line, got=repr(entry.location[:60]))
+    if start < 0 or (protein.length and end > protein.length):
+        rows.drop(flag if start < 0 else BEYOND)
+        return
+    note, evidence = " ".join(entry.note.split()), list(entry.evidence)
     for _ in range(MAX_OLD_EVIDENCE):
         if old := _OLD_EVIDENCE.search(note):
             evidence.insert(0, old[1])
             note = note[: old.start()] + "."
-    note = note.removesuffix(".") if evidence or not feature.fields else note
-    text = join_note(note, dict(sorted(feature.fields.items())) | {"partial": flag})
-    codes = ", ".join(evidence)
-    base = concept_name("uniprot", feature.key)
-    rows.add(entry.id, start, end, base, evidence=codes, note=text, release=entry.release)
-    rows.concept(base, name=TYPES.get(feature.key, (feature.key,))[0])
-    of = kind_of(Feature(feature.key, location, note, fields=feature.fields))
-    if of:
-        child = concept_name("uniprot", feature.key, of)
-        rows.concept(child, name=of, parent=base, level=1)
-        rows.add(entry.id, start, end, child, evidence=codes, note=text, release=entry.release)
-    if feature.key in BONDS and not flag:
-        child = concept_name("uniprot", feature.key, "bonded residue")
-        rows.concept(child, name=f"{TYPES[feature.key][0]}, the residues bonded", parent=base, level=1)
-        for residue in sorted({start, end - 1}):
-            rows.add(entry.id, residue, residue + 1, child, evidence=codes, note=text, release=entry.release)
-    return True
+    note = note.removesuffix(".") if evidence or not entry.fields else note
+    text = join_note(note, dict(sorted(entry.fields.items())) | {"partial": flag})
+    if entry.key not in TYPES:
+        rows.unknown(entry.key)
+    title = TYPES.get(entry.key, (entry.key,))[0]
+    base = concept_name("uniprot", entry.key)
+    placed = [(base, title, start, end)]
+    if of := kind_of(Entry(entry.key, location, note, fields=entry.fields)):
+        placed.append((concept_name("uniprot", entry.key, of), of, start, end))
+    if entry.key in BONDS and not flag:
+        bonded = concept_name("uniprot", entry.key, "bonded residue")
+        placed += [(bonded, f"{title}, the residues bonded", i, i + 1) for i in sorted({start, end - 1})]
+    for concept, name, a, b in placed:
+        parent = "" if concept == base else base
+        rows.concept(concept, name=name, parent=parent, level=int(bool(parent)))
+        rows.add(protein.id, a, b, concept, evidence=", ".join(evidence), note=text)
 
 
-def place_cofactor(
-    rows: Rows,
-    entry: Entry,
-    *,
-    name: str,
-    molecule: str = "",
-    evidence: tuple[str, ...] = (),
-    note: str = "",
-    xref: str = "",
-) -> None:
-    """Add a cofactor: a fact about the whole sample."""
+def place_fact(rows: Rows, protein: Protein, fact: Fact) -> None:
+    """Add a fact about the whole protein, with the classes that contain it, or count why not."""
     rows.item()
-    if molecule.startswith("Isoform "):
+    if fact.fields.get("molecule", "").startswith("Isoform "):
         rows.drop(ISOFORM)
         return
-    base = concept_name("uniprot", "COFACTOR")
-    text = join_note(note, {"cofactor_id": xref, "molecule": molecule})
-    codes = ", ".join(evidence)
-    rows.concept(base, name="cofactor")
-    rows.add(entry.id, -1, -1, base, evidence=codes, note=text, release=entry.release)
-    if name:
-        child = concept_name("uniprot", "COFACTOR", name)
-        rows.concept(child, name=name, parent=base, level=1)
-        rows.add(entry.id, -1, -1, child, evidence=codes, note=text, release=entry.release)
+    if fact.kind == "GO" and any(code.startswith(("ND", "ECO:0000307")) for code in fact.evidence):
+        rows.drop(NO_DATA)
+        return
+    if fact.kind == "EC":
+        number = fact.id.strip().split(".-")[0]
+        if not _EC.fullmatch(number):
+            rows.drop(NO_NUMBER)
+            return
+        parts = number.split(".")
+        classes = [".".join(parts[: i + 1]) for i in range(len(parts))]
+        chain = [(concept_name("uniprot", "EC", c), f"EC {c}") for c in classes]
+    else:
+        chain = [(concept_name("uniprot", fact.kind, fact.id), fact.name or fact.id)] if fact.id else []
+        if fact.kind == "COFACTOR":
+            chain.insert(0, (concept_name("uniprot", "COFACTOR"), "cofactor"))
+    if not chain:
+        rows.drop(UNNAMED)
+    note, parent = join_note(fact.note, fact.fields), ""
+    for level, (concept, name) in enumerate(chain):
+        rows.concept(concept, name=name, parent=parent, level=level)
+        rows.add(protein.id, -1, -1, concept, evidence=", ".join(fact.evidence), note=note)
+        parent = concept
 
 
 def codes_of(text: str) -> tuple[str, ...]:

@@ -1,13 +1,13 @@
-"""UniProtKB as trees: XML and the JSON of the REST service.
+"""UniProtKB as trees: XML and the JSON of the REST service, that of its ID mapping included.
 
-Both name features in words and split what the flat file writes as one note: ``A -> G (in a strain)`` is
-original, variation and description there. Here they are put together again, so that every form of an entry
+Both name entries in words and split what the flat file writes as one note: ``A -> G (in a strain)`` is
+original, variation and description there. Here they are put together again, so that every form of a protein
 gives the same rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -15,77 +15,71 @@ from xml.etree.ElementTree import Element
 from sciinterp.annotations.rows import Rows
 from sciinterp.annotations.table import Annotations
 from sciinterp.annotations.text import read_json, read_xml
-from sciinterp.annotations.uniprot import CHANGES, KEYS, Entry, Feature, place, place_cofactor
-from sciinterp.errors import FormatError
+from sciinterp.annotations.uniprot import KEYS, Entry, Fact, Protein, gather
 
-_OUTSIDE = {"less than": "<", "greater than": ">"}
+CHANGES = frozenset({"VARIANT", "MUTAGEN", "CONFLICT", "VAR_SEQ"})
+# what XML and JSON say of an end of a location -> its sign in the flat file
+_SIGNS = {
+    "less than": "<",
+    "greater than": ">",
+    "unknown": "?",
+    "uncertain": "?",
+    "UNSURE": "?",
+    "UNKNOWN": "?",
+    "<": "<",
+    ">": ">",
+}
+_PARTS = ("ligand", "ligandPart"), ("ligand", "ligand_part")
 
 
 def parse_uniprot_xml(path: str | Path, *, release: str | None = None) -> Annotations:
-    """Features and cofactors of UniProtKB XML.
+    """Entries and facts of UniProtKB XML.
 
     Document type declarations are refused: no entity is expanded, no other file is opened.
 
     Raises
     ------
     FormatError
-        When this is not XML, or holds no UniProtKB entry, or a feature cannot be read.
+        When this is not XML, or holds no protein of UniProtKB, or a location cannot be read.
     """
-    rows = Rows("uniprot", release=release or "")
-    entries = 0
-    for line, element in read_xml(path, "entry"):
-        entries += 1
-        _xml_entry(rows, element, str(path), line, release)
-    if not entries:
-        raise FormatError("no UniProtKB entry in the file", file=str(path), line=1)
-    return rows.annotations()
+    rows = Rows("uniprot", path, release=release or "")
+    return gather(rows, (_xml_protein(rows, e, line) for line, e in read_xml(path, "entry")), release)
 
 
-def _xml_entry(rows: Rows, element: Element, file: str, line: int, release: str | None) -> None:
-    accession = (element.findtext("accession") or "").strip()
+def _xml_protein(rows: Rows, element: Element, line: int) -> Protein:
+    accession = _clean(element.findtext("accession"))
     if not accession:
-        raise FormatError("an entry without accession", file=file, line=line)
-    sequence = element.find("sequence")
-    length = "" if sequence is None else sequence.get("length", "")
-    entry = Entry(accession, int(length) if length.isascii() and length.isdigit() and len(length) < 19 else 0)
-    version = element.get("version", "")
-    entry.release = release if release is not None else f"entry version {version}" if version else ""
+        raise rows.bad("a protein without accession", line)
     codes = {e.get("key", ""): _xml_evidence(e) for e in element.findall("evidence")}
 
     def evidence(of: Element) -> tuple[str, ...]:
         return tuple(codes[k] for k in of.get("evidence", "").split() if codes.get(k))
 
+    sequence = element.find("sequence")
+    length = _length("" if sequence is None else sequence.get("length", ""))
+    stated = any(element.find(tag) is not None for tag in ("sequence", "feature", "comment", "keyword"))
+    protein = Protein(accession, line, length, element.get("version", ""), stated=stated)
     for isoform in element.iterfind("comment/isoform"):
         kind = isoform.find("sequence")
         if kind is not None and kind.get("type") == "displayed":
-            entry.displayed = (isoform.findtext("id") or "").strip()
-    rows.covers(entry.id)
-    for feature in element.findall("feature"):
-        found = _xml_feature(feature, evidence(feature), file, line)
-        if not place(rows, entry, found):
-            raise FormatError(
-                "this is not a feature location", file=file, line=line, got=repr(found.location[:60])
-            )
-    for comment in element.findall("comment"):
-        if comment.get("type") == "cofactor":
-            _xml_cofactors(rows, entry, comment, evidence)
-
-
-def _xml_cofactors(rows: Rows, entry: Entry, comment: Element, evidence: Any) -> None:
-    whose, note = _clean(comment.findtext("molecule")), _clean(comment.findtext("text"))
-    found = comment.findall("cofactor")
-    for cofactor in found:
-        place_cofactor(
-            rows,
-            entry,
-            name=_clean(cofactor.findtext("name")),
-            molecule=whose,
-            evidence=evidence(cofactor),
-            note=note,
-            xref=_xml_reference(cofactor),
-        )
-    if not found:
-        place_cofactor(rows, entry, name="", molecule=whose, note=note)
+            protein.displayed = _clean(isoform.findtext("id"))
+    protein.entries = [_xml_entry(e, evidence(e), line) for e in element.findall("feature")]
+    for comment in element.findall("comment[@type='cofactor']"):
+        shared = {"molecule": _clean(comment.findtext("molecule"))}, _clean(comment.findtext("text"))
+        cofactors = [
+            (_clean(c.findtext("name")), evidence(c), _xml_reference(c)) for c in comment.findall("cofactor")
+        ]
+        protein.facts += _cofactors(cofactors, *shared)
+    protein.facts += [
+        Fact("KEYWORD", _clean(k.text), evidence=evidence(k)) for k in element.findall("keyword")
+    ]
+    for reference in element.findall("dbReference[@type='GO']"):
+        said = {p.get("type"): _clean(p.get("value")) for p in reference.findall("property")}
+        code = "|".join(filter(None, (said.get("evidence"), said.get("project"))))
+        protein.facts.append(_go(reference.get("id", ""), said.get("term", ""), code))
+    numbers = element.iterfind("protein//ecNumber")
+    protein.facts += [Fact("EC", _clean(n.text), evidence=evidence(n)) for n in numbers]
+    return protein
 
 
 def _xml_evidence(element: Element) -> str:
@@ -101,78 +95,124 @@ def _xml_reference(element: Element) -> str:
     return "" if reference is None else f"{reference.get('type', '')}:{reference.get('id', '')}"
 
 
-def _xml_feature(element: Element, evidence: tuple[str, ...], file: str, line: int) -> Feature:
-    key = KEYS.get(element.get("type", "").strip().lower())
+def _xml_entry(element: Element, evidence: tuple[str, ...], line: int) -> Entry:
     location = element.find("location")
-    if key is None or location is None:
-        raise FormatError(
-            "this is not a feature of UniProtKB", file=file, line=line, got=repr(element.get("type", "")[:60])
-        )
-    ends = [location.find(name) for name in ("position", "begin", "end")]
-    single, begin, end = ("" if e is None else _xml_position(e) for e in ends)
-    where = single or (begin if begin == end and begin.isdigit() else f"{begin}..{end}")
-    if location.get("sequence"):
-        where = f"{location.get('sequence')}:{where}"
-    variations = [_clean(v.text) for v in element.findall("variation")]
-    note = _note(key, _clean(element.get("description")), _clean(element.findtext("original")), variations)
-    fields = {"id": element.get("id", "")}
-    for tag, prefix in (("ligand", "ligand"), ("ligandPart", "ligand_part")):
+    found = {
+        e.tag: _end(e.get("status", ""), e.get("position", ""))
+        for e in (() if location is None else location)
+    }
+    ends = [found["position"]] * 2 if "position" in found else [found.get(k, "") for k in ("begin", "end")]
+    parts = {}
+    for tag in _PARTS[0]:
         part = element.find(tag)
         if part is not None:
-            fields |= {
-                prefix: _clean(part.findtext("name")),
-                f"{prefix}_id": _xml_reference(part),
-                f"{prefix}_label": _clean(part.findtext("label")),
-                f"{prefix}_note": _clean(part.findtext("note")),
-            }
-    return Feature(key, where, note, evidence, {k: v for k, v in fields.items() if v})
-
-
-def _xml_position(element: Element) -> str:
-    status, position = element.get("status", ""), element.get("position", "")
-    if status in ("unknown", "uncertain"):
-        return f"?{position}" if status == "uncertain" else "?"
-    return _OUTSIDE.get(status, "") + position
-
-
-def _note(key: str, description: str, original: str, variations: list[str]) -> str:
-    """The note as the flat file writes it."""
-    if key not in CHANGES:
-        return description
-    # a stretch that is missing altogether has neither original nor variation
-    change = f"{original} -> {', '.join(variations)}" if original and variations else "Missing"
-    text = description.rstrip(".")
-    if key == "MUTAGEN":
-        return f"{change.replace(' -> ', '->').replace(', ', ',')}: {description}" if text else change
-    if text.startswith("In "):
-        text = text[0].lower() + text[1:]
-    return f"{change} ({text})" if text else change
-
-
-def _clean(text: str | None) -> str:
-    return " ".join((text or "").split())
+            texts = {k: _clean(part.findtext(k)) for k in ("name", "label", "note")}
+            parts[tag] = texts | {"id": _xml_reference(part)}
+    return _entry(
+        element.get("type", ""),
+        ends,
+        "" if location is None else location.get("sequence", ""),
+        _clean(element.get("description")),
+        (_clean(element.findtext("original")), [_clean(v.text) for v in element.findall("variation")]),
+        {"id": element.get("id", "")} | _ligands(parts),
+        evidence,
+        line,
+    )
 
 
 def parse_uniprot_json(path: str | Path, *, release: str | None = None) -> Annotations:
-    """Features and cofactors of UniProtKB JSON: one entry, a list of entries, or ``{"results": [...]}``.
+    """Entries and facts of UniProtKB JSON: one protein, a list, ``{"results": [...]}``, or ID mapping.
 
     Raises
     ------
     FormatError
         When this is not JSON, or not of this shape.
     """
+    rows = Rows("uniprot", path, release=release or "")
     value = read_json(path)
-    entries = value.get("results", [value]) if isinstance(value, dict) else value
-    file = str(path)
-    if not isinstance(entries, list) or not entries:
-        raise FormatError("no UniProtKB entry in the file", file=file, line=1)
-    rows = Rows("uniprot", release=release or "")
-    for entry in entries:
-        accession = _text(entry, "primaryAccession")
-        if not accession:
-            raise FormatError("an entry without primaryAccession", file=file, line=1, got=repr(entry)[:60])
-        _json_entry(rows, entry, accession, file, release)
-    return rows.annotations()
+    proteins = value.get("results", [value]) if isinstance(value, dict) else value
+    if not isinstance(proteins, list):
+        raise rows.bad("no protein of UniProtKB in the file", 1)
+    return gather(rows, (_json_protein(rows, value) for value in proteins), release)
+
+
+def _json_protein(rows: Rows, value: Any) -> Protein:
+    if isinstance(value, dict) and "to" in value and "from" in value:
+        value = value["to"] if isinstance(value["to"], dict) else {"primaryAccession": value["to"]}
+    accession = _text(value, "primaryAccession")
+    if not accession:
+        raise rows.bad("a protein without primaryAccession", 1, got=repr(value)[:60])
+    content = ("sequence", "features", "comments", "keywords", "uniProtKBCrossReferences")
+    protein = Protein(
+        accession,
+        1,
+        _length(_text(value, "sequence", "length")),
+        _text(value, "entryAudit", "entryVersion"),
+        stated=any(key in value for key in content),
+        entries=[_json_entry(e) for e in _list(value, "features")],
+    )
+    comments = _list(value, "comments")
+    for isoform in (i for c in comments for i in _list(c, "isoforms")):
+        if _text(isoform, "isoformSequenceStatus") == "Displayed":
+            protein.displayed = next((i for i in _list(isoform, "isoformIds") if isinstance(i, str)), "")
+    for comment in (c for c in comments if _text(c, "commentType") == "COFACTOR"):
+        cofactors = [
+            (_text(c, "name"), _json_evidence(c), _joined(c, "cofactorCrossReference", "database", "id"))
+            for c in _list(comment, "cofactors")
+        ]
+        note = " ".join(_text(t, "value") for t in _list(comment, "note", "texts"))
+        protein.facts += _cofactors(cofactors, {"molecule": _text(comment, "molecule")}, note)
+    keywords = _list(value, "keywords")
+    protein.facts += [Fact("KEYWORD", _text(k, "name"), evidence=_json_evidence(k)) for k in keywords]
+    for reference in _list(value, "uniProtKBCrossReferences"):
+        if _text(reference, "database") == "GO":
+            said = {_text(p, "key"): _text(p, "value") for p in _list(reference, "properties")}
+            go = _go(_text(reference, "id"), said.get("GoTerm", ""), said.get("GoEvidenceType", ""))
+            protein.facts.append(go)
+    names = value.get("proteinDescription")
+    protein.facts += [Fact("EC", _text(n, "value"), evidence=_json_evidence(n)) for n in _ec_numbers(names)]
+    return protein
+
+
+def _ec_numbers(value: Any) -> Iterator[Any]:
+    """EC numbers of a protein's names, and of the names of what it contains."""
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        if key == "ecNumbers":
+            yield from _list(value, key)
+        else:
+            for part in inner if isinstance(inner, list) else [inner]:
+                yield from _ec_numbers(part)
+
+
+def _json_entry(value: Any) -> Entry:
+    ends = []
+    for end, outside in (("start", "<"), ("end", ">")):
+        modifier = _text(value, "location", end, "modifier")
+        ends.append(
+            _end(outside if modifier == "OUTSIDE" else modifier, _text(value, "location", end, "value"))
+        )
+    change = value.get("alternativeSequence") if isinstance(value, dict) else None
+    variations = [_clean(v) for v in _list(change, "alternativeSequences") if isinstance(v, str)]
+    parts = {tag: {k: _text(value, tag, k) for k in ("name", "id", "label", "note")} for tag in _PARTS[0]}
+    return _entry(
+        _text(value, "type"),
+        ends,
+        _text(value, "location", "sequence"),
+        _text(value, "description"),
+        (_text(change, "originalSequence"), variations),
+        {"id": _text(value, "featureId")} | _ligands(parts),
+        _json_evidence(value),
+        1,
+    )
+
+
+def _json_evidence(value: Any) -> tuple[str, ...]:
+    codes = []
+    for found in _list(value, "evidences"):
+        where = ":".join(filter(None, (_text(found, "source"), _text(found, "id"))))
+        if code := _text(found, "evidenceCode"):
+            codes.append(f"{code}|{where}" if where else code)
+    return tuple(codes)
 
 
 def _text(value: Any, *keys: str) -> str:
@@ -192,77 +232,77 @@ def _list(value: Any, *keys: str) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _json_entry(rows: Rows, value: Any, accession: str, file: str, release: str | None) -> None:
-    length, version = _text(value, "sequence", "length"), _text(value, "entryAudit", "entryVersion")
-    entry = Entry(accession, int(length) if length.isascii() and length.isdigit() else 0)
-    entry.release = release if release is not None else f"entry version {version}" if version else ""
-    comments = _list(value, "comments")
-    for isoform in (i for c in comments for i in _list(c, "isoforms")):
-        if _text(isoform, "isoformSequenceStatus") == "Displayed":
-            entry.displayed = next((i for i in _list(isoform, "isoformIds") if isinstance(i, str)), "")
-    rows.covers(entry.id)
-    for feature in _list(value, "features"):
-        found = _json_feature(feature, file)
-        if not place(rows, entry, found):
-            raise FormatError(
-                "this is not a feature location", file=file, line=1, got=repr(found.location[:60])
-            )
-    for comment in (c for c in comments if _text(c, "commentType") == "COFACTOR"):
-        whose = _text(comment, "molecule")
-        note = " ".join(_text(t, "value") for t in _list(comment, "note", "texts"))
-        found_here = _list(comment, "cofactors")
-        for cofactor in found_here:
-            place_cofactor(
-                rows,
-                entry,
-                name=_text(cofactor, "name"),
-                molecule=whose,
-                note=note,
-                evidence=_json_evidence(_list(cofactor, "evidences")),
-                xref=_pair(cofactor, "cofactorCrossReference", "database", "id"),
-            )
-        if not found_here:
-            place_cofactor(rows, entry, name="", molecule=whose, note=note)
+def _joined(value: Any, key: str, *names: str) -> str:
+    return ":".join(filter(None, (_text(value, key, name) for name in names)))
 
 
-def _pair(value: Any, key: str, first: str, second: str) -> str:
-    parts = (_text(value, key, first), _text(value, key, second))
-    return ":".join(p for p in parts if p)
+def _entry(
+    kind: str,
+    ends: list[str],
+    sequence: str,
+    description: str,
+    change: tuple[str, list[str]],
+    fields: dict[str, str],
+    evidence: tuple[str, ...],
+    line: int,
+) -> Entry:
+    """An entry as the flat file writes it; a type that the manual does not list keeps its words."""
+    key = KEYS.get(kind.strip().lower(), kind.strip() or "unnamed")
+    where = ends[0] if ends[0] == ends[1] else "..".join(ends)
+    where = f"{sequence}:{where}" if sequence else where
+    fields = {k: v for k, v in fields.items() if v}
+    return Entry(key, where, _note(key, description, *change), evidence, fields, line)
 
 
-def _json_evidence(values: Iterable[Any]) -> tuple[str, ...]:
-    codes = []
-    for value in values:
-        code = _text(value, "evidenceCode")
-        where = ":".join(p for p in (_text(value, "source"), _text(value, "id")) if p)
-        if code:
-            codes.append(f"{code}|{where}" if where else code)
-    return tuple(codes)
+def _end(status: str, position: str) -> str:
+    sign = _SIGNS.get(status, "")
+    return sign if status.lower() == "unknown" else sign + position
 
 
-def _json_feature(value: Any, file: str) -> Feature:
-    key = KEYS.get(_text(value, "type").lower())
-    if key is None:
-        raise FormatError("this is not a feature of UniProtKB", file=file, line=1, got=repr(value)[:60])
-    ends = []
-    for end, outside in (("start", "<"), ("end", ">")):
-        modifier, number = _text(value, "location", end, "modifier"), _text(value, "location", end, "value")
-        sign = {"OUTSIDE": outside, "UNSURE": "?", "UNKNOWN": "?"}.get(modifier, "")
-        ends.append("?" if modifier == "UNKNOWN" else sign + number)
-    where = ends[0] if ends[0] == ends[1] else f"{ends[0]}..{ends[1]}"
-    if _text(value, "location", "sequence"):
-        where = f"{_text(value, 'location', 'sequence')}:{where}"
-    change = value.get("alternativeSequence") if isinstance(value, dict) else None
-    variations = [_clean(v) for v in _list(change, "alternativeSequences") if isinstance(v, str)]
-    note = _note(key, _text(value, "description"), _text(change, "originalSequence"), variations)
-    fields = {"id": _text(value, "featureId")}
-    for part, prefix in (("ligand", "ligand"), ("ligandPart", "ligand_part")):
-        fields |= {
-            prefix: _text(value, part, "name"),
-            f"{prefix}_id": _text(value, part, "id"),
-            f"{prefix}_label": _text(value, part, "label"),
-            f"{prefix}_note": _text(value, part, "note"),
-        }
-    return Feature(
-        key, where, note, _json_evidence(_list(value, "evidences")), {k: v for k, v in fields.items() if v}
+def _note(key: str, description: str, original: str, variations: list[str]) -> str:
+    """The note as the flat file writes it."""
+    if key not in CHANGES:
+        return description
+    # a stretch that is missing altogether has neither original nor variation
+    change = f"{original} -> {', '.join(variations)}" if original and variations else "Missing"
+    text = description.rstrip(".")
+    if key == "MUTAGEN":
+        return f"{change.replace(' -> ', '->').replace(', ', ',')}: {description}" if text else change
+    if text.startswith("In "):
+        text = text[0].lower() + text[1:]
+    return f"{change} ({text})" if text else change
+
+
+def _ligands(parts: dict[str, dict[str, str]]) -> dict[str, str]:
+    """Ligand and part of it as the flat file's qualifiers."""
+    return {
+        ours if key == "name" else f"{ours}_{key}": text
+        for theirs, ours in zip(*_PARTS)
+        for key, text in parts.get(theirs, {}).items()
+    }
+
+
+def _cofactors(
+    found: Iterable[tuple[str, tuple[str, ...], str]], fields: dict[str, str], note: str
+) -> list[Fact]:
+    facts = [
+        Fact("COFACTOR", n, "", codes, {"cofactor_id": xref, **fields}, note) for n, codes, xref in found
+    ]
+    return facts or [Fact("COFACTOR", "", fields=fields, note=note)]
+
+
+def _go(term: str, name: str, evidence: str) -> Fact:
+    return Fact(
+        "GO",
+        term.removeprefix("GO:"),
+        name[2:] if name[1:2] == ":" else name,
+        (evidence,) if evidence else (),
     )
+
+
+def _length(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+def _clean(text: str | None) -> str:
+    return " ".join((text or "").split())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
+from Bio import SwissProt
 from test_parsers import assert_same_as_biopython as compare_embl
 from test_uniprot_forms import assert_same_as_biopython as compare_uniprot
 
@@ -25,7 +27,15 @@ def test_swiss_prot_flat_file_agrees_with_biopython() -> None:
     path = need(EMBOSS / "swiss" / "seq.dat")
     assert compare_uniprot(path) == 2070
     annotations = read_annotations(path)
-    assert annotations.counts == {"n_in": 2109, "n_kept": 2109, "dropped": {}}
+    facts = {"KEYWORD": 0, "EC": 0, "GO": 0}
+    with path.open() as handle:
+        for record in SwissProt.parse(handle):
+            facts["KEYWORD"] += len(record.keywords)
+            facts["GO"] += sum(reference[0] == "GO" for reference in record.cross_references)
+            facts["EC"] += len(re.findall(r"\bEC[ =]\d", record.description))
+    assert facts == {"KEYWORD": 927, "EC": 14, "GO": 636}
+    n = 2109 + sum(facts.values())
+    assert annotations.counts == {"n_in": n, "n_kept": n, "dropped": {}}
     assert len(annotations.coverage["uniprot"]) == 100
     assert (annotations.frame["concept"] == "uniprot:TRANSMEM").sum() == 125
 

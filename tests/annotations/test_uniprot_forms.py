@@ -10,8 +10,8 @@ import pytest
 from Bio import SwissProt
 
 from sciinterp.annotations import Annotations, read_annotations
-from sciinterp.annotations.uniprot import Feature, kind_of, locate
-from sciinterp.annotations.uniprot_flat import parse_uniprot_dat
+from sciinterp.annotations.uniprot import Entry, kind_of, locate
+from sciinterp.annotations.uniprot_text import parse_uniprot_dat
 from sciinterp.errors import FormatError
 from sciinterp.samples import Samples
 
@@ -24,8 +24,8 @@ def read(form: str) -> Annotations:
     return read_annotations(FILES / f"entries.{form}")
 
 
-def rows(annotations: Annotations, columns: list[str] = COLUMNS) -> list[tuple]:
-    return sorted(map(tuple, annotations.frame[columns].to_numpy().tolist()))
+def rows(frame: pd.DataFrame, columns: list[str] = COLUMNS) -> list[tuple]:
+    return sorted(map(tuple, frame[columns].to_numpy().tolist()))
 
 
 def account(annotations: Annotations) -> None:
@@ -34,27 +34,51 @@ def account(annotations: Annotations) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_feature_is_kept_or_counted(form: str) -> None:
+def test_every_entry_and_fact_is_kept_or_counted(form: str) -> None:
     annotations = read(form)
     account(annotations)
     text = (FILES / f"entries.{form}").read_text()
     stated = {
-        "dat": len(re.findall(r"^FT   [A-Z]", text, re.M)) + len(re.findall(r"Name=\w+\(2\+\);", text)),
-        "xml": text.count("<feature ") + text.count("<cofactor "),
-        "json": text.count('"featureId"') * 0
-        + text.count('"location": {')
-        + text.count('"cofactorCrossReference"'),
-        "tsv": len(re.findall(r"[A-Z_]{4,} [<>?\dT]", text)) + text.count("Xref="),
+        "dat": len(re.findall(r"^FT   [A-Z]|Name=\w+\(2\+\);|^DR   GO;|EC=", text, re.M)) + len(["Signal", "Zinc"]),
+        "xml": len(re.findall(r"<feature |<cofactor |<keyword |<ecNumber|type=\"GO\"", text)),
+        "json": len(re.findall(r'"location": {|"cofactorCrossReference"|"KW-|"GO:', text)) + len(["2.7.11.1", "2.7.-"]),
+        "tsv": len(re.findall(r"[A-Z_]{4,} [<>?\dT]|Xref=| \[GO:", text)) + len(["Signal", "Zinc", "2.7.11.1", "2.7.-"]),
         "gff": text.count("\tUniProtKB\t"),
-    }[form]
+    }[form]  # fmt: skip
     assert annotations.counts["n_in"] == stated
     assert annotations.coverage == {"uniprot": ("T3ST01", "T3ST02")}
 
 
 @pytest.mark.parametrize("form", ["xml", "json", "tsv"])
-def test_forms_of_one_entry_give_the_same_rows(form: str) -> None:
-    assert rows(read(form)) == rows(read("dat"))
-    pd.testing.assert_frame_equal(read(form).concepts, read("dat").concepts)
+def test_forms_of_one_protein_give_the_same_rows(form: str) -> None:
+    """All but the evidence of facts, which the table lacks and XML writes in codes of its own."""
+    ours, flat = read(form), read("dat")
+    placed = [
+        a.frame[(a.frame["start"] >= 0) | a.frame["concept"].str.startswith("uniprot:COF")]
+        for a in (ours, flat)
+    ]
+    assert rows(placed[0]) == rows(placed[1])
+    stated = [c for c in COLUMNS if c != "evidence"]
+    assert rows(ours.frame, stated) == rows(flat.frame, stated)
+    pd.testing.assert_frame_equal(ours.concepts, flat.concepts)
+
+
+@pytest.mark.parametrize("form", ["dat", "xml", "json", "tsv"])
+def test_keywords_terms_and_enzyme_classes_are_facts_about_the_protein(form: str) -> None:
+    annotations = read(form)
+    frame = annotations.frame[~annotations.frame["concept"].str.contains("COFACTOR")]
+    facts = frame[frame["start"] == -1]
+    assert set(facts["sample"]) == {"T3ST01"}
+    assert sorted(set(facts["concept"])) == [
+        *(f"uniprot:EC:{number}" for number in ("2", "2.7", "2.7.11", "2.7.11.1")),
+        "uniprot:GO:0005524",
+        "uniprot:KEYWORD:Signal",
+        "uniprot:KEYWORD:Zinc",
+    ]
+    concepts = annotations.concepts
+    assert concepts.loc["uniprot:EC:2.7.11", ["parent", "level"]].tolist() == ["uniprot:EC:2.7", 2]
+    assert concepts.loc["uniprot:GO:0005524", "name"] == "ATP binding"
+    assert form == "tsv" or annotations.counts["dropped"]["evidence ND: no data"] == 1
 
 
 def test_gff_gives_the_rows_it_can_state() -> None:
@@ -73,6 +97,7 @@ def test_reasons_name_what_was_dropped() -> None:
         "uncertain position: ?N": 1,
         "between two positions: N^M": 1,
         "on another isoform or sequence": 1,
+        "evidence ND: no data": 1,
     }
 
 
@@ -171,9 +196,9 @@ def test_uncertain_locations_are_never_guessed(location: str) -> None:
 
 
 def test_kinds() -> None:
-    assert kind_of(Feature("ZN_FING", "1..9", "C2H2-type 12; degenerate")) == "C2H2-type"
-    assert kind_of(Feature("REPEAT", "1..9", "3")) == ""
-    assert kind_of(Feature("VARIANT", "1", "A -> G")) == ""
+    assert kind_of(Entry("ZN_FING", "1..9", "C2H2-type 12; degenerate")) == "C2H2-type"
+    assert kind_of(Entry("REPEAT", "1..9", "3")) == ""
+    assert kind_of(Entry("VARIANT", "1", "A -> G")) == ""
 
 
 def test_old_fixed_column_features(tmp_path: Path) -> None:
@@ -204,7 +229,7 @@ def test_old_fixed_column_features(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (("//\nID   TESTB", "ID   TESTB"), 96),
+        (("//\nID   TESTB", "ID   TESTB"), 107),
         (("45\n", "4x5\n"), 58),
         (('"ATP"', '"ATP'), 62),
         (("AC   T3ST01; T3ST0X;\n", ""), 0),
@@ -224,7 +249,7 @@ def test_damage_is_named_by_line(tmp_path: Path, change: tuple[str, str], line: 
 def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cut.dat"
     path.write_text((FILES / "entries.dat").read_text()[:-200])
-    with pytest.raises(FormatError, match="inside an entry"):
+    with pytest.raises(FormatError, match="inside a protein"):
         parse_uniprot_dat(path)
 
 
