@@ -42,6 +42,21 @@ def readme_run(tmp_path_factory: pytest.TempPathFactory, readme_code: str) -> tu
     return folder, names
 
 
+@pytest.fixture(scope="session")
+def tiny() -> tuple:
+    """A seeded antibody model of two small blocks, and an SAE of 64 random directions on it."""
+    torch = pytest.importorskip("torch")
+    from sciinterp.models.antiberty import Antiberty, AntibertyModule
+    from sciinterp.sae.base import TopKSAE
+
+    torch.manual_seed(0)
+    model = Antiberty(AntibertyModule(n_blocks=2, width=32, n_heads=2, inner=64).eval())
+    directions = torch.nn.functional.normalize(torch.randn(64, 32), dim=1)
+    sae = TopKSAE(directions.T.clone(), torch.zeros(64), directions, torch.zeros(32), k=8)
+    sae.identity = {**model.identity, "site": "layers.0"}
+    return model, sae
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """What the command line sets for its whole process does not reach the next test."""

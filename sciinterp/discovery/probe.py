@@ -19,7 +19,7 @@ import scipy.sparse as sp
 
 from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.homology import CONSERVED
-from sciinterp.discovery.variants import Variant
+from sciinterp.interventions.notation import Variant
 from sciinterp.samples import Sample, Samples
 
 SUBSTITUTES = "DPKAG"  # tried at a position of a protein, the first that differ: charge, a break, size

@@ -1,0 +1,261 @@
+"""A change of one stretch of a sample, read as HGVS protein notation or as a row of a VCF.
+
+Positions in text count from 1, in :class:`Variant` from 0. HGVS (den Dunnen et al. 2016): substitutions, ``=``,
+deletions, insertions, duplications and deletion-insertions, of one residue or of a range, in one- or three-letter
+codes of either case. What the notation does not state letter by letter (frame shifts, stops, extensions, symbolic
+alleles) is refused with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+
+from sciinterp.errors import InputError
+from sciinterp.samples import Sample
+
+THREE = {"Ala": "A", "Arg": "R", "Asn": "N", "Asp": "D", "Cys": "C", "Gln": "Q", "Glu": "E", "Gly": "G", "His": "H",
+         "Ile": "I", "Leu": "L", "Lys": "K", "Met": "M", "Phe": "F", "Pro": "P", "Ser": "S", "Thr": "T", "Trp": "W",
+         "Tyr": "Y", "Val": "V", "Sec": "U", "Pyl": "O"}  # fmt: skip
+UNSTATED = "?"  # a letter that the notation leaves to the sample
+_RESIDUE = "[A-Za-z]{3}|[A-Za-z]"
+_HGVS = re.compile(rf"({_RESIDUE})([0-9]+)(?:_({_RESIDUE})([0-9]+))?(.*)", re.DOTALL)
+# Notation that says too little to make the changed sequence, and what it says instead.
+_REFUSED = (
+    (re.compile("fs"), "a frame shift: the residues after it are not stated"),
+    (re.compile("ext"), "an extension: its residues are not stated"),
+    (re.compile(r"\*|Ter|\A(?:ter|TER|[Ss]top|STOP|[Xx])\Z"), "a stop: give what is left out as a deletion, such as K23_V25del"),
+    (re.compile(r"\[|;"), "repeats or several changes: give one change a row"),
+    (re.compile(r"\?|Xaa"), "an unknown consequence"),
+    (re.compile(r"\d"), "a number of residues, not which"),
+)  # fmt: skip
+# What stands in a VCF in place of an alternative allele.
+_NO_ALLELE = {
+    ".": "no alternative allele",
+    "*": "an allele that a deletion in another row took away",
+    "": "an empty allele",
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """``ref`` at the 0-based ``start`` becomes ``alt``; ``?`` stands for the letter of the sample there.
+
+    Examples
+    --------
+    >>> parse_variant("p.Ala42Gly")
+    Variant(start=41, ref='A', alt='G')
+    >>> parse_variant("K23_V25del").fitted(Sample("s", "M" * 22 + "KLV"))
+    Variant(start=22, ref='KLV', alt='')
+    """
+
+    start: int
+    ref: str
+    alt: str
+
+    def __str__(self) -> str:
+        if self.ref and self.alt == 2 * self.ref:
+            return f"{str(Variant(self.start, self.ref, ''))[:-3]}dup"
+        short = self.trimmed()
+        ref, alt, first = (
+            (short.ref, short.alt, short.start + 1) if short.ref else (self.ref, self.alt, self.start + 1)
+        )
+        where = f"{ref[:1]}{first}" if len(ref) < 2 else f"{ref[0]}{first}_{ref[-1]}{first + len(ref) - 1}"
+        if ref == alt:
+            return f"{where}="
+        if len(ref) == len(alt) == 1:
+            return f"{where}{alt}"
+        if not alt:
+            return f"{where}del"
+        inserted = len(ref) == 2 < len(alt) and (alt[0], alt[-1]) == (ref[0], ref[1])
+        return f"{where}ins{alt[1:-1]}" if inserted else f"{where}delins{alt}"
+
+    def trimmed(self) -> Variant:
+        """The same change without the letters both alleles begin or end with."""
+        ref, alt, start = self.ref, self.alt, self.start
+        while ref and alt and ref[0] == alt[0]:
+            ref, alt, start = ref[1:], alt[1:], start + 1
+        while ref and alt and ref[-1] == alt[-1]:
+            ref, alt = ref[:-1], alt[:-1]
+        return Variant(start, ref, alt)
+
+    def fitted(self, sample: Sample) -> Variant:
+        """The change in the sample's own letters: unstated ones filled in, in its case where it has one case only.
+
+        Raises
+        ------
+        InputError
+            When the position lies outside, or the sample holds something else there.
+        """
+        sequence, end = sample.sequence, self.start + len(self.ref)
+        where = f"variant {self}, sample {sample.id!r}"
+        if not self.ref or self.start < 0 or end > sample.length:
+            raise InputError(
+                "the variant lies outside the sample",
+                where=where,
+                expected=f"position 1 to {sample.length}",
+                got=f"{self.start + 1}" if len(self.ref) < 2 else f"{self.start + 1} to {end}",
+            )
+        found = sequence[self.start : end]
+        as_in = str.upper if sequence.isupper() else str.lower if sequence.islower() else str
+        if any(r not in (UNSTATED, f) for r, f in zip(as_in(self.ref), found)):
+            raise InputError(
+                "the sample has another reference residue",
+                where=where,
+                expected=f"{self.ref} at position {self.start + 1}",
+                got=found,
+                do="Positions count from 1 on the sample as it is given here, after any cut.",
+            )
+        alt = "".join(found[i % len(found)] if x == UNSTATED else x for i, x in enumerate(self.alt))
+        return Variant(self.start, found, as_in(alt))
+
+    def apply(self, sample: Sample) -> Sample:
+        """The changed sample.
+
+        Raises
+        ------
+        InputError
+            As :meth:`fitted`; or when nothing of the sample is left.
+        """
+        change = self.fitted(sample)
+        sequence = (
+            sample.sequence[: change.start] + change.alt + sample.sequence[change.start + len(change.ref) :]
+        )
+        if not sequence:
+            raise InputError(
+                "the variant deletes the whole sample", where=f"variant {self}, sample {sample.id!r}"
+            )
+        return Sample(f"{sample.id}:{change}", sequence)
+
+
+def parse_variant(text: str) -> Variant:
+    """Read one change in HGVS protein notation.
+
+    ``A42G``, ``p.Ala42Gly``, ``p.(Ala42=)``, ``A42del``, ``K23_V25del``, ``V7dup``, ``H4_Q5insA``, ``C28_K29delinsW``;
+    an accession in front (``NP_000001.1:``) is passed over.
+
+    Raises
+    ------
+    InputError
+        When the text is no such change, or does not state every letter of it.
+
+    Examples
+    --------
+    >>> parse_variant("p.(His4_Gln5insAla)")
+    Variant(start=3, ref='HQ', alt='HAQ')
+    """
+    body = str(text).strip().rpartition(":")[2].replace("%3D", "=")
+    if re.match(r"[cgmnr]\.", body):
+        raise _unread(text, "notation of nucleotides: give columns pos, ref and alt")
+    body = re.sub(r"\A[pP]\.", "", body)
+    body = body[1:-1] if body.startswith("(") and body.endswith(")") else body
+    match = _HGVS.fullmatch(body)
+    if match is None or int(match[2]) < 1:
+        raise _unread(text)
+    first, last = int(match[2]), int(match[4] or match[2])
+    three = len(match[1]) == 3
+    ref = _letters(match[1], three, text)
+    if match[3]:
+        if last <= first:
+            raise _unread(text, "a range that ends before it begins")
+        ref += UNSTATED * (last - first - 1) + _letters(match[3], len(match[3]) == 3, text)
+    return Variant(first - 1, *_change(ref, match[5], bool(match[3]), three, text))
+
+
+def _change(ref: str, rest: str, is_range: bool, three: bool, text: str) -> tuple[str, str]:
+    """Reference and alternative of what stands behind the positions."""
+    if rest == "=":
+        return ref, ref
+    for pattern, reason in _REFUSED:
+        if pattern.search(rest):
+            raise _unread(text, reason)
+    kind = re.match(r"(delins|del|dup|ins)?(.*)", rest, re.IGNORECASE | re.DOTALL)
+    assert kind is not None  # both groups may be empty
+    verb, letters = (kind[1] or "").lower(), _letters(kind[2], three, text)
+    if verb in ("del", "dup"):
+        if letters and len(letters) != len(ref):
+            raise _unread(text, f"{len(ref)} positions and {len(letters)} letters")
+        ref = letters or ref
+        return ref, "" if verb == "del" else ref * 2
+    if not letters or (verb == "" and (is_range or len(letters) != 1)):
+        raise _unread(text)
+    if verb == "ins":
+        if not is_range or len(ref) != 2:
+            raise _unread(text, "an insertion that does not stand between two neighbours, such as H4_Q5insA")
+        return ref, ref[0] + letters + ref[1]
+    return ref, letters
+
+
+def _letters(names: str, three: bool, text: str) -> str:
+    """One-letter codes; three-letter names where the reference has one, or where they are written as such."""
+    if not (three or re.fullmatch(r"(?:[A-Z][a-z]{2})+", names)):
+        if not re.fullmatch(r"[A-Za-z]*", names):
+            raise _unread(text)
+        return names.upper()
+    parts = [names[i : i + 3].capitalize() for i in range(0, len(names), 3)]
+    if unknown := [p for p in parts if p not in THREE]:
+        raise InputError(
+            "this is not an amino acid",
+            where=f"variant {text!r}",
+            expected="a three-letter code",
+            got=unknown[0],
+        )
+    return "".join(THREE[p] for p in parts)
+
+
+def _unread(text: str, reason: str = "") -> InputError:
+    if reason:
+        return InputError("a variant that cannot be carried out", where=f"variant {text!r}", got=reason)
+    return InputError(
+        "this is not a protein variant",
+        where=f"variant {text!r}",
+        expected="a form like A42G, p.Ala42Gly, A42del or K23_V25del, positions from 1",
+        got=repr(text),
+    )
+
+
+def row_variants(row: Mapping[str, object]) -> list[Variant | InputError]:
+    """The changes of one row: a column ``variant`` (``hgvs``, ``hgvsp``), or ``pos ref alt`` as in a VCF, from 1.
+
+    Several alternatives, joined by commas, are several changes. One that cannot be carried out is the error that
+    says why.
+    """
+    lower = {str(k).lower(): "" if pd.isna(v) else str(v).strip() for k, v in row.items()}
+    alleles: list[Callable[[], Variant]]
+    if name := next((n for n in ("variant", "hgvs", "hgvsp") if n in lower), ""):
+        alleles = [partial(parse_variant, lower[name])]
+    else:
+        alleles = [partial(_alleles, lower, alt.strip()) for alt in lower.get("alt", "").split(",")]
+    return [_or_why(allele) for allele in alleles]
+
+
+def _or_why(make: Callable[[], Variant]) -> Variant | InputError:
+    try:
+        return make()
+    except InputError as error:
+        return error
+
+
+def _alleles(row: Mapping[str, str], alt: str) -> Variant:
+    """A change between two alleles; ``-`` for a deletion, as some tools write it."""
+    if not {"pos", "ref", "alt"} <= set(row):
+        raise InputError(
+            "a variant that cannot be read",
+            expected="'variant', or 'pos', 'ref' and 'alt'",
+            got=", ".join(row),
+        )
+    position, ref = row["pos"], row["ref"]
+    if not re.fullmatch(r"0*[1-9][0-9]*(?:\.0+)?", position):
+        raise InputError("the position is not a whole number from 1", got=repr(position))
+    if alt in _NO_ALLELE or not ref.isalpha() or not (alt == "-" or alt.isalpha()):
+        raise InputError(
+            "alleles that cannot be carried out",
+            where=f"position {position}",
+            expected="letters",
+            got=_NO_ALLELE.get(alt, f"{ref!r}, {alt!r}"),
+        )
+    return Variant(int(position.partition(".")[0]) - 1, ref, "" if alt == "-" else alt)

@@ -1,0 +1,268 @@
+"""Which features does a variant take away or bring, and does the model find it less likely?
+
+A variant is HGVS protein notation or a VCF-like row (:mod:`sciinterp.interventions.notation`). The sample is encoded
+with and without it; positions are compared with their counterparts. The change in likelihood is the masked marginal
+of Meier et al. 2021: log p(alt) - log p(ref) at the hidden position, for single substitutions of models that can mask.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from sciinterp.association.explanations import FLOOR
+from sciinterp.errors import InputError, SciinterpError
+from sciinterp.interventions.notation import Variant, parse_variant, row_variants
+from sciinterp.samples import Sample, Samples
+from sciinterp.tables import Table
+
+if TYPE_CHECKING:
+    from sciinterp.models import Adapter
+    from sciinterp.sae import SAE
+
+log = logging.getLogger(__name__)
+
+MAX_POSITIONS = 100_000  # of changed samples whose codes are held at once
+COLUMNS = (
+    "feature",
+    "change",
+    "position",
+    "before",
+    "after",
+    "delta",
+    "total_before",
+    "total_after",
+    "concepts",
+)
+
+
+def variant_effect(
+    model: Adapter,
+    sae: SAE,
+    sample: Sample | str,
+    variant: str | Variant,
+    *,
+    hits: pd.DataFrame | None = None,
+    min_change: float = 0.05,
+) -> Table:
+    """Features that a variant takes away or brings.
+
+    Parameters
+    ----------
+    model : Adapter
+    sae : SAE
+        Trained on this model.
+    sample : Sample or str
+    variant : str or Variant
+        ``"A42G"``, ``"p.Ala42Gly"``, ``"K23_V25del"`` ... (:func:`parse_variant`); positions from 1.
+    hits : DataFrame, optional
+        Of :func:`sciinterp.associate`: gives the concepts features stand for.
+    min_change : float
+        Smallest change listed, as a fraction of the largest code of the sample.
+
+    Returns
+    -------
+    Table
+        ``feature change position before after delta total_before total_after concepts``, largest change first.
+        ``change`` is lost, gained, weaker or stronger, at the 0-based ``position`` (of the unchanged sample) where
+        the feature changed most; totals are sums over the sample. ``context`` holds ``variant``,
+        ``log_likelihood_ref``, ``log_likelihood_alt`` and ``log_likelihood_change`` (None where not measured).
+
+    Raises
+    ------
+    InputError
+        A variant that cannot be read, or that does not fit the sample.
+    MismatchError
+        An SAE of another model.
+    """
+    sample = sample if isinstance(sample, Sample) else Sample("sample", sample)
+    change = (variant if isinstance(variant, Variant) else parse_variant(variant)).fitted(sample)
+    sae.check(model)
+    model.check([change.apply(sample)])
+    return next(_effects(model, sae, [(sample, change)], hits, min_change))
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One change of one row of a table, fitted to its sample."""
+
+    number: int
+    sample: Sample
+    change: Variant
+
+
+def variant_effects(
+    model: Adapter,
+    sae: SAE,
+    samples: Samples,
+    table: pd.DataFrame,
+    *,
+    hits: pd.DataFrame | None = None,
+    min_change: float = 0.05,
+) -> Table:
+    """The same for a table of variants; a row that cannot be carried out is refused alone.
+
+    Parameters
+    ----------
+    samples : Samples
+    table : DataFrame
+        Columns ``sample`` (or ``chrom``) and either ``variant`` (HGVS protein) or ``pos ref alt`` (VCF-like, from 1;
+        several alternatives joined by commas are several variants).
+
+    Returns
+    -------
+    Table
+        The rows of :func:`variant_effect` with ``sample`` and ``variant`` in front. ``context["variants"]`` is a list
+        of one record a variant, in the order of the table, with its ``row`` (from 1), likelihoods and number of
+        features changed; ``context["refused"]`` one of ``row`` and ``reason`` for what was not carried out.
+
+    Raises
+    ------
+    InputError
+        When every row is refused.
+    MismatchError
+        An SAE of another model.
+    """
+    sae.check(model)
+    rows, refused = _fitted(model, samples, table)
+    if refused:
+        first = f"row {refused[0]['row']}: {refused[0]['reason']}"
+        if not rows:
+            raise InputError(
+                "no variant can be carried out", where=f"{len(refused)} of {len(refused)}", got=first
+            )
+        log.warning(
+            "%d of %d variants refused, the first at %s", len(refused), len(refused) + len(rows), first
+        )
+    frames, records = [], []
+    for row, part in zip(rows, _effects(model, sae, [(r.sample, r.change) for r in rows], hits, min_change)):
+        frames.append(pd.DataFrame(part).assign(sample=row.sample.id, variant=str(row.change)))
+        changes = part["change"].value_counts()
+        counts = {f"n_{name}": int(changes.get(name, 0)) for name in ("lost", "gained")}
+        records.append({"row": row.number, "sample": row.sample.id, **part.context, **counts})
+    columns = ["sample", "variant", *COLUMNS]
+    out = pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+    return Table(out, context={"variants": records, "refused": refused})
+
+
+def _fitted(
+    model: Adapter, samples: Samples, table: pd.DataFrame
+) -> tuple[list[_Row], list[dict[str, int | str]]]:
+    """The changes that fit their samples and the model, and why the others do not."""
+    rows: list[_Row] = []
+    refused: list[dict[str, int | str]] = []
+    for number, row in enumerate(table.to_dict("records"), 1):
+        for change in row_variants(row):
+            try:
+                if isinstance(change, InputError):
+                    raise change
+                sample = samples[_sample_name(row)]
+                fitted = change.fitted(sample)
+                model.check([fitted.apply(sample)])
+                rows.append(_Row(number, sample, fitted))
+            except SciinterpError as error:
+                refused.append({"row": number, "reason": str(error)})
+    return rows, refused
+
+
+def _sample_name(row: dict[str, object]) -> str:
+    lower = {str(k).lower().lstrip("#"): v for k, v in row.items()}
+    name = lower.get("sample", lower.get("chrom"))
+    if name is None:
+        raise InputError("a variant without its sample", expected="a column 'sample' or 'chrom'")
+    return str(name)
+
+
+def _effects(
+    model: Adapter,
+    sae: SAE,
+    pairs: list[tuple[Sample, Variant]],
+    hits: pd.DataFrame | None,
+    min_change: float,
+) -> Iterator[Table]:
+    """What each change does, some samples' codes in memory at a time."""
+    from sciinterp.interventions.reading import codes_of, log_likelihoods
+
+    concepts = feature_concepts(hits)
+    size = np.cumsum([2 * sample.length for sample, _ in pairs])
+    for part in np.split(np.arange(len(pairs)), np.flatnonzero(np.diff(size // MAX_POSITIONS)) + 1):
+        some = [pairs[i] for i in part]
+        originals = list({sample.id: sample for sample, _ in some}.values())
+        before = dict(zip([s.id for s in originals], codes_of(model, sae, originals)))
+        after = codes_of(model, sae, [change.apply(sample) for sample, change in some])
+        for (sample, change), codes in zip(some, after):
+            table = _compare(before[sample.id], codes, change.trimmed(), concepts, min_change)
+            likelihood = None
+            if len(change.ref) == len(change.alt) == 1:
+                likelihood = log_likelihoods(model, sample, change.start, [change.ref, change.alt])
+            ref, alt = (likelihood[change.ref], likelihood[change.alt]) if likelihood else (None, None)
+            context = {
+                "variant": str(change),
+                "log_likelihood_ref": ref,
+                "log_likelihood_alt": alt,
+                "log_likelihood_change": None if ref is None or alt is None else alt - ref,
+            }
+            yield Table(table, context=context)
+
+
+def feature_concepts(hits: pd.DataFrame | None, *, min_f1: float = FLOOR) -> dict[int, list[str]]:
+    """Concepts each feature stands for, best first: hits with a held-out F1 of at least ``min_f1``."""
+    if hits is None or not {"feature", "concept", "f1"} <= set(hits.columns):
+        return {}
+    strong = pd.DataFrame(hits).loc[hits["f1"] >= min_f1].sort_values("f1", ascending=False, kind="stable")
+    found: dict[int, list[str]] = {}
+    for feature, concept in zip(strong["feature"].astype(int), strong["concept"].astype(str)):
+        found.setdefault(feature, []).append(concept)
+    return found
+
+
+def _compare(
+    before: sp.csr_array,
+    after: sp.csr_array,
+    change: Variant,
+    concepts: dict[int, list[str]],
+    min_change: float,
+) -> pd.DataFrame:
+    """One row a feature whose largest change at counterpart positions is large enough."""
+    removed, added = len(change.ref), len(change.alt)
+    shared = change.start + min(removed, added)  # up to here each position has its counterpart in place
+    old = np.r_[np.arange(shared), np.arange(change.start + removed, before.shape[0])]
+    new = np.where(old < shared, old, old + added - removed)
+    # What has no counterpart (deleted or inserted) counts as fallen silent or begun there.
+    gone, come = np.arange(shared, change.start + removed), np.arange(shared, change.start + added)
+    place = np.r_[old, gone, np.full(len(come), min(change.start, before.shape[0] - 1))]
+    left, right = _rows_at(before, np.r_[old, gone], len(place), 0), _rows_at(after, new, len(place), 0)
+    right += _rows_at(after, come, len(place), len(old) + len(gone))
+    delta = sp.coo_array(right - left)
+    row, column = delta.coords
+    order = np.lexsort((row, -np.abs(delta.data), column))
+    first = order[np.flatnonzero(np.diff(column[order], prepend=-1))]  # the largest of each feature
+    largest = max(before.data.max(initial=0), after.data.max(initial=0))
+    first = first[np.abs(delta.data[first]) >= max(min_change * largest, 1e-9)]
+    first = first[np.lexsort((column[first], -np.abs(delta.data[first])))]
+    at, feature, size = row[first], column[first], delta.data[first]
+    from_, to = (np.asarray(m[at, feature]).ravel() if len(at) else np.zeros(0) for m in (left, right))
+    total = [np.asarray(m.sum(0)).ravel()[feature] for m in (left, right)]
+    words = np.where(
+        size > 0, np.where(from_ == 0, "gained", "stronger"), np.where(to == 0, "lost", "weaker")
+    )
+    names = ["; ".join(concepts.get(int(j), [])) for j in feature]
+    columns = (feature.astype(np.int64), words.astype(object), place[at], from_, to, size, *total, names)
+    return pd.DataFrame(dict(zip(COLUMNS, columns)))
+
+
+def _rows_at(codes: sp.csr_array, rows: np.ndarray, n: int, first: int) -> sp.csr_array:
+    """Some rows of codes, float64, from row ``first`` of ``n`` on."""
+    part = sp.csr_array(codes[rows], dtype=np.float64)
+    parts = (
+        sp.csr_array((first, codes.shape[1])),
+        part,
+        sp.csr_array((n - first - len(rows), codes.shape[1])),
+    )
+    return sp.csr_array(sp.vstack(parts))

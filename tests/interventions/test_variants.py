@@ -1,0 +1,183 @@
+"""Variants: read, refused where they do not fit, and felt by features."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sciinterp.errors import InputError
+from sciinterp.interventions.variants import variant_effect, variant_effects
+from sciinterp.samples import Sample, Samples
+
+SEQUENCE = "EVQLVESGGGLVKPGGSLRLSCAASGFTFSDYYMSWIRQAPGKG"
+
+
+def test_no_change_no_effect(tiny):
+    model, sae = tiny
+    table = variant_effect(model, sae, SEQUENCE, "C22C")
+    assert len(table) == 0
+    assert table.context["log_likelihood_change"] == 0
+
+
+def test_effect_is_the_difference_of_the_codes(tiny):
+    from sciinterp.interventions.reading import codes_of
+
+    model, sae = tiny
+    table = variant_effect(model, sae, SEQUENCE, "C22S", min_change=0)
+    before, after = codes_of(
+        model, sae, [Sample("a", SEQUENCE), Sample("b", SEQUENCE[:21] + "S" + SEQUENCE[22:])]
+    )
+    for row in table.to_dict("records"):
+        a, b = before[:, [row["feature"]]].toarray().ravel(), after[:, [row["feature"]]].toarray().ravel()
+        assert row["delta"] == pytest.approx((b - a)[row["position"]], abs=1e-6)
+        assert abs(row["delta"]) == pytest.approx(np.abs(b - a).max(), abs=1e-6)
+        assert (row["change"] == "gained") == (row["before"] == 0 and row["after"] > 0)
+        assert (row["change"] == "lost") == (row["after"] == 0 and row["before"] > 0)
+    assert (np.diff(table["delta"].abs()) <= 1e-9).all()
+    assert np.isfinite(table.context["log_likelihood_change"])
+
+
+def test_deletion_compares_counterparts(tiny):
+    model, sae = tiny
+    table = variant_effect(model, sae, SEQUENCE, "C22del", min_change=0)
+    assert len(table) > 0
+    assert table["position"].between(0, len(SEQUENCE) - 1).all()
+    assert table.context["log_likelihood_change"] is None
+
+
+def test_concepts_come_from_the_hits(tiny):
+    model, sae = tiny
+    plain = variant_effect(model, sae, SEQUENCE, "C22S")
+    feature = int(plain["feature"].iloc[0])
+    hits = pd.DataFrame(
+        {"feature": [feature, feature, feature], "concept": ["low", "weak", "site"], "f1": [0.4, 0.1, 0.9]}
+    )
+    named = variant_effect(model, sae, SEQUENCE, "C22S", hits=hits)
+    assert named["concepts"].iloc[0] == "site; low"
+
+
+def test_tables_of_variants(tiny):
+    model, sae = tiny
+    samples = Samples(["x", "y"], [SEQUENCE, SEQUENCE[5:]])
+    hgvs = variant_effects(
+        model, sae, samples, pd.DataFrame({"sample": ["x", "y"], "variant": ["p.Cys22Ser", "C17S"]})
+    )
+    vcf = variant_effects(
+        model, sae, samples, pd.DataFrame({"CHROM": ["x", "y"], "POS": ["22", 17], "REF": "C", "ALT": "S"})
+    )
+    assert pd.DataFrame(hgvs).equals(pd.DataFrame(vcf))
+    assert [v["sample"] for v in hgvs.context["variants"]] == ["x", "y"]
+    alone = variant_effect(model, sae, samples["x"], "C22S")
+    np.testing.assert_allclose(hgvs[hgvs["sample"] == "x"]["delta"], alone["delta"], atol=1e-5)
+    long = variant_effects(
+        model, sae, samples, pd.DataFrame({"sample": ["x"], "pos": [1], "ref": ["EVQ"], "alt": ["E"]})
+    )
+    assert long["variant"].iloc[0] == "V2_Q3del"
+
+
+BAD_ROWS = [
+    {"sample": "x", "variant": "A22W"},
+    {"sample": "x", "variant": "p.(Cys22ProfsTer4)"},
+    {"sample": "x", "variant": None},
+    {"sample": "x", "variant": "C22O"},
+    {"sample": "x", "variant": "E1_G44del"},
+    {"sample": "nobody", "variant": "C22S"},
+    {"variant": "C22S"},
+    {"sample": "x", "pos": 1},
+    {"sample": "x", "pos": "?", "ref": "E", "alt": "A"},
+    {"sample": "x", "pos": 1, "ref": "E", "alt": "<DEL>"},
+    {"sample": "x", "pos": 1, "ref": "E", "alt": "."},
+    {"sample": "x", "pos": 1, "ref": "E", "alt": "*"},
+    {"sample": "x", "pos": 2, "ref": "E", "alt": "A"},
+    {"sample": "x", "pos": 99, "ref": "E", "alt": "A"},
+]
+
+
+@pytest.mark.parametrize("row", BAD_ROWS)
+def test_a_table_of_bad_rows_alone_is_one_clear_line(tiny, row):
+    model, sae = tiny
+    with pytest.raises(InputError) as error:
+        variant_effects(model, sae, Samples(["x"], [SEQUENCE]), pd.DataFrame([row]))
+    assert "\n" not in str(error.value) and "row 1" in str(error.value)
+
+
+@pytest.mark.parametrize("vcf", [True, False])
+def test_one_bad_row_does_not_end_a_table(tiny, vcf):
+    model, sae = tiny
+    good = [
+        {"sample": "x", "pos": 22, "ref": "c", "alt": "s"},
+        {"sample": "x", "pos": 22, "ref": "C", "alt": "W,S,*"},
+    ]
+    if not vcf:
+        good = [{"sample": "x", "variant": "C22S"}, {"sample": "x", "variant": "C22W"}]
+    bad = [r for r in BAD_ROWS if ("pos" in r and "ref" in r) == vcf and "sample" in r]
+    frame = pd.DataFrame([good[0], *bad, good[1]])
+    found = variant_effects(model, sae, Samples(["x"], [SEQUENCE]), frame)
+    told = found.context["variants"]
+    assert [v["variant"] for v in told] == (["C22S", "C22W", "C22S"] if vcf else ["C22S", "C22W"])
+    assert [v["row"] for v in told] == [1] + [len(frame)] * (len(told) - 1)
+    assert [r["row"] for r in found.context["refused"][: len(bad)]] == list(range(2, len(bad) + 2))
+    assert len(found.context["refused"]) == len(bad) + vcf
+    if vcf:  # the same change however it is written
+        one, two = (found[found["variant"] == "C22S"].iloc[i::2].reset_index(drop=True) for i in (0, 1))
+        assert len(one) == len(two) > 0
+
+
+def test_an_empty_table_has_its_columns(tiny):
+    model, sae = tiny
+    found = variant_effects(
+        model, sae, Samples(["x"], [SEQUENCE]), pd.DataFrame({"sample": [], "variant": []})
+    )
+    assert len(found) == 0 and list(found.columns)[:3] == ["sample", "variant", "feature"]
+    assert found.context == {"variants": [], "refused": []}
+
+
+@pytest.mark.parametrize(
+    "text", ["C22del", "G8_G10del", "S21_C22insW", "C22_A23delinsW", "V2dup", "G44dup", "E1del"]
+)
+def test_effects_of_every_form_agree_with_a_dense_comparison(tiny, text):
+    from sciinterp.interventions.notation import parse_variant
+    from sciinterp.interventions.reading import codes_of
+
+    model, sae = tiny
+    sample = Sample("s", SEQUENCE)
+    change = parse_variant(text).fitted(sample)
+    short, table = change.trimmed(), variant_effect(model, sae, sample, text, min_change=0)
+    before, after = (c.toarray().astype(float) for c in codes_of(model, sae, [sample, change.apply(sample)]))
+    n, shared = len(SEQUENCE), short.start + min(len(short.ref), len(short.alt))
+    tail = short.start + len(short.ref)
+    same = [(i, i) for i in range(shared)] + [
+        (i, i + len(short.alt) - len(short.ref)) for i in range(tail, n)
+    ]
+    left = [before[i] for i, _ in same] + [before[i] for i in range(shared, tail)]
+    right = [after[j] for _, j in same] + [np.zeros(64) for _ in range(shared, tail)]
+    for j in range(shared, short.start + len(short.alt)):
+        left.append(np.zeros(64))
+        right.append(after[j])
+    delta = np.array(right) - np.array(left)
+    wanted = np.abs(delta).max(0)
+    found = np.zeros(64)
+    found[table["feature"]] = np.abs(table["delta"])
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    np.testing.assert_allclose(table["total_before"], before.sum(0)[table["feature"]], rtol=1e-5)
+    np.testing.assert_allclose(table["total_after"], after.sum(0)[table["feature"]], rtol=1e-5)
+    assert table["position"].between(0, n - 1).all()
+
+
+def test_the_table_of_many_is_that_of_each_alone(tiny, monkeypatch):
+    """Also where codes are read some samples at a time."""
+    model, sae = tiny
+    samples = Samples(["x", "y"], [SEQUENCE, SEQUENCE[5:]])
+    frame = pd.DataFrame({"sample": ["x", "y", "x"], "variant": ["C22S", "C17S", "V2del"]})
+    whole = variant_effects(model, sae, samples, frame)
+    monkeypatch.setattr("sciinterp.interventions.variants.MAX_POSITIONS", 50)
+    parts = variant_effects(model, sae, samples, frame)
+    assert whole["feature"].tolist() == parts["feature"].tolist()
+    np.testing.assert_allclose(whole["delta"], parts["delta"], atol=1e-5)
+
+
+def test_letters_the_model_does_not_know_are_refused(tiny):
+    model, sae = tiny
+    with pytest.raises(InputError, match="does not know this letter"):
+        variant_effect(model, sae, SEQUENCE, "C22O")
