@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -323,82 +322,3 @@ class Split:
         return html_card(
             f"Split by {self.by}, seed {self.seed}: no family is in two parts", table=self.summary()
         )
-
-
-def read_samples(
-    path: str | Path, *, format: str = "auto", table: str | Path | None = None, kind: str | None = None
-) -> Samples:
-    """Read samples from a file, and join a table of sample columns.
-
-    Parameters
-    ----------
-    path : path
-        FASTA, GenBank, EMBL, UniProt (flat, XML), AIRR rearrangements, tables of SMILES, of sequences or of
-        T-cell receptors, PDB and mmCIF structures, CIF crystals, AnnData; text may be gzipped. What a
-        position is: a residue or base; an atom of a molecule or crystal; a residue with coordinates or of a
-        loop; an expressed gene.
-    format : str
-        ``auto`` looks at the name and the first lines; else one of :data:`sciinterp.readers.FORMATS`.
-    table : path, optional
-        Sample columns (family, donor ...), tab-separated, or ``.csv``; its first column holds the
-        identifiers.
-    kind : str, optional
-        What the samples are; guessed from the format and the letters when not given.
-
-    Returns
-    -------
-    Samples
-        ``n_in``, ``dropped`` and ``changed`` account for every entry of the file.
-
-    Raises
-    ------
-    InputError
-        No such file, no sample in it, an identifier twice, or a table that lacks a sample.
-    FormatError
-        When the file is not in its format.
-    """
-    from sciinterp.readers import read
-
-    return read(Path(path), format=format, table=None if table is None else Path(table), kind=kind)
-
-
-def split_families(
-    samples: Samples,
-    *,
-    by: str | Any,
-    fractions: tuple[float, float, float] = (0.75, 0.05, 0.2),
-    seed: int = 0,
-) -> Split:
-    """Divide samples into train, calibration and test so that no family is in two parts.
-
-    Parameters
-    ----------
-    by : str or array_like
-        A column of ``samples.table``; ``mmseqs`` (or ``mmseqs:0.5``: clusters at 50% identity; needs the
-        extra ``families``); ``composition`` (k-mer clusters, or elements of crystals); ``block:1Mb``
-        (blocks of a chromosome); or one family label a sample.
-    fractions : tuple of float
-        Wanted fractions of positions in the three parts; families are whole, so they are met only nearly.
-    seed : int
-        Seed of the order in which families are placed.
-
-    Returns
-    -------
-    Split
-        The largest family is in ``train``; :meth:`Split.summary` says what each part holds.
-
-    Raises
-    ------
-    InputError
-        When there are fewer than three families, or the column does not exist.
-
-    Examples
-    --------
-    >>> samples = Samples("abcdef", ["MK"] * 6)
-    >>> split = split_families(samples, by=["x", "x", "y", "y", "z", "z"])
-    >>> len(split.train) + len(split.calibration) + len(split.test)
-    6
-    """
-    from sciinterp.splits import split
-
-    return split(samples, by=by, fractions=fractions, seed=seed)

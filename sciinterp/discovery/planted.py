@@ -24,7 +24,8 @@ import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
-from sciinterp.samples import Samples, Split, split_families
+from sciinterp.samples import Samples, Split
+from sciinterp.splits import split_families
 
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
 # Rounded background of natural proteins, in the order of LETTERS.

@@ -39,17 +39,39 @@ FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 
 
-def read(path: Path, *, format: str = "auto", table: Path | None = None, kind: str | None = None) -> Samples:
-    """Read ``path``, join the table of sample columns, and account for what was dropped.
+def read_samples(
+    path: str | Path, *, format: str = "auto", table: str | Path | None = None, kind: str | None = None
+) -> Samples:
+    """Read samples from a file, and join a table of sample columns.
+
+    Parameters
+    ----------
+    path : path
+        FASTA, GenBank, EMBL, UniProt (flat, XML), AIRR rearrangements, tables of SMILES, of sequences or of
+        T-cell receptors, PDB and mmCIF structures, CIF crystals, AnnData; text may be gzipped. What a
+        position is: a residue or base; an atom of a molecule or crystal; a residue with coordinates or of a
+        loop; an expressed gene.
+    format : str
+        ``auto`` looks at the name and the first lines; else one of :data:`sciinterp.readers.FORMATS`.
+    table : path, optional
+        Sample columns (family, donor ...), tab-separated, or ``.csv``; its first column holds the
+        identifiers.
+    kind : str, optional
+        What the samples are; guessed from the format and the letters when not given.
+
+    Returns
+    -------
+    Samples
+        ``n_in``, ``dropped`` and ``changed`` account for every entry of the file.
 
     Raises
     ------
     InputError
-        No such file or format, no sample in it, an identifier that occurs twice, or a table that does not
-        fit.
+        No such file or format, no sample in it, an identifier twice, or a table that lacks a sample.
     FormatError
-        When the bytes are not of the format.
+        When the file is not in its format.
     """
+    path = Path(path)
     if not path.is_file():
         raise InputError("there is no such file", where=f"file '{path}'")
     if format == "auto":
@@ -66,7 +88,7 @@ def read(path: Path, *, format: str = "auto", table: Path | None = None, kind: s
         log.warning("%s: %d of %d entries dropped: %s", path.name, n, samples.n_in, reason)
     for what, n in samples.changed.items():
         log.warning("%s: %d entries changed: %s", path.name, n, what)
-    return samples if table is None else join(samples, table)
+    return samples if table is None else join(samples, Path(table))
 
 
 def guess(path: Path) -> str:

@@ -22,13 +22,42 @@ from sciinterp.splits.families import label_samples
 _SHARE = 0.5
 
 
-def split(samples: Samples, *, by: str | Any, fractions: tuple[float, float, float], seed: int) -> Split:
-    """Label the samples with families, and place every family in one part.
+def split_families(
+    samples: Samples,
+    *,
+    by: str | Any,
+    fractions: tuple[float, float, float] = (0.75, 0.05, 0.2),
+    seed: int = 0,
+) -> Split:
+    """Divide samples into train, calibration and test so that no family is in two parts.
+
+    Parameters
+    ----------
+    by : str or array_like
+        A column of ``samples.table``; ``mmseqs`` (or ``mmseqs:0.5``: clusters at 50% identity; needs the
+        extra ``families``); ``composition`` (k-mer clusters, or elements of crystals); ``block:1Mb``
+        (blocks of a chromosome); or one family label a sample.
+    fractions : tuple of float
+        Wanted fractions of positions in the three parts; families are whole, so they are met only nearly.
+    seed : int
+        Seed of the order in which families are placed.
+
+    Returns
+    -------
+    Split
+        The largest family is in ``train``; :meth:`Split.summary` says what each part holds.
 
     Raises
     ------
     InputError
         Fewer than three families, an unknown column or way of finding families, or impossible fractions.
+
+    Examples
+    --------
+    >>> samples = Samples("abcdef", ["MK"] * 6)
+    >>> split = split_families(samples, by=["x", "x", "y", "y", "z", "z"])
+    >>> len(split.train) + len(split.calibration) + len(split.test)
+    6
     """
     wanted = _fractions(fractions)
     labels, name = label_samples(samples, by)

@@ -18,7 +18,8 @@ from sciinterp.annotations.motifs import jaspar_motifs, motif_hits
 from sciinterp.annotations.pfam import pfam_hits
 from sciinterp.annotations.structure import parse_structure
 from sciinterp.errors import FormatError, InputError
-from sciinterp.samples import Samples, read_samples
+from sciinterp.readers import read_samples
+from sciinterp.samples import Samples
 
 FILES = Path(__file__).parent / "files"
 DNA = Samples(["a", "b", "c"], ["TTTTTTCACGTGTTTTTTNNNNCACGTG", "AC", "CACGNGTT"], kind="dna")

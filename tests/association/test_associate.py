@@ -13,7 +13,8 @@ from sciinterp.association import AssociationSettings, associate, read_hits, wri
 from sciinterp.association.statistics import ScreenSettings
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, MismatchError
-from sciinterp.samples import Samples, Split, split_families
+from sciinterp.samples import Samples, Split
+from sciinterp.splits import split_families
 
 DOCUMENTED = [
     "feature", "concept", "selected", "f1_train", "threshold", "precision", "recall", "f1",

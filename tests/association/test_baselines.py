@@ -18,7 +18,8 @@ from sciinterp.association.explanations import EXPLAINS
 from sciinterp.association.partitions import divide
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import ShapeError
-from sciinterp.samples import Samples, split_families
+from sciinterp.samples import Samples
+from sciinterp.splits import split_families
 
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
 

@@ -12,7 +12,8 @@ from sciinterp.annotations import Annotations
 from sciinterp.association import associate, count_overlaps, domain_adjusted_f1, precision_recall
 from sciinterp.association.statistics import ScreenSettings, screen
 from sciinterp.codes import FeatureMatrix
-from sciinterp.samples import Samples, Split, split_families
+from sciinterp.samples import Samples, Split
+from sciinterp.splits import split_families
 
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
 

@@ -40,8 +40,6 @@ ORDER = [
     "full",
     "cli",
 ]
-# The two entry points that dispatch at call time to a file beside them.
-LATE = {("samples", "readers"), ("samples", "splits")}
 TORCH_FREE = (
     "errors",
     "tables",
@@ -109,10 +107,9 @@ def test_imports_point_along_the_data_path(path: Path) -> None:
         parts = module.split(".")
         if parts[0] != "sciinterp" or len(parts) == 1 or parts[1] == here or parts[1] not in ORDER:
             continue
-        if (here, parts[1]) not in LATE:
-            assert ORDER.index(parts[1]) < ORDER.index(here), (
-                f"{path.name} imports {module}, which comes after it"
-            )
+        assert ORDER.index(parts[1]) < ORDER.index(here), (
+            f"{path.name} imports {module}, which comes after it"
+        )
 
 
 @pytest.mark.parametrize("name", TORCH_FREE)

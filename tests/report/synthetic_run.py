@@ -8,7 +8,8 @@ import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
-from sciinterp.samples import Samples, split_families
+from sciinterp.samples import Samples
+from sciinterp.splits import split_families
 from sciinterp.tables import Table
 
 REGIONS = [
