@@ -204,6 +204,21 @@ class Samples(Sequence[Sample]):
             source=self.source,
         )
 
+    def with_table(self, table: pd.DataFrame | None) -> Samples:
+        """The same samples with other columns, one row a sample, in the same order."""
+        out = Samples(
+            self.ids,
+            self.data,
+            lengths=self.lengths,
+            table=table,
+            kind=self.kind,
+            n_in=self.n_in,
+            dropped=self.dropped,
+            source=self.source,
+        )
+        out.changed, out._kept_digest = dict(self.changed), self._kept_digest
+        return out
+
     def position_sample(self) -> np.ndarray:
         """int64 [n_positions]: the number of the sample each position belongs to."""
         return np.repeat(np.arange(len(self)), self.lengths)

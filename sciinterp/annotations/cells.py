@@ -15,8 +15,8 @@ from typing import Any
 
 from sciinterp.annotations.rows import Rows, concept_name
 from sciinterp.annotations.table import Annotations
-from sciinterp.annotations.text import FREE_BYTES, MAX_RATIO, guard
 from sciinterp.errors import InputError
+from sciinterp.readers.bounded import bounds, guard
 
 # A column with a value of its own for nearly every cell is an identifier, not a class.
 MAX_VALUES = 1000
@@ -101,9 +101,7 @@ def _possible(obs: Any, n_bytes: int) -> None:
             attribute = h5py.h5a.open(item.id, name.encode())
             if attribute.get_space().get_simple_extent_npoints() * attribute.get_type().get_size() > n_bytes:
                 raise ValueError(f"attribute {name!r} claims more than the file holds")
-        if isinstance(item, h5py.Dataset) and item.size * item.dtype.itemsize > max(
-            FREE_BYTES, MAX_RATIO * n_bytes
-        ):
+        if isinstance(item, h5py.Dataset) and item.size * item.dtype.itemsize > bounds().unpacked(n_bytes):
             raise ValueError(f"data set {item.name!r} claims more than the file could unpack to")
 
     look(obs)

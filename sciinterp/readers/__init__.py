@@ -7,17 +7,17 @@ Identifiers are data: they are never used as names of files.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
+import re
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sciinterp.errors import FormatError, InputError
-from sciinterp.readers.text import first_lines
+from sciinterp.readers.bounded import first_lines, open_regular, read_lines, unquoted
+from sciinterp.readers.identifiers import match_ids, nearest
 from sciinterp.samples import Samples
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "embl": ("sequences", "read_embl", (".embl",)),
     "uniprot": ("sequences", "read_uniprot", ()),
     "uniprot-xml": ("sequences", "read_uniprot_xml", ()),
+    "uniprot-json": ("sequences", "read_uniprot_json", ()),
     "airr": ("airr", "read_airr", ()),
     "smiles": ("tables", "read_smiles", (".smi", ".smiles")),
     "receptors": ("receptors", "read_receptors", ()),
@@ -37,6 +38,15 @@ FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "cif": ("structures", "read_crystals", ()),
     "h5ad": ("cells", "read_h5ad", (".h5ad",)),
 }
+# What the first line of a file begins with, where that settles it.
+_STARTS = {
+    ">": "fasta",
+    "LOCUS ": "genbank",
+    **dict.fromkeys(("HEADER ", "ATOM  ", "HETATM", "CRYST1", "REMARK", "MODEL ", "TITLE "), "pdb"),
+}
+# Columns of the atoms: of a structure (mmCIF) or of a crystal (core CIF).
+_ATOMS = re.compile(r"\s*_(?:atom_site|entry|cell|entity)([._])")
+_SEQUENCE, _SMILES = {"sequence", "seq", "aa_sequence", "protein_sequence"}, {"smiles", "canonical_smiles"}
 
 
 def read_samples(
@@ -47,7 +57,7 @@ def read_samples(
     Parameters
     ----------
     path : path
-        FASTA, GenBank, EMBL, UniProt (flat, XML), AIRR rearrangements, tables of SMILES, of sequences or of
+        FASTA, GenBank, EMBL, UniProt (flat, XML, JSON), AIRR rearrangements, tables of SMILES, of sequences or of
         T-cell receptors, PDB and mmCIF structures, CIF crystals, AnnData; text may be gzipped. What a
         position is: a residue or base; an atom of a molecule or crystal; a residue with coordinates or of a
         loop; an expressed gene.
@@ -72,8 +82,7 @@ def read_samples(
         When the file is not in its format.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError("there is no such file", where=f"file '{path}'")
+    open_regular(path).close()
     if format == "auto":
         format = guess(path)
     if format not in FORMATS:
@@ -92,31 +101,56 @@ def read_samples(
 
 
 def guess(path: Path) -> str:
-    """The format of a file, by its name where that settles it, else by its first lines."""
+    """The format of a file: by its content where that tells, else by its name.
+
+    Raises
+    ------
+    FormatError
+        Neither tells.
+    """
     name = path.name.lower().removesuffix(".gz")
-    for format, (_, _, suffixes) in FORMATS.items():
-        if suffixes and name.endswith(suffixes):
-            return format
-    lines = first_lines(path)
+    lines = first_lines(path, n=2000)
+    found = _by_content(path, lines)
+    if not found:
+        found = next((f for f, (_, _, ends) in FORMATS.items() if ends and name.endswith(ends)), "")
+    if not found and name.endswith((".tsv", ".csv", ".tab")):
+        found = "table"
+    if not found:
+        raise FormatError(
+            "the format of the samples cannot be told",
+            file=str(path),
+            expected=", ".join(sorted(FORMATS)),
+            got=repr(lines[0][:40]) if lines else "no text",
+            do="Name it: format= of read_samples, --format of a command.",
+        )
+    return found
+
+
+def _by_content(path: Path, lines: list[str]) -> str:
     first = lines[0] if lines else ""
+    for start, format in _STARTS.items():
+        if first.startswith(start):
+            return format
     if first.startswith("ID   "):
         return "uniprot" if first.rstrip().endswith("AA.") else "embl"
-    if first.startswith("LOCUS "):
-        return "genbank"
-    if first.startswith("<"):
+    if first.startswith("<") and any("uniprot" in line for line in lines[:5]):
         return "uniprot-xml"
-    if name.endswith(".cif"):
-        return "mmcif" if any(line.lstrip().startswith("_entry.") for line in lines) else "cif"
-    if first.startswith(("HEADER ", "ATOM  ", "CRYST1")):
-        return "pdb"
-    cells = {c.strip().strip('"').lower() for c in first.replace(",", "\t").split("\t")}
+    if first.startswith(("{", "[")) and any("primaryAccession" in line for line in lines):
+        return "uniprot-json"
+    if next((line for line in lines if not line.startswith("#")), "").startswith("data_"):
+        # The columns of the atoms tell a protein from a crystal; a licence of any length may stand above them.
+        with contextlib.suppress(FormatError):
+            for _, line in read_lines(path, sequences=True):
+                if match := _ATOMS.match(line):
+                    return "mmcif" if match[1] == "." else "cif"
+    cells = {unquoted(c.strip()).lower() for c in re.split("[\t,;]", first)}
     if {"sequence_id", "sequence_alignment"} <= cells:
         return "airr"
     if {"cdr3a", "cdr3b"} & cells:
         return "receptors"
-    if name.endswith((".tsv", ".csv", ".tab")):
-        return "smiles" if any("smiles" in c for c in cells) else "table"
-    return "fasta"
+    if len(cells) > 1 and not path.name.lower().removesuffix(".gz").endswith((".smi", ".smiles")):
+        return "smiles" if cells & set(_SMILES) else "table" if cells & set(_SEQUENCE) else ""
+    return ""
 
 
 def join(samples: Samples, path: Path) -> Samples:
@@ -127,62 +161,29 @@ def join(samples: Samples, path: Path) -> Samples:
     InputError
         When the table does not exist, lacks a sample, or has one twice.
     """
-    if not path.is_file():
-        raise InputError("there is no such file", where=f"file '{path}'")
+    from sciinterp.readers.tables import sample_columns
+
     frame = sample_columns(path)
-    missing = [i for i in samples.ids if i not in frame.index]
+    meant = match_ids(frame.index, samples.ids)
+    row = {meant[name]: i for i, name in enumerate(frame.index) if name in meant}
+    missing = [i for i in samples.ids if i not in row]
     if missing:
+        near = nearest(missing[0], [name for name in frame.index if name not in meant])
         raise InputError(
             "samples without a row in the table",
             where=f"file '{path}'",
             expected=f"{len(samples)} rows",
-            got=f"{len(missing)} missing, the first {missing[0]!r}",
+            got=f"{len(missing)} missing, the first {missing[0]!r}{'; ' if near else ''}{near}",
         )
-    extra = len(frame) - len(samples)
-    frame = frame.loc[list(samples.ids)].reset_index(drop=True)
+    if len(row) < len(meant):
+        counts = Counter(meant.values())
+        twice = [f"{name!r} as {i!r}" for name, i in meant.items() if counts[i] > 1]
+        raise InputError("samples occur twice in the table", where=f"file '{path}'", got=", ".join(twice[:2]))
+    extra = [name for name in frame.index if name not in meant]
+    frame = frame.iloc[[row[i] for i in samples.ids]].reset_index(drop=True)
     own = samples.table.reset_index(drop=True)
-    kept = own[[c for c in own.columns if c not in frame.columns]]
-    if len(kept.columns):
-        import pandas as pd
-
-        frame = pd.concat([frame, kept], axis=1)
-    out = Samples(
-        samples.ids,
-        samples.data,
-        lengths=samples.lengths,
-        table=frame,
-        kind=samples.kind,
-        n_in=samples.n_in,
-        dropped=samples.dropped,
-        source=samples.source,
-    )
-    out.changed.update(samples.changed)
+    out = samples.with_table(frame.assign(**{c: own[c] for c in own.columns if c not in frame.columns}))
     if extra:
-        out.changed["rows of the sample table without a sample, left out"] = extra
-        log.warning("%s: %d rows are of no sample, left out", path.name, extra)
+        out.changed["rows of the sample table without a sample, left out"] = len(extra)
+        log.warning("%s: %d rows are of no sample, left out, the first %r", path.name, len(extra), extra[0])
     return out
-
-
-def sample_columns(path: Path) -> pd.DataFrame:
-    """A table of sample columns, indexed by its first column, which is read as text."""
-    import pandas as pd
-
-    separator = "," if path.name.lower().removesuffix(".gz").endswith(".csv") else "\t"
-    try:
-        frame = pd.read_csv(path, sep=separator, keep_default_na=False, encoding="utf-8-sig", dtype={0: str})
-    except (ValueError, OSError, EOFError) as error:
-        raise FormatError(
-            "this is not a table", file=str(path), line=1, got=str(error).splitlines()[0]
-        ) from None
-    if not len(frame.columns):
-        raise FormatError("this is not a table", file=str(path), line=1, expected="a header line")
-    first = frame.columns[0]
-    names = frame[first].astype(str)
-    twice = names[names.duplicated()]
-    if len(twice):
-        raise InputError(
-            "samples occur twice in the table",
-            where=f"file '{path}'",
-            got=f"{twice.nunique()}, the first {twice.iloc[0]!r}",
-        )
-    return frame.drop(columns=[first]).set_index(names.rename("sample"))

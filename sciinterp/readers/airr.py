@@ -19,16 +19,13 @@ segments in one codon make it N. Its germline residue is known only where all th
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sciinterp.errors import FormatError, InputError
-from sciinterp.readers.text import refuse_duplicates
+from sciinterp.readers.bounded import read_rows
+from sciinterp.readers.entries import refuse_duplicates
 from sciinterp.samples import Samples
 
 # IMGT regions up to position 104; the junction (104-118) fixes the rest.
@@ -42,8 +39,6 @@ CODONS = {
     for k, c in enumerate(_BASES)
 }
 _TRUE, _FALSE = {"t", "true", "1", "yes"}, {"f", "false", "0", "no"}
-# A cell longer than any rearrangement: the file is not a table.
-csv.field_size_limit(10_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,39 +162,30 @@ def rows(path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
     FormatError
         Not text, no ``sequence_id`` and ``sequence_alignment`` in the header, or a row of another width.
     """
-    path = Path(path)
-    try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise FormatError("this is not an AIRR table", file=str(path), line=1, got=str(error)) from None
-    reader = csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        if not {"sequence_id", "sequence_alignment"} <= set(header):
+    header: list[str] = []
+    for line, cells in read_rows(path):
+        if not header:
+            header = [name.strip() for name in cells]
+            if not {"sequence_id", "sequence_alignment"} <= set(header):
+                break
+        elif len(cells) != len(header):
             raise FormatError(
-                "this is not an AIRR table",
+                "a row of another width than the header",
                 file=str(path),
-                line=1,
-                expected="columns sequence_id, sequence_alignment",
-                got=", ".join(header)[:80] or "nothing",
+                line=line,
+                expected=f"{len(header)} cells",
+                got=str(len(cells)),
             )
-        for number, cells in enumerate(reader, start=2):
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                raise FormatError(
-                    "a row of another width than the header",
-                    file=str(path),
-                    line=number,
-                    expected=f"{len(header)} cells",
-                    got=str(len(cells)),
-                )
-            yield number, dict(zip(header, cells))
-    except csv.Error as error:
+        else:
+            yield line, dict(zip(header, cells))
+    if not {"sequence_id", "sequence_alignment"} <= set(header):
         raise FormatError(
-            "this is not an AIRR table", file=str(path), line=reader.line_num, got=str(error)
-        ) from None
+            "this is not an AIRR table",
+            file=str(path),
+            line=1,
+            expected="columns sequence_id, sequence_alignment",
+            got=", ".join(header)[:80] or "nothing",
+        )
 
 
 def chain_of(row: Mapping[str, str]) -> Chain | str:

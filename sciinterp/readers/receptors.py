@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 
 from sciinterp.errors import FormatError, InputError
-from sciinterp.readers.tables import _frame, _names
-from sciinterp.readers.text import refuse_duplicates
+from sciinterp.readers.entries import refuse_duplicates
+from sciinterp.readers.tables import identifiers, text_table, typed
 from sciinterp.samples import Samples
 
 LOOPS = ("cdr1a", "cdr2a", "cdr3a", "cdr1b", "cdr2b", "cdr3b")
@@ -30,7 +30,7 @@ def read_receptors(path: Path, *, kind: str | None = None) -> Samples:
     InputError
         No receptor, an identifier twice, or V genes without the package that knows them.
     """
-    frame = _frame(path)
+    frame = text_table(path)
     lower = {str(c).strip().lower(): c for c in frame.columns}
     if not {"cdr3a", "cdr3b"} & set(lower):
         raise FormatError(
@@ -46,7 +46,7 @@ def read_receptors(path: Path, *, kind: str | None = None) -> Samples:
         if gene is not None and f"cdr1{chain}" not in lower and f"cdr2{chain}" not in lower:
             found = [_germline(text.strip(), str(path)) for text in frame[gene]]
             cells[f"cdr1{chain}"], cells[f"cdr2{chain}"] = (list(column) for column in zip(*found))
-    names, dropped, keep, data = _names(frame), Counter(), [], []
+    names, dropped, keep, data = identifiers(frame, path), Counter(), [], []
     for i in range(len(frame)):
         loops = [cells[name][i] if name in cells else "" for name in LOOPS]
         if any(loop is None for loop in loops):
@@ -62,7 +62,7 @@ def read_receptors(path: Path, *, kind: str | None = None) -> Samples:
         )
     ids = [names[i] for i in keep]
     refuse_duplicates(ids, path)
-    table = frame.drop(columns=[c for name, c in lower.items() if name in LOOPS])
+    table = typed(frame.drop(columns=[c for name, c in lower.items() if name in LOOPS]))
     return Samples(
         ids,
         data,

@@ -1,22 +1,19 @@
-"""FASTA, GenBank, EMBL and UniProt, through Biopython."""
+"""FASTA, GenBank, EMBL and UniProt flat files through Biopython; UniProt XML and JSON by the bounded reader."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sciinterp.errors import FormatError, SciinterpError
-from sciinterp.readers.text import (
-    columns_of,
-    first_lines,
-    open_bytes,
-    open_text,
-    sample_id,
-    sequences_to_samples,
-)
+from sciinterp.errors import FormatError
+from sciinterp.readers.bounded import Text, first_lines, parsing, read_json, read_xml
+from sciinterp.readers.entries import columns_of, sequences_to_samples
+from sciinterp.readers.identifiers import sample_id
 from sciinterp.samples import Samples
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 
 def read_fasta(path: Path, *, kind: str | None = None) -> Samples:
@@ -42,15 +39,10 @@ def read_fasta(path: Path, *, kind: str | None = None) -> Samples:
 def _fasta_entries(path: Path) -> Iterator[tuple[str, str]]:
     from Bio.SeqIO.FastaIO import SimpleFastaParser
 
-    try:
-        with open_text(path) as handle:
-            for title, sequence in SimpleFastaParser(handle):
-                words = title.split()
-                yield (sample_id(words[0]) if words else ""), sequence
-    except SciinterpError:
-        raise
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise FormatError("this is not FASTA", file=str(path), got=str(error)) from None
+    with Text(path, sequences=True) as handle:
+        for title, sequence in SimpleFastaParser(handle):
+            words = title.split()
+            yield (sample_id(words[0]) if words else ""), sequence
 
 
 def read_genbank(path: Path, *, kind: str | None = None) -> Samples:
@@ -70,42 +62,74 @@ def read_uniprot(path: Path, *, kind: str | None = None) -> Samples:
 
 def read_uniprot_xml(path: Path, *, kind: str | None = None) -> Samples:
     """UniProtKB XML; the identifier is the first accession."""
-    return _read(path, "uniprot-xml", kind or "protein")
+
+    def text(of: Element, where: str) -> str:
+        return (of.findtext(where) or "").strip()
+
+    return _uniprot(
+        path,
+        (
+            (
+                text(entry, "accession"),
+                text(entry, "sequence"),
+                text(entry, "name"),
+                text(entry, "organism/name[@type='scientific']"),
+                text(entry, "organism/name[@type='common']"),
+            )
+            for _, entry in read_xml(path, "entry")
+        ),
+        kind,
+    )
+
+
+def read_uniprot_json(path: Path, *, kind: str | None = None) -> Samples:
+    """UniProtKB JSON, one entry or the results of a query; the identifier is the primary accession."""
+
+    def value(of: Any, *keys: str) -> str:
+        for key in keys:
+            of = of.get(key) if isinstance(of, dict) else None
+        return of if isinstance(of, str) else ""
+
+    found = read_json(path)
+    entries = found.get("results", [found]) if isinstance(found, dict) else found
+    if not isinstance(entries, list) or not all(value(entry, "primaryAccession") for entry in entries):
+        raise FormatError(
+            "this is not UniProtKB JSON", file=str(path), expected="entries with a primaryAccession"
+        )
+    return _uniprot(
+        path,
+        (
+            (
+                value(entry, "primaryAccession"),
+                value(entry, "sequence", "value"),
+                value(entry, "uniProtkbId"),
+                value(entry, "organism", "scientificName"),
+                value(entry, "organism", "commonName"),
+            )
+            for entry in entries
+        ),
+        kind,
+    )
+
+
+def _uniprot(path: Path, entries: Iterable[tuple[str, str, str, str, str]], kind: str | None) -> Samples:
+    """Samples of (accession, sequence, name, organism, its common name)."""
+    found = list(entries)
+    columns = [{"name": e[2], "organism": f"{e[3]} ({e[4]})" if e[4] else e[3]} for e in found]
+    table = columns_of(columns)
+    return sequences_to_samples((e[:2] for e in found), path, kind=kind or "protein", table=table)
 
 
 def _read(path: Path, format: str, kind: str | None) -> Samples:
-    records = list(_records(path, format))
+    from Bio import SeqIO
+
+    with Text(path, sequences=True) as handle, parsing(path, format, lambda: handle.number):
+        records = list(SeqIO.parse(handle, format))
     molecule = {str(r.annotations.get("molecule_type", "")).lower() for r in records}
     if kind is None and any("dna" in m or "rna" in m for m in molecule):
         kind = "dna"
     table = columns_of([_columns(r) for r in records])
     return sequences_to_samples(((r.id, _sequence(r)) for r in records), path, kind=kind, table=table)
-
-
-def _records(path: Path, format: str) -> Iterator[Any]:
-    from Bio import SeqIO
-
-    n = 0
-    try:
-        if format == "uniprot-xml":
-            _refuse_entities(path)
-        with open_bytes(path) if format == "uniprot-xml" else open_text(path) as handle:
-            for record in SeqIO.parse(handle, format):
-                n += 1
-                yield record
-    except SciinterpError:
-        raise
-    # The parser is another program's, and says "this is not my format" by whatever fails in it.
-    except Exception as error:
-        said = " ".join(str(error).split())[:120] or type(error).__name__
-        raise FormatError(
-            f"this is not {format}", file=str(path), got=f"{said} (after {n} entries)"
-        ) from None
-
-
-def _refuse_entities(path: Path) -> None:
-    if any("<!ENTITY" in line or "<!DOCTYPE" in line for line in first_lines(path)):
-        raise FormatError("the XML declares entities", file=str(path), do="UniProt's files do not.")
 
 
 def _sequence(record: Any) -> str:
@@ -119,4 +143,9 @@ def _sequence(record: Any) -> str:
 
 def _columns(record: Any) -> dict[str, str]:
     name = "" if record.name == record.id else str(record.name)
-    return {"name": name, "organism": str(record.annotations.get("organism", ""))}
+    topology = str(record.annotations.get("topology", ""))
+    return {
+        "name": name,
+        "organism": str(record.annotations.get("organism", "")),
+        "topology": topology if topology == "circular" else "",
+    }

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections import Counter
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from sciinterp.errors import FormatError, InputError
-from sciinterp.readers.text import open_text, refuse_duplicates, sequences_to_samples
+from sciinterp.errors import InputError
+from sciinterp.readers.bounded import Text, need, parsing
+from sciinterp.readers.entries import refuse_duplicates, sequences_to_samples
 from sciinterp.samples import Samples
 
 
@@ -40,16 +39,9 @@ def _chains(path: Path, parser: str, kind: str | None) -> Samples:
     import pandas as pd
     from Bio import PDB
 
-    try:
-        with open_text(path) as handle:
-            text = handle.read()
-        reader = getattr(PDB, parser)(QUIET=True)
-        structure = reader.get_structure("x", io.StringIO(text))
+    with Text(path) as handle, parsing(path, "a structure"):
+        structure = getattr(PDB, parser)(QUIET=True).get_structure("x", handle)
         model = next(iter(structure))
-    # The parser is another program's, and says "this is not my format" by whatever fails in it.
-    except Exception as error:
-        said = " ".join(str(error).split())[:120] or type(error).__name__
-        raise FormatError("this is not a structure", file=str(path), got=said) from None
     entry = _entry(structure, path)
     rows = [(f"{entry}_{chain.id}", chain.id, residues(chain)) for chain in model]
     table = pd.DataFrame({"entry": entry, "chain": [chain for _, chain, _ in rows]})
@@ -84,20 +76,9 @@ def read_crystals(path: Path, *, kind: str | None = None) -> Samples:
     FormatError
         When the file is not CIF.
     """
-    try:
-        cif = import_module("pymatgen.io.cif")
-    except ImportError:
-        raise InputError(
-            "pymatgen is not installed",
-            where=f"file '{path}'",
-            do="Install it with: python -m pip install 'sciinterp[crystals]'.",
-        ) from None
-    try:
-        with open_text(path) as handle:
-            blocks = cif.CifFile.from_str(handle.read()).data
-    # As above: any failure of the parser means that this is not its format.
-    except Exception as error:
-        raise FormatError("this is not CIF", file=str(path), got=" ".join(str(error).split())[:120]) from None
+    cif = need("pymatgen.io.cif", "crystals", "reading crystals")
+    with Text(path) as handle, parsing(path, "CIF"):
+        blocks = cif.CifFile.from_str(handle.read()).data
     ids, data, dropped = [], [], Counter()
     for name, block in blocks.items():
         crystal = _crystal(cif, name, block)

@@ -1,38 +1,33 @@
-"""Tables of molecules (SMILES) and of sequences: a header, one sample a row, other columns kept."""
+"""Tables: of molecules (SMILES), of sequences, and of the columns that describe samples.
+
+Cells are text as written: identifiers and labels such as ``007`` or ``1.10`` stay so. A column is numbers only
+where every cell is a number in its shortest form, so that no digit of a label is lost. Blank cells and NA
+are missing values.
+"""
 
 from __future__ import annotations
 
-import csv
 import re
-import zlib
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
 
 from sciinterp.errors import FormatError, InputError
-from sciinterp.readers.text import first_lines, open_text, refuse_duplicates, sample_id, sequences_to_samples
+from sciinterp.readers.bounded import read_lines, read_rows
+from sciinterp.readers.entries import refuse_duplicates, sequences_to_samples
+from sciinterp.readers.identifiers import sample_id
 from sciinterp.samples import Samples
 
-if TYPE_CHECKING:
-    import pandas as pd
-
+MISSING = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "<NA>"))
+# Columns that may hold identifiers, the likeliest first.
 _ID = (
-    "id",
-    "sample",
-    "name",
-    "entry",
-    "accession",
-    "identifier",
-    "compound",
-    "compound_id",
-    "molecule_id",
-    "mol_id",
-    "chembl_id",
-    "molecule_chembl_id",
-    "sequence_id",
-)
+    "id", "sample", "name", "entry", "accession", "identifier", "compound", "compound_id", "molecule_id",
+    "mol_id", "chembl_id", "molecule_chembl_id", "sequence_id",
+)  # fmt: skip
 _SEQUENCE = ("sequence", "seq", "aa_sequence", "protein_sequence")
-_SMILES = ("smiles", "canonical_smiles", "isomeric_smiles", "rxn_smiles", "reaction_smiles", "smi")
+SMILES = ("smiles", "canonical_smiles", "isomeric_smiles", "rxn_smiles", "reaction_smiles", "smi")
 # Atoms of the SMILES grammar (OpenSMILES 1.0, section 3): bracket atoms, then the organic subset.
 _ATOM = re.compile(r"\[[^\[\]]+\]|Br|Cl|[BCNOPSFI]|[bcnops]|\*")
 
@@ -51,8 +46,8 @@ def smiles_atoms(smiles: str) -> list[tuple[int, int]]:
 def read_smiles(path: Path, *, kind: str | None = None) -> Samples:
     """A table of molecules or reactions as SMILES; positions are the atoms, in the order written.
 
-    ``.smi`` files have a SMILES and a name a line, no header. Other tables have a header with a column
-    ``smiles``; a column such as ``id`` or ``name`` holds identifiers, else rows are numbered.
+    ``.smi`` files have a SMILES and a name a line, with or without a header. Other tables have a header with a
+    column ``smiles``; a column such as ``id`` or ``name`` holds identifiers, else rows are numbered.
 
     Raises
     ------
@@ -61,39 +56,48 @@ def read_smiles(path: Path, *, kind: str | None = None) -> Samples:
     InputError
         No molecule, or an identifier twice.
     """
-    if path.name.lower().removesuffix(".gz").endswith((".smi", ".smiles")):
-        frame = _headless(path)
-    else:
-        frame = _frame(path)
-    column = _find(frame, _SMILES, path)
-    names = _names(frame)
+    headless = path.name.lower().removesuffix(".gz").endswith((".smi", ".smiles"))
+    frame = _smi(path) if headless else text_table(path)
+    column = find_column(frame, SMILES, path)
+    names = identifiers(frame, path)
     smiles = frame[column].str.strip()
-    dropped: Counter[str] = Counter()
-    keep, lengths = [], []
-    for i, text in enumerate(smiles):
-        n = len(smiles_atoms(text))
-        if n:
-            keep.append(i)
-            lengths.append(n)
-        else:
-            dropped["no atom in the SMILES" if text else "empty SMILES"] += 1
-    if not keep:
+    lengths = np.array([len(smiles_atoms(text)) for text in smiles])
+    keep = np.flatnonzero(lengths)
+    if not len(keep):
         raise InputError(
             "no molecules", where=f"file '{path}'", expected="at least one SMILES", got=f"{len(frame)} rows"
         )
     ids = [names[i] for i in keep]
     refuse_duplicates(ids, path)
-    table = frame.drop(columns=[column]).iloc[keep].reset_index(drop=True)
+    dropped = Counter(
+        "no atom in the SMILES" if smiles.iloc[i] else "empty SMILES" for i in np.flatnonzero(lengths == 0)
+    )
     return Samples(
         ids,
-        [smiles.iloc[i] for i in keep],
-        lengths=lengths,
-        table=table,
+        smiles.iloc[keep],
+        lengths=lengths[keep],
+        table=typed(frame.drop(columns=[column])).iloc[keep].reset_index(drop=True),
         kind=kind or "smiles",
         n_in=len(frame),
         dropped=dropped,
         source=str(path),
     )
+
+
+def _smi(path: Path) -> pd.DataFrame:
+    """The lines of a ``.smi`` file: a SMILES, then a name; in lines with tabs, any further columns."""
+    rows: list[list[str]] = []
+    header: list[str] = []
+    for _, line in read_lines(path):
+        cells = [c.strip() for c in (line.split("\t") if "\t" in line else line.split(None, 1))]
+        if not rows and not header and cells and "smiles" in cells[0].lower():
+            header = cells
+        elif line.strip():
+            rows.append(cells if len(cells) > 1 else [*cells, f"row{len(rows) + 1}"])
+    width = max(map(len, rows), default=2)
+    further = (header[2:] + [f"column{i}" for i in range(3, width + 1)][len(header[2:]) :])[: width - 2]
+    cells = [row + [""] * (width - len(row)) for row in rows]
+    return pd.DataFrame(cells, columns=["smiles", "id", *further], dtype=object)
 
 
 def read_table(path: Path, *, kind: str | None = None) -> Samples:
@@ -104,42 +108,88 @@ def read_table(path: Path, *, kind: str | None = None) -> Samples:
     FormatError
         No such column, or not a table.
     """
-    frame = _frame(path)
-    column = _find(frame, _SEQUENCE, path)
-    entries = zip([sample_id(name) for name in _names(frame)], frame[column])
-    return sequences_to_samples(entries, path, kind=kind, table=frame.drop(columns=[column]))
+    frame = text_table(path)
+    column = find_column(frame, _SEQUENCE, path)
+    entries = zip(identifiers(frame, path), frame[column])
+    return sequences_to_samples(entries, path, kind=kind, table=typed(frame.drop(columns=[column])))
 
 
-def _frame(path: Path) -> pd.DataFrame:
-    """All cells as text; the separator is a tab where the header has one, else a comma."""
-    import pandas as pd
+def text_table(path: Path) -> pd.DataFrame:
+    """All cells of a table as text.
 
-    header = first_lines(path, n=1)
-    separator = "\t" if header and "\t" in header[0] else ","
-    try:
-        with open_text(path) as handle:
-            frame = pd.read_csv(handle, sep=separator, dtype=str, keep_default_na=False)
-    except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise FormatError(
-            "this is not a table", file=str(path), line=1, got=str(error).splitlines()[0]
-        ) from None
-    return frame.fillna("")
+    A header one cell short (as R writes it) gets an unnamed first column; cells missing at the end of a row are
+    empty; unnamed columns without content are left out.
+
+    Raises
+    ------
+    FormatError
+        No header, a column named twice, or a row wider than the header.
+    """
+    numbered = list(read_rows(path))
+    if not numbered:
+        raise FormatError("this is not a table", file=str(path), line=1, expected="a header line")
+    header = [cell.strip() for cell in numbered.pop(0)[1]]
+    if numbered and all(len(cells) == len(header) + 1 for _, cells in numbered):
+        header = ["", *header]
+    rows = []
+    for line, cells in numbered:
+        if any(cells[len(header) :]):
+            raise FormatError(
+                "a row wider than the header",
+                file=str(path),
+                line=line,
+                expected=f"{len(header)} cells",
+                got=str(len(cells)),
+            )
+        rows.append(cells[: len(header)] + [""] * (len(header) - len(cells)))
+    twice = next((name for name, n in Counter(header).items() if name and n > 1), None)
+    if twice is not None:
+        raise FormatError("a column occurs twice", file=str(path), line=1, got=repr(twice[:60]))
+    frame = pd.DataFrame(rows, columns=range(len(header)), dtype=object)
+    keep = [i for i, name in enumerate(header) if name or i == 0 or frame[i].str.strip().any()]
+    frame = frame[keep]
+    frame.columns = pd.Index([header[i] or (f"column{i + 1}" if i else "") for i in keep])
+    return frame
 
 
-def _headless(path: Path) -> pd.DataFrame:
-    import pandas as pd
+def typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Text columns with None for what is missing, as numbers where nothing of the text is lost by that.
 
-    try:
-        with open_text(path) as handle:
-            lines = [line.split(None, 1) for line in handle if line.strip()]
-    except (OSError, EOFError, zlib.error, ValueError, csv.Error) as error:
-        raise FormatError("this is not a list of SMILES", file=str(path), line=1, got=str(error)) from None
-    rows = [(words[0], words[1].strip() if len(words) > 1 else f"row{i}") for i, words in enumerate(lines, 1)]
-    return pd.DataFrame(rows, columns=["smiles", "id"])
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"cath": ["1.1", "1.10"], "cut": ["1", "2"], "donor": ["a", "NA"]})
+    >>> [column.tolist() for _, column in typed(frame).items()]
+    [['1.1', '1.10'], [1, 2], ['a', None]]
+    """
+    return pd.DataFrame({name: _typed(frame[name]) for name in frame.columns}, index=frame.index)
 
 
-def _find(frame: pd.DataFrame, names: tuple[str, ...], path: Path) -> str:
-    lower = {str(c).strip().lower(): c for c in frame.columns}
+def _typed(column: pd.Series) -> pd.Series:
+    cells = [None if (text := cell.strip()) in MISSING else text for cell in column]
+    present = {cell for cell in cells if cell is not None}
+    out = pd.Series(cells, index=column.index, dtype=object)
+    numbers = present and all(len(cell) < 24 and _shortest(cell, int, float) for cell in present)
+    # 1 and 1.0 are two labels, though one number.
+    if not numbers or len(set(map(float, present))) < len(present):
+        return out
+    whole = None not in cells and all(len(cell) < 16 and _shortest(cell, int) for cell in present)
+    return out.astype(np.int64 if whole else np.float64)
+
+
+def _shortest(cell: str, *kinds: type[int] | type[float]) -> bool:
+    """Whether the text is what a number of one of these kinds is written as."""
+    for kind in kinds:
+        try:
+            if str(kind(cell)) == cell:
+                return True
+        except ValueError:
+            continue
+    return False
+
+
+def find_column(frame: pd.DataFrame, names: tuple[str, ...], path: Path) -> str:
+    """The column with the first of these names, in any case."""
+    lower = {str(c).lower(): c for c in frame.columns}
     found = next((lower[n] for n in names if n in lower), None)
     if found is None:
         raise FormatError(
@@ -152,9 +202,33 @@ def _find(frame: pd.DataFrame, names: tuple[str, ...], path: Path) -> str:
     return found
 
 
-def _names(frame: pd.DataFrame) -> list[str]:
-    lower = {str(c).strip().lower(): c for c in frame.columns}
+def identifiers(frame: pd.DataFrame, path: Path) -> list[str]:
+    """The identifiers of the rows, from the likeliest column; numbers where there is no such column."""
+    lower = {str(c).lower(): c for c in frame.columns}
     column = next((lower[n] for n in _ID if n in lower), None)
     if column is None:
         return [f"row{i}" for i in range(1, len(frame) + 1)]
-    return frame[column].str.strip().tolist()
+    names = [sample_id(name) for name in frame[column].str.strip()]
+    if "" in names:
+        raise FormatError("a row without an identifier", file=str(path), got=f"row {names.index('') + 1}")
+    return names
+
+
+def sample_columns(path: Path) -> pd.DataFrame:
+    """A table of sample columns, indexed by its first column, which is read as text.
+
+    Raises
+    ------
+    InputError
+        A sample occurs twice.
+    """
+    frame = text_table(path)
+    names = frame.iloc[:, 0].str.strip()
+    twice = names[names.duplicated()]
+    if len(twice):
+        raise InputError(
+            "samples occur twice in the table",
+            where=f"file '{path}'",
+            got=f"{twice.nunique()}, the first {twice.iloc[0]!r}",
+        )
+    return typed(frame.iloc[:, 1:]).set_index(names.rename("sample"))

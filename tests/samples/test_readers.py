@@ -118,7 +118,7 @@ def test_columns_are_joined_by_identifier(tmp_path) -> None:
     table = put(tmp_path / "x.tsv", "id\tfamily\tcut\nb\tNA\t2\nz\tq\t3\n01\tf\t1\n")
     samples = si.read_samples(fasta, table=table)
     assert samples.table.index.tolist() == ["01", "b"]
-    assert samples.table["family"].tolist() == ["f", "NA"]
+    assert samples.table["family"].tolist() == ["f", None]
     assert samples.table["cut"].tolist() == [1, 2]
     assert "id" not in samples.table.columns
     assert sum(samples.changed.values()) == 1
@@ -211,7 +211,7 @@ def test_positions_of_molecules_are_atoms(tmp_path) -> None:
     samples = si.read_samples(path)
     assert samples.kind == "smiles"
     assert samples.lengths.tolist() == [6, 2]
-    assert samples.table["logp"].tolist() == ["2.1", ""]
+    np.testing.assert_array_equal(samples.table["logp"], [2.1, np.nan])
     assert samples.dropped == {"empty SMILES": 1}
     rows = si.read_samples(put(tmp_path / "x.smi", "CCO ethanol\nCC(=O)Cl\n"))
     assert rows.ids == ("ethanol", "row2")

@@ -1,15 +1,11 @@
-"""Bytes to text, and entries to samples: what the readers of sequences and tables share."""
+"""Entries to samples: what the readers of sequences and tables share."""
 
 from __future__ import annotations
 
-import gzip
-import io
-import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TextIO, cast
+from typing import TYPE_CHECKING
 
 from sciinterp.errors import FormatError, InputError
 from sciinterp.samples import Samples
@@ -17,43 +13,8 @@ from sciinterp.samples import Samples
 if TYPE_CHECKING:
     import pandas as pd
 
-_UNIPROT = re.compile(r"(?:sp|tr)\|([A-Z0-9-]+)\|\S+")
 _NUCLEOTIDES = frozenset("ACGTUN")
 _AMBIGUOUS = frozenset("ACGTUNRYSWKMBDHV")
-
-
-def open_bytes(path: Path) -> BinaryIO:
-    """Open as bytes; gzip is known by its first bytes, not by the name."""
-    with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-    return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
-
-
-def open_text(path: Path) -> TextIO:
-    """Open as UTF-8 text, with or without a byte order mark, packed or not."""
-    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig")
-
-
-def first_lines(path: Path, n: int = 30, width: int = 4000) -> list[str]:
-    """The first lines that are not blank; none where the file is not text."""
-    try:
-        with open_text(path) as handle:
-            text = handle.read(n * width)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError):
-        return []
-    return [line for line in text.splitlines() if line.strip()][:n]
-
-
-def sample_id(word: str) -> str:
-    """The identifier of a sequence: UniProt's ``sp|P12345|NAME`` is its accession, as in annotations.
-
-    Examples
-    --------
-    >>> sample_id("sp|P69905|HBA_HUMAN"), sample_id("chr16:1-9")
-    ('P69905', 'chr16:1-9')
-    """
-    match = _UNIPROT.fullmatch(word)
-    return match[1] if match else word
 
 
 def kind_of(sequences: Iterable[str]) -> str:
