@@ -46,9 +46,9 @@ _EXPORTS = {
     "variant_effects": "interventions.variants",
     "report": "report.write",
     "sweep_sites": "sweep",
-    "select_width": "sae.select",
-    "baseline_sae": "sae.baselines",
-    "sweep_saes": "sae.sweep",
+    "select_width": "sae.width",
+    "baseline_sae": "sae.plain_dictionaries",
+    "sweep_saes": "sae.grid",
     "stability": "sae.stability",
     "loss_recovered": "sae.recovered",
 }

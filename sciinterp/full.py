@@ -41,7 +41,7 @@ def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[st
         The content of ``full.json``.
     """
     import sciinterp as si
-    from sciinterp.sae.select import select_width
+    from sciinterp.sae.width import select_width
     from sciinterp.store.atomic import read_json, write_json
 
     out, settings = run.folder / "full", run.manifest["settings"]

@@ -62,8 +62,8 @@ def measure_sae(
         (:func:`~sciinterp.sae.darkmatter.unexplained_by_concept`), the most enriched first.
     """
     from sciinterp.sae.darkmatter import dark_matter
+    from sciinterp.sae.grid import describe, rows_for_length
     from sciinterp.sae.recovered import loss_recovered
-    from sciinterp.sae.sweep import describe, rows_for_length
 
     rows = rows_for_length(acts, split, part="test")
     n, x = len(rows[0]), np.concatenate(rows[:2])
@@ -159,7 +159,7 @@ def _unexplained(
     from sciinterp.association.dense_baselines import position_rows
     from sciinterp.sae.batches import Source, thinned
     from sciinterp.sae.darkmatter import unexplained_by_concept
-    from sciinterp.sae.sweep import MAX_ROWS
+    from sciinterp.sae.grid import MAX_ROWS
 
     samples = acts.samples
     rows = thinned(Source(acts).rows_of(split.test), MAX_ROWS)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sciinterp.errors import InputError
 from sciinterp.sae.parameters import Parameters
-from sciinterp.sae.sparse import ByFeature, Codes, Encoder, Workspace, crowded, encode_topk, places, spread
+from sciinterp.sae.sparse import Codes, Encoder, Transposed, Workspace, crowded, encode_topk, places, spread
 from sciinterp.sae.weights import Weights
 
 
@@ -133,7 +133,7 @@ def write_gradients(step: Step, codes: Codes, gradient: Tensor, d_pre: Tensor, x
         torch.mm(dense.T, xin, out=grads["W_enc"])
         torch.sum(dense, 0, out=grads["b_enc"])
     else:
-        pattern = ByFeature(codes, n_features)
+        pattern = Transposed(codes, n_features)
         pattern.sum_rows(codes.values, gradient, grads["W_dec"])
         pattern.sum_rows(d_pre, xin, grads["W_enc"])
         grads["b_enc"].copy_(pattern.sum_values(d_pre))

@@ -3,20 +3,17 @@
 The encoder product is nearly all of a training step. Where the processor multiplies bfloat16 natively it runs
 about twice as fast, but its rounding may exchange features near the ``k``-th place. So:
 
-1. *Screen.* ``s = bf16(xin) bf16(W)^T + bf16(b)`` in bfloat16; the ``2k`` (at least ``k + 8``) largest of
-each
+1. *Screen.* ``s = bf16(xin) bf16(W)^T + bf16(b)`` in bfloat16; the ``2k`` (at least ``k + 8``) largest of each
    row are candidates.
-2. *Rescore.* Their pre-activations are computed in float32; the ``k`` largest are the answer, if it is
-certain. 3. *Certify.* Every feature that was not proposed has ``s_j <= s_min``, the last candidate's score,
-so its true
+2. *Rescore.* Their pre-activations are computed in float32; the ``k`` largest are the answer, if it is certain.
+3. *Certify.* Every feature that was not proposed has ``s_j <= s_min``, the last candidate's score, so its true
    pre-activation is at most ``s_min + bound``. With ``dx = xin - bf16(xin)`` and ``dW = W - bf16(W)``::
 
        |xin . w_j - bf16(xin) . bf16(w_j)| <= |xin| max_j |dw_j| + |dx| max_j |bf16(w_j)|
        bound = that + max_j |db_j| + 2^-7 (|s_min| + max_j |b_j|) + d 2^-23 |xin| max_j |w_j|
 
    (the last two terms cover two roundings of the output and of the sums). A row whose ``k``-th exact value is
-   above ``s_min + bound`` is certain, and so is one where ``s_min + bound <= 0``: only positive entries
-   count.
+   above ``s_min + bound`` is certain, and so is one where ``s_min + bound <= 0``: only positive entries count.
 4. *Fall back.* All other rows go through the exact float32 product.
 
 Outlier channels make the bound loose and send rows to the fallback: slower, never wrong. Whether a run

@@ -1,15 +1,14 @@
 """SAEs made by other packages, read into the one SAE of this one.
 
-=====================  =========================================  ============================================
-format                 recognised by                              arrays
-=====================  =========================================  ============================================
-sciinterp, saelens     ``cfg.json`` + ``sae_weights.safetensors`` ``W_enc [d, F]``, ``W_dec [F, d]``, biases
-sparsify               ``cfg.json`` + ``sae.safetensors``         ``encoder.weight [F, d]``, ``W_dec [F, d]``
-dictionary_learning    ``ae.pt`` + ``config.json``                ``encoder.weight [F, d]``,
-``decoder.weight [d, F]`` interplm               ``ae*.pt`` + ``config.yaml``               the same, with a
-factor per feature esmc                   a safetensors file with ``idf``            ``W_enc``, ``W_dec``,
-``b_dec``, ``idf``, ``max`` =====================  =========================================
-============================================
+====================  ===========================================  ==========================================
+format                recognised by                                arrays
+====================  ===========================================  ==========================================
+sciinterp, saelens    ``cfg.json`` + ``sae_weights.safetensors``   ``W_enc [d, F]``, ``W_dec [F, d]``, biases
+sparsify              ``cfg.json`` + ``sae.safetensors``           ``encoder.weight [F, d]``, ``W_dec [F, d]``
+dictionary_learning   ``ae.pt`` + ``config.json``                  ``encoder.weight``, ``decoder.weight [d, F]``
+interplm              ``ae*.pt`` + ``config.yaml``                 the same, with a factor per feature
+esmc                  a safetensors file with ``idf``              ``W_enc W_dec b_dec idf max``
+====================  ===========================================  ==========================================
 
 Nothing here can run code from a file: ``.pt`` files are read with ``weights_only=True``, and one that needs
 more is refused by name; other pickles are refused unread; YAML is never constructed, only its plain ``key:

@@ -26,7 +26,7 @@ from sciinterp.sae.architecture import Architecture, Step, require
 from sciinterp.sae.auxk import add_auxk
 from sciinterp.sae.batchtopk import batch_topk, threshold_sae
 from sciinterp.sae.parameters import Parameters
-from sciinterp.sae.sparse import ByFeature, Codes, code_gradients, decode
+from sciinterp.sae.sparse import Codes, Transposed, code_gradients, decode
 from sciinterp.sae.weights import Weights
 
 
@@ -88,7 +88,7 @@ class Matryoshka(Architecture):
             errors.mul_(2 / (n * parts)).flip(1).cumsum(1).flip(1).reshape(n * parts, d_in).contiguous()
         )
         d_pre = code_gradients(bags, gradient, p["W_dec"])
-        pattern = ByFeature(bags, self.n_features)
+        pattern = Transposed(bags, self.n_features)
         pattern.sum_rows(bags.values, gradient, g["W_dec"])
         rows = (pattern.rows // parts).int()
         pattern.sum_rows(d_pre, xin, g["W_enc"], rows)

@@ -44,7 +44,7 @@ class TrainSettings:
     checkpoint_every : int, optional
         Steps between checkpoints; by default one about every 30 seconds. No number depends on it.
     screen : {"auto", "on", "off"}
-        Bfloat16 screen of the top-k (``screen.py``); "auto" asks the processor. Kept on resume.
+        Bfloat16 screen of the top-k (``bf16_topk.py``); "auto" asks the processor. Kept on resume.
     device : str
         "cpu" or "cuda".
     seed : int

@@ -233,7 +233,7 @@ def code_gradients(codes: Codes, gradient: Tensor, w_dec: Tensor) -> Tensor:
     return out
 
 
-class ByFeature:
+class Transposed:
     """The transposed pattern of some codes: sums over the batch, one row per feature."""
 
     def __init__(self, codes: Codes, n_features: int, rows_of: Tensor | None = None) -> None:

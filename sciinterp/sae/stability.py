@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.errors import InputError
-from sciinterp.sae.baselines import baseline_sae
-from sciinterp.sae.sweep import codes_of
+from sciinterp.sae.grid import codes_of
+from sciinterp.sae.plain_dictionaries import baseline_sae
 
 SHARED = 0.7
 

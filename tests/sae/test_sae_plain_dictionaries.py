@@ -8,8 +8,8 @@ import torch
 
 import sciinterp as si
 from sciinterp.errors import InputError
-from sciinterp.sae.baselines import KINDS
 from sciinterp.sae.metrics import firing_counts
+from sciinterp.sae.plain_dictionaries import KINDS
 
 RNG = np.random.default_rng(0)
 MIXING = RNG.normal(size=(10, 10))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sciinterp.sae.sweep import sweep_saes
+from sciinterp.sae.grid import sweep_saes
 from sciinterp.sae.topk import TopK
 from sciinterp.tables import Table
 

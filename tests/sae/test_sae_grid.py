@@ -18,9 +18,9 @@ from sciinterp.cli import main
 from sciinterp.errors import InputError
 from sciinterp.sae import loop
 from sciinterp.sae.batches import Reader
+from sciinterp.sae.grid import name_of, pareto
 from sciinterp.sae.loop import Job, train_together, train_with
 from sciinterp.sae.settings import TrainSettings
-from sciinterp.sae.sweep import name_of, pareto
 from sciinterp.store.verify import info
 
 X = np.random.default_rng(0).normal(size=(3000, 12)).astype(np.float32) * 3 + 1
