@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import InputError
 from sciinterp.samples import Samples
 
@@ -156,13 +157,7 @@ class Annotations:
         """csr bool [n_positions, n_concepts]: the positions each concept covers (overlaps count once)."""
         names = self.position_names if concepts is None else concepts
         table = self.instances(samples, names)
-        width = (table["end"] - table["start"]).to_numpy()
-        which = np.repeat(np.arange(len(table)), width)
-        row = (
-            table["start"].to_numpy()[which]
-            + np.arange(len(which))
-            - np.repeat(np.cumsum(width) - width, width)
-        )
+        which, row = positions_in(table["start"].to_numpy(), table["end"].to_numpy())
         column = table["concept"].to_numpy()[which]
         matrix = sp.coo_array(
             (np.ones(len(row), np.int8), (row, column)), shape=(samples.n_positions, len(names))

@@ -19,6 +19,7 @@ from sciinterp.activations.axes import principal_axes as principal_axes
 from sciinterp.association._jit import compiled
 from sciinterp.association.dense_scores import BLOCK_VALUES, thresholds_of
 from sciinterp.association.partitions import Part
+from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import ShapeError
 from sciinterp.samples import Samples
 
@@ -76,13 +77,12 @@ def position_rows(acts: Activations | np.ndarray, samples: Samples) -> np.ndarra
             expected=f"{len(samples)} samples",
             got=str(len(per_sample)),
         )
-    start, end = np.asarray(store.spans["start"]), np.asarray(store.spans["end"])
     base = np.repeat(samples.offsets[:-1], per_sample)
-    width = end - start
-    token = np.repeat(np.arange(len(start)), width)
-    inside = np.arange(len(token)) - np.repeat(np.cumsum(width) - width, width)
+    token, position = positions_in(
+        base + np.asarray(store.spans["start"]), base + np.asarray(store.spans["end"])
+    )
     out = np.full(samples.n_positions, -1, np.int64)
-    out[(base[token] + start[token] + inside)[::-1]] = token[::-1]
+    out[position[::-1]] = token[::-1]
     return out
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sciinterp.codes.by_feature import ByFeature, by_feature
+from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import InputError, MismatchError, ShapeError, StoreError
 from sciinterp.samples import Samples
 
@@ -372,10 +373,7 @@ def _to_positions(codes: sp.csr_array, acts: Activations, samples: Samples) -> s
         if np.array_equal(start, within) and np.array_equal(end, within + 1):
             return codes
     base = np.repeat(samples.offsets[:-1], per_sample)
-    width = end - start
-    token = np.repeat(np.arange(len(start)), width)
-    inside = np.arange(len(token)) - np.repeat(np.cumsum(width) - width, width)
-    position = base[token] + start[token] + inside
+    token, position = positions_in(base + start, base + end)
     spread = codes[token]
     row = np.repeat(position, np.diff(spread.indptr))
     order = np.lexsort((spread.data, spread.indices, row))

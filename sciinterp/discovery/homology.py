@@ -17,6 +17,7 @@ from typing import cast
 
 import numpy as np
 
+from sciinterp.codes.intervals import covered_by, windows
 from sciinterp.discovery.motifs import WIDTH, motif_offsets
 from sciinterp.discovery.problem import Problem
 
@@ -66,23 +67,13 @@ def place(problem: Problem, peaks: np.ndarray) -> Place:
     if len(peaks) < 3:
         return Place(0.0, len(peaks) / n_families, n_families)
     centre = peaks + motif_offsets(problem, peaks)
-    window = _stretch(problem, centre, problem.sample_of[peaks])
+    window = windows(problem.letters, centre, _reach(), problem.samples.offsets, beyond=len(problem.alphabet))
     beside = np.abs(np.arange(-_reach(), _reach() + 1)) > WIDTH // 2
     return Place(_alike(problem, window[:, beside]), _carried(problem, window, n_families), n_families)
 
 
 def _reach() -> int:
     return WIDTH // 2 + FLANK
-
-
-def _stretch(problem: Problem, centre: np.ndarray, sample: np.ndarray) -> np.ndarray:
-    """Letters [n, 2 (WIDTH // 2 + FLANK) + 1] around places, the number of letters beyond the sample."""
-    at = centre[:, None] + np.arange(-_reach(), _reach() + 1)
-    lo, hi = problem.samples.offsets[sample][:, None], problem.samples.offsets[sample + 1][:, None]
-    inside = (at >= lo) & (at < hi)
-    return np.where(
-        inside, cast("np.ndarray", problem.letters)[np.where(inside, at, 0)], len(problem.alphabet)
-    )
 
 
 def _alike(problem: Problem, flank: np.ndarray) -> float:
@@ -157,10 +148,4 @@ def _marks(problem: Problem, concept: int) -> tuple[np.ndarray, np.ndarray]:
     table = problem.instances[problem.instances["concept"] == concept]
     start, end = table["start"].to_numpy(), table["end"].to_numpy()
     short = end - start <= WIDTH
-    out = []
-    for lo, hi in ((start, end), (end[short] - 1 - half, start[short] + half + 1)):
-        change = np.zeros(n + 1)
-        np.add.at(change, np.clip(lo, 0, n), 1)
-        np.add.at(change, np.clip(hi, 0, n), -1)
-        out.append(np.cumsum(change[:-1]) > 0)
-    return out[0], out[1]
+    return covered_by(start, end, n), covered_by(end[short] - 1 - half, start[short] + half + 1, n)

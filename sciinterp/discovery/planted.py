@@ -24,6 +24,7 @@ import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.intervals import positions_in
 from sciinterp.samples import Samples, Split
 from sciinterp.splits import split_families
 
@@ -354,12 +355,8 @@ def _fire(
     """Positions where a reader fires: a share of the instances, and a share of the positions inside."""
     hit = instances[rng.random(len(instances)) < share]
     size = hit["size"].to_numpy()
-    instance = np.repeat(np.arange(len(hit)), size)
-    where = (
-        np.repeat(hit["start"].to_numpy(), size)
-        + np.arange(len(instance))
-        - np.repeat(size.cumsum() - size, size)
-    )
+    start = hit["start"].to_numpy()
+    instance, where = positions_in(start, start + size)
     keep = (rng.random(len(where)) < inside) | (np.repeat(size, size) == 1)
     return where[keep].astype(np.int64), instance[keep]
 
@@ -379,8 +376,7 @@ def _runs(world: _World, density: float, mean_run: float, rng: np.random.Generat
         parts_start.append(p + world.cut[s] - world.cut[mates])
     sample, begin = np.concatenate(parts_sample), np.concatenate(parts_start)
     size = rng.geometric(1 / mean_run, len(sample))
-    run = np.repeat(np.arange(len(sample)), size)
-    where = begin[run] + np.arange(len(run)) - np.repeat(size.cumsum() - size, size)
+    run, where = positions_in(begin, begin + size)
     inside = (where >= 0) & (where < lengths[sample[run]])
     return np.unique((where + world.offsets[sample[run]])[inside])
 

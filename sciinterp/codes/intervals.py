@@ -1,0 +1,71 @@
+"""Intervals on the concatenated axis of positions: written once, for annotations, peaks and windows alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def positions_in(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every position of every interval, interval by interval.
+
+    Parameters
+    ----------
+    start, end : int [n]
+        Half-open; may overlap and be empty.
+
+    Returns
+    -------
+    interval, position : int64
+        Number of the interval, and the position.
+
+    Examples
+    --------
+    >>> [a.tolist() for a in positions_in(np.array([3, 0]), np.array([5, 1]))]
+    [[0, 0, 1], [3, 4, 0]]
+    """
+    start, width = np.asarray(start, np.int64), np.asarray(end, np.int64) - np.asarray(start, np.int64)
+    interval = np.repeat(np.arange(len(start)), width)
+    return interval, np.arange(len(interval)) + np.repeat(start - (np.cumsum(width) - width), width)
+
+
+def covered_by(start: np.ndarray, end: np.ndarray, n_positions: int) -> np.ndarray:
+    """bool [n_positions]: does any of the intervals hold the position? What lies outside is cut off.
+
+    Examples
+    --------
+    >>> covered_by(np.array([-1, 3]), np.array([1, 9]), 5).tolist()
+    [True, False, False, True, True]
+    """
+    change = np.zeros(n_positions + 1, np.int64)
+    for at, step in ((start, 1), (end, -1)):
+        change += step * np.bincount(np.clip(at, 0, n_positions), minlength=n_positions + 1)
+    return np.cumsum(change[:-1]) > 0
+
+
+def windows(
+    values: np.ndarray, centre: np.ndarray, reach: int, offsets: np.ndarray, *, beyond: int
+) -> np.ndarray:
+    """What stands around positions, within their own samples: [..., 2 * reach + 1], in the values' own type.
+
+    Parameters
+    ----------
+    values : int [n_positions]
+        Letters as numbers.
+    centre : int [...]
+        Positions.
+    reach : int
+        Positions on either side.
+    offsets : int [n_samples + 1]
+        Where the samples begin.
+    beyond : int
+        Stands for what lies beyond the ends of a sample.
+
+    Examples
+    --------
+    >>> windows(np.array([5, 6, 7, 8]), np.array([1, 2]), 1, np.array([0, 2, 4]), beyond=0).tolist()
+    [[5, 6, 0], [0, 7, 8]]
+    """
+    sample = np.searchsorted(offsets, centre, side="right") - 1
+    at = np.asarray(centre)[..., None] + np.arange(-reach, reach + 1)
+    inside = (at >= offsets[sample][..., None]) & (at < offsets[sample + 1][..., None])
+    return np.where(inside, values[np.where(inside, at, 0)], values.dtype.type(beyond))

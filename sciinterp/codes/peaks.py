@@ -1,0 +1,84 @@
+"""Where features are most active: the largest activation of each in every sample, family or bin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from sciinterp.codes.by_feature import ByFeature
+from sciinterp.codes.matrix import FeatureMatrix
+
+# Codes of a block of features whose peaks are looked for at once: about 150 MB of working memory.
+BLOCK_VALUES = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class Peaks:
+    """The largest activation of each feature in each group where it is active, by feature, groups ascending.
+
+    Attributes
+    ----------
+    feature, group, position : int64 [n]
+        Of several positions with the largest value the first.
+    value : float32 [n]
+    """
+
+    feature: Int64[np.ndarray, " n"]
+    group: Int64[np.ndarray, " n"]
+    position: Int64[np.ndarray, " n"]
+    value: Float32[np.ndarray, " n"]
+
+
+def largest_in_groups(codes: ByFeature, group: np.ndarray) -> Peaks:
+    """The largest activation of every feature in every group of positions.
+
+    Parameters
+    ----------
+    codes : ByFeature
+    group : int [n_positions]
+        Sample, family or bin of each position.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> from sciinterp.codes.by_feature import by_feature
+    >>> codes = by_feature(sp.csr_array(np.array([[1, 0], [3, 2], [3, 0]], np.float32)))
+    >>> found = largest_in_groups(codes, np.array([0, 0, 1]))
+    >>> found.feature.tolist(), found.group.tolist(), found.position.tolist(), found.value.tolist()
+    ([0, 0, 1], [0, 1, 0], [1, 2, 1], [3.0, 3.0, 2.0])
+    """
+    keep = np.flatnonzero(codes.values > 0)
+    n_groups = int(group.max()) + 1 if len(group) else 1
+    feature = np.repeat(np.arange(codes.n_features), np.diff(codes.starts))[keep]
+    position, value = codes.rows[keep].astype(np.int64), codes.values[keep]
+    key = feature * n_groups + group[position]
+    if (np.diff(key) < 0).any():
+        order = np.argsort(key, kind="stable")
+        key, position, value = key[order], position[order], value[order]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    if not len(first):
+        return Peaks(key, key, position, value)
+    width = np.diff(np.append(first, len(key)))
+    best = np.flatnonzero(value == np.repeat(np.maximum.reduceat(value, first), width))
+    best = best[np.flatnonzero(np.diff(key[best], prepend=-1))]
+    return Peaks(key[best] // n_groups, key[best] % n_groups, position[best], value[best])
+
+
+def peaks_by_block(features: FeatureMatrix, group: np.ndarray) -> Iterator[Peaks]:
+    """:func:`largest_in_groups` of all features, some at a time; features keep their numbers."""
+    for lo, hi in features.feature_blocks(BLOCK_VALUES):
+        found = largest_in_groups(features.by_feature(lo, hi), group)
+        yield Peaks(found.feature + lo, found.group, found.position, found.value)
+
+
+def peaks_per_sample(features: FeatureMatrix) -> Peaks:
+    """The largest activation of every feature in every sample."""
+    parts = list(peaks_by_block(features, features.samples.position_sample()))
+    names = ("feature", "group", "position", "value")
+    if not parts:
+        none = np.zeros(0, np.int64)
+        return Peaks(none, none, none, np.zeros(0, np.float32))
+    return Peaks(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
