@@ -36,6 +36,7 @@ _EXPORTS = {
     "FeatureMatrix": "codes",
     "load_features": "codes",
     "randomised_control": "control",
+    "Origin": "provenance",
     "Annotations": "annotations",
     "read_annotations": "annotations",
     "associate": "association",

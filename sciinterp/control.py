@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sciinterp.errors import InputError
+from sciinterp.provenance import site_of
 
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
@@ -61,9 +62,9 @@ def randomised_control(
     acts = extract(
         model.randomised(seed),
         samples,
-        site=str(sae.identity["site"]),
+        site=site_of(sae),
         out=Path(out) / "activations",
-        dtype=str(sae.identity.get("kept_as", "float32")),
+        dtype=str(sae.origin.kept_as or "float32"),
     )
     return control_codes(sae, acts, split=split, out=out)
 
@@ -94,7 +95,7 @@ def _recipe(sae: SAE) -> tuple[Architecture, TrainSettings]:
     from sciinterp.sae import TrainSettings
 
     recipe = dict(getattr(sae, "recipe", None) or {})
-    if sae.identity.get("site") is None or sae.architecture is None or not recipe:
+    if not sae.origin.site or sae.architecture is None or not recipe:
         raise InputError(
             "the SAE does not say how it was trained",
             where=f"SAE {str(sae.folder)!r}" if sae.folder else "sae",

@@ -314,7 +314,7 @@ def beside(features: Any, folder: Path) -> dict[str, Path]:
     acts, control = parent / "activations", parent / "control" / "features"
     if (acts / "manifest.json").is_file():
         theirs = si.load_activations(acts)
-        mark = features.identity.get("activations")
+        mark = features.origin.fingerprint
         if mark and same_fingerprint(theirs.fingerprint, mark) and theirs.samples.digest == digest:
             found["activations"] = acts
     if (control / "features.json").is_file() and si.load_features(control).samples.digest == digest:
@@ -348,7 +348,7 @@ def _plan(
         "version": MANIFEST_VERSION,
         "complete": False,
         "settings": asdict(settings),
-        "model": model.identity,
+        "model": model.origin.to_record(),
         "samples": {
             "n": len(samples),
             "positions": samples.n_positions,

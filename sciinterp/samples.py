@@ -279,6 +279,8 @@ class Split:
         How families were found, and the seed that placed them.
     lengths : ndarray of int64 [n_samples], optional
         Positions of every sample, for :meth:`summary`.
+    fractions : tuple of float
+        Wanted fractions of positions in the three parts.
     """
 
     train: np.ndarray
@@ -289,6 +291,15 @@ class Split:
     by: str = ""
     seed: int = 0
     lengths: np.ndarray | None = None
+    fractions: tuple[float, ...] = (0.75, 0.05, 0.2)
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the part and the family of every sample: whether two splits are one."""
+        part = np.zeros(len(self.family), "<i8")
+        for number, name in enumerate(_PARTS):
+            part[self.part(name)] = number + 1
+        return hashlib.sha256(part.tobytes() + np.ascontiguousarray(self.family, "<i8").tobytes()).hexdigest()
 
     @property
     def training_digest(self) -> str:

@@ -57,6 +57,6 @@ def check_adapter(adapter: Adapter, samples: Sequence[Any], *, tolerance: float 
         note = outcome if isinstance(outcome, str) else ""
         row = {"check": probe.check, "result": "not applicable" if note else "passed"}
         rows.append({**row, "measured": float("nan") if isinstance(outcome, str) else outcome, "note": note})
-    context = {"model": adapter.name, "identity": adapter.identity, "tolerance": tolerance}
+    context = {"model": adapter.name, "identity": adapter.origin.to_record(), "tolerance": tolerance}
     index = [row.pop("check") for row in rows]
     return Table(rows, index=index, context=context)

@@ -158,17 +158,14 @@ def _run(
     plan = work.plan(threads)
     plans = {}
     for name, record in records.items():
-        site = asdict(record)
-        identity = {
-            **model.identity,
-            "site": name,
-            "kind": site["kind"],
-            "norm": site["norm"],
-            "d_in": site["width"],
-            "precision": model.dtype,
-            "kept_as": dtype,
+        identity = {**model.origin_at(name).to_record(), "kept_as": dtype}
+        plans[name] = {
+            **plan,
+            "identity": identity,
+            "site": asdict(record),
+            "d_in": record.width,
+            "dtype": dtype,
         }
-        plans[name] = {**plan, "identity": identity, "site": site, "d_in": site["width"], "dtype": dtype}
     if len({folder.parent for folder in folders.values()}) < len(folders):
         require_parent(next(iter(folders.values())).parent)
     for name, folder in folders.items():

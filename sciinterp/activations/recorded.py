@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sciinterp.errors import InputError
+from sciinterp.provenance import UNKNOWN, HasOrigin, Origin
 from sciinterp.samples import Samples
 from sciinterp.store.reader import Reader
 from sciinterp.store.stream import RowStream, stream_rows
 from sciinterp.tables import html_card
 
 
-class Activations:
+class Activations(HasOrigin):
     """The activations of some samples at one site, on disk.
 
     Rows are tokens: those of sample ``i`` are ``token_offsets[i]`` to ``token_offsets[i + 1]``.
@@ -31,7 +32,7 @@ class Activations:
         Width of a row.
     n_tokens : int
         Number of rows.
-    identity : dict
+    origin : Origin
         Model, hash of its weights, site, normalisation, precision: what an SAE trained on these rows keeps.
     fingerprint : dict
         Moments and a few values of the model's activations on a fixed probe; see :func:`same_fingerprint`.
@@ -46,8 +47,9 @@ class Activations:
         self.site: str = plan["site"]["name"]
         self.d_in, self.n_tokens = self._reader.d_in, self._reader.n
         self.dtype = self._reader.dtype
-        self.identity: dict[str, Any] = dict(plan["identity"])
         self.fingerprint: dict[str, Any] = dict(self.manifest["extra"]["fingerprint"])
+        recorded = {"site": self.site, **plan["identity"], "fingerprint": self.fingerprint or UNKNOWN}
+        self.origin = Origin.from_record(recorded)
         self.token_offsets: Int[np.ndarray, " n_samples_1"] = self._reader.token_offsets
 
     @cached_property
@@ -127,15 +129,13 @@ class Activations:
 
     def __repr__(self) -> str:
         return (
-            f"Activations({self.identity.get('model')} at {self.site}: "
+            f"Activations({self.origin.model} at {self.site}: "
             f"{len(self.token_offsets) - 1:,} samples, "
             f"{self.n_tokens:,} tokens x {self.d_in}, {self.dtype})"
         )
 
     def _repr_html_(self) -> str:
-        return html_card(
-            repr(self), {"folder": self.folder, "dtype": self.dtype, "norm": self.identity.get("norm")}
-        )
+        return html_card(repr(self), {"folder": self.folder, "dtype": self.dtype, "norm": self.origin.norm})
 
 
 def load_activations(folder: str | Path) -> Activations:

@@ -9,6 +9,7 @@ are left out.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -86,6 +87,13 @@ class Annotations:
     def position_names(self) -> list[str]:
         """Concepts placed on intervals at least once, sorted."""
         return sorted(self.frame.loc[self.frame["start"] >= 0, "concept"].unique())
+
+    @property
+    def digest(self) -> str:
+        """sha256 over which concept lies where, whatever the order of the rows."""
+        rows = self.frame[["sample", "start", "end", "concept"]]
+        marks = np.sort(pd.util.hash_pandas_object(rows, index=False).to_numpy())
+        return hashlib.sha256(marks.tobytes()).hexdigest()
 
     def select(self, concepts: Iterable[str]) -> Annotations:
         """Only these concepts."""

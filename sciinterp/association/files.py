@@ -22,7 +22,7 @@ from sciinterp.store.tables import read_tsv, write_parquet, write_tsv
 from sciinterp.tables import Table
 
 NAMES = ("hits.tsv", "hits.parquet", "hits.baselines.tsv", "hits.context.json")
-_PLAIN = ("not_run", "not_tested", "doubts", "settings", "counts")
+_PLAIN = ("not_run", "not_tested", "caveats", "belongs", "settings", "counts")
 _TEXT = ("concept", "test", "best_baseline", "explained_by", "baseline", "detail")
 
 
@@ -102,6 +102,7 @@ def read_hits(
     context: dict[str, Any] = {"annotations": annotations, "split": split}
     if (folder / "hits.context.json").is_file():
         context |= read_json(folder / "hits.context.json")
+        context.setdefault("caveats", context.pop("doubts", {}))  # the name of before
     if (folder / "hits.baselines.tsv").is_file():
         context["baselines"] = read_tsv(folder / "hits.baselines.tsv", text=_TEXT)
     return Table(read_tsv(folder / "hits.tsv", text=_TEXT), context=context)

@@ -181,5 +181,5 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
 def _provenance(features: FeatureMatrix, hits: Table | None) -> dict[str, str]:
     context = getattr(hits, "context", None) or {}
     plain = {key: context.get(key, {}) for key in ("settings", "counts", "not_run", "not_tested")}
-    described = {"identity": features.identity, "samples": features.samples.digest, **plain}
+    described = {"identity": features.origin.to_record(), "samples": features.samples.digest, **plain}
     return {key: json.dumps(value, sort_keys=True, default=str) for key, value in described.items()}

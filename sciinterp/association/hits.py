@@ -23,8 +23,9 @@ from sciinterp.association.measure import Chosen, choose
 from sciinterp.association.partitions import Parts, divide
 from sciinterp.association.shift_test import localise
 from sciinterp.association.statistics import ScreenSettings, screen
-from sciinterp.codes import FeatureMatrix, doubts, require_randomised
+from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError
+from sciinterp.provenance import belongings, caveats, require_randomised
 from sciinterp.samples import Split
 from sciinterp.tables import Table
 
@@ -105,7 +106,7 @@ def associate(
         One ``selected`` row a concept and the strongest others. ``explained_by`` is
         :func:`sciinterp.association.explanations.explained_by`. ``context`` holds ``annotations``, ``split``,
         ``baselines`` (one row a concept and baseline), ``not_run`` (baseline -> reason), ``not_tested``
-        (concept -> reason), ``doubts`` (:func:`sciinterp.codes.doubts`), ``settings`` and ``counts``.
+        (concept -> reason), ``caveats`` (:func:`sciinterp.provenance.caveats`), ``settings`` and ``counts``.
 
     Raises
     ------
@@ -122,8 +123,8 @@ def associate(
     settings = settings or AssociationSettings()
     samples = features.samples
     _require_samples(split, len(samples))
-    require_randomised(control)
-    doubtful = doubts(features, annotations, split)
+    require_randomised(control, features)
+    doubtful = caveats(features.origin, samples, annotations, split)
     names = annotations.position_names
     positives, covered = annotations.positives(samples, names), annotations.covered(samples, names)
     instances = annotations.instances(samples, names)
@@ -155,7 +156,8 @@ def associate(
             "baselines": pd.concat(found.baselines, ignore_index=True),
             "not_run": found.not_run,
             "not_tested": found.not_tested,
-            "doubts": doubtful,
+            "caveats": doubtful,
+            "belongs": belongings(features.origin, samples, annotations, split),
             "settings": asdict(settings) | {"seed": seed, "by": split.by, "split_seed": split.seed},
             "counts": _sizes(features, split, names, groups)
             | {"screen": tested.summary, "facts_about_samples": _facts_about_samples(annotations)},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,16 +19,15 @@ import scipy.sparse as sp
 
 from sciinterp.codes.by_feature import ByFeature, by_feature
 from sciinterp.codes.intervals import positions_in
-from sciinterp.errors import InputError, MismatchError, ShapeError, StoreError
+from sciinterp.errors import InputError, ShapeError, StoreError
+from sciinterp.provenance import UNKNOWN, HasOrigin, Origin, differing, origin_of
 from sciinterp.samples import Samples
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sciinterp.activations import Activations
-    from sciinterp.annotations import Annotations
     from sciinterp.sae import SAE
-    from sciinterp.samples import Split
 
 BATCH_TOKENS = 8192
 # Codes of a block of features held at once: about 130 MB.
@@ -36,7 +36,7 @@ BLOCK_VALUES = 1 << 24
 log = logging.getLogger(__name__)
 
 
-class FeatureMatrix:
+class FeatureMatrix(HasOrigin):
     """Codes of all positions of some samples.
 
     Parameters
@@ -47,8 +47,10 @@ class FeatureMatrix:
         A table needs the columns ``id`` and ``length``; other columns (``family`` ...) are kept.
     sae : SAE, optional
         The SAE that made the codes.
+    origin : Origin, optional
+        Model, site, weights and SAE the codes come from; the SAE's own when not given.
     identity : mapping, optional
-        Model, site, weights and SAE the codes come from.
+        Deprecated: its record.
 
     Raises
     ------
@@ -70,6 +72,7 @@ class FeatureMatrix:
         samples: Samples | pd.DataFrame,
         *,
         sae: SAE | None = None,
+        origin: Origin | None = None,
         identity: Mapping[str, Any] | None = None,
         folder: Path | None = None,
     ) -> None:
@@ -90,7 +93,8 @@ class FeatureMatrix:
                 got=f"a minimum of {self.codes.data.min()}",
             )
         self._by_feature: ByFeature | None = None
-        self.sae, self.identity, self.folder = sae, dict(identity or {}), folder
+        self.sae, self.folder = sae, folder
+        self.origin = origin or (Origin.from_record(identity) if identity is not None else origin_of(sae))
 
     @property
     def n_positions(self) -> int:
@@ -180,23 +184,24 @@ class FeatureMatrix:
     def _repr_html_(self) -> str:
         from sciinterp.tables import html_card
 
-        made, density = self.identity.get("sae"), self.density
-        made = made if isinstance(made, dict) else {}
+        density = self.density
         alive = density[density > 0]
         return html_card(
             repr(self),
             {
-                "model": made.get("model"),
-                "site": made.get("site"),
+                "model": self.origin.model or None,
+                "site": self.origin.site or None,
                 "never active": int((density == 0).sum()),
                 "median density": float(np.median(alive)) if len(alive) else None,
             },
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write codes, samples and identity; :func:`load_features` reads them back."""
-        from sciinterp.store.arrays import save_arrays, save_samples
+        """Write codes, samples and origin; :func:`load_features` reads them back."""
+        from sciinterp.store.arrays import save_arrays
         from sciinterp.store.atomic import write_json
+        from sciinterp.store.origins import save_origin
+        from sciinterp.store.samples_file import save_samples
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -212,7 +217,15 @@ class FeatureMatrix:
         )
         write_json(
             folder / "features.json",
-            {"version": 1, "identity": self.identity, "samples": self.samples.digest, "sha256": checksum},
+            {
+                "version": 1,
+                "identity": {
+                    "sae": save_origin(folder, self.origin),
+                    "activations": self.origin.to_record().get("fingerprint"),
+                },
+                "samples": self.samples.digest,
+                "sha256": checksum,
+            },
         )
 
 
@@ -224,8 +237,10 @@ def load_features(folder: str | Path) -> FeatureMatrix:
     StoreError
         When the folder is incomplete, damaged or of a newer version.
     """
-    from sciinterp.store.arrays import load_arrays, load_samples
+    from sciinterp.store.arrays import load_arrays
     from sciinterp.store.atomic import read_json
+    from sciinterp.store.origins import load_origin
+    from sciinterp.store.samples_file import load_samples
 
     folder = Path(folder)
     if not (folder / "features.json").is_file():
@@ -252,7 +267,7 @@ def load_features(folder: str | Path) -> FeatureMatrix:
     samples = load_samples(folder)
     if samples.digest != head["samples"]:
         raise StoreError("the samples are not those of the codes", where=f"folder '{folder}'")
-    return FeatureMatrix(codes, samples, identity=head["identity"], folder=folder)
+    return FeatureMatrix(codes, samples, origin=load_origin(folder, head["identity"]), folder=folder)
 
 
 def encode(
@@ -271,19 +286,21 @@ def encode(
     Raises
     ------
     MismatchError
-        When the activations come from another model, weights or site than the SAE was trained on.
+        When the activations come from another model, weights or site than the SAE was trained on, or it is not
+        known what the SAE is of.
     """
     from tqdm import tqdm
 
-    if not isinstance(acts, np.ndarray):
-        sae.check(acts)
+    sae.check(acts)
     samples = samples if samples is not None else getattr(acts, "samples", None)
     if samples is None:
         raise InputError("an array of activations needs its samples", where="encode", do="Pass samples=.")
-    identity = {"sae": sae.identity, "activations": getattr(acts, "fingerprint", None)}
+    origin = sae.signed()
+    if origin_of(acts).fingerprint is not UNKNOWN:
+        origin = replace(origin, fingerprint=origin_of(acts).fingerprint)
     if out is not None and (Path(out) / "features.json").is_file():
         found = load_features(out)
-        if found.identity == _plain(identity) and found.samples.digest == samples.digest:
+        if not differing(found.origin, origin) and found.samples.digest == samples.digest:
             found.sae = sae
             return found
         raise InputError(
@@ -304,64 +321,11 @@ def encode(
     codes = sp.vstack(parts, format="csr")
     if not array:
         codes = _to_positions(codes, acts, samples)
-    features = FeatureMatrix(codes, samples, sae=sae, identity=_plain(identity))
+    features = FeatureMatrix(codes, samples, sae=sae, origin=origin)
     if out is not None:
         features.save(out)
         features.folder = Path(out)
     return features
-
-
-def doubts(features: FeatureMatrix, annotations: Annotations, split: Split) -> dict[str, str]:
-    """What makes the numbers of an association say less than they seem to; each is logged, too.
-
-    Returns
-    -------
-    dict
-        ``annotations``: rows of samples that are not among these. ``held_out``: held-out families may have trained the
-        SAE. A key is absent where there is nothing to say, or nothing is known.
-    """
-    samples, found = features.samples, {}
-    outside = ~annotations.frame["sample"].isin(samples.ids)
-    if outside.any():
-        strangers = annotations.frame["sample"][outside]
-        found["annotations"] = (
-            f"{int(outside.sum()):,} of {len(outside):,} rows of annotations are of {strangers.nunique():,} samples that are "
-            f"not among these {len(samples):,} (such as {strangers.iloc[0]!r}; these are such as {samples.ids[0]!r}) and were "
-            "left out. If they should be, Annotations.rename_samples translates names."
-        )
-    sae = (features.sae.identity if features.sae is not None else features.identity.get("sae")) or {}
-    told = sae.get("trained_on") or {}
-    if told.get("samples") == samples.digest and told.get("train") != split.training_digest:
-        how = (
-            f"with another split (by {told['by']!r}, seed {told['seed']}; this one is by {split.by!r}, seed {split.seed})"
-            if "train" in told
-            else "without a split, on positions of every family"
-        )
-        found["held_out"] = (
-            f"The SAE was trained {how}: families that are held out here may have trained it, so scores on them are too high. "
-            "Use the split it was trained with, or train with this one."
-        )
-    for text in found.values():
-        log.warning("%s", text)
-    return found
-
-
-def require_randomised(control: FeatureMatrix | None) -> None:
-    """Raise where codes given as the control say that their model's weights are not randomised.
-
-    Raises
-    ------
-    MismatchError
-    """
-    sae = (control.identity.get("sae") or {}) if control is not None else {}
-    if sae.get("model") and sae.get("randomised_seed") is None:
-        raise MismatchError(
-            "the control is not of a randomised model",
-            where="control",
-            expected="codes of the same recipe on randomised weights",
-            got=f"codes of {sae['model']} with its own weights",
-            do="Make them with si.randomised_control.",
-        )
 
 
 def _to_positions(codes: sp.csr_array, acts: Activations, samples: Samples) -> sp.csr_array:
@@ -380,10 +344,3 @@ def _to_positions(codes: sp.csr_array, acts: Activations, samples: Samples) -> s
     row, column, value = row[order], spread.indices[order], spread.data[order]
     last = np.append((np.diff(row) != 0) | (np.diff(column) != 0), True) if len(row) else np.zeros(0, bool)
     return sp.csr_array((value[last], (row[last], column[last])), shape=(samples.n_positions, codes.shape[1]))
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON would return it, so that a comparison after reading is exact."""
-    import json
-
-    return json.loads(json.dumps(value, sort_keys=True))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.annotations import Annotations
-from sciinterp.codes import FeatureMatrix, doubts, require_randomised
+from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.calibrate import precision_at
 from sciinterp.discovery.decoys import decoy_lists, q_values
 from sciinterp.discovery.evidence import Evidence, missing_record, novel_record, refinement_record
@@ -21,6 +21,7 @@ from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.refinement import PRIOR, calibrate_refinements, find_refinements
 from sciinterp.discovery.settings import Controls
 from sciinterp.errors import InputError, ShapeError
+from sciinterp.provenance import belongings, caveats, require_randomised, require_same
 from sciinterp.samples import Split
 from sciinterp.tables import Table
 
@@ -79,6 +80,10 @@ def discover(
     settings = controls.settings
     _require_fit(features, split, controls)
     problem = make_problem(features, annotations, split, n_folds=settings.n_folds, seed=seed)
+    belongs = belongings(features.origin, features.samples, annotations, split)
+    require_same(
+        belongs, (getattr(hits, "context", None) or {}).get("belongs") or {}, names=("codes", "hits")
+    )
     hits = pd.DataFrame() if hits is None else pd.DataFrame(hits)
     evidence = Evidence(problem, hits)
     context: dict[str, Any] = {
@@ -86,7 +91,8 @@ def discover(
         "counts": {},
         "skipped": {},
         "not_run": {},
-        "doubts": doubts(features, annotations, split),
+        "caveats": caveats(features.origin, features.samples, annotations, split),
+        "belongs": belongs,
     }
     missing = _missing_rows(problem, evidence, controls, context)
     novel = _novel_rows(problem, evidence, hits, controls, context)
@@ -133,7 +139,7 @@ def _require_fit(features: FeatureMatrix, split: Split, controls: Controls) -> N
             expected=f"{len(features.samples)} samples",
             got=str(len(split.family)),
         )
-    require_randomised(controls.randomised)
+    require_randomised(controls.randomised, features)
     for other in (*controls.seeds, controls.randomised, controls.shuffled):
         if other is None:
             continue

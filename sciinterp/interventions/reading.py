@@ -12,8 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from sciinterp.errors import InputError
 from sciinterp.models import CanMask, HasLogits, capture, edit, plan_batches, spans_of
+from sciinterp.provenance import check, origin_of, site_of
 from sciinterp.samples import Sample
 
 if TYPE_CHECKING:
@@ -22,27 +22,22 @@ if TYPE_CHECKING:
 MAX_TOKENS = 4096
 
 
-def site_of(sae: Any) -> str:
+def checked_site(model: Adapter, sae: Any) -> str:
     """The site the SAE reads.
 
     Raises
     ------
-    InputError
-        When the SAE does not say.
+    MismatchError, InputError
+        The SAE is of another model, or does not say its origin.
     """
-    site = sae.identity.get("site")
-    if not site:
-        raise InputError(
-            "the SAE does not say which site it reads",
-            where=repr(sae),
-            do="Use an SAE trained or loaded with its identity.",
-        )
-    return str(site)
+    site = site_of(sae)
+    check(origin_of(sae), model.origin_at(site))
+    return site
 
 
 def codes_of(model: Adapter, sae: Any, samples: Sequence[Sample]) -> list[sp.csr_array]:
     """Codes [n_positions, n_features] of each sample; a position takes the largest code of its tokens."""
-    site = site_of(sae)
+    site = checked_site(model, sae)
     out: list[sp.csr_array] = [sp.csr_array((0, 0))] * len(samples)
     for part in plan_batches([s.length for s in samples], MAX_TOKENS):
         batch = model.encode([samples[i] for i in part])
@@ -111,7 +106,7 @@ def ablation_effect(
         return "the model gives no scores over a vocabulary"
     if features.samples[0].data is None:
         return "the samples' data are not held"
-    site = site_of(sae)
+    site = checked_site(model, sae)
     column = features.codes[:, [feature]].tocoo()
     best = np.zeros(len(features.samples))
     np.maximum.at(best, features.samples.position_sample()[column.coords[0]], column.data)

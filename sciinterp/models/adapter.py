@@ -12,7 +12,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from copy import copy, deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from sciinterp.errors import InputError
+from sciinterp.provenance import HasOrigin, Origin
 
 from .running import DTYPES, running
 from .site import Batch, Site
@@ -39,7 +40,7 @@ NAMED = 8
 log = logging.getLogger(__name__)
 
 
-class Adapter(ABC):
+class Adapter(HasOrigin, ABC):
     """A foundation model, opened.
 
     Class attributes say what holds for every instance; `__init__` may set any of them on the instance.
@@ -241,13 +242,19 @@ class Adapter(ABC):
         return "".join(letters[(i * i + i // n) % n] for i in range(PROBE_LENGTH)) if letters else None
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What an SAE trained on this model keeps: the model's name, its weights' hash, and whether
-        randomised.
-        """
+    def origin(self) -> Origin:  # type: ignore[override]
+        """What an SAE trained on this model keeps: its name, its weights' hash, and whether randomised."""
         if self._sha256 is None:
             self._sha256 = weights_sha256(self.module)
-        return {"model": self.name, "weights_sha256": self._sha256, "randomised_seed": self._randomised_seed}
+        return Origin(self.name, self._sha256, self._randomised_seed)
+
+    @final
+    def origin_at(self, site: str) -> Origin:
+        """The origin of activations of this model at a site."""
+        at = self.site(site)
+        return replace(
+            self.origin, site=site, kind=at.kind, norm=at.norm, d_in=at.width, precision=self.dtype
+        )
 
     def with_dtype(self, dtype: str) -> Adapter:
         """The same model on the same weights in another precision."""

@@ -322,12 +322,12 @@ def _check_identity(p: Probe) -> float:
     adapter = p.adapter
     fresh = copy(adapter)
     fresh._sha256 = None
-    one, two = adapter.identity, fresh.identity
+    one, two = adapter.origin.to_record(), fresh.origin.to_record()
     if one != two or json.loads(json.dumps(one)) != one:
         raise p.fail("the identity is not stable")
     a, b, other = (adapter.randomised(seed) for seed in (0, 0, 1))
-    hashes = [m.identity["weights_sha256"] for m in (adapter, a, b, other)]
-    if hashes[1] != hashes[2] or len(set(hashes)) != 3 or adapter.identity != one:
+    hashes = [m.origin.weights_sha256 for m in (adapter, a, b, other)]
+    if hashes[1] != hashes[2] or len(set(hashes)) != 3 or adapter.origin.to_record() != one:
         raise p.fail("randomised weights must depend on the seed alone, and change the identity")
     last = p.blocks[-1]
     rows = torch.cat(capture(a, [last], p.batch)[last.name])

@@ -17,6 +17,7 @@ from sciinterp.association.explanations import EXPLAINS, FLOOR, NOT_FOUND, UNCLE
 from sciinterp.plots.concepts import baseline_kind, baselines_of, selected
 from sciinterp.plots.letters import information
 from sciinterp.plots.style import finite
+from sciinterp.provenance import measured_on, origin_of
 from sciinterp.report.peaks import FLANK, Letters, find_peaks
 from sciinterp.report.plain import number, plain_data
 from sciinterp.report.proposals import candidate_rows
@@ -288,6 +289,7 @@ def sae_summary(
         "architecture": _architecture(getattr(sae, "architecture", None)),
         "n_features": features.n_features,
         "metrics": keep,
+        "measured_on": measured_on(origin_of(sae)),
         "control_fve": number((control or {}).get("fve")),
         "recipe": recipe,
         "peak_learning_rate": _peak_rate(sae),

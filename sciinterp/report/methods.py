@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sciinterp.report.prose import PRETRAINING, THINGS, UNITS, count, join, value
+from sciinterp.report.prose import THINGS, UNITS, count, join, value
 
 # baseline -> what it is, with the settings it takes from the content
 BASELINES = {
@@ -75,17 +75,17 @@ def _split(content: Mapping[str, Any]) -> str:
     ]
     return (
         f"Samples were divided by {split['by'] or 'family'} ({count(split['n_families'], 'family', 'families')}, "
-        f"seed {split['seed']}) so that no family is in two parts: {join(parts)}. {PRETRAINING}"
+        f"seed {split['seed']}) so that no family is in two parts: {join(parts)}. {content['done']['held_out']['pretraining']}"
     )
 
 
 def _dictionary(content: Mapping[str, Any]) -> str:
-    sae, split, m = content["sae"], content["done"]["split"], content["sae"]["metrics"]
+    sae, done, m = content["sae"], content["done"], content["sae"]["metrics"]
     extra = ", ".join(f"{k} = {v}" for k, v in sae["architecture"]["settings"].items() if v is not None)
     text = f"A sparse autoencoder ({sae['architecture']['name']}{', ' + extra if extra else ''}) "
     text += f"with {sae['n_features']:,} features"
     text += f" over {m['d_in']:,} dimensions" if m.get("d_in") else ""
-    text += " was trained on the training families only" if split else " was trained"
+    text += f" was trained{' ' + done['held_out']['trained'] if done['split'] else ''}"
     recipe, said = sae["recipe"], []
     if recipe.get("steps"):
         said.append(f"{recipe['steps']:,} steps of {recipe.get('batch_size', '?'):,} positions")
@@ -108,8 +108,7 @@ def _dictionary(content: Mapping[str, Any]) -> str:
         f"{value(m['l0'], 1)} features are active a token" if m.get("l0") is not None else "",
     ]
     held = [s for s in held if s]
-    where = "on held-out families" if split else "on held-out rows"
-    text += f". {where[0].upper()}{where[1:]} {' and '.join(held)}" if held else ""
+    text += f". On {sae['measured_on']} {' and '.join(held)}" if held else ""
     text += (
         f"; {100 * m['dead']:.1f}% of features never fire on the training data"
         if m.get("dead") is not None

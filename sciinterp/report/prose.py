@@ -27,10 +27,6 @@ THINGS = {
     "crystal": "crystals",
     "smiles": "molecules",
 }
-PRETRAINING = (
-    "Families were held out from the sparse autoencoder and from the associations, not from the model's own "
-    "pre-training: the model may have seen relatives of the test sequences."
-)
 
 
 def count(n: int | float | None, thing: str, things: str = "") -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciinterp.errors import InputError
+from sciinterp.provenance import Origin, held_out, origin_of
 from sciinterp.report import content as c
 from sciinterp.report import methods, pictures, prose
 from sciinterp.report.beyond import beyond
@@ -150,7 +151,7 @@ def _assemble(
         "provenance": _provenance(sae, features, manifest),
     }
     content = in_order(content)
-    content["doubts"] = (getattr(hits, "context", None) or {}).get("doubts") or {}
+    content["caveats"] = (getattr(hits, "context", None) or {}).get("caveats") or {}
     content["statements"] = prose.statements(concepts)
     content["letters_reach"] = c.letters_reach(concepts)
     content["summary"], content["letters_say"] = prose.summary(content), prose.letters_reach(content)
@@ -170,10 +171,13 @@ def describe(
     """What was done: model, site, data, annotations, split, licences."""
     samples, context = features.samples, getattr(hits, "context", None) or {}
     annotations, split = context.get("annotations"), context.get("split")
-    identity = _identity(sae, features, acts, manifest)
+    origin = origin_of(sae).filled(features.origin).filled(origin_of(acts))
+    origin = origin.filled(Origin.from_record(manifest.get("model") or {}))
+    judged = held_out(origin, samples, split)
     out: dict[str, Any] = {
-        "model": _first(identity, "model", "name") or "a model that was not named",
-        "site": str(_first(identity, "site") or (manifest.get("settings") or {}).get("site") or "not stated"),
+        "held_out": judged.to_record(),
+        "model": origin.model or "a model that was not named",
+        "site": str(origin.site or (manifest.get("settings") or {}).get("site") or "not stated"),
         "data": {
             "kind": samples.kind,
             "n": len(samples),
@@ -216,35 +220,6 @@ def describe(
     return out
 
 
-def _identity(sae: Any, features: Any, acts: Any, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that names model and site, the most specific last."""
-    merged: dict[str, Any] = {}
-    for source in (
-        manifest.get("model"),
-        getattr(features, "identity", None),
-        getattr(acts, "identity", None),
-        getattr(sae, "identity", None),
-    ):
-        if isinstance(source, Mapping):
-            merged.update({k: v for k, v in source.items() if v is not None})
-    return merged
-
-
-def _first(identity: Mapping[str, Any], *keys: str) -> str:
-    """The first of ``keys`` found in nested mappings, breadth first."""
-    level: list[Any] = [identity]
-    while level:
-        deeper: list[Any] = []
-        for mapping in level:
-            for key in keys:
-                found = mapping.get(key)
-                if isinstance(found, str) and found:
-                    return found
-            deeper += [v for v in mapping.values() if isinstance(v, Mapping)]
-        level = deeper
-    return ""
-
-
 def _provenance(sae: Any, features: FeatureMatrix, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Identities, settings and versions as the run recorded them; else versions of this machine."""
     versions = dict(manifest.get("versions") or {})
@@ -255,8 +230,8 @@ def _provenance(sae: Any, features: FeatureMatrix, manifest: Mapping[str, Any]) 
     keep = ("settings", "model", "samples", "annotations", "results")
     return {
         "versions": versions,
-        "sae": c.plain_data(getattr(sae, "identity", None) or {}),
-        "features": c.plain_data(features.identity),
+        "sae": origin_of(sae).to_record(),
+        "features": features.origin.to_record(),
         "manifest": {k: c.plain_data(manifest[k]) for k in keep if k in manifest},
     }
 
@@ -286,7 +261,6 @@ def render(content: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
     )
     environment.globals.update(
         verdicts=c.VERDICTS,
-        pretraining=prose.PRETRAINING,
         glyph=_glyph,
         found=c.FOUND,
         floor=c.NEAR,

@@ -9,8 +9,10 @@ each row alone: the codes of a row never depend on the rows beside it.
 from __future__ import annotations
 
 import abc
+import hashlib
+import json
 import warnings
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, final
 
@@ -21,19 +23,17 @@ from jaxtyping import Float
 from safetensors.torch import save
 from torch import Tensor
 
-from sciinterp.activations import same_fingerprint
-from sciinterp.errors import InputError, MismatchError, ShapeError
+from sciinterp.errors import InputError, ShapeError
+from sciinterp.provenance import UNKNOWN, HasOrigin, Origin, check, origin_of
 from sciinterp.sae import sparse
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.exports import export
 from sciinterp.sae.weights import ARRAYS, CONFIG, METRICS, Weights
 from sciinterp.store.atomic import atomic_write, make_folder, sha256_file, write_json
+from sciinterp.store.origins import save_origin
 
-# What is compared between two identities when both state it.
-# (A fingerprint belongs to the samples as well as to the model: it is kept, not compared.)
 # The field is how SAELens tells its own folders from others; without it the metadata is dropped on loading.
 SAELENS_VERSION = "6.0.0"
-IDENTITY_KEYS = ("model", "weights_sha256", "randomised_seed", "site", "norm")
 
 
 def _csr(start: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
@@ -42,7 +42,7 @@ def _csr(start: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) 
         return torch.sparse_csr_tensor(start, columns, values, size, check_invariants=False)
 
 
-class SAE(abc.ABC):
+class SAE(HasOrigin, abc.ABC):
     """A trained sparse autoencoder; make one with :func:`sciinterp.train` or :func:`sciinterp.load_sae`.
 
     Parameters
@@ -53,8 +53,8 @@ class SAE(abc.ABC):
     b_dec : Tensor [d_in]
     architecture : Architecture, optional
         What it was trained as.
-    identity : mapping, optional
-        Model, weights hash, site and fingerprint of the activations it belongs to.
+    origin : Origin
+        Model, weights, site and fingerprint of the activations it belongs to, and what trained it.
     metrics, recipe : mapping, optional
         Held-out measures; steps, batch size and seed of the training.
     centred : bool
@@ -92,7 +92,7 @@ class SAE(abc.ABC):
             t.detach().float().clone().contiguous() for t in (b_enc, W_dec, b_dec)
         )
         self.architecture: Architecture | None = None
-        self.identity: dict[str, Any] = {}
+        self.origin = Origin()
         self.metrics: dict[str, Any] = {}
         self.recipe: dict[str, Any] = {}
         self.folder: Path | None = None
@@ -116,8 +116,7 @@ class SAE(abc.ABC):
 
     def __repr__(self) -> str:
         made = f"{self.architecture}" if self.architecture else self.kind
-        where = f", {self.identity.get('model', '')} {self.identity.get('site', '')}" if self.identity else ""
-        return f"<SAE {self.d_in} -> {self.n_features}, {made}{where}>"
+        return f"<SAE {self.d_in} -> {self.n_features}, {made}, {self.origin}>"
 
     def _repr_html_(self) -> str:
         from sciinterp.tables import html_card
@@ -180,41 +179,28 @@ class SAE(abc.ABC):
         _, shift, scale = _normalise(self._rows(x), self.input_norm)
         return self.decode(self.encode(x)) * scale + shift
 
-    def check(self, other: Any) -> None:
-        """Raise :class:`MismatchError` when ``other`` (a model adapter or Activations) is not what this SAE
-        is of.
+    def signed(self) -> Origin:
+        """The origin of codes of this SAE: its own, and what tells this SAE from another of the same model."""
+        digest = hashlib.sha256(f"{self.kind} {self.k} {self.centred} {self.input_norm}".encode())
+        for tensor in (self._encoder, self.b_enc, self.W_dec, self.b_dec, self.threshold):
+            if tensor is not None:
+                digest.update(tensor.detach().cpu().contiguous().numpy())
+        recipe = hashlib.sha256(json.dumps(self.recipe, sort_keys=True, default=str).encode()).hexdigest()
+        return replace(
+            self.origin,
+            sae_sha256=digest.hexdigest(),
+            architecture=str(self.architecture) if self.architecture else UNKNOWN,
+            recipe_sha256=recipe if self.recipe else UNKNOWN,
+        )
 
-        Compared are the width, and every one of model, weights hash, randomisation and site that both sides
-        state.
+    def check(self, other: object) -> None:
+        """Raise :class:`MismatchError` when ``other`` (a model adapter or Activations) is not what this SAE
+        is of, or when that is not known; see :func:`sciinterp.provenance.check`.
         """
-        site = self.identity.get("site")
-        found = dict(getattr(other, "identity", None) or {})
-        width = getattr(other, "d_in", None)
-        if width is None and hasattr(other, "site") and callable(other.site) and site:
-            width = getattr(other.site(site), "width", None)
-        if isinstance(getattr(other, "site", None), str):
-            found["site"] = other.site
-        mine = _flatten(self.identity)
-        theirs = _flatten(found)
-        # A fingerprint is of a fixed probe and agrees within a tolerance: processors differ in the last
-        # digits.
-        marks = mine.pop("fingerprint", None), theirs.pop("fingerprint", None)
-        differing = [key for key in mine if key in theirs and mine[key] != theirs[key]]
-        if not same_fingerprint(*marks):
-            differing.append("fingerprint")
-            mine["fingerprint"], theirs["fingerprint"] = (f"rms {mark['rms']}" for mark in marks)
-        if width is not None and width != self.d_in:
-            differing.insert(0, "width")
-            mine["width"], theirs["width"] = self.d_in, width
-        if differing:
-            name = f"'{self.folder}'" if self.folder else ""
-            raise MismatchError(
-                f"SAE {name} was not made for this model".replace("  ", " "),
-                where=", ".join(differing),
-                expected=", ".join(f"{k} {mine[k]}" for k in differing),
-                got=", ".join(f"{k} {theirs[k]}" for k in differing),
-                do="Load the model and the site it was trained on.",
-            )
+        mine = replace(self.origin, d_in=self.d_in)
+        theirs, width = origin_of(other, mine.site), getattr(other, "d_in", None)
+        theirs = replace(theirs, d_in=width) if isinstance(width, int) else theirs
+        check(mine, theirs, name=f"SAE '{self.folder}'" if self.folder else "the SAE")
 
     def to(self, device: torch.device | str) -> SAE:
         """Move the weights to a device, in place."""
@@ -253,11 +239,11 @@ class SAE(abc.ABC):
             **({"k": self.k, "rescale_acts_by_decoder_norm": False} if self.k is not None else {}),
             "metadata": {
                 "sae_lens_version": SAELENS_VERSION,
-                "model_name": str(self.identity.get("model", "")),
-                "hook_name": str(self.identity.get("site", "")),
+                "model_name": str(self.origin.model or ""),
+                "hook_name": str(self.origin.site or ""),
                 "sciinterp": {
                     "architecture": self.architecture.as_dict() if self.architecture else None,
-                    "identity": self.identity,
+                    "identity": self.origin.to_record(),
                     "recipe": self.recipe,
                 },
             },
@@ -268,6 +254,7 @@ class SAE(abc.ABC):
         path = make_folder(folder)
         atomic_write(path / ARRAYS, save(self.weights.named))
         config = self.config
+        config["metadata"]["sciinterp"]["identity"] = save_origin(path, self.origin)
         config["metadata"]["sciinterp"]["weights_sha256"] = sha256_file(path / ARRAYS)
         write_json(path / CONFIG, config)
         self.folder = path
@@ -371,12 +358,3 @@ def _normalise(rows: Tensor, kind: str) -> tuple[Tensor, Tensor | float, Tensor 
         scale = rows.norm(dim=1, keepdim=True).clamp_min(1e-8) / rows.shape[1] ** 0.5
         return rows / scale, 0.0, scale
     return rows, 0.0, 1.0
-
-
-def _flatten(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The comparable facts of an identity; the model's own record may be nested under ``model``."""
-    flat = {key: value for key, value in identity.items() if key in IDENTITY_KEYS}
-    if isinstance(flat.get("model"), Mapping):
-        nested = flat.pop("model")
-        flat = {**{key: nested[key] for key in IDENTITY_KEYS if key in nested}, **flat}
-    return flat

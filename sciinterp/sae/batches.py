@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +18,10 @@ import torch
 from torch import Tensor
 
 from sciinterp.errors import InputError, ShapeError
+from sciinterp.provenance import Origin, Training, origin_of
 
 if TYPE_CHECKING:
-    from sciinterp.samples import Split
+    from sciinterp.samples import Samples, Split
 
 BUDGET = 1 << 30  # bytes of one group
 BLOCK = 1024  # neighbouring rows that stay together when dealt to groups
@@ -35,19 +37,19 @@ class Source:
     Attributes
     ----------
     n_rows, d_in : int
-    identity : dict
+    samples : Samples or None
+        Whose rows they are; for an array, the samples that were passed beside it.
+    origin : Origin
         Model, weights, site and fingerprint where the source states them.
     """
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: Any, samples: Samples | None = None) -> None:
         self._read = getattr(data, "read", None)
-        self.identity: dict[str, Any] = {}
+        self.samples: Samples | None = samples if samples is not None else getattr(data, "samples", None)
+        self.origin = Origin()
         if callable(self._read):
             self.d_in, self.n_rows = int(data.d_in), int(data.n_tokens)
-            self.identity = {**(getattr(data, "identity", None) or {})}
-            for name in ("site", "fingerprint"):
-                if getattr(data, name, None) is not None:
-                    self.identity.setdefault(name, getattr(data, name))
+            self.origin = origin_of(data)
             self.digest = str(getattr(data, "digest", "") or getattr(data, "fingerprint", ""))
         else:
             self._array = data.detach().cpu() if isinstance(data, Tensor) else data
@@ -60,6 +62,12 @@ class Source:
                 )
             self.n_rows, self.d_in = (int(n) for n in self._array.shape)
             self.digest = self._sample_digest()
+            if samples is not None and samples.n_positions != self.n_rows:
+                raise ShapeError(
+                    "the array does not fit its samples",
+                    expected=f"{samples.n_positions} rows (positions end to end)",
+                    got=str(self.n_rows),
+                )
         self.data: Any = data
         if self.n_rows == 0:
             raise InputError("there are no activations to train on", expected="at least one row", got="0")
@@ -74,13 +82,15 @@ class Source:
     def rows_of(self, samples: np.ndarray) -> np.ndarray:
         """Row numbers of some samples (ascending)."""
         if not hasattr(self.data, "rows"):
-            raise InputError(
-                "a split needs to know which rows belong to which sample",
-                where="split=",
-                expected="an Activations store",
-                got=type(self.data).__name__,
-                do="Pass the store that extract() gives, or train without split.",
-            )
+            if self.samples is None:
+                raise InputError(
+                    "a split needs to know which rows belong to which sample",
+                    where="split=",
+                    expected="an Activations store, or samples=",
+                    got=type(self.data).__name__,
+                    do="Pass samples= beside the array.",
+                )
+            return np.flatnonzero(np.isin(self.samples.position_sample(), samples))
         return np.sort(np.asarray(self.data.rows(np.asarray(samples)), np.int64))
 
     def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -116,6 +126,13 @@ def parts_of(data: Source, split: Split | None, seed: int) -> dict[str, np.ndarr
         The split has no training rows.
     """
     if split is not None:
+        if data.samples is not None and len(split.family) != len(data.samples):
+            raise InputError(
+                "the split is of other samples",
+                where="split=",
+                expected=f"{len(data.samples)} samples",
+                got=str(len(split.family)),
+            )
         parts = {name: data.rows_of(getattr(split, name)) for name in ("train", "calibration", "test")}
         if not len(parts["train"]):
             raise InputError("the split has no training rows", where="split.train")
@@ -128,13 +145,11 @@ def parts_of(data: Source, split: Split | None, seed: int) -> dict[str, np.ndarr
     return {"train": np.sort(order[n_out:]), "calibration": held, "test": held}
 
 
-def trained_on(data: Source, split: Split | None) -> dict[str, Any]:
-    """What an SAE's identity says of its training families, where the source knows its samples."""
-    samples = getattr(data.data, "samples", None)
-    if samples is None:
-        return {}
-    who = {"by": split.by, "seed": split.seed, "train": split.training_digest} if split is not None else {}
-    return {"trained_on": {"samples": samples.digest, **who}}
+def origin_of_trained(data: Source, split: Split | None) -> Origin:
+    """The origin of an SAE trained on a source: its own, and which samples and families trained it."""
+    if data.samples is None:
+        return data.origin
+    return replace(data.origin, training=Training.of(data.samples, split))
 
 
 def thinned(rows: np.ndarray, limit: int) -> np.ndarray:

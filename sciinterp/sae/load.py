@@ -9,18 +9,28 @@ silence.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sciinterp.errors import InputError, StoreError
+from sciinterp.provenance import Origin, check, stated
 from sciinterp.sae import foreign
 from sciinterp.sae.base import SAE, sae_of
 from sciinterp.sae.registry import architecture_from
 from sciinterp.sae.weights import ARRAYS, CONFIG, METRICS
 from sciinterp.store.atomic import read_json, sha256_file
+from sciinterp.store.origins import load_origin
 
 
-def load_sae(path: str | Path, *, format: str = "auto", model: Any = None) -> SAE:
+def load_sae(
+    path: str | Path,
+    *,
+    format: str = "auto",
+    model: object = None,
+    origin: Origin | Mapping[str, Any] | object = None,
+) -> SAE:
     """Read an SAE made here or by another package.
 
     Parameters
@@ -30,11 +40,14 @@ def load_sae(path: str | Path, *, format: str = "auto", model: Any = None) -> SA
         "auto" decides by the files.
     model : Adapter, optional
         Checked against the model, weights and site the SAE was trained on.
+    origin : Origin, dict or Activations, optional
+        Model and site of an SAE that does not say them: ``si.Origin(model=..., site=...)``, a dict of its fields
+        (``model`` may be a loaded model), or activations that it is of.
 
     Raises
     ------
     MismatchError
-        ``model`` is another model; the message names what differs.
+        ``model`` is another model, or the SAE says another ``origin``; the message names what differs.
     InputError, FormatError, StoreError
         No SAE is there; it is not in the format; its weights are damaged; the file could run code on loading.
     """
@@ -49,6 +62,10 @@ def load_sae(path: str | Path, *, format: str = "auto", model: Any = None) -> SA
         sae = sae_of(weights)
         sae.recipe = recipe
     sae.folder = place
+    if origin is not None:
+        told = stated(origin)
+        check(told, replace(sae.origin, d_in=sae.d_in), name=f"SAE '{path}'")
+        sae.origin = sae.origin.filled(told)
     if model is not None:
         sae.check(model)
     return sae
@@ -77,7 +94,8 @@ def load_native(folder: Path) -> SAE:
         )
     sae = sae_of(foreign.saelens(foreign.read_tensors(folder / ARRAYS), config, folder))
     sae.folder = folder
-    sae.identity, sae.recipe = dict(ours.get("identity") or {}), dict(ours.get("recipe") or {})
+    sae.origin = load_origin(folder, ours.get("identity") or {})
+    sae.recipe = dict(ours.get("recipe") or {})
     if ours.get("architecture"):
         sae.architecture = architecture_from(ours["architecture"])
     if (folder / METRICS).exists():

@@ -38,7 +38,7 @@ from sciinterp.errors import InputError, SciinterpError
 from sciinterp.sae import run_folder
 from sciinterp.sae.architecture import Architecture, Step
 from sciinterp.sae.base import SAE, sae_of
-from sciinterp.sae.batches import Reader, Source, moments, parts_of, trained_on
+from sciinterp.sae.batches import Reader, Source, moments, origin_of_trained, parts_of
 from sciinterp.sae.bf16_topk import choose_encoder
 from sciinterp.sae.metrics import firing_counts, measure
 from sciinterp.sae.parameters import Parameters
@@ -46,7 +46,7 @@ from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.sparse import encode_topk, normalise_rows
 
 if TYPE_CHECKING:
-    from sciinterp.samples import Split
+    from sciinterp.samples import Samples, Split
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +61,9 @@ def train(
     out: str | Path | None = None,
     seed: int = 0,
     steps: int | None = None,
-    epochs: float | None = None,
+    samples: Samples | None = None,
     split: Split | None = None,
-    batch_size: int = 2048,
+    **settings: Any,
 ) -> SAE:
     """Train a sparse autoencoder.
 
@@ -77,12 +77,15 @@ def train(
         resume, or to get the finished SAE at once. None trains in memory.
     seed : int
         The same seed gives the same files, byte for byte.
-    steps, epochs : int or float, optional
-        One of them; by default one epoch and at least 600 steps.
+    steps : int, optional
+        By default one epoch and at least 600 steps.
+    samples : Samples, optional
+        For an array: the samples whose positions, end to end, its rows are.
     split : Split, optional
-        Train on its training samples, calibrate on its calibration samples, measure on its test samples.
-    batch_size : int
-        Rows a step.
+        Train on its training samples, calibrate on its calibration samples, measure on its test samples. For an
+        array it needs ``samples``.
+    **settings
+        Other fields of :class:`TrainSettings`: ``epochs=2``, ``batch_size=4096`` ...
 
     Raises
     ------
@@ -103,8 +106,8 @@ def train(
     >>> sae.encode(x).shape, sae.metrics["n_features"]
     (torch.Size([400, 16]), 16)
     """
-    settings = TrainSettings(steps=steps, epochs=epochs, batch_size=batch_size, seed=seed)
-    return train_with(source, architecture, settings, out=out, split=split)
+    how = TrainSettings(steps=steps, seed=seed, **settings)
+    return train_with(source, architecture, how, out=out, samples=samples, split=split)
 
 
 def train_with(
@@ -113,10 +116,11 @@ def train_with(
     settings: TrainSettings,
     *,
     out: str | Path | None = None,
+    samples: Samples | None = None,
     split: Split | None = None,
 ) -> SAE:
     """:func:`train` with every setting; parameters and errors as there."""
-    return train_together(source, [Job(architecture, settings, out)], split=split)[0]
+    return train_together(source, [Job(architecture, settings, out)], samples=samples, split=split)[0]
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,9 @@ class Job:
     out: str | Path | None = None
 
 
-def train_together(source: Any, jobs: Sequence[Job], *, split: Split | None = None) -> list[SAE]:
+def train_together(
+    source: Any, jobs: Sequence[Job], *, samples: Samples | None = None, split: Split | None = None
+) -> list[SAE]:
     """Train several SAEs in one pass over the data: each batch is read once and every SAE makes its step on it.
 
     Each comes out as :func:`train_with` gives it alone, byte for byte, and each resumes from its own folder.
@@ -155,7 +161,7 @@ def train_together(source: Any, jobs: Sequence[Job], *, split: Split | None = No
                     got=str(getattr(job.settings, name)),
                     do="Give them the same, or train them one by one.",
                 )
-    data = _Data(Source(source), split, shared)
+    data = _Data(Source(source, samples), split, shared)
     done: dict[int, SAE] = {}
     with contextlib.ExitStack() as stack:
         runs: dict[int, _Run] = {}
@@ -181,7 +187,8 @@ class _Data:
 
     def __init__(self, source: Source, split: Split | None, settings: TrainSettings) -> None:
         self.source, self.settings = source, settings
-        self.parts, self.trained_on = parts_of(source, split, settings.order), trained_on(source, split)
+        self.parts = parts_of(source, split, settings.order)
+        self.origin = origin_of_trained(source, split)
         self.steps = settings.n_steps(len(self.parts["train"]))
         self.reader = Reader(source, self.parts["train"], settings.batch_size, settings.order)
 
@@ -393,7 +400,7 @@ class _Run:
         sae = sae_of(weights).to("cpu")
         counted = parts["train"][:: max(1, -(-len(parts["train"]) // DEAD_ROWS))]
         counts = firing_counts(sae, data.pieces(counted))
-        sae.architecture, sae.identity = self.architecture, {**data.identity, **self.data.trained_on}
+        sae.architecture, sae.origin = self.architecture, self.data.origin
         sae.recipe = {**self.settings.deciding(), "rows": len(parts["train"])}
         sae.metrics = {
             **measure(sae, data.pieces(parts["test"])),

@@ -30,7 +30,7 @@ from torch import Tensor
 from sciinterp.activations.axes import Moments, independent_axes, principal_axes
 from sciinterp.errors import InputError
 from sciinterp.sae.base import SAE, ThresholdSAE, TopKSAE
-from sciinterp.sae.batches import Source, parts_of, thinned, trained_on
+from sciinterp.sae.batches import Source, origin_of_trained, parts_of, thinned
 from sciinterp.sae.metrics import firing_counts, measure
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def baseline_sae(
         read, write = _axes(kind, rows, moments, seed)
         both = [torch.from_numpy(np.concatenate([m, -m]).astype(np.float32)) for m in (read, write)]
         sae = _dictionary(both[0].T, both[1], mean, k)
-    sae.identity = {**data.identity, **trained_on(data, split)}
+    sae.origin = origin_of_trained(data, split)
     sae.recipe = {"baseline": kind, "seed": seed, "rows": len(parts["train"])}
     counts = firing_counts(sae, data.pieces(parts["train"]))
     sae.metrics = {

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from sciinterp.errors import InputError
 from sciinterp.models import CanMask, HasLogits, edit, plan_batches
+from sciinterp.provenance import check, origin_of, site_of
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -65,6 +66,8 @@ def loss_recovered(
 
     Raises
     ------
+    MismatchError
+        The SAE is of another model or site, or of unknown origin.
     InputError
         When the model gives no scores over a vocabulary.
     """
@@ -74,7 +77,8 @@ def loss_recovered(
             where=model.name,
             do="Loss recovered cannot be measured.",
         )
-    at: str = site or sae.identity["site"]
+    at = site or site_of(sae)
+    check(origin_of(sae), model.origin_at(at))
     centre = sae.b_dec.detach() if mean is None else torch.as_tensor(mean, dtype=torch.float32)
     edits: dict[str, Callable[[Tensor], Tensor] | None] = {
         "clean": None,

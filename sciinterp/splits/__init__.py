@@ -79,6 +79,7 @@ def split_families(
         by=name,
         seed=int(seed),
         lengths=samples.lengths,
+        fractions=tuple(map(float, fractions)),
     )
 
 

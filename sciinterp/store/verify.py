@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from sciinterp.store.layout import (
     sidecar,
 )
 from sciinterp.store.lock import LOCK
+from sciinterp.store.origins import TRAINING, training_sha256
 from sciinterp.store.samples_file import SAMPLES, load_samples
 from sciinterp.store.tables import read_tsv
 
@@ -206,6 +208,7 @@ def _checks(folder: Path) -> Iterator[tuple[Path, Callable[[Path], Any]]]:
             lambda path: check_sha256(path, read_json(folder / "features.json")["sha256"]),
         )
         yield folder / SAMPLES, lambda _: load_samples(folder)
+        yield from _training_check(folder, "features.json", "identity")
     if (folder / "cfg.json").is_file():
         yield from _sae_checks(folder)
 
@@ -244,6 +247,16 @@ def _record_check(number: int, plan: str, record: dict[str, Any]) -> Callable[[P
     return check
 
 
+def _training_check(folder: Path, head: str, *keys: str) -> Iterator[tuple[Path, Callable[[Path], Any]]]:
+    """The file beside an origin; a head that cannot be read is reported as itself."""
+    with contextlib.suppress(SciinterpError, AttributeError, KeyError, TypeError):
+        record = read_json(folder / head)
+        for key in keys:
+            record = record[key]
+        if sha256 := training_sha256(record):
+            yield folder / TRAINING, _file_check(sha256)
+
+
 def _sae_checks(folder: Path) -> Iterator[tuple[Path, Callable[[Path], Any]]]:
     def weights(path: Path) -> None:
         ours = (read_json(folder / "cfg.json").get("metadata") or {}).get("sciinterp") or {}
@@ -254,6 +267,7 @@ def _sae_checks(folder: Path) -> Iterator[tuple[Path, Callable[[Path], Any]]]:
             read_header(path)
 
     yield folder / "cfg.json", read_json
+    yield from _training_check(folder, "cfg.json", "metadata", "sciinterp", "identity")
     if (folder / "sae_weights.safetensors").is_file():
         yield folder / "sae_weights.safetensors", weights
 

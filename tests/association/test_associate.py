@@ -215,11 +215,11 @@ def test_rows_of_other_samples_are_counted_and_said(world, caplog, tmp_path):
     renamed = Annotations(frame.assign(sample=[f"x{s}" if s in ("s8", "s9") else s for s in frame["sample"]]))
     n = int(frame["sample"].isin(["s8", "s9"]).sum())
     hits = world.associate(annotations=renamed, settings=AssociationSettings(n_boot=50))
-    said = hits.context["doubts"]["annotations"]
+    said = hits.context["caveats"]["annotations"]
     assert said.startswith(f"{n} of {len(frame):,} rows of annotations are of 2 samples")
     assert said in caplog.text
     write_hits(hits, tmp_path)
-    assert read_hits(tmp_path).context["doubts"] == {"annotations": said}
+    assert read_hits(tmp_path).context["caveats"] == hits.context["caveats"]
     page = si.report(tmp_path / "r.html", features=world.features, hits=hits).read_text()
     assert f"{n} of {len(frame):,} rows of annotations" in page
 
@@ -240,9 +240,11 @@ def test_families_that_trained_the_sae_are_not_called_held_out(world, caplog, tm
     page = si.report(tmp_path / "r.html", features=features, hits=hits).read_text()
     claimed = "tested on families that the features were not trained on" in page
     assert claimed == (given == "same")
-    assert ("held_out" in hits.context["doubts"]) == (given != "same")
-    assert ("may have trained it" in caplog.text) == (given != "same")
-    assert ("may have trained it" in page) == (given != "same")
+    assert ("held_out" in hits.context["caveats"]) == (given != "same")
+    words = {"another": "may have trained it", "none": "held out here trained it", "same": "no such caveat"}[
+        given
+    ]
+    assert (words in caplog.text) == (words in page) == (given != "same")
 
 
 def test_a_control_that_is_not_randomised_is_refused(world):

@@ -1,0 +1,39 @@
+"""Where numbers come from, as one record that travels with them: :class:`Origin`.
+
+Activations, SAEs, codes, hits, candidates and the report carry it. What nobody stated is :data:`UNKNOWN`, which
+is equal to nothing, itself included, so that two unknowns never pass for the same thing. :func:`check` compares
+two origins, :func:`held_out` says whether the families that scores are measured on trained the SAE, and
+:func:`caveats` what makes scores say less than they seem to.
+"""
+
+from sciinterp.provenance.checks import (
+    belongings,
+    check,
+    differing,
+    require_randomised,
+    require_same,
+    site_of,
+    stated,
+)
+from sciinterp.provenance.heldout import HeldOut, carried_split, caveats, held_out, measured_on
+from sciinterp.provenance.origin import UNKNOWN, HasOrigin, Origin, Training, origin_of
+
+__all__ = [
+    "UNKNOWN",
+    "HasOrigin",
+    "HeldOut",
+    "Origin",
+    "Training",
+    "belongings",
+    "carried_split",
+    "caveats",
+    "check",
+    "differing",
+    "held_out",
+    "measured_on",
+    "origin_of",
+    "require_randomised",
+    "require_same",
+    "site_of",
+    "stated",
+]

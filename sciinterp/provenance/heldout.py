@@ -1,0 +1,201 @@
+"""Held out, not held out, unknown: whether the families that scores are measured on trained the SAE.
+
+Every sentence that speaks of held-out families takes its words from :class:`HeldOut`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from sciinterp.errors import InputError
+from sciinterp.provenance.origin import Origin, Training, hashes, label_hashes
+from sciinterp.samples import Samples, Split
+from sciinterp.splits import split_families
+
+if TYPE_CHECKING:
+    from sciinterp.annotations import Annotations
+
+log = logging.getLogger(__name__)
+
+# Ways of finding families whose labels are numbers of clusters: they mean nothing in another collection.
+_CLUSTERS = ("mmseqs", "composition", "labels")
+State = Literal["held out", "not held out", "unknown"]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Whether the families that scores are measured on were held out from the SAE.
+
+    Attributes
+    ----------
+    state : {"held out", "not held out", "unknown"}
+    n_overlap : int
+        Held-out families of which a sample trained the SAE, as far as is known.
+    why : str
+        What is known of the training, as a clause.
+    """
+
+    state: State
+    n_overlap: int = 0
+    n_families: int = 0
+    why: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The one sentence about it."""
+        if self.state == "held out":
+            return "The SAE was trained on the training families only."
+        if self.state == "not held out":
+            return (
+                f"The SAE was trained {self.why}: {self.n_overlap} of {self.n_families} families that are held out here "
+                "trained it, so scores on them are too high. Use the split it was trained with, or train with this one."
+            )
+        return (
+            f"It is not known whether families that are held out here trained the SAE, which {self.why}: they may have "
+            "trained it, and scores on them may be too high."
+        )
+
+    @property
+    def families(self) -> str:
+        """What the families that scores are measured on may be called."""
+        return "held-out families" if self.state == "held out" else "families held out from selection alone"
+
+    @property
+    def trained(self) -> str:
+        """What may be said of the training, as the end of 'The SAE was trained ...'."""
+        return {
+            "held out": "on the training families only",
+            "not held out": f"{self.why}, families that are held out here among them",
+            "unknown": "on families that are not known",
+        }[self.state]
+
+    @property
+    def pretraining(self) -> str:
+        """What the families were held out from, and what not."""
+        also = "the sparse autoencoder and from " if self.state == "held out" else ""
+        return (
+            f"Families were held out from {also}the associations, not from the model's own "
+            "pre-training: the model may have seen relatives of the test sequences."
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        """As JSON: what was found, and every phrase that may be printed of it."""
+        said = ("sentence", "families", "trained", "pretraining")
+        facts = {"state": self.state, "n_overlap": self.n_overlap, "n_families": self.n_families}
+        return facts | {name: getattr(self, name) for name in said}
+
+
+def held_out(origin: Origin, samples: Samples, split: Split | None) -> HeldOut:
+    """Whether the test families of a split trained an SAE, decided family by family and sample by sample.
+
+    Parameters
+    ----------
+    origin : Origin
+        Of the SAE, or of its codes.
+    samples : Samples
+    split : Split, optional
+        Of these samples; nothing can be known without one.
+    """
+    told = origin.training
+    if split is None:
+        return HeldOut("unknown", why="was not compared with a split")
+    tested = split.families("test")
+    n = len(tested)
+    if not isinstance(told, Training):
+        return HeldOut("unknown", 0, n, "does not say what trained it")
+    how = (
+        f"with another split (by {told.by!r}, seed {told.seed}; this one is by {split.by!r}, seed {split.seed})"
+        if told.part
+        else "without a split, on positions of every family"
+    )
+    if told.samples is None:  # a record of before
+        if told.collection != samples.digest:
+            return HeldOut("unknown", 0, n, "was trained on other samples")
+        if not told.part:
+            return HeldOut("not held out", n, n, how)
+        same = told.part == split.training_digest
+        return HeldOut("held out", 0, n) if same else HeldOut("unknown", 0, n, f"was trained {how}")
+    here = hashes(samples)
+    seen = np.isin(here[:, 0], told.samples[:, 0]) | (
+        (here[:, 1] != 0) & np.isin(here[:, 1], told.samples[:, 1])
+    )
+    touched = np.isin(tested, split.family[seen])
+    comparable = told.by == split.by and told.by.partition(":")[0] not in _CLUSTERS
+    if comparable and told.families is not None:
+        labels = label_hashes(split.family_names[f] for f in tested)
+        touched |= np.isin(labels, told.families)
+    if touched.any():
+        return HeldOut("not held out", int(touched.sum()), n, how)
+    inside = np.isin(told.samples[:, 0], here[:, 0]) | (
+        (told.samples[:, 1] != 0) & np.isin(told.samples[:, 1], here[:, 1])
+    )
+    if inside.all() or (comparable and told.part):
+        return HeldOut("held out", 0, n)
+    return HeldOut(
+        "unknown",
+        0,
+        n,
+        f"was trained on {int((~inside).sum()):,} samples that are not here, of families not known",
+    )
+
+
+def measured_on(origin: Origin) -> str:
+    """The rows that an SAE's own measures were taken on: of families held out by its split, or a share of all."""
+    told = origin.training
+    return "held-out families" if isinstance(told, Training) and told.part else "held-out rows"
+
+
+def carried_split(origin: Origin, samples: Samples) -> Split:
+    """The split that an SAE was trained with, made again for its samples.
+
+    Raises
+    ------
+    InputError
+        The SAE was trained without one, does not say, or families were given as labels.
+    """
+    told = origin.training
+    by = told.by if isinstance(told, Training) else ""
+    if not isinstance(told, Training) or not by or by == "labels":
+        raise InputError(
+            "no split is given, and the SAE carries none that can be made again",
+            where="split=",
+            do="Pass si.split_families(samples, by=...).",
+        )
+    log.info("families: by %r, seed %d, the split that the SAE was trained with", by, told.seed)
+    return split_families(samples, by=by, fractions=tuple(told.fractions), seed=told.seed)  # type: ignore[arg-type]
+
+
+def caveats(
+    origin: Origin, samples: Samples, annotations: Annotations | None, split: Split | None
+) -> dict[str, str]:
+    """What makes the numbers of an association say less than they seem to; each is logged, too.
+
+    Returns
+    -------
+    dict
+        ``annotations``: rows of samples that are not among these. ``held_out``: families that are held out here
+        trained the SAE, or may have. A key is absent where there is nothing to say.
+    """
+    found = {}
+    outside = (
+        np.zeros(0, bool)
+        if annotations is None
+        else ~annotations.frame["sample"].isin(samples.ids).to_numpy()
+    )
+    if annotations is not None and outside.any():
+        strangers = annotations.frame["sample"][outside]
+        found["annotations"] = (
+            f"{int(outside.sum()):,} of {len(outside):,} rows of annotations are of {strangers.nunique():,} samples that are "
+            f"not among these {len(samples):,} (such as {strangers.iloc[0]!r}; these are such as {samples.ids[0]!r}) and were "
+            "left out. If they should be, Annotations.rename_samples translates names."
+        )
+    judged = held_out(origin, samples, split)
+    if judged.state != "held out":
+        found["held_out"] = judged.sentence
+    for text in found.values():
+        log.warning("%s", text)
+    return found
