@@ -13,18 +13,17 @@ sequence that was in the experiment instead, and residues without coordinates ar
 
 from __future__ import annotations
 
-import io
 import warnings
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sciinterp.annotations.rows import Rows
 from sciinterp.annotations.table import Annotations
-from sciinterp.annotations.text import guard, need, read_lines
 from sciinterp.errors import FormatError, InputError
+from sciinterp.readers.bounded import Text, guard, need, parsing
+from sciinterp.readers.structures import Chain, read_structure
 
 # Largest accessible surface in square angstrom, theoretical values of Tien et al. 2013, table 1.
 MAX_SURFACE = {
@@ -48,7 +47,8 @@ CONCEPTS = {
     "structure:disordered": "without coordinates or of low pLDDT",
 }  # fmt: skip
 _SSE = {"a": "structure:helix", "b": "structure:strand", "c": "structure:coil"}
-Key = tuple[str, int, str]  # chain, residue number, insertion code
+DISORDERED = "structure:disordered"
+Key = tuple[int, str]  # residue number, insertion code
 
 
 def parse_structure(
@@ -88,132 +88,110 @@ def parse_structure(
             expected="positions: observed, full; format: auto, pdb, mmcif",
             got=f"positions={positions!r}, format={format!r}",
         )
-    text = "".join(f"{line}\n" for _, line in read_lines(path))
-    kind = (
-        format
-        if format != "auto"
-        else "mmcif"
-        if text.lstrip().startswith(("data_", "#", "loop_"))
-        else "pdb"
-    )
-    if positions == "full" and kind == "pdb":
-        raise InputError(
-            "a PDB file does not say where its residues lie on the full sequence",
-            where=f"file '{path}'",
-            do="Use the mmCIF file of the entry.",
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        entry, chains = read_structure(path, format=format)
+    chains = [chain for chain in chains if chain.residues]
+    if not chains:
+        raise FormatError("no residue of a protein", file=str(path))
+    places = np.array([atom.coord for chain in chains for r in chain.residues for atom in r.atoms])
+    if len(np.unique(places, axis=0)) < MIN_PLACES * len(places):
+        raise FormatError(
+            "atoms lie on top of each other",
+            file=str(path),
+            expected=f"{len(places)} places",
+            got=f"{len(np.unique(places, axis=0))}",
+            do="Is the same structure in the file several times?",
         )
-
-    def run() -> tuple[str, Any, dict[str, list[Key | None]]]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            entry, atoms, scheme = (_read_cif if kind == "mmcif" else _read_pdb)(text, Path(path))
-            if len(np.unique(atoms.coord, axis=0)) < MIN_PLACES * len(atoms):
-                raise FormatError(
-                    "atoms lie on top of each other",
-                    file=str(path),
-                    expected=f"{len(atoms)} places",
-                    got=f"{len(np.unique(atoms.coord, axis=0))}",
-                    do="Is the same structure in the file several times?",
-                )
-            return entry, atoms, scheme if positions == "full" else _observed(atoms)
-
-    entry, atoms, chains = guard(run, path, f"a {kind} structure")
+    scheme = _scheme(path) if positions == "full" else {}
     rows = Rows("structure", release=release)
-    for chain, keys in chains.items():
-        sample = f"{entry}_{chain}"
+    for chain in chains:
+        sample = f"{entry}_{chain.name}"
         rows.covers(sample)
-        labels = guard(lambda c=chain: _labels(atoms, c, predicted), path, f"a {kind} structure")
-        _chain(rows, sample, keys, labels)
+        found = guard(lambda c=chain: _labels(c, predicted), path, "a structure")
+        if positions == "full":
+            of = dict(zip(((r.number, r.insertion) for r in chain.residues), found))
+            found = [of.get(key, [DISORDERED]) for key in scheme.get(chain.name, ())]
+        _chain(rows, sample, found)
     for concept, name in CONCEPTS.items():
         if concept in rows.concepts():
             rows.concept(concept, name=name, exhaustive=True)
     return rows.annotations()
 
 
-def _read_pdb(text: str, path: Path) -> tuple[str, Any, dict[str, list[Key | None]]]:
-    pdb = need("biotite.structure.io.pdb", "annotations", "reading structures")
-    file = pdb.PDBFile.read(io.StringIO(text))
-    atoms = pdb.get_structure(file, model=1, altloc="first", extra_fields=["b_factor"])
-    header = next((line for line in text.splitlines() if line.startswith("HEADER")), "")
-    return header[62:66].strip() or _stem(path), atoms, {}
+def _scheme(path: str | Path) -> dict[str, list[Key | None]]:
+    """The residues of the sequence that was in the experiment, by chain; None where not even a number is known.
 
+    Raises
+    ------
+    InputError
+        When the file does not state it, as no PDB file does.
+    """
+    from Bio.PDB.MMCIF2Dict import MMCIF2Dict
 
-def _read_cif(text: str, path: Path) -> tuple[str, Any, dict[str, list[Key | None]]]:
-    pdbx = need("biotite.structure.io.pdbx", "annotations", "reading structures")
-    file = pdbx.CIFFile.read(io.StringIO(text))
-    atoms = pdbx.get_structure(file, model=1, altloc="first", extra_fields=["b_factor"])
-    block = file.block
-    scheme: dict[str, list[Key | None]] = {}
-    if "pdbx_poly_seq_scheme" in block:
-        table = block["pdbx_poly_seq_scheme"]
-        strands, numbers, codes = (
-            table[c].as_array(str) for c in ("pdb_strand_id", "auth_seq_num", "pdb_ins_code")
+    try:
+        with Text(path) as handle, parsing(path, "mmCIF"):
+            block: dict[str, list[str]] = MMCIF2Dict(handle)
+    except FormatError:
+        block = {}
+    columns = [
+        block.get(f"_pdbx_poly_seq_scheme.{c}") for c in ("pdb_strand_id", "auth_seq_num", "pdb_ins_code")
+    ]
+    if not all(columns):
+        raise InputError(
+            "the file does not say where its residues lie on the full sequence",
+            where=f"file '{path}'",
+            expected="mmCIF with pdbx_poly_seq_scheme",
+            do="Use the mmCIF file of the entry.",
         )
-        for chain, number, code in zip(strands, numbers, codes):
-            key = (
-                None
-                if number in ("?", ".")
-                else (str(chain), int(number), "" if code in (".", "?") else str(code))
-            )
-            scheme.setdefault(str(chain), []).append(key)
-    named = [c for c in ("exptl", "struct") if c in block and "entry_id" in block[c]]
-    entry = str(block[named[0]]["entry_id"].as_array(str)[0]) if named else _stem(path)
-    return entry, atoms, scheme
+    out: dict[str, list[Key | None]] = {}
+    for chain, number, code in zip(*columns):
+        absent = number in ("?", ".") or not number.lstrip("-").isdigit()
+        key = None if absent else (int(number), "" if code in (".", "?") else code)
+        out.setdefault(chain, []).append(key)
+    return out
 
 
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").rsplit(".", 1)[0]
-
-
-def _keys(atoms: Any) -> list[Key]:
-    return list(zip(map(str, atoms.chain_id), map(int, atoms.res_id), map(str, atoms.ins_code)))
-
-
-def _observed(atoms: Any) -> dict[str, list[Key | None]]:
-    """Residues with N and CA, chain by chain, in the order of the file."""
-    names: dict[Key, set[str]] = {}
-    for key, name in zip(_keys(atoms), atoms.atom_name):
-        names.setdefault(key, set()).add(str(name))
-    chains: dict[str, list[Key | None]] = {}
-    for key, found in names.items():
-        if {"N", "CA"} <= found:
-            chains.setdefault(key[0], []).append(key)
-    if not chains:
-        raise ValueError("no residue of a protein")
-    return chains
-
-
-def _labels(atoms: Any, chain: str, predicted: bool) -> dict[Key, list[str]]:
+def _labels(chain: Chain, predicted: bool) -> list[list[str]]:
     """The concepts of every residue of one chain, computed from that chain alone."""
     structure = need("biotite.structure", "annotations", "annotating structures")
-    part = atoms[atoms.chain_id == chain]
-    kept = set(_observed(part).get(chain, []))
-    part = part[np.array([key in kept for key in _keys(part)], dtype=bool)]
-    extent = np.ptp(part.coord, axis=0) if len(part) else np.zeros(3)
+    atoms = [(i, residue, atom) for i, residue in enumerate(chain.residues) for atom in residue.atoms]
+    part = structure.AtomArray(len(atoms))
+    part.coord = np.array([atom.coord for _, _, atom in atoms], np.float32)
+    part.chain_id[:] = "A"
+    part.res_id = np.array([i + 1 for i, _, _ in atoms])
+    part.res_name = np.array([residue.name for _, residue, _ in atoms])
+    part.hetero = np.array([residue.hetero for _, residue, _ in atoms])
+    part.atom_name = np.array([atom.name for _, _, atom in atoms])
+    part.element = np.array([atom.element for _, _, atom in atoms])
+    extent = np.ptp(part.coord, axis=0)
     if not np.prod(extent / 6 + 1) < MAX_CELLS:
-        raise ValueError(f"coordinates of chain {chain} spread over {extent.max():.0f} angstrom")
-    starts = structure.get_residue_starts(part)
-    keys = [_keys(part)[i] for i in starts]
-    labels: dict[Key, list[str]] = {k: [] for k in keys}
+        raise ValueError(f"coordinates of chain {chain.name} spread over {extent.max():.0f} angstrom")
+    labels: list[list[str]] = [[] for _ in chain.residues]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for key, sse in zip(keys, structure.annotate_sse(part)):
+        for found, sse in zip(labels, structure.annotate_sse(part)):
             if str(sse) in _SSE:
-                labels[key].append(_SSE[str(sse)])
-        surface = structure.apply_residue_wise(part, structure.sasa(part, point_number=POINTS), np.nansum)
-    confidence = structure.apply_residue_wise(part, part.b_factor, np.mean)
-    for key, i, area, plddt in zip(keys, starts, surface, confidence):
-        largest = MAX_SURFACE.get(str(part.res_name[i]))
-        if largest and np.isfinite(area):
-            labels[key].append("structure:exposed" if area / largest >= EXPOSED else "structure:buried")
-        if predicted and plddt < DISORDERED_PLDDT:
-            labels[key].append("structure:disordered")
+                found.append(_SSE[str(sse)])
+        try:
+            area = structure.sasa(part, point_number=POINTS)
+        except (
+            KeyError,
+            ValueError,
+        ):  # a residue whose atoms have no radii of their own: those of the elements
+            area = structure.sasa(part, point_number=POINTS, vdw_radii="Single")
+        surface = structure.apply_residue_wise(part, area, np.nansum)
+    for found, residue, exposed in zip(labels, chain.residues, surface):
+        largest = MAX_SURFACE.get(residue.name)
+        if largest and np.isfinite(exposed):
+            found.append("structure:exposed" if exposed / largest >= EXPOSED else "structure:buried")
+        if predicted and np.mean([atom.bfactor for atom in residue.atoms]) < DISORDERED_PLDDT:
+            found.append(DISORDERED)
     return labels
 
 
-def _chain(rows: Rows, sample: str, keys: list[Key | None], labels: dict[Key, list[str]]) -> None:
+def _chain(rows: Rows, sample: str, per_position: list[list[str]]) -> None:
     """Runs of residues with one label become one instance; every residue is an item."""
-    per_position = [["structure:disordered"] if k is None or k not in labels else labels[k] for k in keys]
     spans: dict[int, list[tuple[int, str]]] = {}
     for concept in CONCEPTS:
         at = 0

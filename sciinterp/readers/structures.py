@@ -1,29 +1,182 @@
-"""Structures: protein chains of PDB and mmCIF through Biopython, crystals of CIF through pymatgen."""
+"""Structures: protein chains of PDB and mmCIF through Biopython, crystals of CIF through pymatgen.
+
+:func:`read_structure` says what the residues of a chain are, for samples, annotations and the browser alike.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from sciinterp.errors import InputError
-from sciinterp.readers.bounded import Text, need, parsing
+from sciinterp.readers.bounded import Text, first_lines, need, parsing
 from sciinterp.readers.entries import refuse_duplicates, sequences_to_samples
 from sciinterp.samples import Samples
 
 
+class Atom(NamedTuple):
+    """An atom at its best occupied place; ``coord`` and ``bfactor`` as in the file."""
+
+    name: str
+    element: str
+    coord: np.ndarray
+    bfactor: float
+    occupancy: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Residue:
+    """One residue, or one other molecule of a chain.
+
+    Attributes
+    ----------
+    number, insertion : int, str
+        As the author of the structure numbered it.
+    name, letter : str
+        Three letters, and the letter of its parent: M of MSE, X where none is known.
+    hetero : bool
+        Whether its atoms are ``HETATM``.
+    atoms : tuple of Atom
+    """
+
+    number: int
+    insertion: str
+    name: str
+    letter: str
+    hetero: bool
+    atoms: tuple[Atom, ...]
+
+    @property
+    def alpha(self) -> Atom | None:
+        """The alpha carbon of an amino acid, with or without the rest of it; never calcium."""
+        found = next((a for a in self.atoms if a.name == "CA" and a.element == "C"), None)
+        return found if not self.hetero or any(a.name == "N" for a in self.atoms) else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """A chain: its residues, which are the positions of a sample, and ``others``, its ligands and ions."""
+
+    name: str
+    residues: tuple[Residue, ...]
+    others: tuple[Residue, ...]
+
+    @property
+    def sequence(self) -> str:
+        """One letter a residue."""
+        return "".join(residue.letter for residue in self.residues)
+
+
+def read_structure(path: str | Path, *, format: str = "auto") -> tuple[str, list[Chain]]:
+    """The entry's name and the chains of the first model of a PDB or mmCIF file.
+
+    A residue is a number with its insertion code, in the order of the file, whose alpha carbon has coordinates.
+    However often it is modelled (two names at one place, ``ATOM`` beside ``HETATM``, alternative locations, all
+    of these line by line in turn), it is one residue: the best occupied, of two alike the first. Water is left
+    out. A standard amino acid written as ``HETATM`` in a chain of ``ATOM`` is a ligand, not a residue.
+
+    Raises
+    ------
+    FormatError
+        When the file is not such a structure.
+    """
+    from Bio import PDB
+
+    path = Path(path)
+    if format == "auto":
+        first = next((line for line in first_lines(path) if not line.startswith("#")), "")
+        format = "mmcif" if first.startswith(("data_", "loop_")) else "pdb"
+    found: Any = _Gatherer()
+    parser = (PDB.MMCIFParser if format == "mmcif" else PDB.PDBParser)(structure_builder=found, QUIET=True)
+    with Text(path) as handle, parsing(path, "a structure"):
+        parser.get_structure("x", handle)
+    code = str(found.header.get("idcode") or "").strip()
+    chains = [_chain(name, models) for name, models in found.chains.items()]
+    return code or path.name.removesuffix(".gz").rsplit(".", 1)[0], chains
+
+
+class _Gatherer:
+    """What Biopython's parsers build into: the atoms of the first model, none lost to another of its place.
+
+    Its own builder drops atoms, with a warning, where two residues at one place come line by line in turn.
+    """
+
+    def __init__(self) -> None:
+        self.header: dict[str, Any] = {}
+        # chain -> (number, insertion code) -> (hetero flag, name) -> atom name -> atom
+        self.chains: dict[str, dict[tuple[int, str], dict[tuple[str, str], dict[str, Atom]]]] = {}
+        self._models = 0
+        self._atoms: dict[str, Atom] = {}
+
+    def set_header(self, header: dict[str, Any]) -> None:
+        self.header = header or {}
+
+    def init_model(self, *_: Any) -> None:
+        self._models += 1
+
+    def init_chain(self, name: str) -> None:
+        self._chain = self.chains.setdefault(str(name), {}) if self._models == 1 else {}
+
+    def init_residue(self, name: str, flag: str, number: int, insertion: str) -> None:
+        at = self._chain.setdefault((number, insertion.strip()), {}) if flag != "W" else {}
+        self._atoms = at.setdefault((flag, name.strip().upper()), {})
+
+    def init_atom(
+        self, name: str, coord: np.ndarray, bfactor: float, occupancy: float | None, altloc: str, fullname: str,
+        serial_number: Any = None, element: str | None = None, *_: Any, **__: Any,
+    ) -> None:  # fmt: skip
+        letter = (element or name.lstrip("0123456789")[:1]).upper()
+        atom = Atom(name, letter, coord, bfactor, occupancy or 0.0)
+        if name not in self._atoms or atom.occupancy > self._atoms[name].occupancy:
+            self._atoms[name] = atom
+
+    def __getattr__(self, name: str) -> Any:
+        """Lines, segments, symmetry, anisotropy: not asked for."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *_: None
+
+
+def _chain(chain: str, places: dict[tuple[int, str], dict[tuple[str, str], dict[str, Atom]]]) -> Chain:
+    from Bio.Data.PDBData import protein_letters_3to1, protein_letters_3to1_extended
+
+    polymer = any(flag == " " for models in places.values() for flag, _ in models)
+    residues, others = [], []
+    for (number, insertion), models in places.items():
+        found = [
+            Residue(
+                number,
+                insertion,
+                name,
+                protein_letters_3to1_extended.get(name, "X")[0],
+                flag != " ",
+                tuple(atoms.values()),
+            )
+            for (flag, name), atoms in models.items()
+        ]
+        traced = [residue for residue in found if residue.alpha]
+        best = max(traced or found, key=lambda residue: np.mean([a.occupancy for a in residue.atoms] or [0]))
+        free = polymer and best.name in protein_letters_3to1 and all(residue.hetero for residue in found)
+        (residues if traced and not free else others).append(best)
+    return Chain(chain, tuple(residues), tuple(others))
+
+
 def read_mmcif(path: Path, *, kind: str | None = None) -> Samples:
     """Protein chains of an mmCIF file; see :func:`read_pdb`."""
-    return _chains(path, "MMCIFParser", kind)
+    return _samples(path, "mmcif", kind)
 
 
 def read_pdb(path: Path, *, kind: str | None = None) -> Samples:
     """Protein chains of a PDB file, the first model.
 
-    The positions of a chain are its residues *with coordinates*, in the order of the file, so that whatever
-    is computed from the structure lands on the same positions. Identifiers are ``ENTRY_CHAIN``; modified
-    residues get the letter of their parent, unknown ones X; ligands and water are no positions.
+    The positions of a chain are its residues *with coordinates*, as :func:`read_structure` counts them, so that
+    whatever is computed from the structure lands on the same positions. Identifiers are ``ENTRY_CHAIN``;
+    modified residues get the letter of their parent, unknown ones X; ligands and water are no positions.
 
     Raises
     ------
@@ -32,35 +185,16 @@ def read_pdb(path: Path, *, kind: str | None = None) -> Samples:
     InputError
         When it has no protein chain.
     """
-    return _chains(path, "PDBParser", kind)
+    return _samples(path, "pdb", kind)
 
 
-def _chains(path: Path, parser: str, kind: str | None) -> Samples:
+def _samples(path: Path, format: str, kind: str | None) -> Samples:
     import pandas as pd
-    from Bio import PDB
 
-    with Text(path) as handle, parsing(path, "a structure"):
-        structure = getattr(PDB, parser)(QUIET=True).get_structure("x", handle)
-        model = next(iter(structure))
-    entry = _entry(structure, path)
-    rows = [(f"{entry}_{chain.id}", chain.id, residues(chain)) for chain in model]
-    table = pd.DataFrame({"entry": entry, "chain": [chain for _, chain, _ in rows]})
-    return sequences_to_samples(
-        ((name, letters) for name, _, letters in rows), path, kind=kind or "protein", table=table
-    )
-
-
-def residues(chain: Any) -> str:
-    """One letter for every amino acid of a Biopython chain that has coordinates of its alpha carbon."""
-    from Bio.Data.PDBData import protein_letters_3to1_extended as letters
-
-    return "".join(letters.get(r.resname.strip().upper(), "X")[0] for r in chain if "CA" in r and "N" in r)
-
-
-def _entry(structure: Any, path: Path) -> str:
-    header = getattr(structure, "header", {}) or {}
-    code = str(header.get("idcode", "")).strip()
-    return code or path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    entry, chains = read_structure(path, format=format)
+    table = pd.DataFrame({"entry": entry, "chain": [chain.name for chain in chains]})
+    rows = ((f"{entry}_{chain.name}", chain.sequence) for chain in chains)
+    return sequences_to_samples(rows, path, kind=kind or "protein", table=table)
 
 
 def read_crystals(path: Path, *, kind: str | None = None) -> Samples:

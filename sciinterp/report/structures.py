@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sciinterp.errors import FormatError, InputError
+from sciinterp.readers.structures import Residue
+from sciinterp.readers.structures import read_structure as read_chains
 from sciinterp.samples import Samples
 
 ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
@@ -73,19 +75,20 @@ def read_structure(path: Path, sequence: str) -> dict[str, Any]:
     FormatError
         When the file holds no protein chain.
     """
-    chains = _chains(path)
+    _, chains = read_chains(path)
+    names = [_word(chain.name, f"c{i}") for i, chain in enumerate(chains)]
+    if len(set(names)) < len(names):
+        names = [f"c{i}" for i in range(len(names))]
     best, matching, rows = None, {}, []
-    for number, (name, residues) in enumerate(chains):
-        rows += _atom_rows(residues, name, number + 1, len(rows))
-        traced = [r for r in residues if "CA" in r and r.id[0] == " "]
-        if not traced:
+    for number, (name, chain) in enumerate(zip(names, chains)):
+        rows += _atom_rows((*chain.residues, *chain.others), name, number + 1, len(rows))
+        if not chain.residues:
             continue
-        position = _match(_letters(traced), sequence)
+        position = _match(chain.sequence, sequence)
         matched = sum(p >= 0 for p in position) / max(len(sequence), 1)
-        by_residue = dict(zip((id(r) for r in traced), position))
-        matching[name] = (matched, [by_residue.get(id(r), -1) for r in residues])
+        matching[name] = (matched, [*position, *[-1] * len(chain.others)])
         if best is None or matched > best["matched"]:
-            xyz = [round(float(v), 2) for r in traced for v in r["CA"].coord]
+            xyz = [round(float(v), 2) for r in chain.residues if r.alpha for v in r.alpha.coord]
             best = {"chain": name, "matched": round(matched, 4), "xyz": xyz, "position": position}
     if best is None:
         raise FormatError("no protein chain in this structure", file=str(path))
@@ -94,41 +97,17 @@ def read_structure(path: Path, sequence: str) -> dict[str, Any]:
     return {**best, "chains": close, "all_chains": len(chains), "cif": head + "\n".join(rows) + "\n#\n"}
 
 
-def _chains(path: Path) -> list[tuple[str, list[Any]]]:
-    """Name and residues, water left out, of every chain of the first model."""
-    from Bio.PDB.MMCIFParser import MMCIFParser
-    from Bio.PDB.PDBParser import PDBParser
-
-    parser = MMCIFParser(QUIET=True) if path.suffix.lower() in (".cif", ".mmcif") else PDBParser(QUIET=True)
-    try:
-        structure: Any = parser.get_structure("s", str(path))  # Biopython says that it may be None
-        model = next(iter(structure))
-    except (StopIteration, ValueError, KeyError, OSError, UnicodeDecodeError, AttributeError) as error:
-        raise FormatError("this is not a structure", file=str(path), got=str(error)) from None
-    chains = [(str(c.id), [r for r in c if r.id[0] != "W"]) for c in model]
-    names = [_word(name, f"c{i}") for i, (name, _) in enumerate(chains)]
-    if len(set(names)) < len(names):
-        names = [f"c{i}" for i in range(len(names))]
-    return [(name, residues) for name, (_, residues) in zip(names, chains)]
-
-
-def _letters(residues: list[Any]) -> str:
-    from Bio.SeqUtils import seq1
-
-    return "".join((seq1(r.get_resname(), undef_code="X") or "X")[:1] for r in residues)
-
-
-def _atom_rows(residues: list[Any], chain: str, entity: int, done: int) -> list[str]:
+def _atom_rows(residues: Sequence[Residue], chain: str, entity: int, done: int) -> list[str]:
     """One mmCIF line an atom; the residue's number is its place in the chain, from 1."""
     rows = []
     for number, residue in enumerate(residues):
-        kind = "ATOM" if residue.id[0] == " " else "HETATM"
-        for atom in residue:
+        kind = "HETATM" if residue.hetero else "ATOM"
+        for atom in residue.atoms:
             x, y, z = (f"{float(v):.3f}" for v in atom.coord)
             rows.append(
-                f"{kind} {done + len(rows) + 1} {_word(atom.element, 'X')} {_word(atom.id, 'X')} . "
-                f"{_word(residue.get_resname(), 'UNK')} {chain} {entity} {number + 1} {x} {y} {z} 1.00 0.00 "
-                f"{int(residue.id[1])} {chain} 1"
+                f"{kind} {done + len(rows) + 1} {_word(atom.element, 'X')} {_word(atom.name, 'X')} . "
+                f"{_word(residue.name, 'UNK')} {chain} {entity} {number + 1} {x} {y} {z} 1.00 0.00 "
+                f"{residue.number} {chain} 1"
             )
     return rows
 
