@@ -1,19 +1,23 @@
-"""BED: 3 to 12 columns, 0-based and half-open already; the name in column 4 is the concept, ``bed:NAME``.
+"""BED, narrowPeak, broadPeak and gappedPeak: 0-based and half-open already; the name is the concept, ``bed:NAME``.
 
-Format of the UCSC Genome Browser. A line with blocks (columns 10 to 12) becomes one instance a block, an
-exon of a transcript for example. Files without names have one concept, named after the file.
+Formats of the UCSC Genome Browser. A line with blocks (columns 10 to 12) becomes one instance a block, an
+exon of a transcript for example. Files without names, and peaks, whose names tell one peak from another, have
+one concept, named after the file.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from sciinterp.annotations.rows import Rows, concept_name, join_note
+from sciinterp.annotations.rows import Rows, cells_of, concept_name, join_note
 from sciinterp.annotations.table import Annotations
-from sciinterp.annotations.text import read_lines, whole
-from sciinterp.errors import FormatError
+from sciinterp.readers.bounded import whole
 
 MAX_BLOCKS = 100_000
+# narrowPeak and gappedPeak, the widest of the family, add to BED's 12 columns
+MAX_COLUMNS = 15
+COMMENTS = ("#", "track", "browser")
+EMPTY = "empty interval"
 
 
 def parse_bed(path: str | Path, *, name: str = "column", release: str = "") -> Annotations:
@@ -31,80 +35,56 @@ def parse_bed(path: str | Path, *, name: str = "column", release: str = "") -> A
     Raises
     ------
     FormatError
-        When a line has fewer than 3 or more than 12 columns, or its coordinates are impossible.
+        When a line has fewer than 3 or more than 15 columns, or its coordinates are impossible.
     """
-    rows = Rows("bed", release=release)
-    seen = False
+    rows = Rows("bed", path, release=release)
     default = Path(path).name.split(".")[0] if name == "column" else name
-    for number, line in read_lines(path):
-        seen = seen or bool(line.strip())
-        if line.strip() and not line.startswith(("#", "track", "browser")):
-            _line(rows, line, name == "column", default, str(path), number)
-    if not seen:
-        raise FormatError("an empty file", file=str(path), line=1, expected="BED")
-    return rows.annotations(coverage=False)
+    for number, line in rows.lines("BED", skip=COMMENTS):
+        _line(rows, line, name == "column", default, number)
+    return rows.annotations(unique=True, coverage=False)
 
 
-def _line(rows: Rows, line: str, named: bool, default: str, file: str, number: int) -> None:
-    cells = line.split("\t") if "\t" in line else line.split()
-    if not 3 <= len(cells) <= 12 or not cells[0].strip():
-        raise FormatError("a line of BED has 3 to 12 columns", file=file, line=number, got=str(len(cells)))
-    start, end = whole(cells[1], "the start", file, number), whole(cells[2], "the end", file, number)
+def parse_peaks(path: str | Path, *, release: str = "") -> Annotations:
+    """Peaks of ENCODE (narrowPeak, broadPeak, gappedPeak): one concept, named after the file."""
+    return parse_bed(path, name=Path(path).name.split(".")[0], release=release)
+
+
+def _line(rows: Rows, line: str, named: bool, default: str, number: int) -> None:
+    cells = [c.strip() for c in (cells_of(line) if "\t" in line else line.split())]
+    if not 3 <= len(cells) <= MAX_COLUMNS or not cells[0]:
+        expected = f"3 to {MAX_COLUMNS} columns"
+        raise rows.bad("this is not a line of BED", number, expected=expected, got=str(len(cells)))
+    start, end = (whole(cells[i], f"the {e}", rows.path, number) for i, e in ((1, "start"), (2, "end")))
     if end < start:
-        raise FormatError(
-            "an interval ends before it starts", file=file, line=number, got=f"{start} to {end}"
-        )
-    strand = cells[5].strip() if len(cells) > 5 else "."
+        raise rows.bad("an interval ends before it starts", number, got=f"{start} to {end}")
+    name, score, strand = (cells[3:6] + [""] * 3)[:3]
     if strand not in ("+", "-", ".", ""):
-        raise FormatError(
-            "this is not a strand", file=file, line=number, expected="+ - or .", got=repr(strand[:20])
-        )
-    blocks = _blocks(cells, start, end, file, number)
+        raise rows.bad("this is not a strand", number, expected="+ - or .", got=repr(strand[:20]))
+    blocks = _blocks(rows, cells, start, end, number)
     rows.item()
-    if end == start:
-        rows.drop("empty interval")
-        return
-    label = cells[3].strip() if named and len(cells) > 3 else ""
-    concept = concept_name("bed", label if label not in ("", ".") else default)
-    score = cells[4].strip() if len(cells) > 4 else ""
+    concept = concept_name("bed", name if named and name not in ("", ".") else default)
+    note = {"name": "" if named or name == "." else name, "score": score if score not in (".", "0") else ""}
     kept = [(a, b) for a, b in blocks if b > a]
     for a, b in kept:
-        rows.add(
-            cells[0].strip(),
-            a,
-            b,
-            concept,
-            strand=strand or ".",
-            note=join_note("", {"score": score if score not in (".", "0") else ""}),
-        )
+        rows.add(cells[0], a, b, concept, strand=strand or ".", note=join_note("", note))
     if not kept:
-        rows.drop("empty interval")
+        rows.drop(EMPTY)
 
 
-def _blocks(cells: list[str], start: int, end: int, file: str, number: int) -> list[tuple[int, int]]:
+def _blocks(rows: Rows, cells: list[str], start: int, end: int, number: int) -> list[tuple[int, int]]:
     if len(cells) < 12:
         return [(start, end)]
-    count = whole(cells[9], "the number of blocks", file, number)
+    count = whole(cells[9], "the number of blocks", rows.path, number)
     sizes, starts = ([s for s in cells[i].split(",") if s.strip()] for i in (10, 11))
     if not 0 < count <= MAX_BLOCKS or len(sizes) != count or len(starts) != count:
-        raise FormatError(
-            "the blocks do not match their number",
-            file=file,
-            line=number,
-            expected=f"{count} sizes and starts",
-            got=f"{len(sizes)} and {len(starts)}",
-        )
+        expected, got = f"{count} sizes and starts", f"{len(sizes)} and {len(starts)}"
+        raise rows.bad("the blocks do not match their number", number, expected=expected, got=got)
     blocks = []
     for size, first in zip(sizes, starts):
-        a = start + whole(first, "a block's start", file, number)
-        b = a + whole(size, "a block's size", file, number)
+        a = start + whole(first, "a block's start", rows.path, number)
+        b = a + whole(size, "a block's size", rows.path, number)
         if b > end:
-            raise FormatError(
-                "a block ends beyond its interval",
-                file=file,
-                line=number,
-                expected=f"at most {end}",
-                got=str(b),
-            )
+            expected = f"at most {end}"
+            raise rows.bad("a block ends beyond its interval", number, expected=expected, got=str(b))
         blocks.append((a, b))
     return blocks

@@ -2,36 +2,41 @@
 
 GFF3 as specified by the Sequence Ontology (Stein, version 1.26), GTF 2.2. Both are 1-based with both ends
 included. The same exon in several transcripts is one annotation, stated several times: repeats are dropped
-and counted unless ``duplicates="keep"``.
+and counted unless ``duplicates="keep"``. On a sequence marked ``Is_circular=true`` an interval that ends
+beyond the last base goes on at the first: two rows.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote
 
-from sciinterp.annotations.rows import Rows, concept_name, join_note
+from sciinterp.annotations.rows import Rows, cells_of, concept_name, join_note
 from sciinterp.annotations.table import Annotations
-from sciinterp.annotations.text import read_lines, whole
-from sciinterp.errors import FormatError, InputError
+from sciinterp.errors import InputError
+from sciinterp.readers.bounded import whole
 
-_GTF_PAIR = re.compile(r'\s*([A-Za-z_][\w.-]*)\s+(?:"([^"]*)"|([^\s;"]+))\s*(?:;|$)')
+# key "value", or key value
+_PAIR = re.compile(r'([A-Za-z_][\w.-]*)\s+(?:"([^"]*)"|([^\s;"]+))[;\s]*')
 # attributes worth a place in the note: who it is and what it belongs to
 _NOTED = (
-    "ID",
-    "Name",
-    "Parent",
-    "gene",
-    "gene_id",
-    "gene_name",
-    "transcript_id",
-    "biotype",
-    "gene_biotype",
-    "gene_type",
-    "Note",
+    "ID Name Parent gene gene_id gene_name transcript_id biotype gene_biotype gene_type Note attributes".split()
 )
+BEYOND = "beyond the end of the sequence"
+NO_PAIRS = "attributes that are not keys with values"
+
+
+class _Line(NamedTuple):
+    sample: str
+    start: int
+    end: int
+    strand: str
+    concept: str
+    evidence: str
+    note: str
+    circular: bool
 
 
 def parse_gff3(path: str | Path, *, duplicates: str = "drop", release: str = "") -> Annotations:
@@ -61,98 +66,86 @@ def parse_gtf(path: str | Path, *, duplicates: str = "drop", release: str = "") 
 def _parse(path: str | Path, duplicates: str, release: str, *, gtf: bool) -> Annotations:
     if duplicates not in ("drop", "keep"):
         raise InputError("no such choice for 'duplicates'", expected="drop or keep", got=repr(duplicates))
-    rows = Rows("gff", release=release)
+    rows = Rows("gff", path, release=release)
     lengths: dict[str, int] = {}
-    seen = regions = False
-    for number, line in read_lines(path):
-        seen = seen or bool(line.strip())
+    circular: set[str] = set()
+    beyond: list[_Line] = []
+    regions = False
+    for number, line in rows.lines("GTF" if gtf else "GFF3", skip=()):
+        words = line.split()
         if line.startswith("##FASTA") or (line.startswith(">") and not gtf):
             break
-        if line.startswith("##sequence-region"):
-            regions = _region(rows, line, lengths, path, number) or regions
-        elif line.strip() and not line.startswith("#"):
-            _line(rows, line, lengths, str(path), number, gtf)
-    if not seen:
-        raise FormatError("an empty file", file=str(path), line=1, expected="GTF" if gtf else "GFF3")
+        if line.startswith("##sequence-region") and len(words) == 4:
+            lengths[unquote(words[1])] = whole(words[3], "the end of the region", path, number)
+            rows.covers(unquote(words[1]))
+            regions = True
+        elif not line.startswith("#"):
+            read = _line(rows, line, number, gtf)
+            if read.circular:
+                circular.add(read.sample)
+                lengths.setdefault(read.sample, read.end)
+            if read.end > lengths.get(read.sample, read.end):
+                beyond.append(read)
+            else:
+                rows.item()
+                rows.add(*read[:3], read.concept, strand=read.strand, evidence=read.evidence, note=read.note)
+    for read in beyond:
+        _wrapped(rows, read, lengths[read.sample], read.sample in circular)
     return rows.annotations(unique=duplicates == "drop", coverage=regions)
 
 
-def _region(rows: Rows, line: str, lengths: dict[str, int], path: str | Path, number: int) -> bool:
-    words = line.split()
-    if len(words) != 4:
-        return False
-    lengths[unquote(words[1])] = whole(words[3], "the end of the region", path, number)
-    rows.covers(unquote(words[1]))
-    return True
+def _wrapped(rows: Rows, read: _Line, length: int, circular: bool) -> None:
+    """An interval that goes on at the first base of a circle of ``length`` bases."""
+    rows.item()
+    start, end = read.start % length, read.end - read.start // length * length
+    if not circular or end > start + length:
+        rows.drop(BEYOND)
+        return
+    for a, b in ((start, min(end, length)), (0, end - length)):
+        if b > a:
+            rows.add(read.sample, a, b, read.concept, strand=read.strand, evidence=read.evidence, note=read.note)
 
 
-def _line(rows: Rows, line: str, lengths: dict[str, int], file: str, number: int, gtf: bool) -> None:
-    cells = line.split("\t")
+def _line(rows: Rows, line: str, number: int, gtf: bool) -> _Line:
+    cells = [c.strip() for c in cells_of(line)]
     if len(cells) < 9 and not (len(cells) == 8 and not gtf):
-        raise FormatError(
-            "a line of GFF has nine tab-separated columns", file=file, line=number, got=str(len(cells))
-        )
+        raise rows.bad("a line of GFF has nine tab-separated columns", number, got=str(len(cells)))
     sample, kind = (cells[0], cells[2]) if gtf else (unquote(cells[0]), unquote(cells[2]))
     if not sample.strip() or not kind.strip():
-        raise FormatError("a line without sequence or type", file=file, line=number)
-    start, end = whole(cells[3], "the start", file, number), whole(cells[4], "the end", file, number)
-    strand = cells[6].strip()
+        raise rows.bad("a line without sequence or type", number)
+    start, end = (whole(cells[i], f"the {e}", rows.path, number) for i, e in ((3, "start"), (4, "end")))
+    strand = cells[6]
     if strand not in ("+", "-", ".", "?", ""):
-        raise FormatError(
-            "this is not a strand", file=file, line=number, expected="+ - . or ?", got=repr(strand[:20])
-        )
+        raise rows.bad("this is not a strand", number, expected="+ - . or ?", got=repr(strand[:20]))
     if start < 1 or end < start:
-        raise FormatError(
-            "an impossible interval",
-            file=file,
-            line=number,
-            expected="1 <= start <= end",
-            got=f"{start} to {end}",
-            do="GFF counts from 1 and includes both ends.",
+        do = "GFF counts from 1 and includes both ends."
+        raise rows.bad(
+            "an impossible interval", number, expected="1 <= start <= end", got=f"{start} to {end}", do=do
         )
-    rows.item()
-    sample = sample.strip()
-    if end > lengths.get(sample, end):
-        rows.drop("beyond the end of the sequence")
-        return
-    fields = dict(
-        _gtf_fields(cells[8], file, number) if gtf else _gff_fields(cells[8] if len(cells) > 8 else "")
-    )
-    evidence = ", ".join(c for c in fields.get("Ontology_term", "").split(",") if c.startswith("ECO:"))
-    noted = {k: fields[k] for k in _NOTED if fields.get(k)}
-    origin = cells[1].strip()
-    rows.add(
-        sample,
+    fields = _fields(rows, cells[8] if len(cells) > 8 else "")
+    return _Line(
+        sample.strip(),
         start - 1,
         end,
+        strand if strand in ("+", "-") else ".",
         concept_name("gff", kind),
-        strand=strand if strand in ("+", "-") else ".",
-        evidence=evidence,
-        note=join_note("", {"source": origin if origin != "." else ""} | noted),
+        ", ".join(c for c in fields.get("Ontology_term", "").split(",") if c.startswith("ECO:")),
+        join_note("", {"source": cells[1].strip(".")} | {k: fields[k] for k in _NOTED if k in fields}),
+        fields.get("Is_circular", "").lower() == "true",
     )
 
 
-def _gff_fields(text: str) -> Iterator[tuple[str, str]]:
-    for pair in text.split(";"):
-        key, equals, value = pair.partition("=")
-        if equals:
-            yield unquote(key.strip()), unquote(value.strip())
-
-
-def _gtf_fields(text: str, file: str, number: int) -> Iterator[tuple[str, str]]:
-    at = 0
-    text = text.split("#", 1)[0].strip() if '"' not in text else text.strip()
-    while at < len(text):
-        pair = _GTF_PAIR.match(text, at)
-        if pair is None:
-            if not text[at:].strip(" ;"):
-                return
-            raise FormatError(
-                "these are not GTF attributes",
-                file=file,
-                line=number,
-                expected='key "value";',
-                got=repr(text[at : at + 40]),
-            )
-        yield pair[1], pair[2] if pair[2] is not None else pair[3]
-        at = pair.end()
+def _fields(rows: Rows, text: str) -> dict[str, str]:
+    """Attributes in the way of GFF3 or of GTF, whichever the line is written in; other text is kept as it is."""
+    if _PAIR.match(text):
+        rest = _PAIR.sub("", text)
+        fields = {m[1]: m[2] if m[2] is not None else m[3] for m in _PAIR.finditer(text)}
+    else:
+        parts = [pair.partition("=") for pair in text.split(";") if pair.strip(" .")]
+        rest = "".join(k for k, equals, _ in parts if not equals)
+        fields = {unquote(k.strip()): unquote(v.strip()) for k, equals, v in parts if equals}
+    if rest.partition("#")[0].strip("; "):
+        rows.unknown(NO_PAIRS)
+        if not fields:
+            fields["attributes"] = text
+    return fields
