@@ -70,24 +70,44 @@ def parse_airr(path: str | Path, *, release: str = "") -> Annotations:
     FormatError
         When the file is not such a table.
     """
-    out = Rows("airr", release=release)
+    out = Rows("airr", path, release=release)
     for _, row in rows(path):
-        out.item()
         chain = chain_of(row)
+        if not isinstance(chain, str):
+            out.begin(chain.id)
+        out.item()
         if isinstance(chain, str):
             out.drop(chain)
             continue
-        out.covers(chain.id)
+        sources = _sources(chain)
+        for source in sources.values():
+            out.covers(chain.id, source)
         placed = [*spans(chain), *facts(chain)]
         if not placed:
             out.drop("nothing stated about the chain")
         for start, end, concept, note in placed:
             name, parent, level = CONCEPTS.get(concept, (concept, "", 0))
-            out.concept(
-                concept, name=name, parent=parent, level=level, exhaustive=not concept.startswith("shm")
-            )
+            source = sources.get(concept) or next(s for p, s in sources.items() if concept.startswith(p))
+            exhaustive = not concept.startswith("shm")
+            out.concept(concept, name=name, parent=parent, level=level, exhaustive=exhaustive, source=source)
             out.add(chain.id, start, end, concept, note=note)
     return out.annotations()
+
+
+def _sources(chain: Chain) -> dict[str, str]:
+    """The parts of the table that say something of a chain, each with a coverage of its own.
+
+    Keys are prefixes of concepts; a blank call or an alignment without IMGT gaps says nothing.
+    """
+    parts = {
+        "imgt:": ("airr", chain.imgt),
+        "residue:": ("airr", chain.imgt),
+        "segment:": ("airr:segment", chain.segment.strip("-")),
+        "shm": ("airr:germline", chain.germline.strip("-X")),
+    }
+    sources = {prefix: source for prefix, (source, found) in parts.items() if any(found)}
+    calls = {concept: f"airr:{call}" for call, _, _, concept, _ in _calls(chain)}
+    return sources | calls
 
 
 def spans(chain: Chain) -> Iterator[Span]:
@@ -111,10 +131,16 @@ def spans(chain: Chain) -> Iterator[Span]:
 
 def facts(chain: Chain) -> Iterator[Span]:
     """Genes and isotype: rows on the whole sample."""
-    for prefix, call in (("gene", "v_call"), ("gene", "d_call"), ("gene", "j_call"), ("isotype", "c_call")):
-        gene = gene_of(chain.calls.get(call, ""))
-        if gene:
-            yield -1, -1, concept_name(prefix, gene), chain.calls[call] if "," in chain.calls[call] else ""
+    for _, *span in _calls(chain):
+        yield tuple(span)
+
+
+def _calls(chain: Chain) -> Iterator[tuple[str, int, int, str, str]]:
+    """(column, and the fact it states) for every call that names a gene."""
+    for column, prefix in (("v_call", "gene"), ("d_call", "gene"), ("j_call", "gene"), ("c_call", "isotype")):
+        call = chain.calls.get(column, "")
+        if gene := gene_of(call):
+            yield column, -1, -1, concept_name(prefix, gene), call if "," in call else ""
 
 
 def motifs(sequence: str) -> Iterator[Span]:

@@ -1,7 +1,7 @@
 """Columns of an AnnData file as facts about cells: ``obs:cell_type:B cell``.
 
 Every value of a column of text, categories or truth values is a concept, and every cell with it a row with
-``start = end = -1``. Cells without a value are not covered by the column. Numbers are not concepts: cut them
+``start = end = -1``. A column is a source of its own, and cells without a value are not covered by it. Numbers are not concepts: cut them
 into bins first.
 """
 
@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sciinterp.annotations.rows import Rows, concept_name
+import pandas as pd
+
+from sciinterp.annotations.rows import REPEATED, concept_name
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
-from sciinterp.readers.bounded import bounds, guard
+from sciinterp.readers.bounded import bounds, open_regular, parsing
+from sciinterp.readers.tables import MISSING
 
 # A column with a value of its own for nearly every cell is an identifier, not a class.
 MAX_VALUES = 1000
@@ -40,7 +44,7 @@ with h5py.File(sys.argv[1], "r") as file:
     look(file["obs"])
     file["obs"].visititems(lambda _, item: look(item))
 """
-MISSING = "no value"
+MISSING_VALUE = "no value"
 TOO_MANY = f"a column of more than {MAX_VALUES} values"
 
 
@@ -65,17 +69,14 @@ def parse_h5ad(path: str | Path, *, columns: Iterable[str] | None = None, releas
     import anndata
     import h5py
 
-    if not Path(path).is_file():
-        raise InputError("there is no such file", where=f"file '{path}'")
-
-    def run() -> Any:
+    open_regular(path).close()
+    with parsing(path, "AnnData"):
         with h5py.File(path, "r") as file:
             _possible(file["obs"], Path(path).stat().st_size)
         _survive(Path(path))
         with h5py.File(path, "r") as file:
-            return anndata.io.read_elem(file["obs"])
-
-    return cell_annotations(guard(run, path, "AnnData"), columns=columns, release=release)
+            obs = anndata.io.read_elem(file["obs"])
+        return cell_annotations(obs, columns=columns, release=release)
 
 
 def _survive(path: Path) -> None:
@@ -109,19 +110,18 @@ def _possible(obs: Any, n_bytes: int) -> None:
         obs.visititems(lambda _, item: look(item))
 
 
-def cell_annotations(obs: Any, *, columns: Iterable[str] | None = None, release: str = "") -> Annotations:
-    """Cell annotations of a table ``obs``, one row a cell.
+def cell_annotations(
+    obs: pd.DataFrame, *, columns: Iterable[str] | None = None, release: str = ""
+) -> Annotations:
+    """Cell annotations of a table ``obs``, one row a cell; every column is a source, with its own coverage.
 
     Examples
     --------
-    >>> import pandas as pd
     >>> obs = pd.DataFrame({"type": ["B", "T", None], "n": [1.5, 2.5, 3.5]}, index=["c1", "c2", "c3"])
     >>> annotations = cell_annotations(obs)
-    >>> annotations.names, annotations.counts["dropped"]
-    (['obs:type:B', 'obs:type:T'], {'no value': 1, 'a column of numbers': 3})
+    >>> annotations.names, annotations.counts["dropped"], annotations.coverage
+    (['obs:type:B', 'obs:type:T'], {'no value': 1, 'a column of numbers': 3}, {'obs:type': ('c1', 'c2')})
     """
-    import pandas as pd
-
     chosen = list(obs.columns) if columns is None else list(columns)
     unknown = [c for c in chosen if c not in obs.columns]
     if unknown:
@@ -130,23 +130,35 @@ def cell_annotations(obs: Any, *, columns: Iterable[str] | None = None, release:
             where=repr(unknown[0]),
             expected=", ".join(map(str, obs.columns)) or "any",
         )
-    rows = Rows("obs", release=release)
-    cells = [str(c) for c in obs.index]
-    for cell in cells:
-        rows.covers(cell)
+    parts, concepts, coverage = [], {}, {}
+    dropped: Counter[str] = Counter()
+    cells = obs.index.astype(str)
+    dropped[REPEATED] = int(cells.duplicated().sum()) * len(chosen)
+    obs, cells = obs[~cells.duplicated()], cells[~cells.duplicated()]
     for column in chosen:
         values = obs[column]
-        reason = NUMERIC if pd.api.types.is_numeric_dtype(values) and values.dtype != bool else ""
-        values = values.astype(object)
-        if not reason and values.nunique() > MAX_VALUES:
-            reason = TOO_MANY
-        parent = concept_name("obs", str(column))
-        for cell, value in zip(cells, values):
-            rows.item()
-            if reason or pd.isna(value) or not str(value).strip():
-                rows.drop(reason or MISSING)
-                continue
-            concept = concept_name("obs", str(column), str(value))
-            rows.add(cell, -1, -1, concept)
-            rows.concept(concept, name=str(value), parent=parent, level=1, exhaustive=True)
-    return rows.annotations()
+        numbers = pd.api.types.is_numeric_dtype(values) and values.dtype != bool
+        text = values.astype(object).where(values.notna(), "").astype(str).str.strip()
+        here = ~text.isin(MISSING).to_numpy()
+        if numbers or text[here].nunique() > MAX_VALUES:
+            dropped[NUMERIC if numbers else TOO_MANY] += len(obs)
+            continue
+        dropped[MISSING_VALUE] += int((~here).sum())
+        source = concept_name("obs", str(column))
+        names = {value: concept_name("obs", str(column), value) for value in text[here].unique()}
+        concepts |= {
+            n: {"name": v, "parent": source, "level": 1, "source": source, "exhaustive": True}
+            for v, n in names.items()
+        }
+        part = {"sample": cells[here], "start": -1, "end": -1, "concept": text[here].map(names).to_numpy()}
+        parts.append(pd.DataFrame(part | {"source": source, "release": release}))
+        coverage[source] = tuple(cells[here])
+    empty = pd.DataFrame(columns=["sample", "start", "end", "concept", "source", "release"])
+    frame = pd.concat(parts, ignore_index=True) if parts else empty
+    table = pd.DataFrame.from_dict(concepts, orient="index") if concepts else None
+    counts = {
+        "n_in": len(obs.index) * len(chosen) + dropped[REPEATED],
+        "n_kept": len(frame),
+        "dropped": {reason: n for reason, n in dropped.items() if n},
+    }
+    return Annotations(frame, concepts=table, coverage=coverage, counts=counts)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from sciinterp.annotations.rows import Rows, concept_name
 from sciinterp.annotations.table import Annotations
-from sciinterp.annotations.text import need
 from sciinterp.errors import InputError
+from sciinterp.readers.bounded import need
 
 if TYPE_CHECKING:
     from sciinterp.samples import Samples

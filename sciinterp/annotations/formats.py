@@ -1,18 +1,20 @@
-"""Which parser reads which file: one row a source, and how to recognise its files."""
+"""Which parser reads which file: one row a source, and how to recognise its files, by what they hold."""
 
 from __future__ import annotations
 
 import importlib
 import re
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 
+from sciinterp.annotations.rows import cells_of
 from sciinterp.annotations.table import Annotations
-from sciinterp.annotations.text import read_lines
-from sciinterp.errors import InputError
+from sciinterp.annotations.uniprot import KEYS
+from sciinterp.errors import FormatError, InputError
+from sciinterp.readers.bounded import first_lines, open_regular
+from sciinterp.readers.identifiers import nearest
 
-# format -> module, function, suffixes that settle it (without .gz)
+# format -> module, function, suffixes that say it where the content does not (without .gz)
 FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "tsv": ("plain", "parse_tsv", ()),
     "uniprot-dat": ("uniprot_text", "parse_uniprot_dat", ()),
@@ -20,8 +22,8 @@ FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "uniprot-gff": ("uniprot_text", "parse_uniprot_gff", ()),
     "uniprot-xml": ("uniprot_tree", "parse_uniprot_xml", (".xml",)),
     "uniprot-json": ("uniprot_tree", "parse_uniprot_json", (".json",)),
-    "gff3": ("gff", "parse_gff3", ()),
-    "gtf": ("gff", "parse_gtf", (".gtf",)),
+    "gff3": ("gff", "parse_gff3", (".gff", ".gff3")),
+    "gtf": ("gff", "parse_gtf", (".gtf", ".gff2")),
     "genbank": ("genbank", "parse_genbank", (".gb", ".gbk", ".gbff", ".genbank")),
     "embl": ("genbank", "parse_embl", (".embl",)),
     "interpro": ("interpro", "parse_interpro", ()),
@@ -30,8 +32,19 @@ FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "h5ad": ("cells", "parse_h5ad", (".h5ad",)),
     "airr": ("airr", "parse_airr", ()),
     "bed": ("bed", "parse_bed", (".bed",)),
+    "peaks": ("bed", "parse_peaks", (".narrowpeak", ".broadpeak", ".gappedpeak")),
+    "gmt": ("gene_sets", "parse_gmt", (".gmt",)),
 }
-_IPRSCAN = re.compile(r"[^\t]+\t[0-9a-f]{32}\t[0-9]+\t")
+# Lines looked at: comments of any usual length, and data after them.
+LOOKED_AT = 2000
+_STARTS = {
+    "LOCUS ": "genbank", "!": "go", "data_": "structure", "HEADER ": "structure", "ATOM  ": "structure",
+    "HETATM": "structure", "CRYST1": "structure", "REMARK": "structure", "MODEL ": "structure",
+}  # fmt: skip
+_COMMENTS = ("#", "track", "browser")
+_NUMBER = re.compile(r"[0-9][0-9,]*", re.ASCII)
+_STRAND = re.compile(r"[-+.?]?")
+_MD5 = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
 
 
 def parser(format: str) -> Callable[..., Annotations]:
@@ -41,6 +54,7 @@ def parser(format: str) -> Callable[..., Annotations]:
             "there is no such annotation format",
             where=repr(format),
             expected=f"one of {', '.join(sorted(FORMATS))}",
+            do=f"Perhaps {close}." if (close := nearest(format, FORMATS)) else "",
         )
     module, name, _ = FORMATS[format]
     return getattr(importlib.import_module(f"sciinterp.annotations.{module}"), name)
@@ -56,9 +70,8 @@ def read_annotations(
     path : path
         May be gzipped.
     format : str
-        ``auto`` looks at the name and the first lines; otherwise a name of :data:`FORMATS`. The functions
+        ``auto`` looks at the first lines, then at the name; otherwise a name of :data:`FORMATS`. The functions
         ``parse_*`` beside this one have the options of each format.
-
     ontology : path, optional
         The OBO file that propagates Gene Ontology annotations to ancestors.
 
@@ -72,11 +85,10 @@ def read_annotations(
     InputError
         When there is no such file or format.
     FormatError
-        When the bytes are not of the format, with file and line.
+        When the format cannot be told, or the bytes are not of it, with file and line.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError("there is no such file", where=f"file '{path}'")
+    open_regular(path).close()
     format = guess(path) if format == "auto" else format
     if ontology is None:
         return parser(format)(path)
@@ -91,28 +103,88 @@ def read_annotations(
 
 
 def guess(path: Path) -> str:
-    """The format of a file, by its name where that settles it, else by its first lines."""
+    """The format of a file: by its content where that tells, else by its name.
+
+    Raises
+    ------
+    FormatError
+        Neither tells.
+    """
+    with open_regular(path) as handle:
+        if handle.read(8) == b"\x89HDF\r\n\x1a\n":
+            return "h5ad"
     name = path.name.lower().removesuffix(".gz")
-    for format, (_, _, suffixes) in FORMATS.items():
-        if suffixes and name.endswith(suffixes):
+    lines = first_lines(path, n=LOOKED_AT)
+    found = _by_content(lines) or next(
+        (f for f, (*_, ends) in FORMATS.items() if ends and name.endswith(ends)), ""
+    )
+    if not found:
+        raise FormatError(
+            "the format of the annotations cannot be told",
+            file=str(path),
+            expected=", ".join(sorted(FORMATS)),
+            got=repr(lines[0][:40]) if lines else "no text",
+            do="Name it: format= of read_annotations, --format of a command.",
+        )
+    return found
+
+
+def _by_content(lines: list[str]) -> str:
+    first = lines[0] if lines else ""
+    for start, format in _STARTS.items():
+        if first.startswith(start):
             return format
-    lines = [line for _, line in islice(read_lines(path), 50)]
-    first = next((line for line in lines if line.strip()), "")
-    if name.endswith((".gff", ".gff3")):
-        return "uniprot-gff" if any("\tUniProtKB\t" in line for line in lines) else "gff3"
     if first.startswith("ID   "):
         return "uniprot-dat" if first.rstrip().endswith("AA.") else "embl"
-    if first.startswith("LOCUS "):
-        return "genbank"
-    if first.startswith(("!gaf", "!gpa")):
-        return "go"
-    if first.startswith("##gff-version"):
-        return "gff3"
-    if _IPRSCAN.match(first):
-        return "interpro"
-    header = {cell.strip().lower() for cell in first.split("\t")}
-    if "entry" in header and "concept" not in header:
+    if first.lstrip().startswith("<"):
+        return "uniprot-xml" if any("<uniprot" in line for line in lines[:50]) else ""
+    if first.lstrip().startswith(("{", "[")):
+        return "uniprot-json"
+    header = {cell.strip().lower() for cell in re.split("[\t,;]", first.replace('"', ""))}
+    if {"sample", "concept"} <= header:
+        return "tsv"
+    if {"entry", "accession"} & header and any(c in KEYS or c.startswith(("ft_", "cc_")) for c in header):
         return "uniprot-tsv"
     if {"sequence_id", "sequence_alignment"} <= header:
         return "airr"
-    return "tsv"
+    if any(line.startswith("LOCUS ") for line in lines[:50]):
+        return "genbank"
+    data = [line for line in lines if not line.startswith((*_COMMENTS, "!"))]
+    found = _by_cells(data)
+    if not data or data[0].startswith(("data_", ">")):
+        declared = first.startswith("##gff-version") or any(
+            line.startswith("##sequence-region") for line in lines
+        )
+        return "gff3" if declared else "structure" if data and data[0].startswith("data_") else ""
+    return found
+
+
+def _by_cells(data: list[str]) -> str:
+    """The format of a table without header, by the cells of its first line."""
+    cells = cells_of(data[0]) if data else []
+    if len(cells) == 1 and data:
+        cells = data[0].split()
+
+    def numbers(*places: int) -> bool:
+        return len(cells) > max(places) and all(_NUMBER.fullmatch(cells[i]) for i in places)
+
+    if 8 <= len(cells) <= 10 and numbers(3, 4) and _STRAND.fullmatch(cells[6]):
+        if any(line.split("\t")[1:2] == ["UniProtKB"] for line in data[:50]):
+            return "uniprot-gff"
+        quoted = re.compile(r'[A-Za-z_][\w.-]* +"').match
+        return (
+            "gtf" if len(cells) == 9 and any(quoted(line.split("\t")[-1]) for line in data[:50]) else "gff3"
+        )
+    if len(cells) >= 11 and _MD5.fullmatch(cells[1]) and numbers(2, 6, 7):
+        return "interpro"
+    if len(cells) == 6 and re.fullmatch(r"IPR[0-9]{6}", cells[1]) and numbers(4, 5):
+        return "interpro"
+    if (
+        15 <= len(cells) <= 17
+        and re.fullmatch(r"[A-Za-z]{2,12}:[0-9]{7}", cells[4])
+        and cells[8] in ("C", "F", "P")
+    ):
+        return "go"
+    if numbers(1, 2) and len(cells) <= 15 and _STRAND.fullmatch(cells[5] if len(cells) > 5 else "."):
+        return "peaks" if len(cells) in (9, 10, 15) and not (len(cells) == 9 and numbers(6, 7)) else "bed"
+    return ""

@@ -1,7 +1,7 @@
-"""GenBank and EMBL files, read by Biopython: the feature table all sequence archives share.
+"""GenBank and EMBL files, read by Biopython: the table of entries that all sequence archives share.
 
-A joined location becomes one instance a part (the exons of a CDS), each with its strand. Fuzzy ends keep
-their certain part. ``repeat_region``, ``regulatory`` and ``ncRNA`` get a child concept by the family or class
+A joined location becomes one instance a part (the exons of a CDS, both sides of the origin of a circle), each
+with its strand. Fuzzy ends keep their certain part. A record that states nothing but its source is not covered. ``repeat_region``, ``regulatory`` and ``ncRNA`` get a child concept by the family or class
 they name: ``genbank:repeat_region:Alu``.
 
 Source: the DDBJ/ENA/GenBank Feature Table Definition, version 11.3; Cock et al., Bioinformatics 25:1422
@@ -10,16 +10,14 @@ Source: the DDBJ/ENA/GenBank Feature Table Definition, version 11.3; Cock et al.
 
 from __future__ import annotations
 
-import io
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sciinterp.annotations.rows import Rows, concept_name, join_note
 from sciinterp.annotations.table import Annotations
-from sciinterp.annotations.text import guard, read_lines
-from sciinterp.errors import FormatError, InputError
+from sciinterp.errors import InputError
+from sciinterp.readers.bounded import Text, first_lines, parsing
 
 REFINED = {"repeat_region": ("rpt_family", "rpt_type"), "mobile_element": ("mobile_element_type",),
            "regulatory": ("regulatory_class",), "ncRNA": ("ncRNA_class",)}  # fmt: skip
@@ -28,13 +26,14 @@ UNREADABLE = "a location that cannot be read"
 REMOTE = "on another sequence"
 BETWEEN = "between two positions: N^M"
 UNCERTAIN = "no position is certain"
+ONLY_SOURCE = "of a record that states nothing but its source"
 BEYOND = "beyond the end of the sequence"
 
 
 def parse_genbank(
     path: str | Path, *, ids: str = "id", duplicates: str = "drop", release: str = ""
 ) -> Annotations:
-    """Features of a GenBank flat file.
+    """Entries of a GenBank flat file.
 
     Parameters
     ----------
@@ -42,7 +41,7 @@ def parse_genbank(
     ids : str
         Samples are named by ``id`` (accession and version), ``accession`` or ``name``.
     duplicates : str
-        ``drop`` counts a feature that repeats key and interval of an earlier one, ``keep`` keeps it.
+        ``drop`` counts an entry that repeats key and interval of an earlier one, ``keep`` keeps it.
     release : str
         For the ``release`` column.
 
@@ -57,28 +56,8 @@ def parse_genbank(
 def parse_embl(
     path: str | Path, *, ids: str = "id", duplicates: str = "drop", release: str = ""
 ) -> Annotations:
-    """Features of an EMBL flat file; parameters and errors as of :func:`parse_genbank`."""
+    """Entries of an EMBL flat file; parameters and errors as of :func:`parse_genbank`."""
     return _parse(path, "embl", ids, duplicates, release)
-
-
-class _Counted(io.TextIOBase):
-    """Lines as a text stream that knows how far it was read."""
-
-    def __init__(self, lines: Iterator[tuple[int, str]]) -> None:
-        self._lines, self.number = lines, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readline(self, size: int | None = -1, /) -> str:
-        number, line = next(self._lines, (0, None))
-        if line is None:
-            return ""
-        self.number = number
-        return line + "\n"
-
-    def read(self, size: int | None = -1, /) -> str:
-        return "" if size == 0 else "".join(iter(self.readline, ""))
 
 
 def _parse(path: str | Path, format: str, ids: str, duplicates: str, release: str) -> Annotations:
@@ -90,83 +69,61 @@ def _parse(path: str | Path, format: str, ids: str, duplicates: str, release: st
         )
     from Bio import BiopythonWarning, SeqIO
 
-    rows = Rows("genbank", release=release)
-    handle = _Counted(read_lines(path))
-    first = handle.readline()
-    while first and not first.strip():
-        first = handle.readline()
-    if not first.startswith("LOCUS " if format == "genbank" else "ID   "):
-        raise FormatError(
-            f"this is not {format}", file=str(path), line=max(handle.number, 1), got=repr(first[:40])
-        )
-    handle._lines = _again(first, handle.number, handle._lines)
-
-    def run() -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", BiopythonWarning)
-            for record in SeqIO.parse(handle, format):
+    rows = Rows("genbank", path, release=release)
+    begins = "LOCUS " if format == "genbank" else "ID   "
+    # archives begin with a header of their own, which Biopython passes over
+    if not any(line.startswith(begins) for line in first_lines(path)):
+        raise rows.bad(f"this is not {format}", 1, expected=f"a line that starts with {begins.strip()}")
+    with Text(path, sequences=True) as text, warnings.catch_warnings():
+        warnings.simplefilter("ignore", BiopythonWarning)
+        with parsing(path, f"a readable {format} file", lambda: text.number):
+            for record in SeqIO.parse(text, format):
                 _record(rows, record, ids)
-
-    guard(run, path, f"a readable {format} file", lambda: handle.number)
     return rows.annotations(unique=duplicates == "drop")
-
-
-def _again(first: str, number: int, rest: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    yield number, first.rstrip("\n")
-    yield from rest
 
 
 def _record(rows: Rows, record: Any, ids: str) -> None:
     accession = (record.annotations.get("accessions") or [record.id])[0]
     sample = {"id": record.id, "accession": accession, "name": record.name}[ids]
     if not sample or sample in ("<unknown id>", "<unknown name>"):
-        raise ValueError("an entry without identifier")
-    rows.covers(sample)
-    for feature in record.features:
-        _feature(rows, sample, len(record), feature)
+        raise ValueError("a record without identifier")
+    stated = any(entry.type != "source" for entry in record.features)
+    rows.begin(sample)
+    rows.says(sample, stated)
+    for entry in record.features:
+        _entry(rows, sample, len(record), entry, "" if stated else ONLY_SOURCE)
 
 
-def _feature(rows: Rows, sample: str, length: int, feature: Any) -> None:
+def _entry(rows: Rows, sample: str, length: int, entry: Any, reason: str) -> None:
     rows.item()
-    if feature.location is None:
-        rows.drop(UNREADABLE)
+    if entry.location is None or reason:
+        rows.drop(reason or UNREADABLE)
         return
-    base = concept_name("genbank", feature.type)
-    concepts = [base]
-    for qualifier in REFINED.get(feature.type, ()):
-        of = " ".join(feature.qualifiers.get(qualifier, []))
-        if of:
-            concepts.append(concept_name("genbank", feature.type, of))
-            break
-    fields = {k: ", ".join(map(str, feature.qualifiers[k])) for k in _NOTED if k in feature.qualifiers}
+    base = concept_name("genbank", entry.type)
+    concepts = {base: entry.type}
+    rows.concept(base, name=entry.type)
+    of = next((" ".join(v) for q in REFINED.get(entry.type, ()) if (v := entry.qualifiers.get(q))), "")
+    if of:
+        child = concept_name("genbank", entry.type, of)
+        concepts[child] = child.split(":", 2)[2]
+        rows.concept(child, name=concepts[child], parent=base, level=1)
+    fields = {k: ", ".join(map(str, entry.qualifiers[k])) for k in _NOTED if k in entry.qualifiers}
     evidence = ", ".join(
-        str(e) for k in ("experiment", "inference", "evidence") for e in feature.qualifiers.get(k, [])
+        str(e) for k in ("experiment", "inference", "evidence") for e in entry.qualifiers.get(k, [])
     )
-    reason = ""
     kept = False
-    for part in feature.location.parts:
+    for part in entry.location.parts:
         start, end, flag = _certain(part, length)
         if start < 0:
             reason = flag
             continue
-        kept = True
         note = join_note("", fields | {"partial": flag})
+        strand = {1: "+", -1: "-"}.get(part.strand, ".")
         for concept in concepts:
-            rows.add(
-                sample,
-                start,
-                end,
-                concept,
-                strand={1: "+", -1: "-"}.get(part.strand, "."),
-                evidence=evidence,
-                note=note,
-            )
+            rows.add(sample, start, end, concept, strand=strand, evidence=evidence, note=note)
+        kept = True
     if not kept:
         rows.drop(reason)
-        return
-    rows.concept(base, name=feature.type)
-    if len(concepts) > 1:
-        rows.concept(concepts[1], name=concepts[1].split(":", 2)[2], parent=base, level=1)
 
 
 def _certain(part: Any, length: int) -> tuple[int, int, str]:

@@ -29,7 +29,9 @@ def parse_gmt(path: str | Path, *, release: str = "") -> Annotations:
     for number, line in rows.lines("gene sets"):
         name, *rest = [c.strip() for c in cells_of(line)]
         if not name or not rest:
-            raise rows.bad("this is not a gene set", number, expected="name, description, genes", got=repr(line[:60]))
+            raise rows.bad(
+                "this is not a gene set", number, expected="name, description, genes", got=repr(line[:60])
+            )
         rows.item()
         concept = concept_name("geneset", name)
         # Enrichr's libraries write weights behind the genes: TP53,1.0

@@ -21,9 +21,7 @@ from sciinterp.readers.bounded import whole
 # key "value", or key value
 _PAIR = re.compile(r'([A-Za-z_][\w.-]*)\s+(?:"([^"]*)"|([^\s;"]+))[;\s]*')
 # attributes worth a place in the note: who it is and what it belongs to
-_NOTED = (
-    "ID Name Parent gene gene_id gene_name transcript_id biotype gene_biotype gene_type Note attributes".split()
-)
+_NOTED = "ID Name Parent gene gene_id gene_name transcript_id biotype gene_biotype gene_type Note attributes".split()
 BEYOND = "beyond the end of the sequence"
 NO_PAIRS = "attributes that are not keys with values"
 
@@ -103,7 +101,9 @@ def _wrapped(rows: Rows, read: _Line, length: int, circular: bool) -> None:
         return
     for a, b in ((start, min(end, length)), (0, end - length)):
         if b > a:
-            rows.add(read.sample, a, b, read.concept, strand=read.strand, evidence=read.evidence, note=read.note)
+            rows.add(
+                read.sample, a, b, read.concept, strand=read.strand, evidence=read.evidence, note=read.note
+            )
 
 
 def _line(rows: Rows, line: str, number: int, gtf: bool) -> _Line:

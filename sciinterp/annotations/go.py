@@ -9,17 +9,17 @@ Source: Ashburner et al., Nature Genetics 25:25 (2000); GAF 2.2, GPAD 1.2 and 2.
 
 from __future__ import annotations
 
-import io
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from sciinterp.annotations.rows import Rows, concept_name, join_note
+from sciinterp.annotations.rows import Rows, cells_of, concept_name, join_note
 from sciinterp.annotations.table import Annotations
-from sciinterp.annotations.text import guard, need, read_lines
 from sciinterp.errors import FormatError
+from sciinterp.readers.bounded import Text, need, parsing
 
 RELATIONS = ("is_a", "part_of")
 _TERM = re.compile(r"[A-Za-z_]{1,20}:[A-Za-z0-9_]{1,20}", re.ASCII)
@@ -73,27 +73,21 @@ def read_ontology(path: str | Path, *, relations: Iterable[str] = RELATIONS) -> 
         When this is not OBO.
     """
     obonet = need("obonet", "annotations", "reading ontologies")
-    text = io.StringIO("".join(f"{line}\n" for _, line in read_lines(path)))
     wanted = frozenset(relations)
-
-    def run() -> Ontology:
+    with Text(path) as text, parsing(path, "an OBO ontology", lambda: text.number):
         graph = obonet.read_obo(text)
         names = {str(t): str(d.get("name", t)) for t, d in graph.nodes(data=True)}
-        parents: dict[str, list[str]] = {}
+        parents: dict[str, set[str]] = {}
         for child, parent, relation in graph.edges(keys=True):
             if relation in wanted:
-                parents.setdefault(str(child), []).append(str(parent))
+                parents.setdefault(str(child), set()).add(str(parent))
         old = {str(a): str(t) for t, d in graph.nodes(data=True) for a in d.get("alt_id", [])}
-        return Ontology(names, {t: tuple(sorted(set(p))) for t, p in parents.items()}, old)
-
-    ontology = guard(run, path, "an OBO ontology")
-    if not ontology.names:
+    if not names:
         raise FormatError("this is not an OBO ontology", file=str(path), line=1, got="no terms")
-    return ontology
+    return Ontology(names, {t: tuple(sorted(p)) for t, p in parents.items()}, old)
 
 
-@dataclass
-class _Statement:
+class _Statement(NamedTuple):
     sample: str
     term: str
     evidence: str
@@ -109,7 +103,7 @@ def parse_go(
     Parameters
     ----------
     path : path
-        GAF 2 (15 to 17 columns), GPAD 1 or 2 (known by its ``!gpa-version`` line).
+        GAF 1 and 2 (15 to 17 columns), GPAD 1 or 2 (known by its ``!gpa-version`` line).
     ontology : path or Ontology, optional
         For the true-path rule, names and old identifiers. Without it only the terms stated are positive.
     ids : str
@@ -120,7 +114,8 @@ def parse_go(
     Returns
     -------
     Annotations
-        One row a sample and term. ``counts["negated"]`` lists ``[sample, term]`` of annotations with NOT.
+        One row a sample and term; it covers the samples about which the file states more than "no data".
+        ``counts["negated"]`` lists ``[sample, term]`` of annotations with NOT.
 
     Raises
     ------
@@ -131,8 +126,8 @@ def parse_go(
         ontology = read_ontology(ontology)
     if ontology is None:
         log.warning("no ontology given: GO annotations are not propagated to ancestors")
-    rows = Rows("go", release=release)
-    statements = _statements(Path(path), ids)
+    rows = Rows("go", path, release=release)
+    statements = list(_statements(rows, ids))
     negated: dict[tuple[str, str], None] = {}
     for s in statements:
         term = ontology.resolve(s.term) if ontology else s.term
@@ -141,7 +136,7 @@ def parse_go(
     _place(rows, statements, ontology, negated)
     if ontology:
         _hierarchy(rows, ontology)
-    annotations = rows.annotations(unique=True, coverage=False)
+    annotations = rows.annotations(unique=True)
     annotations.counts["negated"] = [list(pair) for pair in negated]
     return annotations
 
@@ -157,10 +152,12 @@ def _place(
     placed = {(s.sample, t) for s, t in zip(statements, resolved) if not s.negated and s.evidence not in _ND}
     for s, term in zip(statements, resolved):
         rows.item()
+        if s.evidence in _ND:
+            rows.drop(NO_DATA)
+            continue
+        rows.covers(s.sample)
         if s.negated:
             rows.drop(NEGATED)
-        elif s.evidence in _ND:
-            rows.drop(NO_DATA)
         elif not term:
             rows.drop(UNKNOWN)
         elif (s.sample, term) in negated:
@@ -205,44 +202,30 @@ def _hierarchy(rows: Rows, ontology: Ontology) -> None:
         )
 
 
-def _statements(path: Path, ids: str) -> list[_Statement]:
-    version = ""
-    out: list[_Statement] = []
-    seen = False
-    for number, line in read_lines(path):
-        seen = seen or bool(line.strip())
-        if line.startswith("!"):
-            if "gpa" in line.lower() and "version" in line.lower():
-                version = "gpad2" if "2." in line else "gpad1"
-            continue
-        if line.strip():
-            out.append(_statement(line.split("\t"), version, ids, str(path), number))
-    if not seen:
-        raise FormatError("an empty file", file=str(path), line=1, expected="GAF or GPAD")
-    return out
+def _statements(rows: Rows, ids: str) -> Iterator[_Statement]:
+    version = "gaf"
+    for number, line in rows.lines("GAF or GPAD", skip=()):
+        if not line.startswith("!"):
+            yield _statement(rows, cells_of(line), version, ids, number)
+        elif "gpa" in line.lower() and "version" in line.lower():
+            version = "gpad2" if "2." in line else "gpad1"
 
 
-def _statement(cells: list[str], version: str, ids: str, file: str, number: int) -> _Statement:
-    cells = [c.strip() for c in cells]
-    low = {"": 15, "gpad1": 10, "gpad2": 9}[version]
+def _statement(rows: Rows, cells: list[str], version: str, ids: str, number: int) -> _Statement:
+    low = {"gaf": 15, "gpad1": 10, "gpad2": 9}[version]
     if not low <= len(cells) <= 17:
-        raise FormatError(
-            "this is not a line of GAF or GPAD",
-            file=file,
-            line=number,
-            expected=f"{low} to 17 columns",
-            got=str(len(cells)),
-        )
+        expected = f"{low} to 17 columns"
+        raise rows.bad("this is not a line of GAF or GPAD", number, expected=expected, got=str(len(cells)))
     if version == "gpad2":
         sample, term, evidence = cells[0].partition(":")[2], cells[3], cells[5]
         qualifier, reference = f"{cells[1]}|{cells[2]}".strip("|"), cells[4]
     elif version == "gpad1":
-        sample, qualifier, term, reference, evidence = cells[1], cells[2], cells[3], cells[4], cells[5]
+        sample, qualifier, term, reference, evidence = cells[1:6]
     else:
-        sample, qualifier, term = cells[2] if ids == "symbol" else cells[1], cells[3], cells[4]
-        reference, evidence = cells[5], cells[6]
+        sample = cells[2] if ids == "symbol" else cells[1]
+        qualifier, term, reference, evidence = cells[3:7]
     if not sample or not _TERM.fullmatch(term):
-        raise FormatError("an annotation without object or term", file=file, line=number, got=repr(term[:40]))
+        raise rows.bad("an annotation without object or term", number, got=repr(term[:40]))
     parts = [q.strip() for q in qualifier.split("|") if q.strip()]
     note = join_note("", {"qualifier": "|".join(parts), "reference": reference})
     return _Statement(sample, term, evidence, note, any(q.upper() == "NOT" for q in parts))

@@ -13,8 +13,8 @@ import numpy as np
 
 from sciinterp.annotations.rows import Rows, concept_name, join_note
 from sciinterp.annotations.table import Annotations
-from sciinterp.annotations.text import need
 from sciinterp.errors import InputError
+from sciinterp.readers.bounded import need
 
 if TYPE_CHECKING:
     from sciinterp.samples import Samples

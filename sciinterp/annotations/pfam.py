@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from sciinterp.annotations.rows import Rows, concept_name, join_note
 from sciinterp.annotations.table import Annotations
-from sciinterp.annotations.text import guard, need
 from sciinterp.errors import InputError
+from sciinterp.readers.bounded import guard, need
 
 if TYPE_CHECKING:
     from sciinterp.samples import Samples

@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from sciinterp.annotations.table import MISSING, Annotations
-from sciinterp.annotations.text import read_lines
+from sciinterp.annotations.table import Annotations
 from sciinterp.errors import FormatError
+from sciinterp.readers.bounded import read_lines, unquoted
+from sciinterp.readers.tables import MISSING
 
 AGAIN = "the same interval stated again"
 REPEATED = "of a sample that the file states again"
@@ -46,21 +47,18 @@ def join_note(text: str, fields: Mapping[str, str]) -> str:
 
 def missing(cell: str) -> bool:
     """Whether a cell says nothing: blank, ``NA``, ``nan`` and the like."""
-    return cell.strip().lower() in MISSING
+    return cell.strip() in MISSING
 
 
 def cells_of(line: str) -> list[str]:
-    """The cells of a tab-separated line, without the quotes a spreadsheet puts around a cell with quotes in it.
+    """The cells of a tab-separated line, without white space around them or the quotes of spreadsheets.
 
     Examples
     --------
-    >>> cells_of('P1\\t"a ""b"" c"\\tgene_id "a"; x "b"')
+    >>> cells_of('P1 \\t"a ""b"" c"\\tgene_id "a"; x "b"')
     ['P1', 'a "b" c', 'gene_id "a"; x "b"']
     """
-    cells = line.split("\t")
-    if '"' not in line:
-        return cells
-    return [c[1:-1].replace('""', '"') if len(c) > 1 and c[0] == c[-1] == '"' else c for c in cells]
+    return [unquoted(cell.strip()).strip() for cell in line.split("\t")]
 
 
 class Rows:
@@ -72,6 +70,7 @@ class Rows:
     Examples
     --------
     >>> rows = Rows("bed")
+    >>> rows.covers("chr1")
     >>> rows.item(); rows.add("chr1", 0, 5, "bed:peak")
     >>> rows.item(); rows.drop("empty interval")
     >>> rows.annotations().counts
@@ -105,15 +104,14 @@ class Rows:
         """The error that a line cannot be read."""
         return FormatError(what, file=self.path, line=line, expected=expected, got=got, do=do)
 
-    def begin(self, sample: str, stated: bool = True) -> None:
-        """What follows is one sample's; all of it is dropped where the file had that sample before.
-
-        ``stated`` is False where the file names the sample and says nothing about it (an obsolete entry): it
-        is not covered, so that nothing counts as absent from it.
-        """
+    def begin(self, sample: str) -> None:
+        """What follows is one sample's; all of it is dropped where the file had that sample before."""
         self._repeated = sample in self._begun
         self._begun.add(sample)
-        if stated:
+
+    def says(self, sample: str, content: bool) -> None:
+        """The file covers a sample, unless it only names it (an obsolete one): nothing is absent from that."""
+        if content:
             self.covers(sample)
         else:
             self._empty += 1

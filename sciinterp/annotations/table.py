@@ -22,12 +22,12 @@ import scipy.sparse as sp
 
 from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import InputError
+from sciinterp.readers.identifiers import match_ids, nearest
+from sciinterp.readers.tables import MISSING
 from sciinterp.samples import Samples
 
 COLUMNS = ("sample", "start", "end", "strand", "concept", "source", "evidence", "note", "release")
 CONCEPT_COLUMNS = ("name", "parent", "level", "source", "exhaustive")
-# Cells that say nothing, in lower case: blank, or as spreadsheets, R and pandas write "not available".
-MISSING = frozenset(["", "na", "n/a", "#n/a", "nan", "none", "null", "<na>"])
 log = logging.getLogger(__name__)
 DEFAULTS: dict[str, Any] = {"strand": ".", "source": "user", "evidence": "", "note": "", "release": ""}
 
@@ -70,6 +70,7 @@ class Annotations:
         self.frame = validate(frame)
         self.concepts = _concepts_table(self.frame, concepts)
         self.coverage = {k: None if v is None else tuple(map(str, v)) for k, v in (coverage or {}).items()}
+        self._matches: tuple[Samples | None, dict[str, np.ndarray]] = (None, {})
         n = len(self.frame)
         self.counts = dict(counts or {"n_in": n, "n_kept": n, "dropped": {}})
         outside = [
@@ -148,18 +149,32 @@ class Annotations:
         return out[~out.duplicated(["concept", "start", "end"])].reset_index(drop=True)
 
     def sample_numbers(self, samples: Samples) -> np.ndarray:
-        """int64 [n_rows]: the number in ``samples`` of the sample of every row, -1 where it is not among them."""
+        """int64 [n_rows]: the number in ``samples`` of the sample of every row, -1 where it is not among them.
+
+        Names are matched as :func:`sciinterp.readers.identifiers.match_ids` does, by accession and version.
+        """
         code, names = pd.factorize(self.frame["sample"])
-        number = _numbers_of(names, samples)
-        if len(names) and len(samples) and number.max() < 0:
-            log.warning(
-                "none of these %d samples is annotated: annotations are of %r, samples are %r; "
-                "see Annotations.rename_samples",
-                len(samples),
-                names[0],
-                samples.ids[0],
+        number = self._matched("", names, samples)
+        lost = np.flatnonzero(number < 0)
+        if len(lost) and len(samples):
+            first = str(names[lost[0]])
+            close = "" if len(lost) < len(names) else nearest(first, samples.ids)
+            _say(
+                f"{len(lost):,} of {len(names):,} annotated samples are not among these {len(samples):,}, such as "
+                f"{first!r}{f' ({close})' if close else ''}; samples are {samples.ids[0]!r} ... "
+                "(see Annotations.rename_samples)",
+                logging.WARNING if len(lost) == len(names) else logging.INFO,
             )
         return number[code] if len(names) else np.zeros(0, np.int64)
+
+    def _matched(self, what: str, names: Iterable[str], samples: Samples) -> np.ndarray:
+        """:func:`_numbers_of`, kept for the samples asked about last."""
+        if self._matches[0] is not samples:
+            self._matches = (samples, {})
+        found = self._matches[1]
+        if what not in found:
+            found[what] = _numbers_of(names, samples)
+        return found[what]
 
     def positives(self, samples: Samples, concepts: list[str] | None = None) -> sp.csr_array:
         """csr bool [n_positions, n_concepts]: the positions each concept covers (overlaps count once)."""
@@ -195,7 +210,7 @@ class Annotations:
         covers = np.ones((len(samples), len(distinct)), bool)
         inside = {s: np.zeros(len(samples), bool) for s, ids in self.coverage.items() if ids is not None}
         for source, mask in inside.items():
-            number = _numbers_of(pd.Index(self.coverage[source] or (), dtype=object), samples)
+            number = self._matched(f"coverage {source}", self.coverage[source] or (), samples)
             mask[number[number >= 0]] = True
         for g, names in enumerate(distinct):
             if names <= set(inside):
@@ -214,6 +229,42 @@ class Annotations:
         frame = self.frame.assign(sample=[names.get(s, s) for s in self.frame["sample"]])
         coverage = {k: None if v is None else [names.get(s, s) for s in v] for k, v in self.coverage.items()}
         return Annotations(frame, concepts=self.concepts, coverage=coverage, counts=self.counts)
+
+    def project(self, samples: Samples) -> Annotations:
+        """These annotations in the coordinates of ``samples``: of chromosomes on windows, of genes on cells.
+
+        Parameters
+        ----------
+        samples : Samples
+            Windows with a place (sample columns ``chromosome, start, end, strand``, or names such as
+            ``chr16:100-119``), or cells, on whose expressed genes facts about genes are placed.
+
+        Returns
+        -------
+        Annotations
+            ``counts`` account for every row; ``counts["partial"]`` are intervals that a window cuts.
+
+        Raises
+        ------
+        InputError
+            When the place of a sample is not known.
+
+        Examples
+        --------
+        >>> rows = pd.DataFrame({"sample": ["chr1"], "start": [95], "end": [103], "strand": ["+"], "concept": ["exon"]})
+        >>> windows = Samples(["chr1:100-109", "chr1:90-99(-)"], ["ACGTACGTAC", "ACGTACGTA"])
+        >>> Annotations(rows).project(windows).frame[["sample", "start", "end", "strand"]].to_numpy().tolist()
+        [['chr1:100-109', 0, 4, '+'], ['chr1:90-99(-)', 0, 4, '-']]
+        """
+        from sciinterp.annotations.projection import project
+
+        return project(self, samples)
+
+    def unproject(self, samples: Samples) -> Annotations:
+        """Annotations of windows in the coordinates of their chromosomes: the way back of :meth:`project`."""
+        from sciinterp.annotations.projection import unproject
+
+        return unproject(self, samples)
 
     @classmethod
     def merge(cls, parts: Iterable[Annotations]) -> Annotations:
@@ -312,7 +363,7 @@ def _whole_numbers(column: pd.Series, name: str) -> np.ndarray:
     if values.dtype.kind in "iu" and (not len(values) or abs(values.max()) < 2**62):
         return values.astype(np.int64)
     text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
-    text = text.mask(text.str.lower().isin(MISSING), "-1")
+    text = text.mask(text.isin(MISSING), "-1")
     text = text.mask(text.str.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+"), text.str.replace(",", ""))
     number = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     bad = np.flatnonzero(~(np.abs(number) <= 2**53) | (number != np.floor(number)))
@@ -322,9 +373,14 @@ def _whole_numbers(column: pd.Series, name: str) -> np.ndarray:
     return number.astype(np.int64)
 
 
-def _numbers_of(names: pd.Index, samples: Samples) -> np.ndarray:
+def _numbers_of(names: Iterable[str], samples: Samples) -> np.ndarray:
     """The number in ``samples`` of every name, -1 where there is none."""
-    return pd.Index(samples.ids).get_indexer(pd.Index(names))
+    index, wanted = pd.Index(samples.ids), pd.Index(names, dtype=object)
+    number = index.get_indexer(wanted)
+    if len(lost := np.flatnonzero(number < 0)):
+        meant = match_ids(wanted[lost], samples.ids)
+        number[lost] = index.get_indexer(pd.Index([meant.get(n) for n in wanted[lost]], dtype=object))
+    return number
 
 
 def _outside(frame: pd.DataFrame, source: str, covered: tuple[str, ...]) -> int:
@@ -340,9 +396,9 @@ def _outside(frame: pd.DataFrame, source: str, covered: tuple[str, ...]) -> int:
 
 
 @lru_cache(maxsize=1000)
-def _say(text: str) -> None:
-    """A warning that is given once."""
-    log.warning(text)
+def _say(text: str, level: int = logging.WARNING) -> None:
+    """A message that is given once."""
+    log.log(level, text)
 
 
 def _added(counts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ TYPES: dict[str, tuple[str, ...]] = {
     "BINDING": ("binding site",),
     "SITE": ("site",),
     "NON_STD": ("non-standard amino acid", "non-standard residue"),
-    "MOD_RES": ("modified residue",),
+    "MOD_RES": ("modified residue", "modified residue (large scale data)"),
     "LIPID": ("lipid moiety-binding region", "lipidation"),
     "CARBOHYD": ("glycosylation site", "glycosylation"),
     "DISULFID": ("disulfide bond",),
@@ -141,7 +141,8 @@ def gather(rows: Rows, proteins: Iterable[Protein], release: str | None) -> Anno
     protein = None
     for protein in proteins:
         stated = protein.stated or bool(protein.entries or protein.facts)
-        rows.begin(protein.id, stated)
+        rows.begin(protein.id)
+        rows.says(protein.id, stated)
         rows.release = f"entry version {protein.version}" if protein.version else ""
         if release is not None:
             rows.release = release

@@ -18,8 +18,8 @@ from urllib.parse import unquote
 
 from sciinterp.annotations.rows import Rows, cells_of
 from sciinterp.annotations.table import Annotations
-from sciinterp.annotations.text import whole
 from sciinterp.annotations.uniprot import KEYS, Entry, Fact, Protein, codes_of, gather
+from sciinterp.readers.bounded import whole
 
 # two-letter line codes; "**" lines are internal to UniProt
 CODES = frozenset("ID AC DT DE GN OS OG OC OX OH RN RP RC RX RG RA RT RL CC DR PE KW FT SQ ** //".split()) | {
@@ -375,7 +375,7 @@ def _gff_entry(rows: Rows, line: str, number: int) -> tuple[str, Entry]:
     first, last = (whole(cells[i], f"the {e}", rows.path, number) for i, e in ((3, "start"), (4, "end")))
     extra = {"id": "ID", "ligand": "Ligand", "ligand_id": "Ligand_id"}
     return cells[0], Entry(
-        KEYS.get(cells[2].lower(), cells[2]),
+        KEYS.get(cells[2].lower(), cells[2].lower()),
         f"{first}..{last}" if first != last else str(first),
         values.get("Note", ""),
         codes_of(values.get("evidence") or values.get("Ontology_term", "")),

@@ -14,8 +14,8 @@ from xml.etree.ElementTree import Element
 
 from sciinterp.annotations.rows import Rows
 from sciinterp.annotations.table import Annotations
-from sciinterp.annotations.text import read_json, read_xml
 from sciinterp.annotations.uniprot import KEYS, Entry, Fact, Protein, gather
+from sciinterp.readers.bounded import read_json, read_xml
 
 CHANGES = frozenset({"VARIANT", "MUTAGEN", "CONFLICT", "VAR_SEQ"})
 # what XML and JSON say of an end of a location -> its sign in the flat file
@@ -247,7 +247,8 @@ def _entry(
     line: int,
 ) -> Entry:
     """An entry as the flat file writes it; a type that the manual does not list keeps its words."""
-    key = KEYS.get(kind.strip().lower(), kind.strip() or "unnamed")
+    kind = kind.strip().lower() or "unnamed"
+    key = KEYS.get(kind, kind)
     where = ends[0] if ends[0] == ends[1] else "..".join(ends)
     where = f"{sequence}:{where}" if sequence else where
     fields = {k: v for k, v in fields.items() if v}

@@ -15,6 +15,7 @@ import numpy as np
 
 from sciinterp.errors import InputError
 from sciinterp.samples import Samples
+from sciinterp.splits.places import places
 
 # Below 30% identity over 80% of both sequences homology can no longer be read from the sequence alone
 # (Rost 1999, doi:10.1093/protein/12.2.85): the usual bound for "unrelated" in structure prediction.
@@ -24,8 +25,6 @@ IDENTITY, COVERAGE = 0.3, 0.8
 SIMILARITY = 0.2
 K = {"dna": 8, "protein": 3}
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
-_CHROMOSOME = ("chromosome", "chrom", "chr", "seqid", "contig")
-_PLACE = re.compile(r"(?P<chromosome>[^:\s]+):(?P<start>[0-9,]+)-(?P<end>[0-9,]+)")
 
 
 def label_samples(samples: Samples, by: str | Any) -> tuple[np.ndarray, str]:
@@ -244,22 +243,8 @@ def by_block(samples: Samples, size: int) -> np.ndarray:
     InputError
         When the place of a sample is not stated.
     """
-    table = samples.table
-    column = next((c for c in _CHROMOSOME if c in table.columns), None)
-    if column and "start" in table.columns:
-        chromosome = table[column].astype(str).to_numpy()
-        start = table["start"].to_numpy(np.int64)
-    else:
-        places = [_PLACE.search(name) for name in samples.ids]
-        lost = next((name for name, found in zip(samples.ids, places) if found is None), None)
-        if lost is not None:
-            raise InputError(
-                "the place of a sample on its chromosome is not known",
-                where=f"sample {lost!r}",
-                expected="sample columns chromosome and start, or identifiers such as chr16:1000-2000",
-            )
-        chromosome = np.array([found["chromosome"] for found in places if found])
-        start = np.array([int(found["start"].replace(",", "")) for found in places if found])
+    where = places(samples, exact=False)
+    chromosome, start = where["chromosome"].to_numpy(), where["start"].to_numpy()
     label = np.empty(len(samples), object)
     reach, name, last = -1, "", None
     for i in np.lexsort((start, chromosome)):

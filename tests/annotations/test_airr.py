@@ -112,7 +112,7 @@ def test_positions_are_those_of_the_samples_of_the_same_file(tmp_path) -> None:
     assert samples.ids == ("r1",)
     assert samples.dropped == annotations.counts["dropped"] == {"not productive": 1}
     assert annotations.positives(samples).shape[0] == len(VH)
-    assert annotations.coverage == {"airr": ("r1",)}
+    assert annotations.coverage["airr"] == annotations.coverage["airr:c_call"] == ("r1",)
     assert si.read_annotations(path).frame.equals(annotations.frame)
 
 

@@ -57,6 +57,8 @@ VALID: dict[str, bytes] = {
     "mmcif": (FILES / "helix.cif").read_bytes(),
     "airr": (FILES / "chains.airr.tsv").read_bytes(),
     "h5ad": cells(),
+    "peaks": b"c1\t0\t90\t.\t5\t+\t182\t5.0\t-1\t50\nc1\t5\t40\tp2\t0\t.\t18.5\t5.0\t-1\t5\n",
+    "gmt": b"SET_A\thttp://x\tTP53\tEGFR,1.0\nSET_B\ta description\tEGFR\n",
     "bed": b"track name=x\nc1\t0\t90\tpeak\t5\t+\nc1\t5\t40\tt\t0\t-\t5\t40\t0\t2\t5,7,\t0,20,\nc1 7 7\n",
 }
 
@@ -229,13 +231,7 @@ def test_an_archive_bomb_is_refused(tmp_path: Path) -> None:
 
 def test_names_and_first_lines_settle_the_format(tmp_path: Path) -> None:
     suffix = {
-        "structure": ".pdb",
-        "h5ad": ".h5ad",
-        "uniprot-xml": ".xml",
-        "uniprot-json": ".json",
-        "uniprot-gff": ".gff",
-        "gtf": ".gtf",
-        "bed": ".bed",
+        "gmt": ".gmt",
     }
     for format in FORMATS:
         data = VALID[format]

@@ -45,7 +45,8 @@ def test_human_embl_entries_agree_with_biopython() -> None:
     parts = compare_embl(path)
     assert (parts["genbank:exon"], parts["genbank:repeat_region"], parts["genbank:CDS"]) == (803, 390, 958)
     annotations = read_annotations(path)
-    assert len(annotations.coverage["genbank"]) == 21
+    assert len(annotations.coverage["genbank"]) == 20
+    assert annotations.counts["without_content"] == 1
     assert annotations.counts["n_in"] == 1828
 
 

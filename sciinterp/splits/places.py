@@ -1,0 +1,67 @@
+"""Where windows of a genome lie: chromosome, start, end and strand of every sample."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from sciinterp.errors import InputError
+from sciinterp.samples import Samples
+
+_CHROMOSOME = ("chromosome", "chrom", "chr", "seqid", "contig")
+_REVERSE = ("-", "-1", "/rc")
+_PLACE = re.compile(
+    r"(?P<chromosome>[^:\s]+):(?P<start>[0-9,]+)-(?P<end>[0-9,]+)(?P<strand>\([+-]\)|:[+-]|/rc|)"
+)
+
+
+def places(samples: Samples, *, exact: bool = True) -> pd.DataFrame:
+    """``chromosome, start, end, strand`` of every sample, 0-based and half-open.
+
+    The place is the sample's columns (``chromosome`` or chrom, seqid, contig; ``start``, ``end``, ``strand``),
+    else its name, such as ``chr16:100-119`` or, on the reverse strand, ``chr16:100-119(-)``. Whether numbers
+    are 0-based and half-open (bedtools) or 1-based with both ends (samtools, browsers) is told by the length of
+    the sequence, which start and end must match unless ``exact`` is false. A start without an end is 0-based.
+
+    Raises
+    ------
+    InputError
+        When the place of a sample is not stated, or has not the length of its sequence.
+
+    Examples
+    --------
+    >>> places(Samples(["c:3-4", "c:2-4(-)"], ["AC", "AC"])).to_numpy().tolist()
+    [['c', 2, 4, '+'], ['c', 2, 4, '-']]
+    """
+    table, lengths = samples.table, samples.lengths
+    column = next((c for c in _CHROMOSOME if c in table.columns), None)
+    if column and "start" in table.columns:
+        chromosome, start = table[column].astype(str), table["start"].to_numpy(np.int64)
+        end = table["end"].to_numpy(np.int64) if "end" in table.columns else start + lengths
+        strand = table["strand"].astype(str) if "strand" in table.columns else ["+"] * len(samples)
+    else:
+        found = [_PLACE.search(name) for name in samples.ids]
+        lost = next((name for name, place in zip(samples.ids, found) if place is None), None)
+        if lost is not None:
+            raise InputError(
+                "the place of a sample on its chromosome is not known",
+                where=f"sample {lost!r}",
+                expected="sample columns chromosome and start, or names such as chr16:1000-2000",
+            )
+        stated = [place.groups("") for place in found if place]
+        chromosome, strand = [p[0] for p in stated], [p[3].strip("():") for p in stated]
+        start, end = (np.array([int(p[i].replace(",", "")) for p in stated], np.int64) for i in (1, 2))
+    from_one = end - start + 1 == lengths
+    wrong = np.flatnonzero(~from_one & (end - start != lengths))
+    if exact and len(wrong):
+        i = wrong[0]
+        raise InputError(
+            "a window has not the length that its place states",
+            where=f"sample {samples.ids[i]!r}",
+            expected=f"{end[i] - start[i]} (0-based) or {end[i] - start[i] + 1} (1-based) positions",
+            got=str(lengths[i]),
+        )
+    columns = {"chromosome": list(chromosome), "start": start - from_one, "end": end}
+    return pd.DataFrame(columns | {"strand": ["-" if s in _REVERSE else "+" for s in strand]})
