@@ -11,7 +11,9 @@ codon by codon:
   has no knowable residue and is left out, and counted;
 * bases inserted relative to the germline are not in the alignment, so they are not in the chain either;
 * the junction (positions 104 to 118) must be read in frame: a chain that does not contain the file's own
-  ``junction_aa`` there is refused, because every position after it would be wrong.
+  ``junction_aa`` there is refused, because every position after it would be wrong;
+* an alignment without IMGT gaps (IgBLAST, TRUST4, 10x) need not start on a codon: its frame is stated by
+  ``v_germline_start``, or by the junction, and its residues have no IMGT positions.
 
 A residue belongs to the segment (V, N, D, J) that gives at least two bases of its codon; three different
 segments in one codon make it N. Its germline residue is known only where all three germline bases are.
@@ -38,6 +40,7 @@ CODONS = {
     for j, b in enumerate(_BASES)
     for k, c in enumerate(_BASES)
 }
+_COMPLEMENT = str.maketrans("ACGT", "TGCA")
 _TRUE, _FALSE = {"t", "true", "1", "yes"}, {"f", "false", "0", "no"}
 
 
@@ -192,40 +195,103 @@ def chain_of(row: Mapping[str, str]) -> Chain | str:
     """The chain of one row, or the reason why there is none."""
     if row.get("productive", "").strip().lower() in _FALSE:
         return "not productive"
-    aligned = row.get("sequence_alignment", "").strip().upper()
+    aligned = row.get("sequence_alignment", "").strip().upper().replace("U", "T")
     if not aligned:
         return "no alignment"
     reference = row.get("germline_alignment", "").strip().upper()
     if reference and len(reference) != len(aligned):
         return "alignments of different length"
+    junction = row.get("junction_aa", "").strip().upper()
+    bases = row.get("junction", "").strip().upper()
+    if not junction and len(bases) % 3 == 0:
+        junction = _translate(bases)
     gapped = "." in (reference or aligned)
+    if gapped:
+        codons: list[list[int]] | str = [[at, at + 1, at + 2] for at in range(0, len(aligned) - 2, 3)]
+    else:
+        codons = _open_frame(row, aligned, junction, bases)
+    if isinstance(codons, str):
+        return codons
     layout = _layout(row, reference)
     residues, columns, segments, germline, broken = [], [], [], [], 0
-    for at in range(0, len(aligned) - 2, 3):
-        codon = aligned[at : at + 3]
+    for first, second, third in codons:
+        codon = aligned[first] + aligned[second] + aligned[third]
         if not set(codon) - set(".-"):
             continue
         if set(codon) & set(".-"):
             broken += 1
             continue
-        residues.append(CODONS.get(codon.replace("U", "T"), "X"))
-        columns.append(at // 3)
-        segments.append(_majority(layout[at : at + 3]))
-        germline.append(CODONS.get(reference[at : at + 3], "-"))
+        residues.append(CODONS.get(codon, "X"))
+        columns.append(first // 3)
+        segments.append(_majority(layout[first] + layout[second] + layout[third]))
+        whole = third == first + 2
+        germline.append(CODONS.get(reference[first : third + 1], "-") if whole else "-")
     sequence = "".join(residues)
     if not sequence:
         return "no residue"
     if "*" in sequence:
         return "stop codon"
     start = next((i for i, c in enumerate(columns) if c >= 103), len(columns)) if gapped else -1
-    junction = row.get("junction_aa", "").strip().upper()
-    if gapped and junction and sequence[start : start + len(junction)] != junction:
+    found = sequence[start : start + len(junction)] == junction if gapped else junction in sequence
+    if not found:
         return "junction not in frame"
     imgt = _positions(columns, start, len(junction)) if gapped and len(junction) >= 2 else [""] * len(columns)
     calls = {k: row.get(k, "").strip() for k in ("v_call", "d_call", "j_call", "c_call", "locus")}
     return Chain(
         row["sequence_id"].strip(), sequence, tuple(imgt), "".join(segments), "".join(germline), broken, calls
     )
+
+
+def _translate(bases: str) -> str:
+    return "".join(CODONS.get(bases[i : i + 3], "X") for i in range(0, len(bases) - 2, 3))
+
+
+def _open_frame(row: Mapping[str, str], aligned: str, junction: str, bases: str) -> list[list[int]] | str:
+    """The codons, as columns, of an alignment without IMGT gaps, or the reason why they cannot be known.
+
+    The frame is stated by ``v_germline_start`` (the alignment starts there, or at ``v_sequence_start`` of the
+    sequence), else by where the junction lies, else by the translations the row gives. What is deleted or
+    inserted against the germline does not move it: the protein is that of the read.
+    """
+    if row.get("v_frameshift", "").strip().lower() in _TRUE:
+        return "frameshift in the V segment"
+    columns = [i for i, base in enumerate(aligned) if base not in ".-"]
+    read = "".join(aligned[i] for i in columns)
+    before = _before_v(row, read)
+    first = max(before, 0)
+    start = _number(row, "v_germline_start")
+    at = read.rfind(bases) if bases else -1
+    if start:
+        frames = [first + (before - first + 1 - start) % 3]
+    elif at >= first:
+        frames = [first + (at - first) % 3]
+    else:
+        frames = [first, first + 1, first + 2]
+    if len(frames) > 1:
+        proteins = {frame: _translate(read[frame:]) for frame in frames}
+        whole = row.get("sequence_alignment_aa", "").strip().upper().replace("-", "")
+        clean = [f for f, protein in proteins.items() if "*" not in protein]
+        frames = [f for f in clean if junction in proteins[f] and whole in proteins[f]]
+        if not clean:
+            return "stop codon"
+        if len(frames) != 1:
+            return "reading frame not stated" if frames else "junction not in frame"
+    return [columns[i : i + 3] for i in range(frames[0], len(read) - 2, 3)]
+
+
+def _before_v(row: Mapping[str, str], read: str) -> int:
+    """Bases of the aligned read before V: below zero where the alignment starts inside V."""
+    query = row.get("sequence", "").strip().upper().replace("U", "T")
+    if row.get("rev_comp", "").strip().lower() in _TRUE:
+        query = query.translate(_COMPLEMENT)[::-1]
+    start, at = _number(row, "v_sequence_start"), query.find(read)
+    return start - 1 - at if start and at >= 0 else 0
+
+
+def _number(row: Mapping[str, str], name: str) -> int:
+    """A whole number of a cell, 0 where there is none."""
+    text = row.get(name, "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 def _positions(columns: list[int], start: int, junction: int) -> list[str]:
@@ -239,11 +305,8 @@ def _layout(row: Mapping[str, str], reference: str) -> str:
     """V, N, D or J for every column, from the lengths of the segments counted back from the end."""
 
     def number(name: str) -> int:
-        text = row.get(name, "").strip()
         # No segment is longer than the alignment: a larger number is a damaged cell.
-        return (
-            min(int(text), len(reference) + 1) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-        )
+        return min(_number(row, name), len(reference) + 1)
 
     def span(segment: str) -> int:
         first, last = number(f"{segment}_germline_start"), number(f"{segment}_germline_end")
