@@ -352,8 +352,8 @@ def sae_of(weights: Weights) -> SAE:
 def _normalise(rows: Tensor, kind: str) -> tuple[Tensor, Tensor | float, Tensor | float]:
     """Rows as the encoder wants them, with the shift and the scale that take a reconstruction back."""
     if kind == "layer_norm":
-        mean, deviation = rows.mean(1, keepdim=True), rows.std(1, keepdim=True) + 1e-5
-        return (rows - mean) / deviation, mean, deviation
+        mean, deviation = rows.mean(1, keepdim=True), rows.std(1, keepdim=True)
+        return (rows - mean) / (deviation + 1e-5), mean, deviation  # the way back without, as published
     if kind == "constant_norm_rescale":
         scale = rows.norm(dim=1, keepdim=True).clamp_min(1e-8) / rows.shape[1] ** 0.5
         return rows / scale, 0.0, scale

@@ -14,13 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sciinterp.errors import InputError, StoreError
+from sciinterp.errors import InputError
 from sciinterp.provenance import Origin, check, stated
 from sciinterp.sae import foreign
 from sciinterp.sae.base import SAE, sae_of
 from sciinterp.sae.registry import architecture_from
-from sciinterp.sae.weights import ARRAYS, CONFIG, METRICS
-from sciinterp.store.atomic import read_json, sha256_file
+from sciinterp.sae.weights import ARRAYS, METRICS
+from sciinterp.store.arrays import check_sha256
+from sciinterp.store.fields import Fields
 from sciinterp.store.origins import load_origin
 
 
@@ -52,16 +53,18 @@ def load_sae(
         No SAE is there; it is not in the format; its weights are damaged; the file could run code on loading.
     """
     place = Path(path)
-    if not place.exists():
-        raise InputError("there is no SAE", where=f"'{path}'", expected="a folder or a file")
-    kind = foreign.recognise(place) if format == "auto" else format
-    if kind in ("sciinterp", "saelens"):
-        sae = load_native(place.parent if place.is_file() else place)
-    else:
-        weights, recipe = foreign.read(place, kind)
-        sae = sae_of(weights)
-        sae.recipe = recipe
-    sae.folder = place
+    try:
+        there = place.exists()
+    except (OSError, ValueError):  # a name longer than the system takes, or with a null in it
+        there = False
+    if not there:
+        raise InputError("there is no SAE", where=f"'{str(path)[:200]}'", expected="a folder or a file")
+    weights, facts, found = foreign.read(place.resolve(), format)
+    sae = sae_of(weights)
+    sae.recipe, sae.folder = facts, place
+    ours = found.config.inner("metadata").inner("sciinterp")
+    if found.file.name == ARRAYS and ours.values:
+        _read_ours(sae, ours, found)
     if origin is not None:
         told = stated(origin)
         check(told, replace(sae.origin, d_in=sae.d_in), name=f"SAE '{path}'")
@@ -72,32 +75,28 @@ def load_sae(
 
 
 def load_native(folder: Path) -> SAE:
-    """Read a folder that :func:`save_sae` or SAELens wrote.
+    """The SAE of a folder that :meth:`sciinterp.sae.base.SAE.save` wrote."""
+    return load_sae(folder, format="sciinterp")
+
+
+def _read_ours(sae: SAE, ours: Fields, found: foreign.Found) -> None:
+    """What an SAE trained here says of itself.
 
     Raises
     ------
     StoreError
-        The weights are not those the configuration describes.
-    FormatError
-        A field or an array is missing.
+        A file is not the one that was written.
     """
-    config = read_json(folder / CONFIG)
-    ours = (config.get("metadata") or {}).get("sciinterp") or {}
-    recorded = ours.get("weights_sha256")
-    if recorded and recorded != sha256_file(folder / ARRAYS):
-        raise StoreError(
-            "the weights are damaged",
-            where=f"'{folder / ARRAYS}'",
-            expected=f"sha256 {recorded[:12]}",
-            got=f"sha256 {sha256_file(folder / ARRAYS)[:12]}",
-            do="Train or fetch this SAE again.",
-        )
-    sae = sae_of(foreign.saelens(foreign.read_tensors(folder / ARRAYS), config, folder))
-    sae.folder = folder
-    sae.origin = load_origin(folder, ours.get("identity") or {})
-    sae.recipe = dict(ours.get("recipe") or {})
-    if ours.get("architecture"):
-        sae.architecture = architecture_from(ours["architecture"])
+    folder = found.file.parent
+    recorded = ours.text("weights_sha256")
+    if recorded:
+        check_sha256(found.file, recorded)
+    sae.origin = load_origin(folder, ours.inner("identity").values)
+    sae.recipe = dict(ours.inner("recipe").values)
+    if "architecture" in ours:
+        described = ours.inner("architecture")
+        sae.architecture = architecture_from(described.values)
+        if sae.architecture.n_features != sae.n_features:
+            raise described.refused("n_features", f"{sae.n_features}, as the arrays have it")
     if (folder / METRICS).exists():
-        sae.metrics = read_json(folder / METRICS)
-    return sae
+        sae.metrics = dict(Fields.read(folder / METRICS, inside=folder).values)
