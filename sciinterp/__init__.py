@@ -40,6 +40,7 @@ _EXPORTS = {
     "Annotations": "annotations",
     "read_annotations": "annotations",
     "associate": "association",
+    "read_hits": "association",
     "count_overlaps": "association",
     "precision_recall": "association",
     "discover": "discovery",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sciinterp.errors import InputError
 from sciinterp.provenance import site_of
+from sciinterp.store import ledger
 
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
@@ -59,14 +60,15 @@ def randomised_control(
 
     _recipe(sae)
     sae.check(model)
-    acts = extract(
-        model.randomised(seed),
-        samples,
-        site=site_of(sae),
-        out=Path(out) / "activations",
-        dtype=str(sae.origin.kept_as or "float32"),
-    )
-    return control_codes(sae, acts, split=split, out=out)
+    with ledger.recorded("control", out, settings={"seed": seed}):
+        acts = extract(
+            model.randomised(seed),
+            samples,
+            site=site_of(sae),
+            out=Path(out) / "activations",
+            dtype=str(sae.origin.kept_as or "float32"),
+        )
+        return control_codes(sae, acts, split=split, out=out)
 
 
 def control_codes(sae: SAE, acts: Activations, *, split: Split, out: str | Path) -> FeatureMatrix:

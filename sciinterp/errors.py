@@ -7,6 +7,9 @@ was trained on.`` The command line prints exactly this line and exits with a cod
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class SciinterpError(ValueError):
     """Base of every error raised on purpose.
@@ -40,6 +43,22 @@ class SciinterpError(ValueError):
 
 class InputError(SciinterpError):
     """The user's input cannot be used: an unknown name, an illegal letter, an empty file."""
+
+
+def no_such(what: str, name: object, known: Iterable[str], *, where: str = "", do: str = "") -> InputError:
+    """The error for a name that does not exist, with the nearest that do.
+
+    Examples
+    --------
+    >>> print(no_such("key", "seeed", ["seed", "steps"], where="[train]"))
+    no such key, [train]: expected 'seed' or 'steps', got 'seeed'.
+    """
+    names = [str(k) for k in known]
+    close = get_close_matches(str(name).lower(), names, n=4, cutoff=0.4)
+    close = close or get_close_matches(str(name), names, n=4, cutoff=0.4) or names[:8]
+    return InputError(
+        f"no such {what}", where=where, expected=" or ".join(map(repr, close)), got=repr(str(name)), do=do
+    )
 
 
 class MissingWeightsError(InputError):

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from sciinterp.measures import keep_measures, measure_sae, measure_splits, seed_stability
-from sciinterp.run import Run, seal, stage, write_report
+from sciinterp.project import Run, write_report
+from sciinterp.store import ledger
+from sciinterp.store.atomic import read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -40,37 +42,48 @@ def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[st
     dict
         The content of ``full.json``.
     """
-    import sciinterp as si
-    from sciinterp.sae.width import select_width
-    from sciinterp.store.atomic import read_json, write_json
-
     out, settings = run.folder / "full", run.manifest["settings"]
-    if (run.folder / "full.json").is_file():
+    if ledger.is_done(run.folder, "full"):
         log.info("%s is there: nothing to do", run.folder / "full.json")
         return read_json(run.folder / "full.json")
+    with ledger.recorded("full", run.folder, settings={"seeds": seeds, "calibrate": calibrate}):
+        found = _measure(run, out, settings, seeds=seeds, calibrate=calibrate)
+        write_json(run.folder / "full.json", found)
+    write_report(run)
+    return read_json(run.folder / "full.json")
+
+
+def _measure(run: Run, out: Path, settings: dict[str, Any], *, seeds: int, calibrate: bool) -> dict[str, Any]:
+    """Everything that ``full.json`` holds."""
+    import sciinterp as si
+    from sciinterp.sae.width import select_width
+
     out.mkdir(exist_ok=True)
-    model = run.model or si.load_model(settings["model"], dtype=settings["dtype"])
+    model = run.model or si.load_model(
+        settings["model"]["name"], weights=None, dtype=settings["model"]["precision"]
+    )
     control_acts = si.load_activations(run.folder / "control" / "activations")
     control_sae = si.load_sae(run.folder / "control" / "sae")
     random_model = model.randomised(settings["seed"])
+    k = int(run.sae.k or round(float(run.sae.metrics["l0"])))
     found: dict[str, Any] = {}
-    with stage(run.folder, "seeds"):
+    with ledger.timed(run.folder, "seeds"):
         found["stability"] = seed_stability(run.sae, run.acts, run.split, out / "seeds", seeds=seeds)
         run.candidates = _with_seeds(run, model, out, seeds)
         found["stability_control"] = seed_stability(
             control_sae, control_acts, run.split, out / "seeds-control", seeds=2
         )
-    with stage(run.folder, "width"):
+    with ledger.timed(run.folder, "width"):
         table = select_width(
             run.acts,
             split=run.split,
-            ks=sorted({max(1, settings["k"] // 2), settings["k"]}),
+            ks=sorted({max(1, k // 2), k}),
             out=out / "width",
             seed=settings["seed"],
-            steps=max(1, settings["steps"] // 2),
+            steps=max(1, int(run.sae.metrics["steps"]) // 2),
         )
         found["width"] = table.to_dict("records")
-    with stage(run.folder, "measures"):
+    with ledger.timed(run.folder, "measures"):
         found["measures"] = measure_sae(
             run.sae, run.acts, model, split=run.split, annotations=run.annotations
         )
@@ -83,14 +96,11 @@ def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[st
     if calibrate:
         from sciinterp.discovery import benchmark_discovery
 
-        with stage(run.folder, "calibration"):
+        with ledger.timed(run.folder, "calibration"):
             tables = benchmark_discovery(seed=settings["seed"], out=out / "worlds")
             tables |= hide_and_recover(run, seed=settings["seed"])
             found["calibration"] = {name: t.to_dict("records") for name, t in tables.items()}
-    write_json(run.folder / "full.json", found)
-    write_report(run)
-    seal(run)
-    return read_json(run.folder / "full.json")
+    return found
 
 
 def _with_seeds(run: Run, model: Any, out: Path, seeds: int) -> Any:
@@ -103,7 +113,7 @@ def _with_seeds(run: Run, model: Any, out: Path, seeds: int) -> Any:
         si.encode(si.load_sae(folder), run.acts, out=out / "features" / folder.name)
         for folder in sorted((out / "seeds").iterdir())[: seeds - 1]
     ]
-    seed = run.manifest["settings"]["seed"]
+    seed = run.seed
     # Shuffled sequences are decoys of missing annotations: where every source is exhaustive there is nothing to test.
     open_ = not run.annotations.concepts["exhaustive"].astype(bool).all()
     shuffled = shuffled_codes(model, run.sae, run.features.samples, seed=seed) if open_ else None

@@ -14,6 +14,9 @@ from sciinterp.cli import main
 
 VERBS = [
     "demo",
+    "init",
+    "run",
+    "control",
     "models",
     "sites",
     "extract",

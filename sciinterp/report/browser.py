@@ -18,14 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 from sciinterp.errors import InputError
 from sciinterp.report import content as c
+from sciinterp.report.belonging import belonging
 from sciinterp.report.site_data import SiteData
 from sciinterp.report.structures import viewer_files
+from sciinterp.report.write import describe
+from sciinterp.store import ledger
+from sciinterp.store.atomic import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sciinterp.annotations import Annotations
     from sciinterp.codes import FeatureMatrix
-    from sciinterp.sae import SAE
+    from sciinterp.samples import Split
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +57,9 @@ def write_browser(
     *,
     features: FeatureMatrix,
     hits: pd.DataFrame,
-    sae: SAE | None = None,
     candidates: pd.DataFrame | None = None,
+    annotations: Annotations | None = None,
+    split: Split | None = None,
     structures: Any = None,
     manifest: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -64,11 +70,12 @@ def write_browser(
     out : path
         Folder to write.
     features : FeatureMatrix
+        The decoder directions of ``features.sae`` make the map.
     hits : pandas.DataFrame
         What ``associate`` returned.
-    sae : SAE, optional
-        Its decoder directions make the map; ``features.sae`` when not given.
     candidates : pandas.DataFrame, optional
+    annotations, split : optional
+        What the hits were made with; read from the folder above ``out`` where ``associate`` wrote them there.
     structures : mapping or path, optional
         Identifier -> PDB or mmCIF file, or a folder of files named by identifier.
     manifest : mapping, optional
@@ -79,9 +86,6 @@ def write_browser(
     Path
         ``index.html``.
     """
-    from sciinterp.report.write import describe
-    from sciinterp.store.atomic import atomic_write
-
     out = Path(out)
     ours = {*SITE_FILES, "index.html", "data", "viewer"}
     if out.is_dir() and {p.name for p in out.iterdir()} - ours:
@@ -91,17 +95,25 @@ def write_browser(
             expected="a new, empty or browser folder",
             do="Choose another folder.",
         )
-    sae = sae if sae is not None else features.sae
-    manifest = manifest or {}
+    sae, manifest = features.sae, manifest or {}
+    annotations, split = belonging(out.parent, features.samples, annotations, split)
     data = SiteData(
         features,
         hits,
         sae,
         candidates,
-        done=c.plain_data(describe(sae, features, hits, manifest)),
+        annotations,
+        split,
+        done=c.plain_data(describe(sae, features, hits, manifest, annotations, split)),
         structures=structures,
         full=manifest.get("full"),
     )
+    with ledger.recorded("browse", out.parent if out.name == "browser" else None):
+        _write(out, data)
+    return out / "index.html"
+
+
+def _write(out: Path, data: SiteData) -> None:
     (out / "data").mkdir(parents=True, exist_ok=True)
     for old in (out / "data").glob("*.js"):  # of an earlier run, which may have had more
         if old.read_bytes()[:15] == b"sciinterpChunk(":
@@ -118,7 +130,6 @@ def write_browser(
         atomic_write(out / name, _asset(name).encode())
     page = _asset("browser.html").replace("POLICY", POLICY.replace("'", "&#39;"))
     atomic_write(out / "index.html", page.encode())
-    return out / "index.html"
 
 
 def chunk(name: str, value: Any) -> bytes:

@@ -17,7 +17,9 @@ from sciinterp.report.structures import find_structures, read_structure
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sciinterp.annotations import Annotations
     from sciinterp.codes import FeatureMatrix
+    from sciinterp.samples import Split
 
 FEATURES_A_CHUNK = 32
 CONCEPTS_A_CHUNK = 16
@@ -65,16 +67,17 @@ class SiteData:
         hits: pd.DataFrame,
         sae: Any,
         candidates: Any,
+        annotations: Annotations | None,
+        split: Split | None,
         *,
         done: dict[str, Any],
         structures: Any = None,
         full: Mapping[str, Any] | None = None,
     ) -> None:
-        context = getattr(hits, "context", None) or {}
         self.features, self.samples, self.hits = features, features.samples, hits
         self.done, self.full = done, full or {}
         self.candidates = all_rows(candidates)
-        self.annotations, self.split = context.get("annotations"), context.get("split")
+        self.annotations, self.split = annotations, split
         self.family = _families(self.samples, self.split)
         names = {} if self.annotations is None else self.annotations.concepts["name"].astype(str).to_dict()
         self.concepts, self.baselines = c.concept_rows(hits, names)

@@ -18,17 +18,21 @@ from sciinterp.errors import InputError
 from sciinterp.provenance import Origin, held_out, origin_of
 from sciinterp.report import content as c
 from sciinterp.report import methods, pictures, prose
+from sciinterp.report.belonging import belonging
 from sciinterp.report.beyond import beyond
 from sciinterp.report.inline import inline_svg
 from sciinterp.report.plain import in_order
 from sciinterp.report.proposals import LOW_Q, candidate_rows
+from sciinterp.store import ledger
+from sciinterp.store.atomic import atomic_write, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sciinterp.activations import Activations
+    from sciinterp.annotations import Annotations
     from sciinterp.codes import FeatureMatrix
     from sciinterp.sae import SAE
+    from sciinterp.samples import Split
 
 SCHEMA = 2
 # measures of an SAE in words; another one is shown under its own name
@@ -56,7 +60,8 @@ def report(
     features: FeatureMatrix,
     hits: pd.DataFrame,
     candidates: pd.DataFrame | None = None,
-    acts: Activations | None = None,
+    annotations: Annotations | None = None,
+    split: Split | None = None,
     manifest: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the enrichment report of a run.
@@ -69,11 +74,11 @@ def report(
         Its metrics, architecture and training log are shown; ``features.sae`` when not given.
     features : FeatureMatrix
     hits : pandas.DataFrame
-        What ``associate`` returned; its ``context`` brings annotations, split, baselines, what was not run.
+        What ``associate`` returned; its ``context`` brings baselines and what was not run.
     candidates : pandas.DataFrame, optional
         What ``discover`` returned.
-    acts : Activations, optional
-        Names model and site where the SAE does not.
+    annotations, split : optional
+        What the hits were made with; read from the folder of ``path`` where ``associate`` wrote them there.
     manifest : mapping, optional
         The run's manifest: settings, licences, versions, hashes; ``full`` (what the full run measured) and
         ``control`` (the metrics of the autoencoder on randomised weights) where they are known.
@@ -90,19 +95,19 @@ def report(
     StoreError
         When a file cannot be written.
     """
-    from sciinterp.store.atomic import atomic_write, write_json
-
     path = Path(path)
-    content, drawn = _assemble(sae, features, hits, candidates, acts, manifest or {})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.parent / "figures"
-    folder.mkdir(exist_ok=True)
-    for picture in drawn:
-        atomic_write(folder / f"{picture.name}.svg", picture.svg)
-        if picture.png is not None:
-            atomic_write(folder / f"{picture.name}.png", picture.png)
-    write_json(path.with_suffix(".json"), content)
-    atomic_write(path, render(content, {p.name: p.svg for p in drawn}).encode("utf-8"))
+    made_with = belonging(path.parent, features.samples, annotations, split)
+    with ledger.recorded("report", path.parent if path.name == "report.html" else None):
+        content, drawn = _assemble(sae, features, hits, candidates, *made_with, manifest or {})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = path.parent / "figures"
+        folder.mkdir(exist_ok=True)
+        for picture in drawn:
+            atomic_write(folder / f"{picture.name}.svg", picture.svg)
+            if picture.png is not None:
+                atomic_write(folder / f"{picture.name}.png", picture.png)
+        write_json(path.with_suffix(".json"), content)
+        atomic_write(path, render(content, {p.name: p.svg for p in drawn}).encode("utf-8"))
     return path
 
 
@@ -111,7 +116,8 @@ def _assemble(
     features: FeatureMatrix,
     hits: pd.DataFrame,
     candidates: Any,
-    acts: Any,
+    annotations: Annotations | None,
+    split: Split | None,
     manifest: Mapping[str, Any],
 ) -> tuple[dict[str, Any], list[Any]]:
     """Content, as it is written to ``report.json``, and figures."""
@@ -125,8 +131,6 @@ def _assemble(
             do="Pass what associate returned.",
         )
     sae = sae if sae is not None else features.sae
-    context = getattr(hits, "context", None) or {}
-    annotations, split = context.get("annotations"), context.get("split")
     names = {} if annotations is None else annotations.concepts["name"].astype(str).to_dict()
     concepts, used = c.concept_rows(hits, names)
     family = getattr(split, "family", None)
@@ -147,7 +151,7 @@ def _assemble(
         "sae": c.sae_summary(sae, features, manifest.get("control") or full.get("measures_control")),
         "beyond": beyond(full),
         "controls": c.controls(hits, candidates, concepts, used),
-        "done": describe(sae, features, hits, manifest, acts),
+        "done": describe(sae, features, hits, manifest, annotations, split),
         "provenance": _provenance(sae, features, manifest),
     }
     content = in_order(content)
@@ -166,12 +170,16 @@ def _assemble(
 
 
 def describe(
-    sae: Any, features: FeatureMatrix, hits: Any, manifest: Mapping[str, Any], acts: Any = None
+    sae: Any,
+    features: FeatureMatrix,
+    hits: Any,
+    manifest: Mapping[str, Any],
+    annotations: Annotations | None = None,
+    split: Split | None = None,
 ) -> dict[str, Any]:
     """What was done: model, site, data, annotations, split, licences."""
     samples, context = features.samples, getattr(hits, "context", None) or {}
-    annotations, split = context.get("annotations"), context.get("split")
-    origin = origin_of(sae).filled(features.origin).filled(origin_of(acts))
+    origin = origin_of(sae).filled(features.origin)
     origin = origin.filled(Origin.from_record(manifest.get("model") or {}))
     judged = held_out(origin, samples, split)
     out: dict[str, Any] = {

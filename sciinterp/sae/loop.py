@@ -44,6 +44,7 @@ from sciinterp.sae.metrics import firing_counts, measure
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.sparse import encode_topk, normalise_rows
+from sciinterp.store import ledger
 
 if TYPE_CHECKING:
     from sciinterp.samples import Samples, Split
@@ -120,7 +121,8 @@ def train_with(
     split: Split | None = None,
 ) -> SAE:
     """:func:`train` with every setting; parameters and errors as there."""
-    return train_together(source, [Job(architecture, settings, out)], samples=samples, split=split)[0]
+    with ledger.recorded("train", out, settings={**architecture.as_dict(), **settings.deciding()}):
+        return train_together(source, [Job(architecture, settings, out)], samples=samples, split=split)[0]
 
 
 @dataclass(frozen=True)

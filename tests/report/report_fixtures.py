@@ -5,16 +5,21 @@ from __future__ import annotations
 import pytest
 import synthetic_run as made
 
+from sciinterp import split_families
+
 
 @pytest.fixture(scope="session")
 def run() -> dict:
     samples = made.make_samples()
     annotations = made.make_annotations(samples)
+    features, sae = made.make_features(samples), made.FakeSAE()
+    features.sae = sae
     return {
-        "sae": made.FakeSAE(),
+        "sae": sae,
         "samples": samples,
         "annotations": annotations,
-        "features": made.make_features(samples),
+        "split": split_families(samples, by="family", seed=0),
+        "features": features,
         "hits": made.make_hits(samples, annotations),
         "candidates": made.make_candidates(samples, annotations),
     }
@@ -67,6 +72,7 @@ def hostile_run() -> dict:
     }
     samples.dropped = {t: i for i, t in enumerate(texts)}
     samples.source = f"folder/{texts[1]}.fasta"
+    features.sae = sae
     sae.recipe = {f"recipe {t}": t for t in texts}
     manifest["full"] = made.make_full()
     manifest["full"]["width"][0]["architecture"] = texts[0]
@@ -74,6 +80,7 @@ def hostile_run() -> dict:
         "sae": sae,
         "samples": samples,
         "annotations": annotations,
+        "split": split_families(samples, by="family", seed=0),
         "features": features,
         "hits": hits,
         "candidates": candidates,

@@ -9,7 +9,6 @@ import scipy.sparse as sp
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
 from sciinterp.samples import Samples
-from sciinterp.splits import split_families
 from sciinterp.tables import Table
 
 REGIONS = [
@@ -160,8 +159,6 @@ def make_hits(samples: Samples, annotations: Annotations, *, n_features: int = 6
                 }
             )
     context = {
-        "annotations": annotations,
-        "split": split_families(samples, by="family", seed=0),
         "baselines": pd.DataFrame.from_dict(baselines, orient="index", columns=BASELINES),
         "not_run": {"probe": "no activations were given"},
         "settings": {"n_boot": 200},

@@ -59,7 +59,8 @@ def page(run, tmp_path_factory):
         folder / "site",
         features=run["features"],
         hits=run["hits"],
-        sae=run["sae"],
+        annotations=run["annotations"],
+        split=run["split"],
         candidates=run["candidates"],
         structures={run["samples"].ids[2]: structure},
     )
@@ -83,7 +84,8 @@ def test_same_run_same_bytes(run, page, tmp_path):
         tmp_path / "s",
         features=run["features"],
         hits=run["hits"],
-        sae=run["sae"],
+        annotations=run["annotations"],
+        split=run["split"],
         candidates=run["candidates"],
         structures={run["samples"].ids[2]: structure},
     )
@@ -154,13 +156,15 @@ def long_run(*, n=3, length=20_000, seed=0):
     names = ["sample", "start", "end", "concept", "source", "evidence", "note"]
     annotations = si.Annotations(pd.DataFrame(rows, columns=names))
     hits = made.make_hits(samples, annotations, n_features=12)
-    return si.FeatureMatrix(sp.csr_array(codes.astype(np.float32)), samples), hits
+    return si.FeatureMatrix(sp.csr_array(codes.astype(np.float32)), samples), hits, annotations
 
 
 @pytest.fixture(scope="module")
 def long_page(tmp_path_factory):
-    features, hits = long_run()
-    page = site.write_browser(tmp_path_factory.mktemp("long") / "site", features=features, hits=hits)
+    features, hits, annotations = long_run()
+    page = site.write_browser(
+        tmp_path_factory.mktemp("long") / "site", features=features, hits=hits, annotations=annotations
+    )
     return features, page
 
 
@@ -375,7 +379,7 @@ def test_feature_page_draws_sequences_with_annotations(chromium, page):
 
 def test_about_says_how_families_were_divided(chromium, run, page):
     go(chromium, page, "/about")
-    split = run["hits"].context["split"]
+    split = run["split"]
     said = f"{len(split.families('train'))} training, {len(split.families('calibration'))} calibration, {len(split.families('test'))} held out"
     assert said in chromium.run("return document.querySelector('main').textContent")
 
@@ -411,6 +415,8 @@ def without_viewer(run, tmp_path_factory):
             folder / "site",
             features=run["features"],
             hits=run["hits"],
+            annotations=run["annotations"],
+            split=run["split"],
             structures={run["samples"].ids[2]: structure},
         )
 
@@ -648,7 +654,8 @@ def test_hostile_text_executes_nothing_and_shows(chromium, hostile_run, tmp_path
         tmp_path / "site",
         features=r["features"],
         hits=r["hits"],
-        sae=r["sae"],
+        annotations=r["annotations"],
+        split=r["split"],
         candidates=r["candidates"],
         manifest=r["manifest"],
         structures={r["samples"].ids[1]: structure},
@@ -716,9 +723,8 @@ def big_site(folder, *, n_features: int, n_samples: int):
     )
     codes.sum_duplicates()
     hits = made.make_hits(samples, annotations, n_features=n_features)
-    return site.write_browser(
-        folder, features=si.FeatureMatrix(codes, samples), hits=hits, sae=made.FakeSAE(n_features)
-    )
+    features = si.FeatureMatrix(codes, samples, sae=made.FakeSAE(n_features))
+    return site.write_browser(folder, features=features, hits=hits, annotations=annotations)
 
 
 @pytest.mark.slow

@@ -40,6 +40,8 @@ def page(run, tmp_path_factory):
         features=run["features"],
         hits=run["hits"],
         candidates=run["candidates"],
+        annotations=run["annotations"],
+        split=run["split"],
         manifest=MANIFEST,
     )
 
@@ -54,6 +56,8 @@ def hostile_page(hostile_run, tmp_path_factory):
         features=r["features"],
         hits=r["hits"],
         candidates=r["candidates"],
+        annotations=r["annotations"],
+        split=r["split"],
         manifest=r["manifest"],
     )
 
@@ -65,6 +69,8 @@ def test_same_run_same_bytes(run, page, tmp_path):
         features=run["features"],
         hits=run["hits"],
         candidates=run["candidates"],
+        annotations=run["annotations"],
+        split=run["split"],
         manifest=MANIFEST,
     )
     assert again.read_bytes() == page.read_bytes()

@@ -13,13 +13,21 @@ import torch
 from test_cli import run as command
 
 import sciinterp as si
+from sciinterp.config import RunConfig, from_mapping
 from sciinterp.errors import InputError, MismatchError
 from sciinterp.full import run_full
-from sciinterp.run import RunSettings, load_run, run_all
+from sciinterp.project import load_run
+from sciinterp.project import run as run_project
 from sciinterp.store.atomic import sha256_file
 from sciinterp.store.verify import check_files
 
-SETTINGS = RunSettings(n_features=64, k=8, steps=30, batch_size=256)
+SMALL = {
+    "data": {"samples": "s.fasta", "annotations": "s.annotations.tsv", "table": "s.tsv"},
+    "model": {"name": "antiberty", "site": "layers.4"},
+    "split": {"by": "family"},
+    "sae": {"n_features": 64, "k": 8},
+    "train": {"steps": 30, "batch_size": 256},
+}
 MAY_DIFFER = {"timings.jsonl", ".lock"}
 
 
@@ -36,10 +44,12 @@ def data(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     return folder
 
 
-def do(data: Path, out: Path, settings: RunSettings = SETTINGS):
-    return run_all(
-        data / "s.fasta", data / "s.annotations.tsv", table=data / "s.tsv", out=out, settings=settings
-    )
+def configured(data: Path, **changed: object) -> RunConfig:
+    return from_mapping({**SMALL, **changed}, base=data)[0]
+
+
+def do(data: Path, out: Path, **changed: object):
+    return run_project(configured(data, **changed), out)
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -56,7 +66,7 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_folder_holds_what_is_promised(undisturbed: Path) -> None:
     promised = """manifest.json timings.jsonl activations/manifest.json sae/cfg.json sae/sae_weights.safetensors
-    sae/metrics.json sae/training.jsonl features/features.json control/features/features.json features.h5ad samples.h5ad
+    sae/metrics.json sae/training.jsonl features/manifest.json control/features/manifest.json split.tsv features.h5ad samples.h5ad
     hits.tsv hits.parquet candidates.tsv candidates.json report.html""".split()
     missing = [name for name in promised if not (undisturbed / name).is_file()]
     assert not missing
@@ -68,11 +78,10 @@ def test_killed_and_started_again_ends_with_the_same_files(
 ) -> None:
     """Killed three times at seeded moments, then left to end."""
     code = (
-        "import sys, torch; from pathlib import Path; from sciinterp.run import RunSettings, run_all\n"
+        "import sys, torch; from pathlib import Path; from sciinterp.config import from_mapping\n"
+        "from sciinterp.project import run\n"
         f"torch.set_num_threads({torch.get_num_threads()})\n"
-        "d, out = Path(sys.argv[1]), Path(sys.argv[2])\n"
-        "run_all(d / 's.fasta', d / 's.annotations.tsv', table=d / 's.tsv', out=out,\n"
-        f"        settings={SETTINGS!r})\n"
+        f"run(from_mapping({SMALL!r}, base=Path(sys.argv[1]))[0], Path(sys.argv[2]))\n"
     )
     draw, out = random.Random(0), tmp_path / "run"
     for _ in range(3):
@@ -168,13 +177,13 @@ def test_a_flipped_bit_of_a_run_is_exit_code_1(undisturbed: Path, tmp_path: Path
 def test_other_settings_are_refused_and_nothing_changes(data: Path, undisturbed: Path) -> None:
     before = content(undisturbed)
     with pytest.raises(MismatchError, match="settings"):
-        do(data, undisturbed, RunSettings(n_features=64, k=8, steps=30, batch_size=256, seed=1))
+        do(data, undisturbed, seed=1)
     assert content(undisturbed) == before
 
 
 def test_bad_input_leaves_no_folder(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"layers\.99"):
-        do(data, tmp_path / "run", RunSettings(site="layers.99"))
+        do(data, tmp_path / "run", model={"name": "antiberty", "site": "layers.99"})
     assert not (tmp_path / "run").exists()
 
 

@@ -1,0 +1,74 @@
+"""The command line: the verbs of the package, each a thin call of the function of the same name.
+
+Errors a user can mend are one line on standard error and exit code 2; an interrupt is exit code 130, and the
+same command run again resumes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from sciinterp import __version__
+from sciinterp.cli import look, make, whole
+from sciinterp.errors import SciinterpError
+
+# Idle OpenMP threads that spin take the cores from those that work: up to elevenfold on a loaded machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+app = typer.Typer(
+    name="sciinterp",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="See what a foundation model knows, and find what nobody has annotated yet.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sciinterp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version, and stop.")
+    ] = False,
+) -> None:
+    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("sciinterp")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+
+
+for verbs in (whole, make, look):
+    for name, verb in verbs.VERBS.items():
+        app.command(name)(verb)
+
+
+def main() -> None:
+    """Run the command line; one line for what a user can mend."""
+    try:
+        app(standalone_mode=True)
+    except SciinterpError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; run the same command again to resume", err=True)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

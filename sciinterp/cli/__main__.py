@@ -1,0 +1,5 @@
+"""``python -m sciinterp.cli``."""
+
+from sciinterp.cli import main
+
+main()

@@ -1,0 +1,115 @@
+"""Verbs that look at what is there: ``models``, ``sites``, ``report``, ``browse``, ``benchmark``, ``verify``, ``info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sciinterp.cli.options import Folder, Seed, Weights, echo_table
+from sciinterp.errors import no_such
+
+
+def models() -> None:
+    """List the models: what they take, licence, where weights come from, how each was verified."""
+    from sciinterp.models import list_models
+
+    echo_table(list_models())
+
+
+def sites(model: str, weights: Weights = None) -> None:
+    """List a model's sites: width, stride and relative depth."""
+    from sciinterp.models import load_model
+
+    echo_table(load_model(model, weights=weights).sites())
+
+
+def report(run: Folder) -> None:
+    """Write report.html of a finished run, or of a folder that the verbs from extract to discover have filled."""
+    from sciinterp.project import load_run, write_report
+
+    typer.echo(f"report: {write_report(load_run(run))}")
+
+
+def browse(
+    run: Folder,
+    structures: Annotated[
+        Path | None, typer.Option(help="Folder of PDB or mmCIF files named by sample.")
+    ] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Also serve it, on this machine only.")] = False,
+) -> None:
+    """Write a static feature browser of such a folder; open it from disk."""
+    from sciinterp.project import load_run, write_browser
+    from sciinterp.report.browser import serve_folder
+
+    index = write_browser(load_run(run), structures=structures)
+    typer.echo(f"browser: {index}")
+    if serve:
+        serve_folder(index.parent)
+
+
+def benchmark(
+    what: Annotated[str, typer.Argument(help="discovery")] = "discovery",
+    seed: Seed = 0,
+    worlds: Annotated[int, typer.Option(help="Planted worlds with something hidden.")] = 3,
+    null: Annotated[int, typer.Option(help="Planted worlds with nothing hidden.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Keep each world here; run again to resume.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Hide and recover the concepts of this run instead.")
+    ] = None,
+) -> None:
+    """Measure candidates against planted truth, or against what a run hides from them: precision, calibration."""
+    if what != "discovery":
+        raise no_such("benchmark", what, ["discovery"])
+    if run is not None:
+        from sciinterp.full import hide_and_recover
+        from sciinterp.project import load_run
+
+        tables = hide_and_recover(load_run(run), seed=seed)
+    else:
+        from sciinterp.discovery import benchmark_discovery
+
+        tables = benchmark_discovery(seed=seed, n_worlds=worlds, n_null=null, out=out)
+    for name, table in tables.items():
+        typer.echo(f"\n{name}")
+        echo_table(table.T.rename_axis("measure") if len(table) < 3 < table.shape[1] else table)
+
+
+def verify(folder: Folder) -> None:
+    """Check every checksum below a folder; exit code 1 when something is damaged, 2 when there is nothing to check."""
+    from sciinterp.store.verify import check_files, summarise_files
+
+    files = check_files(folder)
+    found = files["status"].value_counts()
+    by_folder = summarise_files(files)
+    if len(by_folder):
+        echo_table(by_folder)
+    damaged = files[files["status"] == "damaged"]
+    typer.echo("".join(f"\ndamaged: {file} ({why})" for file, why in zip(damaged["file"], damaged["detail"])))
+    typer.echo(
+        f"{len(files)} files: "
+        + ", ".join(f"{found.get(status, 0)} {status}" for status in ("ok", "unchecked", "damaged"))
+        + " (unchecked: no checksum is kept of them)" * ("unchecked" in found)
+    )
+    if len(damaged):
+        raise typer.Exit(1)
+
+
+def info(folder: Folder) -> None:
+    """Say what a folder holds."""
+    from sciinterp.store.verify import info as describe
+
+    for key, value in describe(folder).items():
+        typer.echo(f"{key}: {value}")
+
+
+VERBS = {
+    "models": models,
+    "sites": sites,
+    "report": report,
+    "browse": browse,
+    "benchmark": benchmark,
+    "verify": verify,
+    "info": info,
+}

@@ -1,0 +1,315 @@
+"""Verbs that make something: ``extract``, ``train``, ``encode``, ``control``, ``associate``, ``discover``, ``sweep-sites``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sciinterp.cli.options import (
+    Acts,
+    By,
+    Control,
+    Device,
+    Format,
+    Out,
+    Overwrite,
+    Seed,
+    TableFile,
+    Weights,
+    echo_not_run,
+    echo_table,
+)
+from sciinterp.errors import InputError, no_such
+
+if TYPE_CHECKING:
+    from sciinterp.samples import Samples, Split
+
+
+# Options are named, so a verb may have more of them than a function may have arguments.
+def extract(
+    model: str,
+    samples: Path,
+    site: Annotated[list[str], typer.Option(help="A site, or several (repeat the option).")],
+    out: Out,
+    table: TableFile = None,
+    weights: Weights = None,
+    format: Format = "auto",
+    dtype: Annotated[str, typer.Option(help="Type the activations are kept in.")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="Of the matrix products: float32, bfloat16 or float16; its error is kept.")
+    ] = "float32",
+    device: Device = "cpu",
+    unreadable: Annotated[
+        str,
+        typer.Option(help="Samples the model cannot read: stop, or skip (named, and counted as dropped)."),
+    ] = "stop",
+    overwrite: Overwrite = False,
+) -> None:
+    """Record activations of a model on samples."""
+    import sciinterp as si
+
+    if unreadable not in ("stop", "skip"):
+        raise no_such("choice", unreadable, ("stop", "skip"), where="--unreadable")
+    adapter = si.load_model(model, weights=weights, dtype=precision, device=device)
+    inputs = si.read_samples(samples, table=table, format=format)
+    acts = si.extract(
+        adapter,
+        adapter.readable(inputs) if unreadable == "skip" else inputs,
+        site=site[0] if len(site) == 1 else list(site),
+        out=out,
+        dtype=dtype,
+        overwrite=overwrite,
+    )
+    typer.echo(repr(acts))
+
+
+def train(
+    activations: Path,
+    out: Out,
+    architecture: Annotated[
+        str, typer.Option(help="topk, batchtopk, matryoshka, jumprelu, gated or relu.")
+    ] = "topk",
+    features: Annotated[int, typer.Option(help="Size of the dictionary.")] = 1024,
+    k: Annotated[
+        int | None, typer.Option(help="Features active at a position (topk, batchtopk, matryoshka).")
+    ] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Another parameter, as often as needed: --set l1=2, --set target_l0=32, --set prefixes=64:256:1024.",
+        ),
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=V1,V2",
+            help="Train all combinations in one pass over the data: --grid 'k=16,32 features=512,1024 seed=0,1', or one "
+            "--grid for each name.",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
+    by: By = None,
+    seed: Seed = 0,
+) -> None:
+    """Train a sparse autoencoder on recorded activations, or several with --grid, and a table to choose from."""
+    import sciinterp as si
+    from sciinterp.sae.registry import architectures_from
+
+    named = [f"k={k}"] * (k is not None) + (parameters or []) + (grid or [])
+    values = {"features": [str(features)], **_assigned(named)}
+    values["n_features"] = values.pop("features")
+    seeds = _integers("seed", values.pop("seed", [str(seed)]))
+    wanted = architectures_from(architecture.lower(), values)
+    acts = si.load_activations(activations)
+    split = _split(acts.samples, by, seed)
+    if len(wanted) * len(seeds) > 1:
+        echo_table(si.sweep_saes(acts, wanted, out=out, seeds=seeds, split=split, steps=steps))
+        typer.echo(
+            "\non held-out families: fve, variance explained; l0, active features a token; dead, share that never fires\n"
+            "mdl, description length in bits a token on calibration families (lower is better) = codes + dictionary + "
+            "residual; gaussian, the same without a dictionary\n"
+            "pareto: no other SAE has at most this l0 and at least this fve; name: its folder below --out"
+        )
+        return
+    sae = si.train(acts, wanted[0], out=out, seed=seeds[0], steps=steps, split=split)
+    typer.echo(
+        f"variance explained {sae.metrics['fve']:.4f}, L0 {sae.metrics['l0']:.1f}, dead {sae.metrics['dead']:.3f}"
+    )
+
+
+def encode(sae: Path, activations: Path, out: Out) -> None:
+    """Encode activations into sparse feature codes."""
+    import sciinterp as si
+
+    typer.echo(repr(si.encode(si.load_sae(sae), si.load_activations(activations), out=out)))
+
+
+def control(
+    model: str,
+    sae: Path,
+    samples: Path,
+    out: Out,
+    table: TableFile = None,
+    weights: Weights = None,
+    format: Format = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Of the matrix products: float32, bfloat16 or float16.")
+    ] = "float32",
+    device: Device = "cpu",
+    by: By = None,
+    seed: Seed = 0,
+) -> None:
+    """Repeat the recipe of an SAE on the model with randomised weights: what a finding has to be held against."""
+    import sciinterp as si
+
+    adapter = si.load_model(model, weights=weights, dtype=precision, device=device)
+    inputs = si.read_samples(samples, table=table, format=format)
+    trained = si.load_sae(sae)
+    split = _split(inputs, by, seed)
+    typer.echo(repr(si.randomised_control(adapter, trained, inputs, split=split, out=out, seed=seed)))
+
+
+def associate(
+    features: Path,
+    annotations: Path,
+    out: Out,
+    activations: Acts = None,
+    control: Control = None,
+    format: Format = "auto",
+    by: By = None,
+    seed: Seed = 0,
+    every: Annotated[bool, typer.Option("--all", help="Keep every pair, not only the strongest.")] = False,
+) -> None:
+    """Test every feature against every concept on held-out families."""
+    import sciinterp as si
+    from sciinterp.association import AssociationSettings
+
+    settings = AssociationSettings(strongest=None) if every else None
+    given = _given(features, annotations, activations, control, format, by, seed)
+    hits = si.associate(**given, settings=settings, seed=seed, out=out)
+    shown = ["concept", "feature", "f1", "f1_low", "f1_high", "best_baseline", "best_baseline_f1"]
+    chosen = hits[hits["selected"]][[*shown, "delta_low", "explained_by"]]
+    echo_table(chosen.assign(explained_by=chosen["explained_by"].replace("", "-")))
+    typer.echo(
+        "\nscores on held-out families; delta_low: lower end of the interval of F1 minus that of the best baseline; "
+        "explained_by: the simplest kind of baseline that does as well, '-' where the feature lies above all counted ones"
+    )
+    echo_not_run(hits.context["not_run"])
+
+
+def discover(
+    features: Path,
+    annotations: Path,
+    out: Out,
+    activations: Acts = None,
+    control: Control = None,
+    format: Format = "auto",
+    by: By = None,
+    seed: Seed = 0,
+) -> None:
+    """List candidates: missing annotations, novel concepts, refinements. Hits that lie in --out are used."""
+    import sciinterp as si
+    from sciinterp.discovery import describe_candidates
+    from sciinterp.store import ledger
+
+    given = _given(features, annotations, activations, control, format, by, seed)
+    if ledger.is_done(out, "associate"):
+        logging.getLogger("sciinterp").info("hits: %s", out / "hits.tsv")
+        hits = si.read_hits(out)
+    else:
+        hits = si.associate(**given, seed=seed, out=out)
+    candidates = si.discover(**given, hits=hits, seed=seed, out=out)
+    shown = ["kind", "sample", "start", "end", "concept", "feature", "probability", "q", "reason_against"]
+    if len(candidates):
+        echo_table(candidates[shown].head(30))
+        typer.echo("")
+    for line in describe_candidates(candidates):
+        typer.echo(line)
+    echo_not_run(hits.context["not_run"], "baselines ")
+
+
+def sweep_sites(
+    model: str,
+    samples: Path,
+    annotations: Path,
+    site: Annotated[list[str], typer.Option(help="A site (repeat the option for each).")],
+    out: Out,
+    table: TableFile = None,
+    weights: Weights = None,
+    format: Format = "auto",
+    device: Device = "cpu",
+    by: By = None,
+    seed: Seed = 0,
+) -> None:
+    """Concepts by site: one SAE a site, beside neurons and randomised weights."""
+    import sciinterp as si
+    from sciinterp.sae import TrainSettings
+    from sciinterp.store.tables import write_tsv
+
+    inputs = si.read_samples(samples, table=table)
+    rows = si.sweep_sites(
+        si.load_model(model, weights=weights, device=device),
+        inputs,
+        si.read_annotations(annotations, format=format),
+        sites=site,
+        out=out,
+        settings=TrainSettings(seed=seed),
+        split=_split(inputs, by, seed),
+    )
+    write_tsv(rows, out / "sites.tsv")
+    write_tsv(rows.context["hits"], out / "concepts.tsv")
+    figure = si.pl.layer_sweep(rows)
+    for suffix in ("svg", "png"):
+        si.pl.save(figure, out / f"sites.{suffix}")
+    echo_table(rows)
+    typer.echo(f"concepts of every site: {out / 'concepts.tsv'}; figure: {out / 'sites.svg'}")
+
+
+def _split(samples: Samples, by: str | None, seed: int) -> Split:
+    import sciinterp as si
+
+    return si.split_families(samples, by=by, seed=seed)
+
+
+def _given(
+    features: Path,
+    annotations: Path,
+    activations: Path | None,
+    control: Path | None,
+    format: str,
+    by: str | None,
+    seed: int,
+) -> dict[str, Any]:
+    """What was read; activations and control that were not named are looked for beside the features."""
+    import sciinterp as si
+    from sciinterp.project import beside
+
+    codes = si.load_features(features)
+    found = beside(codes, features)
+    for name, path in (("activations", activations), ("control", control)):
+        if path is None and name in found:
+            logging.getLogger("sciinterp").info("%s: %s, found beside the features", name, found[name])
+    activations, control = activations or found.get("activations"), control or found.get("control")
+    return {
+        "features": codes,
+        "annotations": si.read_annotations(annotations, format=format),
+        "split": _split(codes.samples, by, seed),
+        "acts": si.load_activations(activations) if activations else None,
+        "control": si.load_features(control) if control else None,
+    }
+
+
+def _assigned(options: list[str]) -> dict[str, list[str]]:
+    """``NAME=V1,V2`` options as lists of values; one option may hold several, parted by spaces."""
+    found: dict[str, list[str]] = {}
+    for option in " ".join(options).split():
+        name, equals, values = option.partition("=")
+        if not equals:
+            raise InputError(
+                "a parameter needs its name", where=repr(option), expected="NAME=VALUE, such as k=32"
+            )
+        found[name] = values.split(",")
+    return found
+
+
+def _integers(name: str, texts: list[str]) -> list[int]:
+    try:
+        return [int(text) for text in texts]
+    except ValueError:
+        raise InputError("not a whole number", where=name, got=", ".join(texts)) from None
+
+
+VERBS = {
+    "extract": extract,
+    "train": train,
+    "encode": encode,
+    "control": control,
+    "associate": associate,
+    "discover": discover,
+    "sweep-sites": sweep_sites,
+}

@@ -1,0 +1,47 @@
+"""Options that several verbs share, and how tables are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Out = Annotated[Path, typer.Option("--out", help="Folder to write; run again to resume.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+By = Annotated[
+    str | None,
+    typer.Option(
+        help="Families: a sample column, mmseqs, composition or block:SIZE. By default the split the SAE was "
+        "trained with, else what suits the samples; said in a line."
+    ),
+]
+Weights = Annotated[Path | None, typer.Option(help="Local weights, where the model needs them.")]
+TableFile = Annotated[Path | None, typer.Option("--table", help="Table of sample columns.")]
+Format = Annotated[str, typer.Option("--format", help="Format of the file, where it is not recognised.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what another call left in --out.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")]
+Acts = Annotated[
+    Path | None,
+    typer.Option("--activations", help="For neurons and components; by default those beside the features."),
+]
+Control = Annotated[
+    Path | None, typer.Option(help="Codes of the randomised model; by default those beside the features.")
+]
+Folder = Annotated[Path, typer.Argument(help="A folder this package wrote.")]
+
+
+def echo_table(frame: pd.DataFrame) -> None:
+    """Print a table, long cells cut, numbers with three decimals."""
+    index = frame.index.name is not None
+    typer.echo(frame.to_string(index=index, max_colwidth=60, float_format=lambda v: f"{v:.3f}"))
+
+
+def echo_not_run(reasons: Mapping[str, str], what: str = "") -> None:
+    """One line on the baselines that are missing from a table, and why."""
+    if reasons:
+        typer.echo(f"{what}not run: " + "; ".join(f"{name} ({why})" for name, why in reasons.items()))

@@ -1,0 +1,127 @@
+"""Verbs that do the whole job: ``demo``, ``init``, ``run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sciinterp.cli.options import Device, Out, Seed
+from sciinterp.errors import InputError
+
+if TYPE_CHECKING:
+    from sciinterp.project import Run
+
+
+def demo(
+    out: Out = Path("runs/demo"),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the embedded data, when it is elsewhere.")
+    ] = None,
+    seed: Seed = 0,
+    full: Annotated[
+        bool, typer.Option("--full", help="Add what takes more minutes: seeds, width, calibration.")
+    ] = False,
+) -> None:
+    """Run the whole job on the embedded antibodies: minutes, then open report.html."""
+    from sciinterp.demo import demo_config
+    from sciinterp.project import run as run_project
+
+    made = run_project(demo_config(data=data, seed=seed), out)
+    if full:
+        from sciinterp.full import run_full
+
+        run_full(made)
+    _say(made)
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("my.toml"),
+    model: Annotated[str, typer.Option(help="A name of 'sciinterp models'.")] = "antiberty",
+    samples: Annotated[str, typer.Option(help="File of samples.")] = "samples.fasta",
+    annotations: Annotated[str, typer.Option(help="File of annotations.")] = "annotations.tsv",
+) -> None:
+    """Write a commented configuration for 'sciinterp run'."""
+    from sciinterp.config import template
+    from sciinterp.store.atomic import atomic_write
+
+    if path.exists():
+        raise InputError("the file is there already", where=f"file '{path}'", do="Choose another name.")
+    text = template(path.name, model=model, samples=samples, annotations=annotations)
+    atomic_write(path, text.encode())
+    typer.echo(f"{path}: fill in [data] and [model], then run 'sciinterp run {path}'")
+
+
+# Options are named, so a verb may have more of them than a function may have arguments.
+def run(
+    config: Annotated[Path | None, typer.Argument(help="Configuration; 'sciinterp init' writes one.")] = None,
+    model: Annotated[str | None, typer.Option(help="A name of 'sciinterp models'.")] = None,
+    samples: Annotated[Path | None, typer.Option(help="File of samples.")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="File of annotations.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Table of sample columns.")] = None,
+    site: Annotated[str | None, typer.Option(help="A name of 'sciinterp sites MODEL'.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Local weights, where the model needs them.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Families: a column, mmseqs, composition or block:SIZE.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; run again to resume.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,
+    device: Device | None = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="SECTION.KEY=VALUE", help="Another setting, as often as needed: --set sae.k=16"
+        ),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Add what takes more minutes: seeds, width, calibration.")
+    ] = False,
+) -> None:
+    """Do the whole job on your own data: activations, SAE, control, hits, candidates, report."""
+    from sciinterp.config import read_config
+    from sciinterp.project import run as run_project
+
+    given = {
+        "model.name": model,
+        "data.samples": samples,
+        "data.annotations": annotations,
+        "data.table": table,
+        "model.site": site,
+        "model.weights": weights,
+        "split.by": by,
+        "seed": seed,
+        "model.device": device,
+    }
+    if config is None:
+        needed = {"--model": model, "--samples": samples, "--annotations": annotations, "--out": out}
+        absent = [name for name, value in needed.items() if value is None]
+        if absent:
+            raise InputError(
+                "nothing to run",
+                expected="a configuration file, or --model --samples --annotations --out",
+                got=f"no {', '.join(absent)}",
+                do="'sciinterp init' writes a configuration.",
+            )
+    read, place = read_config(config, overrides=given, assignments=settings)
+    if out is None and place is None:
+        raise InputError("no folder to write", expected="--out, or out = ... in the configuration")
+    made = run_project(read, out or place or Path())
+    if full:
+        from sciinterp.full import run_full
+
+        run_full(made)
+    _say(made)
+
+
+def _say(made: Run) -> None:
+    results = made.manifest["results"]
+    typer.echo(
+        f"{results['concepts_f1_half']} of {results['concepts_tested']} concepts at held-out F1 >= 0.5, "
+        f"{results['concepts_beating_every_baseline']} beat every counted baseline; "
+        f"variance explained {results['sae']['fve']:.3f}"
+    )
+    typer.echo(f"report: {made.folder / 'report.html'}")
+
+
+VERBS = {"demo": demo, "init": init, "run": run}

@@ -1,0 +1,267 @@
+"""The configuration of a run: one TOML file, every section a settings record of the verb it is named after.
+
+``sciinterp init`` writes a commented one; ``sciinterp run my.toml`` reads it. Paths in a file are relative to the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from sciinterp.activations import ExtractSettings
+from sciinterp.association import AssociationSettings
+from sciinterp.discovery import DiscoverySettings
+from sciinterp.errors import InputError, no_such
+from sciinterp.sae import ARCHITECTURES, Architecture, TopK, TrainSettings
+from sciinterp.settings import build, parse_value, read_toml, to_toml
+
+HEAD = """\
+# A run of sciinterp: 'sciinterp run {name}' does the whole job, and goes on where it stopped.
+# Keys behind '#' show their defaults. Paths are relative to this file.
+
+# Seed of every random choice.
+seed = 0
+# Folder of the results.
+out = "runs/mine"
+"""
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What is read.
+
+    Attributes
+    ----------
+    samples : str
+        File of samples: FASTA, GenBank, AIRR, UniProt, tables, PDB, mmCIF, SMILES, AnnData ...
+    annotations : str
+        File of annotations of the same samples: a table, GFF3, BED, UniProt, InterPro ...
+    table : str or None
+        Table of sample columns (family, donor ...); its first column holds the identifiers.
+    samples_format, annotations_format : str
+        The format, where "auto" does not recognise it.
+    unreadable : str
+        Samples the model cannot read: "stop", or "skip" (named, and counted as dropped).
+    """
+
+    samples: str
+    annotations: str
+    table: str | None = None
+    samples_format: str = "auto"
+    annotations_format: str = "auto"
+    unreadable: str = "stop"
+
+    def __post_init__(self) -> None:
+        if self.unreadable not in ("stop", "skip"):
+            raise no_such("choice", self.unreadable, ("stop", "skip"), where="unreadable")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The model and the place in it that is read.
+
+    Attributes
+    ----------
+    name : str
+        A name that 'sciinterp models' lists.
+    site : str or None
+        A name that 'sciinterp sites MODEL' lists; by default the block output at about three fifths of the depth.
+    weights : str or None
+        Local weights, where the model needs them.
+    precision : str
+        Of the matrix products: "float32", "bfloat16" or "float16".
+    kept_as : str
+        Type the activations are kept in.
+    device : str
+        "cpu", "cuda", "cuda:1" or "mps".
+    """
+
+    name: str
+    site: str | None = None
+    weights: str | None = None
+    precision: str = "float32"
+    kept_as: str = "float32"
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """How families are found and shared out.
+
+    Attributes
+    ----------
+    by : str or None
+        A sample column, "mmseqs", "composition" or "block:SIZE"; by default what suits the samples, said in a line.
+    fractions : tuple of float
+        Wanted shares of positions for training, calibration and test.
+    """
+
+    by: str | None = None
+    fractions: tuple[float, float, float] = (0.75, 0.05, 0.2)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything a run is a function of.
+
+    Attributes
+    ----------
+    data : DataSettings
+    model : ModelSettings
+    split : SplitSettings
+    extract : ExtractSettings
+    sae : Architecture
+    train : TrainSettings
+    associate : AssociationSettings
+    discover : DiscoverySettings
+    control : bool
+        Train the same recipe on the model with randomised weights, and show it beside everything.
+    seed : int
+        Of every random choice that has no seed of its own.
+    licences : mapping of str to str
+        Notes that go into manifest and report.
+    """
+
+    data: DataSettings
+    model: ModelSettings
+    split: SplitSettings = field(default_factory=SplitSettings)
+    extract: ExtractSettings = field(default_factory=ExtractSettings)
+    sae: Architecture = field(default_factory=lambda: TopK(n_features=1024, k=32))
+    train: TrainSettings = field(default_factory=TrainSettings)
+    associate: AssociationSettings = field(default_factory=AssociationSettings)
+    discover: DiscoverySettings = field(default_factory=DiscoverySettings)
+    control: bool = True
+    seed: int = 0
+    licences: Mapping[str, str] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """The configuration as plain values, files by their names alone."""
+        out = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("licences", "sae")}
+        plain = {k: asdict(v) if hasattr(v, "__dataclass_fields__") else v for k, v in out.items()}
+        for key in ("samples", "annotations", "table"):
+            plain["data"][key] = Path(plain["data"][key]).name if plain["data"][key] else None
+        plain["model"]["weights"] = Path(w).name if (w := plain["model"]["weights"]) else None
+        return {**plain, "sae": self.sae.as_dict()}
+
+
+def from_mapping(values: Mapping[str, Any], *, base: Path | None = None) -> tuple[RunConfig, Path | None]:
+    """A configuration, and its ``out``, from the tables of a file.
+
+    Parameters
+    ----------
+    values : mapping
+        Sections of :class:`RunConfig`.
+    base : path, optional
+        Folder that relative paths start from.
+
+    Raises
+    ------
+    InputError
+        A section, key, name or type that does not exist, with the nearest that does.
+    """
+    values = dict(values)
+    out = values.pop("out", None)
+    known = [f.name for f in fields(RunConfig)]
+    for key in values:
+        if key not in known:
+            raise no_such("section", key, [*known, "out"], where="the configuration")
+    for name in ("data", "model"):
+        if name not in values:
+            raise InputError("a section is missing", where="the configuration", expected=f"[{name}]")
+    place = base or Path()
+    for section, keys in (("data", ("samples", "annotations", "table")), ("model", ("weights",))):
+        table = values[section]
+        if isinstance(table, Mapping):
+            given = {k: str(place / table[k]) for k in keys if isinstance(table.get(k), str)}
+            values[section] = {**table, **given}
+    seed = values.get("seed", 0)
+    train = values.get("train", {})
+    if isinstance(train, Mapping) and isinstance(seed, int):
+        values["train"] = {"seed": seed, **train}
+    architecture = _architecture(values.pop("sae", {}))
+    config = replace(build(RunConfig, values), sae=architecture)
+    return config, None if out is None else place / str(out)
+
+
+def _architecture(table: Any) -> Architecture:
+    if not isinstance(table, Mapping):
+        raise InputError("[sae] is not a table", expected="key = value lines", got=repr(table)[:60])
+    name = str(table.get("architecture", "topk")).lower()
+    if name not in ARCHITECTURES:
+        raise no_such("architecture", name, ARCHITECTURES, where="[sae] architecture")
+    values = {k: v for k, v in table.items() if k != "architecture"}
+    return build(ARCHITECTURES[name], {"n_features": 1024, **values}, section="sae")
+
+
+def read_config(
+    path: str | Path | None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    assignments: list[str] | None = None,
+) -> tuple[RunConfig, Path | None]:
+    """The configuration of a file, with what the command line says in its place.
+
+    Parameters
+    ----------
+    path : path or None
+    overrides : mapping, optional
+        ``section.key`` to value; None values are passed over.
+    assignments : list of str, optional
+        ``section.key=value``, the value as TOML writes it.
+
+    Raises
+    ------
+    InputError, FormatError
+        As :func:`from_mapping`; every message names section and key.
+    """
+    values = {} if path is None else read_toml(path)
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    # What the command line names is relative to where it is called, not to the file.
+    paths = ("data.samples", "data.annotations", "data.table", "model.weights")
+    given = {k: str(Path(v).absolute()) if k in paths else v for k, v in given.items()}
+    for text in assignments or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError("a setting needs its name", where=repr(text), expected="section.key=value")
+        given[key.strip()] = parse_value(value.strip())
+    for key, value in given.items():
+        *sections, last = key.split(".")
+        table = values
+        for name in sections:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise InputError("this is not a section", where=repr(key), expected="section.key=value")
+        table[last] = value
+    return from_mapping(values, base=None if path is None else Path(path).absolute().parent)
+
+
+def template(name: str, **given: str) -> str:
+    """A commented configuration file.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file, for its first line.
+    **given : str
+        Values of ``model``, ``samples`` and ``annotations`` that are known already.
+    """
+    data = DataSettings(given.get("samples", "samples.fasta"), given.get("annotations", "annotations.tsv"))
+    model = ModelSettings(given.get("model", "antiberty"))
+    config = RunConfig(data, model)
+    parts = [HEAD.format(name=name)]
+    for f in fields(RunConfig):
+        record = getattr(config, f.name)
+        if f.name == "sae":
+            kinds = ", ".join(ARCHITECTURES)
+            text = to_toml(record, "sae", commented=True)
+            parts.append(text.replace("[sae]\n", f'[sae]\n# One of {kinds}.\n# architecture = "topk"\n'))
+        elif hasattr(record, "__dataclass_fields__"):
+            text = to_toml(record, f.name, commented=True)
+            for key in (
+                ("samples", "annotations") if f.name == "data" else ("name",) if f.name == "model" else ()
+            ):
+                text = text.replace(f"# {key} = ", f"{key} = ")
+            parts.append(text)
+    return "\n".join(parts)

@@ -1,0 +1,412 @@
+"""A project: the whole path from samples to report in one folder, each stage resumable.
+
+The folder's ledger (:mod:`sciinterp.store.ledger`) holds what the run is a function of, written first, and an entry
+for each stage. A second call with the same settings goes on and ends with the same bytes; a call with other settings
+is refused. The same folder, filled by single verbs or from a notebook, opens in report and browser.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from sciinterp.activations import Activations, extract, load_activations, same_fingerprint
+from sciinterp.annotations import Annotations, read_annotations
+from sciinterp.association import associate, read_hits, write_enrichment, write_h5ad, write_hits
+from sciinterp.codes import FeatureMatrix, encode, load_features
+from sciinterp.control import randomised_control
+from sciinterp.discovery import Controls, discover, read_candidates, write_candidates
+from sciinterp.errors import InputError, MismatchError, StoreError
+from sciinterp.models import Adapter, load_model
+from sciinterp.readers import read_samples
+from sciinterp.report import browser
+from sciinterp.report.write import report
+from sciinterp.sae import SAE, load_sae, train_with
+from sciinterp.samples import Samples, Split
+from sciinterp.splits import split_families
+from sciinterp.splits.split_table import read_split, write_split
+from sciinterp.store import ledger
+from sciinterp.store.atomic import read_json
+from sciinterp.store.lock import folder_lock
+from sciinterp.tables import html_card
+
+if TYPE_CHECKING:
+    from sciinterp.config import RunConfig
+
+log = logging.getLogger(__name__)
+
+# Packages whose version can change a number of the run.
+PACKAGES = (
+    "sciinterp",
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "numba",
+    "anndata",
+    "matplotlib",
+)
+DEPTH = 0.6  # where a site is taken when none is named: the middle layers hold most concepts
+PLAN = ("settings", "model", "samples", "annotations", "split", "licences", "versions")
+
+
+@dataclass
+class Run:
+    """What a run folder holds, loaded."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    annotations: Annotations
+    split: Split
+    samples: Samples | None = None
+    features: FeatureMatrix | None = None
+    hits: pd.DataFrame | None = None
+    sae: SAE | None = None
+    control: FeatureMatrix | None = None
+    candidates: pd.DataFrame | None = None
+    acts: Activations | None = None
+    model: Adapter | None = None
+
+    @property
+    def seed(self) -> int:
+        """Seed of every random choice."""
+        return int((self.manifest.get("settings") or {}).get("seed", self.split.seed))
+
+    def __repr__(self) -> str:
+        done = ", ".join(self.manifest.get("stages") or {}) or "nothing recorded"
+        return f"Run({str(self.folder)!r}: {done})"
+
+    def _repr_html_(self) -> str:
+        results = dict(self.manifest.get("results") or {})
+        measured = results.pop("sae", None) or {}
+        return html_card(repr(self), {**measured, **{k.replace("_", " "): v for k, v in results.items()}})
+
+
+def run(config: RunConfig, out: str | Path) -> Run:
+    """Do the whole job, or what is left of it.
+
+    Parameters
+    ----------
+    config : RunConfig
+    out : path
+        The run folder, new or of the same run.
+
+    Raises
+    ------
+    InputError
+        Before anything is written, when an input cannot be used.
+    MismatchError
+        The folder belongs to a run with other settings or inputs.
+    """
+    out = Path(out)
+    _require_usable(out)
+    made = _inputs(config, out)
+    plan = _plan(config, made)
+    manifest = _require_same(out, plan)
+    if manifest.get("complete"):
+        log.info("%s is complete: nothing to do", out)
+        return load_run(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with folder_lock(out):
+        ledger.write_ledger(out, {**ledger.read_ledger(out), **plan, "complete": False})
+        _represent(made, config)
+        _conclude(made, config)
+        made.manifest = {**ledger.read_ledger(out), "results": _results(made)}
+        ledger.write_ledger(out, made.manifest)
+        write_report(made)
+        made.manifest = {**ledger.read_ledger(out), "complete": True}
+        ledger.write_ledger(out, made.manifest)
+    return made
+
+
+def _inputs(config: RunConfig, out: Path) -> Run:
+    """Everything that is read, checked before anything is written."""
+    data, wanted = config.data, config.model
+    model = load_model(wanted.name, weights=wanted.weights, dtype=wanted.precision, device=wanted.device)
+    model.site(site_of(model, wanted.site))
+    samples = read_samples(data.samples, format=data.samples_format, table=data.table)
+    if data.unreadable == "skip":
+        samples = model.readable(samples)
+    model.check(samples)
+    annotations = read_annotations(data.annotations, format=data.annotations_format)
+    annotations.positives(samples)
+    split = split_families(samples, by=config.split.by, fractions=config.split.fractions, seed=config.seed)
+    return Run(out, {}, annotations, split, model=model, samples=samples)
+
+
+def site_of(model: Adapter, name: str | None) -> str:
+    """The site that is read: the one named, else the block output nearest to three fifths of the depth."""
+    if name is not None:
+        return name
+    sites = model.sites()
+    blocks = sites[sites["kind"].isin(["resid_post", "hidden"])]
+    chosen = (blocks if len(blocks) else sites)["depth"].sub(DEPTH).abs().idxmin()
+    log.info(
+        "site: %s, the block output nearest to %.0f%% of the depth (--site names another)",
+        chosen,
+        100 * DEPTH,
+    )
+    return str(chosen)
+
+
+def _represent(made: Run, config: RunConfig) -> None:
+    """Activations, SAE, codes, and the same on randomised weights."""
+    out, model, samples = made.folder, made.model, made.samples
+    assert model is not None
+    assert samples is not None
+    made.acts = extract(
+        model,
+        samples,
+        site=site_of(model, config.model.site),
+        out=out / "activations",
+        dtype=config.model.kept_as,
+        settings=config.extract,
+    )
+    made.sae = train_with(made.acts, config.sae, config.train, out=out / "sae", split=made.split)
+    made.features = encode(made.sae, made.acts, out=out / "features")
+    if config.control:
+        made.control = randomised_control(
+            model, made.sae, samples, split=made.split, out=out / "control", seed=config.seed
+        )
+
+
+def _conclude(made: Run, config: RunConfig) -> None:
+    """Hits and candidates; what is there and intact is read."""
+    out, given = made.folder, {"split": made.split, "acts": made.acts, "control": made.control}
+    assert made.features is not None
+    if ledger.is_done(out, "associate"):
+        made.hits = read_hits(out)
+    else:
+        with ledger.recorded("associate", out):
+            made.hits = associate(
+                made.features, made.annotations, **given, settings=config.associate, seed=config.seed
+            )
+            made.annotations.write(out / "annotations.tsv")
+            write_split(made.split, made.features.samples, out / "split.tsv")
+            write_hits(made.hits, out)
+            write_h5ad(made.features, made.hits, out, sae=made.sae)
+            write_enrichment(made.features, made.annotations, out, split=made.split, seed=config.seed)
+    if ledger.is_done(out, "discover"):
+        made.candidates = read_candidates(out)
+    else:
+        with ledger.recorded("discover", out):
+            given["control"] = Controls(randomised=made.control, settings=config.discover)
+            made.candidates = discover(
+                made.features, made.annotations, made.hits, **given, model=made.model, seed=config.seed
+            )
+            write_candidates(made.candidates, out)
+
+
+def write_report(made: Run) -> Path:
+    """Write ``report.html`` of a run folder, with what a full run measured where it was made."""
+    full, control = made.folder / "full.json", made.folder / "control" / "sae" / "metrics.json"
+    extra = {
+        "full": read_json(full) if full.is_file() else None,
+        "control": read_json(control) if control.is_file() else None,
+    }
+    assert made.features is not None
+    assert made.hits is not None
+    return report(
+        made.folder / "report.html",
+        sae=made.sae,
+        features=made.features,
+        hits=made.hits,
+        candidates=made.candidates,
+        annotations=made.annotations,
+        split=made.split,
+        manifest={**made.manifest, **extra},
+    )
+
+
+def write_browser(made: Run, *, structures: Path | None = None) -> Path:
+    """Write ``browser/`` of a run folder."""
+    full = made.folder / "full.json"
+    assert made.features is not None
+    assert made.hits is not None
+    return browser.write_browser(
+        made.folder / "browser",
+        features=made.features,
+        hits=made.hits,
+        candidates=made.candidates,
+        annotations=made.annotations,
+        split=made.split,
+        structures=structures,
+        manifest={**made.manifest, "full": read_json(full) if full.is_file() else None},
+    )
+
+
+def load_run(folder: str | Path) -> Run:
+    """Load a run folder, whoever filled it: ``sciinterp run``, single verbs, or a notebook.
+
+    Raises
+    ------
+    StoreError
+        It lacks codes, hits or annotations, or something it holds is damaged.
+    MismatchError
+        Its hits are of other samples than its codes.
+    """
+    folder = Path(folder)
+    manifest = ledger.read_ledger(folder)
+    absent = [name for name in ("features", "hits.tsv", "annotations.tsv") if not (folder / name).exists()]
+    if absent:
+        done = ", ".join(manifest["stages"]) or "nothing recorded"
+        raise StoreError(
+            "this is not a finished run",
+            where=f"folder '{folder}'",
+            expected=f"{ledger.NAME}, or what the verbs write: features/, and with 'associate --out' of this folder its tables",
+            got=f"no {', '.join(absent)} (stages: {done})",
+            do="Run the same command again to resume it, or make what is missing with encode and associate.",
+        )
+    ledger.require_intact(folder, *ledger.tables(folder))
+    features = load_features(folder / "features")
+    hits = read_hits(folder)
+    settings = (getattr(hits, "context", None) or {}).get("settings") or {}
+    if (folder / "split.tsv").is_file():
+        split = read_split(folder / "split.tsv", features.samples)
+    else:
+        split = split_families(features.samples, by=settings["by"], seed=settings["split_seed"])
+    found = Run(
+        folder,
+        manifest,
+        read_annotations(folder / "annotations.tsv"),
+        split,
+        features.samples,
+        features,
+        hits,
+    )
+    if (folder / "sae" / "cfg.json").is_file():
+        found.sae = features.sae = load_sae(folder / "sae")
+    if (folder / "control" / "features").is_dir():
+        found.control = load_features(folder / "control" / "features")
+    if (folder / "activations" / "manifest.json").is_file():
+        found.acts = load_activations(folder / "activations")
+    seeded = folder / "full" if (folder / "full.json").is_file() else folder  # with other seeds known
+    if (seeded / "candidates.json").is_file():
+        found.candidates = read_candidates(seeded)
+    return found
+
+
+def beside(features: FeatureMatrix, folder: Path) -> dict[str, Path]:
+    """Folders of activations and of control codes that lie beside codes in a run folder and belong to them.
+
+    Parameters
+    ----------
+    features : FeatureMatrix
+        The codes.
+    folder : path
+        Where they were read from.
+
+    Returns
+    -------
+    dict
+        ``activations`` where those beside are of the same samples, model and site, ``control`` where it is of the
+        same samples.
+    """
+    parent, digest, found = folder.resolve().parent, features.samples.digest, {}
+    acts, control = parent / "activations", parent / "control" / "features"
+    if (acts / "manifest.json").is_file():
+        theirs = load_activations(acts)
+        mark = features.origin.fingerprint
+        if mark and same_fingerprint(theirs.fingerprint, mark) and theirs.samples.digest == digest:
+            found["activations"] = acts
+    if control.is_dir() and load_features(control).samples.digest == digest:
+        found["control"] = control
+    return found
+
+
+def _plan(config: RunConfig, made: Run) -> dict[str, Any]:
+    """Everything the run is a function of, as it is written."""
+    samples, annotations, split, model = made.samples, made.annotations, made.split, made.model
+    assert samples is not None
+    assert model is not None
+    rows = annotations.frame.to_csv(sep="\t", index=False).encode()
+    parts = ("train", "calibration", "test")
+    plan = {
+        "settings": config.record(),
+        "model": model.origin.to_record(),
+        "samples": {
+            "n": len(samples),
+            "positions": samples.n_positions,
+            "sha256": samples.digest,
+            "n_in": samples.n_in,
+            "dropped": samples.dropped,
+            "file": Path(samples.source).name,
+        },
+        "annotations": {
+            "rows": len(annotations),
+            "concepts": len(annotations.names),
+            "sha256": hashlib.sha256(rows).hexdigest(),
+            "counts": annotations.counts,
+        },
+        "split": {
+            "by": split.by,
+            **{p: {"samples": len(split.part(p)), "families": len(split.families(p))} for p in parts},
+        },
+        "licences": {"model": f"{model.name}: {model.licence}", **config.licences},
+        "versions": {name: metadata.version(name) for name in PACKAGES}
+        | {"python": platform.python_version()},
+    }
+    return ledger.plain(plan)
+
+
+def _results(made: Run) -> dict[str, Any]:
+    assert made.hits is not None
+    assert made.candidates is not None
+    assert made.sae is not None
+    selected = made.hits[made.hits["selected"]]
+    return {
+        "sae": {k: made.sae.metrics.get(k) for k in ("fve", "l0", "dead")},
+        "concepts_tested": len(selected),
+        "concepts_f1_half": int((selected["f1"] >= 0.5).sum()),
+        "concepts_beating_every_baseline": int((selected["delta_low"] > 0).sum()),
+        "candidates": {k: int(v) for k, v in made.candidates["kind"].value_counts().sort_index().items()},
+    }
+
+
+def _require_usable(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError("the output is not a folder", where=f"'{out}'", do="Choose another --out.")
+    # A run killed before its manifest leaves only its lock or a temporary, whose names begin with a dot.
+    names = [p.name for p in out.iterdir() if not p.name.startswith(".")] if out.is_dir() else []
+    if names and ledger.NAME not in names:
+        raise InputError(
+            "the output folder is in use by something else",
+            where=f"folder '{out}'",
+            expected="a new, empty or run folder",
+            do="Choose another --out.",
+        )
+
+
+def _require_same(out: Path, plan: dict[str, Any]) -> dict[str, Any]:
+    """The manifest that is there, which is of the same run; or an error that names what differs."""
+    found = ledger.read_ledger(out)
+    for key in PLAN:
+        if key in found and found[key] != plan[key]:
+            raise MismatchError(
+                f"the folder holds another run: its {key} differ",
+                where=f"folder '{out}'",
+                expected=_short(plan[key], found[key]),
+                got=_short(found[key], plan[key]),
+                do="Choose another --out, or remove the folder.",
+            )
+    return found
+
+
+def _short(value: Any, other: Any) -> str:
+    """What of a value differs from another, in 120 characters."""
+
+    def cut(a: Any, b: Any) -> Any:
+        if isinstance(a, dict) and isinstance(b, dict):
+            return {k: cut(v, b.get(k)) for k, v in a.items() if b.get(k) != v}
+        return a
+
+    return json.dumps(cut(value, other))[:120]

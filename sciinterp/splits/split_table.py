@@ -1,0 +1,62 @@
+"""A split as a table of its own: which family every sample is of, and in which part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sciinterp.errors import FormatError, MismatchError
+from sciinterp.samples import Samples, Split
+from sciinterp.store.tables import read_tsv, write_tsv
+
+PARTS = ("train", "calibration", "test")
+COLUMNS = ("sample", "family", "part", "by", "seed")
+
+
+def write_split(split: Split, samples: Samples, path: str | Path) -> None:
+    """Write ``sample family part by seed``, one row a sample, tab-separated."""
+    part = np.full(len(samples), "", object)
+    for name in PARTS:
+        part[split.part(name)] = name
+    names = np.array(split.family_names, dtype=object)[split.family]
+    rows = zip(samples.ids, names, part)
+    frame = pd.DataFrame([(*row, split.by, split.seed) for row in rows], columns=list(COLUMNS))
+    write_tsv(frame, path)
+
+
+def read_split(path: str | Path, samples: Samples) -> Split:
+    """Read what :func:`write_split` wrote, for the same samples.
+
+    Raises
+    ------
+    FormatError, MismatchError
+        The file is no such table, or is of other samples.
+    """
+    frame = read_tsv(Path(path), text=("sample", "family", "part", "by"))
+    absent = [c for c in COLUMNS if c not in frame.columns]
+    if absent or not len(frame):
+        raise FormatError(
+            "this is not a split", file=str(path), expected=" ".join(COLUMNS), got=f"no {absent or 'rows'}"
+        )
+    if tuple(frame["sample"]) != samples.ids:
+        raise MismatchError(
+            "the split is of other samples",
+            where=f"file '{path}'",
+            expected=f"{len(samples)} samples, the first {samples.ids[0]!r}",
+            got=f"{len(frame)}, the first {frame['sample'].iloc[0]!r}",
+        )
+    names, family = np.unique(frame["family"].to_numpy(dtype=str), return_inverse=True)
+    part = frame["part"].to_numpy()
+    train, calibration, test = (np.flatnonzero(part == name) for name in PARTS)
+    return Split(
+        train=train,
+        calibration=calibration,
+        test=test,
+        family=np.asarray(family).reshape(-1).astype(np.int64),
+        family_names=tuple(map(str, names)),
+        by=str(frame["by"].iloc[0]),
+        seed=int(frame["seed"].iloc[0]),
+        lengths=samples.lengths,
+    )

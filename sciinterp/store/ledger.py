@@ -1,0 +1,307 @@
+"""The ledger of a run folder: which stage made which files, from what, with the checksum of each.
+
+``manifest.json`` of the folder holds, for every stage, its settings, the digests of its inputs and the sha256 of its
+outputs; it is sealed by a sha256 of its own. A verb with ``out=`` writes its entry whether it is called from the
+command line, from a notebook or by ``sciinterp run``; report and browser read what is there. Seconds and memory,
+which differ from run to run, are lines of ``timings.jsonl``.
+
+Activations, an SAE, codes and a control are folders of a run folder under their stage's own name (:data:`PLACES`);
+under another name they are folders of their own, and no ledger is kept of them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sciinterp.errors import SciinterpError, StoreError, no_such
+from sciinterp.store.atomic import read_json, sha256_file, to_json, write_json
+
+log = logging.getLogger(__name__)
+
+VERSION, NAME, TIMINGS, SEAL = 2, "manifest.json", "timings.jsonl", "sha256"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run: where its outputs lie, and which of them the ledger vouches for.
+
+    Attributes
+    ----------
+    name : str
+    place : str
+        Folder of the outputs below the run folder; empty where they lie in the run folder itself.
+    files : tuple of str
+        Patterns of the outputs, relative to the run folder. A store is vouched for by its own manifest.
+    needs : tuple of str
+        Stages whose outputs it reads.
+    """
+
+    name: str
+    place: str
+    files: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+
+
+_SAE = ("cfg.json", "sae_weights.safetensors", "metrics.json", "training.jsonl", "training.json")
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("extract", "activations", ("activations/manifest.json",)),
+        Stage("train", "sae", tuple(f"sae/{name}" for name in _SAE), ("extract",)),
+        Stage("encode", "features", ("features/*.json",), ("train",)),
+        Stage(
+            "control",
+            "control",
+            (
+                "control/activations/manifest.json",
+                *(f"control/sae/{name}" for name in _SAE),
+                "control/features/*.json",
+            ),
+            ("train",),
+        ),
+        Stage(
+            "associate",
+            "",
+            (
+                "annotations*.tsv",
+                "split.tsv",
+                "hits.*",
+                "enrichment.tsv",
+                "features.h5ad",
+                "samples.h5ad",
+            ),
+            ("encode", "control"),
+        ),
+        Stage("discover", "", ("candidates.tsv", "candidates.json"), ("associate",)),
+        Stage("full", "", ("full.json", "full/candidates.*"), ("discover",)),
+        Stage("report", "", ("report.html", "report.json", "figures/*"), ("associate",)),
+        Stage("browse", "", ("browser/*",), ("associate",)),
+    )
+}
+
+
+def folder_of(stage: str, out: Path) -> Path | None:
+    """The run folder that ``out`` of a stage belongs to; None where it stands alone.
+
+    Examples
+    --------
+    >>> folder_of("train", Path("runs/ab/sae")).as_posix(), folder_of("train", Path("runs/mine"))
+    ('runs/ab', None)
+    """
+    place = STAGES[stage].place
+    if not place:
+        return out
+    return out.parent if out.name == place else None
+
+
+@contextmanager
+def recorded(
+    stage: str,
+    out: str | Path | None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+) -> Iterator[None]:
+    """Time a stage while open, and write its entry when it has ended well.
+
+    Parameters
+    ----------
+    stage : str
+        A key of :data:`STAGES`.
+    out : path or None
+        Where the stage writes; nothing is recorded for None, or outside a run folder.
+    settings, inputs : mapping, optional
+        What it is a function of: plain values, and digests of what it reads.
+    """
+    if stage not in STAGES:
+        raise no_such("stage", stage, STAGES)
+    folder = None if out is None else folder_of(stage, Path(out))
+    if folder is None:
+        yield
+        return
+    started = time.perf_counter()
+    log.info("%s ...", stage)
+    yield
+    if _is_ledger(folder) and _enter(folder, stage, settings or {}, inputs or {}):
+        _time(folder, stage, time.perf_counter() - started)
+
+
+@contextmanager
+def timed(folder: Path, name: str) -> Iterator[None]:
+    """Append seconds and peak memory of what is done while open to ``timings.jsonl``."""
+    started = time.perf_counter()
+    log.info("%s ...", name)
+    yield
+    _time(folder, name, time.perf_counter() - started)
+
+
+def _is_ledger(folder: Path) -> bool:
+    """Whether the folder's manifest, where there is one, is a ledger: that of a store belongs to the store."""
+    path = folder / NAME
+    if not path.is_file():
+        return folder.is_dir()
+    try:
+        found = read_json(path)
+    except SciinterpError:
+        return False
+    return isinstance(found, dict) and ("stages" in found or {"settings", "complete"} <= set(found))
+
+
+def _enter(folder: Path, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:
+    """Write a stage's entry; False where it is there already, word for word."""
+    manifest = read_ledger(folder)
+    entry = {
+        "settings": plain(settings),
+        "inputs": plain(inputs),
+        "needs": _needed(manifest["stages"], stage),
+        "outputs": {name: sha256_file(folder / name) for name in outputs(folder, stage)},
+    }
+    if manifest["stages"].get(stage) == entry:
+        return False
+    manifest["stages"][stage] = entry
+    write_ledger(folder, manifest)
+    return True
+
+
+def outputs(folder: Path, stage: str) -> list[str]:
+    """Names, relative to the folder, of the outputs of a stage that are there."""
+    found: list[str] = []
+    for pattern in STAGES[stage].files:
+        parent, _, last = pattern.rpartition("/")
+        place = folder / parent
+        if place.is_dir():
+            names = sorted(p.name for p in place.iterdir() if p.is_file() and fnmatch.fnmatch(p.name, last))
+            found += [f"{parent}/{name}".lstrip("/") for name in names if not name.startswith(".")]
+    return found
+
+
+def read_ledger(folder: str | Path) -> dict[str, Any]:
+    """The manifest of a run folder, checked against its seal; an empty one where there is none.
+
+    Raises
+    ------
+    StoreError
+        It is damaged, or of a newer version.
+    """
+    path = Path(folder) / NAME
+    if not path.is_file():
+        return {"version": VERSION, "stages": {}}
+    found = read_json(path)
+    if not isinstance(found, dict) or not isinstance(found.get("version"), int):
+        raise StoreError("this is not the manifest of a run", where=f"file '{path}'")
+    if found["version"] > VERSION:
+        raise StoreError(
+            "this run was made by a newer sciinterp",
+            where=f"folder '{folder}'",
+            expected=f"version {VERSION}",
+            got=str(found["version"]),
+            do="Update sciinterp.",
+        )
+    if found["version"] > 1 and found.get(SEAL) != _seal(found):
+        raise StoreError(
+            "the manifest is damaged",
+            where=f"file '{path}'",
+            do="Restore it from a copy, or run the stages again.",
+        )
+    stages = found.get("stages")
+    return {**found, "stages": stages if isinstance(stages, dict) else {}}
+
+
+def read_stages(folder: str | Path) -> dict[str, Any]:
+    """The stages a folder's ledger names; none where its manifest is something else's, or missing."""
+    folder = Path(folder)
+    return read_ledger(folder)["stages"] if _is_ledger(folder) and (folder / NAME).is_file() else {}
+
+
+def write_ledger(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest with its seal."""
+    body = plain({**manifest, "version": VERSION})
+    body.pop(SEAL, None)
+    write_json(folder / NAME, {**body, SEAL: _seal(body)})
+
+
+def is_done(folder: str | Path, stage: str) -> bool:
+    """Whether a stage has ended, its outputs are what was written, and the stages it needs have not changed since."""
+    folder = Path(folder)
+    stages = read_ledger(folder)["stages"]
+    entry = stages.get(stage)
+    if entry is None or entry["needs"] != _needed(stages, stage):
+        return False
+    found = {name: sha256_file(folder / name) for name in outputs(folder, stage)}
+    return found == entry["outputs"]
+
+
+def _needed(stages: Mapping[str, Any], stage: str) -> dict[str, str]:
+    """Stage -> digest of the outputs that this one was made from."""
+    made = {need: stages[need]["outputs"] for need in STAGES[stage].needs if need in stages}
+    return {need: hashlib.sha256(to_json(files)).hexdigest() for need, files in made.items()}
+
+
+def tables(folder: str | Path) -> list[str]:
+    """The tables that the ledger of a folder vouches for: those that lie in the folder itself, read whole."""
+    return [
+        name
+        for name in checksums(read_ledger(folder))
+        if name.endswith((".tsv", ".json")) and "/" not in name and not name.startswith("report.")
+    ]
+
+
+def checksums(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """File name -> sha256 of everything a manifest vouches for, of version 1 too."""
+    found = dict(manifest.get("files") or {})
+    for entry in (manifest.get("stages") or {}).values():
+        found |= entry.get("outputs") or {}
+    return found
+
+
+def require_intact(folder: str | Path, *names: str) -> None:
+    """Raise unless these files are what the ledger of the folder says; files it does not name pass.
+
+    Raises
+    ------
+    StoreError
+        One is damaged, or missing though the ledger names it.
+    """
+    folder = Path(folder)
+    kept = checksums(read_ledger(folder))
+    for name in names:
+        if name not in kept:
+            continue
+        path = folder / name
+        if not path.is_file() or sha256_file(path) != kept[name]:
+            raise StoreError(
+                "a file is damaged" if path.is_file() else "a file is missing",
+                where=f"file '{path}'",
+                expected=f"sha256 {kept[name][:12]}",
+                got=f"sha256 {sha256_file(path)[:12]}" if path.is_file() else "none",
+                do="Run its stage again, or restore it from a copy.",
+            )
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON returns it, so that a comparison after reading is exact."""
+    return json.loads(json.dumps(value, sort_keys=True, default=str))
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(to_json({k: v for k, v in manifest.items() if k != SEAL})).hexdigest()
+
+
+def _time(folder: Path, stage: str, seconds: float) -> None:
+    """A line of seconds and peak memory."""
+    import resource
+
+    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    record = {"stage": stage, "seconds": round(seconds, 2), "peak_mib": peak}
+    with open(folder / TIMINGS, "a", encoding="utf-8") as handle:
+        handle.write(json.dumps(record) + "\n")
+    log.info("%s: %.1f s, peak memory %d MiB", stage, seconds, peak)

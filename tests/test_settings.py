@@ -1,0 +1,152 @@
+"""Settings as TOML: what is written is read back, and a wrong key, type or name is one line that says where."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+
+from sciinterp.activations import ExtractSettings
+from sciinterp.association import AssociationSettings
+from sciinterp.config import (
+    DataSettings,
+    ModelSettings,
+    RunConfig,
+    SplitSettings,
+    from_mapping,
+    read_config,
+    template,
+)
+from sciinterp.discovery import DiscoverySettings
+from sciinterp.errors import FormatError, InputError
+from sciinterp.sae import ARCHITECTURES, TrainSettings
+from sciinterp.settings import build, describe, read_toml, to_toml
+
+RECORDS = [
+    DataSettings("a.fasta", "b.tsv"),
+    ModelSettings("antiberty"),
+    SplitSettings(),
+    ExtractSettings(),
+    TrainSettings(),
+    AssociationSettings(),
+    DiscoverySettings(),
+]
+NEEDED = {"data": {"samples": "s.fa", "annotations": "a.tsv"}, "model": {"name": "antiberty"}}
+
+
+def parse(text: str, folder: Path) -> dict:
+    path = folder / "x.toml"
+    path.write_text(text)
+    return read_toml(path)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda r: type(r).__name__)
+def test_what_is_written_is_read_back(record, tmp_path: Path) -> None:
+    assert build(type(record), parse(to_toml(record, "x"), tmp_path)["x"]) == record
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda r: type(r).__name__)
+def test_every_key_says_what_it_is_for(record) -> None:
+    said = describe(type(record))
+    silent = [
+        f.name for f in fields(record) if not said.get(f.name) and not is_dataclass(getattr(record, f.name))
+    ]
+    assert not silent
+
+
+def test_the_template_is_a_configuration_and_changes_no_default(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    path.write_text(template("my.toml", model="antiberty", samples="s.fa", annotations="a.tsv"))
+    config, out = read_config(path)
+    assert out == tmp_path / "runs/mine"
+    plain, _ = from_mapping(NEEDED, base=tmp_path)
+    assert config == plain
+
+
+def test_every_default_of_the_template_can_be_uncommented(tmp_path: Path) -> None:
+    text = template("my.toml")
+    text = re.sub(r"^# (\w+ = .+)$", r"\1", text, flags=re.M)
+    path = tmp_path / "all.toml"
+    path.write_text(text)
+    config, _ = read_config(path)
+    assert config.sae == RunConfig(config.data, config.model).sae
+    assert config.associate == AssociationSettings()
+    assert config.discover == DiscoverySettings()
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "words"),
+    [
+        ("train", "step", 3, ["[train]", "'steps'", "'step'"]),
+        ("train", "steps", "many", ["train.steps", "whole number", "many"]),
+        ("train", "steps", True, ["train.steps", "True"]),
+        ("train", "dead_window", -1.0, ["[train]", "dead_window", "> 0"]),
+        ("sae", "architecture", "topkk", ["[sae]", "'topk'"]),
+        ("sae", "kk", 3, ["[sae]", "'k'"]),
+        ("sae", "k", 4096, ["[sae]", "k"]),
+        ("associate", "n_bot", 3, ["[associate]", "'n_boot'"]),
+        ("associate", "screen", 3, ["associate.screen"]),
+        ("discover", "n_fold", 3, ["[discover]", "'n_folds'"]),
+        ("data", "unreadable", "drop", ["[data]", "'stop'"]),
+        ("data", "sampels", "x", ["[data]", "'samples'"]),
+        ("model", "sites", "layers.4", ["[model]", "'site'"]),
+        ("split", "fractions", [1, 2], ["split.fractions"]),
+        ("extract", "nonfinite", "ignore", ["extract.nonfinite", "'skip'", "'ignore'"]),
+    ],
+)
+def test_a_wrong_key_or_value_names_section_key_and_what_is_right(section, key, value, words) -> None:
+    values = {**NEEDED, section: {**NEEDED.get(section, {}), key: value}}
+    with pytest.raises(InputError) as caught:
+        from_mapping(values)
+    said = str(caught.value)
+    assert "\n" not in said
+    for word in words:
+        assert word in said, said
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_every_architecture_can_be_named(name: str) -> None:
+    config, _ = from_mapping({**NEEDED, "sae": {"architecture": name, "n_features": 64}})
+    assert type(config.sae) is ARCHITECTURES[name]
+    assert config.sae.n_features == 64
+
+
+def test_an_unknown_section_names_the_nearest() -> None:
+    with pytest.raises(InputError, match="'associate'"):
+        from_mapping({**NEEDED, "asociate": {}})
+
+
+@pytest.mark.parametrize("missing", ["data", "model"])
+def test_a_missing_section_is_named(missing: str) -> None:
+    with pytest.raises(InputError, match=rf"\[{missing}\]"):
+        from_mapping({k: v for k, v in NEEDED.items() if k != missing})
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(InputError, match="annotations"):
+        from_mapping({**NEEDED, "data": {"samples": "x"}})
+
+
+def test_what_is_not_toml_names_the_line(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="line 2"):
+        parse("a = 1\nb = = 2\n", tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        read_toml(tmp_path / "none.toml")
+
+
+def test_paths_are_relative_to_the_file_and_options_to_the_caller(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    path.write_text('[data]\nsamples = "s.fa"\nannotations = "a.tsv"\n[model]\nname = "antiberty"\n')
+    config, out = read_config(
+        path, overrides={"data.samples": "other.fa", "seed": 3}, assignments=["sae.k=16"]
+    )
+    assert config.data.samples == str(Path("other.fa").absolute())
+    assert config.data.annotations == str(tmp_path / "a.tsv")
+    assert (config.seed, config.train.seed, config.sae.as_dict()["k"], out) == (3, 3, 16, None)
+
+
+def test_a_record_of_a_run_holds_no_folder(tmp_path: Path) -> None:
+    config, _ = from_mapping({**NEEDED, "seed": 1}, base=tmp_path)
+    assert str(tmp_path) not in str(config.record())
