@@ -167,7 +167,7 @@ def test_unreadable_samples_are_left_out_on_request_and_counted(tmp_path: Path) 
     path, out = tmp_path / "bad.fasta", tmp_path / "out"
     path.write_text(">fine\nEVQL\n>broken\nEVJQL\n>long\n" + "A" * 700 + "\n>good\nQVQL\n")
     call = ("extract", "antiberty", str(path), "--site", "layers.4", "--out", str(out))
-    assert_one_line(run(*call, "--unreadable", "drop"), "stop or skip")
+    assert_one_line(run(*call, "--unreadable", "drop"), "'stop' or 'skip'")
     result = run(*call, "--unreadable", "skip")
     assert result.returncode == 0, result.stderr
     assert "left out 2 of 4 samples: sample 'broken' position 2 (counted from 0)" in result.stderr

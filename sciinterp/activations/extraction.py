@@ -21,6 +21,7 @@ from sciinterp.activations.settings import ExtractSettings
 from sciinterp.errors import InputError
 from sciinterp.models.engine import activation_error, capture, spans_of
 from sciinterp.samples import Sample, Samples
+from sciinterp.store import ledger
 from sciinterp.store.atomic import read_json
 from sciinterp.store.layout import DTYPES, ENVIRONMENT, MANIFEST, PLAN
 from sciinterp.store.shards import Writer, open_writer, require_free, require_parent
@@ -126,15 +127,17 @@ def extract(
         )
     out = Path(out)
     folders = {name: out if isinstance(site, str) else out / site_folder(name) for name in sites}
-    _run(
-        model,
-        samples,
-        folders,
-        dtype=dtype,
-        max_tokens=max_tokens,
-        settings=settings or ExtractSettings(),
-        overwrite=overwrite,
-    )
+    settings = settings or ExtractSettings()
+    with ledger.recorded("extract", out if isinstance(site, str) else None, settings=asdict(settings)):
+        _run(
+            model,
+            samples,
+            folders,
+            dtype=dtype,
+            max_tokens=max_tokens,
+            settings=settings,
+            overwrite=overwrite,
+        )
     found = {name: load_activations(folder) for name, folder in folders.items()}
     return found[site] if isinstance(site, str) else found
 

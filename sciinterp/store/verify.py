@@ -13,7 +13,7 @@ import pandas as pd
 
 from sciinterp.errors import SciinterpError, StoreError
 from sciinterp.store.arrays import check_sha256, load_arrays, read_header
-from sciinterp.store.atomic import TEMPORARY_PREFIX, read_json, sha256_file, to_json
+from sciinterp.store.atomic import TEMPORARY_PREFIX, read_json, to_json
 from sciinterp.store.layout import (
     INDEX,
     MANIFEST,
@@ -24,18 +24,13 @@ from sciinterp.store.layout import (
     shard_name,
     sidecar,
 )
+from sciinterp.store.ledger import checksums
 from sciinterp.store.lock import LOCK
 from sciinterp.store.origins import TRAINING, training_sha256
 from sciinterp.store.samples_file import SAMPLES, load_samples
 from sciinterp.store.tables import read_tsv
 
 _HEADS = (PLAN, "features.json", "cfg.json")
-# Tables a run ends with, whose sha256 its manifest keeps; the report and figures can be made again from them.
-TABLES = (
-    "annotations.tsv", "annotations.concepts.tsv", "hits.tsv", "hits.parquet", "hits.baselines.tsv", "hits.context.json",
-    "enrichment.tsv", "candidates.tsv", "candidates.json", "features.h5ad", "samples.h5ad", "full.json",
-    "full/candidates.tsv", "full/candidates.json",
-)  # fmt: skip
 FILES, SEAL = "files", "sha256"
 SWEEPS = {"sweep.tsv": "sweep of SAEs", "sites.tsv": "sweep of sites"}
 
@@ -140,13 +135,6 @@ def summarise_files(files: pd.DataFrame) -> pd.DataFrame:
     return counts[counts["unchecked"] + counts["damaged"] > 0]
 
 
-def sealed(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A run's manifest with the sha256 of its tables, and of itself."""
-    files = {name: sha256_file(folder / name) for name in TABLES if (folder / name).is_file()}
-    manifest = {key: value for key, value in manifest.items() if key != SEAL} | {FILES: files}
-    return {**manifest, SEAL: _seal(manifest)}
-
-
 def _seal(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(to_json({k: v for k, v in manifest.items() if k != SEAL})).hexdigest()
 
@@ -159,7 +147,7 @@ def _run_checks(folder: Path) -> Iterator[tuple[Path, Callable[[Path], Any]]]:
         manifest = read_json(path)
         if not isinstance(manifest, dict) or manifest.get(SEAL) != _seal(manifest):
             raise StoreError("the manifest is damaged", where=f"file {str(path)!r}")
-        kept.update(manifest[FILES])
+        kept.update(checksums(manifest))
 
     yield folder / MANIFEST, whole
     for name, sha256 in kept.items():
