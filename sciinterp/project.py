@@ -32,10 +32,10 @@ from sciinterp.report.write import report
 from sciinterp.sae import SAE, load_sae, train_with
 from sciinterp.samples import Samples, Split
 from sciinterp.splits import split_families
-from sciinterp.splits.split_table import read_split, write_split
 from sciinterp.store import ledger
 from sciinterp.store.atomic import read_json
 from sciinterp.store.lock import folder_lock
+from sciinterp.store.split_file import read_split, write_split
 from sciinterp.tables import html_card
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sciinterp.annotations import Annotations, read_annotations
 from sciinterp.samples import Samples, Split
-from sciinterp.splits.split_table import read_split
 from sciinterp.store import ledger
+from sciinterp.store.split_file import read_split
 
 
 def belonging(
