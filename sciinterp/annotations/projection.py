@@ -8,15 +8,17 @@ their strands. Cells carry on their positions what is known of the genes they ex
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from sciinterp.annotations.table import Annotations
 from sciinterp.readers.identifiers import match_ids
 from sciinterp.samples import Samples
 from sciinterp.splits.places import places
+
+if TYPE_CHECKING:
+    from sciinterp.annotations.table import Annotations
 
 OUTSIDE = "outside every window"
 WHOLE = "a fact about the whole sequence, not about a window"
@@ -50,7 +52,7 @@ def unproject(annotations: Annotations, samples: Samples) -> Annotations:
     # overlapping windows show one interval several times
     once = ~moved.duplicated(["sample", "start", "end", "strand", "concept", "source"])
     counts = _account(annotations, reason, {"several_windows": int((~once).sum())})
-    return Annotations(moved[once], concepts=annotations.concepts, counts=counts)
+    return type(annotations)(moved[once], concepts=annotations.concepts, counts=counts)
 
 
 def _onto_windows(annotations: Annotations, samples: Samples) -> Annotations:
@@ -87,7 +89,7 @@ def _onto_windows(annotations: Annotations, samples: Samples) -> Annotations:
         inside = [known is None or c in known for c in where["chromosome"]]
         coverage[source] = None if known is None else tuple(i for i, k in zip(samples.ids, inside) if k)
     counts = _account(annotations, reason, {"partial": partial})
-    return Annotations(moved, concepts=annotations.concepts, coverage=coverage, counts=counts)
+    return type(annotations)(moved, concepts=annotations.concepts, coverage=coverage, counts=counts)
 
 
 def _overlaps(frame: pd.DataFrame, rows: np.ndarray, where: pd.DataFrame, windows: np.ndarray) -> np.ndarray:
@@ -124,7 +126,7 @@ def _onto_cells(annotations: Annotations, samples: Samples) -> Annotations:
     moved = facts.iloc[row].assign(sample=list(columns[0]), start=list(columns[1]), end=list(columns[2]))
     placed = frame["sample"].isin(meant).to_numpy() & (frame["start"].to_numpy() < 0)
     counts = _account(annotations, np.where(placed, "", NOT_EXPRESSED), {})
-    return Annotations(moved, concepts=annotations.concepts, counts=counts)
+    return type(annotations)(moved, concepts=annotations.concepts, counts=counts)
 
 
 def _are_cells(samples: Samples) -> bool:

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from sciinterp.annotations.projection import project, unproject
 from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import InputError
 from sciinterp.readers.identifiers import match_ids, nearest
@@ -256,14 +257,10 @@ class Annotations:
         >>> Annotations(rows).project(windows).frame[["sample", "start", "end", "strand"]].to_numpy().tolist()
         [['chr1:100-109', 0, 4, '+'], ['chr1:90-99(-)', 0, 4, '-']]
         """
-        from sciinterp.annotations.projection import project
-
         return project(self, samples)
 
     def unproject(self, samples: Samples) -> Annotations:
         """Annotations of windows in the coordinates of their chromosomes: the way back of :meth:`project`."""
-        from sciinterp.annotations.projection import unproject
-
         return unproject(self, samples)
 
     @classmethod
