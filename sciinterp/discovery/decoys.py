@@ -34,7 +34,7 @@ def decoy_lists(
         if control is None:
             context["not_run"][name] = "no such control was given; it is not among the decoys"
             continue
-        p, hidden = _search(problem.with_codes(control.codes), found, apart=name == "randomised model")
+        p, hidden = _search(problem.with_features(control), found, apart=name == "randomised model")
         lists.append((p, 1))
         context["counts"]["missing"][f"estimated_left_out_by_{name.replace(' ', '_')}"] = hidden
     return lists
@@ -45,8 +45,9 @@ def _search(
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Probabilities of what a decoy problem marks, and the numbers it takes for left out."""
     values, hidden = [np.zeros(0)], {}
+    marked = find_spans(problem, [spans.concept for spans in found])
     for spans in found:
-        result = find_spans(problem, spans.concept)
+        result = marked[spans.concept]
         if isinstance(result, str):
             continue
         kept = ~result.known

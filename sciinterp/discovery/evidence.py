@@ -125,7 +125,7 @@ class Evidence:
         }
         if len(problem.names):
             share = np.asarray(problem.positives[peaks].astype(float).mean(0)).ravel()
-            lift = share / np.maximum(problem.n_positive / problem.codes.shape[0], 1e-12)
+            lift = share / np.maximum(problem.n_positive / problem.n_positions, 1e-12)
             i = int(np.argmax(share * np.log(np.maximum(lift, 1))))
             if share[i] >= 0.5 and lift[i] > 1:
                 record |= {"concept": problem.names[i], "share_of_peaks": round(float(share[i]), 3)}
@@ -142,7 +142,7 @@ class Evidence:
         if not len(problem.names):
             return []
         share = problem.overlap[:, feature] / max(problem.active[feature], 1)
-        lift = share / np.maximum(problem.n_positive / problem.codes.shape[0], 1e-12)
+        lift = share / np.maximum(problem.n_positive / problem.n_positions, 1e-12)
         order = [
             i
             for i in np.argsort(-share * np.log(np.maximum(lift, 1)), kind="stable")

@@ -128,8 +128,8 @@ def at_known_concepts(problem: Problem, peaks: np.ndarray) -> np.ndarray:
     middle = at.copy()
     for i in np.flatnonzero(real.any(1)):
         middle[i, real[i]] += motif_offsets(problem, peaks[i, real[i]])
-    middle = np.clip(middle, 0, problem.codes.shape[0] - 1)
-    for c in np.flatnonzero(problem.n_positive <= NARROW * problem.codes.shape[0]):
+    middle = np.clip(middle, 0, problem.n_positions - 1)
+    for c in np.flatnonzero(problem.n_positive <= NARROW * problem.n_positions):
         inside, holds = _marks(problem, int(c))
         read = (inside[at] | holds[middle]) & real
         by_sample = np.bincount(
@@ -144,7 +144,7 @@ def at_known_concepts(problem: Problem, peaks: np.ndarray) -> np.ndarray:
 
 def _marks(problem: Problem, concept: int) -> tuple[np.ndarray, np.ndarray]:
     """bool [n_positions] each: inside an instance of a concept, and in the middle of a motif that holds a whole one."""
-    n, half = problem.codes.shape[0], WIDTH // 2
+    n, half = problem.n_positions, WIDTH // 2
     table = problem.instances[problem.instances["concept"] == concept]
     start, end = table["start"].to_numpy(), table["end"].to_numpy()
     short = end - start <= WIDTH

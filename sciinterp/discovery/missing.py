@@ -10,21 +10,24 @@ probabilities in :mod:`sciinterp.discovery.positive_unlabelled`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
-from sciinterp.discovery.linear import auroc, fit_logistic, predict
+from sciinterp.discovery.linear import auroc, fit_logistic, predict, sigmoid
 from sciinterp.discovery.positive_unlabelled import fit_mixture
 from sciinterp.discovery.problem import Problem
-from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_mean
+from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_means
 
 MIN_FAMILIES = 8  # families with an instance, below which nothing can be cross-fitted
 FIRST, SECOND = 8, 8  # features by correlation, then by residual
 MAX_POSITIVE, MAX_ACTIVE, MAX_SILENT = 3000, 6000, 1500  # training positions of a fold; the rest is weighted
 MIN_CORRELATION = 0.06  # of the best feature with the concept, on training families
 MIN_SEPARATION = 0.75  # AUROC of annotated instances against other places, below which the two are one heap
+BATCH = 48  # concepts whose features are chosen in one pass over the codes
 UNLABELLED_PER_LABELLED = 4.0  # candidates looked at, so that the decay of misfires can be seen
 
 
@@ -70,51 +73,98 @@ class Spans:
     hidden_low: float
 
 
-def find_spans(problem: Problem, concept: str) -> Spans | str:
-    """Spans of one concept, or the reason why it was left out.
+def find_spans(problem: Problem, concepts: Sequence[str]) -> dict[str, Spans | str]:
+    """Spans of some concepts, or the reason why one was left out.
 
-    Parameters
-    ----------
-    problem : Problem
-    concept : str
-
-    Returns
-    -------
-    Spans or str
+    Features are read in one pass over blocks for :data:`BATCH` concepts at a time.
     """
+    found: dict[str, Spans | str] = {}
+    for low in range(0, len(concepts), BATCH):
+        searches: dict[str, _Search | str] = {c: _begin(problem, c) for c in concepts[low : low + BATCH]}
+        fits = [f for s in searches.values() if not isinstance(s, str) for f in s.fits if f is not None]
+        _choose_second(problem, fits)
+        for concept, search in searches.items():
+            found[concept] = search if isinstance(search, str) else _conclude(problem, search)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """One concept on its way: its instances, its columns, and the first model of each fold."""
+
+    problem: Problem
+    concept: str
+    start: np.ndarray
+    end: np.ndarray
+    design: _Design
+    fits: list[_Fit | None]
+
+    @property
+    def number(self) -> int:
+        return self.problem.names.index(self.concept)
+
+    def target(self) -> np.ndarray:
+        """bool [n_positions]: where the concept is annotated."""
+        return np.asarray(self.problem.positives[:, [self.number]].todense()).ravel()
+
+    def train(self, k: int) -> np.ndarray:
+        """bool [n_positions]: covered positions of the families outside fold ``k``."""
+        return (self.problem.fold_of != k) & self.problem.covered[self.problem.sample_of, self.number]
+
+
+@dataclass(eq=False)
+class _Fit:
+    """What a fold's first model leaves unexplained, and then the features of the second."""
+
+    first: np.ndarray
+    rows: np.ndarray
+    weight: np.ndarray
+    residual: np.ndarray
+    second: np.ndarray
+
+
+def _begin(problem: Problem, concept: str) -> _Search | str:
+    """Instances, columns and first models, or why the concept is left out."""
     c = problem.names.index(concept)
     table = problem.instances[problem.instances["concept"] == c]
     n_families = len(np.unique(problem.family[table["sample"]]))
     if n_families < MIN_FAMILIES:
         return f"instances in only {n_families} families, fewer than {MIN_FAMILIES}"
-    inst_start, inst_end = table["start"].to_numpy(), table["end"].to_numpy()
-    target = np.asarray(problem.positives[:, [c]].todense()).ravel()
-    blocked = _related(problem, concept)
-    design = _Design(problem, int(np.clip(np.median(inst_end - inst_start) // 2, 1, 8)))
-    parts, models = [], []
-    held_out = np.full(problem.codes.shape[0], np.nan)
-    for k in range(problem.n_folds):
-        train = (problem.fold_of != k) & problem.covered[problem.sample_of, c]
-        model, x = _fit_fold(problem, c, target, train, k, inst_start, inst_end, design)
+    start, end = table["start"].to_numpy(), table["end"].to_numpy()
+    design = _Design(problem, int(np.clip(np.median(end - start) // 2, 1, 8)))
+    search = _Search(problem, concept, start, end, design, [])
+    target = search.target()
+    search.fits.extend(_first_fit(search, target, k) for k in range(problem.n_folds))
+    design.made.clear()  # read again when the second models are fitted: a batch of concepts waits in between
+    return search
+
+
+def _conclude(problem: Problem, search: _Search) -> Spans | str:
+    """Second models, the spans they mark on families they have not seen, and their probabilities."""
+    parts, models, target = [], [], search.target()
+    held_out = np.full(problem.n_positions, np.nan)
+    for k, fit in enumerate(search.fits):
+        model, x = (None, None) if fit is None else _second_fit(search, fit, target, k)
         models.append(model)
-        if model is None:
+        if model is None or x is None:
             continue
         mine = problem.fold_of == k
-        held_out[mine] = predict(x[mine], model.beta.astype(np.float32))
+        held_out[mine] = x.log_odds(model.beta)[mine]
         part = _mark(problem, model, x, held_out, k)
         if len(part):
             parts.append(part.assign(fold=k))
     if not parts:
         return "no feature tells it from the rest"
-    separation = _separation(problem, held_out, inst_start, inst_end)
+    separation = _separation(problem, held_out, search.start, search.end)
     if separation < MIN_SEPARATION:
         return f"its features do not tell annotated spans from other places (AUROC {separation:.2f})"
     frame = pd.concat(parts, ignore_index=True).sort_values("start", ignore_index=True)
     start, end = frame["start"].to_numpy(), frame["end"].to_numpy()
-    known = first_overlap(start, end, np.append(inst_start, blocked[0]), np.append(inst_end, blocked[1]))
-    typical = np.median(inst_end - inst_start)
-    score = _score_spans(problem, frame, known, typical)
-    return _calibrate(problem, concept, frame, known, score, tuple(models))
+    blocked = _related(problem, search.concept)
+    known = first_overlap(start, end, np.append(search.start, blocked[0]), np.append(search.end, blocked[1]))
+    search.design.made.clear()
+    score = _score_spans(problem, frame, known, np.median(search.end - search.start))
+    return _calibrate(problem, search.concept, frame, known, score, tuple(models))
 
 
 def _related(problem: Problem, concept: str) -> tuple[np.ndarray, np.ndarray]:
@@ -136,9 +186,7 @@ def related_concepts(problem: Problem, concept: str) -> list[str]:
         return chain
 
     c = problem.names.index(concept)
-    both = np.asarray(
-        (problem.positives[:, [c]].astype(np.int64).T @ problem.positives.astype(np.int64)).todense()
-    ).ravel()
+    both = problem.co_positive[c]
     jaccard = both / np.maximum(problem.n_positive + problem.n_positive[c] - both, 1)
     up = ancestors(concept)
     return [
@@ -155,88 +203,146 @@ def _correlation(problem: Problem, c: int, k: int) -> np.ndarray:
     n, pos = size[keep].sum(), positives[keep, c].sum()
     mean = total[keep].sum(0) / n
     std = np.sqrt(np.maximum(square[keep].sum(0) / n - mean**2, 1e-12))
-    return (inside[keep, c].sum(0) / n - mean * pos / n) / (
+    return (inside[keep, c].astype(np.float64).sum(0) / n - mean * pos / n) / (
         std * np.sqrt(max(pos / n * (1 - pos / n), 1e-12))
     )
 
 
 class _Design:
-    """Columns of the concept's models: log codes at a position and their mean around it, made once a feature."""
+    """Columns of the concept's models: log codes at a position and their mean around it, made once a feature.
+
+    Only positions where a column is not zero are held: features are silent nearly everywhere.
+    """
 
     def __init__(self, problem: Problem, width: int) -> None:
         self.problem, self.width = problem, width
-        self._made: dict[int, tuple[float, np.ndarray, np.ndarray]] = {}
+        self.made: dict[int, tuple[float, np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def add(self, features: np.ndarray) -> None:
         """Make the columns of features that have none yet."""
-        new = np.array([f for f in features if int(f) not in self._made], np.int64)
+        new = np.array([f for f in features if int(f) not in self.made], np.int64)
         if not len(new):
             return
-        columns = self.problem.columns[:, new]
-        scale = np.array(
-            [
-                max(float(columns.data[lo:hi].mean()), 1e-6) if hi > lo else 1.0
-                for lo, hi in zip(columns.indptr[:-1], columns.indptr[1:])
-            ]
-        )
-        dense = np.log1p(columns.toarray() / scale.astype(np.float32))
-        around = window_mean(dense, self.width, self.problem.samples.offsets)
-        for j, f in enumerate(new):
-            self._made[int(f)] = (float(scale[j]), dense[:, j], around[:, j])
+        columns = self.problem.columns(new)
+        for j, feature in enumerate(new.tolist()):
+            part = slice(columns.indptr[j], columns.indptr[j + 1])
+            rows, codes = columns.indices[part], columns.data[part]
+            scale = max(float(codes.mean()), 1e-6) if len(codes) else 1.0
+            value = np.log1p(codes / np.float32(scale))
+            at, mean = window_means(rows, value, self.width, self.problem.samples.offsets)
+            own = np.zeros(len(at), np.float32)
+            own[np.searchsorted(at, rows)] = value
+            self.made[feature] = (scale, at.astype(np.int32), own, mean)
 
     def scale(self, features: np.ndarray) -> np.ndarray:
         """Mean positive code of each feature."""
-        return np.array([self._made[int(f)][0] for f in features])
+        return np.array([self.made[int(f)][0] for f in features])
 
-    def matrix(self, features: np.ndarray) -> np.ndarray:
-        """float32 [n_positions, 2 n_features]: the positions' columns first, then the means'."""
+    def matrix(self, features: np.ndarray) -> _Rows:
+        """The columns of some features, those of the positions first, then the means'."""
         self.add(features)
-        out = np.empty((self.problem.codes.shape[0], 2 * len(features)), np.float32, order="F")
-        for j, f in enumerate(features):
-            out[:, j], out[:, len(features) + j] = self._made[int(f)][1:]
+        made = [self.made[int(f)] for f in features]
+        at = np.unique(np.concatenate([m[1] for m in made]))
+        x = np.zeros((len(at), 2 * len(made)), np.float32, order="F")
+        for j, (_, mine, own, mean) in enumerate(made):
+            rows = np.searchsorted(at, mine)
+            x[rows, j], x[rows, len(made) + j] = own, mean
+        return _Rows(at, x, self.problem.n_positions)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """A design matrix, float32 [n_positions, n_columns], of which only rows ``at`` hold anything but zeros."""
+
+    at: np.ndarray
+    x: np.ndarray
+    n: int
+
+    def column(self, j: int) -> np.ndarray:
+        """float32 [n_positions]: one column."""
+        return self._spread(self.x[:, j], 0.0)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """float32 [n_rows, n_columns]: some rows."""
+        place = np.minimum(np.searchsorted(self.at, rows), max(len(self.at) - 1, 0))
+        out = np.zeros((len(rows), self.x.shape[1]), np.float32)
+        here = np.flatnonzero(self.at[place] == rows) if len(self.at) else place[:0]
+        out[here] = self.x[place[here]]
+        return out
+
+    def any(self) -> np.ndarray:
+        """bool [n_positions]: is anything in the row?"""
+        out = np.zeros(self.n, bool)
+        out[self.at] = self.x.any(axis=1)
+        return out
+
+    def log_odds(self, beta: np.ndarray) -> np.ndarray:
+        """float32 [n_positions]: the intercept where the row is silent."""
+        beta = beta.astype(np.float32)
+        return self._spread(predict(self.x, beta), beta[-1])
+
+    def _spread(self, values: np.ndarray, silent: float) -> np.ndarray:
+        out = np.full(self.n, silent, np.float32)
+        out[self.at] = values
         return out
 
 
-def _fit_fold(
-    problem: Problem,
-    c: int,
-    target: np.ndarray,
-    train: np.ndarray,
-    k: int,
-    inst_start: np.ndarray,
-    inst_end: np.ndarray,
-    design: _Design,
-) -> tuple[ConceptModel | None, np.ndarray]:
-    """The model of the families outside fold ``k``, and its design over all positions."""
+def _first_fit(search: _Search, target: np.ndarray, k: int) -> _Fit | None:
+    """The first model of the families outside fold ``k``: where it errs, and by how much."""
+    problem, c, train = search.problem, search.number, search.train(k)
     rng = np.random.default_rng([problem.seed, c, k])
     correlation = _correlation(problem, c, k)
     first = np.argsort(-correlation, kind="stable")[:FIRST]
     first = first[correlation[first] > 0.01]
     if not len(first) or correlation[first[0]] < MIN_CORRELATION or not (target & train).any():
-        return None, np.zeros((0, 0))
-    x = design.matrix(first)
-    rows, weight = _training_rows(x, target, train, rng)
-    some = x[rows]
+        return None
+    x = search.design.matrix(first)
+    rows, weight = _training_rows(x.any(), target, train, rng)
+    some = x.take(rows)
     beta = fit_logistic(some, target[rows], weight, ridge=2.0, steps=6)  # near enough for a residual
-    residual = weight * (target[rows] - 0.5 * (1 + np.tanh(0.5 * predict(some, beta))))
-    codes = problem.codes[rows]
-    gradient = np.abs(codes.T @ residual) / np.sqrt(codes.power(2).T @ np.maximum(weight, 1e-9) + 1.0)
-    gradient[first] = 0
-    second = np.argsort(-gradient, kind="stable")[:SECOND]
-    chosen = np.concatenate([first, second[gradient[second] > 0]])
+    residual = weight * (target[rows] - sigmoid(predict(some, beta)))
+    return _Fit(first, rows, weight, residual, np.zeros(0, np.int64))
+
+
+def _choose_second(problem: Problem, fits: list[_Fit]) -> None:
+    """Features that tell best where the first models err, of all features, in one pass."""
+    if not fits:
+        return
+    job = np.repeat(np.arange(len(fits)), [len(f.rows) for f in fits])
+    at, shape = np.concatenate([f.rows for f in fits]), (len(fits), problem.n_positions)
+    residual, weight = (
+        sp.csr_array((np.concatenate(values), (job, at)), shape=shape)
+        for values in ([f.residual for f in fits], [np.maximum(f.weight, 1e-9) for f in fits])
+    )
+    gradient = np.zeros((len(fits), problem.n_features))
+    for lo, block in problem.blocks():
+        codes = sp.csr_array(block.to_csc())
+        towards = np.abs(np.asarray((residual @ codes).todense()))
+        spread = np.asarray((weight @ codes.power(2)).todense())
+        gradient[:, lo : lo + block.n_features] = towards / np.sqrt(spread + 1.0)
+    for fit, row in zip(fits, gradient):
+        row[fit.first] = 0
+        second = np.argsort(-row, kind="stable")[:SECOND]
+        fit.second = second[row[second] > 0]
+
+
+def _second_fit(search: _Search, fit: _Fit, target: np.ndarray, k: int) -> tuple[ConceptModel, _Rows]:
+    """The model of the families outside a fold, and its design over all positions."""
+    chosen = np.concatenate([fit.first, fit.second])
+    design = search.design
     x = design.matrix(chosen)
-    beta = fit_logistic(x[rows], target[rows], weight, ridge=2.0)
-    eta = predict(x, beta.astype(np.float32))
+    beta = fit_logistic(x.take(fit.rows), target[fit.rows], fit.weight, ridge=2.0)
     gap = min(design.width, 2)
-    low, bound = _thresholds(problem, eta, target, train, inst_start, inst_end, gap=gap)
+    low, bound = _thresholds(
+        search.problem, x.log_odds(beta), target, search.train(k), search.start, search.end, gap=gap
+    )
     return ConceptModel(chosen, design.scale(chosen), beta, design.width, low, bound, gap), x
 
 
 def _training_rows(
-    x: np.ndarray, target: np.ndarray, train: np.ndarray, rng: np.random.Generator
+    active: np.ndarray, target: np.ndarray, train: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions to fit on: positives, positions where something is active, and some of the silent rest."""
-    active = x.any(axis=1)
     rows, weights = [], []
     groups = (
         (train & target, MAX_POSITIVE),
@@ -303,7 +409,7 @@ def _separation(problem: Problem, eta: np.ndarray, inst_start: np.ndarray, inst_
     return auroc(inside[np.isfinite(inside)], outside[np.isfinite(outside)])
 
 
-def _mark(problem: Problem, model: ConceptModel, x: np.ndarray, held_out: np.ndarray, k: int) -> pd.DataFrame:
+def _mark(problem: Problem, model: ConceptModel, x: _Rows, held_out: np.ndarray, k: int) -> pd.DataFrame:
     """Spans of fold ``k`` with what the second model looks at."""
     eta = np.where(problem.fold_of == k, held_out, -np.inf)
     offsets = problem.samples.offsets
@@ -318,9 +424,9 @@ def _mark(problem: Problem, model: ConceptModel, x: np.ndarray, held_out: np.nda
     finite = np.where(np.isfinite(eta), eta, model.low)
     n = len(model.features)
     positive = model.beta[:n] + model.beta[n : 2 * n] > 0
-    agree = sum((per_run(x[:, j], start, end, "max") > 0).astype(float) for j in np.flatnonzero(positive))
+    agree = sum((per_run(x.column(j), start, end, "max") > 0).astype(float) for j in np.flatnonzero(positive))
     against = sum(
-        (per_run(x[:, j], start, end, "max") for j in np.flatnonzero(~positive)), np.zeros(len(start))
+        (per_run(x.column(j), start, end, "max") for j in np.flatnonzero(~positive)), np.zeros(len(start))
     )
     return pd.DataFrame(
         {

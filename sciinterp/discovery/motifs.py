@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-import scipy.sparse as sp
 
 from sciinterp.association._jit import compiled
+from sciinterp.codes.intervals import windows
+from sciinterp.codes.peaks import largest_in_groups
 from sciinterp.discovery.linear import auroc
 from sciinterp.discovery.problem import Problem
 
@@ -31,7 +32,7 @@ WIDTH, REACH, HALF = 7, 6, 12
 AROUND = 6  # letters on either side that count as the composition around a peak
 MAX_PEAKS = 80
 STRONG = 1 / 3  # of a feature's largest activation, from which a family's best position counts as a peak
-MAX_CELLS = 20_000_000  # features times families looked at in one go
+ROWS = 1024  # features whose windows are laid out at once: about 100 MB
 COLUMNS = ("motif", "composition", "centre", "position", "conservation", "order")
 
 
@@ -52,49 +53,22 @@ class Peaks:
     n_families: np.ndarray
 
 
-def find_peaks(problem: Problem, codes: sp.csr_array) -> Peaks:
-    """The strongest position of every feature in every family."""
-    columns = codes.tocsc()
-    n_features, n_family = codes.shape[1], int(problem.family.max()) + 1
+def find_peaks(problem: Problem) -> Peaks:
+    """The strongest position of every feature in every family, where that is a strong one."""
     family = problem.family[problem.sample_of]
-    step = max(1, MAX_CELLS // n_family)
-    parts = [
-        _block_peaks(columns[:, lo : lo + step], lo, family, n_family) for lo in range(0, n_features, step)
-    ]
-    feature, row, value = (np.concatenate(x) for x in zip(*parts))
-    order = np.lexsort((-value, feature))
-    feature, row = feature[order], row[order]
-    rank = np.arange(len(feature)) - np.searchsorted(feature, feature)
-    position = np.full((n_features, MAX_PEAKS), -1, np.int64)
-    inside = rank < MAX_PEAKS
-    position[feature[inside], rank[inside]] = row[inside]
-    return Peaks(position, np.bincount(feature, minlength=n_features))
-
-
-def _block_peaks(
-    columns: sp.csc_array, first: int, family: np.ndarray, n_family: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Feature, position and value of the peaks of some columns: one a family, where that is a strong one."""
-    n = columns.shape[1]
-    key = np.repeat(np.arange(n), np.diff(columns.indptr)) * n_family + family[columns.indices]
-    best = np.zeros(n * n_family, np.float32)
-    np.maximum.at(best, key, columns.data)
-    table = best.reshape(n, n_family)
-    strong = np.array(
-        [
-            max(np.quantile(row[row > 0], 0.9) / 2, STRONG * row.max()) if (row > 0).any() else np.inf
-            for row in table
-        ]
-    )
-    at = np.flatnonzero((columns.data == best[key]) & (columns.data > 0))
-    at = at[columns.data[at] >= strong[key[at] // n_family]]
-    _, once = np.unique(key[at], return_index=True)  # of equal values the first
-    at = at[once]
-    return (
-        first + key[at] // n_family,
-        columns.indices[at].astype(np.int64),
-        columns.data[at].astype(np.float64),
-    )
+    position = np.full((problem.n_features, MAX_PEAKS), -1, np.int64)
+    n_families = np.zeros(problem.n_features, np.int64)
+    for first, block in problem.blocks():
+        found = largest_in_groups(block, family)
+        ends = np.cumsum(np.bincount(found.feature, minlength=block.n_features))
+        for j, (lo, hi) in enumerate(zip(np.r_[0, ends], ends)):
+            value, at = found.value[lo:hi], found.position[lo:hi]
+            if not len(value):
+                continue
+            strong = np.flatnonzero(value >= max(np.quantile(value, 0.9) / 2, STRONG * value.max()))
+            best = strong[np.argsort(-value[strong], kind="stable")][:MAX_PEAKS]
+            position[first + j, : len(best)], n_families[first + j] = at[best], len(strong)
+    return Peaks(position, n_families)
 
 
 def coherence(problem: Problem, position: np.ndarray, *, seed: int = 0) -> np.ndarray:
@@ -116,9 +90,12 @@ def coherence(problem: Problem, position: np.ndarray, *, seed: int = 0) -> np.nd
     scores[0, 4], scores[1, 4] = problem.conservation[np.maximum(position, 0)], problem.conservation[other]
     for part in (0, 1):
         train, test = real & (half == part), real & (half != part)
-        for j, pair in _score_models(problem, position, other, sample, train, rng).items():
-            at = COLUMNS.index(j)
-            scores[0, at][test], scores[1, at][test] = pair[0][test], pair[1][test]
+        scores[:, 3] = np.where(test, _place(problem, position, other, sample, train), scores[:, 3])
+        for low in range(0, len(position), ROWS):
+            rows = slice(low, low + ROWS)
+            for name, pair in _score_models(problem, position[rows], other[rows], train[rows], rng).items():
+                at = COLUMNS.index(name)
+                scores[:, at, rows] = np.where(test[rows], pair, scores[:, at, rows])
     out = np.full((len(position), len(COLUMNS)), 0.5)
     for i in range(len(position)):
         mask = real[i]
@@ -128,16 +105,11 @@ def coherence(problem: Problem, position: np.ndarray, *, seed: int = 0) -> np.nd
 
 
 def _score_models(
-    problem: Problem,
-    peaks: np.ndarray,
-    other: np.ndarray,
-    sample: np.ndarray,
-    train: np.ndarray,
-    rng: np.random.Generator,
+    problem: Problem, peaks: np.ndarray, other: np.ndarray, train: np.ndarray, rng: np.random.Generator
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Scores of peaks and of what they are compared with, under the models fitted on ``train``."""
     background = _background(problem)
-    a, b = _windows(problem, peaks, sample), _windows(problem, other, sample)
+    a, b = _windows(problem, peaks), _windows(problem, other)
     odds = _motif(a, train, background)
     near = slice(HALF - AROUND, HALF + AROUND + 1)
     shuffled = a.copy()
@@ -148,7 +120,7 @@ def _score_models(
     for name, part in (("composition", near), ("centre", slice(HALF, HALF + 1))):
         table = _unordered(a[..., part], train, background)
         found[name] = (pick(table, a[..., part]), pick(table, b[..., part]))
-    return {**found, "position": _place(problem, peaks, other, sample, train)}
+    return found
 
 
 def _letters(problem: Problem) -> np.ndarray:
@@ -161,12 +133,9 @@ def _background(problem: Problem) -> np.ndarray:
     return np.bincount(letters, minlength=len(problem.alphabet)) / len(letters)
 
 
-def _windows(problem: Problem, position: np.ndarray, sample: np.ndarray) -> np.ndarray:
+def _windows(problem: Problem, position: np.ndarray) -> np.ndarray:
     """Letters around positions, int64 [n, n_peaks, 2 HALF + 1]; beyond the sample the number of letters."""
-    at = position[..., None] + np.arange(-HALF, HALF + 1)
-    lo, hi = problem.samples.offsets[sample][..., None], problem.samples.offsets[sample + 1][..., None]
-    inside = (at >= lo) & (at < hi)
-    return np.where(inside, _letters(problem)[np.where(inside, at, 0)], len(problem.alphabet))
+    return windows(_letters(problem), position, HALF, problem.samples.offsets, beyond=len(problem.alphabet))
 
 
 def _unordered(window: np.ndarray, train: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -260,7 +229,7 @@ def _place(
 
 def motif_offsets(problem: Problem, position: np.ndarray) -> np.ndarray:
     """How far from each peak of one feature the middle of its aligned motif lies, int64 [n_peaks]."""
-    window = _windows(problem, position[None], problem.sample_of[position][None])
+    window = _windows(problem, position[None])
     odds = _motif(window, np.ones((1, len(position)), bool), _background(problem))
     return _best_offset(window, odds)[1][0]
 
@@ -268,9 +237,8 @@ def motif_offsets(problem: Problem, position: np.ndarray) -> np.ndarray:
 def consensus(problem: Problem, position: np.ndarray) -> tuple[str, float, np.ndarray]:
     """The aligned motif of one feature: consensus, information in bits, and frequencies [WIDTH, n_letters]."""
     position = position[position >= 0]
-    sample = problem.sample_of[position][None]
     background = _background(problem)
-    window = _windows(problem, position[None], sample)
+    window = _windows(problem, position[None])
     train = np.ones((1, len(position)), bool)
     odds = _motif(window, train, background)[0, :, :-1]
     share = np.exp(odds) * (background + 1e-9)

@@ -26,12 +26,14 @@ from typing import Any, cast
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.homology import Place, at_known_concepts, place
 from sciinterp.discovery.linear import fit_logistic, predict, sigmoid
 from sciinterp.discovery.motifs import COLUMNS, MAX_PEAKS, coherence, find_peaks
-from sciinterp.discovery.problem import Problem
+from sciinterp.discovery.problem import BLOCK_VALUES, Problem
 
 MIN_FAMILIES = 12
+COLUMNS_AT_ONCE = 1024  # columns of codes compared with another dictionary at once
 MAX_DENSITY = 0.15
 MAX_POSITIVES = 200  # known features the rule is learned from
 N_MADE = 60  # made-up decoys of each sort
@@ -121,11 +123,11 @@ def associated(
     """
     overlap, n_positive, active = problem.overlap, problem.n_positive, problem.active
     if not len(problem.names):
-        none = np.zeros(problem.codes.shape[1])
+        none = np.zeros(problem.n_features)
         return none.astype(np.int64) - 1, none, none.astype(bool)
     f1 = 2 * overlap / np.maximum(n_positive[:, None] + active[None], 1)
     precision = overlap / np.maximum(active[None], 1)
-    prevalence = (n_positive / problem.codes.shape[0])[:, None]
+    prevalence = (n_positive / problem.n_positions)[:, None]
     narrow = (
         (prevalence <= NARROW) & (precision >= np.maximum(PRECISION_KNOWN, 3 * prevalence)) & (overlap >= 5)
     )
@@ -138,8 +140,8 @@ def associated(
 def find_novel(
     problem: Problem,
     *,
-    stability: Sequence[sp.csr_array] = (),
-    randomised: sp.csr_array | None = None,
+    stability: Sequence[FeatureMatrix] = (),
+    randomised: FeatureMatrix | None = None,
     known_pairs: np.ndarray | None = None,
     seed: int = 0,
 ) -> Novel | str:
@@ -148,9 +150,9 @@ def find_novel(
     Parameters
     ----------
     problem : Problem
-    stability : sequence of csr [n_positions, any]
+    stability : sequence of FeatureMatrix
         Codes of the same positions by dictionaries of other seeds.
-    randomised : csr [n_positions, any], optional
+    randomised : FeatureMatrix, optional
         Codes of the randomised model: further decoys.
     known_pairs : int64, optional
         Features of significant hits.
@@ -158,13 +160,13 @@ def find_novel(
     if problem.letters is None:
         return "the samples are not sequences: coherence in sequence cannot be measured"
     best, f1, linked = associated(problem, known_pairs)
-    peaks = find_peaks(problem, problem.codes)
-    density = problem.active / problem.codes.shape[0]
+    peaks = find_peaks(problem)
+    density = problem.active / problem.n_positions
     alive = problem.active > 0
     spread = peaks.n_families >= MIN_FAMILIES
     usable = alive & spread & (density <= MAX_DENSITY)
     targets = np.flatnonzero(usable & ~linked)
-    fate = np.full(problem.codes.shape[1], "listed", object)
+    fate = np.full(problem.n_features, "listed", object)
     for reason, gone in (
         (KNOWN, linked),
         ("in few families", ~spread),
@@ -185,8 +187,9 @@ def find_novel(
             fate,
             f"only {len(known)} features of known concepts: what a concept looks like cannot be learned",
         )
-    decoy_codes, decoy_rows, sort = _decoys(problem, np.concatenate([known, targets]), randomised, seed)
-    rows = np.vstack([peaks.position[known], peaks.position[targets], decoy_rows])
+    judged = np.concatenate([known, targets])
+    decoy_codes, decoy_rows, sort = _decoys(problem, judged, randomised, seed)
+    rows = np.vstack([peaks.position[judged], decoy_rows])
     measures = coherence(problem, rows, seed=seed)
     n_known, n_target = len(known), len(targets)
     part = slice(n_known, n_known + n_target)
@@ -194,7 +197,7 @@ def find_novel(
     incoherent[part] &= ~periodic(problem, targets)
     y = np.arange(len(rows)) < n_known
     stable = _stability(
-        sp.csr_array(sp.hstack([problem.codes[:, known], problem.codes[:, targets], decoy_codes])),
+        [(problem, judged), *decoy_codes],
         stability,
         where=y | (~explained & ~incoherent),
     )
@@ -303,8 +306,7 @@ def periodic(problem: Problem, features: np.ndarray) -> np.ndarray:
 
 def firing_pattern(problem: Problem, feature: int) -> dict[str, Any]:
     """How a feature fires along a sample: point, periodic, short, long or whole, with its numbers."""
-    columns = problem.columns
-    where = np.sort(columns.indices[columns.indptr[feature] : columns.indptr[feature + 1]])
+    where = problem.columns([feature]).indices
     if not len(where):
         return {"class": "silent"}
     cut = np.flatnonzero((np.diff(where) > 2) | (np.diff(problem.sample_of[where]) > 0))
@@ -329,46 +331,49 @@ def firing_pattern(problem: Problem, feature: int) -> dict[str, Any]:
     }
 
 
+# Columns of codes that are read when asked for: of which problem, and their numbers there.
+Columns = list[tuple[Problem, np.ndarray]]
+
+
 def _decoys(
-    problem: Problem, features: np.ndarray, randomised: sp.csr_array | None, seed: int
-) -> tuple[sp.csr_array, np.ndarray, np.ndarray]:
+    problem: Problem, features: np.ndarray, randomised: FeatureMatrix | None, seed: int
+) -> tuple[Columns, np.ndarray, np.ndarray]:
     """Codes, peaks and sort (0 rotated, 1 letter, 2 window composition, 3 position, 4 randomised model) of the decoys."""
-    rotated = problem.with_codes(problem.codes[:, features]).shifted(seed).codes
-    parts, sorts = (
-        [rotated, _made_up(problem, seed)],
-        [np.zeros(rotated.shape[1], np.int64), np.tile([1, 2, 3], N_MADE)],
-    )
+    parts = [
+        (problem.shifted(seed), features, np.zeros(len(features), np.int64)),
+        (_made_up(problem, seed), np.arange(3 * N_MADE), np.tile([1, 2, 3], N_MADE)),
+    ]
     if randomised is not None:
-        other = problem.with_codes(randomised)
+        other = problem.with_features(randomised)
         free = (
-            (other.active > 0)
-            & (other.active <= MAX_DENSITY * len(problem.sample_of))
-            & ~associated(other)[2]
+            (other.active > 0) & (other.active <= MAX_DENSITY * problem.n_positions) & ~associated(other)[2]
         )
         some = np.random.default_rng([seed, 0x4A]).permutation(np.flatnonzero(free))[:N_RANDOMISED]
-        parts.append(other.codes[:, np.sort(some)])
-        sorts.append(np.full(len(some), 4))
-    codes, sort = sp.csr_array(sp.hstack(parts)), np.concatenate(sorts)
-    peaks = find_peaks(problem, codes)
-    keep = np.flatnonzero(peaks.n_families >= MIN_FAMILIES)
-    return codes[:, keep], peaks.position[keep], sort[keep]
+        parts.append((other, np.sort(some), np.full(len(some), 4)))
+    columns: Columns = []
+    rows, sorts = [], []
+    for decoy, chosen, sort in parts:
+        peaks = find_peaks(decoy)
+        keep = np.flatnonzero(peaks.n_families[chosen] >= MIN_FAMILIES)
+        columns.append((decoy, chosen[keep]))
+        rows.append(peaks.position[chosen[keep]])
+        sorts.append(sort[keep])
+    return columns, np.concatenate(rows), np.concatenate(sorts)
 
 
-def _made_up(problem: Problem, seed: int) -> sp.csr_array:
-    """Codes of features that follow one letter, the composition of a window, or a distance from an end."""
+def _made_up(problem: Problem, seed: int) -> Problem:
+    """Features that follow one letter, the composition of a window, or a distance from an end."""
     rng = np.random.default_rng([seed, 0xDEC0])
-    n = problem.codes.shape[0]
+    n = problem.n_positions
     lengths, offsets = problem.samples.lengths, problem.samples.offsets
     from_start = np.arange(n) - np.repeat(offsets[:-1], lengths)
     from_end = np.repeat(lengths, lengths) - 1 - from_start
     letters = cast("np.ndarray", problem.letters)  # novel_concepts stops where there are none
     n_letters = len(problem.alphabet)
-    rows, columns = [], []
+    rows: list[np.ndarray] = []
 
     def add(where: np.ndarray) -> None:
-        kept = where[rng.random(len(where)) < 0.9]
-        rows.append(kept)
-        columns.append(np.full(len(kept), len(columns)))
+        rows.append(where[rng.random(len(where)) < 0.9].astype(np.int32))
 
     for i in range(N_MADE):
         add(np.flatnonzero(letters == i % n_letters))
@@ -381,9 +386,10 @@ def _made_up(problem: Problem, seed: int) -> sp.csr_array:
         centre, width = rng.uniform(0, np.median(lengths) * 0.8), rng.uniform(1.5, 8)
         near = np.flatnonzero(np.abs(distance - centre) < 4 * width)
         add(near[rng.random(len(near)) < np.exp(-(((distance[near] - centre) / width) ** 2))])
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    value = rng.gamma(4, 0.25, len(row)).astype(np.float32)
-    return sp.coo_array((value, (row, column)), shape=(n, 3 * N_MADE)).tocsr()
+    starts = np.cumsum([0, *map(len, rows)])
+    value = np.concatenate([rng.gamma(4, 0.25, len(r)).astype(np.float32) for r in rows])
+    codes = sp.csc_array((value, np.concatenate(rows), starts), shape=(n, len(rows)))
+    return problem.with_features(FeatureMatrix(codes, problem.samples))
 
 
 def _learn_from(passes: np.ndarray, known: np.ndarray, targets: slice) -> np.ndarray:
@@ -425,30 +431,40 @@ def _decoy_q(target: np.ndarray, decoy: np.ndarray) -> np.ndarray:
     return out
 
 
-def _stability(
-    codes: sp.csr_array, others: Sequence[sp.csr_array], *, where: np.ndarray | None = None
-) -> np.ndarray:
+def _stability(columns: Columns, others: Sequence[FeatureMatrix], *, where: np.ndarray) -> np.ndarray:
     """Smallest over dictionaries of the best cosine between code columns; NaN without dictionaries.
 
     Only the columns ``where`` are looked at; the others get 0.
     """
     if not len(others):
-        return np.full(codes.shape[1], np.nan)
-    chosen = np.arange(codes.shape[1]) if where is None else np.flatnonzero(where)
-    mine = sp.csr_array(codes[:, chosen].astype(np.float64).T)
-    norm = np.sqrt(np.asarray(mine.power(2).sum(1)).ravel()) + 1e-12
-    worst = np.zeros(codes.shape[1])
-    worst[chosen] = 1.0
-    for other in others:
-        length = np.sqrt(np.asarray(other.astype(np.float64).power(2).sum(0)).ravel()) + 1e-12
-        cosine = np.asarray((mine @ other.astype(np.float64)).todense()) / norm[:, None] / length[None]
-        worst[chosen] = np.minimum(worst[chosen], cosine.max(1))
+        return np.full(len(where), np.nan)
+    worst, first = where.astype(np.float64), 0
+    for source, numbers in columns:
+        chosen = np.flatnonzero(where[first : first + len(numbers)])
+        for low in range(0, len(chosen), COLUMNS_AT_ONCE):
+            some = chosen[low : low + COLUMNS_AT_ONCE]
+            mine = sp.csr_array(source.columns(numbers[some]).astype(np.float64).T)
+            norm = np.sqrt(np.asarray(mine.power(2).sum(1)).ravel()) + 1e-12
+            for other in others:
+                worst[first + some] = np.minimum(worst[first + some], _best_cosine(mine, norm, other))
+        first += len(numbers)
     return worst
+
+
+def _best_cosine(mine: sp.csr_array, norm: np.ndarray, other: FeatureMatrix) -> np.ndarray:
+    """The largest cosine [n] of some columns of codes with those of another dictionary."""
+    best = np.zeros(len(norm))
+    for lo, hi in other.feature_blocks(BLOCK_VALUES):
+        codes = sp.csr_array(other.by_feature(lo, hi).to_csc().astype(np.float64))
+        length = np.sqrt(np.asarray(codes.power(2).sum(0)).ravel()) + 1e-12
+        cosine = np.asarray((mine @ codes).todense()) / norm[:, None] / length[None]
+        best = np.maximum(best, cosine.max(1, initial=0))
+    return best
 
 
 def co_active(problem: Problem, features: np.ndarray, *, cosine: float = 0.2) -> list[int]:
     """For each feature of a ranked list, the place of the first better one it fires with (itself if none)."""
-    mine = problem.codes[:, features].astype(np.float64)
+    mine = sp.csr_array(problem.columns(features).astype(np.float64))
     norm = np.sqrt(np.asarray(mine.power(2).sum(0)).ravel()) + 1e-12
     like = np.asarray((mine.T @ mine).todense()) / norm[:, None] / norm[None]
     leader: list[int] = []

@@ -166,8 +166,8 @@ def mutation_scan(
     letters = _letters(model, features.samples)
     if not isinstance(whole.data, str) or len(letters) < 2:
         return "the samples are not sequences of letters that can be exchanged"
-    base = int(features.samples.offsets[features.samples.index(sample)])
-    active = features.codes[np.arange(base + start, base + end)][:, [feature]].toarray().ravel()
+    here = features.by_sample(features.samples.index(sample))
+    active = here[np.arange(start, end)][:, [feature]].toarray().ravel()
     inside = start + np.argsort(-active, kind="stable")
     beside = [p for d in range(1, BEYOND + 1) for p in (start - d, end - 1 + d) if 0 <= p < whole.length]
     places = [int(p) for p in (*inside, *beside)][:MAX_PLACES]

@@ -7,7 +7,8 @@ the rules share. Nothing here decides anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import cast
 
@@ -17,7 +18,14 @@ import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.by_feature import ByFeature
 from sciinterp.samples import Samples, Split
+
+# Codes of a block of features looked at once: about 150 MB of working memory.
+BLOCK_VALUES = 1 << 22
+# What a problem holds of samples and concepts alone: shared with its decoys.
+OF_CONCEPTS = ("sample_of", "fold_of", "positives", "instances", "covered", "letters", "alphabet", "conservation", "n_positive",
+               "co_positive")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,26 +34,73 @@ class Problem:
 
     Attributes
     ----------
-    codes : csr float32 [n_positions, n_features]
+    features : FeatureMatrix
+        Read some features at a time; nothing here holds all codes.
     names : list of str
         Concepts placed on positions.
     family : int64 [n_samples]
     fold : int64 [n_samples]
+    moved : int32 [n_positions], optional
+        Where the codes of each position are put instead (:meth:`shifted`).
     """
 
-    codes: sp.csr_array
-    samples: Samples
+    features: FeatureMatrix
     annotations: Annotations
     names: list[str]
     family: np.ndarray
     fold: np.ndarray
     n_folds: int
     seed: int
+    moved: np.ndarray | None = None
 
-    @cached_property
-    def columns(self) -> sp.csc_array:
-        """The codes by feature."""
-        return self.codes.tocsc()
+    @property
+    def samples(self) -> Samples:
+        """The samples, end to end."""
+        return self.features.samples
+
+    @property
+    def n_positions(self) -> int:
+        """Positions of all samples."""
+        return self.features.n_positions
+
+    @property
+    def n_features(self) -> int:
+        """Features of the dictionary."""
+        return self.features.n_features
+
+    def blocks(self) -> Iterator[tuple[int, ByFeature]]:
+        """All codes, some features at a time: the first feature and their codes."""
+        for lo, hi in self.features.feature_blocks(BLOCK_VALUES):
+            yield lo, self._placed(self.features.by_feature(lo, hi))
+
+    def columns(self, features: np.ndarray | Sequence[int]) -> sp.csc_array:
+        """csc float32 [n_positions, n]: the codes of some features, in their order."""
+        wanted = np.asarray(features, np.int64)
+        read: dict[int, ByFeature] = {}
+        for lo, hi in self.features.feature_blocks(BLOCK_VALUES) if len(wanted) else ():
+            mine = np.unique(wanted[(wanted >= lo) & (wanted < hi)])
+            if 4 * len(mine) > hi - lo:  # a large part of a block is read at once
+                block = self.features.by_feature(lo, hi)
+                read |= {int(f): block.block(f - lo, f - lo + 1) for f in mine}
+            else:
+                read |= {int(f): self.features.by_feature(f, f + 1) for f in mine.tolist()}
+        parts = [read[int(f)] for f in wanted]
+        none = np.zeros(0)
+        codes = ByFeature(
+            np.concatenate([none.astype(np.float32), *(p.values for p in parts)]),
+            np.concatenate([none.astype(np.int32), *(p.rows for p in parts)]),
+            np.cumsum([0, *(len(p.values) for p in parts)]).astype(np.int64),
+            self.n_positions,
+        )
+        return self._placed(codes).to_csc()
+
+    def _placed(self, codes: ByFeature) -> ByFeature:
+        """The same codes where this problem puts them."""
+        if self.moved is None:
+            return codes
+        rows = self.moved[codes.rows]
+        order = np.lexsort((rows, np.repeat(np.arange(codes.n_features), np.diff(codes.starts))))
+        return ByFeature(codes.values[order], rows[order], codes.starts, codes.n_positions)
 
     @cached_property
     def sample_of(self) -> np.ndarray:
@@ -103,16 +158,27 @@ class Problem:
         return (holders - 1) / np.maximum(np.bincount(self.family)[family] - 1, 1)
 
     @cached_property
+    def _met(self) -> tuple[np.ndarray, np.ndarray]:
+        """float64 [n_concepts, n_features] and [n_features]: active positions in a concept, and of each feature."""
+        overlap, active = np.zeros((len(self.names), self.n_features)), np.zeros(self.n_features)
+        member = sp.csc_array(self.positives.T.astype(np.float32))
+        for lo, block in self.blocks():
+            csc = block.to_csc()
+            csc = sp.csc_array(((csc.data > 0).astype(np.float32), csc.indices, csc.indptr), shape=csc.shape)
+            part = slice(lo, lo + block.n_features)
+            overlap[:, part] = (member @ csc).todense()
+            active[part] = np.bincount(_feature_of(block), csc.data, block.n_features)
+        return overlap, active
+
+    @property
     def overlap(self) -> np.ndarray:
         """float64 [n_concepts, n_features]: positions where a concept and an active feature meet."""
-        return self._meet(np.ones(self.codes.nnz, np.float32), None)
+        return self._met[0]
 
-    @cached_property
+    @property
     def active(self) -> np.ndarray:
         """float64 [n_features]: positions where each feature is active."""
-        return np.bincount(self.codes.indices[self.codes.data > 0], minlength=self.codes.shape[1]).astype(
-            float
-        )
+        return self._met[1]
 
     @cached_property
     def n_positive(self) -> np.ndarray:
@@ -120,33 +186,36 @@ class Problem:
         return np.asarray(self.positives.sum(0)).ravel().astype(float)
 
     @cached_property
-    def fold_sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Per fold: sums of log codes inside concepts [K, C, F], over all [K, F], of squares [K, F], positives
-        [K, C] and positions [K]."""
-        value = np.log1p(self.codes.data)
-        inside, total, square, positives, size = [], [], [], [], []
-        row_fold = np.repeat(self.fold_of, np.diff(self.codes.indptr))
-        for k in range(self.n_folds):
-            mine = row_fold == k
-            weights = np.where(mine, value, 0)
-            inside.append(self._meet(weights, self.fold_of == k))
-            index = self.codes.indices[mine]
-            total.append(np.bincount(index, value[mine], self.codes.shape[1]))
-            square.append(np.bincount(index, value[mine] ** 2, self.codes.shape[1]))
-            rows = np.flatnonzero(self.fold_of == k)
-            positives.append(np.asarray(self.positives[rows].sum(0)).ravel())
-            size.append(len(rows))
-        return np.array(inside), np.array(total), np.array(square), np.array(positives), np.array(size)
+    def co_positive(self) -> np.ndarray:
+        """int64 [n_concepts, n_concepts]: positions of both concepts."""
+        member = self.positives.astype(np.int32)
+        return np.asarray((member.T @ member).todense()).astype(np.int64)
 
-    def _meet(self, data: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
-        codes = sp.csr_array(
-            (data.astype(np.float32), self.codes.indices, self.codes.indptr), shape=self.codes.shape
-        )
-        positives = self.positives.astype(np.float32)
-        if rows is not None:
-            keep = np.flatnonzero(rows)
-            codes, positives = codes[keep], positives[keep]
-        return np.asarray((positives.T @ codes).todense(), dtype=np.float64)
+    @cached_property
+    def fold_sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Per fold: sums of log codes inside concepts float32 [K, C, F], over all [K, F], of squares [K, F], positives
+        [K, C] and positions [K]."""
+        n_folds, n_concepts = self.n_folds, len(self.names)
+        placed = self.positives.tocoo()
+        member = sp.coo_array(
+            (
+                np.ones(placed.nnz, np.float32),
+                (self.fold_of[placed.coords[0]] * n_concepts + placed.coords[1], placed.coords[0]),
+            ),
+            shape=(n_folds * n_concepts, self.n_positions),
+        ).tocsc()
+        inside = np.zeros((n_folds, n_concepts, self.n_features), np.float32)
+        total, square = np.zeros((2, n_folds, self.n_features))
+        for lo, block in self.blocks():
+            value, n = np.log1p(block.values), block.n_features
+            csc = sp.csc_array((value, block.rows, block.starts), shape=(self.n_positions, n))
+            part = slice(lo, lo + n)
+            inside[:, :, part] = np.asarray((member @ csc).todense()).reshape(n_folds, n_concepts, n)
+            key = self.fold_of[block.rows] * n + _feature_of(block)
+            total[:, part] = np.bincount(key, value, n_folds * n).reshape(n_folds, n)
+            square[:, part] = np.bincount(key, value**2, n_folds * n).reshape(n_folds, n)
+        positives = np.bincount(member.indices, minlength=n_folds * n_concepts).reshape(n_folds, n_concepts)
+        return inside, total, square, positives, np.bincount(self.fold_of, minlength=n_folds)
 
     def shifted(self, seed: int) -> Problem:
         """The same problem with every sample's codes rotated along the sample, by one fraction per family.
@@ -155,35 +224,26 @@ class Problem:
         """
         rng = np.random.default_rng([seed, 0x5F1F])
         fraction = rng.uniform(0.2, 0.8, self.family.max() + 1)[self.family]
-        lengths = self.samples.lengths
-        within = np.arange(self.codes.shape[0]) - np.repeat(self.samples.offsets[:-1], lengths)
+        lengths, first = self.samples.lengths, self.samples.offsets[:-1]
         step = np.maximum(1, np.round(fraction * lengths)).astype(np.int64)
-        source = np.repeat(self.samples.offsets[:-1], lengths) + (
-            within + np.repeat(step, lengths)
-        ) % np.repeat(lengths, lengths)
-        return Problem(
-            sp.csr_array(self.codes[source]),
-            self.samples,
-            self.annotations,
-            self.names,
-            self.family,
-            self.fold,
-            self.n_folds,
-            self.seed,
-        )
+        within = np.arange(self.n_positions) - np.repeat(first + step, lengths)
+        moved = np.repeat(first, lengths) + within % np.repeat(lengths, lengths)
+        return self._with(self.features, moved.astype(np.int32))
 
-    def with_codes(self, codes: sp.csr_array) -> Problem:
+    def with_features(self, features: FeatureMatrix) -> Problem:
         """The same samples and concepts read by other features."""
-        return Problem(
-            sp.csr_array(codes),
-            self.samples,
-            self.annotations,
-            self.names,
-            self.family,
-            self.fold,
-            self.n_folds,
-            self.seed,
-        )
+        return self._with(features, None)
+
+    def _with(self, features: FeatureMatrix, moved: np.ndarray | None) -> Problem:
+        """Other codes, and what does not depend on codes kept."""
+        other, known = replace(self, features=features, moved=moved), vars(self)
+        vars(other).update({name: known[name] for name in OF_CONCEPTS if name in known})
+        return other
+
+
+def _feature_of(block: ByFeature) -> np.ndarray:
+    """int64 [n_stored]: the feature of each code of a block, from 0."""
+    return np.repeat(np.arange(block.n_features), np.diff(block.starts))
 
 
 def make_problem(
@@ -201,6 +261,4 @@ def make_problem(
     for f in order:
         fold[f] = int(np.argmin(filled))
         filled[fold[f]] += size[f]
-    return Problem(
-        features.codes, samples, annotations, annotations.position_names, family, fold[family], n_folds, seed
-    )
+    return Problem(features, annotations, annotations.position_names, family, fold[family], n_folds, seed)

@@ -63,9 +63,7 @@ def single_feature_rule(problem: Problem, concepts: Sequence[str] | None = None)
         c = problem.names.index(concept)
         f1 = 2 * problem.overlap[c] / np.maximum(problem.n_positive[c] + problem.active, 1)
         feature = int(np.argmax(f1))
-        column = np.zeros(problem.codes.shape[0])
-        lo, hi = problem.columns.indptr[feature : feature + 2]
-        column[problem.columns.indices[lo:hi]] = problem.columns.data[lo:hi]
+        column = problem.features.column(feature).astype(np.float64)
         target = np.asarray(problem.positives[:, [c]].todense()).ravel()
         if not column.any():
             continue
@@ -149,9 +147,9 @@ def mask_and_recover(
         row |= _recovered(_spans_table(problem, concept), hidden, samples, len(shown), family)
         rivals = {"single feature": single_feature_rule(problem)}
         if problem.letters is not None:
-            rivals["letters"] = _spans_table(problem.with_codes(_one_hot(problem)), concept)
+            rivals["letters"] = _spans_table(problem.with_features(_one_hot(problem)), concept)
         if control is not None:
-            rivals["randomised model"] = _spans_table(problem.with_codes(control.codes), concept)
+            rivals["randomised model"] = _spans_table(problem.with_features(control), concept)
         ap = {"features": row["ap"]}
         for name, table in rivals.items():
             found = _recovered(table, hidden, samples, len(shown), family)
@@ -165,25 +163,26 @@ def mask_and_recover(
     return Table(rows, context={"share": share, "seed": seed})
 
 
-def _one_hot(problem: Problem) -> sp.csr_array:
-    """The letters as features: csr float32 [n_positions, n_letters]."""
+def _one_hot(problem: Problem) -> FeatureMatrix:
+    """The letters as features."""
     assert problem.letters is not None  # asked for only where there are letters
     n = len(problem.letters)
-    return sp.csr_array(
+    codes = sp.csr_array(
         (np.ones(n, np.float32), problem.letters, np.arange(n + 1)), shape=(n, len(problem.alphabet))
     )
+    return FeatureMatrix(codes, problem.samples)
 
 
 def _spans_table(problem: Problem, concept: str) -> pd.DataFrame:
     """Candidates of one concept: spans, ``rank`` (log odds), probability and q-value against rotated features."""
-    found = find_spans(problem, concept)
+    found = find_spans(problem, [concept])[concept]
     columns = ["sample", "start", "end", "concept", "rank", "probability", "q"]
     if isinstance(found, str):
         return pd.DataFrame({name: [] for name in columns})
     open_ = ~found.known
     sample = problem.sample_of[found.start[open_]]
     base = problem.samples.offsets[sample]
-    rotated = find_spans(problem.shifted(problem.seed * 1000), concept)
+    rotated = find_spans(problem.shifted(problem.seed * 1000), [concept])[concept]
     decoys = np.zeros(0) if isinstance(rotated, str) else rotated.probability[~rotated.known]
     q = np.maximum(list_error(found.low[open_]), decoy_error(found.probability[open_], decoys, 1))
     return pd.DataFrame(
@@ -264,9 +263,9 @@ def leave_concept_out(
         problem = make_problem(features, rest, split, seed=seed)
         found = find_novel(
             problem,
-            stability=[s.codes for s in seeds],
+            stability=seeds,
             seed=seed,
-            randomised=None if control is None else control.codes,
+            randomised=control,
         )
         row = {
             "concept": concept,

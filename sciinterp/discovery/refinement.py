@@ -17,6 +17,7 @@ import pandas as pd
 import scipy.sparse as sp
 from scipy.stats import hypergeom
 
+from sciinterp.codes.intervals import positions_in
 from sciinterp.discovery.problem import Problem
 
 MIN_FAMILIES = 20
@@ -54,7 +55,6 @@ def find_refinements(problem: Problem, held_out: np.ndarray) -> tuple[list[Refin
     found, skipped, n_tested = [], {}, 0
     for c, concept in enumerate(problem.names):
         table = problem.instances[problem.instances["concept"] == c]
-        hits = _instance_hits(problem, table)
         family = problem.family[table["sample"].to_numpy()]
         test = held_out[table["sample"].to_numpy()]
         if len(np.unique(family)) < MIN_FAMILIES or len(np.unique(family[test])) < MIN_TEST:
@@ -64,8 +64,8 @@ def find_refinements(problem: Problem, held_out: np.ndarray) -> tuple[list[Refin
         if len(features) < 2:
             skipped[concept] = "fewer than two features are specific to it"
             continue
-        hold_train = _hold(hits[:, features], family, ~test)
-        hold_test = _hold(hits[:, features], family, test)
+        hits = _instance_hits(problem, table, features)
+        hold_train, hold_test = _hold(hits, family, ~test), _hold(hits, family, test)
         pair = _choose(hold_train)
         if pair is None:
             skipped[concept] = "no two features hold disjoint families"
@@ -105,23 +105,20 @@ def calibrate_refinements(
     return odds / (1 + odds), q
 
 
-def _instance_hits(problem: Problem, table: pd.DataFrame) -> sp.csr_array:
-    """csr bool [n_instances, n_features]: does the feature fire inside the instance?"""
-    start, end = table["start"].to_numpy(), table["end"].to_numpy()
-    width = end - start
-    row = np.repeat(np.arange(len(table)), width)
-    column = np.repeat(start, width) + np.arange(len(row)) - np.repeat(width.cumsum() - width, width)
+def _instance_hits(problem: Problem, table: pd.DataFrame, features: np.ndarray) -> sp.csr_array:
+    """csr bool [n_instances, n_features]: does each of some features fire inside the instance?"""
+    row, position = positions_in(table["start"].to_numpy(), table["end"].to_numpy())
     member = sp.csr_array(
-        (np.ones(len(row), np.float32), (row, column)), shape=(len(table), problem.codes.shape[0])
+        (np.ones(len(row), np.float32), (row, position)), shape=(len(table), problem.n_positions)
     )
-    hits = sp.csr_array(member @ problem.codes)
+    hits = sp.csr_array(member @ problem.columns(features))
     return sp.csr_array((hits.data > 0, hits.indices, hits.indptr), shape=hits.shape)
 
 
 def _specific(problem: Problem, c: int) -> np.ndarray:
     """Features enriched in the concept, by overlap."""
     precision = problem.overlap[c] / np.maximum(problem.active, 1)
-    prevalence = problem.n_positive[c] / problem.codes.shape[0]
+    prevalence = problem.n_positive[c] / problem.n_positions
     usable = np.flatnonzero(
         (precision >= np.minimum(np.maximum(0.15, 3 * prevalence), 0.8)) & (problem.overlap[c] >= 10)
     )

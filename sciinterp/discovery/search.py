@@ -161,8 +161,8 @@ def _missing_rows(
     for concept in problem.names:
         if exhaustive.get(concept):
             context["skipped"][concept] = "its source is exhaustive: absence is an answer, not a gap"
-            continue
-        result = find_spans(problem, concept)
+    searched = [c for c in problem.names if c not in context["skipped"]]
+    for concept, result in find_spans(problem, searched).items():
         if isinstance(result, str):
             context["skipped"][concept] = result
         else:
@@ -233,7 +233,10 @@ def _contributors(problem: Problem, spans: Spans, start: int, end: int) -> list[
     model = spans.models[int(problem.fold_of[start])]
     assert model is not None  # a span was marked by it
     n = len(model.features)
-    codes = np.log1p(problem.codes[np.arange(start, end)][:, model.features].toarray() / model.scale)
+    sample = int(problem.sample_of[start])
+    rows = np.arange(start, end) - problem.samples.offsets[sample]
+    codes = problem.features.by_sample(sample)[rows][:, model.features].toarray()
+    codes = np.log1p(codes / model.scale)
     weight = codes.max(0) * model.beta[:n] + codes.mean(0) * model.beta[n : 2 * n]
     order = np.argsort(-weight, kind="stable")
     return [int(model.features[j]) for j in order if weight[j] > 0][:4] or [int(model.features[order[0]])]
@@ -246,7 +249,7 @@ def _novel_rows(
     if {"feature", "f1", "q"} <= set(hits.columns):
         strong = hits[(hits["f1"] >= HIT_F1) & (hits["q"] <= HIT_Q)]
         known = strong["feature"].dropna().to_numpy().astype(np.int64)
-        known = np.unique(known[(known >= 0) & (known < problem.codes.shape[1])])
+        known = np.unique(known[(known >= 0) & (known < problem.n_features)])
     if len(controls.seeds) < 3:
         context["not_run"]["stability over seeds"] = (
             f"needs codes of at least three other seeds, {len(controls.seeds)} given (a full run trains them)"
@@ -257,11 +260,10 @@ def _novel_rows(
                 f"falls below {least_q(0):.2f}"
             )
         )
-    random = controls.randomised.codes if controls.randomised is not None else None
     result = find_novel(
         problem,
-        stability=[s.codes for s in controls.seeds],
-        randomised=random,
+        stability=controls.seeds,
+        randomised=controls.randomised,
         known_pairs=known,
         seed=problem.seed,
     )
@@ -298,9 +300,8 @@ def _novel_row(
         record = novel_record(evidence, novel, i, others)
     peak = int(novel.peaks[i, 0])
     sample = int(problem.sample_of[peak])
-    base, column = int(problem.samples.offsets[sample]), problem.columns
-    of_feature = slice(column.indptr[novel.feature[i]], column.indptr[novel.feature[i] + 1])
-    where, value = column.indices[of_feature], column.data[of_feature]
+    base, column = int(problem.samples.offsets[sample]), problem.columns([novel.feature[i]])
+    where, value = column.indices, column.data
     # The span is where it is at least half as active as at its peak: a weak trace reaches over whole samples.
     active = set(where[value >= value[where == peak].max(initial=0.0) / 2].tolist())
     lo, hi = peak, peak + 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sciinterp.codes.intervals import positions_in
+
 
 def runs(
     score: np.ndarray, threshold: float, offsets: np.ndarray, *, gap: int = 0
@@ -68,18 +70,35 @@ def per_run(values: np.ndarray, start: np.ndarray, end: np.ndarray, how: str) ->
     return out if how == "max" else out / (end - start)
 
 
-def window_mean(values: np.ndarray, width: int, offsets: np.ndarray) -> np.ndarray:
-    """Mean of each column over ``2 width + 1`` positions, never across samples.
+def window_means(
+    rows: np.ndarray, values: np.ndarray, width: int, offsets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over ``2 width + 1`` positions of a column that is zero but at some rows, never across samples.
 
     Parameters
     ----------
-    values : float [n_positions, n]
+    rows : int [n]
+        Ascending.
+    values : float [n]
+
+    Returns
+    -------
+    at : int64
+        Positions whose window holds one of the rows.
+    mean : float32
     """
-    total = np.zeros((len(values) + 1, values.shape[1]), np.float64)
-    np.cumsum(values, axis=0, out=total[1:])
-    length = np.diff(offsets)
-    lo_edge, hi_edge = np.repeat(offsets[:-1], length), np.repeat(offsets[1:], length)
-    at = np.arange(len(values))
-    out = total[np.minimum(at + width + 1, hi_edge)]
-    out -= total[np.maximum(at - width, lo_edge)]
-    return (out / (2 * width + 1)).astype(np.float32)
+    sample = np.searchsorted(offsets, rows, side="right") - 1
+    _, at = positions_in(
+        np.maximum(rows - width, offsets[sample]), np.minimum(rows + width + 1, offsets[sample + 1])
+    )
+    at = np.unique(at)
+    sample = np.searchsorted(offsets, at, side="right") - 1
+    total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    upto, before = (
+        total[np.searchsorted(rows, edge)]
+        for edge in (
+            np.minimum(at + width + 1, offsets[sample + 1]),
+            np.maximum(at - width, offsets[sample]),
+        )
+    )
+    return at, ((upto - before) / (2 * width + 1)).astype(np.float32)

@@ -27,7 +27,7 @@ from sciinterp.discovery.novel import _decoy_q, _explained
 from sciinterp.discovery.positive_unlabelled import fit_mixture
 from sciinterp.discovery.problem import make_problem
 from sciinterp.discovery.sequence_identity import aligned_identity
-from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_mean
+from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_means
 from sciinterp.tables import Table
 
 few = settings(max_examples=40, deadline=None)
@@ -72,8 +72,9 @@ def test_per_run_and_window_mean_by_hand():
     values = np.array([1.0, 5.0, 2.0, 0.0])
     assert per_run(values, np.array([0, 2]), np.array([2, 4]), "max").tolist() == [5, 2]
     assert per_run(values, np.array([0, 2]), np.array([2, 4]), "mean").tolist() == [3, 1]
-    mean = window_mean(np.ones((4, 1)), 1, np.array([0, 2, 4]))
-    np.testing.assert_allclose(mean.ravel(), 2 / 3)
+    at, mean = window_means(np.arange(4), np.ones(4), 1, np.array([0, 2, 4]))
+    assert at.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(mean, 2 / 3)
 
 
 def test_logistic_agrees_with_scikit_learn():
@@ -185,7 +186,7 @@ def _repertoire(related: bool):
 @pytest.mark.parametrize("related", [True, False])
 def test_a_stretch_shared_by_descent_is_told_from_a_motif_that_recurs(related):
     problem = _repertoire(related)
-    found = place(problem, find_peaks(problem, problem.codes).position[0])
+    found = place(problem, find_peaks(problem).position[0])
     assert found.carried >= 0.85 and found.n_families == 20
     if related:
         assert found.homologous >= 0.9 and found.news < 0.2
@@ -195,7 +196,7 @@ def test_a_stretch_shared_by_descent_is_told_from_a_motif_that_recurs(related):
 
 def test_a_motif_that_holds_an_annotated_residue_is_a_part_of_that_concept():
     problem = _repertoire(False)
-    peaks = find_peaks(problem, problem.codes).position
+    peaks = find_peaks(problem).position
     assert [problem.names[c] for c in at_known_concepts(problem, peaks)] == ["x:cys"]
     moved = np.where(peaks >= 0, problem.samples.offsets[problem.sample_of[np.maximum(peaks, 0)]] + 50, -1)
     assert at_known_concepts(problem, moved).tolist() == [-1]
