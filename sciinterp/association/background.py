@@ -16,8 +16,8 @@ from __future__ import annotations
 import numpy as np
 
 from sciinterp.association.bootstrap import count_pairs, ratio
+from sciinterp.association.letters import Letters, distance_from_start
 from sciinterp.association.partitions import Part
-from sciinterp.association.sequence_baselines import distance_from_start, letter_codes
 from sciinterp.codes.by_feature import ByFeature
 from sciinterp.samples import Samples
 
@@ -25,59 +25,44 @@ from sciinterp.samples import Samples
 _BIN_POSITIONS = 20
 
 
-def strata_of(samples: Samples, train: Part, test: Part) -> dict[str, np.ndarray]:
-    """Backgrounds to match, as a stratum for each held-out position: ``all``, ``letter``, ``position``."""
+def strata_of(samples: Samples, train: Part, test: Part) -> dict[str, Part]:
+    """Backgrounds to match, as held-out parts whose families are strata: ``all``, ``letter``, ``position``."""
     distance = distance_from_start(samples)[test.rows]
     held = np.bincount(distance)
     by_distance = (np.cumsum(held) - held) // _BIN_POSITIONS
     out = {"all": np.zeros(test.n_positions, np.int64), "position": by_distance[distance]}
-    letters = letter_codes(samples, train.samples)
+    letters = Letters.of(samples, train.samples)
     if letters is not None:
-        out["letter"] = letters[0][test.rows].astype(np.int64)
-    return out
+        out["letter"] = letters.codes[test.rows].astype(np.int64)
+    return {name: stratified(test, stratum) for name, stratum in out.items()}
+
+
+def stratified(part: Part, stratum: np.ndarray) -> Part:
+    """The part with strata in place of its families."""
+    levels, number = np.unique(stratum, return_inverse=True)
+    return Part(part.samples, part.rows, part.positives, np.asarray(number, np.int64).reshape(-1), levels)
 
 
 def lift(
-    codes: ByFeature,
-    part: Part,
-    feature: np.ndarray,
-    concept: np.ndarray,
-    threshold: np.ndarray,
-    stratum: np.ndarray,
+    codes: ByFeature, strata: Part, feature: np.ndarray, concept: np.ndarray, threshold: np.ndarray
 ) -> np.ndarray:
     """Observed over expected true positives of listed pairs within strata of the background.
 
     Parameters
     ----------
     codes : ByFeature
-        Codes of the positions of `part`.
-    part : Part
+        Codes of the positions of the part.
+    strata : Part
+        From :func:`stratified`.
     feature, concept : int64 [n_pairs]
     threshold : float32 [n_pairs]
-    stratum : int64 [n_positions]
 
     Returns
     -------
     float64 [n_pairs]
         NaN where nothing is expected.
     """
-    levels, stratum = np.unique(stratum, return_inverse=True)
-    by_stratum = Part(part.samples, part.rows, part.positives, np.asarray(stratum, np.int64), levels)
-    counts = count_pairs(codes, by_stratum, feature, concept, threshold)
-    size = np.bincount(by_stratum.family, minlength=len(levels))
+    counts = count_pairs(codes, strata, feature, concept, threshold)
+    size = np.bincount(strata.family, minlength=strata.n_families)
     expected = (counts.positive * (counts.predicted / np.maximum(1, size))).sum(axis=1)
     return ratio(counts.tp.sum(axis=1), expected)
-
-
-def matched_lifts(
-    codes: ByFeature, test: Part, pairs: dict[str, np.ndarray], strata: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """The lift of each pair against every background of :func:`strata_of`.
-
-    Parameters
-    ----------
-    pairs : dict
-        ``feature``, ``concept``, ``threshold``, each [n_pairs].
-    """
-    listed = (pairs["feature"], pairs["concept"], np.asarray(pairs["threshold"], np.float32))
-    return {name: lift(codes, test, *listed, stratum) for name, stratum in strata.items()}

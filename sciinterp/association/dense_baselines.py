@@ -1,24 +1,23 @@
 """Baselines inside the model: raw neurons, linear components, and a linear probe as a ceiling.
 
-A raw neuron or component is read both ways, high and low, since its sign carries no meaning; the one with the
-best F1 on training families is scored on the held-out ones, as the SAE's features are. The linear probe sees
-all neurons and all labels at once: it says how much is there to be read, not what a single unit reads, so it
-is reported beside and never as the best baseline.
+Each is fitted on training activations, at most ``max_fit`` positions and half a gigabyte of them, and read on the
+held-out ones in chunks: all rows are never in memory at once. The linear probe sees all neurons and all labels at
+once: it says how much is there to be read, not what a single unit reads, so it is reported beside and never as the
+best baseline.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from sciinterp.activations.axes import Moments
-from sciinterp.activations.axes import independent_axes as independent_axes
-from sciinterp.activations.axes import principal_axes as principal_axes
-from sciinterp.association._jit import compiled
-from sciinterp.association.dense_scores import BLOCK_VALUES, thresholds_of
-from sciinterp.association.partitions import Part
+from sciinterp.activations.axes import Moments, independent_axes, principal_axes
+from sciinterp.association.dense_scores import best_thresholds
+from sciinterp.association.dense_units import best_unit, read_units
+from sciinterp.association.fitting import Inputs, Reader, concept_blocks
 from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import ShapeError
 from sciinterp.samples import Samples
@@ -26,31 +25,106 @@ from sciinterp.samples import Samples
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
 
-# Bins of a unit's range in the first look, and units of each concept that get the second.
-_BINS = 1024
-_EXACT_UNITS = 2
 # Weight of the identity added to the covariance of the probe, as a share of its mean variance.
 _PROBE_RIDGE = 1e-3
+# Activations held at once: to fit on (512 MB), and of the held-out positions (16 MB).
+_FIT_VALUES, _CHUNK_VALUES = 1 << 27, 1 << 22
 
 
-@dataclass(frozen=True, eq=False)
-class BestUnit:
-    """The unit chosen for each concept on training families.
+class Fit:
+    """Training activations of one call, and what is computed of them once.
 
-    Attributes
+    Parameters
     ----------
-    unit : int64 [n_concepts]
-    sign : int64 [n_concepts]
-        1 where high values predict the concept, -1 where low ones do.
-    threshold : float64 [n_concepts]
-        On ``sign * value``.
-    f1_train : float64 [n_concepts]
+    inputs : Inputs
+        With ``acts``.
     """
 
-    unit: np.ndarray
-    sign: np.ndarray
-    threshold: np.ndarray
-    f1_train: np.ndarray
+    def __init__(self, inputs: Inputs) -> None:
+        assert inputs.acts is not None
+        self.inputs, self.acts = inputs, inputs.acts
+        self.rows = position_rows(self.acts, inputs.samples)
+        train = inputs.parts.train
+        d_in = self.acts.shape[1] if isinstance(self.acts, np.ndarray) else self.acts.d_in
+        on = inputs.fit_on(max(1, _FIT_VALUES // d_in))
+        self.part = train if len(on) == train.n_positions else train.take(on)
+        self.values = read_rows(self.acts, self.rows[self.part.rows])
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> Fit:
+        """The one of these inputs, read on the first call."""
+        if "activations" not in inputs.kept:
+            inputs.kept["activations"] = cls(inputs)
+        return inputs.kept["activations"]
+
+    def held_out(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Held-out activations in chunks of positions."""
+        rows = self.rows[self.inputs.parts.test.rows]
+        step = max(1, _CHUNK_VALUES // max(1, self.values.shape[1]))
+        for low in range(0, len(rows), step):
+            yield slice(low, low + step), read_rows(self.acts, rows[low : low + step])
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Mean and covariance."""
+        return Moments.of(self.values)
+
+    @cached_property
+    def axes(self) -> np.ndarray:
+        """float32 [d_in, n_components]: principal axes."""
+        return principal_axes(self.moments, self.inputs.settings.n_components).astype(np.float32)
+
+    def project(self, values: np.ndarray) -> np.ndarray:
+        """float32 [n, n_components]: principal components of activations."""
+        return (values - self.moments.mean.astype(np.float32)) @ self.axes
+
+
+def neuron(inputs: Inputs) -> Reader:
+    """The best raw neuron."""
+    return _best(Fit.of(inputs), lambda x: x, "neuron")
+
+
+def pca(inputs: Inputs) -> Reader:
+    """The best principal component."""
+    fit = Fit.of(inputs)
+    return _best(fit, fit.project, "component")
+
+
+def ica(inputs: Inputs) -> Reader:
+    """The best independent component."""
+    fit = Fit.of(inputs)
+    rotation = independent_axes(fit.project(fit.values), inputs.seed)
+    return _best(fit, lambda x: fit.project(x) @ rotation, "component")
+
+
+def _best(fit: Fit, transform: Callable[[np.ndarray], np.ndarray], word: str) -> Reader:
+    values = transform(fit.values)
+    best = best_unit(lambda number: values[:, number], values.shape[1], fit.part)
+    detail = best.detail(lambda unit: f"{word} {unit}")
+    return Reader(
+        best.f1_train, best.threshold, detail, lambda x: read_units(transform(x)[:, best.unit], best.sign)
+    )
+
+
+def probe(inputs: Inputs) -> Reader:
+    """A linear direction for each concept, told the labels: ridge regression."""
+    fit = Fit.of(inputs)
+    directions = np.ascontiguousarray(linear_probe(fit).astype(np.float32).T)
+    threshold, f1 = np.empty(len(directions)), np.empty(len(directions))
+    for low, high in concept_blocks(len(directions), len(fit.values)):
+        scores = directions[low:high] @ fit.values.T
+        threshold[low:high], f1[low:high] = best_thresholds(scores, fit.part, low)
+    return Reader(f1, threshold, [""] * len(directions), lambda x: directions @ x.T)
+
+
+def linear_probe(fit: Fit) -> np.ndarray:
+    """float64 [d_in, n_concepts]: one direction a concept, by ridge regression on the labels."""
+    values, positives, covariance = fit.values, fit.part.positives, fit.moments.covariance.copy()
+    covariance[np.diag_indices(len(covariance))] += _PROBE_RIDGE * np.trace(covariance) / len(covariance)
+    sums = np.asarray(positives.T.astype(np.float32) @ values, np.float64)
+    share = np.asarray(positives.sum(axis=0)).reshape(-1) / max(1, len(values))
+    cross = sums / max(1, len(values)) - share[:, None] * fit.moments.mean
+    return np.linalg.solve(covariance, cross.T)
 
 
 def position_rows(acts: Activations | np.ndarray, samples: Samples) -> np.ndarray:
@@ -102,88 +176,3 @@ def read_rows(acts: Activations | np.ndarray, rows: np.ndarray) -> np.ndarray:
         out[rows >= 0] = found[at[rows >= 0]]
         return out
     return found if len(wanted) == len(rows) and (at == np.arange(len(rows))).all() else found[at]
-
-
-def best_unit(values: np.ndarray, train: Part) -> BestUnit:
-    """The unit, sign and threshold with the best F1 for each concept.
-
-    All units are first scored on ``_BINS`` equal bins of their range, both ways at once; the few best of each
-    concept are then ranked value by value, so that the threshold and its F1 are exact.
-
-    Parameters
-    ----------
-    values : float32 [n_positions, n_units]
-        On the positions of `train`.
-    train : Part
-    """
-    n, n_units = values.shape
-    n_concepts = train.positives.shape[1]
-    none, zeros = np.full(n_concepts, np.inf), np.zeros(n_concepts)
-    best = BestUnit(zeros.astype(np.int64), np.ones(n_concepts, np.int64), none, zeros)
-    if n == 0 or n_units == 0:
-        return best
-    concepts = train.by_position
-    coarse = np.zeros((2, n_units, n_concepts))
-    step = max(1, BLOCK_VALUES // n)
-    for low in range(0, n_units, step):
-        block = np.ascontiguousarray(values[:, low : low + step].T)
-        _binned_f1(
-            block, concepts.starts, concepts.concepts, concepts.n_positive, coarse[:, low : low + step]
-        )
-    flat = coarse.transpose(1, 0, 2).reshape(2 * n_units, n_concepts)
-    leading = np.argsort(-flat, axis=0, kind="stable")[:_EXACT_UNITS]
-    concept = np.tile(np.arange(n_concepts), len(leading))
-    unit, sign = leading.reshape(-1) // 2, 1 - 2 * (leading.reshape(-1) % 2)
-    threshold, f1 = np.empty(len(unit)), np.empty(len(unit))
-    for low in range(0, len(unit), step):
-        part = slice(low, low + step)
-        scores = read_units(values, unit[part], sign[part])
-        threshold[part], f1[part] = thresholds_of(scores, train, concept[part])
-    chosen = f1.reshape(-1, n_concepts).argmax(axis=0) * n_concepts + np.arange(n_concepts)
-    return BestUnit(unit[chosen], sign[chosen], threshold[chosen], f1[chosen])
-
-
-def read_units(values: np.ndarray, unit: np.ndarray, sign: np.ndarray) -> np.ndarray:
-    """float32 [n_units, n_positions]: some units, those with sign -1 turned round."""
-    return np.ascontiguousarray(values[:, unit].T) * sign[:, None].astype(np.float32)
-
-
-@compiled
-def _binned_f1(block, row_starts, row_concepts, n_positive, out):
-    """Best F1 over bins of each unit's range, for high values (out[0]) and for low values (out[1])."""
-    n_units, n = block.shape
-    n_concepts = len(n_positive)
-    held = np.zeros(_BINS, np.int64)
-    positive = np.zeros((n_concepts, _BINS), np.int64)
-    for unit in range(n_units):
-        lowest, highest = block[unit].min(), block[unit].max()
-        scale = np.float32(_BINS) / (highest - lowest) if highest > lowest else np.float32(0)
-        held[:] = 0
-        positive[:] = 0
-        for i in range(n):
-            at = min(_BINS - 1, int((block[unit, i] - lowest) * scale))
-            held[at] += 1
-            for p in range(row_starts[i], row_starts[i + 1]):
-                positive[row_concepts[p], at] += 1
-        for concept in range(n_concepts):
-            total = n_positive[concept]
-            if total == 0:
-                continue
-            for way in range(2):
-                k, tp, best = 0, 0, 0.0
-                for b in range(_BINS):
-                    at = b if way == 1 else _BINS - 1 - b
-                    k += held[at]
-                    tp += positive[concept, at]
-                    best = max(best, 2.0 * tp / (k + total))
-                out[way, unit, concept] = best
-
-
-def linear_probe(values: np.ndarray, moments: Moments, train: Part) -> np.ndarray:
-    """float64 [d_in, n_concepts]: one direction a concept, by ridge regression on the labels."""
-    covariance = moments.covariance.copy()
-    covariance[np.diag_indices(len(covariance))] += _PROBE_RIDGE * np.trace(covariance) / len(covariance)
-    sums = np.asarray(train.positives.T.astype(np.float32) @ values, np.float64)
-    share = np.asarray(train.positives.sum(axis=0)).reshape(-1) / max(1, len(values))
-    cross = sums / max(1, len(values)) - share[:, None] * moments.mean
-    return np.linalg.solve(covariance, cross.T)

@@ -20,6 +20,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
+from sciinterp.association.blocks import BLOCK_VALUES
 from sciinterp.association.published_scores import sample_carriage
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen_samples
 from sciinterp.codes import FeatureMatrix
@@ -145,9 +146,10 @@ def enrich_genes(
     to_gene = sp.csr_array((np.ones(len(gene), np.float64), gene, np.arange(len(gene) + 1)), shape=shape)
     n_cells = np.bincount(gene, minlength=len(names))
     background = np.flatnonzero(n_cells >= min_cells)
-    mean = sp.csc_array(to_gene.T @ features.codes.astype(np.float64))[background]
-    mean = sp.csc_array(sp.diags_array(1 / n_cells[background]) @ mean)
-    members = _largest(mean, top)
+    per_cell = sp.diags_array(1 / n_cells[background]) @ sp.csr_array(to_gene.T)[background]
+    blocks = (features.by_feature(*block) for block in features.feature_blocks(BLOCK_VALUES))
+    means = (sp.csc_array(per_cell @ block.to_csc().astype(np.float64)) for block in blocks)
+    members = sp.hstack([_largest(mean, top) for mean in means], format="csr")
     number = {str(name): i for i, name in enumerate(names[background])}
     rows = [sorted({number[g] for g in map(str, genes) if g in number}) for genes in sets.values()]
     starts = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)

@@ -1,26 +1,173 @@
-"""What the held-out F1 of a feature and of its baselines say of a concept: decided here, for hits and report alike."""
+"""What held-out numbers say of a concept, in words: decided here for hits, report, browser, figures and terminal.
+
+A concept is *above all* where its selected feature lies above every counted baseline; else it is explained by the
+simplest kind of baseline that does as well, or found by nothing, or not separated; where no held-out family carries
+it, it is not tested. Each of these has its word, its sentence and its threshold here and nowhere else.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-# What it would mean that a baseline does as well as a feature.
-EXPLAINS = {
-    "position": "position", "position_c": "position", "identity": "letters", "word": "letters",
-    "composition": "composition", "complexity": "composition", "window": "letters", "kmer": "letters",
-    "everything": "prevalence", "density": "density", "neuron": "neuron", "pca": "components", "ica": "components",
-    "randomised": "randomised", "domain": "domain tool", "probe": "probe",
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Numbers that decide a word: round conventions, which no procedure has fitted to data.
+
+    Attributes
+    ----------
+    floor : float
+        Held-out F1 below which nothing is said to find, or to explain, a concept: with precision equal to recall,
+        fewer than one in three is right. One number for features, baselines, what discovery takes as known and
+        what a feature may stand for in a variant.
+    found : float
+        Held-out F1 from which a concept counts as found: half of what is marked and half of what is there are
+        right together.
+    q : float
+        q-value of presence in families up to which discovery takes a hit for what the feature is about.
+    """
+
+    floor: float = 0.3
+    found: float = 0.5
+    q: float = 0.05
+
+
+THRESHOLDS = Thresholds()
+ABOVE, NOT_TESTED, NOT_FOUND, UNCLEAR, OTHER = "", "not tested", "not found", "unclear", "other"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What it would mean that a baseline of some kind does as well as a feature.
+
+    Attributes
+    ----------
+    name : str
+        As in ``explained_by``.
+    short : str
+        The baselines of this kind, in legends of figures.
+    verdict : str
+        In a list of concepts.
+    sentence : str
+    """
+
+    name: str
+    short: str
+    verdict: str
+    sentence: str
+
+
 # The simplest explanation first: of those that do as well as the feature, the first one is named.
-SIMPLEST = (
-    "position", "letters", "composition", "prevalence", "density", "neuron", "components", "randomised",
-    "domain tool", "probe", "other",
+KINDS: tuple[Kind, ...] = (
+    Kind(
+        "position", "position alone", "position alone does as well",
+        "Explained by position alone: knowing only where in its sequence a position lies scores as high as the "
+        "selected feature. These concepts say nothing about what the model has learned.",
+    ),
+    Kind(
+        "letters", "a letter or word", "a letter or word does as well",
+        "Explained by letters alone: one letter, or one word of letters, at or near the position "
+        "scores as high as the selected feature.",
+    ),
+    Kind(
+        "composition", "composition around", "composition alone does as well",
+        "Explained by composition alone: which letters are frequent around the position, "
+        "whatever their order, scores as high as the selected feature.",
+    ),
+    Kind(
+        "prevalence", "everything positive", "calling everything positive does as well",
+        "Calling every position positive scores as high: the concept covers too much to tell.",
+    ),
+    Kind(
+        "density", "how much is active", "how much is active does as well",
+        "How much is active at a position, whatever it is, scores as high.",
+    ),
+    Kind(
+        "neuron", "one raw neuron", "one raw neuron does as well",
+        "One raw neuron scores as high as the selected feature: the dictionary adds nothing here.",
+    ),
+    Kind(
+        "components", "one linear component", "a linear component does as well",
+        "One linear component of the activations scores as high as the selected feature.",
+    ),
+    Kind(
+        "randomised", "randomised weights", "randomised weights do as well",
+        "The same recipe on randomised weights scores as high: the architecture and "
+        "the input explain it, not training.",
+    ),
+    Kind(
+        "domain tool", "a domain tool", "a domain tool does as well",
+        "A profile of the concept's own instances scores as high as the selected feature.",
+    ),
+    Kind(
+        "probe", "a linear probe", "a linear probe does as well",
+        "A linear probe of the activations scores as high as the selected feature.",
+    ),
+    Kind(
+        OTHER, "another baseline", "a baseline does as well",
+        "Another baseline scores as high as the selected feature.",
+    ),
 )  # fmt: skip
-# Held-out F1 below which nothing is said to find, or to explain, a concept. One number for features and baselines.
-FLOOR = 0.3
-NOT_FOUND, UNCLEAR = "not found", "unclear"
+_ABOVE = Kind(
+    ABOVE,
+    "feature, above every baseline",
+    "above every baseline",
+    "The selected feature lies above every counted baseline: the interval of the difference on "
+    "held-out families lies above zero.",
+)
+_BEYOND = (
+    Kind(
+        UNCLEAR,
+        "not separated",
+        "not separated from the best baseline",
+        "The selected feature scores higher than every baseline, but the interval of the difference reaches zero.",
+    ),
+    Kind(
+        NOT_FOUND,
+        "found by nothing",
+        "found by nothing",
+        f"Found by nothing: neither the selected feature nor any counted baseline reaches an F1 of "
+        f"{THRESHOLDS.floor:g} on held-out families, and the feature does not lie above all of them: there is "
+        "nothing to explain.",
+    ),
+    Kind(
+        NOT_TESTED,
+        "not tested",
+        "not tested",
+        "Could not be tested on this split: no held-out family carries the concept, so nothing is said of it.",
+    ),
+)
+
+
+def kind(name: str) -> Kind:
+    """The kind of this name; one that is not listed explains by itself, after all others."""
+    known = next((k for k in (*KINDS, _ABOVE, *_BEYOND) if k.name == name), None)
+    return known or Kind(
+        name, name, f"{name} does as well", f"{name} scores as high as the selected feature."
+    )
+
+
+def verdicts() -> tuple[Kind, ...]:
+    """All that can be said of a concept, in the order in which it is listed."""
+    return (_ABOVE, *KINDS, *_BEYOND)
+
+
+def shown(explained: str) -> str:
+    """The word for a value of ``explained_by`` where no cell may be empty."""
+    return explained or "above all"
+
+
+def legend() -> str:
+    """What the words of ``explained_by`` mean: one line for table, report, browser and terminal."""
+    return (
+        f"'{shown(ABOVE)}': the feature lies above every counted baseline on held-out families; a kind of baseline: the "
+        f"simplest that does as well; '{UNCLEAR}': none does, but the interval of the difference reaches zero; "
+        f"'{NOT_FOUND}': neither feature nor baseline reaches an F1 of {THRESHOLDS.floor:g}; '{NOT_TESTED}': no held-out "
+        "family carries the concept"
+    )
 
 
 def explained_by(f1: np.ndarray, delta_low: np.ndarray, rivals: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -33,32 +180,34 @@ def explained_by(f1: np.ndarray, delta_low: np.ndarray, rivals: Mapping[str, np.
     delta_low : ndarray [n]
         Lower end of the interval of the difference to the best counted baseline.
     rivals : mapping of str to ndarray [n]
-        Kind (of :data:`EXPLAINS`) to the best held-out F1 of the counted baselines of that kind; NaN where none ran.
+        Kind (of :data:`KINDS`) to the best held-out F1 of the counted baselines of that kind; NaN where none ran.
 
     Returns
     -------
     ndarray [n] of str
-        ``""`` where the interval lies above zero, or nothing was tested; else ``"not found"`` where neither the
-        feature nor a baseline reaches :data:`FLOOR`; else the simplest kind that reaches both the feature's F1
-        and the floor; else ``"unclear"``: no baseline reaches the feature, but the interval does not exclude it.
+        ``"not tested"`` where the concept could not be; ``""`` where the interval lies above zero; else ``"not
+        found"`` where neither the feature nor a baseline reaches the floor; else the simplest kind that reaches both
+        the feature's F1 and the floor; else ``"unclear"``: no baseline reaches the feature, but the interval does
+        not exclude it.
 
     Examples
     --------
-    >>> f1, low = np.array([0.9, 0.5, 0.5, 0.0]), np.array([0.1, -0.2, -0.1, -0.1])
-    >>> explained_by(f1, low, {"position": np.array([0.6, 0.7, 0.45, 0.01])}).tolist()
-    ['', 'position', 'unclear', 'not found']
+    >>> f1, low = np.array([0.9, 0.5, 0.5, 0.0, np.nan]), np.array([0.1, -0.2, -0.1, -0.1, np.nan])
+    >>> explained_by(f1, low, {"position": np.array([0.6, 0.7, 0.45, 0.01, 0.5])}).tolist()
+    ['', 'position', 'unclear', 'not found', 'not tested']
     """
     f1, delta_low = np.asarray(f1, np.float64), np.asarray(delta_low, np.float64)
     out = np.full(f1.shape, UNCLEAR, dtype=object)
     highest = np.nan_to_num(f1, nan=0.0)
-    for kind in sorted(rivals, key=_simplicity, reverse=True):
-        value = np.nan_to_num(np.asarray(rivals[kind], np.float64), nan=-1.0)
+    for name in sorted(rivals, key=_simplicity, reverse=True):
+        value = np.nan_to_num(np.asarray(rivals[name], np.float64), nan=-1.0)
         highest = np.maximum(highest, value)
-        out[(value >= f1) & (value >= FLOOR)] = kind
-    out[highest < FLOOR] = NOT_FOUND
-    out[np.isnan(f1) | (delta_low > 0)] = ""
+        out[(value >= f1) & (value >= THRESHOLDS.floor)] = name
+    out[highest < THRESHOLDS.floor] = NOT_FOUND
+    out[delta_low > 0] = ABOVE
+    out[np.isnan(f1)] = NOT_TESTED
     return out
 
 
-def _simplicity(kind: str) -> int:
-    return SIMPLEST.index(kind) if kind in SIMPLEST else len(SIMPLEST)
+def _simplicity(name: str) -> int:
+    return next((i for i, k in enumerate(KINDS) if k.name == name), len(KINDS))

@@ -7,6 +7,7 @@ whole samples are not hits: their tests are in ``enrichment.tsv``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pandas as pd
 
 from sciinterp.annotations import Annotations
 from sciinterp.association.enrichment import enrichment
+from sciinterp.association.h5ad import features_anndata, samples_anndata, write_anndata
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import StoreError
 from sciinterp.samples import Split
@@ -36,15 +38,76 @@ def write_hits(hits: Table, folder: str | Path) -> None:
     folder : path
         Made if it does not exist.
     """
+    _write_each(Path(folder), _hits_files(hits, Path(folder)))
+
+
+def write_association(
+    folder: str | Path,
+    hits: Table,
+    features: FeatureMatrix,
+    annotations: Annotations,
+    *,
+    split: Split,
+    seed: int = 0,
+) -> None:
+    """Write hits, the annotations they are of, enrichment and AnnData files; tables first, each on its own.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it does not exist.
+    hits : Table
+        From :func:`associate`, as are the other arguments.
+
+    Raises
+    ------
+    StoreError
+        A file could not be written; all others were.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    context: dict[str, Any] = getattr(hits, "context", None) or {}
-    write_json(folder / "hits.context.json", {key: context.get(key, {}) for key in _PLAIN})
-    write_tsv(
-        context.get("baselines", pd.DataFrame({"concept": [], "baseline": []})), folder / "hits.baselines.tsv"
+    _write_each(
+        folder,
+        {
+            **_hits_files(hits, folder),
+            "annotations.tsv": lambda: annotations.write(folder / "annotations.tsv"),
+            "enrichment.tsv": lambda: write_enrichment(features, annotations, folder, split=split, seed=seed),
+            "features.h5ad": lambda: write_anndata(
+                features_anndata(features, hits), folder / "features.h5ad"
+            ),
+            "samples.h5ad": lambda: write_anndata(samples_anndata(features, hits), folder / "samples.h5ad"),
+        },
     )
-    write_parquet(pd.DataFrame(hits), folder / "hits.parquet")
-    write_tsv(pd.DataFrame(hits), folder / "hits.tsv")
+
+
+def _hits_files(hits: Table, folder: Path) -> dict[str, Callable[[], object]]:
+    context: dict[str, Any] = getattr(hits, "context", None) or {}
+    baselines = context.get("baselines", pd.DataFrame({"concept": [], "baseline": []}))
+    plain = {key: context.get(key, {}) for key in _PLAIN}
+    return {
+        "hits.context.json": lambda: write_json(folder / "hits.context.json", plain),
+        "hits.baselines.tsv": lambda: write_tsv(baselines, folder / "hits.baselines.tsv"),
+        "hits.tsv": lambda: write_tsv(pd.DataFrame(hits), folder / "hits.tsv"),
+        "hits.parquet": lambda: write_parquet(pd.DataFrame(hits), folder / "hits.parquet"),
+    }
+
+
+def _write_each(folder: Path, files: Mapping[str, Callable[[], object]]) -> None:
+    """Write all files that can be written, then say which could not be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    failed: dict[str, Exception] = {}
+    for name, write in files.items():
+        try:
+            write()
+        except Exception as error:  # whatever a writer raises must not cost the files after it
+            failed[name] = error
+    if failed:
+        reasons = "; ".join(f"{name} ({' '.join(str(error).split())})" for name, error in failed.items())
+        raise StoreError(
+            f"{len(failed)} of {len(files)} files could not be written",
+            where=f"folder '{folder}'",
+            got=reasons,
+            do="The others are there: si.read_hits reads the hits.",
+        ) from next(iter(failed.values()))
 
 
 def write_enrichment(
@@ -74,35 +137,29 @@ def write_enrichment(
     return True
 
 
-def read_hits(
-    folder: str | Path, *, annotations: Annotations | None = None, split: Split | None = None
-) -> Table:
+def read_hits(folder: str | Path) -> Table:
     """Read hits written by :func:`write_hits`.
 
     Parameters
     ----------
     folder : path
-    annotations : Annotations, optional
-    split : Split, optional
-        Put into the context, as :func:`associate` does.
 
     Raises
     ------
     StoreError
-        The folder holds no hits.
+        The folder holds no hits, or not all that was written with them.
     """
     folder = Path(folder)
-    if not (folder / "hits.tsv").is_file():
+    absent = [name for name in NAMES if not name.endswith(".parquet") and not (folder / name).is_file()]
+    if absent:
         raise StoreError(
-            "this folder holds no hits",
+            "this folder holds no hits" if "hits.tsv" in absent else "a part of the hits is missing",
             where=f"folder '{folder}'",
-            expected="hits.tsv",
+            expected="hits.tsv, hits.baselines.tsv and hits.context.json",
+            got=f"no {', '.join(absent)}",
             do="Run associate first.",
         )
-    context: dict[str, Any] = {"annotations": annotations, "split": split}
-    if (folder / "hits.context.json").is_file():
-        context |= read_json(folder / "hits.context.json")
-        context.setdefault("caveats", context.pop("doubts", {}))  # the name of before
-    if (folder / "hits.baselines.tsv").is_file():
-        context["baselines"] = read_tsv(folder / "hits.baselines.tsv", text=_TEXT)
+    context: dict[str, Any] = dict(read_json(folder / "hits.context.json"))
+    context.setdefault("caveats", context.pop("doubts", {}))  # the name of before
+    context["baselines"] = read_tsv(folder / "hits.baselines.tsv", text=_TEXT)
     return Table(read_tsv(folder / "hits.tsv", text=_TEXT), context=context)

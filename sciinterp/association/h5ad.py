@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from sciinterp.association.blocks import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
 from sciinterp.tables import Table
 
@@ -68,7 +70,7 @@ def features_anndata(features: FeatureMatrix, hits: Table, *, sae: SAE | None = 
     obs = pd.DataFrame(
         {
             "density": features.density,
-            "max_activation": _column_max(features.codes),
+            "max_activation": _column_max(features),
             "concept": best["concept"].reindex(range(features.n_features)).fillna("").astype(str).to_numpy(),
             "f1": best["f1"].reindex(range(features.n_features)).to_numpy(np.float64),
         },
@@ -76,7 +78,7 @@ def features_anndata(features: FeatureMatrix, hits: Table, *, sae: SAE | None = 
     )
     var = pd.DataFrame(
         {k: selected[k].to_numpy() for k in _OF_CONCEPT if k in selected.columns},
-        index=pd.Index([_key(c) for c in concepts], name="concept"),
+        index=pd.Index(_keys(concepts)),
     )
     var["concept"], var["selected_feature"] = concepts.astype(str).to_numpy(), selected["feature"].to_numpy()
     out = anndata.AnnData(X=layers.pop("f1"), obs=_plain(obs), var=_plain(var), layers=layers)
@@ -92,9 +94,9 @@ def samples_anndata(features: FeatureMatrix, hits: Table | None = None) -> annda
     import anndata
 
     obs = features.samples.table.copy()
+    obs.columns = _keys(obs.columns, taken=("n_positions",))
     obs.insert(0, "n_positions", features.samples.lengths)
-    obs.index = pd.Index([str(i) for i in features.samples.ids], name="sample_id")
-    obs.columns = [_key(str(c)) for c in obs.columns]
+    obs.index = pd.Index([_text(i) for i in features.samples.ids])
     names = pd.Index([str(j) for j in range(features.n_features)], name="feature")
     var = pd.DataFrame({"density": features.density}, index=names)
     largest = features.max_per_sample()
@@ -117,11 +119,12 @@ def write_h5ad(features: FeatureMatrix, hits: Table, folder: str | Path, *, sae:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(features_anndata(features, hits, sae=sae), folder / "features.h5ad")
-    _write(samples_anndata(features, hits), folder / "samples.h5ad")
+    write_anndata(features_anndata(features, hits, sae=sae), folder / "features.h5ad")
+    write_anndata(samples_anndata(features, hits), folder / "samples.h5ad")
 
 
-def _write(data: anndata.AnnData, path: Path) -> None:
+def write_anndata(data: anndata.AnnData, path: Path) -> None:
+    """Write an AnnData object, atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         data.write_h5ad(temporary, compression="gzip")
@@ -138,10 +141,14 @@ def _dense(shape: tuple[int, int], row: np.ndarray, column: np.ndarray, value: n
     return out
 
 
-def _column_max(codes: sp.csr_array) -> np.ndarray:
-    if codes.nnz == 0:
-        return np.zeros(codes.shape[1], np.float32)
-    return np.asarray(codes.max(axis=0).todense(), np.float32).reshape(-1)
+def _column_max(features: FeatureMatrix) -> np.ndarray:
+    out = np.zeros(features.n_features, np.float32)
+    for low, high in features.feature_blocks(BLOCK_VALUES):
+        codes = features.by_feature(low, high)
+        some = np.flatnonzero(np.diff(codes.starts))
+        if len(some):
+            out[low + some] = np.maximum.reduceat(codes.values, codes.starts[some])
+    return out
 
 
 def _decoder(sae: Any) -> np.ndarray | None:
@@ -151,9 +158,22 @@ def _decoder(sae: Any) -> np.ndarray | None:
     return np.asarray(weight.detach().cpu() if hasattr(weight, "detach") else weight, dtype=np.float32)
 
 
-def _key(name: str) -> str:
-    """A name without "/", which would silently nest."""
-    return name.replace("/", "|")
+def _keys(names: Iterable[Any], taken: Iterable[str] = ()) -> list[str]:
+    """Names as keys of an HDF5 group: no "/", which would nest, none that AnnData keeps for itself, no two alike."""
+    out, used = [], {"_index", "", ".", "..", *taken}
+    for name in names:
+        key = plain = _text(name).replace("/", "|")
+        number = 2
+        while key in used:
+            key, number = f"{plain}_{number}", number + 1
+        used.add(key)
+        out.append(key)
+    return out
+
+
+def _text(value: Any) -> str:
+    """Text that HDF5 can hold: no NUL and no half of a character."""
+    return str(value).encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
@@ -173,13 +193,13 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
                 values.to_numpy(dtype=kind, na_value=np.nan) if kind is np.float64 else values.to_numpy(kind)
             )
         else:
-            out[name] = np.array(["" if x is None or x != x else str(x) for x in values], dtype=object)
+            out[name] = np.array(["" if x is None or x != x else _text(x) for x in values], dtype=object)
     index = pd.Index(np.array(frame.index, dtype=object), dtype=object, name=frame.index.name)
     return pd.DataFrame(out, index=index)
 
 
 def _provenance(features: FeatureMatrix, hits: Table | None) -> dict[str, str]:
     context = getattr(hits, "context", None) or {}
-    plain = {key: context.get(key, {}) for key in ("settings", "counts", "not_run", "not_tested")}
+    plain = {key: context.get(key, {}) for key in ("settings", "counts", "not_run", "not_tested", "caveats")}
     described = {"identity": features.origin.to_record(), "samples": features.samples.digest, **plain}
     return {key: json.dumps(value, sort_keys=True, default=str) for key, value in described.items()}

@@ -1,7 +1,7 @@
 """Training and held-out positions of a split, with what every score needs of them.
 
-Features, thresholds and baselines are fitted on the families of :attr:`Parts.train`; effects are measured
-once, on those of :attr:`Parts.test`. Samples that the source of a concept does not cover are in neither.
+Features, thresholds and baselines are fitted on the families of :attr:`Partition.train`; effects are measured
+once, on those of :attr:`Partition.test`. Samples that the source of a concept does not cover are in neither.
 """
 
 from __future__ import annotations
@@ -59,6 +59,10 @@ class Part:
         """Positives by concept."""
         return self.positives.tocsc()
 
+    def take(self, rows: np.ndarray | slice) -> Part:
+        """The part on some of its positions, ascending; families keep their numbers."""
+        return Part(self.samples, self.rows[rows], self.positives[rows], self.family[rows], self.family_codes)
+
     def truth(self, concept: int) -> np.ndarray:
         """uint8 [n_positions]: 1 where the concept is."""
         columns = self.by_concept
@@ -77,7 +81,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class Partition:
     """Concepts that share one coverage, with their training and held-out parts."""
 
     concepts: np.ndarray
@@ -85,7 +89,9 @@ class Parts:
     test: Part
 
 
-def divide(samples: Samples, positives: sp.csr_array, covered: np.ndarray, split: Split) -> list[Parts]:
+def partition(
+    samples: Samples, positives: sp.csr_array, covered: np.ndarray, split: Split
+) -> list[Partition]:
     """Group concepts by the samples their source covers, and divide those samples.
 
     Parameters
@@ -97,7 +103,7 @@ def divide(samples: Samples, positives: sp.csr_array, covered: np.ndarray, split
 
     Returns
     -------
-    list of Parts
+    list of Partition
         One for each distinct coverage; every concept is in exactly one.
     """
     columns, group = np.unique(covered, axis=1, return_inverse=True)
@@ -111,7 +117,7 @@ def divide(samples: Samples, positives: sp.csr_array, covered: np.ndarray, split
             make_part(samples, of_group, split, numbers[inside[numbers]])
             for numbers in (split.train, split.test)
         )
-        out.append(Parts(concepts, train, test))
+        out.append(Partition(concepts, train, test))
     return out
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sciinterp.association.fitting import Block, Fitted, Inputs, scored
 from sciinterp.association.partitions import Part
-from sciinterp.association.sequence_baselines import Block
 from sciinterp.samples import Samples
 
 # Positions an instance must have to be a domain, and instances a profile is made of.
@@ -26,15 +26,26 @@ NOWHERE = np.float32(-1e4)
 ALPHABETS = {"protein": "amino", "dna": "dna", "rna": "rna"}
 
 
-def why_not(samples: Samples) -> str:
+def why_not(inputs: Inputs) -> str:
     """Why profiles cannot be built on these samples, or an empty string."""
-    if samples.kind not in ALPHABETS:
-        return f"profiles are of {', '.join(ALPHABETS)}, not of {samples.kind}"
+    if not inputs.settings.domain:
+        return "not asked for (BaselineSettings(domain=True))"
+    if inputs.samples.kind not in ALPHABETS:
+        return f"profiles are of {', '.join(ALPHABETS)}, not of {inputs.samples.kind}"
     try:
         import pyhmmer  # noqa: F401
     except ImportError:
         return "pyhmmer is not installed (pip install pyhmmer)"
     return ""
+
+
+def domain(inputs: Inputs) -> Fitted:
+    """The best domain of each concept's profile."""
+    assert inputs.instances is not None  # the registry asks for them
+    parts = inputs.parts
+    return scored(
+        inputs, profile_scores(inputs.samples, inputs.instances, parts.train, parts.test, seed=inputs.seed)
+    )
 
 
 def profile_scores(samples: Samples, instances: pd.DataFrame, train: Part, test: Part, *, seed: int) -> Block:

@@ -20,12 +20,12 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
+from sciinterp.association.blocks import BLOCK_VALUES
 from sciinterp.association.domains import instances_of
 from sciinterp.association.kernel import Counts, count
-from sciinterp.association.partitions import Part, Parts, divide
+from sciinterp.association.partitions import Partition, partition
 from sciinterp.association.ranking import precision_recall
 from sciinterp.codes import FeatureMatrix
-from sciinterp.codes.by_feature import by_feature
 from sciinterp.errors import InputError
 from sciinterp.samples import Samples, Split
 
@@ -63,7 +63,7 @@ def domain_adjusted_f1(
             "no concept lies on positions", where="argument 'annotations'", expected="at least one"
         )
     rows = []
-    for parts in divide(samples, positives, annotations.covered(samples, names), split):
+    for parts in partition(samples, positives, annotations.covered(samples, names), split):
         mine = instances[np.isin(instances["concept"], parts.concepts)]
         mine = mine.assign(concept=np.searchsorted(parts.concepts, mine["concept"]))
         found = _of_parts(features, parts, mine, np.asarray(thresholds, np.float32))
@@ -73,41 +73,43 @@ def domain_adjusted_f1(
 
 
 def _of_parts(
-    features: FeatureMatrix, parts: Parts, instances: pd.DataFrame, thresholds: np.ndarray
+    features: FeatureMatrix, parts: Partition, instances: pd.DataFrame, thresholds: np.ndarray
 ) -> pd.DataFrame:
-    """The score of concepts that share one coverage."""
-    codes = [by_feature(features.codes[part.rows]) for part in (parts.train, parts.test)]
-    largest = np.zeros(features.n_features, np.float32)
-    np.maximum.at(
-        largest, np.repeat(np.arange(features.n_features), np.diff(codes[0].starts)), codes[0].values
-    )
-    table = largest[:, None] * thresholds
-    table[largest == 0] = np.inf
-    trained, held_out = (
-        _count(c, part, instances, features.samples, table)
-        for c, part in zip(codes, (parts.train, parts.test))
-    )
-    f1 = _adjusted(trained)[2]
-    concept = np.arange(len(parts.concepts))
-    flat = f1.transpose(1, 0, 2).reshape(len(concept), -1)
-    feature, at = np.divmod(flat.argmax(axis=1), len(thresholds))
-    precision, recall, score = (x[feature, concept, at] for x in _adjusted(held_out))
-    known = held_out.n_positive > 0
+    """The score of concepts that share one coverage, block by block of features: the best so far is kept."""
+    sides, n_concepts = (parts.train, parts.test), len(parts.concepts)
+    placed = [instances_of(instances, features.samples, side) for side in sides]
+    # feature, threshold, F1 in training, then precision, recall and F1 held out
+    best = np.zeros((6, n_concepts))
+    best[2], concept = -1.0, np.arange(n_concepts)
+    for low, high in features.feature_blocks(max(1, BLOCK_VALUES // 4)):
+        block = features.by_feature(low, high)
+        codes = [block.at(side.rows) for side in sides]
+        largest = np.zeros(high - low, np.float32)
+        np.maximum.at(largest, np.repeat(np.arange(high - low), np.diff(codes[0].starts)), codes[0].values)
+        table = largest[:, None] * thresholds
+        table[largest == 0] = np.inf
+        trained, held_out = (
+            _adjusted(count(c, side.by_position, thresholds=table, instances=mine, memory_budget=np.inf))
+            for c, side, mine in zip(codes, sides, placed)
+        )
+        flat = trained[2].transpose(1, 0, 2).reshape(n_concepts, -1)
+        feature, at = np.divmod(flat.argmax(axis=1), len(thresholds))
+        cells = (feature, concept, at)
+        found = np.stack([feature + low, at, trained[2][cells], *(score[cells] for score in held_out)])
+        better = found[2] > best[2]
+        best[:, better] = found[:, better]
+    known = parts.test.by_position.n_positive > 0
+    precision, recall, f1 = np.where(known, best[3:], np.nan)
     return pd.DataFrame(
         {
-            "feature": feature,
-            "threshold": thresholds.astype(np.float64).round(6)[at],
-            "f1_train": f1[feature, concept, at],
-            "precision": np.where(known, precision, np.nan),
-            "recall": np.where(known, recall, np.nan),
-            "f1": np.where(known, score, np.nan),
+            "feature": best[0].astype(np.int64),
+            "threshold": thresholds.astype(np.float64).round(6)[best[1].astype(np.int64)],
+            "f1_train": best[2],
+            "precision": precision,
+            "recall": recall,
+            "f1": f1,
         }
     )
-
-
-def _count(codes, part: Part, instances: pd.DataFrame, samples: Samples, table: np.ndarray) -> Counts:
-    mine = instances_of(instances, samples, part)
-    return count(codes, part.by_position, thresholds=table, instances=mine, memory_budget=np.inf)
 
 
 def _adjusted(counts: Counts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

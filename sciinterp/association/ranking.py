@@ -158,24 +158,22 @@ def fit_pairs(
 
 
 def score_pairs(
-    codes: ByFeature, positives: sp.csr_array, feature: np.ndarray, concept: np.ndarray
+    codes: ByFeature, positives: ByPosition, feature: np.ndarray, concept: np.ndarray
 ) -> tuple[Float64[np.ndarray, " n_pairs"], Float64[np.ndarray, " n_pairs"]]:
     """Average precision and AUROC of listed pairs.
 
     Parameters
     ----------
     codes : ByFeature
-    positives : csr_array bool [n_positions, n_concepts]
+    positives : ByPosition
     feature, concept : int64 [n_pairs]
     """
     ap, auroc = np.zeros(len(feature)), np.zeros(len(feature))
-    listed, number = np.unique(concept, return_inverse=True)
-    truth = by_position(sp.csr_array(positives[:, listed]), codes.n_positions)
-    for part in _feature_blocks(codes.n_features, len(listed)):
+    for part in _feature_blocks(codes.n_features, positives.n_concepts):
         mine = np.flatnonzero((feature >= part.start) & (feature < part.stop))
         if len(mine):
-            scores = precision_recall(codes, truth, features=part)
-            at = (feature[mine] - part.start, number[mine])
+            scores = precision_recall(codes, positives, features=part)
+            at = (feature[mine] - part.start, concept[mine])
             ap[mine], auroc[mine] = scores.average_precision[at], scores.auroc[at]
     return ap, auroc
 

@@ -22,15 +22,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.sparse as sp
 from scipy.special import gammaln, ndtr
+from scipy.stats import false_discovery_control
 
 from sciinterp.association._jit import compiled
+from sciinterp.association.blocks import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
-from sciinterp.codes.by_feature import by_feature
 from sciinterp.errors import InputError
 from sciinterp.samples import Split
 
 # Multiply-adds a permutation test may take before fewer permutations are drawn.
 _PERMUTATION_WORK = 2e11
+# Activities of families that are divided at once.
+_OTSU_CELLS = 1 << 20
 # Pairs with a smaller normal deviate get the normal p-value: they are far from any decision.
 _EXACT_FROM = 0.5
 
@@ -137,7 +140,11 @@ def screen_samples(
     settings = settings or ScreenSettings()
     n_families = len(split.family_names)
     activity = family_activity(features, split.family, n_families)
-    present = activity > otsu(activity)[:, None]
+    present = np.zeros(activity.shape, bool)
+    step = max(1, _OTSU_CELLS // max(1, n_families))
+    for low in range(0, len(activity), step):
+        some = activity[low : low + step]
+        present[low : low + step] = some > otsu(some)[:, None]
     n_features, n_concepts = features.n_features, carries.shape[1]
     share, known = carriage_share(carries, covered, split.family, n_families)
     carries = known & (share >= settings.carried)
@@ -198,10 +205,12 @@ def _strata(sizes: np.ndarray, kind: str) -> np.ndarray:
 
 def family_activity(features: FeatureMatrix, family: np.ndarray, n_families: int) -> np.ndarray:
     """float64 [n_features, n_families]: mean over a family's samples of the feature's largest activation."""
-    codes = by_feature(features.codes)
     out = np.zeros((features.n_features, n_families))
-    sample = np.repeat(np.arange(len(features.samples)), features.samples.lengths).astype(np.int64)
-    _sum_of_maxima(codes.values, codes.rows, codes.starts, sample, np.asarray(family, np.int64), out)
+    sample = features.samples.position_sample().astype(np.int64, copy=False)
+    family = np.asarray(family, np.int64)
+    for low, high in features.feature_blocks(BLOCK_VALUES):
+        codes = features.by_feature(low, high)
+        _sum_of_maxima(codes.values, codes.rows, codes.starts, sample, family, out[low:high])
     return out / np.maximum(1, np.bincount(family, minlength=n_families))
 
 
@@ -415,12 +424,5 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     """
     q = np.full(p.shape, np.nan)
     finite = np.isfinite(p)
-    values = p[finite]
-    if len(values):
-        order = np.argsort(values, kind="stable")
-        ranked = values[order] * len(values) / np.arange(1, len(values) + 1)
-        ranked = np.minimum(np.minimum.accumulate(ranked[::-1])[::-1], 1.0)
-        restored = np.empty_like(ranked)
-        restored[order] = ranked
-        q[finite] = restored
+    q[finite] = false_discovery_control(p[finite])
     return q

@@ -151,7 +151,7 @@ def test_the_report_says_what_the_hits_say(hits, world, tmp_path):
     for table in (hits, only_probe):
         said = table[table["selected"]].set_index("concept")["explained_by"]
         rows, _ = concept_rows(table, {})
-        tested = [row for row in rows if row["verdict"] != "untested"]
+        tested = [row for row in rows if row["verdict"] != "not tested"]
         assert tested
         assert {r["concept"]: "" if r["verdict"] == "above" else r["verdict"] for r in tested} == {
             r["concept"]: said[r["concept"]] for r in tested
@@ -164,7 +164,7 @@ def test_same_seed_same_bytes_and_files_return(hits, world, tmp_path):
     write_hits(again, tmp_path / "b")
     for name in ("hits.tsv", "hits.parquet", "hits.baselines.tsv", "hits.context.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    back = read_hits(tmp_path / "a", annotations=world.annotations, split=world.split)
+    back = read_hits(tmp_path / "a")
     pd.testing.assert_frame_equal(pd.DataFrame(back), pd.DataFrame(hits), check_dtype=False)
     assert back.context["counts"]["concepts"] == 2
     with pytest.raises(Exception, match="associate first"):
@@ -314,7 +314,7 @@ def test_all_pairs_on_request_are_measured_a_few_at_a_time(world, monkeypatch):
     whole = world.associate(settings=settings)
     monkeypatch.setattr("sciinterp.association.measure._CELLS", 1000)
     monkeypatch.setattr("sciinterp.association.ranking._BLOCK_BYTES", 1000)
-    monkeypatch.setattr("sciinterp.association.baselines.BLOCK_VALUES", 10)
+    monkeypatch.setattr("sciinterp.association.fitting.BLOCK_VALUES", 10)
     pd.testing.assert_frame_equal(pd.DataFrame(world.associate(settings=settings)), pd.DataFrame(whole))
     fires = np.flatnonzero(world.features.density > 0)
     assert len(whole) > 0.5 * len(fires)

@@ -12,10 +12,15 @@ from sklearn.linear_model import LogisticRegression
 
 from sciinterp.association import dense_baselines as dense
 from sciinterp.association import sequence_baselines as of_sequence
-from sciinterp.association.baselines import CEILINGS, BaselineSettings, run_baselines
+from sciinterp.association import baselines as registry
+from sciinterp.association.baselines import run_baselines
 from sciinterp.association.dense_scores import thresholds_of
-from sciinterp.association.explanations import EXPLAINS
-from sciinterp.association.partitions import divide
+from sciinterp.association.dense_units import best_unit
+from sciinterp.association.explanations import KINDS
+from sciinterp.association.fitting import BaselineSettings, Inputs
+from sciinterp.association.letters import Letters, distance_from_end, distance_from_start
+from sciinterp.association.partitions import partition
+from sciinterp.association.window_regression import _logistic
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import ShapeError
 from sciinterp.samples import Samples
@@ -32,22 +37,16 @@ def make(truth_of, n=60, seed=0, low=50, high=80):
     samples = Samples([f"s{i}" for i in range(n)], sequences, table=table)
     truth = np.concatenate([truth_of(s) for s in sequences]).astype(bool)
     split = split_families(samples, by="family", seed=seed)
-    return samples, divide(samples, sp.csr_array(truth[:, None]), np.ones((n, 1), bool), split)[0]
+    return samples, partition(samples, sp.csr_array(truth[:, None]), np.ones((n, 1), bool), split)[0]
 
 
 def run(samples, parts, **given):
-    return run_baselines(
-        samples,
-        parts,
-        acts=given.get("acts"),
-        control=given.get("control"),
-        settings=BaselineSettings(**given.get("settings", {})),
-        seed=0,
-    )
+    chosen = BaselineSettings(**given.pop("settings", {}))
+    return run_baselines(Inputs(samples, parts, chosen, **given))
 
 
 def f1_of(found):
-    return {b.name: float(b.counts.f1()[0]) for b in found.ran}
+    return {name: float(b.counts.f1()[0]) for name, b in found.ran.items()}
 
 
 def at_start(sequence):
@@ -78,7 +77,7 @@ def sequon(sequence):
 def test_the_baseline_that_is_the_truth_wins(truth_of, winner):
     f1 = f1_of(run(*make(truth_of)))
     assert f1[winner] > 0.98
-    rivals = {k: v for k, v in f1.items() if k not in (winner, *CEILINGS)}
+    rivals = {k: v for k, v in f1.items() if k not in (winner, *registry.ceilings())}
     assert max(rivals.values()) < 0.8
 
 
@@ -86,12 +85,12 @@ def test_what_needs_several_letters_is_for_the_window():
     f1 = f1_of(run(*make(sequon, n=300)))
     assert f1["window"] > 0.8
     assert f1["identity"] < 0.5
-    assert set(f1) <= set(EXPLAINS)
+    assert {registry.find(name).explains for name in f1} <= {kind.name for kind in KINDS}
 
 
 def test_the_best_single_letter_is_the_best_of_all_letters_and_offsets():
     samples, parts = make(sequon, n=120)
-    found = next(b for b in run(samples, parts).ran if b.name == "identity")
+    found = run(samples, parts).ran["identity"]
     truth, best = parts.train.truth(0) > 0, 0.0
     for offset in range(-2, 3):
         for letter in LETTERS:
@@ -116,8 +115,8 @@ def test_the_best_word_is_the_best_of_all_words_and_offsets():
     samples = Samples(list(samples.ids), planted, table=samples.table)
     truth = np.concatenate([wag(s) for s in samples.data])
     split = split_families(samples, by="family", seed=0)
-    parts = divide(samples, sp.csr_array(truth[:, None]), np.ones((90, 1), bool), split)[0]
-    found = next(b for b in run(samples, parts).ran if b.name == "word")
+    parts = partition(samples, sp.csr_array(truth[:, None]), np.ones((90, 1), bool), split)[0]
+    found = run(samples, parts).ran["word"]
     assert found.detail[0] == "WAG at -2"
     assert found.f1_train[0] == float(found.counts.f1()[0]) == 1
 
@@ -129,7 +128,7 @@ def test_the_best_unit_is_the_best_of_all_units_both_ways():
     truth = np.concatenate([at_start(s) for s in samples.data])
     values[:, 17] -= 1.5 * truth
     of_train = values[parts.train.rows]
-    best = dense.best_unit(of_train, parts.train)
+    best = best_unit(lambda unit: of_train[:, unit], 40, parts.train)
     zero = np.array([0])
     exact = {
         (u, sign): thresholds_of(sign * of_train[None, :, u], parts.train, zero)[1][0]
@@ -176,7 +175,7 @@ def test_a_control_of_other_samples_is_not_run():
 
 def test_positions_longer_than_any_in_training_are_no_error():
     samples, parts = make(at_start)
-    longest = of_sequence.distance_from_start(samples).copy()
+    longest = distance_from_start(samples).copy()
     longest[parts.test.rows] += 1000
     block = of_sequence.position_scores(longest, parts.train, parts.test)
     assert np.isfinite(block(0, 1)[1]).all()
@@ -184,11 +183,11 @@ def test_positions_longer_than_any_in_training_are_no_error():
 
 def test_shares_leave_their_own_family_out_in_training_and_use_all_for_others():
     samples, parts = make(sequon, n=60)
-    letters, n_letters = of_sequence.letter_codes(samples, parts.train.samples)
-    block = of_sequence.kmer_scores(letters, n_letters, samples, parts.train, parts.test)
+    letters = Letters.of(samples, parts.train.samples)
+    block = of_sequence.kmer_scores(letters, parts.train, parts.test)
     of_train, of_test = (x[0] for x in block(0, 1))
     text, truth = "".join(samples.data), parts.train.truth(0) > 0
-    start, end = of_sequence.distance_from_start(samples), of_sequence.distance_from_end(samples)
+    start, end = distance_from_start(samples), distance_from_end(samples)
 
     def word(p):
         return "".join(text[p + o] if (start[p] + o >= 0 and end[p] - o >= 0) else "-" for o in (-1, 0, 1))
@@ -212,7 +211,7 @@ def test_shares_leave_their_own_family_out_in_training_and_use_all_for_others():
 def test_a_table_of_words_learns_nothing_from_labels_without_meaning():
     rng = np.random.default_rng(0)
     found = run(*make(lambda s: rng.random(len(s)) < 0.05, n=150))
-    kmer = next(b for b in found.ran if b.name == "kmer")
+    kmer = found.ran["kmer"]
     assert kmer.f1_train[0] < 0.15
     assert float(kmer.counts.f1()[0]) < 0.15
 
@@ -225,7 +224,7 @@ def test_window_regression_is_ridge_logistic_regression(seed):
     truth = (rng.random(300) < 1 / (1 + np.exp(2 - columns[:, 0]))).astype(np.uint8)
     weights = np.zeros((1, 13))
     rows = np.flatnonzero(truth).astype(np.int32)
-    of_sequence._logistic(columns, rows, np.array([0, len(rows)]), 0, weights)
+    _logistic(columns, rows, np.array([0, len(rows)]), 0, weights)
     weights = weights[0]
     onehot = np.zeros((300, 12))
     onehot[np.arange(300)[:, None], columns] = 1
@@ -266,7 +265,7 @@ def test_a_domain_tool_finds_domains_it_has_not_seen():
     for _, a, b, _ in spans:
         truth[a:b] = True
     split = split_families(samples, by="family", seed=0)
-    parts = divide(samples, sp.csr_array(truth), np.ones((60, 1), bool), split)[0]
+    parts = partition(samples, sp.csr_array(truth), np.ones((60, 1), bool), split)[0]
     instances = pd.DataFrame(spans, columns=["concept", "start", "end", "sample"])
     settings = BaselineSettings(domain=True)
     found = run_baselines(

@@ -17,9 +17,9 @@ from sciinterp.association import (
     enrich_sets,
     enrichment,
     family_f1,
-    localise,
+    compare_shifts,
 )
-from sciinterp.association.background import lift
+from sciinterp.association.background import lift, stratified
 from sciinterp.association.bootstrap import FamilyCounts, _quantiles, family_draws, intervals
 from sciinterp.association.dense_scores import best_thresholds, count_scores
 from sciinterp.association.partitions import make_part
@@ -44,7 +44,7 @@ def test_localisation_by_fft_equals_shifting_by_hand():
     truth = rng.random((n, 1)) < 0.1
     features = FeatureMatrix(sp.csr_array(codes), samples)
     family = np.array([0, 0, 1])
-    found = localise(features, sp.csr_array(truth), family, feature=[0, 1], concept=[0, 0], n_draws=200)
+    found = compare_shifts(features, sp.csr_array(truth), family, feature=[0, 1], concept=[0, 0], n_draws=200)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
 
     def total(feature, shift):  # shift: one fraction of 128 for each family
@@ -77,13 +77,13 @@ def test_readers_of_a_concept_sit_on_it_and_others_do_not(world):
             for c in concept
         ]
     )
-    found = localise(
+    found = compare_shifts(
         world.features, positives, world.split.family, feature=readers, concept=concept, n_draws=200
     )
     assert (found["p_shift"] < 0.05).mean() > 0.8
     assert (found["fold"] > 2).mean() > 0.8
     with pytest.raises(ShapeError, match="family"):
-        localise(world.features, positives, np.zeros(3, int), feature=readers, concept=concept)
+        compare_shifts(world.features, positives, np.zeros(3, int), feature=readers, concept=concept)
 
 
 @settings(max_examples=40, deadline=None)
@@ -98,11 +98,10 @@ def test_lift_is_observed_over_expected_within_strata(seed):
     part = make_part(samples, sp.csr_array(truth), split, split.test)
     got = lift(
         by_feature(sp.csr_array(codes)),
-        part,
+        stratified(part, stratum),
         np.array([0, 1]),
         np.array([0, 0]),
         np.zeros(2, np.float32),
-        stratum,
     )
     for j in range(2):
         on = codes[:, j] > 0

@@ -1,0 +1,53 @@
+"""Codes some features at a time, so that no reader of them holds them all.
+
+Everything here is by feature: choosing, counting and ranking need one feature's codes on the positions of one
+part, whatever the others say. A block is read, cut to those positions, used and dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from sciinterp.association.bootstrap import FamilyCounts, count_pairs
+from sciinterp.association.partitions import Part
+from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.by_feature import ByFeature
+
+# Codes of a block: 32 MB as they are kept, some four times that while they are cut to a part.
+BLOCK_VALUES = 1 << 22
+
+
+def blocks_of(
+    features: FeatureMatrix, part: Part, wanted: np.ndarray | None = None
+) -> Iterator[tuple[int, ByFeature]]:
+    """The first feature of each block, and its codes on the positions of a part.
+
+    Parameters
+    ----------
+    features : FeatureMatrix
+    part : Part
+    wanted : int64, optional
+        Features; blocks that hold none of them are passed over.
+    """
+    for low, high in features.feature_blocks(BLOCK_VALUES):
+        if wanted is None or bool(((wanted >= low) & (wanted < high)).any()):
+            yield low, features.by_feature(low, high).at(part.rows)
+
+
+def count_listed(
+    blocks: Iterator[tuple[int, ByFeature]],
+    part: Part,
+    feature: np.ndarray,
+    concept: np.ndarray,
+    threshold: np.ndarray,
+) -> FamilyCounts:
+    """As :func:`~sciinterp.association.bootstrap.count_pairs`, of codes that come in blocks of features."""
+    tp, predicted = (np.zeros((len(feature), part.n_families), np.int64) for _ in range(2))
+    for low, codes in blocks:
+        mine = np.flatnonzero((feature >= low) & (feature < low + codes.n_features))
+        if len(mine):
+            found = count_pairs(codes, part, feature[mine] - low, concept[mine], threshold[mine])
+            tp[mine], predicted[mine] = found.tp, found.predicted
+    return FamilyCounts(tp, predicted, part.positive_by_family[np.asarray(concept, np.int64)])

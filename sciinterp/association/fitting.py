@@ -1,0 +1,225 @@
+"""How any baseline is scored: chosen on training families, measured held out, as the features are.
+
+A baseline is one of three things: a score for each concept (:func:`scored`), the best of many units read both ways
+(:func:`best_of_units`), or the best of many sparse columns (:func:`best_column`). What reads activations is fitted
+first and read afterwards (:class:`Reader`), so that one pass over the held-out activations serves all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from sciinterp.association.blocks import count_listed
+from sciinterp.association.bootstrap import FamilyCounts
+from sciinterp.association.dense_scores import BLOCK_VALUES, best_thresholds, count_scores
+from sciinterp.association.dense_units import best_unit, read_units
+from sciinterp.association.letters import Letters
+from sciinterp.association.partitions import Part, Partition
+from sciinterp.association.ranking import fit_pairs
+from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.by_feature import ByFeature
+from sciinterp.samples import Samples
+
+if TYPE_CHECKING:
+    from sciinterp.activations import Activations
+    from sciinterp.association.measure import Training
+
+# Scores of the concepts low to high: float32 [high - low, n_positions] of training and of test.
+Block: TypeAlias = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class BaselineSettings:
+    """How baselines are fitted.
+
+    Attributes
+    ----------
+    reach : int
+        Letters on either side of a position that ``identity`` and ``window`` see.
+    n_components : int
+        Principal, and independent, components tried.
+    max_fit : int
+        Training positions that regressions, neurons and probe are fitted on; whole training set if smaller.
+    domain : bool
+        Also build profile HMMs of each concept's instances with pyhmmer, a domain tool: minutes for long
+        sequences or many concepts.
+    """
+
+    reach: int = 2
+    n_components: int = 64
+    max_fit: int = 150_000
+    domain: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What baselines of one partition may look at.
+
+    Attributes
+    ----------
+    samples : Samples
+    parts : Partition
+        Concepts of one coverage, training and held-out positions.
+    settings : BaselineSettings
+    seed : int
+    acts : Activations or ndarray [n_positions, d_in], optional
+        For neurons, components and the probe.
+    control : FeatureMatrix, optional
+        Codes of the same recipe on randomised weights.
+    instances : DataFrame, optional
+        ``concept`` (number within `parts`), ``start``, ``end``, ``sample`` on the axis of all samples.
+    training : Training, optional
+        What the features scored in training.
+    kept : dict
+        What one baseline computes and another reads.
+    """
+
+    samples: Samples
+    parts: Partition
+    settings: BaselineSettings = field(default_factory=BaselineSettings)
+    seed: int = 0
+    acts: Activations | np.ndarray | None = None
+    control: FeatureMatrix | None = None
+    instances: pd.DataFrame | None = None
+    training: Training | None = None
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def letters(self) -> Letters | None:
+        """The letters of the samples; None where they have none."""
+        return Letters.of(self.samples, self.parts.train.samples)
+
+    def fit_on(self, limit: int | None = None) -> np.ndarray:
+        """Positions of the training part that regressions are fitted on, at most `limit`."""
+        n, limit = self.parts.train.n_positions, min(self.settings.max_fit, limit or self.settings.max_fit)
+        if n <= limit:
+            return np.arange(n)
+        return np.sort(np.random.default_rng(self.seed).choice(n, limit, replace=False))
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A baseline on the concepts of one partition: F1 in training, counts held out, what was chosen."""
+
+    f1_train: np.ndarray
+    counts: FamilyCounts
+    detail: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A baseline that is fitted and has still to be read on the held-out activations.
+
+    Attributes
+    ----------
+    f1_train, threshold : float64 [n_concepts]
+    detail : list of str
+    scores : callable
+        float32 [n_positions, d_in] -> float32 [n_concepts, n_positions].
+    """
+
+    f1_train: np.ndarray
+    threshold: np.ndarray
+    detail: list[str]
+    scores: Callable[[np.ndarray], np.ndarray]
+
+
+def read_all(readers: list[Reader], chunks: Iterator[tuple[slice, np.ndarray]], test: Part) -> list[Fitted]:
+    """Measure readers in one pass over held-out activations, which come in chunks of positions."""
+    shape = (test.positives.shape[1], test.n_families)
+    counts = [(np.zeros(shape, np.int64), np.zeros(shape, np.int64)) for _ in readers]
+    for rows, values in chunks:
+        part = test.take(rows)
+        for reader, (tp, predicted) in zip(readers, counts):
+            found = count_scores(reader.scores(values), reader.threshold, part)
+            tp += found[0]
+            predicted += found[1]
+    return [
+        Fitted(reader.f1_train, FamilyCounts(tp, predicted, test.positive_by_family), reader.detail)
+        for reader, (tp, predicted) in zip(readers, counts)
+    ]
+
+
+def everything(inputs: Inputs) -> Fitted:
+    """Predict every position."""
+    train, test = inputs.parts.train, inputs.parts.test
+    share = np.asarray(train.positives.sum(axis=0)).reshape(-1)
+    sizes = np.bincount(test.family, minlength=test.n_families)
+    counts = FamilyCounts(test.positive_by_family, np.tile(sizes, (len(share), 1)), test.positive_by_family)
+    return Fitted(2 * share / np.maximum(1, share + train.n_positions), counts, [""] * len(share))
+
+
+def scored(inputs: Inputs, block: Block) -> Fitted:
+    """A baseline that is one score for each concept."""
+    train, test = inputs.parts.train, inputs.parts.test
+    n_concepts = train.positives.shape[1]
+    f1 = np.zeros(n_concepts)
+    tp, predicted = (np.zeros((n_concepts, test.n_families), np.int64) for _ in range(2))
+    for low, high in concept_blocks(n_concepts, train.n_positions + test.n_positions):
+        of_train, of_test = block(low, high)
+        threshold, f1[low:high] = best_thresholds(of_train, train, low)
+        tp[low:high], predicted[low:high] = count_scores(of_test, threshold, test, low)
+    return Fitted(f1, FamilyCounts(tp, predicted, test.positive_by_family), [""] * n_concepts)
+
+
+def concept_blocks(n_concepts: int, n_positions: int) -> list[tuple[int, int]]:
+    """Ranges of concepts whose dense scores fit in a block."""
+    step = max(1, BLOCK_VALUES // max(1, n_positions))
+    return [(low, min(low + step, n_concepts)) for low in range(0, n_concepts, step)]
+
+
+def best_of_units(
+    inputs: Inputs,
+    units: Callable[[Part, np.ndarray], np.ndarray],
+    n_units: int,
+    describe: Callable[[int], str],
+) -> Fitted:
+    """A baseline that is the best of many units, read both ways.
+
+    Parameters
+    ----------
+    units : callable
+        Part and numbers of units -> float32 [n_positions, n_units].
+    """
+    train, test = inputs.parts.train, inputs.parts.test
+    best = best_unit(lambda number: units(train, number), n_units, train)
+    n_concepts = train.positives.shape[1]
+    tp, predicted = (np.zeros((n_concepts, test.n_families), np.int64) for _ in range(2))
+    for low, high in concept_blocks(n_concepts, test.n_positions):
+        scores = read_units(units(test, best.unit[low:high]), best.sign[low:high])
+        tp[low:high], predicted[low:high] = count_scores(scores, best.threshold[low:high], test, low)
+    counts = FamilyCounts(tp, predicted, test.positive_by_family)
+    return Fitted(best.f1_train, counts, best.detail(describe))
+
+
+def best_column(
+    inputs: Inputs,
+    blocks: Callable[[Part], Iterator[tuple[int, ByFeature]]],
+    describe: Callable[[int], str],
+) -> Fitted:
+    """A baseline that is the best of many sparse columns, chosen as features are.
+
+    Parameters
+    ----------
+    blocks : callable
+        Part -> blocks of columns on its positions, each with the number of its first column.
+    """
+    train, test = inputs.parts.train, inputs.parts.test
+    concepts = np.arange(train.positives.shape[1])
+    best, f1 = np.zeros(len(concepts), np.int64), np.zeros(len(concepts))
+    threshold = np.full(len(concepts), np.inf, np.float32)
+    for low, codes in blocks(train):
+        of_block, at = fit_pairs(codes, train.by_position)
+        if len(of_block):
+            top = of_block.argmax(axis=0)
+            better = of_block[top, concepts] > f1
+            best[better], f1[better] = top[better] + low, of_block[top, concepts][better]
+            threshold[better] = at[top, concepts][better]
+    counts = count_listed(blocks(test), test, best, concepts, threshold)
+    return Fitted(f1, counts, [describe(int(j)) for j in best])

@@ -1,0 +1,78 @@
+"""Letters of sequences as numbers, the windows and words around each position, and how far the ends are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sciinterp.samples import Samples
+
+# Letters told apart; proteins have 20, reaction strings some dozens.
+MAX_LETTERS = 30
+
+
+def distance_from_start(samples: Samples) -> np.ndarray:
+    """int64 [n_positions]: 0 at the first position of each sample."""
+    return np.arange(samples.n_positions) - np.repeat(samples.offsets[:-1], samples.lengths)
+
+
+def distance_from_end(samples: Samples) -> np.ndarray:
+    """int64 [n_positions]: 0 at the last position of each sample."""
+    return np.repeat(samples.offsets[1:], samples.lengths) - 1 - np.arange(samples.n_positions)
+
+
+@dataclass(frozen=True, eq=False)
+class Letters:
+    """Letters of all positions, the commonest of the training samples first.
+
+    Attributes
+    ----------
+    codes : uint8 [n_positions]
+        Letters beyond the ``MAX_LETTERS`` commonest share the last number.
+    names : list of str
+        What each number stands for.
+    samples : Samples
+    """
+
+    codes: np.ndarray
+    names: list[str]
+    samples: Samples
+
+    @classmethod
+    def of(cls, samples: Samples, train: np.ndarray) -> Letters | None:
+        """Letters of some samples, ranked on those numbered `train`; None where samples have no letters."""
+        if not all(
+            isinstance(data, str) and len(data) == n for data, n in zip(samples.data, samples.lengths)
+        ):
+            return None
+        known = np.frombuffer("".join(samples.data[i] for i in train).encode("latin-1", "replace"), np.uint8)
+        counts = np.bincount(known, minlength=256)
+        kept = np.argsort(-counts, kind="stable")[: min(MAX_LETTERS, int((counts > 0).sum()))]
+        table = np.full(256, len(kept), np.uint8)
+        table[kept] = np.arange(len(kept))
+        raw = np.frombuffer("".join(samples.data).encode("latin-1", "replace"), np.uint8)
+        return cls(table[raw], [*map(chr, kept), "a rare letter"], samples)
+
+    @property
+    def n_letters(self) -> int:
+        """Numbers in use; this one itself stands for what lies beyond the ends."""
+        return len(self.names)
+
+    def windows(self, reach: int) -> np.ndarray:
+        """uint8 [n_positions, 2 * reach + 1]: the letters around each position; ``n_letters`` beyond the ends."""
+        start, end = distance_from_start(self.samples), distance_from_end(self.samples)
+        out = np.full((len(self.codes), 2 * reach + 1), self.n_letters, np.uint8)
+        for offset in range(-reach, reach + 1):
+            inside = np.flatnonzero((start + offset >= 0) & (end - offset >= 0))
+            out[inside, offset + reach] = self.codes[inside + offset]
+        return out
+
+    def words(self, offset: int) -> np.ndarray:
+        """int64 [n_positions]: number of the three letters that start `offset` from each position.
+
+        Letters beyond the ends are ``n_letters``, so numbers are below ``(n_letters + 1) ** 3``.
+        """
+        reach = max(abs(offset), abs(offset + 2))
+        window = self.windows(reach)[:, offset + reach : offset + reach + 3]
+        return window.astype(np.int64) @ (self.n_letters + 1) ** np.arange(2, -1, -1)
