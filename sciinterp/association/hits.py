@@ -140,6 +140,8 @@ def associate(
     said = caveats(origin, samples, annotations, split)
     hits = _associate(_Job(features, annotations, split, acts, control, settings, seed))
     hits.context |= {
+        "annotations": annotations,
+        "split": split,
         "caveats": said,
         "belongs": belongings(origin, samples, annotations, split),
         "settings": asdict(settings) | {"seed": seed, "by": split.by, "split_seed": split.seed},

@@ -10,7 +10,12 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.annotations import Annotations
+<<<<<<< HEAD
 from sciinterp.codes import FeatureMatrix
+=======
+from sciinterp.association.explanations import THRESHOLDS
+from sciinterp.codes import FeatureMatrix, doubts, require_randomised
+>>>>>>> 30912cd (Association reads codes by blocks; one record a baseline; one place for what is explained)
 from sciinterp.discovery.calibrate import precision_at
 from sciinterp.discovery.decoys import decoy_lists, q_values
 from sciinterp.discovery.evidence import Evidence, missing_record, novel_record, refinement_record
@@ -30,8 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A hit counts as an explanation of its feature from this held-out F1 and q on.
-HIT_F1, HIT_Q = 0.3, 0.05
 # Where the number of instances left out cannot be told from none, only spans more likely than not are listed.
 MIN_UNSUPPORTED = 0.5
 
@@ -247,7 +250,7 @@ def _novel_rows(
 ) -> list[dict[str, Any]]:
     known = np.zeros(0, np.int64)
     if {"feature", "f1", "q"} <= set(hits.columns):
-        strong = hits[(hits["f1"] >= HIT_F1) & (hits["q"] <= HIT_Q)]
+        strong = hits[(hits["f1"] >= THRESHOLDS.floor) & (hits["q"] <= THRESHOLDS.q)]
         known = strong["feature"].dropna().to_numpy().astype(np.int64)
         known = np.unique(known[(known >= 0) & (known < problem.n_features)])
     if len(controls.seeds) < 3:

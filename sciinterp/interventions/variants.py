@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from sciinterp.association.explanations import FLOOR
+from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.errors import InputError, SciinterpError
 from sciinterp.interventions.notation import Variant, parse_variant, row_variants
 from sciinterp.samples import Sample, Samples
@@ -211,7 +211,7 @@ def _effects(
             yield Table(table, context=context)
 
 
-def feature_concepts(hits: pd.DataFrame | None, *, min_f1: float = FLOOR) -> dict[int, list[str]]:
+def feature_concepts(hits: pd.DataFrame | None, *, min_f1: float = THRESHOLDS.floor) -> dict[int, list[str]]:
     """Concepts each feature stands for, best first: hits with a held-out F1 of at least ``min_f1``."""
     if hits is None or not {"feature", "concept", "f1"} <= set(hits.columns):
         return {}

@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sciinterp.association.baselines import CEILINGS
-from sciinterp.association.explanations import EXPLAINS
+from sciinterp.association import baselines as registry
+from sciinterp.association.explanations import ABOVE, NOT_TESTED, OTHER, THRESHOLDS, kind
+from sciinterp.plots import style
 from sciinterp.plots.style import (
-    BLUE,
-    GREEN,
     GREY,
     INK,
     MUTED,
     ORANGE,
-    PURPLE,
     RULE,
-    SKY,
-    VERMILLION,
     drawing,
     finite,
     label,
@@ -33,45 +29,18 @@ from sciinterp.plots.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# baseline -> (colour, marker); another name is known by the word it holds
-_LOOKS = {
-    "position": (BLUE, "s"),
-    "position_c": (BLUE, "v"),
-    "identity": (GREEN, "o"),
-    "word": (GREEN, "*"),
-    "composition": (PURPLE, "p"),
-    "complexity": (PURPLE, "H"),
-    "neuron": (ORANGE, "D"),
-    "pca": (SKY, "P"),
-    "ica": (MUTED, "2"),
-    "randomised": (VERMILLION, "^"),
-    "density": (GREY, "<"),
-    "everything": (GREY, ">"),
-    "window": (MUTED, "+"),
-    "kmer": (MUTED, "1"),
-    "domain": (MUTED, "3"),
-    "probe": (MUTED, "x"),
-}
-# baseline -> (what it can explain, colour, marker)
-BASELINE_KINDS: dict[str, tuple[str, str, str]] = {
-    name: ("ceiling" if name in CEILINGS else EXPLAINS[name], *look) for name, look in _LOOKS.items()
-}
-KIND_NAMES = {
-    "position": "position alone",
-    "letters": "a letter or word",
-    "composition": "composition around",
-    "neuron": "one raw neuron",
-    "components": "one linear component",
-    "randomised": "randomised weights",
-    "density": "how much is active",
-    "prevalence": "everything positive",
-    "ceiling": "ceiling (not counted)",
-}
+CEILING = "ceiling"
 _LINES = "+x123"  # markers without a face
 
 
-def baseline_kind(name: Any) -> tuple[str, str, str]:
-    """What a baseline of this name can explain, its colour and its marker.
+def baseline_kind(name: Any, *, counted: bool = False) -> tuple[str, str, str]:
+    """What a baseline of this name can explain, its colour and its marker; another name is known by the word it holds.
+
+    Parameters
+    ----------
+    name : str
+    counted : bool
+        Whether a ceiling is to be read as the kind it would be if it counted, too.
 
     Examples
     --------
@@ -79,10 +48,13 @@ def baseline_kind(name: Any) -> tuple[str, str, str]:
     ('position', 'neuron', 'other')
     """
     lowered = str(name).lower()
-    if lowered in BASELINE_KINDS:
-        return BASELINE_KINDS[lowered]
-    found = [kind for word, kind in BASELINE_KINDS.items() if word in lowered]
-    return found[-1] if found else ("other", GREY, "h")
+    record = registry.find(lowered) or next(
+        (r for r in reversed(registry.BASELINES) if r.name in lowered), None
+    )
+    if record is None:
+        return OTHER, GREY, "h"
+    kind = CEILING if record.ceiling and not counted else record.explains
+    return kind, getattr(style, record.colour), record.marker
 
 
 def selected(hits: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +94,7 @@ def baselines_of(hits: pd.DataFrame) -> pd.DataFrame:
 
 def _rank(name: Any) -> tuple[int, str]:
     """Baselines in one order everywhere: as they are listed above, then the others."""
-    names = list(BASELINE_KINDS)
+    names = [record.name for record in registry.BASELINES]
     lowered = str(name).lower()
     return (names.index(lowered) if lowered in names else len(names), lowered)
 
@@ -164,7 +136,9 @@ def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: in
                 best[kept], y[kept], s=15, marker=marker, linewidths=0.9, label=name, zorder=2, **face
             )
         _points(axes, rows, value, y)
-        axes.axvline(0.5, color=MUTED, lw=0.6, ls=(0, (3, 3)), zorder=1)
+        for at in np.flatnonzero(np.isnan(value)):
+            label(axes, 0.01, float(at), NOT_TESTED)
+        axes.axvline(THRESHOLDS.found, color=MUTED, lw=0.6, ls=(0, (3, 3)), zorder=1)
         ticks(axes, "y", y, rows["concept"])
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(-0.02, 1.02)
@@ -179,15 +153,19 @@ def best_of_kinds(table: pd.DataFrame) -> dict[str, tuple[np.ndarray, str, str]]
     """For every kind of baseline its best F1 a concept, its colour and its marker; density and prevalence are left out."""
     kinds: dict[str, list[Any]] = {}
     for name in table.columns:
-        kind = baseline_kind(name)[0]
-        kinds.setdefault(str(name) if kind == "other" else kind, []).append(name)
+        said = baseline_kind(name)[0]
+        kinds.setdefault(str(name) if said == OTHER else said, []).append(name)
     out = {}
-    for kind, names in sorted(kinds.items(), key=lambda item: _rank(item[1][0])):
-        if kind not in ("density", "prevalence"):
-            _, colour, marker = baseline_kind(names[0]) if kind != "ceiling" else ("", MUTED, "x")
+    for said, names in sorted(kinds.items(), key=lambda item: _rank(item[1][0])):
+        if said not in ("density", "prevalence"):
+            _, colour, marker = baseline_kind(names[0]) if said != CEILING else ("", MUTED, "x")
             values = np.stack([finite(table[name]) for name in names])
             best = np.nanmax(np.where(np.isnan(values), -np.inf, values), axis=0)
-            out[KIND_NAMES.get(kind, kind)] = (np.where(np.isfinite(best), best, np.nan), colour, marker)
+            out["ceiling (not counted)" if said == CEILING else kind(said).short] = (
+                np.where(np.isfinite(best), best, np.nan),
+                colour,
+                marker,
+            )
     return out
 
 
@@ -205,7 +183,7 @@ def _points(ax: Axes, rows: pd.DataFrame, value: np.ndarray, y: np.ndarray) -> N
         )
     beats = finite(rows["delta_low"]) > 0 if "delta_low" in rows else np.zeros(len(rows), bool)
     for mask, face, name in (
-        (beats, INK, "feature, above every baseline"),
+        (beats, INK, kind(ABOVE).short),
         (~beats, "white", "feature, not above"),
     ):
         if mask.any():
@@ -278,7 +256,9 @@ def _white_to_blue() -> Any:
     return LinearSegmentedColormap.from_list("paper", ["#F4F6F8", "#B9D4E8", "#5FA2CE", "#0072B2", "#00395C"])
 
 
-def concept_counts(hits: pd.DataFrame, *, threshold: float = 0.5, ax: Axes | None = None) -> Axes:
+def concept_counts(
+    hits: pd.DataFrame, *, threshold: float = THRESHOLDS.found, ax: Axes | None = None
+) -> Axes:
     """SAE features against every baseline: how many concepts pass ``threshold`` with each.
 
     Raw neurons and the randomised model are the bars to beat; grey bars are ceilings (see
@@ -300,10 +280,10 @@ def concept_counts(hits: pd.DataFrame, *, threshold: float = 0.5, ax: Axes | Non
     with drawing(ax, width="single", height=22 + 5.5 * (table.shape[1] + 1)) as axes:
         if np.isnan(finite(rows["f1"])).all():
             return note(axes, "no concept could be tested")
-        table = table[sorted(table.columns, key=lambda c: baseline_kind(c)[0] == "ceiling")]
+        table = table[sorted(table.columns, key=lambda c: baseline_kind(c)[0] == CEILING)]
         names = [
             "SAE features",
-            *(f"{c} (ceiling)" if baseline_kind(c)[0] == "ceiling" else str(c) for c in table),
+            *(f"{c} (ceiling)" if baseline_kind(c)[0] == CEILING else str(c) for c in table),
         ]
         found = [
             int((finite(rows["f1"]) >= threshold).sum()),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sciinterp.association.explanations import EXPLAINS, FLOOR, NOT_FOUND, UNCLEAR, explained_by
+from sciinterp.association.explanations import ABOVE, OTHER, THRESHOLDS, explained_by, verdicts
 from sciinterp.plots.concepts import baseline_kind, baselines_of, selected
 from sciinterp.plots.letters import information
 from sciinterp.plots.style import finite
@@ -30,30 +30,14 @@ __all__ = [
 if TYPE_CHECKING:
     from sciinterp.codes import FeatureMatrix
 
-FOUND = 0.5  # held-out F1 from which a concept counts as found
-NEAR = FLOOR  # a feature whose best concept stays below this held-out F1 is called unexplained
+FOUND = THRESHOLDS.found  # held-out F1 from which a concept counts as found
+NEAR = THRESHOLDS.floor  # a feature whose best concept stays below this held-out F1 is called unexplained
 MAX_UNEXPLAINED = 300
 MOTIF_PEAKS, MOTIF_FLANK = 100, 5
 # features with a section of their own: those above every baseline or found, and unexplained ones
 MAX_FOUND, MAX_SILENT = 24, 2
-# what is said of a concept: "above", "untested" or the hits' explained_by, in the order in which they are listed
-VERDICTS = {
-    "above": "above every baseline",
-    "position": "position alone does as well",
-    "letters": "a letter or word does as well",
-    "composition": "composition alone does as well",
-    "neuron": "one raw neuron does as well",
-    "components": "a linear component does as well",
-    "randomised": "randomised weights do as well",
-    "density": "how much is active does as well",
-    "prevalence": "calling everything positive does as well",
-    "domain tool": "a domain tool does as well",
-    "probe": "a linear probe does as well",
-    "other": "a baseline does as well",
-    UNCLEAR: "not separated from the best baseline",
-    NOT_FOUND: "found by nothing",
-    "untested": "not tested",
-}
+# what is said of a concept, in the order in which it is listed: the hits' explained_by, "above" where that is empty
+VERDICTS = {kind.name or "above": kind.verdict for kind in verdicts()}
 NUMBERS = (
     "f1_train",
     "threshold",
@@ -89,11 +73,9 @@ def verdict(row: Mapping[str, Any], baselines: Mapping[str, float | None]) -> st
     Returns
     -------
     str
-        ``"untested"``, ``"above"``, or what :func:`sciinterp.association.explanations.explained_by` says.
+        ``"above"``, or what :func:`sciinterp.association.explanations.explained_by` says.
     """
     f1, low = number(row.get("f1")), number(row.get("delta_low"))
-    if f1 is None:
-        return "untested"
     if not baselines and row.get("best_baseline"):
         baselines = {str(row["best_baseline"]): number(row.get("best_baseline_f1"))}
     best: dict[str, float] = {}
@@ -101,17 +83,17 @@ def verdict(row: Mapping[str, Any], baselines: Mapping[str, float | None]) -> st
         if value is not None:
             best[_explains(name)] = max(value, best.get(_explains(name), -1.0))
     said = explained_by(
-        np.array([f1]),
+        np.array([np.nan if f1 is None else f1]),
         np.array([np.nan if low is None else low]),
         {k: np.array([v]) for k, v in best.items()},
     )
-    return said[0] or "above"
+    return "above" if said[0] == ABOVE else str(said[0])
 
 
 def _explains(baseline: str) -> str:
     """What a counted baseline can explain; a name that is not ours is known by the word it holds."""
-    kind = EXPLAINS.get(baseline) or baseline_kind(baseline)[0]
-    return kind if kind in VERDICTS else "other"
+    kind = baseline_kind(baseline, counted=True)[0]
+    return kind if kind in VERDICTS else OTHER
 
 
 def _ceilings(hits: pd.DataFrame, names: Iterable[str]) -> set[str]:
@@ -334,7 +316,7 @@ def controls(
                 "kind": kind,
                 "counted": kind != "ceiling",
                 "found": sum(v >= FOUND for v, _ in values),
-                "reaches": sum(v >= max(f1, FLOOR) for v, f1 in values),
+                "reaches": sum(v >= max(f1, NEAR) for v, f1 in values),
                 "of": len(values),
             }
         )

@@ -5,38 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+<<<<<<< HEAD
 from sciinterp.report.prose import THINGS, UNITS, count, join, value
-
-# baseline -> what it is, with the settings it takes from the content
-BASELINES = {
-    "position": "the distance from the first position (the share of training sequences that carry the concept there)",
-    "position_c": "the distance from the last position, likewise",
-    "identity": "the best single letter at one offset of at most {reach}",
-    "word": "the best single word of three letters that covers the position",
-    "composition": "the share of one letter in a window of 12, read high or low",
-    "complexity": "the entropy of the letters in a window of 12, read high or low",
-    "neuron": "the best single unit of the activations, read high or low",
-    "pca": "the best of {n_components} principal components of the activations, read high or low",
-    "ica": "the best of {n_components} independent components, another dictionary of the same activations",
-    "randomised": "the best feature of an autoencoder trained by the same recipe on the model with its weights drawn anew",
-    "density": "the median one of the features that fire as often as the selected one",
-    "everything": "every position called positive",
-    "window": "logistic regression on all letters up to {reach} positions away, fitted with the labels",
-    "kmer": "the share of training positions with the same three letters that carry the concept, fitted with the labels",
-    "domain": "a profile of the training families' instances, searched with a domain tool",
-    "probe": "a linear probe of the whole activation vector, fitted with the labels",
-}
+=======
+from sciinterp.association.baselines import describe
+from sciinterp.report.prose import PRETRAINING, THINGS, UNITS, count, join, value
+>>>>>>> 30912cd (Association reads codes by blocks; one record a baseline; one place for what is explained)
 
 
 def what_is(name: str, settings: Mapping[str, Any]) -> str:
     """What a baseline of this name is; nothing for a name we do not know."""
-    known = settings.get("baselines") if isinstance(settings.get("baselines"), Mapping) else {}
-    words = {
-        "reach": "a few positions",
-        "n_components": "the",
-        **{k: str(v) for k, v in dict(known or {}).items()},
-    }
-    return BASELINES.get(name, "").format(**words)
+    known = settings.get("baselines")
+    return describe(name, known if isinstance(known, Mapping) else None)
 
 
 def methods(content: Mapping[str, Any]) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sciinterp.association.explanations import FLOOR, NOT_FOUND, UNCLEAR
-from sciinterp.report.content import FOUND, NEAR, VERDICTS
+from sciinterp.association.explanations import verdicts
+from sciinterp.report.content import FOUND, NEAR
 from sciinterp.report.proposals import LOW_Q
 
 UNITS = {
@@ -73,37 +73,12 @@ def join(items: Sequence[str]) -> str:
 
 def statements(concepts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For every verdict the concepts it holds for, and the sentence that says so."""
-    text = {
-        "above": "The selected feature lies above every counted baseline: the interval of the difference on "
-        "held-out families lies above zero.",
-        "position": "Explained by position alone: knowing only where in its sequence a position "
-        "lies scores as high as the "
-        "selected feature. These concepts say nothing about what the model has learned.",
-        "letters": "Explained by letters alone: one letter, or one word of letters, at or near the position "
-        "scores as high as the selected feature.",
-        "composition": "Explained by composition alone: which letters are frequent around the position, "
-        "whatever their order, scores as high as the selected feature.",
-        "neuron": "One raw neuron scores as high as the selected feature: the dictionary adds nothing here.",
-        "components": "One linear component of the activations scores as high as the selected feature.",
-        "randomised": "The same recipe on randomised weights scores as high: the architecture and "
-        "the input explain it, not training.",
-        "density": "How much is active at a position, whatever it is, scores as high.",
-        "prevalence": "Calling every position positive scores as high: the concept covers too much to tell.",
-        "domain tool": "A profile of the concept's own instances scores as high as the selected feature.",
-        "probe": "A linear probe of the activations scores as high as the selected feature.",
-        "other": "Another baseline scores as high as the selected feature.",
-        UNCLEAR: "The selected feature scores higher than every baseline, but the interval of the "
-        "difference reaches zero.",
-        NOT_FOUND: f"Found by nothing: neither the selected feature nor any counted baseline reaches an F1 of "
-        f"{FLOOR:g} on held-out families, and the feature does not lie above all of them: there is nothing to explain.",
-        "untested": "Could not be tested on this split: too few families carry the concept, or all "
-        "of them do.",
-    }
     out = []
-    for key in VERDICTS:
+    for kind in verdicts():
+        key = kind.name or "above"
         names = [str(c["concept"]) for c in concepts if c["verdict"] == key]
         if names:
-            out.append({"verdict": key, "says": text[key], "concepts": names, "n": len(names)})
+            out.append({"verdict": key, "says": kind.sentence, "concepts": names, "n": len(names)})
     return out
 
 

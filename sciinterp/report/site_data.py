@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.association.explanations import legend
 from sciinterp.report import content as c
 from sciinterp.report import peaks as pk
 from sciinterp.report import site_tracks as tr
@@ -220,6 +221,9 @@ class SiteData:
             "features": table,
             "concepts": self.names,
             "verdicts": c.VERDICTS,
+            "legend": legend(),
+            "floor": c.NEAR,
+            "found": c.FOUND,
             "samples": self._sample_table(),
             "chunk": {
                 "features": FEATURES_A_CHUNK,

@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sciinterp.association.explanations import legend
 from sciinterp.errors import InputError
 from sciinterp.provenance import Origin, held_out, origin_of
 from sciinterp.report import content as c
@@ -269,6 +270,11 @@ def render(content: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
     )
     environment.globals.update(
         verdicts=c.VERDICTS,
+<<<<<<< HEAD
+=======
+        legend=legend(),
+        pretraining=prose.PRETRAINING,
+>>>>>>> 30912cd (Association reads codes by blocks; one record a baseline; one place for what is explained)
         glyph=_glyph,
         found=c.FOUND,
         floor=c.NEAR,

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from report_fixtures import chromium, hostile_run, run  # noqa: F401
 
 import sciinterp as si
-from sciinterp.association.explanations import FLOOR
+from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.errors import InputError
 from sciinterp.plots.style import plain
 from sciinterp.report.content import VERDICTS, plain_data, verdict
@@ -245,10 +245,10 @@ def test_verdict_is_one_of_the_stated_ones_and_honest(f1, low, baselines):
     said = verdict({"f1": f1, "delta_low": low}, baselines)
     assert said in VERDICTS
     assert (said == "above") == (low > 0)
-    if low <= 0 and baselines.get("position", -1) >= max(f1, FLOOR):
+    if low <= 0 and baselines.get("position", -1) >= max(f1, THRESHOLDS.floor):
         assert said == "position"
     if said == "not found":
-        assert max([f1, *baselines.values()]) < FLOOR
+        assert max([f1, *baselines.values()]) < THRESHOLDS.floor
     if said == "unclear":
         assert all(v < f1 for v in baselines.values())
 

@@ -12,7 +12,7 @@ const conceptData = (c) => fromEven("concepts", index.chunk.concepts, c);
 const evidenceData = (k) => fromEven("candidates", index.chunk.candidates, k);
 const sampleData = (i) => fromBlock("samples", index.chunk.samples, i);
 const trackData = (i) => fromBlock("tracks", index.chunk.tracks, i);
-const tag = (verdict) => (verdict ? h("span", { class: "tag " + verdict }, index.verdicts[verdict]) : null);
+const tag = (verdict) => (verdict ? h("span", { class: "tag " + verdict.replace(/ /g, "-") }, index.verdicts[verdict]) : null);
 const concept = (c) => (c >= 0 ? link("concept", c, index.concepts[c]) : "–");
 const numberOf = (i) => index.samples.start ? index.samples.start[i] : 0;
 const missing = (kind, number) => ["Not here", [h("p", {}, "There is no " + kind + (number >= 0 ? " " + number : " of this number") + ".")]];
@@ -22,14 +22,14 @@ const COMPARE = "words, or e.g. f1>0.5";
 function featuresPage() {
   const f = index.features;
   const pick = h("select", { change: () => table.reset() }, [["", "all features"], ["above", "beat every baseline"], ["selected", "selected for a concept"],
-    ["none", "no tested concept reaches F1 0.3"]].map(([value, text]) => h("option", { value }, text)));
+    ["none", "no tested concept reaches F1 " + index.floor]].map(([value, text]) => h("option", { value }, text)));
   const state = kept.get("pick" + location.hash) || "";
   pick.value = state;
   const keep = (j) => {
     kept.set("pick" + location.hash, pick.value);
     if (pick.value === "") return true;
     if (f.samples[j] === 0) return false;
-    return { above: f.verdict[j] === "above", none: f.f1[j] === null || f.f1[j] < 0.3, selected: f.verdict[j] !== "" }[pick.value];
+    return { above: f.verdict[j] === "above", none: f.f1[j] === null || f.f1[j] < index.floor, selected: f.verdict[j] !== "" }[pick.value];
   };
   const table = dataTable({ caption: "Features", n: index.n_features, sort: 2, keep, hint: COMPARE, extra: h("label", {}, "Show ", pick), columns: [
     { name: "Feature", num: true, get: (j) => j, cell: (j) => link("feature", j, j) },
@@ -68,7 +68,7 @@ async function conceptsPage() {
   const counted = index.baselines.filter((b) => b.kind !== "ceiling");
   return ["Concepts", [
     soft("For each concept the feature and its threshold were chosen on training families and measured once on held-out families, beside every baseline. ",
-      rows.length < index.concepts.length ? show(index.concepts.length - rows.length) + " further concepts are annotated but were not tested." : ""),
+      rows.length < index.concepts.length ? show(index.concepts.length - rows.length) + " further concepts are annotated but were not tested. " : "", "Verdicts: ", index.legend, "."),
     dataTable({ caption: "Concepts", n: index.concepts.length, sort: 2, hint: COMPARE, columns: [
       { name: "Concept", wide: true, get: (i) => index.concepts[i], text: (i) => index.concepts[i] + " " + (at(i).name || ""), cell: (i) => [concept(i), at(i).name && at(i).name !== index.concepts[i] ? h("span", { class: "under" }, at(i).name) : null] },
       { name: "Feature", num: true, get: (i) => at(i).feature, cell: (i) => (absent(at(i).feature) ? "–" : link("feature", at(i).feature, at(i).feature)) },

@@ -215,15 +215,15 @@ async function mapPage(chosen) {
   const hover = h("p", { class: "soft hover" }, " ");
   const canvas = h("canvas", { class: "map", tabindex: "0", role: "application", "aria-label": "Map of " + index.n_features + " features. Arrow keys move between points, Enter opens, plus and minus zoom." });
   const count = new Map();
-  f.concept.forEach((c, j) => { if (c >= 0 && f.f1[j] >= 0.5) count.set(c, (count.get(c) || 0) + 1); });
+  f.concept.forEach((c, j) => { if (c >= 0 && f.f1[j] >= index.found) count.set(c, (count.get(c) || 0) + 1); });
   const top = [...count].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, 10).map((r) => r[0]);
   const rank = new Map(top.map((c, k) => [c, PALETTE[k === 7 ? 10 : k === 6 ? 9 : k]]));
   const log = (v) => Math.log10(Math.max(v, 1e-6));
   const logs = f.density.filter((v) => v > 0).map(log);
   const [least, most] = [logs.reduce((a, b) => Math.min(a, b), 0), logs.reduce((a, b) => Math.max(a, b), -6)];
-  const modes = [["concept", "concept, where F1 reaches 0.5"], ["f1", "highest F1 of a concept"], ["density", "density (log)"], ["families", "families"], f.stability ? ["stability", "stability"] : null].filter(Boolean);
+  const modes = [["concept", "concept, where F1 reaches " + index.found], ["f1", "highest F1 of a concept"], ["density", "density (log)"], ["families", "families"], f.stability ? ["stability", "stability"] : null].filter(Boolean);
   const pick = h("select", { change: () => refresh() }, modes.map(([value, text]) => h("option", { value }, text)));
-  const found = (j) => f.concept[j] >= 0 && f.f1[j] >= 0.5;
+  const found = (j) => f.concept[j] >= 0 && f.f1[j] >= index.found;
   const families = f.families.reduce((a, b) => Math.max(a, b), 1);
   const share = { f1: (j) => f.f1[j] || 0, density: (j) => (f.density[j] > 0 ? (log(f.density[j]) - least) / (most - least || 1) : 0), families: (j) => f.families[j] / families, stability: (j) => (f.stability[j] || 0) };
   const colourOf = () => {
@@ -244,7 +244,7 @@ async function mapPage(chosen) {
     plot.draw();
     if (pick.value === "concept") {
       key.replaceChildren(h("ul", { class: "legend" }, top.map((c) => h("li", {}, dot(rank.get(c)), concept(c), " ", h("span", { class: "soft" }, count.get(c)))),
-        count.size > top.length ? h("li", {}, dot(styled("--ink")), "other concepts") : null, h("li", {}, dot(isDark() ? "#4d5763" : "#b9c1c9"), "none reaches 0.5")));
+        count.size > top.length ? h("li", {}, dot(styled("--ink")), "other concepts") : null, h("li", {}, dot(isDark() ? "#4d5763" : "#b9c1c9"), "none reaches " + index.found)));
     } else {
       key.replaceChildren(h("div", { class: "heat" }, h("span", {}, ends[pick.value][0]), s("svg", { width: 120, height: 10, "aria-hidden": "true" }, Array.from({ length: 24 }, (_, i) => s("rect", { x: i * 5, y: 0, width: 5, height: 10, fill: ramp(i / 23) }))), h("span", {}, ends[pick.value][1])));
     }
