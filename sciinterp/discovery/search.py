@@ -10,12 +10,8 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.annotations import Annotations
-<<<<<<< HEAD
-from sciinterp.codes import FeatureMatrix
-=======
 from sciinterp.association.explanations import THRESHOLDS
-from sciinterp.codes import FeatureMatrix, doubts, require_randomised
->>>>>>> 30912cd (Association reads codes by blocks; one record a baseline; one place for what is explained)
+from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.calibrate import precision_at
 from sciinterp.discovery.decoys import decoy_lists, q_values
 from sciinterp.discovery.evidence import Evidence, missing_record, novel_record, refinement_record

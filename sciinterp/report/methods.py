@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-<<<<<<< HEAD
-from sciinterp.report.prose import THINGS, UNITS, count, join, value
-=======
 from sciinterp.association.baselines import describe
-from sciinterp.report.prose import PRETRAINING, THINGS, UNITS, count, join, value
->>>>>>> 30912cd (Association reads codes by blocks; one record a baseline; one place for what is explained)
+from sciinterp.report.prose import THINGS, UNITS, count, join, value
 
 
 def what_is(name: str, settings: Mapping[str, Any]) -> str:

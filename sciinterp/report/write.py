@@ -270,11 +270,7 @@ def render(content: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
     )
     environment.globals.update(
         verdicts=c.VERDICTS,
-<<<<<<< HEAD
-=======
         legend=legend(),
-        pretraining=prose.PRETRAINING,
->>>>>>> 30912cd (Association reads codes by blocks; one record a baseline; one place for what is explained)
         glyph=_glyph,
         found=c.FOUND,
         floor=c.NEAR,

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from sciinterp.association import baselines as registry
 from sciinterp.association import dense_baselines as dense
 from sciinterp.association import sequence_baselines as of_sequence
-from sciinterp.association import baselines as registry
 from sciinterp.association.baselines import run_baselines
 from sciinterp.association.dense_scores import thresholds_of
 from sciinterp.association.dense_units import best_unit
@@ -268,15 +268,11 @@ def test_a_domain_tool_finds_domains_it_has_not_seen():
     parts = partition(samples, sp.csr_array(truth), np.ones((60, 1), bool), split)[0]
     instances = pd.DataFrame(spans, columns=["concept", "start", "end", "sample"])
     settings = BaselineSettings(domain=True)
-    found = run_baselines(
-        samples, parts, acts=None, control=None, settings=settings, seed=0, instances=instances
-    )
+    found = run_baselines(Inputs(samples, parts, settings, instances=instances))
     f1 = f1_of(found)
     assert f1["domain"] > 0.95
     assert f1["domain"] > max(v for k, v in f1.items() if k != "domain") + 0.2
     assert "not asked for" in run(samples, parts).not_run["domain"]
     crystals = Samples([f"s{i}" for i in range(60)], sequences, table=table, kind="crystal")
-    refused = run_baselines(
-        crystals, parts, acts=None, control=None, settings=settings, seed=0, instances=instances
-    )
+    refused = run_baselines(Inputs(crystals, parts, settings, instances=instances))
     assert "not of crystal" in refused.not_run["domain"]

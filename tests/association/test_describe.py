@@ -12,12 +12,12 @@ from scipy.stats import hypergeom
 
 from sciinterp.annotations import Annotations
 from sciinterp.association import (
+    compare_shifts,
     domain_adjusted_f1,
     enrich_genes,
     enrich_sets,
     enrichment,
     family_f1,
-    compare_shifts,
 )
 from sciinterp.association.background import lift, stratified
 from sciinterp.association.bootstrap import FamilyCounts, _quantiles, family_draws, intervals
