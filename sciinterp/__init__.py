@@ -43,7 +43,6 @@ _EXPORTS = {
     "read_hits": "association",
     "count_overlaps": "association",
     "precision_recall": "association",
-    "read_hits": "association",
     "discover": "discovery",
     "variant_effect": "interventions.variants",
     "variant_effects": "interventions.variants",
