@@ -11,8 +11,8 @@ from typing import Any
 
 from sciinterp.errors import InputError, SciinterpError
 from sciinterp.models.adapter import Adapter
+from sciinterp.models.comparisons import AdapterCheckError, Probe
 from sciinterp.models.conformance import CHECKS
-from sciinterp.models.probe import AdapterCheckError, Probe
 from sciinterp.tables import Table
 
 __all__ = ["AdapterCheckError", "check_adapter"]

@@ -7,7 +7,8 @@ from typing import Any
 
 _WHERE = {
     "adapter": ("Adapter", "CanGenerate", "CanMask", "HasLogits", "HasReverseComplement"),
-    "site": ("Batch", "Site"),
+    "site": ("Batch", "Site", "Targets", "next_tokens", "own_tokens"),
+    "encodings": ("Kmers", "Letters", "OneHot", "Pieces", "letters_to_batch", "reverse_complement"),
     "running": ("gradients",),
     "engine": ("activation_error", "capture", "edit", "plan_batches", "spans_of"),
     "registry": ("list_models", "load_model"),

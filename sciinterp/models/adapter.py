@@ -24,8 +24,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 from sciinterp.errors import InputError
 from sciinterp.provenance import HasOrigin, Origin
 
-from .running import DTYPES, running
-from .site import Batch, Site
+from .running import DTYPES, device_of, running
+from .site import Batch, Site, Targets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 # Letters of the sample that a model's fingerprint is taken on.
 PROBE_LENGTH = 48
 LEAVE_OUT = "'extract --unreadable skip', or samples = model.readable(samples), leaves out such samples and counts them."
+# Letters for several bases (IUPAC).
+AMBIGUOUS = "RYSWKMBDHV"
 # Samples that a warning names.
 NAMED = 8
 log = logging.getLogger(__name__)
@@ -58,6 +60,8 @@ class Adapter(HasOrigin, ABC):
     over_length : {"refuse", "window"}
         What happens to longer samples: refused, or cut into overlapping windows by `sciinterp.extract`.
     licence : str
+    unhashed : tuple of str
+        How names of weights begin that no activation depends on: they do not belong to the identity.
     batch_dependent : bool
         The output for a sample depends on the rest of its batch, so batches of one are used.
     max_tokens : int or None
@@ -74,17 +78,13 @@ class Adapter(HasOrigin, ABC):
     max_length: int | None = None
     over_length: str = "refuse"
     licence: str = "unknown"
+    unhashed: tuple[str, ...] = ()
     batch_dependent: bool = False
     max_tokens: int | None = None
 
     def __init__(self, module: nn.Module, *, device: str = "cpu", dtype: str = "float32") -> None:
-        if dtype not in DTYPES:
-            raise InputError(
-                "no such precision", where="dtype", expected=" or ".join(DTYPES), got=repr(dtype)
-            )
-        self.device = torch.device(device)
+        self.device, self.dtype = device_of(device), checked_dtype(dtype)
         self.module = module.to(self.device)
-        self.dtype = dtype
         self.grad = False
         self.runs = 0
         self.running_batch: Batch | None = None
@@ -171,7 +171,9 @@ class Adapter(HasOrigin, ABC):
                     where=f"{who} position {place} (counted from 0)",
                     expected=f"one of {''.join(sorted(allowed))}",
                     got=repr(letter),
-                    do=LEAVE_OUT,
+                    do=f"Write N for bases that are not certain, or leave it out: {LEAVE_OUT}"
+                    if "N" in allowed and self.kind == "dna" and letter in AMBIGUOUS
+                    else LEAVE_OUT,
                 )
 
     @final
@@ -245,7 +247,7 @@ class Adapter(HasOrigin, ABC):
     def origin(self) -> Origin:  # type: ignore[override]
         """What an SAE trained on this model keeps: its name, its weights' hash, and whether randomised."""
         if self._sha256 is None:
-            self._sha256 = weights_sha256(self.module)
+            self._sha256 = weights_sha256(self.module, self.unhashed)
         return Origin(self.name, self._sha256, self._randomised_seed)
 
     @final
@@ -259,7 +261,14 @@ class Adapter(HasOrigin, ABC):
     def with_dtype(self, dtype: str) -> Adapter:
         """The same model on the same weights in another precision."""
         other = copy(self)
-        other.dtype, other.cast_weights = dtype, WeakIdKeyDictionary()
+        other.dtype, other.cast_weights = checked_dtype(dtype), WeakIdKeyDictionary()
+        return other
+
+    def placed(self, device: str | torch.device, dtype: str) -> Adapter:
+        """The same model in another precision, its weights moved to a device."""
+        other = self.with_dtype(dtype)
+        other.device = device_of(device)
+        other.module.to(other.device)
         return other
 
     @final
@@ -289,6 +298,10 @@ class HasLogits(Protocol):
 
     def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
         """Scores aligned with the batch's tokens, in float32."""
+        ...
+
+    def targets(self, batch: Batch) -> Targets:
+        """What the scores at each token are about: the token itself, or the one that follows."""
         ...
 
 
@@ -321,15 +334,24 @@ class CanGenerate(Protocol):
         ...
 
 
+def checked_dtype(dtype: str) -> str:
+    """A precision that there is."""
+    if dtype not in DTYPES:
+        raise InputError("no such precision", where="dtype", expected=" or ".join(DTYPES), got=repr(dtype))
+    return dtype
+
+
 def data_of(sample: Any) -> Any:
     """A Sample's data, or the thing itself."""
     return sample.data if hasattr(sample, "data") and hasattr(sample, "id") else sample
 
 
-def weights_sha256(module: nn.Module) -> str:
+def weights_sha256(module: nn.Module, leave_out: tuple[str, ...] = ()) -> str:
     """Hash of a module's parameters and buffers by name, type, shape and bytes; the same on every device."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
+        if name.startswith(leave_out):
+            continue
         tensor = value.detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy())

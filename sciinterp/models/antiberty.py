@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from .adapter import Adapter
 from .bert import Bert
-from .site import Batch, Site
-from .text import letters_to_batch
-from .wheels import wheel_file
+from .encodings import letters_to_batch
+from .site import Batch, Site, Targets, own_tokens
+from .weights import built, fit, read_tensors, wheel_file
 
 FILE = "antiberty/trained_models/AntiBERTy_md_smooth/pytorch_model.bin"
 SHA256 = "f1ae33eac8cc8784a7d4be5a600141d2fa7bc7d8d5b3f5324d64a6a63bd0f137"
@@ -63,10 +63,14 @@ class Antiberty(Adapter):
     name = "antiberty"
     kind = "protein"
     alphabet = "ACDEFGHIKLMNPQRSTVWY"
-    max_length = 510  # 512 tokens with [CLS] and [SEP]
     licence = "MIT"
     vocabulary = VOCABULARY
     mask_token = "[MASK]"
+
+    def __init__(self, module: AntibertyModule) -> None:
+        super().__init__(module)
+        # [CLS] and [SEP] take a place each.
+        self.max_length = module.bert.embeddings.position_embeddings.num_embeddings - 2
 
     def _sites(self) -> Iterable[Site]:
         bert: Any = self.module.bert
@@ -95,6 +99,10 @@ class Antiberty(Adapter):
         with torch.set_grad_enabled(self.grad):
             return module.letters(last)
 
+    def targets(self, batch: Batch) -> Targets:
+        """The tokens themselves."""
+        return own_tokens(batch)
+
     def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
         """The batch with [MASK] where True."""
         ids = batch.inputs["input_ids"].masked_fill(where, _MASK)
@@ -109,16 +117,13 @@ class Antiberty(Adapter):
         return [SPECIES[i] for i in species], [CHAINS[i] for i in chain]
 
 
-def load(name: str, *, weights: Any, device: str, dtype: str) -> Antiberty:
-    """AntiBERTy from the installed wheel, from a copy of its weights file, or around a module of the same
-    shape.
-    """
-    if isinstance(weights, nn.Module):
-        return Antiberty(weights, device=device, dtype=dtype)
-    path = wheel_file("antiberty", FILE, SHA256, install=INSTALL, weights=weights)
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    # The mask tokens' positions are a constant range, and the decoder's bias is stored twice.
-    del state["bert.embeddings.position_ids"], state["cls.predictions.bias"]
-    module = AntibertyModule()
-    module.load_state_dict(state, strict=True)
-    return Antiberty(module.eval().requires_grad_(False), device=device, dtype=dtype)
+def load(name: str, weights: object) -> Antiberty:
+    """AntiBERTy from the installed wheel, from a copy of its weights file, or around a module of its class."""
+    module = built(name, weights, AntibertyModule)
+    if module is None:
+        path = wheel_file("antiberty", FILE, SHA256, install=INSTALL, weights=weights)
+        state = read_tensors(name, path)
+        # The mask tokens' positions are a constant range, and the decoder's bias is stored twice.
+        del state["bert.embeddings.position_ids"], state["cls.predictions.bias"]
+        module = fit(name, AntibertyModule(), state, where=path)
+    return Antiberty(module)

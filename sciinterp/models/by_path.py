@@ -13,8 +13,8 @@ from typing import Any, final
 from torch import nn
 
 from .adapter import Adapter
+from .encodings import Encoding, reverse_complement
 from .site import Batch, Site
-from .text import Encoding, reverse_complement
 
 
 @final
@@ -35,7 +35,7 @@ class ByPath(Adapter):
 
     Examples
     --------
-    >>> from sciinterp.models.text import Letters
+    >>> from sciinterp.models.encodings import Letters
     >>> module = nn.Sequential(nn.Embedding(5, 8), nn.GRU(8, 8, batch_first=True))
     >>> embedding = Site("embedding", "1", 8, io="input", kind="embed")
     >>> sites = [embedding, Site("layers.0", "1", 8, select=(0,), depth=1.0)]

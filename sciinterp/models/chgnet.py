@@ -28,7 +28,7 @@ from sciinterp.errors import InputError
 from .adapter import Adapter, data_of
 from .crystal_graph import NUMBER, build_graph, check_crystal, edges
 from .site import Batch, Site
-from .wheels import wheel_file
+from .weights import built, fit, read_tensors, wheel_file
 
 FILES = {
     "chgnet": (
@@ -198,10 +198,8 @@ class Chgnet(Adapter):
     # Edges of a dense crystal: some seventy an atom, and as many again angles.
     max_tokens = 1024
 
-    def __init__(
-        self, module: ChgnetModule, *, name: str = "chgnet", device: str = "cpu", dtype: str = "float32"
-    ) -> None:
-        super().__init__(module, device=device, dtype=dtype)
+    def __init__(self, module: ChgnetModule, *, name: str = "chgnet") -> None:
+        super().__init__(module)
         self.name = name
 
     def _sites(self) -> Iterable[Site]:
@@ -254,17 +252,15 @@ class Chgnet(Adapter):
         return {"lattice": lattice.tolist(), "species": ["Na", "Cl"], "frac_coords": places}
 
 
-def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "float32") -> Chgnet:
+def load(name: str, weights: object) -> Chgnet:
     """``chgnet`` or ``chgnet-r2scan`` from the installed wheel, a copy of the file, or around a module."""
-    if isinstance(weights, nn.Module):
-        return Chgnet(weights, name=name, device=device, dtype=dtype)  # type: ignore[arg-type]
-    path = wheel_file("chgnet", *FILES[name], install=INSTALL, weights=weights)
-    stored = torch.load(path, weights_only=True, map_location="cpu")["model"]["state_dict"]
-    state = {}
-    for key, value in stored.items():
-        for theirs, ours in NAMES:
-            key = re.sub(theirs, ours, key)
-        state[key] = value.flatten() if key == "atom_energies" else value
-    module = ChgnetModule()
-    module.load_state_dict(state, strict=True)
-    return Chgnet(module.eval().requires_grad_(False), name=name, device=device, dtype=dtype)
+    module = built(name, weights, ChgnetModule)
+    if module is None:
+        path = wheel_file("chgnet", *FILES[name], install=INSTALL, weights=weights)
+        state = {}
+        for key, value in read_tensors(name, path)["model"]["state_dict"].items():
+            for theirs, ours in NAMES:
+                key = re.sub(theirs, ours, key)
+            state[key] = value.flatten() if key == "atom_energies" else value
+        module = fit(name, ChgnetModule(), state, where=path)
+    return Chgnet(module, name=name)

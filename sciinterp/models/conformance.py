@@ -18,8 +18,8 @@ from torch import Tensor
 from sciinterp.errors import InputError, SciinterpError
 
 from .adapter import CanMask, HasLogits, HasReverseComplement, data_of
+from .comparisons import Probe, accidents, direction, hooks, output, state
 from .engine import capture, edit, module_at, spans_of
-from .probe import Probe, accidents, direction, hooks, output, state
 from .site import Batch, Site
 
 # Symbols most vocabularies lack; those in the adapter's alphabet are passed over.
@@ -396,11 +396,16 @@ def _check_logits(p: Probe) -> float | str:
     """Scores are aligned with the tokens and as wide as the vocabulary; a mask hides what it covers."""
     adapter = p.adapter
     if not isinstance(adapter, HasLogits):
+        if hasattr(adapter, "logits"):
+            raise p.fail(
+                "there are scores, but nothing says what about", expected="vocabulary and targets(batch)"
+            )
         return "no logits"
     logits = adapter.logits(p.batch)
     expected = (*p.batch.mask.shape, len(adapter.vocabulary))
     if tuple(logits.shape) != expected:
         raise p.fail("logits have another shape", expected=str(expected), got=str(tuple(logits.shape)))
+    _about(p, adapter)
     if isinstance(adapter, CanMask):
         where = p.batch.mask & (
             torch.rand(p.batch.mask.shape, generator=torch.Generator().manual_seed(0)) < 0.5
@@ -413,6 +418,23 @@ def _check_logits(p: Probe) -> float | str:
         if not torch.equal(changed, where):
             raise p.fail("masking changes other tokens than it should")
     return float(expected[-1])
+
+
+def _about(p: Probe, adapter: HasLogits) -> None:
+    """Targets are words of the vocabulary, and those of one letter are that letter of the sample."""
+    ids, mask = adapter.targets(p.batch)
+    if ids.shape != p.batch.mask.shape or mask.shape != p.batch.mask.shape or mask.dtype != torch.bool:
+        raise p.fail("targets have another shape", expected=str(tuple(p.batch.mask.shape)))
+    if bool((ids < 0).any()) or bool((ids >= len(adapter.vocabulary)).any()):
+        raise p.fail("a target is no word of the vocabulary")
+    for i, sample in enumerate(p.group):
+        real = p.batch.spans[i][p.batch.mask[i]]
+        words = [adapter.vocabulary[j].removeprefix("▁") for j in ids[i][mask[i]].tolist()]
+        data = data_of(sample)
+        if words and isinstance(data, str) and (real[:, 1] > real[:, 0]).all() and p.adapter.kind != "smiles":
+            letters = [data[a:b] for a, b in real[len(real) - len(words) :, :2].tolist()]
+            if any(w != x and w in data and x in adapter.vocabulary for w, x in zip(words, letters)):
+                raise p.fail("targets are not about the tokens they stand at")
 
 
 def _check_reverse_complement(p: Probe) -> float | str:

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import pickle
-import re
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +25,10 @@ from torch import Tensor, nn
 from sciinterp.errors import FormatError, InputError, MissingWeightsError
 
 from .adapter import Adapter, data_of
+from .encodings import letter_spans, letters_to_batch
 from .esm_blocks import fast_blocks
-from .site import Batch, Site
-from .text import letter_spans, letters_to_batch
+from .site import Batch, Site, Targets, own_tokens
+from .weights import built, fit, path_of, read_tensors, reading, unwrapped
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +44,8 @@ CHECKPOINTS = {
     "esm-msa1b": "esm_msa1b_t12_100M_UR50S",
 }
 HUB = "https://dl.fbaipublicfiles.com/fair-esm/models/"
-# Trained on crops of 1,024 tokens, two of them special.
-MAX_RESIDUES = 1022
+# ESM-2 was trained on crops of so many tokens, two of them special.
+MAX_TOKENS = 1024
 
 
 class _FairESM(Adapter):
@@ -55,16 +53,15 @@ class _FairESM(Adapter):
 
     kind = "protein"
     licence = "MIT"
-    max_length = MAX_RESIDUES
     over_length = "window"
     mask_token = "<mask>"
 
-    def __init__(
-        self, module: nn.Module, tokens: Any, *, name: str, device: str = "cpu", dtype: str = "float32"
-    ) -> None:
-        super().__init__(module, device=device, dtype=dtype)
-        self.name = name
-        self.tokens = tokens
+    def __init__(self, module: nn.Module, tokens: Any, *, name: str) -> None:
+        super().__init__(module)
+        self.name, self.tokens = name, tokens
+        # Places that are learned are counted in the module; ESM-2 was trained on crops.
+        places = getattr(getattr(module, "args", None), "max_positions", MAX_TOKENS)
+        self.max_length = int(places) - tokens.prepend_bos - tokens.append_eos
         self.vocabulary = tuple(tokens.all_toks)
         self.alphabet = "".join(t for t in tokens.all_toks if len(t) == 1)
 
@@ -102,6 +99,10 @@ class _FairESM(Adapter):
         last = "norm" if hasattr(module, "emb_layer_norm_after") else f"layers.{n - 1}"
         names = ["embedding", *(f"layers.{i}" for i in range(n - 1)), last]
         return dict(zip(names, (found[i] for i in range(n + 1))))
+
+    def targets(self, batch: Batch) -> Targets:
+        """The tokens themselves."""
+        return own_tokens(batch, "tokens")
 
     def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
         """The batch with <mask> where True."""
@@ -194,44 +195,25 @@ class MSATransformer(_FairESM):
         return {name: value.flatten(1, 2) for name, value in super().reference(batch).items()}
 
 
-def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "float32") -> Adapter:
+def load(name: str, weights: object) -> Adapter:
     """An ESM model from a local checkpoint, from the hub's cache or the hub, or around a built module."""
     esm = _package()
-    if isinstance(weights, nn.Module):
-        module, tokens = weights, getattr(weights, "alphabet", None)
+    module = built(name, weights, (esm.ESM2, esm.ProteinBertModel, esm.MSATransformer))
+    if module is not None:
+        tokens = getattr(module, "alphabet", None)
         if tokens is None:
-            msa = type(weights).__name__ == "MSATransformer"
+            msa = isinstance(module, esm.MSATransformer)
             tokens = esm.Alphabet.from_architecture("msa_transformer" if msa else "ESM-1b")
     else:
-        path = _found(name) if weights is None else Path(weights)
+        path = _found(name) if weights is None else path_of(name, weights)
         if not path.is_file():
             raise MissingWeightsError(
                 f"no weights of {name}",
                 where=f"file {str(path)!r}",
                 do="Pass a local .pt checkpoint of fair-esm.",
             )
-        try:
-            module, tokens = _read(path, esm)
-        # What a file that is no such checkpoint, a damaged one or one that would run code fails with.
-        except (
-            pickle.UnpicklingError,
-            RuntimeError,
-            KeyError,
-            AttributeError,
-            TypeError,
-            ValueError,
-            EOFError,
-        ) as error:
-            asked = re.search(r"GLOBAL (\S+)", str(error))
-            said = f"a file that asks for {asked[1]}" if asked else type(error).__name__
-            raise FormatError(
-                "this is not a checkpoint of fair-esm",
-                file=str(path),
-                expected="tensors and argparse.Namespace, nothing else",
-                got=said,
-            ) from None
-    kind = MSATransformer if tokens.use_msa else ESM
-    return kind(module.eval().requires_grad_(False), tokens, name=name, device=device, dtype=dtype)
+        module, tokens = _read(name, path, esm)
+    return (MSATransformer if tokens.use_msa else ESM)(module, tokens, name=name)
 
 
 def _package() -> Any:
@@ -249,21 +231,30 @@ def _package() -> Any:
     return esm
 
 
-def _read(path: Path, esm: Any) -> tuple[nn.Module, Any]:
+def _read(name: str, path: Path, esm: Any) -> tuple[nn.Module, Any]:
     """A module from a fair-esm checkpoint: tensors, plain containers and argparse.Namespace, nothing else."""
+    contacts = path.with_name(f"{path.stem}-contact-regression.pt")
     with torch.serialization.safe_globals([argparse.Namespace]):
-        data = torch.load(path, map_location="cpu", weights_only=True)
-        contacts = path.with_name(f"{path.stem}-contact-regression.pt")
-        extra = torch.load(contacts, map_location="cpu", weights_only=True) if contacts.is_file() else None
-    name = path.stem if "args" in data else f"esm2_{path.stem}"
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Regression weights not found")
-        module, tokens = esm.pretrained.load_model_and_alphabet_core(name, data, extra)
-    if extra is None:
-        # The contact head is not in the file: zeros, so that the weights' hash is that of the file.
-        nn.init.zeros_(module.contact_head.regression.weight)
-        nn.init.zeros_(module.contact_head.regression.bias)
-    return module, tokens
+        data = read_tensors(name, path)
+        extra = read_tensors(name, contacts) if contacts.is_file() else None
+    if not isinstance(data, dict) or not {"args", "cfg"} & data.keys() or "model" not in data:
+        raise FormatError(
+            "this is not a checkpoint of fair-esm",
+            file=str(path),
+            expected="a record of model and args or cfg",
+            got=", ".join(map(str, list(data)[:4])) if isinstance(data, dict) else type(data).__name__,
+        )
+    with reading(name, path):
+        data["model"] = unwrapped(data["model"])
+        if extra is not None:
+            data["model"].update(extra["model"])
+        core = esm.pretrained
+        build = (
+            core._load_model_and_alphabet_core_v2 if "cfg" in data else core._load_model_and_alphabet_core_v1
+        )
+        module, tokens, state = build(data)
+    # The contact head is often in no file: zeros, so that the weights' hash is that of the file.
+    return fit(name, module, state, where=path, unread=["contact_head"]), tokens
 
 
 def _found(name: str) -> Path:

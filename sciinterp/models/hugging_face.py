@@ -1,9 +1,10 @@
-"""Hugging Face models: ESM-2, ESM-C, ProtT5 and Ankh encoders, ProtBERT, Nucleotide Transformer, BPE models.
+"""Hugging Face models: ESM-2, ESM-C, ProtT5 and Ankh, ProtBERT, Nucleotide Transformer, BPE and causal models.
 
 The blocks are found in the module: the longest list of modules of one class. ``hidden_states[i]`` of these
 models is what enters block i, except the last, which is after the final normalisation where there is one:
 the site ``norm``. The ESM tokeniser merges or drops letters it does not know, so letters and 6-mers are
-encoded here.
+encoded here. Weights must fit: transformers would leave blocks random that a checkpoint lacks or names
+otherwise.
 """
 
 from __future__ import annotations
@@ -15,17 +16,37 @@ from typing import Any, final
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sciinterp.errors import InputError, MissingWeightsError
+from sciinterp.errors import InputError, MissingWeightsError, SciinterpError
 
-from .adapter import Adapter
-from .site import Batch, Site
-from .text import Encoding, Kmers, Letters, Pieces, reverse_complement
+from .adapter import LEAVE_OUT, Adapter, data_of
+from .encodings import Kmers, Letters, Pieces, reverse_complement
+from .site import Batch, Site, Targets, next_tokens, own_tokens
+from .weights import log, misfit, path_of, reading, silence, transformers
 
 PROTEIN_LETTERS = "ACDEFGHIKLMNPQRSTVWYXBUZO.-"
 DNA_LETTERS = "ACGTN"
+# Parts that no site and no score reads, by the names they have in checkpoints.
+UNREAD = (
+    "pooler",
+    "lm_head",
+    "cls",
+    "classifier",
+    "contact_head",
+    "position_ids",
+    "inv_freq",
+    "qa_outputs",
+    "score",
+)
+# The same among what a checkpoint lacks: a head must be there, or there are no scores.
+NOT_NEEDED = ("pooler", "contact_head", "position_ids", "inv_freq")
+# Wrappers' parts of names, as transformers renames them: everything of torch.compile, then one in front.
+RENAMED = (None, {r"(^|\.)_orig_mod\.": r"\1", r"^module\.": ""}, {r"^model\.": ""})
+# Models that count places from their padding token's number on.
+COUNTED_FROM_PADDING = ("esm", "roberta", "xlm-roberta", "camembert")
 
 
 @dataclass(frozen=True)
@@ -37,23 +58,20 @@ class Family:
     kind : {"protein", "dna"}
     encoding : {"letters", "kmers", "pieces"}
     licence : str
-    max_length : int, optional
-        In positions.
     """
 
     kind: str
     encoding: str
     licence: str
-    max_length: int | None = None
 
 
 FAMILIES = {
-    "hf-esm2": Family("protein", "letters", "MIT", 1022),
-    "esmc": Family("protein", "letters", "see the model card: 300M Cambrian Open, 600M non-commercial", 2046),
+    "hf-esm2": Family("protein", "letters", "MIT"),
+    "esmc": Family("protein", "letters", "see the model card: 300M Cambrian Open, 600M non-commercial"),
     "prott5": Family("protein", "letters", "MIT"),
     "ankh": Family("protein", "letters", "CC BY-NC-SA 4.0"),
-    "protbert": Family("protein", "letters", "MIT", 1022),
-    "nucleotide-transformer": Family("dna", "kmers", "CC BY-NC-SA 4.0", 5994),
+    "protbert": Family("protein", "letters", "MIT"),
+    "nucleotide-transformer": Family("dna", "kmers", "CC BY-NC-SA 4.0"),
     "dna-bpe": Family("dna", "pieces", "see the model card"),
     "dna-letters": Family("dna", "letters", "see the model card"),
 }
@@ -65,20 +83,57 @@ class HuggingFace(Adapter):
     Parameters
     ----------
     module : transformers.PreTrainedModel
-    encoding : Encoding
+    encoding : Letters, Kmers or Pieces
     name : str
-    family : Family
+    words : sequence of str
+        The tokeniser's words, by number.
+    mask_id : int, optional
+        Number of the mask token.
     """
 
     def __init__(
-        self, module: nn.Module, encoding: Encoding, *, name: str, family: Family, device: str, dtype: str
+        self,
+        module: nn.Module,
+        encoding: Letters | Kmers | Pieces,
+        *,
+        name: str,
+        words: Sequence[str],
+        mask_id: int | None,
     ) -> None:
-        super().__init__(module, device=device, dtype=dtype)
+        super().__init__(module)
+        family = FAMILIES[name]
         self.encoding, self.name, self.kind, self.licence = encoding, name, family.kind, family.licence
-        self.max_length, self.alphabet = family.max_length, encoding.alphabet
+        self.alphabet, self._mask_id = encoding.alphabet, mask_id
+        self._places = longest_input(module.config)
+        self.max_length = None if self._places is None else encoding.positions(self._places)
         self.over_length = "window" if self.max_length else "refuse"
         if family.kind == "dna":
             self.reverse_complement = reverse_complement
+        self._describe(words)
+
+    def _describe(self, words: Sequence[str]) -> None:
+        """Names of what a head scores."""
+
+    def check(self, samples: Sequence[Any]) -> None:
+        """Refuse unknown letters, and samples of more tokens than the model has places for."""
+        super().check(samples)
+        if self._places is None or isinstance(self.encoding, Letters):
+            return
+        for number, sample in enumerate(samples):
+            batch = self.encoding.encode([data_of(sample)])
+            start = batch.spans[0][batch.mask[0]][:, 0].contiguous()
+            special = batch.mask.shape[1] - len(start)
+            # The fullest window, where the sample is cut into some.
+            beyond = torch.searchsorted(start, start + (self.max_length or int(batch.lengths[0])))
+            most = int((beyond - torch.arange(len(start))).max()) + special
+            if most > self._places:
+                raise InputError(
+                    f"too many tokens for {self.name}",
+                    where=f"sample {getattr(sample, 'id', number)!r}",
+                    expected=f"at most {self._places}",
+                    got=str(most),
+                    do=f"Cut it, or leave it out: {LEAVE_OUT}",
+                )
 
     def _sites(self) -> Iterable[Site]:
         return discover_sites(self.module, self._width())
@@ -107,26 +162,97 @@ class HuggingFaceEncoder(HuggingFace):
     """Without a head: activations only."""
 
 
-@final
-class HuggingFaceLM(HuggingFace):
-    """With a language-model head."""
+class _Scored(HuggingFace):
+    """With a head over the tokeniser's words; abstract."""
 
-    def __init__(
-        self, module: nn.Module, encoding: Encoding, vocabulary: Sequence[str], mask_id: int, **named: Any
-    ) -> None:
-        super().__init__(module, encoding, **named)
-        self.vocabulary, self.mask_token, self._mask_id = tuple(vocabulary), vocabulary[mask_id], mask_id
+    def _describe(self, words: Sequence[str]) -> None:
+        self.vocabulary = tuple(words)
 
     def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
         """Scores of the vocabulary for every token."""
         return self.forward(batch)["logits"].float()
 
+
+class _Masked(_Scored):
+    """A mask token hides what is scored; abstract."""
+
+    def _describe(self, words: Sequence[str]) -> None:
+        super()._describe(words)
+        self.mask_token = words[self._mask_id or 0]
+
+    def targets(self, batch: Batch) -> Targets:
+        """The tokens themselves."""
+        return own_tokens(batch)
+
     def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
         """The batch with the mask token where True."""
+        ids = batch.inputs["input_ids"]
+        hidden = ids.masked_fill(where.to(ids.device), self._mask_id)
+        return replace(batch, inputs={**batch.inputs, "input_ids": hidden})
+
+
+@final
+class HuggingFaceLM(_Masked):
+    """A masked language model."""
+
+
+@final
+class HuggingFaceCausal(_Scored):
+    """A language model that reads from left to right."""
+
+    def targets(self, batch: Batch) -> Targets:
+        """The tokens that follow."""
+        return next_tokens(batch)
+
+
+@final
+class HuggingFaceSeq2Seq(_Masked):
+    """An encoder with its decoder (T5): sites are the encoder's, scores the decoder's.
+
+    The decoder spells the sequence that was given from what the encoder made of the masked one, each token after
+    those before it as they were.
+    """
+
+    unhashed = ("decoder.", "lm_head.")
+
+    def _sites(self) -> Iterable[Site]:
+        inside: Any = self.module.get_submodule("encoder")
+        return [replace(s, path=f"encoder.{s.path}") for s in discover_sites(inside, self._width())]
+
+    def _encode(self, data: Sequence[str]) -> Batch:
+        batch = super()._encode(data)
+        ids, config = batch.inputs["input_ids"], self.module.config
+        first = torch.full_like(ids[:, :1], config.decoder_start_token_id or 0)  # type: ignore[union-attr]
         return replace(
-            batch,
-            inputs={**batch.inputs, "input_ids": batch.inputs["input_ids"].masked_fill(where, self._mask_id)},
+            batch, inputs={**batch.inputs, "decoder_input_ids": torch.cat([first, ids[:, :-1]], 1)}
         )
+
+    def _forward(self, batch: Batch) -> Any:
+        module, inputs = self.module, batch.inputs
+        return module.encoder(inputs["input_ids"], attention_mask=inputs["attention_mask"])  # type: ignore[operator]
+
+    def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
+        """Scores of the vocabulary for every token."""
+        hidden, inputs = self.forward(batch), batch.to(self.device).inputs
+        with torch.set_grad_enabled(self.grad):
+            known = {k: inputs[k] for k in ("attention_mask", "decoder_input_ids")}
+            return self.module(encoder_outputs=hidden, use_cache=False, **known)["logits"].float()
+
+    def reference(self, batch: Batch) -> dict[str, Tensor]:
+        """The framework's own hidden states of the encoder."""
+        inputs = batch.to(self.device).inputs
+        given = {k: inputs[k] for k in ("input_ids", "attention_mask")}
+        hidden = self.module.get_submodule("encoder")(**given, output_hidden_states=True).hidden_states
+        return dict(zip(["embedding", *(f"layers.{i}" for i in range(len(hidden) - 2)), "norm"], hidden))
+
+
+def longest_input(config: Any) -> int | None:
+    """Tokens that a model has places for, by its own configuration; None where they are not counted."""
+    n = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if not n or config.model_type in ("t5", "mt5"):
+        return None
+    first = getattr(config, "pad_token_id", None) if config.model_type in COUNTED_FROM_PADDING else None
+    return int(n) if first is None else int(n) - first - 1
 
 
 def discover_sites(module: nn.Module, width: int) -> list[Site]:
@@ -190,17 +316,27 @@ def letters_of(tokenizer: Any, candidates: str) -> Letters:
 
 
 def kmers_of(tokenizer: Any, k: int = 6) -> Kmers:
-    """The words of k bases and the single bases of a tokeniser."""
+    """The words of k bases and the single bases of a tokeniser.
+
+    Raises
+    ------
+    InputError
+        It has no words of k bases.
+    """
     vocabulary = tokenizer.get_vocab()
     words = {w: i for w, i in vocabulary.items() if len(w) in (1, k) and set(w) <= set(DNA_LETTERS)}
     found = list(tokenizer("A" * k)["input_ids"])
+    if not {"A" * k, *"ACGT"} <= words.keys() or words["A" * k] not in found:
+        raise InputError(
+            f"the tokeniser does not read words of {k} bases",
+            expected=f"{'A' * k!r} and single bases among its words",
+            got=", ".join(map(repr, list(vocabulary)[5:11])),
+        )
     place = found.index(words["A" * k])
-    return Kmers(words, k, tokenizer.pad_token_id, tuple(found[:place]), tuple(found[place + 1 :]))
+    return Kmers(words, k, tokenizer.pad_token_id or 0, tuple(found[:place]), tuple(found[place + 1 :]))
 
 
-def wrap(
-    module: nn.Module, tokenizer: Any, *, name: str, device: str = "cpu", dtype: str = "float32"
-) -> HuggingFace:
+def wrap(module: nn.Module, tokenizer: Any, *, name: str) -> HuggingFace:
     """An adapter around a built transformers model and its tokeniser.
 
     Parameters
@@ -211,56 +347,120 @@ def wrap(
         One of `FAMILIES`.
     """
     family = FAMILIES[name]
-    encoding: Encoding
+    encoding: Letters | Kmers | Pieces
     if family.encoding == "letters":
         encoding = letters_of(tokenizer, PROTEIN_LETTERS if family.kind == "protein" else DNA_LETTERS)
     else:
         encoding = kmers_of(tokenizer) if family.encoding == "kmers" else Pieces(tokenizer)
     module = module.eval().requires_grad_(False)
-    named = {"name": name, "family": family, "device": device, "dtype": dtype}
+    config: Any = module.config
     head = getattr(module, "get_output_embeddings", lambda: None)()
-    if head is None or tokenizer.mask_token_id is None:
-        return HuggingFaceEncoder(module, encoding, **named)
-    size = head.weight.shape[0]
-    words = {i: w for w, i in tokenizer.get_vocab().items()}
-    vocabulary = [words.get(i, f"<unused{i}>") for i in range(size)]
-    return HuggingFaceLM(module, encoding, vocabulary, tokenizer.mask_token_id, **named)
+    vocabulary = tokenizer.get_vocab()
+    # T5 hides with the first of its sentinels.
+    mask = tokenizer.mask_token_id
+    mask = vocabulary.get("<extra_id_0>") if mask is None and config.is_encoder_decoder else mask
+    known = {i: w for w, i in vocabulary.items()}
+    size = len(known) if head is None else head.weight.shape[0]
+    kind: type[HuggingFace] = HuggingFaceEncoder
+    if head is not None and (mask is not None or not config.is_encoder_decoder):
+        causal = "ForMaskedLM" not in type(module).__name__
+        kind = (
+            HuggingFaceSeq2Seq
+            if config.is_encoder_decoder
+            else HuggingFaceCausal
+            if causal
+            else HuggingFaceLM
+        )
+        kind = HuggingFaceEncoder if kind is HuggingFaceLM and mask is None else kind
+    words = [known.get(i, f"<unused{i}>") for i in range(size)]
+    return kind(module, encoding, name=name, words=words, mask_id=mask)
 
 
-def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "float32") -> HuggingFace:
+def load(name: str, weights: object) -> HuggingFace:
     """A model of one of the families, from a local folder, a hub id, or a pair (module, tokeniser)."""
     if isinstance(weights, tuple):
-        return wrap(*weights, name=name, device=device, dtype=dtype)
+        if len(weights) != 2 or not isinstance(weights[0], nn.Module) or not hasattr(weights[1], "get_vocab"):
+            raise InputError(f"these are no weights of {name}", expected="a pair (module, tokeniser)")
+        return wrap(*weights, name=name)
     if weights is None:
         raise MissingWeightsError(
             f"{name} needs weights",
             do="Pass weights (--weights), a folder with the files of its Hugging Face repository, or its id.",
         )
+    hf, where = transformers(name), str(path_of(name, weights))
+    said = hf.utils.logging.get_verbosity()
+    hf.utils.logging.set_verbosity_error()  # what does not fit is said here, in one line
     try:
-        import transformers as hf
-    except ImportError:
-        raise InputError(f"{name} needs transformers", do="python -m pip install 'sciinterp[hf]'.") from None
-    where = str(weights)
+        with reading(name, where):
+            tokenizer, built = _found(hf, name, where)
+            return wrap(built, tokenizer, name=name)
+    finally:
+        hf.utils.logging.set_verbosity(said)
+
+
+def _found(hf: Any, name: str, where: str) -> tuple[Any, nn.Module]:
+    """Tokeniser and model of a folder, of the hub's cache, or of the hub."""
     try:
         try:
-            tokenizer, built = _read(hf, where, local=True)
-        except (OSError, ValueError):
-            if Path(where).exists():
+            return _read(hf, name, where, local=True)
+        except (OSError, ValueError) as error:
+            if isinstance(error, SciinterpError) or Path(where).exists():
                 raise
             _reach_hub()
-            tokenizer, built = _read(hf, where, local=False)
+            return _read(hf, name, where, local=False)
+    except SciinterpError:
+        raise
     except (OSError, ValueError) as error:
-        line = str(error).strip().splitlines()[0]
+        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise MissingWeightsError(f"{name} could not be read ({line})", where=f"weights {where!r}") from None
-    return wrap(built, tokenizer, name=name, device=device, dtype=dtype)
 
 
-def _read(hf: Any, where: str, *, local: bool) -> tuple[Any, nn.Module]:
-    """Tokeniser and model of a folder or of the hub's cache; from the hub itself where not local."""
+def _read(hf: Any, name: str, where: str, *, local: bool) -> tuple[Any, nn.Module]:
+    """Tokeniser and model, whole."""
     how = {"local_files_only": local, "trust_remote_code": False}
-    tokenizer = hf.AutoTokenizer.from_pretrained(where, **how)
     config = hf.AutoConfig.from_pretrained(where, **how)
-    return tokenizer, _class_of(hf, config).from_pretrained(where, **how)
+    try:
+        tokenizer = hf.AutoTokenizer.from_pretrained(where, **how)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{name} has no tokeniser that can be read",
+            where=f"weights {where!r}",
+            got=(str(error).splitlines() or [""])[0][:120],
+            do="Save it beside the model: tokenizer.save_pretrained(FOLDER).",
+        ) from None
+    build = _class_of(hf, config)
+    module, report, headless = _fitted(build, where, config=config, **how)
+    if headless and build is not hf.AutoModel:
+        log.warning("%s: these weights have no head, so there are no scores, only activations", name)
+        module, report, _ = _fitted(hf.AutoModel, where, config=config, **how)
+    if report:
+        raise InputError(
+            f"the weights do not fit {name}",
+            where=f"weights {where!r}",
+            expected=f"those of {type(module).__name__}",
+            got=report,
+        )
+    return tokenizer, module
+
+
+def _fitted(build: Any, where: str, **how: Any) -> tuple[nn.Module, str, bool]:
+    """A module, what does not fit, and whether that is its head alone; wrappers' names are tried where it helps."""
+    first: tuple[nn.Module, str, bool] | None = None
+    for mapping in RENAMED:
+        module, info = build.from_pretrained(
+            where, output_loading_info=True, ignore_mismatched_sizes=True, key_mapping=mapping, **how
+        )
+        missing, wrong = info["missing_keys"], [k[0] for k in info["mismatched_keys"]]
+        absent = misfit(missing, (), wrong, NOT_NEEDED)
+        report = "; ".join(filter(None, [absent, misfit((), info["unexpected_keys"], (), UNREAD)]))
+        if not report:
+            silence(module, missing)
+            return module, "", False
+        base = f"{module.base_model_prefix}."
+        inside = [k for k in {*missing, *wrong} if k.startswith(base) or not hasattr(module, base[:-1])]
+        first = first or (module, report, not misfit(inside, info["unexpected_keys"], (), UNREAD))
+    assert first is not None
+    return first
 
 
 def _reach_hub() -> None:
@@ -278,12 +478,10 @@ def _reach_hub() -> None:
 
 
 def _class_of(hf: Any, config: Any) -> Any:
-    """The class to build: encoders of encoder-decoders, language models where the weights are those of
-    one.
-    """
-    if config.is_encoder_decoder:
-        return hf.T5EncoderModel
+    """The class to build: the one that was published, in the forms that are known here."""
     published = (getattr(config, "architectures", None) or [""])[0]
+    if config.is_encoder_decoder:
+        return hf.T5ForConditionalGeneration if "ConditionalGeneration" in published else hf.T5EncoderModel
     if published.endswith("ForMaskedLM"):
         return hf.AutoModelForMaskedLM
-    return hf.AutoModelForCausalLM if published.endswith("ForCausalLM") else hf.AutoModel
+    return hf.AutoModelForCausalLM if published.endswith(("ForCausalLM", "LMHeadModel")) else hf.AutoModel

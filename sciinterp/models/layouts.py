@@ -17,11 +17,10 @@ from torch import nn
 from sciinterp.errors import InputError, MissingWeightsError
 from sciinterp.samples import Samples
 
-from .adapter import Adapter
 from .by_path import ByPath
+from .encodings import Letters, OneHot, pieces_to_batch
 from .hugging_face import discover_sites
 from .site import Batch, Site
-from .text import Letters, OneHot, pieces_to_batch
 
 # Bins of 128 bases; the trunk's 1,536 bins are cropped to the middle 896.
 ENFORMER_BIN, ENFORMER_CROP = 128, 320
@@ -227,15 +226,14 @@ def residual_pairs(
     )
 
 
-def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "float32") -> Adapter:
+def load(name: str, weights: object) -> ByPath:
     """A model that was wrapped by one of the functions here."""
     if not isinstance(weights, ByPath):
         raise MissingWeightsError(
             f"{name} comes from its own package",
             do="Build its module there, wrap it by sciinterp.models.layouts, and pass weights=THAT.",
         )
-    weights.module.to(device)
-    return weights.with_dtype(dtype)
+    return weights
 
 
 def _stack(path: str, module: nn.Module, width: int, norm: str = "none") -> Iterable[Site]:

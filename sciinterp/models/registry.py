@@ -6,6 +6,7 @@ import logging
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciinterp.errors import InputError
@@ -50,6 +51,24 @@ class Entry:
 
 _HUB = "a local .pt file, or fair-esm's hub where it is reachable"
 _ESM2 = {"8m": "6", "35m": "12", "150m": "30", "650m": "33", "3b": "36", "15b": "48"}
+# Names of fair-esm's checkpoints, and how names of models on the hub begin.
+_CHECKPOINTS = {
+    **{f"esm2_t{n}_{size}_ur50d": f"esm2-{size}" for size, n in _ESM2.items()},
+    **{f"esm1v_t33_650m_ur90s_{i}": f"esm1v-{i}" for i in range(1, 6)},
+    "esm1b_t33_650m_ur50s": "esm1b",
+    "esm_msa1b_t12_100m_ur50s": "esm-msa1b",
+}
+_PUBLISHED = {
+    "esm2_": "hf-esm2",
+    "esm1b_": "hf-esm2",
+    "esm1v_": "hf-esm2",
+    "esmc": "esmc",
+    "prot_t5": "prott5",
+    "ankh": "ankh",
+    "prot_bert": "protbert",
+    "nucleotide-transformer": "nucleotide-transformer",
+    "dnabert-2": "dna-bpe",
+}
 
 ENTRIES = (
     Entry("antiberty", "antibody sequences, up to 510 residues", "antiberty:load", "MIT",
@@ -103,21 +122,31 @@ def load_model(name: str, *, weights: Any = None, device: str = "cpu", dtype: st
     Parameters
     ----------
     name : str
-        A name of `list_models`.
+        A name of `list_models`, or the one its authors gave: ``esm2_t6_8M_UR50D`` (fair-esm),
+        ``facebook/esm2_t6_8M_UR50D`` (the hub).
     weights : path or nn.Module, optional
         A local file or folder of weights, or an already built module; by default where the model's weights
         are usually found.
     device : str
+        Must be there: it is tried before any work.
     dtype : {"float32", "bfloat16", "float16"}
         Precision of the matrix products.
 
     Raises
     ------
     InputError
-        No such model; the message lists close names.
+        No such model (the message lists close names), no such device, or weights that do not fit the model.
+    FormatError
+        Weights that cannot be read.
     MissingWeightsError
         The weights are not on this machine; the message says how to get them.
     """
+    from .adapter import checked_dtype
+    from .running import device_of
+    from .weights import reading
+
+    device, dtype = str(device_of(device)), checked_dtype(dtype)
+    name, weights = _published(str(name), weights)
     known = {e.name: e for e in ENTRIES}
     if name not in known:
         close = get_close_matches(str(name).lower(), known, n=4, cutoff=0.4) or sorted(known)
@@ -132,7 +161,21 @@ def load_model(name: str, *, weights: Any = None, device: str = "cpu", dtype: st
         log.warning("The weights of %s are under %s: not for commercial use.", name, entry.licence)
     module, function = entry.loader.split(":")
     load = getattr(import_module(f"sciinterp.models.{module}"), function)
-    return load(name, weights=weights, device=device, dtype=dtype)
+    with reading(name, weights if isinstance(weights, (str, Path)) else name):
+        return load(name, weights).placed(device, dtype)
+
+
+def _published(name: str, weights: Any) -> tuple[str, Any]:
+    """Our name, and where weights are, of a name that its authors gave: of a checkpoint, or an id of the hub."""
+    low, stem = name.lower(), name.rpartition("/")[2].lower()
+    if low in _CHECKPOINTS and not (weights is not None and Path(str(weights)).is_dir()):
+        return _CHECKPOINTS[low], weights
+    ours = next((n for start, n in _PUBLISHED.items() if stem.startswith(start)), None)
+    if ours is None or name in {e.name for e in ENTRIES}:
+        return name, weights
+    if stem in _CHECKPOINTS and str(weights).endswith(".pt"):
+        return _CHECKPOINTS[stem], weights
+    return ours, name if weights is None else weights
 
 
 def list_models() -> pd.DataFrame:

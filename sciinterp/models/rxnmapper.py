@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, final
 
-import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sciinterp.errors import InputError
 
 from .adapter import Adapter, data_of
-from .site import Batch, Site
-from .text import pieces_to_batch
-from .wheels import wheel_file
+from .encodings import pieces_to_batch
+from .site import Batch, Site, Targets, own_tokens
+from .weights import built, fit, read_tensors, transformers, wheel_file
 
 FOLDER = "rxnmapper/models/transformers/albert_heads_8_uspto_all_1310k"
 SHA256 = "8541f3f500dae71abe678d546bd035ca946e2d1c819f6b2cf41a97faedd7e6a2"
@@ -38,11 +38,10 @@ class RXNMapper(Adapter):
     name = "rxnmapper"
     kind = "smiles"
     licence = "MIT"
+    mask_token = "[MASK]"
 
-    def __init__(
-        self, module: nn.Module, vocabulary: Sequence[str], *, device: str = "cpu", dtype: str = "float32"
-    ) -> None:
-        super().__init__(module, device=device, dtype=dtype)
+    def __init__(self, module: nn.Module, vocabulary: Sequence[str]) -> None:
+        super().__init__(module)
         self.vocabulary = tuple(vocabulary)
         self._ids = {token: i for i, token in enumerate(vocabulary)}
         known = [t for t in vocabulary if TOKEN.fullmatch(t)]
@@ -60,7 +59,7 @@ class RXNMapper(Adapter):
         return sum(ATOM.fullmatch(token) is not None for token in TOKEN.findall(data))
 
     def check(self, samples: Sequence[Any]) -> None:
-        """Refuse what the vocabulary lacks and what is too long: 510 tokens, whatever the number of atoms."""
+        """Refuse what the vocabulary lacks and what is too many tokens, whatever the number of atoms."""
         super().check(samples)
         for number, sample in enumerate(samples):
             who = f"sample {getattr(sample, 'id', number)!r}"
@@ -68,9 +67,13 @@ class RXNMapper(Adapter):
             unknown = [t for t in tokens if t not in self._ids]
             if unknown:
                 raise InputError("rxnmapper does not know this token", where=who, got=repr(unknown[0]))
-            if len(tokens) > 510:
+            places = self.module.config.max_position_embeddings - 2  # type: ignore[union-attr, operator]
+            if len(tokens) > places:
                 raise InputError(
-                    "too long for rxnmapper", where=who, expected="at most 510 tokens", got=str(len(tokens))
+                    "too long for rxnmapper",
+                    where=who,
+                    expected=f"at most {places} tokens",
+                    got=str(len(tokens)),
                 )
 
     def _encode(self, data: Sequence[str]) -> Batch:
@@ -97,36 +100,42 @@ class RXNMapper(Adapter):
         """Scores of the vocabulary for every token."""
         return self.forward(batch)["logits"].float()
 
+    def targets(self, batch: Batch) -> Targets:
+        """The tokens themselves."""
+        return own_tokens(batch)
+
+    def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
+        """The batch with [MASK] where True."""
+        ids = batch.inputs["input_ids"].masked_fill(where, self._ids[self.mask_token])
+        return replace(batch, inputs={**batch.inputs, "input_ids": ids})
+
     def reference(self, batch: Batch) -> dict[str, Tensor]:
         """The framework's own hidden states."""
         hidden = self.module(**batch.to(self.device).inputs, output_hidden_states=True).hidden_states
         return dict(zip(["embedding", *(f"layers.{i}" for i in range(len(hidden) - 1))], hidden))
 
 
-def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "float32") -> RXNMapper:
+def load(name: str, weights: object) -> RXNMapper:
     """RXNMapper from the installed wheel; needs transformers for the ALBERT module."""
-    try:
-        import transformers as hf
-    except ImportError:
-        raise InputError(f"{name} needs transformers", do="python -m pip install 'sciinterp[hf]'.") from None
+    hf = transformers(name)
     words = wheel_file("rxnmapper", f"{FOLDER}/vocab.txt", VOCABULARY_SHA256, install=INSTALL)
     vocabulary = words.read_text(encoding="utf-8").splitlines()
-    if isinstance(weights, nn.Module):
-        return RXNMapper(weights, vocabulary, device=device, dtype=dtype)
-    path = wheel_file("rxnmapper", f"{FOLDER}/pytorch_model.bin", SHA256, install=INSTALL, weights=weights)
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    # The encoder is used without its pooler.
-    state = {key: value for key, value in state.items() if not key.startswith("albert.pooler")}
-    config = hf.AlbertConfig(
-        vocab_size=len(vocabulary),
-        embedding_size=128,
-        hidden_size=256,
-        num_hidden_layers=12,
-        num_attention_heads=8,
-        intermediate_size=512,
-        hidden_act="gelu",
-        layer_norm_eps=1e-12,
-    )
-    module = hf.AlbertForMaskedLM(config)
-    module.load_state_dict(state, strict=True)
-    return RXNMapper(module.eval().requires_grad_(False), vocabulary, device=device, dtype=dtype)
+    module = built(name, weights, hf.AlbertForMaskedLM)
+    if module is None:
+        path = wheel_file(
+            "rxnmapper", f"{FOLDER}/pytorch_model.bin", SHA256, install=INSTALL, weights=weights
+        )
+        config = hf.AlbertConfig(
+            vocab_size=len(vocabulary),
+            embedding_size=128,
+            hidden_size=256,
+            num_hidden_layers=12,
+            num_attention_heads=8,
+            intermediate_size=512,
+            hidden_act="gelu",
+            layer_norm_eps=1e-12,
+        )
+        # The encoder is used without its pooler.
+        state = read_tensors(name, path)
+        module = fit(name, hf.AlbertForMaskedLM(config), state, where=path, unread=["pooler"])
+    return RXNMapper(module, vocabulary)

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from sciinterp.errors import InputError
 
 from .adapter import Adapter, data_of
-from .site import Batch, Site
-from .wheels import wheel_file
+from .site import Batch, Site, Targets, own_tokens
+from .weights import built, fit, read_tensors, wheel_file
 
 FILE = "sceptr/_model_saves/SCEPTR/state_dict.pt"
 SHA256 = "b4c2d06bc5ac1c395cbf97e9be8e8e6db4b06996bc9b5b6a79451fef9ec3c8d8"
@@ -144,6 +144,10 @@ class Sceptr(Adapter):
         with torch.set_grad_enabled(self.grad):
             return module.letters(last)
 
+    def targets(self, batch: Batch) -> Targets:
+        """The tokens themselves."""
+        return own_tokens(batch, "tokens", first=_FIRST)
+
     def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
         """The batch with the residue hidden where True; its loop and its place in it stay known."""
         tokens = batch.inputs["tokens"].masked_fill(where, _MASK)
@@ -159,18 +163,17 @@ class Sceptr(Adapter):
         return ["TSENNYY", "QEAYKQQN", "CAHRSAGGGTSYGKLTF", "SNHLY", "FYNNEI", "CASSEFQGDNEQFF"]
 
 
-def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "float32") -> Sceptr:
-    """SCEPTR from the installed wheel, a copy of the file, or around a module."""
-    if isinstance(weights, nn.Module):
-        return Sceptr(weights, device=device, dtype=dtype)
-    path = wheel_file("sceptr", FILE, SHA256, install=INSTALL, weights=weights)
-    state = {}
-    for key, value in torch.load(path, weights_only=True, map_location="cpu").items():
-        for theirs, ours in NAMES.items():
-            key = key.replace(theirs, ours)
-        # The plain numbers of letters and loops are stored, too.
-        if not key.startswith("_token_embedder"):
-            state[key] = value
-    module = SceptrModule()
-    module.load_state_dict(state, strict=True)
-    return Sceptr(module.eval().requires_grad_(False), device=device, dtype=dtype)
+def load(name: str, weights: object) -> Sceptr:
+    """SCEPTR from the installed wheel, a copy of the file, or around a module of its class."""
+    module = built(name, weights, SceptrModule)
+    if module is None:
+        path = wheel_file("sceptr", FILE, SHA256, install=INSTALL, weights=weights)
+        state = {}
+        for key, value in read_tensors(name, path).items():
+            for theirs, ours in NAMES.items():
+                key = key.replace(theirs, ours)
+            # The plain numbers of letters and loops are stored, too.
+            if not key.startswith("_token_embedder"):
+                state[key] = value
+        module = fit(name, SceptrModule(), state, where=path)
+    return Sceptr(module)

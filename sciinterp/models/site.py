@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -119,6 +119,35 @@ class Batch:
             for k, v in self.inputs.items()
         }
         return replace(self, inputs=moved)
+
+
+class Targets(NamedTuple):
+    """What the scores at each token are about.
+
+    Attributes
+    ----------
+    ids : Int[B, T]
+        Numbers in the adapter's vocabulary; 0 where the mask is False.
+    mask : Bool[B, T]
+        Tokens whose scores are about a real token of the sample.
+    """
+
+    ids: Int[Tensor, "B T"]
+    mask: Bool[Tensor, "B T"]
+
+
+def own_tokens(batch: Batch, name: str = "input_ids", *, first: int = 0) -> Targets:
+    """Scores about the token itself; `first` is the number of the vocabulary's first word."""
+    ids = batch.inputs[name].cpu().reshape(batch.mask.shape).long() - first
+    return Targets(torch.where(batch.mask, ids, 0), batch.mask)
+
+
+def next_tokens(batch: Batch, name: str = "input_ids") -> Targets:
+    """Scores about the token that follows."""
+    ids, mask = own_tokens(batch, name)
+    last = torch.zeros_like(mask[:, :1])
+    mask = torch.cat([mask[:, 1:], last], 1)
+    return Targets(torch.where(mask, ids.roll(-1, 1), 0), mask)
 
 
 def site_tokens(site: Site, batch: Batch) -> tuple[Bool[Tensor, "B n"], Int[Tensor, "B n 3"]]:

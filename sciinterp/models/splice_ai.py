@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from sciinterp.errors import FormatError, InputError
 
 from .adapter import Adapter
-from .site import Batch, Site
-from .text import OneHot, reverse_complement
-from .wheels import wheel_file
+from .encodings import OneHot, reverse_complement
+from .site import Batch, Site, Targets
+from .weights import built, fit, reading, wheel_file
 
 SHA256 = (
     "e1fd5adcef7489d604b10e79c40078ef790d51ef048c4ce3869c9119ac5de42b",
@@ -81,10 +81,8 @@ class SpliceAI(Adapter):
     licence = "wheel: GPLv3; the trained models: CC BY-NC 4.0"
     vocabulary = ("neither", "acceptor", "donor")
 
-    def __init__(
-        self, module: SpliceModule, *, name: str, device: str = "cpu", dtype: str = "float32"
-    ) -> None:
-        super().__init__(module, device=device, dtype=dtype)
+    def __init__(self, module: SpliceModule, *, name: str) -> None:
+        super().__init__(module)
         self.name = name
         self.encoding = OneHot(channels_first=True, context=module.context)
 
@@ -108,26 +106,26 @@ class SpliceAI(Adapter):
         """Scores of neither, acceptor and donor; their softmax is the published output."""
         return self.forward(batch).float()
 
+    def targets(self, batch: Batch) -> Targets:
+        """Nothing that the input states: whether a base is a splice site is what the model says of it."""
+        return Targets(torch.zeros(batch.mask.shape, dtype=torch.long), torch.zeros_like(batch.mask))
+
     def reverse_complement(self, sequence: str) -> str:
         """The other strand."""
         return reverse_complement(sequence)
 
 
-def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "float32") -> SpliceAI:
+def load(name: str, weights: object) -> SpliceAI:
     """``spliceai-1`` to ``spliceai-5`` from the installed wheel or a copy of the file."""
-    if isinstance(weights, SpliceModule):
-        return SpliceAI(weights, name=name, device=device, dtype=dtype)
-    number = int(name.rpartition("-")[2])
-    path = wheel_file(
-        "spliceai",
-        f"spliceai/models/spliceai{number}.h5",
-        SHA256[number - 1],
-        install="--no-deps spliceai==1.3.1 h5py",
-        weights=weights,
-    )
-    module = SpliceModule()
-    module.load_state_dict(read_state(path), strict=True)
-    return SpliceAI(module.eval().requires_grad_(False), name=name, device=device, dtype=dtype)
+    module = built(name, weights, SpliceModule)
+    if module is None:
+        number = int(name.rpartition("-")[2])
+        file, install = f"spliceai/models/spliceai{number}.h5", "--no-deps spliceai==1.3.1 h5py"
+        path = wheel_file("spliceai", file, SHA256[number - 1], install=install, weights=weights)
+        with reading(name, path):
+            state = read_state(path)
+        module = fit(name, SpliceModule(), state, where=path)
+    return SpliceAI(module, name=name)
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:

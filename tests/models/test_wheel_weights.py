@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from sciinterp.errors import FormatError, MissingWeightsError
 from sciinterp.models import capture, load_model
+from sciinterp.models.encodings import reverse_complement
 from sciinterp.models.splice_ai import SpliceModule, read_state
-from sciinterp.models.text import reverse_complement
 from sciinterp.models.unirep import UnirepModule
 from sciinterp.testing import check_adapter
 

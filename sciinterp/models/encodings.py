@@ -58,6 +58,10 @@ class Letters:
     def alphabet(self) -> str:
         return "".join(self.ids)
 
+    def positions(self, n_tokens: int) -> int:
+        """Positions that so many tokens hold at most, special ones among them."""
+        return n_tokens - len(self.prefix) - len(self.suffix)
+
     def encode(self, sequences: Sequence[str]) -> Batch:
         return letters_to_batch(
             sequences, self.ids, pad=self.pad, prefix=self.prefix, suffix=self.suffix, name=self.name
@@ -87,6 +91,10 @@ class Kmers:
     @property
     def alphabet(self) -> str:
         return "".join(w for w in self.ids if len(w) == 1)
+
+    def positions(self, n_tokens: int) -> int:
+        """Positions that so many tokens hold at most, special ones among them."""
+        return self.k * (n_tokens - len(self.prefix) - len(self.suffix))
 
     def encode(self, sequences: Sequence[str]) -> Batch:
         rows = []
@@ -121,6 +129,9 @@ class Pieces:
     def alphabet(self) -> str:
         unknown = self.tokenizer.unk_token_id
         return "".join(c for c in self.letters if unknown not in self.tokenizer(c)["input_ids"])
+
+    def positions(self, n_tokens: int) -> None:
+        """How many letters a token holds depends on the letters."""
 
     def encode(self, sequences: Sequence[str]) -> Batch:
         rows = []
