@@ -7,43 +7,21 @@ into bins first.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from sciinterp.annotations.rows import REPEATED, concept_name
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
-from sciinterp.readers.bounded import bounds, open_regular, parsing
+from sciinterp.readers.hdf5 import open_h5ad
 from sciinterp.readers.tables import MISSING
 
 # A column with a value of its own for nearly every cell is an identifier, not a class.
 MAX_VALUES = 1000
 NUMERIC = "a column of numbers"
-# What a process of its own reads: the attributes and data sets that anndata would.
-_READ_ALL = """
-import sys
-try:
-    import resource
-    resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[2]),) * 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-except ImportError:
-    pass
-import h5py
-def look(item):
-    for name in item.attrs:
-        item.attrs[name]
-    if isinstance(item, h5py.Dataset):
-        item[()]
-with h5py.File(sys.argv[1], "r") as file:
-    look(file["obs"])
-    file["obs"].visititems(lambda _, item: look(item))
-"""
 MISSING_VALUE = "no value"
 TOO_MANY = f"a column of more than {MAX_VALUES} values"
 
@@ -67,47 +45,9 @@ def parse_h5ad(path: str | Path, *, columns: Iterable[str] | None = None, releas
         When this is not AnnData.
     """
     import anndata
-    import h5py
 
-    open_regular(path).close()
-    with parsing(path, "AnnData"):
-        with h5py.File(path, "r") as file:
-            _possible(file["obs"], Path(path).stat().st_size)
-        _survive(Path(path))
-        with h5py.File(path, "r") as file:
-            obs = anndata.io.read_elem(file["obs"])
-        return cell_annotations(obs, columns=columns, release=release)
-
-
-def _survive(path: Path) -> None:
-    """Read the file once in a process of its own, within a bound of processor time.
-
-    The HDF5 library can loop for ever over damaged bytes; nothing in this process could stop it. Errors are not
-    looked at: the reading that follows meets them again.
-    """
-    seconds = 3 + path.stat().st_size // 1_000_000
-    done = subprocess.run(
-        [sys.executable, "-c", _READ_ALL, str(path), str(seconds)], capture_output=True, check=False
-    )
-    if done.returncode < 0:
-        raise ValueError(f"reading it ended by signal {-done.returncode}")
-
-
-def _possible(obs: Any, n_bytes: int) -> None:
-    """Raise where a damaged or hostile file claims more than its bytes could hold, before it is read."""
-    import h5py
-
-    def look(item: Any) -> None:
-        for name in item.attrs:
-            attribute = h5py.h5a.open(item.id, name.encode())
-            if attribute.get_space().get_simple_extent_npoints() * attribute.get_type().get_size() > n_bytes:
-                raise ValueError(f"attribute {name!r} claims more than the file holds")
-        if isinstance(item, h5py.Dataset) and item.size * item.dtype.itemsize > bounds().unpacked(n_bytes):
-            raise ValueError(f"data set {item.name!r} claims more than the file could unpack to")
-
-    look(obs)
-    if isinstance(obs, h5py.Group):
-        obs.visititems(lambda _, item: look(item))
+    with open_h5ad(path, "obs") as file:
+        return cell_annotations(anndata.io.read_elem(file["obs"]), columns=columns, release=release)
 
 
 def cell_annotations(

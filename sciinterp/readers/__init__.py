@@ -13,6 +13,7 @@ import logging
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from sciinterp.errors import FormatError, InputError
 from sciinterp.readers.bounded import first_lines, open_regular, read_lines, unquoted
@@ -50,7 +51,13 @@ _SEQUENCE, _SMILES = {"sequence", "seq", "aa_sequence", "protein_sequence"}, {"s
 
 
 def read_samples(
-    path: str | Path, *, format: str = "auto", table: str | Path | None = None, kind: str | None = None
+    path: str | Path,
+    *,
+    format: str = "auto",
+    table: str | Path | None = None,
+    kind: str | None = None,
+    layer: str | None = None,
+    raw: bool = False,
 ) -> Samples:
     """Read samples from a file, and join a table of sample columns.
 
@@ -68,6 +75,8 @@ def read_samples(
         identifiers.
     kind : str, optional
         What the samples are; guessed from the format and the letters when not given.
+    layer, raw : str, bool
+        Of AnnData: read a matrix of ``layers``, or ``raw.X``, instead of ``X``.
 
     Returns
     -------
@@ -92,7 +101,10 @@ def read_samples(
             expected=f"auto, or one of {', '.join(sorted(FORMATS))}",
         )
     module, name, _ = FORMATS[format]
-    samples = getattr(importlib.import_module(f"sciinterp.readers.{module}"), name)(path, kind=kind)
+    chosen: dict[str, Any] = {"layer": layer, "raw": raw} if layer or raw else {}
+    if chosen and format != "h5ad":
+        raise InputError("only AnnData has layers", where=f"file '{path}'", expected="h5ad", got=format)
+    samples = getattr(importlib.import_module(f"sciinterp.readers.{module}"), name)(path, kind=kind, **chosen)
     for reason, n in samples.dropped.items():
         log.warning("%s: %d of %d entries dropped: %s", path.name, n, samples.n_in, reason)
     for what, n in samples.changed.items():

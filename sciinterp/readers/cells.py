@@ -7,37 +7,56 @@ from typing import Any
 
 import numpy as np
 
-from sciinterp.errors import FormatError, InputError
+from sciinterp.errors import InputError
+from sciinterp.readers.hdf5 import open_h5ad
 from sciinterp.samples import Samples
 
 
-def read_h5ad(path: Path, *, kind: str | None = None) -> Samples:
+def read_h5ad(path: Path, *, kind: str | None = None, layer: str | None = None, raw: bool = False) -> Samples:
     """Cells of an ``.h5ad`` file, with ``obs`` as sample columns.
 
     A cell is a plain record of two lists, ``genes`` (names, in the order of ``var``) and ``values``, over the
     genes whose value is not zero; cells without any are dropped and counted.
+
+    Parameters
+    ----------
+    path : path
+    kind : str, optional
+    layer : str, optional
+        The matrix of ``layers`` to read instead of ``X``.
+    raw : bool
+        Read ``raw.X`` instead.
 
     Raises
     ------
     FormatError
         When the file is not AnnData.
     InputError
-        When it has no cell.
+        When it has no cell, no such layer, or values that are no expression: negative, as after scaling.
     """
     import anndata
     import pandas as pd
     import scipy.sparse as sp
 
-    try:
-        data = anndata.read_h5ad(path)
-        matrix: Any = sp.csr_array(data.X if sp.issparse(data.X) else np.asarray(data.X))
-    # The reader is another program's, and says "this is not my format" by whatever fails in it.
-    except Exception as error:
-        said = " ".join(str(error).split())[:120] or type(error).__name__
-        raise FormatError("this is not AnnData", file=str(path), got=said) from None
+    part = "raw/X" if raw else f"layers/{layer}" if layer else "X"
+    var = "raw/var" if raw else "var"
+    others = _matrices(path, part)
+    with open_h5ad(path, "obs", var, part) as file:
+        obs, names, values = (anndata.io.read_elem(file[name]) for name in ("obs", var, part))
+        matrix: Any = sp.csr_array(values)
+        if matrix.shape != (len(obs), len(names)):
+            raise ValueError(f"{part} is {matrix.shape}, obs and var have {len(obs)} and {len(names)} rows")
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
-    genes = np.asarray(data.var_names, dtype=object)
+    if matrix.nnz and not matrix.data.min() >= 0:
+        raise InputError(
+            "the values are not expression: they are scaled, or damaged",
+            where=f"file '{path}', {part}",
+            expected="counts, or their logarithms, from 0 up",
+            got=f"{matrix.data.min():.4g}",
+            do=f"Read another matrix with layer= or raw=True; the file has {', '.join(others) or 'no other'}.",
+        )
+    genes = names.index.to_numpy(dtype=object)
     keep = np.flatnonzero(np.diff(matrix.indptr))
     if not len(keep):
         raise InputError(
@@ -55,14 +74,11 @@ def read_h5ad(path: Path, *, kind: str | None = None) -> Samples:
                 "values": matrix.data[inside].astype(float).tolist(),
             }
         )
-    table = (
-        pd.DataFrame({str(c): _plain(data.obs[c]) for c in data.obs.columns})
-        .iloc[keep]
-        .reset_index(drop=True)
-    )
+    obs = obs.iloc[keep]
+    table = pd.DataFrame({str(c): _plain(obs[c]) for c in obs.columns}, index=range(len(keep)))
     empty = matrix.shape[0] - len(keep)
     return Samples(
-        [str(data.obs_names[i]) for i in keep],
+        obs.index.astype(str),
         cells,
         lengths=[len(c["genes"]) for c in cells],
         table=table if len(table.columns) else None,
@@ -73,11 +89,26 @@ def read_h5ad(path: Path, *, kind: str | None = None) -> Samples:
     )
 
 
+def _matrices(path: Path, part: str) -> list[str]:
+    """The matrices of the file; an error where ``part`` is none of them."""
+    with open_h5ad(path) as file:
+        found = {f"layers/{name}": f"layer={name!r}" for name in file.get("layers", ())}
+        found |= {"raw/X": "raw=True"} if "X" in file.get("raw", ()) else {}
+        if part != "X" and part not in found:
+            raise InputError(
+                "there is no such matrix in the file",
+                where=f"file '{path}'",
+                expected=", ".join(found.values()) or "X alone",
+                got=part,
+            )
+    return [name for at, name in found.items() if at != part]
+
+
 def _plain(column: object) -> np.ndarray:
-    """A column of ``obs`` as numbers or text: no categories, no missing values of their own kind."""
+    """A column of ``obs`` as numbers or text, None where it is missing; no categories."""
     import pandas as pd
 
     values = pd.Series(column)
     if values.dtype.kind in "fiub":
         return values.to_numpy()
-    return values.astype(object).where(values.notna(), "").astype(str).to_numpy()
+    return np.array([None if missing else str(v) for v, missing in zip(values, values.isna())], dtype=object)
