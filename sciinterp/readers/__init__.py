@@ -18,6 +18,7 @@ from typing import Any
 from sciinterp.errors import FormatError, InputError
 from sciinterp.readers.bounded import first_lines, open_regular, read_lines, unquoted
 from sciinterp.readers.identifiers import match_ids, nearest
+from sciinterp.readers.tables import SEQUENCES, SMILES, sample_columns
 from sciinterp.samples import Samples
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,6 @@ _STARTS = {
 }
 # Columns of the atoms: of a structure (mmCIF) or of a crystal (core CIF).
 _ATOMS = re.compile(r"\s*_(?:atom_site|entry|cell|entity)([._])")
-_SEQUENCE, _SMILES = {"sequence", "seq", "aa_sequence", "protein_sequence"}, {"smiles", "canonical_smiles"}
 
 
 def read_samples(
@@ -161,7 +161,7 @@ def _by_content(path: Path, lines: list[str]) -> str:
     if {"cdr3a", "cdr3b"} & cells:
         return "receptors"
     if len(cells) > 1 and not path.name.lower().removesuffix(".gz").endswith((".smi", ".smiles")):
-        return "smiles" if cells & set(_SMILES) else "table" if cells & set(_SEQUENCE) else ""
+        return "smiles" if cells & set(SMILES) else "table" if cells & set(SEQUENCES) else ""
     return ""
 
 
@@ -173,8 +173,6 @@ def join(samples: Samples, path: Path) -> Samples:
     InputError
         When the table does not exist, lacks a sample, or has one twice.
     """
-    from sciinterp.readers.tables import sample_columns
-
     frame = sample_columns(path)
     meant = match_ids(frame.index, samples.ids)
     row = {meant[name]: i for i, name in enumerate(frame.index) if name in meant}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sciinterp.errors import FormatError, InputError
+from sciinterp.readers.identifiers import sample_id
 from sciinterp.samples import Samples
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def sequences_to_samples(
 ) -> Samples:
     """Samples of (identifier, sequence) entries: cleaned, counted, checked.
 
-    White space inside a sequence and one ``*`` at the end of a protein are removed; entries without letters
-    are dropped. Letters are upper case; whether a model knows them is the model's to say.
+    White space inside a sequence and one ``*`` at the end of a protein are removed, ``sp|P12345|NAME`` is
+    shortened to its accession, all counted; entries without letters are dropped. Letters are upper case; whether a model knows them is the model's to say.
 
     Raises
     ------
@@ -62,12 +63,13 @@ def sequences_to_samples(
         if sequence.endswith("*"):
             sequence = sequence[:-1]
             changed["stop sign removed from the end"] += 1
-        if not name.strip():
+        if not (short := sample_id(name.strip())):
             raise FormatError("a sequence without an identifier", file=str(path), got=f"entry {n_in}")
         if not sequence:
             dropped["empty sequence"] += 1
             continue
-        ids.append(name.strip())
+        changed["name shortened to its accession"] += short != name.strip()
+        ids.append(short)
         sequences.append(sequence)
         kept.append(n_in - 1)
     if not ids:
@@ -89,7 +91,7 @@ def sequences_to_samples(
         dropped=dropped,
         source=str(path),
     )
-    samples.changed.update(changed)
+    samples.changed.update(+changed)
     return samples
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from sciinterp.errors import FormatError
 from sciinterp.readers.bounded import Text, first_lines, parsing, read_json, read_xml
 from sciinterp.readers.entries import columns_of, sequences_to_samples
-from sciinterp.readers.identifiers import sample_id
 from sciinterp.samples import Samples
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def _fasta_entries(path: Path) -> Iterator[tuple[str, str]]:
     with Text(path, sequences=True) as handle:
         for title, sequence in SimpleFastaParser(handle):
             words = title.split()
-            yield (sample_id(words[0]) if words else ""), sequence
+            yield (words[0] if words else ""), sequence
 
 
 def read_genbank(path: Path, *, kind: str | None = None) -> Samples:

@@ -17,7 +17,6 @@ import pandas as pd
 from sciinterp.errors import FormatError, InputError
 from sciinterp.readers.bounded import read_lines, read_rows
 from sciinterp.readers.entries import refuse_duplicates, sequences_to_samples
-from sciinterp.readers.identifiers import sample_id
 from sciinterp.samples import Samples
 
 MISSING = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "<NA>"))
@@ -26,7 +25,7 @@ _ID = (
     "id", "sample", "name", "entry", "accession", "identifier", "compound", "compound_id", "molecule_id",
     "mol_id", "chembl_id", "molecule_chembl_id", "sequence_id",
 )  # fmt: skip
-_SEQUENCE = ("sequence", "seq", "aa_sequence", "protein_sequence")
+SEQUENCES = ("sequence", "seq", "aa_sequence", "protein_sequence")
 SMILES = ("smiles", "canonical_smiles", "isomeric_smiles", "rxn_smiles", "reaction_smiles", "smi")
 # Atoms of the SMILES grammar (OpenSMILES 1.0, section 3): bracket atoms, then the organic subset.
 _ATOM = re.compile(r"\[[^\[\]]+\]|Br|Cl|[BCNOPSFI]|[bcnops]|\*")
@@ -109,7 +108,7 @@ def read_table(path: Path, *, kind: str | None = None) -> Samples:
         No such column, or not a table.
     """
     frame = text_table(path)
-    column = find_column(frame, _SEQUENCE, path)
+    column = find_column(frame, SEQUENCES, path)
     entries = zip(identifiers(frame, path), frame[column])
     return sequences_to_samples(entries, path, kind=kind, table=typed(frame.drop(columns=[column])))
 
@@ -208,7 +207,7 @@ def identifiers(frame: pd.DataFrame, path: Path) -> list[str]:
     column = next((lower[n] for n in _ID if n in lower), None)
     if column is None:
         return [f"row{i}" for i in range(1, len(frame) + 1)]
-    names = [sample_id(name) for name in frame[column].str.strip()]
+    names = frame[column].str.strip().tolist()
     if "" in names:
         raise FormatError("a row without an identifier", file=str(path), got=f"row {names.index('') + 1}")
     return names

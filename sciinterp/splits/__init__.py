@@ -9,13 +9,17 @@ wants are added, so that every part sees every group by more than one family whe
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sciinterp.errors import InputError
 from sciinterp.samples import Samples, Split
 from sciinterp.splits.families import label_samples
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # How much the positions of a group count beside the number of its families, when it is shared out. On the
 # embedded antibodies one half gives every part its families of every large V subgroup, whatever the seed.
@@ -25,7 +29,7 @@ _SHARE = 0.5
 def split_families(
     samples: Samples,
     *,
-    by: str | Any,
+    by: str | Sequence[Any] | np.ndarray | pd.Series | None = None,
     fractions: tuple[float, float, float] = (0.75, 0.05, 0.2),
     seed: int = 0,
 ) -> Split:
@@ -33,10 +37,12 @@ def split_families(
 
     Parameters
     ----------
-    by : str or array_like
-        A column of ``samples.table``; ``mmseqs`` (or ``mmseqs:0.5``: clusters at 50% identity; needs the
+    by : str or array_like, optional
+        What a family is: a column of ``samples.table``; ``mmseqs`` (or ``mmseqs:0.5``: clusters at 50% identity; needs the
         extra ``families``); ``composition`` (k-mer clusters, or elements of crystals); ``block:1Mb``
-        (blocks of a chromosome); or one family label a sample.
+        (blocks of a chromosome); or one family label a sample. By default the column ``family``, else, said in
+        a line, ``mmseqs`` for proteins, blocks for windows of DNA, the donor of cells, ``composition`` for the
+        rest.
     fractions : tuple of float
         Wanted fractions of positions in the three parts; families are whole, so they are met only nearly.
     seed : int
@@ -50,7 +56,8 @@ def split_families(
     Raises
     ------
     InputError
-        Fewer than three families, an unknown column or way of finding families, or impossible fractions.
+        Fewer than three families, samples without one, an unknown column or way of finding families, or
+        impossible fractions.
 
     Examples
     --------

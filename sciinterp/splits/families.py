@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -12,10 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sciinterp.errors import InputError
+from sciinterp.readers.identifiers import nearest
+from sciinterp.readers.tables import MISSING
 from sciinterp.samples import Samples
 from sciinterp.splits.places import places
+
+log = logging.getLogger(__name__)
 
 # Below 30% identity over 80% of both sequences homology can no longer be read from the sequence alone
 # (Rost 1999, doi:10.1093/protein/12.2.85): the usual bound for "unrelated" in structure prediction.
@@ -24,10 +30,13 @@ IDENTITY, COVERAGE = 0.3, 0.8
 # about identity ** k: 0.2 is 60% for proteins (3-mers) and 80% for DNA (8-mers, where 3-mers say nothing).
 SIMILARITY = 0.2
 K = {"dna": 8, "protein": 3}
+# Sizes of blocks tried in turn, until there are enough families to learn from and to test on.
+_BLOCKS, ENOUGH = (10**6, 10**5, 10**4, 10**3), 20
+_DONOR = ("donor", "donor_id", "patient", "patient_id", "individual", "subject", "sample")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
-def label_samples(samples: Samples, by: str | Any) -> tuple[np.ndarray, str]:
+def label_samples(samples: Samples, by: Any = None) -> tuple[np.ndarray, str]:
     """One label a sample, and the name of the way it was found.
 
     Raises
@@ -35,35 +44,71 @@ def label_samples(samples: Samples, by: str | Any) -> tuple[np.ndarray, str]:
     InputError
         When ``by`` is no column and no known way, labels are missing, or an optional program is absent.
     """
+    if by is None:
+        by = _usual(samples)
     if not isinstance(by, str):
         return _given(samples, by), "labels"
     way, _, argument = by.partition(":")
     if by in samples.table.columns:
-        labels = samples.table[by]
-        absent = int((labels.isna() | (labels.astype(str).str.strip() == "")).sum())
-        if absent:
-            raise InputError(
-                "samples without a family",
-                where=f"column {by!r}",
-                got=f"{absent} of {len(samples)} cells are empty",
-                do="Fill the column, or leave these samples out.",
-            )
-        return labels.astype(str).to_numpy(), by
+        return _complete(samples.table[by], f"column {by!r}"), by
     if way == "mmseqs":
         return by_mmseqs(samples, identity=_number(argument, IDENTITY, by)).astype(str), by
     if way == "composition":
         return by_composition(samples, similarity=_number(argument, SIMILARITY, by)), by
     if way == "block":
         return by_block(samples, _size(argument, by)), by
+    near = nearest(by, map(str, samples.table.columns))
     raise InputError(
         "there is no such sample column",
         where=f"by={by!r}",
         expected=f"one of {list(samples.table.columns)}, or mmseqs, composition, block:SIZE",
+        do=near and f"{near[0].upper()}{near[1:]}.",
     )
 
 
+def _usual(samples: Samples) -> str:
+    """The way families are found where none is named: a column, else the relatives of this kind of sample."""
+    lower = {str(c).lower(): str(c) for c in samples.table.columns}
+    column = next(
+        (lower[c] for c in ("family", *(_DONOR if samples.kind == "cells" else ())) if c in lower), None
+    )
+    if column == "family":
+        return column
+    if column:
+        way, why = column, "cells of one donor are relatives"
+    elif samples.kind == "cells":
+        raise InputError(
+            "families of cells are donors, and no column names them",
+            where="argument 'by'",
+            expected=f"a column such as {', '.join(_DONOR[:3])}",
+            got=", ".join(map(str, samples.table.columns)) or "no column",
+            do="Name the column with by=.",
+        )
+    elif samples.kind == "dna" and _placed(samples):
+        size = next((s for s in _BLOCKS if len(set(by_block(samples, s))) >= ENOUGH), _BLOCKS[-1])
+        way, why = f"block:{size}", "windows of one block of a chromosome are relatives"
+    elif samples.kind == "protein" and mmseqs_program() is not None:
+        way, why = "mmseqs", f"clusters at {IDENTITY:.0%} identity"
+    else:
+        way, why = "composition", "k-mers in common, or elements of crystals"
+        if samples.kind == "protein":
+            why += "; python -m pip install 'sciinterp[families]' for clusters by alignment"
+    log.warning("no sample column 'family': families by %s (%s); by= chooses another way", way, why)
+    return way
+
+
+def _placed(samples: Samples) -> bool:
+    try:
+        return bool(len(places(samples, exact=False)))
+    except InputError:
+        return False
+
+
 def _given(samples: Samples, by: Any) -> np.ndarray:
-    labels = np.asarray(by)
+    """Labels as given; those of a Series stand with the identifiers in its index, where it has them."""
+    labels = by if isinstance(by, pd.Series) else pd.Series(list(by), dtype=object)
+    if labels.index.is_unique and set(labels.index) == set(samples.ids):
+        labels = labels.loc[list(samples.ids)]
     if labels.shape != (len(samples),):
         raise InputError(
             "one family label a sample is needed",
@@ -71,7 +116,21 @@ def _given(samples: Samples, by: Any) -> np.ndarray:
             expected=f"({len(samples)},)",
             got=str(labels.shape),
         )
-    return labels.astype(str)
+    return _complete(labels, "argument 'by'")
+
+
+def _complete(labels: pd.Series, where: str) -> np.ndarray:
+    """Labels as text; an error where some are missing."""
+    text = labels.astype(str).str.strip()
+    absent = int((labels.isna() | text.isin(MISSING)).sum())
+    if absent:
+        raise InputError(
+            "samples without a family",
+            where=where,
+            got=f"{absent} of {len(labels)} labels are missing",
+            do="Give them a family, or leave these samples out.",
+        )
+    return labels.astype(str).to_numpy(object).astype(str)
 
 
 def _number(text: str, default: float, by: str) -> float:

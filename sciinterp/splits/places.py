@@ -38,8 +38,8 @@ def places(samples: Samples, *, exact: bool = True) -> pd.DataFrame:
     table, lengths = samples.table, samples.lengths
     column = next((c for c in _CHROMOSOME if c in table.columns), None)
     if column and "start" in table.columns:
-        chromosome, start = table[column].astype(str), table["start"].to_numpy(np.int64)
-        end = table["end"].to_numpy(np.int64) if "end" in table.columns else start + lengths
+        chromosome, start = table[column].astype(str), _whole(table["start"])
+        end = _whole(table["end"]) if "end" in table.columns else start + lengths
         strand = table["strand"].astype(str) if "strand" in table.columns else ["+"] * len(samples)
     else:
         found = [_PLACE.search(name) for name in samples.ids]
@@ -65,3 +65,16 @@ def places(samples: Samples, *, exact: bool = True) -> pd.DataFrame:
         )
     columns = {"chromosome": list(chromosome), "start": start - from_one, "end": end}
     return pd.DataFrame(columns | {"strand": ["-" if s in _REVERSE else "+" for s in strand]})
+
+
+def _whole(column: pd.Series) -> np.ndarray:
+    """Whole numbers of a column, which may be text with commas at the thousands."""
+    numbers = pd.to_numeric(column.astype(str).str.replace(",", ""), errors="coerce").to_numpy(np.float64)
+    bad = ~(np.isfinite(numbers) & (numbers >= 0) & (numbers == np.floor(numbers)))
+    if bad.any():
+        raise InputError(
+            "the place of a sample on its chromosome is not a whole number",
+            where=f"column {column.name!r}",
+            got=f"{int(bad.sum())} of {len(column)}, the first {column[bad].iloc[0]!r}",
+        )
+    return numbers.astype(np.int64)
