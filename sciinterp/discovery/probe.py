@@ -1,7 +1,7 @@
 """What the model itself says of a candidate: does it feel the feature, and which mutation would take it away?
 
 *Ablation*: the feature's part of the activation is subtracted where it fires, beside random directions of the same
-length (:func:`sciinterp.interventions.reading.ablation_effect`). A novel candidate whose removal moves the output no more than
+length (:func:`sciinterp.interventions.ablation.ablation_effect`). A novel candidate whose removal moves the output no more than
 theirs is dropped: the model does not use it. *Falsifying mutation*: substitutions inside the candidate's span are
 tried on the model, and the smallest that takes the feature away is kept: one substitution where one will do, else two
 or three. It can be ordered from a mutagenesis kit: if the property stays in that mutant, the claim is wrong. Only the
@@ -90,7 +90,7 @@ def _ablate(
     context: dict[str, Any],
 ) -> dict[str, Any] | None:
     """The ablation of a row's feature, done once a feature, or None where the model cannot say."""
-    from sciinterp.interventions.reading import ablation_effect
+    from sciinterp.interventions.ablation import ablation_effect
 
     feature = row["feature"]
     if feature not in known:

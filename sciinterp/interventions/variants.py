@@ -187,7 +187,8 @@ def _effects(
     min_change: float,
 ) -> Iterator[Table]:
     """What each change does, some samples' codes in memory at a time."""
-    from sciinterp.interventions.reading import codes_of, log_likelihoods
+    from sciinterp.interventions.likelihoods import letters_at
+    from sciinterp.interventions.reading import codes_of
 
     concepts = feature_concepts(hits)
     size = np.cumsum([2 * sample.length for sample, _ in pairs])
@@ -196,12 +197,12 @@ def _effects(
         originals = list({sample.id: sample for sample, _ in some}.values())
         before = dict(zip([s.id for s in originals], codes_of(model, sae, originals)))
         after = codes_of(model, sae, [change.apply(sample) for sample, change in some])
+        single = [(s, c.start) for s, c in some if len(c.ref) == len(c.alt) == 1]
+        likelihoods = iter(letters_at(model, single))
         for (sample, change), codes in zip(some, after):
             table = _compare(before[sample.id], codes, change.trimmed(), concepts, min_change)
-            likelihood = None
-            if len(change.ref) == len(change.alt) == 1:
-                likelihood = log_likelihoods(model, sample, change.start, [change.ref, change.alt])
-            ref, alt = (likelihood[change.ref], likelihood[change.alt]) if likelihood else (None, None)
+            known = (next(likelihoods) if len(change.ref) == len(change.alt) == 1 else None) or {}
+            ref, alt = known.get(change.ref), known.get(change.alt)
             context = {
                 "variant": str(change),
                 "log_likelihood_ref": ref,

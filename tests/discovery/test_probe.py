@@ -14,7 +14,8 @@ SEQUENCE = "EVQLVESGGGLVKPGGSLRLSCAASGFTFSDYYMSWIRQAPGKG"
 
 
 def test_ablation_moves_the_output(tiny):
-    from sciinterp.interventions.reading import ablation_effect, codes_of
+    from sciinterp.interventions.ablation import ablation_effect
+    from sciinterp.interventions.reading import codes_of
 
     model, sae = tiny
     samples = Samples(["x", "y"], [SEQUENCE, SEQUENCE[5:]])
@@ -92,7 +93,7 @@ def test_what_the_model_does_not_feel_is_dropped_and_counted(read, monkeypatch):
     ]
     effect = {1: 0.4, 2: 1.2, 3: 9.0}
     monkeypatch.setattr(
-        "sciinterp.interventions.reading.ablation_effect", lambda m, x, f, seed: {"times_random": effect[f]}
+        "sciinterp.interventions.ablation.ablation_effect", lambda m, x, f, seed: {"times_random": effect[f]}
     )
     context = {"counts": {"novel": {}}, "not_run": {}}
     _, felt = module.probe(model, features, [], rows, context=context, n=3, seed=0)

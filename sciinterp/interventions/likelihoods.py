@@ -1,0 +1,54 @@
+"""Likelihoods of letters at hidden positions: masked marginals (Meier and others 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from sciinterp.interventions.reading import MAX_TOKENS
+from sciinterp.models import CanMask, HasLogits, plan_batches
+from sciinterp.samples import Sample
+
+if TYPE_CHECKING:
+    from sciinterp.models import Adapter
+
+# A position of a sample.
+Place = tuple[Sample, int]
+
+
+def letters_at(model: Adapter, places: Sequence[Place]) -> list[dict[str, float] | None]:
+    """Log probability of every letter the model has a word for, at hidden positions.
+
+    Each position of each sample is computed once, however often it is asked for.
+
+    Returns
+    -------
+    list of dict or None
+        None where the model has no scores, cannot hide, or reads the position together with others.
+    """
+    if not isinstance(model, HasLogits) or not isinstance(model, CanMask):
+        return [None] * len(places)
+    words: dict[str, int] = {}
+    for number, word in enumerate(model.vocabulary):
+        letter = word.removeprefix("▁")
+        if len(letter) == 1 and letter in model.alphabet:
+            words.setdefault(letter, number)
+    distinct = {(sample.id, str(sample.data), position): (sample, position) for sample, position in places}
+    wanted, found = list(distinct.values()), {}
+    most = 1 if model.batch_dependent else None
+    for part in plan_batches([s.length for s, _ in wanted], MAX_TOKENS, max_samples=most):
+        batch = model.encode([wanted[i][0] for i in part])
+        at = torch.tensor([wanted[i][1] for i in part])[:, None]
+        start, end = batch.spans[..., 0], batch.spans[..., 1]
+        where = batch.mask & (start <= at) & (at < end)
+        alone = where.sum(1) == 1
+        alone &= ((end - start) * where).sum(1) == 1
+        with torch.no_grad():
+            scores = torch.log_softmax(model.logits(model.masked(batch, where)).float(), -1).cpu()
+        for row, i in enumerate(part):
+            key = (wanted[i][0].id, str(wanted[i][0].data), wanted[i][1])
+            one = scores[row][where[row]]
+            found[key] = {w: float(one[0, n]) for w, n in words.items()} if alone[row] else None
+    return [found[sample.id, str(sample.data), position] for sample, position in places]
