@@ -20,7 +20,7 @@ import pandas as pd
 
 from sciinterp.activations import Activations, extract, load_activations, same_fingerprint
 from sciinterp.annotations import Annotations, read_annotations
-from sciinterp.association import associate, read_hits, write_enrichment, write_h5ad, write_hits
+from sciinterp.association import associate, read_hits
 from sciinterp.codes import FeatureMatrix, encode, load_features
 from sciinterp.control import randomised_control
 from sciinterp.discovery import Controls, discover, read_candidates, write_candidates
@@ -35,7 +35,7 @@ from sciinterp.splits import split_families
 from sciinterp.store import ledger
 from sciinterp.store.atomic import read_json
 from sciinterp.store.lock import folder_lock
-from sciinterp.store.split_file import read_split, write_split
+from sciinterp.store.split_file import read_split
 from sciinterp.tables import html_card
 
 if TYPE_CHECKING:
@@ -186,15 +186,9 @@ def _conclude(made: Run, config: RunConfig) -> None:
     if ledger.is_done(out, "associate"):
         made.hits = read_hits(out)
     else:
-        with ledger.recorded("associate", out):
-            made.hits = associate(
-                made.features, made.annotations, **given, settings=config.associate, seed=config.seed
-            )
-            made.annotations.write(out / "annotations.tsv")
-            write_split(made.split, made.features.samples, out / "split.tsv")
-            write_hits(made.hits, out)
-            write_h5ad(made.features, made.hits, out, sae=made.sae)
-            write_enrichment(made.features, made.annotations, out, split=made.split, seed=config.seed)
+        made.hits = associate(
+            made.features, made.annotations, **given, settings=config.associate, seed=config.seed, out=out
+        )
     if ledger.is_done(out, "discover"):
         made.candidates = read_candidates(out)
     else:

@@ -20,6 +20,7 @@ from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import StoreError
 from sciinterp.samples import Split
 from sciinterp.store.atomic import read_json, write_json
+from sciinterp.store.split_file import write_split
 from sciinterp.store.tables import read_tsv, write_parquet, write_tsv
 from sciinterp.tables import Table
 
@@ -70,6 +71,7 @@ def write_association(
         {
             **_hits_files(hits, folder),
             "annotations.tsv": lambda: annotations.write(folder / "annotations.tsv"),
+            "split.tsv": lambda: write_split(split, features.samples, folder / "split.tsv"),
             "enrichment.tsv": lambda: write_enrichment(features, annotations, folder, split=split, seed=seed),
             "features.h5ad": lambda: write_anndata(
                 features_anndata(features, hits), folder / "features.h5ad"

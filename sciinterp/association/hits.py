@@ -30,6 +30,7 @@ from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError
 from sciinterp.provenance import belongings, caveats, require_randomised
 from sciinterp.samples import Split
+from sciinterp.store import ledger
 from sciinterp.tables import Table
 
 if TYPE_CHECKING:
@@ -138,16 +139,13 @@ def associate(
     require_randomised(control, features)
     origin, samples = features.origin, features.samples
     said = caveats(origin, samples, annotations, split)
-    hits = _associate(_Job(features, annotations, split, acts, control, settings, seed))
-    hits.context |= {
-        "annotations": annotations,
-        "split": split,
-        "caveats": said,
-        "belongs": belongings(origin, samples, annotations, split),
-        "settings": asdict(settings) | {"seed": seed, "by": split.by, "split_seed": split.seed},
-    }
-    if out is not None:
-        write_association(out, hits, features, annotations, split=split, seed=seed)
+    belongs = belongings(origin, samples, annotations, split)
+    stated = asdict(settings) | {"seed": seed, "by": split.by, "split_seed": split.seed}
+    with ledger.recorded("associate", out, settings=stated, inputs=belongs):
+        hits = _associate(_Job(features, annotations, split, acts, control, settings, seed))
+        hits.context |= {"caveats": said, "belongs": belongs, "settings": stated}
+        if out is not None:
+            write_association(out, hits, features, annotations, split=split, seed=seed)
     return hits
 
 

@@ -168,16 +168,18 @@ def associate(
     """Test every feature against every concept on held-out families."""
     import sciinterp as si
     from sciinterp.association import AssociationSettings
+    from sciinterp.association.explanations import legend
+    from sciinterp.association.explanations import shown as shown_word
 
     settings = AssociationSettings(strongest=None) if every else None
     given = _given(features, annotations, activations, control, format, by, seed)
     hits = si.associate(**given, settings=settings, seed=seed, out=out)
     shown = ["concept", "feature", "f1", "f1_low", "f1_high", "best_baseline", "best_baseline_f1"]
     chosen = hits[hits["selected"]][[*shown, "delta_low", "explained_by"]]
-    echo_table(chosen.assign(explained_by=chosen["explained_by"].replace("", "-")))
+    echo_table(chosen.assign(explained_by=chosen["explained_by"].map(shown_word)))
     typer.echo(
         "\nscores on held-out families; delta_low: lower end of the interval of F1 minus that of the best baseline; "
-        "explained_by: the simplest kind of baseline that does as well, '-' where the feature lies above all counted ones"
+        f"explained_by: {legend()}"
     )
     echo_not_run(hits.context["not_run"])
 
