@@ -362,12 +362,12 @@ def _whole_numbers(column: pd.Series, name: str) -> np.ndarray:
     text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
     text = text.mask(text.isin(MISSING), "-1")
     text = text.mask(text.str.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+"), text.str.replace(",", ""))
-    number = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    bad = np.flatnonzero(~(np.abs(number) <= 2**53) | (number != np.floor(number)))
+    text = text.str.replace(r"\.0+$", "", regex=True)
+    bad = np.flatnonzero(~text.str.fullmatch(r"-?[0-9]{1,18}").to_numpy(bool))
     if len(bad):
         got = repr(column.iloc[bad[0]])[:40]
         raise RowError(bad[0], f"'{name}' is not a whole number", expected="an integer", got=got)
-    return number.astype(np.int64)
+    return text.to_numpy(dtype=object).astype(np.int64)
 
 
 def _numbers_of(names: Iterable[str], samples: Samples) -> np.ndarray:
