@@ -1,8 +1,10 @@
-"""Hits as files: ``hits.tsv``, ``hits.parquet``, and what went with them.
+"""Hits as files, and what belongs to them.
 
-``hits.tsv`` and ``hits.parquet`` hold the same rows. Beside them ``hits.baselines.tsv`` has one row a concept
-and baseline, and ``hits.context.json`` the settings, counts and what was not run or tested and why. Facts about
-whole samples are not hits: their tests are in ``enrichment.tsv``.
+``hits.tsv`` and ``hits.parquet`` hold the same rows. Beside them ``hits.baselines.tsv`` has one row a concept and
+baseline, and ``hits.context.json`` the settings, counts, caveats and what was not run or tested and why.
+``annotations.tsv`` and ``split.tsv`` are what the hits were made with. Facts about whole samples are not hits: their
+tests are in ``enrichment.tsv``. ``features.h5ad`` and ``samples.h5ad`` are for other tools
+(:mod:`sciinterp.association.h5ad`).
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def write_association(
     split: Split,
     seed: int = 0,
 ) -> None:
-    """Write hits, the annotations they are of, enrichment and AnnData files; tables first, each on its own.
+    """Write hits, the annotations and split they are of, enrichment and AnnData files; tables first, each on its own.
 
     Parameters
     ----------

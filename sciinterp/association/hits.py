@@ -112,7 +112,8 @@ def associate(
     seed : int
         Of resampling and permutation.
     out : path, optional
-        Folder for everything that follows from the hits, see :mod:`sciinterp.association.files`.
+        Folder for hits and all that belongs to them, see :mod:`sciinterp.association.files`; where it is a run
+        folder, its ledger is kept.
 
     Returns
     -------

@@ -10,8 +10,8 @@ import pandas as pd
 
 from sciinterp.association import baselines as registry
 from sciinterp.association.explanations import ABOVE, NOT_TESTED, OTHER, THRESHOLDS, kind
-from sciinterp.plots import style
 from sciinterp.plots.style import (
+    COLOURS,
     GREY,
     INK,
     MUTED,
@@ -54,7 +54,7 @@ def baseline_kind(name: Any, *, counted: bool = False) -> tuple[str, str, str]:
     if record is None:
         return OTHER, GREY, "h"
     kind = CEILING if record.ceiling and not counted else record.explains
-    return kind, getattr(style, record.colour), record.marker
+    return kind, COLOURS[record.colour], record.marker
 
 
 def selected(hits: pd.DataFrame) -> pd.DataFrame:

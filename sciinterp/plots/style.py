@@ -40,6 +40,11 @@ BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#8A9099"
 PALETTE = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW, GREY)
 INK, MUTED, RULE = "#1B1F24", "#6B7480", "#D9DDE2"
+# By name, for records that choose one.
+COLOURS = {
+    "BLUE": BLUE, "ORANGE": ORANGE, "GREEN": GREEN, "VERMILLION": VERMILLION, "PURPLE": PURPLE, "SKY": SKY,
+    "GREY": GREY, "MUTED": MUTED,
+}  # fmt: skip
 
 RC: dict[RcKeyType, Any] = {
     "font.family": "sans-serif",
