@@ -22,7 +22,7 @@ import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -33,7 +33,7 @@ from xml.parsers import expat
 
 from sciinterp.errors import FormatError, InputError, SciinterpError
 
-CHUNK = 1 << 16
+CHUNK, SMALL = 1 << 16, 1 << 20
 # Archives that are not unpacked here, by their first bytes.
 _FOREIGN = {
     b"BZh": "bzip2",
@@ -171,6 +171,10 @@ def open_bytes(path: str | Path) -> BinaryIO:
     handle: Any = open_regular(path)
     head = handle.peek(6)[:6]
     if head[:2] == b"\x1f\x8b":
+        if os.fstat(handle.fileno()).st_size < SMALL:  # looked through before any parser spends time on it
+            with suppress(OSError, EOFError, zlib.error), _Unpacked(open_regular(path), Path(path)) as once:
+                while once.read(CHUNK):
+                    pass
         return cast(BinaryIO, io.BufferedReader(_Unpacked(handle, Path(path)), CHUNK))
     kind = next((name for magic, name in _FOREIGN.items() if head.startswith(magic)), None)
     if kind:
