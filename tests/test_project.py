@@ -153,7 +153,8 @@ def test_associate_away_from_a_run_says_what_is_missing(undisturbed: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    "name", ["hits.tsv", "hits.parquet", "candidates.json", "manifest.json", "features/codes.safetensors"]
+    "name",
+    ["hits.tsv", "hits.parquet", "candidates.json", "manifest.json", "features/shard-000000.safetensors"],
 )
 def test_a_flipped_bit_of_a_run_is_exit_code_1(undisturbed: Path, tmp_path: Path, name: str) -> None:
     """The final tables and the manifest are covered; the summary names the file and counts the others."""

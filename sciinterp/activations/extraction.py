@@ -157,7 +157,7 @@ def _run(
     # Refused before anything is written: letters, lengths, windows, folders in use.
     model.check(samples)
     work = Work(model, samples, max_tokens, settings)
-    threads = _begun_threads(folders.values())
+    threads = begun_threads(folders.values())
     plan = work.plan(threads)
     plans = {}
     for name, record in records.items():
@@ -181,12 +181,12 @@ def _run(
             )
         open_ones = {name: writer for name, writer in writers.items() if not writer.complete}
         if open_ones:
-            with _threads(threads):
+            with using_threads(threads):
                 _shards(work, open_ones, dtype)
                 _finish(work, open_ones)
 
 
-def _begun_threads(folders: Iterable[Path]) -> int:
+def begun_threads(folders: Iterable[Path]) -> int:
     """Threads of this run: those an unfinished store was begun with, since they can change the last bit."""
     for folder in folders:
         if (folder / PLAN).is_file() and not (folder / MANIFEST).is_file():
@@ -198,7 +198,8 @@ def _begun_threads(folders: Iterable[Path]) -> int:
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
+def using_threads(number: int) -> Iterator[None]:
+    """While open, torch works with this many threads."""
     before = torch.get_num_threads()
     if number == before:
         yield

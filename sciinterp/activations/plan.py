@@ -17,7 +17,7 @@ from sciinterp.activations.settings import ExtractSettings
 from sciinterp.errors import InputError
 from sciinterp.models.engine import plan_batches
 from sciinterp.samples import Samples
-from sciinterp.store.layout import ENVIRONMENT
+from sciinterp.store.layout import ENVIRONMENT, shard_bounds
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -98,37 +98,18 @@ class Work:
             "padding": round(1 - real / padded, 6),
             "windows": windows,
             "nonfinite": self.settings.nonfinite,
-            ENVIRONMENT: {
-                "torch": torch.__version__,
-                "threads": threads,
-                "device": _device_name(self.model.device),
-            },
+            ENVIRONMENT: environment(self.model.device, threads),
         }
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else device.type
-
-
-def shard_bounds(lengths: np.ndarray, shard_tokens: int) -> list[int]:
-    """Bounds of shards of consecutive samples: a shard is closed by the sample that fills it.
-
-    Examples
-    --------
-    >>> shard_bounds(np.array([5, 5, 5, 20, 1]), 10)
-    [0, 2, 4, 5]
-    """
-    bounds, total = [0], 0
-    for i, length in enumerate(lengths.tolist()):
-        total += length
-        if total >= shard_tokens:
-            bounds.append(i + 1)
-            total = 0
-    if bounds[-1] != len(lengths):
-        bounds.append(len(lengths))
-    return bounds
+def environment(device: torch.device, threads: int) -> dict[str, Any]:
+    """What can change the last bit of a number that torch computes."""
+    name = device.type
+    if name == "cuda":
+        name = torch.cuda.get_device_name(device)
+    elif name == "cpu":
+        name = f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    return {"torch": torch.__version__, "threads": threads, "device": name}
 
 
 def window_starts(n: int, window: int, overlap: int) -> list[int]:

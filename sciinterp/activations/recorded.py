@@ -1,9 +1,9 @@
-"""Recorded activations: rows of tokens on disk, read back as rows, by sample, or as shuffled batches."""
+"""Recorded activations: rows of tokens on disk, read back as rows or by sample."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from sciinterp.errors import InputError
 from sciinterp.provenance import UNKNOWN, HasOrigin, Origin
 from sciinterp.samples import Samples
 from sciinterp.store.reader import Reader
-from sciinterp.store.stream import RowStream, stream_rows
 from sciinterp.tables import html_card
 
 
@@ -60,7 +59,11 @@ class Activations(HasOrigin):
     @cached_property
     def spans(self) -> dict[str, np.ndarray]:
         """``start``, ``end`` (half-open, positions of the sample) and ``strand`` of every token."""
-        return self._reader.read_spans(0, self.n_tokens)
+        return self.read_spans(0, self.n_tokens)
+
+    def read_spans(self, lo: int, hi: int) -> dict[str, np.ndarray]:
+        """:attr:`spans` of the rows ``[lo, hi)`` alone."""
+        return self._reader.read_spans(int(lo), int(hi))
 
     @property
     def skipped(self) -> dict[str, int]:
@@ -102,27 +105,6 @@ class Activations(HasOrigin):
             )
         start, count = self.token_offsets[numbers], np.diff(self.token_offsets)[numbers]
         return np.repeat(start - (np.cumsum(count) - count), count) + np.arange(count.sum())
-
-    def stream(
-        self,
-        rows: Int[np.ndarray, " n"] | None = None,
-        batch_size: int = 2048,
-        *,
-        seed: int = 0,
-        state: Mapping[str, Any] | None = None,
-    ) -> RowStream:
-        """Shuffled float32 batches without end; see :func:`sciinterp.store.stream.stream_rows`.
-
-        Parameters
-        ----------
-        rows : int array, optional
-            Row numbers, for example ``acts.rows(split.train)``; all by default.
-        batch_size : int
-        seed : int
-        state : mapping, optional
-            ``.state`` of an earlier stream, to go on from there.
-        """
-        return stream_rows(self._reader, rows, batch_size=batch_size, seed=seed, state=state)
 
     def __len__(self) -> int:
         return self.n_tokens

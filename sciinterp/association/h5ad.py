@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
-from sciinterp.association.blocks import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.exports import keys, plain_frame, to_anndata
 from sciinterp.tables import Table
 
 if TYPE_CHECKING:
@@ -70,7 +68,7 @@ def features_anndata(features: FeatureMatrix, hits: Table, *, sae: SAE | None = 
     obs = pd.DataFrame(
         {
             "density": features.density,
-            "max_activation": _column_max(features),
+            "max_activation": features.largest,
             "concept": best["concept"].reindex(range(features.n_features)).fillna("").astype(str).to_numpy(),
             "f1": best["f1"].reindex(range(features.n_features)).to_numpy(np.float64),
         },
@@ -78,10 +76,10 @@ def features_anndata(features: FeatureMatrix, hits: Table, *, sae: SAE | None = 
     )
     var = pd.DataFrame(
         {k: selected[k].to_numpy() for k in _OF_CONCEPT if k in selected.columns},
-        index=pd.Index(_keys(concepts)),
+        index=pd.Index(keys(concepts)),
     )
     var["concept"], var["selected_feature"] = concepts.astype(str).to_numpy(), selected["feature"].to_numpy()
-    out = anndata.AnnData(X=layers.pop("f1"), obs=_plain(obs), var=_plain(var), layers=layers)
+    out = anndata.AnnData(X=layers.pop("f1"), obs=plain_frame(obs), var=plain_frame(var), layers=layers)
     decoder = _decoder(sae if sae is not None else features.sae)
     if decoder is not None and len(decoder) == features.n_features:
         out.obsm["decoder"] = decoder
@@ -91,17 +89,7 @@ def features_anndata(features: FeatureMatrix, hits: Table, *, sae: SAE | None = 
 
 def samples_anndata(features: FeatureMatrix, hits: Table | None = None) -> anndata.AnnData:
     """Samples by features as an AnnData object: the largest activation of each feature in each sample."""
-    import anndata
-
-    obs = features.samples.table.copy()
-    obs.columns = _keys(obs.columns, taken=("n_positions",))
-    obs.insert(0, "n_positions", features.samples.lengths)
-    obs.index = pd.Index([_text(i) for i in features.samples.ids])
-    names = pd.Index([str(j) for j in range(features.n_features)], name="feature")
-    var = pd.DataFrame({"density": features.density}, index=names)
-    largest = features.max_per_sample()
-    matrix = sp.csr_matrix((largest.data, largest.indices, largest.indptr), shape=largest.shape)
-    out = anndata.AnnData(X=matrix, obs=_plain(obs), var=var)
+    out = to_anndata(features)
     out.uns["sciinterp"] = _provenance(features, hits)
     return out
 
@@ -141,61 +129,11 @@ def _dense(shape: tuple[int, int], row: np.ndarray, column: np.ndarray, value: n
     return out
 
 
-def _column_max(features: FeatureMatrix) -> np.ndarray:
-    out = np.zeros(features.n_features, np.float32)
-    for low, high in features.feature_blocks(BLOCK_VALUES):
-        codes = features.by_feature(low, high)
-        some = np.flatnonzero(np.diff(codes.starts))
-        if len(some):
-            out[low + some] = np.maximum.reduceat(codes.values, codes.starts[some])
-    return out
-
-
 def _decoder(sae: Any) -> np.ndarray | None:
     weight = getattr(sae, "W_dec", None)
     if weight is None:
         return None
     return np.asarray(weight.detach().cpu() if hasattr(weight, "detach") else weight, dtype=np.float32)
-
-
-def _keys(names: Iterable[Any], taken: Iterable[str] = ()) -> list[str]:
-    """Names as keys of an HDF5 group: no "/", which would nest, none that AnnData keeps for itself, no two alike."""
-    out, used = [], {"_index", "", ".", "..", *taken}
-    for name in names:
-        key = plain = _text(name).replace("/", "|")
-        number = 2
-        while key in used:
-            key, number = f"{plain}_{number}", number + 1
-        used.add(key)
-        out.append(key)
-    return out
-
-
-def _text(value: Any) -> str:
-    """Text that HDF5 can hold: no NUL and no half of a character."""
-    return str(value).encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Text as plain object strings, no nullable types."""
-    out = {}
-    for name in frame.columns:
-        values = frame[name]
-        if pd.api.types.is_bool_dtype(values.dtype) and not values.isna().any():
-            out[name] = values.to_numpy(dtype=bool)
-        elif pd.api.types.is_numeric_dtype(values.dtype):
-            kind = (
-                np.int64
-                if pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any()
-                else np.float64
-            )
-            out[name] = (
-                values.to_numpy(dtype=kind, na_value=np.nan) if kind is np.float64 else values.to_numpy(kind)
-            )
-        else:
-            out[name] = np.array(["" if x is None or x != x else _text(x) for x in values], dtype=object)
-    index = pd.Index(np.array(frame.index, dtype=object), dtype=object, name=frame.index.name)
-    return pd.DataFrame(out, index=index)
 
 
 def _provenance(features: FeatureMatrix, hits: Table | None) -> dict[str, str]:

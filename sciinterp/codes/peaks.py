@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from sciinterp.codes.by_feature import ByFeature
-from sciinterp.codes.matrix import FeatureMatrix
+
+if TYPE_CHECKING:
+    from sciinterp.codes.matrix import FeatureMatrix
 
 # Codes of a block of features whose peaks are looked for at once: about 150 MB of working memory.
 BLOCK_VALUES = 1 << 22

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.codes.positions import to_positions
 from sciinterp.models import capture, plan_batches, spans_of
 from sciinterp.provenance import check, origin_of, site_of
 from sciinterp.samples import Sample
@@ -42,16 +42,6 @@ def codes_of(model: Adapter, sae: SAE, samples: Sequence[Sample]) -> list[sp.csr
         spans = spans_of(model, site, batch)
         for i, x, span in zip(part, rows, spans):
             matrix = sae.encode_scipy(x.detach().cpu())
-            out[i] = _on_positions(matrix, span.cpu().numpy(), samples[i].length)
+            start, end = span[:, :2].cpu().numpy().T
+            out[i] = to_positions(matrix, start, end, samples[i].length)
     return out
-
-
-def _on_positions(codes: sp.csr_array, span: np.ndarray, length: int) -> sp.csr_array:
-    start, width = span[:, 0].astype(np.int64), (span[:, 1] - span[:, 0]).astype(np.int64)
-    if len(start) == length and np.array_equal(start, np.arange(length)) and (width == 1).all():
-        return codes
-    token = np.repeat(np.arange(len(start)), width)
-    position = np.repeat(start, width) + np.arange(len(token)) - np.repeat(width.cumsum() - width, width)
-    dense = np.zeros((length, codes.shape[1]), np.float32)
-    np.maximum.at(dense, position, codes[token].toarray())
-    return sp.csr_array(dense)

@@ -22,6 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from sciinterp.errors import StoreError
 from sciinterp.store.guard import parse_json, require_regular
 
@@ -214,4 +216,13 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
                 digest.update(piece)
     except OSError as error:
         raise StoreError(f"cannot read ({error.strerror or error})", where=f"file {str(path)!r}") from error
+    return digest.hexdigest()
+
+
+def array_sha256(array: np.ndarray) -> str:
+    """The sha256 of an array: its type, its shape and its numbers, some rows at a time."""
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    step = max(1, _CHUNK // max(1, array[:1].nbytes))
+    for lo in range(0, len(array), step):
+        digest.update(np.ascontiguousarray(array[lo : lo + step]).data)
     return digest.hexdigest()

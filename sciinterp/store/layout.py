@@ -20,9 +20,11 @@ FORMAT, VERSION = "sciinterp.store", 2
 PLAN, MANIFEST, INDEX = "plan.json", "manifest.json", "index.safetensors"
 # Codes of version 1: one file of codes, and a head beside it.
 OLD_HEAD, OLD_CODES = "features.json", "codes.safetensors"
+# What trained the SAE of some codes.
+TRAINING = "training.safetensors"
 DTYPES = ("float32", "float16", "bfloat16")
 OURS = re.compile(
-    rf"({PLAN}|{MANIFEST}|{INDEX}|{SAMPLES}|{OLD_HEAD}|{OLD_CODES}|shard-\d{{6}}\.(safetensors|json))\Z"
+    rf"({PLAN}|{MANIFEST}|{INDEX}|{SAMPLES}|{OLD_HEAD}|{OLD_CODES}|{TRAINING}|shard-\d{{6}}\.(safetensors|json))\Z"
 )
 # What must agree to resume, but not to use a finished store: another machine's bytes differ in the last bit.
 ENVIRONMENT = "environment"
@@ -130,7 +132,7 @@ def migrated(record: Any, where: str) -> dict[str, Any]:
         )
     for step in range(version, VERSION):
         record = MIGRATIONS[step](record)
-    if record.get("schema") not in SCHEMAS:
+    if not isinstance(record.get("schema"), str) or record["schema"] not in SCHEMAS:
         raise StoreError("a store of an unknown schema", where=where, got=brief(record.get("schema")))
     return record
 
@@ -145,6 +147,12 @@ def schema_of(folder: str | os.PathLike[str]) -> Schema | None:
     except ValueError:
         # A plan that cannot be read beside what only a store has: damaged, and still a store.
         return DENSE if (Path(folder) / INDEX).is_file() else None
+
+
+def holds_codes(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds finished codes, of this version or the first."""
+    folder = Path(folder)
+    return (folder / OLD_HEAD).is_file() or ((folder / MANIFEST).is_file() and schema_of(folder) is SPARSE)
 
 
 def read_manifest(folder: str | os.PathLike[str], schema: Schema | None = None) -> dict[str, Any]:

@@ -57,14 +57,14 @@ STAGES: dict[str, Stage] = {
     for stage in (
         Stage("extract", "activations", ("activations/manifest.json",)),
         Stage("train", "sae", tuple(f"sae/{name}" for name in _SAE), ("extract",)),
-        Stage("encode", "features", ("features/*.json",), ("train",)),
+        Stage("encode", "features", ("features/manifest.json",), ("train",)),
         Stage(
             "control",
             "control",
             (
                 "control/activations/manifest.json",
                 *(f"control/sae/{name}" for name in _SAE),
-                "control/features/*.json",
+                "control/features/manifest.json",
             ),
             ("train",),
         ),

@@ -10,8 +10,7 @@ from typing import Any
 from sciinterp.errors import StoreError
 from sciinterp.provenance import Origin, Training
 from sciinterp.store.arrays import load_arrays, save_arrays
-
-TRAINING = "training.safetensors"
+from sciinterp.store.layout import TRAINING
 
 
 def save_origin(folder: Path, origin: Origin) -> dict[str, Any]:
@@ -31,7 +30,10 @@ def load_origin(folder: Path, record: Mapping[str, Any]) -> Origin:
     StoreError
         The file beside it is missing or damaged.
     """
-    origin = Origin.from_record(record)
+    try:
+        origin = Origin.from_record(record)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StoreError("the origin is damaged", where=f"folder {str(folder)!r}", got=str(error)) from error
     told, sha256 = origin.training, training_sha256(record)
     if not isinstance(told, Training) or sha256 is None:
         return origin
@@ -42,6 +44,8 @@ def load_origin(folder: Path, record: Mapping[str, Any]) -> Origin:
             do="Restore it from a copy, or train again.",
         )
     arrays = load_arrays(folder / TRAINING, sha256=sha256)
+    if not {"samples", "families"} <= set(arrays):
+        raise StoreError("the origin is damaged", where=f"file {str(folder / TRAINING)!r}")
     return replace(origin, training=replace(told, samples=arrays["samples"], families=arrays["families"]))
 
 

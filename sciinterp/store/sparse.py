@@ -14,13 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from sciinterp.errors import MismatchError, StoreError
+from sciinterp.errors import MismatchError, ShapeError, StoreError
 from sciinterp.samples import Samples
 from sciinterp.store.arrays import load_arrays
 from sciinterp.store.atomic import read_json
 from sciinterp.store.layout import OLD_CODES, OLD_HEAD, SPARSE, shard_name
 from sciinterp.store.reader import Shards
 from sciinterp.store.samples_file import load_samples
+
+# A file of version 1 says how many features there are and holds nothing that proves it.
+MOST_FEATURES = 1 << 24
 
 
 class Compressed(NamedTuple):
@@ -93,8 +96,12 @@ class CodesReader(Shards):
 
     def read_features(self, lo: int, hi: int) -> Compressed:
         """The codes of the features ``[lo, hi)``, one after the other, positions ascending within each."""
-        pointers = np.concatenate([[0], np.cumsum(self.stored[lo:hi])])
-        total = sum(int(self.entries(k)["values"].shape[0]) for k in range(len(self.bounds) - 1) if lo < hi)
+        if self.n >= 1 << 31:
+            raise ShapeError(
+                "too many positions for one layout by feature", expected="fewer than 2**31", got=f"{self.n:,}"
+            )
+        pointers = np.concatenate([[0], np.cumsum(self.stored[lo:hi])]).astype(np.int64)
+        total = sum(self._held(number) for number in range(len(self.bounds) - 1))
         if (np.diff(pointers) < 0).any() or pointers[-1] > total:
             raise self.damaged("index.safetensors", "counts of codes that the shards do not hold")
         rows = np.empty(pointers[-1], np.int32)
@@ -120,12 +127,18 @@ class CodesReader(Shards):
             rows = int(self.bounds[number + 1] - self.bounds[number])
             yield number, self._read(number, names, self.width, lo, hi, rows)
 
+    def _held(self, number: int) -> int:
+        """How many codes a shard holds; the header has to have pointers to them for every row."""
+        entry = self.entries(number).get("values")
+        rows = int(self.bounds[number + 1] - self.bounds[number])
+        self.part(number, "indptr", (rows + 1,), "int64", 0, 0)
+        return entry.shape[0] if entry is not None and len(entry.shape) == 1 else 0
+
     def _read(
         self, number: int, names: tuple[str, str, str], n: int, lo: int, hi: int, bound: int
     ) -> Compressed:
         """Entries ``[lo, hi)`` of the ``n`` of one order of a shard, checked."""
-        entry = self.entries(number).get(names[2])
-        held = (entry.shape[0] if entry is not None and entry.shape else 0,)
+        held = (self._held(number),)
         pointers = self.part(number, names[0], (n + 1,), "int64", lo, hi + 1)
         if pointers[0] < 0 or pointers[-1] > held[0] or (np.diff(pointers) < 0).any():
             raise self.damaged(shard_name(number), f"{names[0]} outside its {held[0]} values or descending")
@@ -168,8 +181,8 @@ def read_old_codes(folder: Path) -> tuple[sp.csr_array, Samples, dict[str, Any]]
         fault = f"not the arrays {', '.join(kinds)}"
     elif (
         len(arrays["shape"]) != 2
-        or arrays["shape"].min() < 0
         or arrays["shape"][0] + 1 != len(arrays["indptr"])
+        or not 0 <= arrays["shape"][1] <= MOST_FEATURES
     ):
         fault = "a shape that does not fit the pointers"
     else:

@@ -15,6 +15,7 @@ from sciinterp.errors import SciinterpError, StoreError
 from sciinterp.store.arrays import check_sha256, load_arrays, read_header
 from sciinterp.store.atomic import TEMPORARY_PREFIX, read_json, to_json
 from sciinterp.store.layout import (
+    DENSE,
     INDEX,
     MANIFEST,
     PLAN,
@@ -316,22 +317,26 @@ def _sweep_info(table: pd.DataFrame) -> dict[str, str]:
 
 def _activation_info(root: Path) -> dict[str, str]:
     plan = read_json(root / PLAN)
-    if schema_of(root) is None:
+    schema = schema_of(root)
+    if schema is None:
         raise StoreError("this is not a store of activations", where=f"folder {str(root)!r}")
     shards = len(plan.get("shards", [])) - 1
     out = {
-        "kind": "activations",
+        "kind": schema.holds,
         "folder": str(root),
         "format version": f"{plan.get('version')} (newest known {VERSION})",
     }
+    identity = plan.get("identity", {})
+    identity = identity if schema is DENSE else identity.get("sae") or {}
     for name in ("model", "weights_sha256", "randomised_seed", "site", "norm", "precision"):
-        out[name] = str(plan.get("identity", {}).get(name))
+        out[name] = str(identity.get(name))
     out |= {"samples": f"{plan['samples']['n']:,}", "positions": f"{plan['samples']['positions']:,}"}
     out |= {
-        "width": str(plan.get("d_in")),
+        "width" if schema is DENSE else "features": str(plan.get(schema.width)),
         "kept as": str(plan.get("dtype")),
-        "padding": f"{plan.get('padding', 0):.1%}",
     }
+    if schema is DENSE:
+        out["padding"] = f"{plan.get('padding', 0):.1%}"
     if not (root / MANIFEST).is_file():
         done = sum(sidecar(root, k).is_file() for k in range(shards))
         return {**out, "finished": f"no, {done} of {shards} shards"}
@@ -340,7 +345,7 @@ def _activation_info(root: Path) -> dict[str, str]:
     out |= {
         "finished": "yes",
         "shards": str(shards),
-        "tokens": f"{manifest['n_tokens']:,}",
+        f"{schema.unit}s": f"{manifest[f'n_{schema.unit}s']:,}",
         "bytes": f"{size:,}",
     }
     out["skipped samples"] = str(len(manifest["skipped"]))

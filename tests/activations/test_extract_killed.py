@@ -38,9 +38,8 @@ from tiny_adapter import TinyAdapter, make_samples, natural_lengths
 samples = make_samples(natural_lengths(int(sys.argv[2]), seed=1))
 settings = ExtractSettings(shard_tokens=int(sys.argv[3]))
 acts = si.extract(TinyAdapter(64), samples, site="layers.0", out=sys.argv[1], settings=settings)
-stream = acts.stream(batch_size=4096)
-for _ in range(20):
-    next(stream)
+for lo in range(0, acts.n_tokens, 4096):
+    acts.read(lo, min(lo + 4096, acts.n_tokens))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

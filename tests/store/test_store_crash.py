@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from worlds import BOUNDS, build, tree
+from worlds import BOUNDS, SCHEMAS, build, build_codes, tree
 
 from sciinterp.errors import StoreError
 from sciinterp.store.reader import Reader
@@ -68,14 +68,14 @@ def setter(obj, name, value):
     setattr(obj, name, value)
 
 
-def count_steps(folder: Path, monkeypatch) -> int:
+def count_steps(folder: Path, monkeypatch, build=build) -> int:
     with monkeypatch.context() as patch:
         faults = Faults(patch.setattr, lambda _: None)
         build(folder)
         return faults.count
 
 
-def killed_at(step: int, folder: Path) -> int:
+def killed_at(step: int, folder: Path, build=build) -> int:
     """Build in a child that dies without any clean-up at a step; how many shards it had begun to make."""
     read, write = os.pipe()
     child = os.fork()
@@ -100,15 +100,16 @@ def killed_at(step: int, folder: Path) -> int:
 SWEEPS = [pytest.param(9, id="every-9th-step"), pytest.param(1, id="every-step", marks=pytest.mark.slow)]
 
 
+@pytest.mark.parametrize("build", [build, build_codes], ids=SCHEMAS)
 @pytest.mark.parametrize("every", SWEEPS)
-def test_killed_at_steps(tmp_path, monkeypatch, every):
+def test_killed_at_steps(tmp_path, monkeypatch, every, build):
     whole = tmp_path / "whole"
-    steps = count_steps(whole, monkeypatch)
+    steps = count_steps(whole, monkeypatch, build)
     expected = tree(whole)
     assert steps > 80
     folder = tmp_path / "x"
     for step in range(1, steps + 1, every):
-        begun = killed_at(step, folder)
+        begun = killed_at(step, folder, build)
         again = build(folder)
         assert tree(folder) == expected, f"killed at step {step} of {steps}"
         assert begun + again <= len(BOUNDS), f"step {step}: {begun} + {again} shards made"

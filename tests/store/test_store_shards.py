@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from worlds import BOUNDS, D_IN, LENGTHS, build, plan, samples, spans, tree, values
+from worlds import BOUNDS, D_IN, LENGTHS, SCHEMAS, build, plan, read_everything, samples, spans, tree, values
 
 from sciinterp.errors import BusyError, FormatError, MismatchError, SciinterpError, StoreError
 from sciinterp.samples import Samples
@@ -66,7 +66,9 @@ def test_shards_are_safetensors_to_everyone(tmp_path):
     assert torch.equal(found.view(torch.int16), torch.from_numpy(values(0, "bfloat16").view(np.int16)))
 
 
-def test_same_plan_same_bytes(tmp_path):
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_same_plan_same_bytes(tmp_path, schema):
+    build, _ = SCHEMAS[schema]
     build(tmp_path / "a")
     build(tmp_path / "b")
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
@@ -80,8 +82,10 @@ def test_identifiers_never_become_paths(tmp_path):
     assert names == shards | {"plan.json", "manifest.json", "index.safetensors", "samples.parquet"}
 
 
-def test_500_of_500_flipped_bytes_are_found(tmp_path):
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_500_of_500_flipped_bytes_are_found(tmp_path, schema):
     """One bit of one byte, anywhere in the folder: reading everything raises, and so does verify."""
+    build, read_everything = SCHEMAS[schema]
     build(tmp_path / "s")
     files = sorted(p for p in (tmp_path / "s").iterdir())
     used = [p for p in files if not p.name.startswith("shard") or p.suffix == ".safetensors"]
@@ -103,12 +107,6 @@ def test_500_of_500_flipped_bytes_are_found(tmp_path):
         path.write_bytes(good)
     assert found == 500
     read_everything(tmp_path / "s")
-
-
-def read_everything(folder):
-    reader = Reader(folder)
-    reader.samples()
-    return reader.read_stored(0, reader.n), reader.read_spans(0, reader.n)
 
 
 def test_a_change_after_opening_is_found(tmp_path):

@@ -1,0 +1,189 @@
+"""Encode: codes of all positions, shard by shard, on disk or in memory; and the folders they are kept in."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+from tqdm import tqdm
+
+from sciinterp.codes.beside import relative_path
+from sciinterp.codes.matrix import FeatureMatrix
+from sciinterp.codes.positions import to_positions
+from sciinterp.codes.saving import bounds_of, codes_plan, finish
+from sciinterp.errors import InputError, MismatchError, ShapeError
+from sciinterp.provenance import UNKNOWN, Origin, differing, origin_of
+from sciinterp.samples import Samples
+from sciinterp.store import ledger
+from sciinterp.store.atomic import array_sha256
+from sciinterp.store.layout import ENVIRONMENT, OLD_HEAD, PLAN
+from sciinterp.store.origins import load_origin
+from sciinterp.store.shards import open_writer
+from sciinterp.store.sparse import CodesReader, read_old_codes
+
+if TYPE_CHECKING:
+    from sciinterp.activations import Activations
+    from sciinterp.sae import SAE
+
+# Tokens encoded at once. Batches begin at multiples of it, whatever the shards, so that a token's code is a function of
+# its place alone, and one of a killed run is the same as one of a whole run.
+BATCH_TOKENS = 8192
+
+log = logging.getLogger(__name__)
+
+
+def encode(
+    sae: SAE,
+    acts: Activations | np.ndarray,
+    *,
+    samples: Samples | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+) -> FeatureMatrix:
+    """Codes of all positions. Run it again to resume; a finished folder is returned at once.
+
+    Where one token spans several positions each of them gets its code; where several tokens cover one position the
+    largest wins.
+
+    Parameters
+    ----------
+    sae : SAE
+    acts : Activations or ndarray [n_positions, d_in]
+        An array needs ``samples`` beside it.
+    samples : Samples, optional
+    out : path, optional
+        Folder to keep the codes in, written shard by shard and read back when asked: the codes may be larger than
+        memory. Without it they stay in memory.
+    overwrite : bool
+        Replace the codes of another run; anything else in the folder is never touched.
+
+    Raises
+    ------
+    MismatchError
+        When the activations come from another model, weights or site than the SAE was trained on, or the folder holds
+        codes of another run.
+    ShapeError
+        When the samples are not those of the activations.
+    """
+    sae.check(acts)
+    samples = samples if samples is not None else getattr(acts, "samples", None)
+    if samples is None:
+        raise InputError("an array of activations needs its samples", where="encode", do="Pass samples=.")
+    origin = sae.signed()
+    if origin_of(acts).fingerprint is not UNKNOWN:
+        origin = replace(origin, fingerprint=origin_of(acts).fingerprint)
+    work = _Encoder(sae, acts, samples)
+    if out is None:
+        bounds = bounds_of(samples)
+        with work.bar(0) as bar:
+            parts = [work.shard(lo, hi, bar) for lo, hi in zip(bounds, bounds[1:])]
+        empty = sp.csr_array((0, sae.n_features), dtype=np.float32)
+        return FeatureMatrix(sp.vstack([empty, *parts], format="csr"), samples, sae=sae, origin=origin)
+    out = Path(out)
+    if (out / OLD_HEAD).is_file() and not (out / PLAN).is_file() and not overwrite:
+        found = load_features(out)
+        if differing(found.origin, origin) or found.samples.digest != samples.digest:
+            raise MismatchError(
+                "the folder holds codes of another run",
+                where=f"folder {str(out)!r}",
+                do="Choose another folder, or overwrite this one (overwrite=True).",
+            )
+    else:
+        with ledger.recorded("encode", out, inputs={"sae": origin.sae_sha256, "samples": samples.digest}):
+            _encode_to(work, out, origin, overwrite=overwrite)
+        found = load_features(out)
+    found.sae = sae
+    return found
+
+
+def _encode_to(work: _Encoder, out: Path, origin: Origin, *, overwrite: bool) -> None:
+    from sciinterp.activations.extraction import begun_threads, using_threads
+    from sciinterp.activations.plan import environment
+
+    sae, acts, samples = work.sae, work.acts, work.samples
+    threads = begun_threads([out])
+    digest = array_sha256(acts) if isinstance(acts, np.ndarray) else getattr(acts, "digest", None)
+    plan = codes_plan(samples, sae.n_features, origin, {"activations": digest}) | {
+        "batch_tokens": BATCH_TOKENS,
+        ENVIRONMENT: environment(sae.W_dec.device, threads),
+    }
+    folder = getattr(sae, "folder", None)
+    beside = relative_path(folder, out) if folder else None
+    with open_writer(out, plan, samples, overwrite=overwrite) as writer, using_threads(threads):
+        if writer.complete:
+            return
+        groups = {number: writer.samples_of(number) for number in writer.missing}
+        left = sum(int(samples.lengths[group.start : group.stop].sum()) for group in groups.values())
+        with work.bar(samples.n_positions - left) as bar:
+            for number, group in groups.items():
+                codes = work.shard(group.start, group.stop, bar)
+                writer.write_codes(number, codes, samples.lengths[group.start : group.stop])
+        finish(writer, origin, sae=beside)
+
+
+class _Encoder:
+    """Codes of runs of samples; a batch that two shards share is computed once when they come one after the other."""
+
+    def __init__(self, sae: SAE, acts: Activations | np.ndarray, samples: Samples) -> None:
+        self.sae, self.acts, self.samples = sae, acts, samples
+        self.array = isinstance(acts, np.ndarray)
+        self.offsets = samples.offsets if self.array else np.asarray(acts.token_offsets)
+        self.n = len(acts) if self.array else int(acts.n_tokens)
+        if len(self.offsets) != len(samples) + 1 or self.offsets[-1] != self.n:
+            raise ShapeError(
+                "codes do not fit the samples",
+                expected=f"{self.offsets[-1]} rows of {len(samples)} samples",
+                got=f"{self.n} rows of {len(self.offsets) - 1}",
+            )
+        self._kept: tuple[int, sp.csr_array] | None = None
+
+    def bar(self, done: int) -> tqdm:
+        """Progress, and a line in the log."""
+        log.info("encode: %s tokens with %d features", f"{self.n:,}", self.sae.n_features)
+        total = self.samples.n_positions
+        return tqdm(total=total, initial=done, unit="position", desc="encode", disable=None)
+
+    def shard(self, first: int, last: int, bar: tqdm) -> sp.csr_array:
+        """Codes of the positions of the samples ``[first, last)``."""
+        lo, hi = int(self.offsets[first]), int(self.offsets[last])
+        parts = [sp.csr_array((0, self.sae.n_features), dtype=np.float32)]
+        for begin in range(lo - lo % BATCH_TOKENS, hi, BATCH_TOKENS):
+            batch = self._batch(begin)
+            parts.append(batch[max(lo - begin, 0) : min(hi - begin, batch.shape[0])])
+        codes = sp.csr_array(sp.vstack(parts, format="csr"))
+        lengths = self.samples.lengths[first:last]
+        bar.update(int(lengths.sum()))
+        if self.array:
+            return codes
+        spans = self.acts.read_spans(lo, hi)
+        base = np.repeat(np.cumsum(lengths) - lengths, np.diff(self.offsets[first : last + 1]))
+        return to_positions(codes, spans["start"] + base, spans["end"] + base, int(lengths.sum()))
+
+    def _batch(self, begin: int) -> sp.csr_array:
+        if self._kept is None or self._kept[0] != begin:
+            end = min(begin + BATCH_TOKENS, self.n)
+            rows = np.asarray(self.acts[begin:end], np.float32) if self.array else self.acts.read(begin, end)
+            self._kept = begin, self.sae.encode_scipy(rows)
+        return self._kept[1]
+
+
+def load_features(folder: str | Path) -> FeatureMatrix:
+    """Open a folder of codes; they are read, and checked, when they are asked for.
+
+    Raises
+    ------
+    StoreError
+        When the folder is incomplete, damaged or of a newer version.
+    """
+    folder = Path(folder)
+    if (folder / OLD_HEAD).is_file() and not (folder / PLAN).is_file():
+        codes, samples, record = read_old_codes(folder)
+        return FeatureMatrix(codes, samples, origin=load_origin(folder, record), folder=folder)
+    reader = CodesReader(folder)
+    record = reader.manifest["extra"].get("origin")
+    origin = load_origin(folder, record if isinstance(record, dict) else {})
+    return FeatureMatrix(reader, reader.samples(), origin=origin, folder=folder)

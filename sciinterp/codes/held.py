@@ -1,0 +1,69 @@
+"""Codes in memory, with the questions that a store on disk answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from sciinterp.codes.by_feature import by_feature
+from sciinterp.errors import InputError
+from sciinterp.store.sparse import Compressed
+
+
+class HeldCodes:
+    """One CSR matrix [n, width], as :class:`sciinterp.store.sparse.CodesReader` is many in files.
+
+    Raises
+    ------
+    InputError
+        When a code is negative, NaN or infinite.
+    """
+
+    def __init__(self, codes: Any) -> None:
+        codes = sp.csr_array(codes, dtype=np.float32)
+        if not codes.has_canonical_format:
+            codes = codes.copy()
+            codes.sum_duplicates()
+        if codes.nnz and not (np.isfinite(codes.data).all() and codes.data.min() >= 0):
+            raise InputError(
+                "codes must be finite and non-negative",
+                expected="values >= 0",
+                got=f"a minimum of {codes.data.min()}",
+            )
+        self.codes = codes
+        self.n, self.width = codes.shape
+
+    @cached_property
+    def stored(self) -> np.ndarray:
+        """int64 [n_features]: codes kept of each feature."""
+        return np.bincount(self.codes.indices, minlength=self.width)
+
+    @cached_property
+    def largest(self) -> np.ndarray:
+        """float32 [n_features]: the largest code of each feature, 0 where there is none."""
+        out = np.zeros(self.width, np.float32)
+        np.maximum.at(out, self.codes.indices, self.codes.data)
+        return out
+
+    @cached_property
+    def _turned(self) -> Compressed:
+        turned = by_feature(self.codes)
+        return Compressed(turned.starts, turned.rows, turned.values)
+
+    def read_rows(self, lo: int, hi: int) -> sp.csr_array:
+        """csr float32 [hi - lo, n_features]: the codes of the positions ``[lo, hi)``."""
+        return self.codes if (lo, hi) == (0, self.n) else self.codes[lo:hi]
+
+    def read_features(self, lo: int, hi: int) -> Compressed:
+        """The codes of the features ``[lo, hi)``, one after the other, positions ascending within each (views)."""
+        pointers = self._turned.pointers[lo : hi + 1]
+        part = slice(int(pointers[0]), int(pointers[-1]))
+        return Compressed(pointers - pointers[0], self._turned.indices[part], self._turned.values[part])
+
+    def by_shard(self) -> Iterator[tuple[int, Compressed]]:
+        """All codes by feature, as the one shard they are."""
+        yield 0, self._turned

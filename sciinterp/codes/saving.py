@@ -1,0 +1,65 @@
+"""Codes as a store: what its plan says, and how codes of any source are written."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sciinterp.provenance import Origin
+from sciinterp.samples import Samples
+from sciinterp.store.atomic import array_sha256
+from sciinterp.store.layout import ENVIRONMENT, SPARSE, shard_bounds
+from sciinterp.store.origins import save_origin
+from sciinterp.store.shards import Writer, open_writer
+
+if TYPE_CHECKING:
+    from sciinterp.codes.matrix import FeatureMatrix
+
+# Positions of a shard, about: what a killed run has to repeat at most, and what memory holds.
+SHARD_POSITIONS = 65536
+
+
+def bounds_of(samples: Samples) -> list[int]:
+    """Bounds of the shards of codes, in sample numbers."""
+    return shard_bounds(samples.lengths, SHARD_POSITIONS)
+
+
+def codes_plan(samples: Samples, n_features: int, origin: Origin, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What a store of codes depends on, the environment apart."""
+    return {
+        "schema": SPARSE.name,
+        "identity": origin.to_record(),
+        "inputs": inputs,
+        SPARSE.width: n_features,
+        "dtype": "float32",
+        "samples": {"n": len(samples), "positions": samples.n_positions, "digest": samples.digest},
+        "shards": bounds_of(samples),
+    }
+
+
+def finish(writer: Writer, origin: Origin, **extra: Any) -> None:
+    """End a store of codes; its origin goes into the manifest, what trained the SAE into a file beside it."""
+    writer.finish({"origin": save_origin(writer.folder, origin), **extra})
+
+
+def save_features(features: FeatureMatrix, folder: str | Path) -> None:
+    """Write codes as a store, shard by shard, over codes that are there."""
+    samples, digest = features.samples, hashlib.sha256()
+    if features.folder is not None and features.folder.resolve() == Path(folder).resolve():
+        return  # they are there
+    bounds = bounds_of(samples)
+    for lo, hi in zip(bounds, bounds[1:]):
+        codes = features.by_sample(np.arange(lo, hi))
+        for part in (codes.data, codes.indices, codes.indptr):
+            digest.update(array_sha256(part).encode())
+    plan = codes_plan(samples, features.n_features, features.origin, {"codes": digest.hexdigest()})
+    with open_writer(folder, plan | {ENVIRONMENT: {}}, samples, overwrite=True) as writer:
+        for number in writer.missing:
+            group = writer.samples_of(number)
+            codes = features.by_sample(np.arange(group.start, group.stop))
+            writer.write_codes(number, codes, samples.lengths[group.start : group.stop])
+        if not writer.complete:
+            finish(writer, features.origin)
