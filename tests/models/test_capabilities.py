@@ -1,0 +1,171 @@
+"""The capability matrix: every verb that touches a model, on every adapter that declares the ability."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from makers import MAKERS
+
+import sciinterp as si
+from sciinterp.errors import InputError
+from sciinterp.interventions.ablation import ablation_effect
+from sciinterp.interventions.likelihoods import letters_at
+from sciinterp.interventions.reading import codes_of
+from sciinterp.models import Adapter, CanGenerate, CanMask, HasLogits, capture
+
+SITE = "layers.0"
+
+
+@dataclass
+class Case:
+    """A model with an SAE of one of its sites."""
+
+    model: Adapter
+    samples: si.Samples
+    split: si.Split
+    acts: si.Activations
+    sae: si.SAE
+    features: si.FeatureMatrix
+    folder: Path
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def case(request, tmp_path_factory) -> Case:
+    folder = tmp_path_factory.mktemp("case")
+    pytest.importorskip("esm")
+    pytest.importorskip("transformers", reason="the extra 'hf' is not installed")
+    make, data = MAKERS[request.param]
+    model = make(folder)
+    names = [f"s{i}" for i in range(len(data))]
+    samples = si.Samples(
+        names,
+        list(data),
+        table=pd.DataFrame({"family": names}),
+        lengths=[model.count_positions(d) for d in data],
+        kind=model.kind,
+    )
+    split = si.split_families(samples, by="family", seed=0)
+    acts = si.extract(model, samples, site=SITE, out=folder / "acts")
+    sae = si.train(acts, si.TopK(n_features=16, k=4), split=split, seed=0, steps=20)
+    return Case(model, samples, split, acts, sae, si.encode(sae, acts, samples=samples), folder)
+
+
+def test_extract_train_encode(case: Case) -> None:
+    """Rows are those of a pass of the sample alone; codes stand on its positions; read again they are the same."""
+    batch = case.model.encode([case.samples[0]])
+    alone = capture(case.model, [SITE], batch)[SITE][0].numpy()
+    assert np.allclose(case.acts.read_sample(0), alone, atol=1e-4 * max(1.0, float(np.abs(alone).max())))
+    assert case.features.n_positions == case.samples.n_positions
+    again = codes_of(case.model, case.sae, [case.samples[0]])[0]
+    kept = case.features.by_sample(0)
+    assert again.shape == kept.shape
+    assert abs(again - kept).max() < 1e-2 * max(1.0, abs(kept).max())
+    case.sae.check(case.model)
+
+
+def test_loss_recovered(case: Case) -> None:
+    if not isinstance(case.model, HasLogits):
+        with pytest.raises(InputError, match="gives no scores"):
+            si.loss_recovered(case.model, case.sae, case.samples)
+        return
+    about = case.model.targets(case.model.encode([case.samples[0]])).mask
+    if not about.any():
+        with pytest.raises(InputError, match="not about its input"):
+            si.loss_recovered(case.model, case.sae, case.samples)
+        return
+    found = si.loss_recovered(case.model, case.sae, case.samples)
+    losses = [found[f"loss_{name}"] for name in ("clean", "sae", "zero", "mean")]
+    assert np.isfinite(losses).all() and min(losses) > 0
+    assert found["n"] >= len(case.samples)
+    again = si.loss_recovered(case.model, case.sae, case.samples)
+    assert losses == [again[f"loss_{name}"] for name in ("clean", "sae", "zero", "mean")]
+    # What is spliced in matters, and the clean loss does not depend on what is.
+    assert len({round(x, 9) for x in losses}) > 1
+    other = si.loss_recovered(case.model, case.sae, case.samples, mean=np.zeros(case.sae.d_in, np.float32))
+    assert other["loss_clean"] == found["loss_clean"]
+    assert other["loss_mean"] == pytest.approx(found["loss_zero"], abs=1e-6)
+
+
+def test_targets_are_the_letters_of_the_sample(case: Case) -> None:
+    """A model that reads one letter a token is scored on that letter, or on the next."""
+    if not isinstance(case.model, HasLogits):
+        pytest.skip("no scores")
+    batch = case.model.encode([case.samples[0]])
+    ids, mask = case.model.targets(batch)
+    assert ids.shape == mask.shape == batch.mask.shape and not ids[~mask].any()
+    data, words = case.samples[0].data, [case.model.vocabulary[i] for i in ids[mask].tolist()]
+    if isinstance(data, str) and case.model.kind == "protein":
+        assert "".join(w.removeprefix("▁") for w in words) == data
+    elif isinstance(data, str) and case.model.kind == "dna" and words:
+        assert data.endswith("".join(words))
+
+
+def test_ablation(case: Case) -> None:
+    feature = int(np.argmax(case.features.density))
+    found = ablation_effect(case.model, case.features, feature, n_samples=2, n_random=1)
+    if not isinstance(case.model, HasLogits):
+        assert found == "the model gives no scores over a vocabulary"
+        return
+    assert isinstance(found, dict)
+    assert np.isfinite(found["kl"]) and found["kl"] > -1e-6 and found["kl_random"] > -1e-6
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in case.model.module.modules())
+
+
+def test_likelihoods_of_hidden_letters(case: Case) -> None:
+    """Where a letter is a token of its own: all its probabilities, equal whatever else is asked for."""
+    one, two, again = letters_at(
+        case.model, [(case.samples[0], 3), (case.samples[1], 0), (case.samples[0], 3)]
+    )
+    if not (isinstance(case.model, HasLogits) and isinstance(case.model, CanMask)):
+        assert one is two is again is None
+        return
+    if one is None:
+        pytest.skip("a token covers several positions")
+    assert one == again and one.keys() <= set(case.model.alphabet)
+    assert 0 < sum(np.exp(list(one.values()))) <= 1 + 1e-5
+    alone = letters_at(case.model, [(case.samples[0], 3)])[0]
+    assert alone is not None
+    assert all(one[k] == pytest.approx(alone[k], abs=1e-3) for k in one)
+
+
+def test_variant_effect(case: Case) -> None:
+    sample = case.samples[0]
+    if case.model.kind != "protein":
+        pytest.skip("variants are of proteins")
+    letter = sample.data[2]
+    found = si.variant_effect(case.model, case.sae, sample, f"{letter}3{'A' if letter != 'A' else 'G'}")
+    said = found.context["log_likelihood_change"]
+    assert (said is not None) == (isinstance(case.model, HasLogits) and isinstance(case.model, CanMask))
+    assert said is None or np.isfinite(said)
+
+
+def test_control(case: Case) -> None:
+    """The same recipe on weights drawn anew: other codes, on the same positions, of a model that says so."""
+    control = si.randomised_control(
+        case.model, case.sae, case.samples, split=case.split, out=case.folder / "control"
+    )
+    assert control.codes.shape == case.features.codes.shape
+    assert abs(control.codes - case.features.codes).sum() > 0
+    assert case.model.origin.randomised_seed is None
+    random = case.model.randomised(0)
+    assert random.origin.randomised_seed == 0
+    assert random.origin.weights_sha256 != case.model.origin.weights_sha256
+
+
+def test_generate(case: Case) -> None:
+    if not isinstance(case.model, CanGenerate):
+        pytest.skip("does not write")
+    text = case.model.generate(case.samples[0].data[:4], n_tokens=4, seed=1)
+    assert text == case.model.generate(case.samples[0].data[:4], n_tokens=4, seed=1)
+    case.model.check([text])
+
+
+def test_a_device_that_is_not_there_is_one_line_before_any_work(case: Case) -> None:
+    for device in ("cuda:99", "nonsense", "meta:x"):
+        with pytest.raises(InputError, match=r"no such device here.*cpu"):
+            case.model.placed(device, "float32")
+    assert case.model.placed("cpu", "bfloat16").dtype == "bfloat16"
+    assert torch.get_default_dtype() == torch.float32
