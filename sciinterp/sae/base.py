@@ -29,8 +29,9 @@ from sciinterp.sae import sparse
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.exports import export
 from sciinterp.sae.weights import ARRAYS, CONFIG, METRICS, Weights
-from sciinterp.store.atomic import atomic_write, make_folder, sha256_file, write_json
+from sciinterp.store.atomic import atomic_write, make_folder, sha256_file
 from sciinterp.store.origins import save_origin
+from sciinterp.store.sealed import write_sealed
 
 # The field is how SAELens tells its own folders from others; without it the metadata is dropped on loading.
 SAELENS_VERSION = "6.0.0"
@@ -250,13 +251,17 @@ class SAE(HasOrigin, abc.ABC):
         }
 
     def save(self, folder: str | Path) -> Path:
-        """Write the weights, ``cfg.json`` with their sha256, and last ``metrics.json`` where there are metrics."""
+        """Write the weights, ``cfg.json`` with their sha256, and last ``metrics.json`` where there are metrics.
+
+        Both JSON files carry their own checksum.
+        """
         path = make_folder(folder)
         atomic_write(path / ARRAYS, save(self.weights.named))
         config = self.config
-        config["metadata"]["sciinterp"]["identity"] = save_origin(path, self.origin)
-        config["metadata"]["sciinterp"]["weights_sha256"] = sha256_file(path / ARRAYS)
-        write_json(path / CONFIG, config)
+        ours = config["metadata"]["sciinterp"]
+        ours["identity"] = save_origin(path, self.origin)
+        ours["weights_sha256"], ours["measured"] = sha256_file(path / ARRAYS), bool(self.metrics)
+        write_sealed(path / CONFIG, config)
         self.folder = path
         self.save_metrics()
         return path
@@ -264,7 +269,7 @@ class SAE(HasOrigin, abc.ABC):
     def save_metrics(self) -> None:
         """Write ``metrics.json`` (again), where the SAE has a folder and was measured."""
         if self.folder is not None and self.metrics:
-            write_json(self.folder / METRICS, self.metrics)
+            write_sealed(self.folder / METRICS, self.metrics)
 
     def export(self, folder: str | Path, *, format: str = "saelens") -> Path:
         """Write the files of another package: "saelens", "dictionary_learning" or "sparsify".

@@ -9,20 +9,24 @@ silence.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, StoreError
 from sciinterp.provenance import Origin, check, stated
 from sciinterp.sae import foreign
 from sciinterp.sae.base import SAE, sae_of
 from sciinterp.sae.registry import architecture_from
-from sciinterp.sae.weights import ARRAYS, METRICS
+from sciinterp.sae.weights import ARRAYS, CONFIG, METRICS
 from sciinterp.store.arrays import check_sha256
 from sciinterp.store.fields import Fields
 from sciinterp.store.origins import load_origin
+from sciinterp.store.sealed import SEAL, check_sealed
+
+log = logging.getLogger(__name__)
 
 
 def load_sae(
@@ -63,8 +67,10 @@ def load_sae(
     sae = sae_of(weights)
     sae.recipe, sae.folder = facts, place
     ours = found.config.inner("metadata").inner("sciinterp")
-    if found.file.name == ARRAYS and ours.values:
-        _read_ours(sae, ours, found)
+    if found.file.name == ARRAYS:
+        sealed = check_sealed(found.file.with_name(CONFIG), found.config.values)
+        if ours.values:
+            _read_ours(sae, ours, found, sealed)
     if origin is not None:
         told = stated(origin)
         check(told, replace(sae.origin, d_in=sae.d_in), name=f"SAE '{path}'")
@@ -79,7 +85,7 @@ def load_native(folder: Path) -> SAE:
     return load_sae(folder, format="sciinterp")
 
 
-def _read_ours(sae: SAE, ours: Fields, found: foreign.Found) -> None:
+def _read_ours(sae: SAE, ours: Fields, found: foreign.Found, sealed: bool) -> None:
     """What an SAE trained here says of itself.
 
     Raises
@@ -88,6 +94,8 @@ def _read_ours(sae: SAE, ours: Fields, found: foreign.Found) -> None:
         A file is not the one that was written.
     """
     folder = found.file.parent
+    if not sealed:
+        log.warning("%s carries no checksum, as older versions wrote it: unchecked", folder / CONFIG)
     recorded = ours.text("weights_sha256")
     if recorded:
         check_sha256(found.file, recorded)
@@ -99,4 +107,15 @@ def _read_ours(sae: SAE, ours: Fields, found: foreign.Found) -> None:
         if sae.architecture.n_features != sae.n_features:
             raise described.refused("n_features", f"{sae.n_features}, as the arrays have it")
     if (folder / METRICS).exists():
-        sae.metrics = dict(Fields.read(folder / METRICS, inside=folder).values)
+        metrics = Fields.read(folder / METRICS, inside=folder)
+        check_sealed(folder / METRICS, metrics.values, required=sealed)
+        for key in ("fve", "l0", "dead"):
+            if key in metrics:
+                metrics.number(key)
+        sae.metrics = {key: value for key, value in metrics.values.items() if key != SEAL}
+    elif ours.flag("measured", False):
+        raise StoreError(
+            "a file is missing",
+            where=f"'{folder / METRICS}'",
+            do="Run the training again, which finishes the folder.",
+        )

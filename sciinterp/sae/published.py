@@ -27,7 +27,7 @@ _REMOVE = "If it does not change what the SAE computes, remove it from the file.
 # What SAELens 6 writes into cfg.json; an older one wrote the settings of its training too.
 _SAELENS_KEYS = (
     "architecture d_in d_sae dtype device apply_b_dec_to_input normalize_activations reshape_activations metadata k"
-    " rescale_acts_by_decoder_norm sciinterp_sha256"
+    " rescale_acts_by_decoder_norm sha256"
 ).split()
 _TRAINED = ("batchtopk", "matryoshka_batchtopk")  # SAELens's names while training; it saves them as jumprelu
 _ARCHITECTURES = ("standard", "topk", "jumprelu", "gated", *_TRAINED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from itertools import product
@@ -29,15 +30,39 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
 def architecture_from(record: Mapping[str, Any]) -> Architecture:
     """The architecture that :meth:`Architecture.as_dict` described.
 
+    Raises
+    ------
+    InputError
+        There is no such architecture or parameter, or a value is not of its type.
+
     Examples
     --------
     >>> architecture_from({"name": "topk", "n_features": 64, "k": 4}).k
     4
     """
+    kind = _kind(str(record.get("name"))[:60])
+    types = {f.name: str(f.type) for f in fields(kind)}
     values: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k != "name"
     }
-    return _kind(str(record.get("name")))(**values)
+    for name, value in {"n_features": None, **values}.items():
+        if name not in types or not _fits(value, types[name]):
+            raise InputError(
+                f"this value of {kind.name} cannot be read",
+                where=name[:60],
+                expected=types.get(name, ", ".join(types)),
+                got=repr(value)[:60],
+            )
+    return kind(**values)
+
+
+def _fits(value: object, type: str) -> bool:
+    """Whether a value of a file is of the type of a parameter."""
+    if type.startswith("tuple"):
+        return isinstance(value, tuple) and all(_fits(part, "int") for part in value)
+    if isinstance(value, bool) or not isinstance(value, int if type == "int" else (int, float)):
+        return False
+    return math.isfinite(value) and abs(value) < 1 << 62
 
 
 def architectures_from(name: str, values: Mapping[str, Sequence[str]]) -> list[Architecture]:

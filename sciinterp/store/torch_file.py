@@ -79,7 +79,7 @@ def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
                 raise ValueError(
                     "no data.pkl" if record is None else "a pickle larger than named tensors need"
                 )
-            reader = _Reader(archive, record, path, size)
+            reader = _Reader(archive, record, path)
             found = reader.load()
     except (FormatError, InputError):
         raise
@@ -106,13 +106,14 @@ def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         if not isinstance(name, str) or not isinstance(value, np.ndarray):
             what = f"{str(name)[:40]!r}: {type(value).__name__}"
             raise FormatError("does not hold named tensors alone", file=str(path), got=what)
+    require_held(sum(value.nbytes for value in found.values()), _TIMES * size + _SPARE, path)
     return dict(found)
 
 
 class _Reader(pickle.Unpickler):
     """An unpickler that admits dictionaries and plain tensors."""
 
-    def __init__(self, archive: zipfile.ZipFile, record: zipfile.ZipInfo, path: object, size: int) -> None:
+    def __init__(self, archive: zipfile.ZipFile, record: zipfile.ZipInfo, path: object) -> None:
         raw = archive.read(record)
         super().__init__(io.BytesIO(raw))
         self.archive, self.root, self.path = (
@@ -120,7 +121,7 @@ class _Reader(pickle.Unpickler):
             record.filename.removesuffix("data.pkl"),
             Path(str(path)),
         )
-        self.size, self.declared, self.kept = size, 0, {}
+        self.kept: dict[str, np.ndarray] = {}
         for operation, argument, _ in pickletools.genops(raw):
             if operation.name == "GLOBAL":
                 self._admit(*str(argument).split(" ", 1))
@@ -173,8 +174,6 @@ class _Reader(pickle.Unpickler):
         last = offset + sum((side - 1) * step for side, step in zip(sides, steps))
         if count and last >= len(storage):
             raise ValueError("a tensor that reaches beyond its storage")
-        self.declared += count * storage.itemsize
-        require_held(self.declared, _TIMES * self.size + _SPARE, self.path)
         if not count:
             return np.zeros([min(side, 1 << 31) for side in sides], storage.dtype)
         width = storage.itemsize

@@ -29,6 +29,7 @@ from sciinterp.store.ledger import checksums
 from sciinterp.store.lock import LOCK
 from sciinterp.store.origins import TRAINING, training_sha256
 from sciinterp.store.samples_file import SAMPLES, load_samples
+from sciinterp.store.sealed import verify_sealed
 from sciinterp.store.tables import read_tsv
 
 _HEADS = (PLAN, "features.json", "cfg.json")
@@ -255,7 +256,9 @@ def _sae_checks(folder: Path) -> Iterator[tuple[Path, Callable[[Path], Any]]]:
         else:
             read_header(path)
 
-    yield folder / "cfg.json", read_json
+    yield folder / "cfg.json", verify_sealed
+    if (folder / "metrics.json").is_file():
+        yield folder / "metrics.json", verify_sealed
     yield from _training_check(folder, "cfg.json", "metadata", "sciinterp", "identity")
     if (folder / "sae_weights.safetensors").is_file():
         yield folder / "sae_weights.safetensors", weights

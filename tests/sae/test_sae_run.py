@@ -91,7 +91,7 @@ def test_killed_inside_a_write(at, tmp_path, monkeypatch):
         "checkpoint written": ("_read", checkpoints),
         "log written": ("write_checkpoint", checkpoints),
         "weights written": ("sha256_file", base),
-        "before metrics": ("write_json", base),
+        "before metrics": ("write_sealed", base),
     }[at]
 
     def killed(*_, **__):

@@ -1,0 +1,48 @@
+"""JSON that vouches for itself: the sha256 of the object stands in it, so that a file and its checksum change at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sciinterp.errors import StoreError
+from sciinterp.store.atomic import atomic_write, read_json, to_json
+from sciinterp.store.layout import seal
+
+SEAL = "sha256"
+
+
+def write_sealed(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
+    """Write an object with its checksum, atomically."""
+    atomic_write(path, to_json(seal(dict(values))))
+
+
+def check_sealed(path: str | os.PathLike[str], values: Mapping[str, Any], *, required: bool = False) -> bool:
+    """Whether an object read from ``path`` carries its checksum.
+
+    Raises
+    ------
+    StoreError
+        The file is not the one that was written, or (``required``) has lost its checksum.
+    """
+    if SEAL not in values and not required:
+        return False
+    kept = dict(values)
+    if seal(kept) != kept or Path(path).read_bytes() != to_json(kept):
+        raise StoreError(
+            "a file is damaged or was changed",
+            where=f"file {str(path)!r}",
+            expected=f"sha256 {str(seal(kept)[SEAL])[:12]}",
+            got=str(kept.get(SEAL, "none"))[:12],
+            do="Restore it from a copy, or run the step that wrote it again.",
+        )
+    return True
+
+
+def verify_sealed(path: str | os.PathLike[str]) -> None:
+    """Read an object and check it; one without a checksum, as older versions wrote it, passes."""
+    values = read_json(path)
+    if isinstance(values, Mapping):
+        check_sealed(path, values)
