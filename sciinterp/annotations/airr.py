@@ -8,13 +8,13 @@ states: a residue outside ``imgt:CDR3`` is known not to be in CDR3.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from sciinterp.annotations.rows import Rows, concept_name
 from sciinterp.annotations.table import Annotations
-from sciinterp.readers.airr import Chain, chain_of, gene_of, rows
+from sciinterp.readers.airr import Chain, chain_of, gene_of, region_of, rows
 
 SEGMENTS = "VDJN"
 # Liability motifs (sequence alone; half-open spans of the whole motif).
@@ -110,17 +110,20 @@ def _sources(chain: Chain) -> dict[str, str]:
     return sources | calls
 
 
-def spans(chain: Chain) -> Iterator[Span]:
-    """Regions, any CDR, conserved residues, segments and mutations: half-open intervals on the chain."""
-    for region, start, end in runs([chain.region(i) for i in range(len(chain.sequence))]):
+def domain_spans(sequence: str, positions: Sequence[str]) -> Iterator[Span]:
+    """Regions, any CDR and conserved residues of a domain; ``positions`` are IMGT's, one a residue, or empty."""
+    for region, start, end in runs([region_of(p) if p else "" for p in positions]):
         yield start, end, f"imgt:{region}", ""
         if region.startswith("CDR"):
             yield start, end, "imgt:CDR", region
     for concept, position, letter in CONSERVED:
-        if position in chain.imgt:
-            at = chain.imgt.index(position)
-            if chain.sequence[at] == letter:
-                yield at, at + 1, concept, ""
+        if position in positions and sequence[at := positions.index(position)] == letter:
+            yield at, at + 1, concept, ""
+
+
+def spans(chain: Chain) -> Iterator[Span]:
+    """Regions, any CDR, conserved residues, segments and mutations: half-open intervals on the chain."""
+    yield from domain_spans(chain.sequence, chain.imgt)
     for segment, start, end in runs([s if s in SEGMENTS else "" for s in chain.segment]):
         yield start, end, f"segment:{segment}", ""
     for i, (ours, theirs) in enumerate(zip(chain.sequence, chain.germline)):

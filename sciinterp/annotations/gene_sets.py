@@ -36,7 +36,9 @@ def parse_gmt(path: str | Path, *, release: str = "") -> Annotations:
         concept = concept_name("geneset", name)
         # Enrichr's libraries write weights behind the genes: TP53,1.0
         genes = dict.fromkeys(g for cell in rest[1:] if not missing(g := cell.split(",")[0].strip()))
-        rows.concept(concept, name=name if rest[0].startswith("http") or missing(rest[0]) else rest[0])
+        rows.concept(
+            concept, name=name if rest[0].startswith("http") or missing(rest[0].upper()) else rest[0]
+        )
         for gene in genes:
             rows.covers(gene)
             rows.add(gene, -1, -1, concept)

@@ -8,15 +8,14 @@ leaves out, before or after the domain, has no region.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from sciinterp.annotations.airr import CONCEPTS, CONSERVED, runs
+from sciinterp.annotations.airr import CONCEPTS, domain_spans
 from sciinterp.annotations.rows import Rows
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
-from sciinterp.readers.airr import region_of
 from sciinterp.samples import Samples
 
 
@@ -53,7 +52,7 @@ def number_imgt(
             out.drop(positions)
             continue
         out.covers(sample.id)
-        for start, end, concept, note in _spans(sample.sequence, positions):
+        for start, end, concept, note in domain_spans(sample.sequence, positions):
             name, parent, level = CONCEPTS[concept]
             out.concept(concept, name=name, parent=parent, level=level, exhaustive=True)
             out.add(sample.id, start, end, concept, note=note)
@@ -93,14 +92,3 @@ def _positions(annotator: Any, sequence: str) -> list[str] | str:
     ]
     before = [""] * result.query_start
     return before + inside + [""] * (len(sequence) - len(before) - len(inside))
-
-
-def _spans(sequence: str, positions: list[str]) -> Iterator[tuple[int, int, str, str]]:
-    for region, start, end in runs([region_of(p) if p else "" for p in positions]):
-        yield start, end, f"imgt:{region}", ""
-        if region.startswith("CDR"):
-            yield start, end, "imgt:CDR", region
-    for concept, position, letter in CONSERVED:
-        if position in positions and sequence[positions.index(position)] == letter:
-            at = positions.index(position)
-            yield at, at + 1, concept, ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -423,46 +423,36 @@ def _texts(column: pd.Series, default: str) -> np.ndarray:
 
 def _concepts_table(frame: pd.DataFrame, concepts: pd.DataFrame | None) -> pd.DataFrame:
     """The concepts table, completed for every concept of the rows."""
-    table: dict[str, dict[str, Any]] = {}
-    for concept, source in zip(frame["concept"], frame["source"]):
-        if concept not in table:
-            table[concept] = {
-                "name": concept,
-                "parent": "",
-                "level": 0,
-                "source": source,
-                "exhaustive": False,
-            }
+    stated = frame[["concept", "source"]].drop_duplicates("concept").set_index("concept")
+    given = pd.DataFrame(index=pd.Index([]))
     if concepts is not None:
-        given = concepts.set_index("concept") if "concept" in concepts.columns else concepts
+        given = concepts.set_index("concept") if "concept" in concepts.columns else concepts.copy()
+        given.index = given.index.astype(str)
         if given.index.has_duplicates:
             twice = given.index[given.index.duplicated()][0]
             raise InputError("a concept occurs twice in the concepts table", where=f"concept {twice!r}")
-        columns = {c: given[c].tolist() for c in CONCEPT_COLUMNS if c in given.columns}
-        for i, concept in enumerate(map(str, given.index)):
-            row = table.setdefault(
-                concept, {"name": concept, "parent": "", "level": 0, "source": "user", "exhaustive": False}
-            )
-            row.update({c: v[i] for c, v in columns.items() if not pd.isna(v[i])})
-    names = sorted(table)
-    out = pd.DataFrame(
-        {
-            "name": [str(table[c]["name"]) for c in names],
-            "parent": [str(table[c]["parent"]) for c in names],
-            "level": [_level(table[c]["level"]) for c in names],
-            "source": [str(table[c]["source"]) for c in names],
-            "exhaustive": [
-                str(table[c]["exhaustive"]).strip().lower() in ("true", "1", "yes") for c in names
-            ],
-        },
-        index=pd.Index(names, name="concept", dtype=frame["concept"].dtype),
-    )
+    names = sorted(set(stated.index) | set(given.index))
+    out = pd.DataFrame(index=pd.Index(names, name="concept", dtype=frame["concept"].dtype))
+    plain = {"name": names, "parent": "", "level": 0, "exhaustive": False}
+    plain["source"] = stated["source"].reindex(names).fillna("user").tolist()
+    for column in CONCEPT_COLUMNS:
+        default = pd.Series(plain[column], index=out.index, dtype=object)
+        if column in given.columns:
+            default = given[column].astype(object).reindex(names).where(lambda v: v.notna(), default)
+        out[column] = [_CONCEPT_CELL.get(column, str)(value) for value in default]
     return out
 
 
 def _level(value: Any) -> int:
     text = str(value).strip().removesuffix(".0")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+# how a cell of the concepts table is read; others are text
+_CONCEPT_CELL: dict[str, Callable[[Any], Any]] = {
+    "level": _level,
+    "exhaustive": lambda value: str(value).strip().lower() in ("true", "1", "yes"),
+}
 
 
 def concepts_path(path: Path) -> Path:
