@@ -177,9 +177,10 @@ def from_mapping(values: Mapping[str, Any], *, base: Path | None = None) -> tupl
             given = {k: str(place / table[k]) for k in keys if isinstance(table.get(k), str)}
             values[section] = {**table, **given}
     seed = values.get("seed", 0)
-    train = values.get("train", {})
-    if isinstance(train, Mapping) and isinstance(seed, int):
-        values["train"] = {"seed": seed, **train}
+    for section in ("train", "discover"):
+        table = values.get(section, {})
+        if isinstance(table, Mapping) and isinstance(seed, int):
+            values[section] = {"seed": seed, **table}
     architecture = _architecture(values.pop("sae", {}))
     config = replace(build(RunConfig, values), sae=architecture)
     return config, None if out is None else place / str(out)

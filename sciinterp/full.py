@@ -127,9 +127,8 @@ def _with_seeds(run: Run, model: Any, out: Path, seeds: int) -> Any:
             randomised=run.control,
             shuffled=shuffled,
             seeds=others,
-            settings=DiscoverySettings(n_probed=PROBED),
         ),
-        seed=seed,
+        settings=DiscoverySettings(n_probed=PROBED, seed=seed),
     )
     write_candidates(candidates, out)
     return candidates

@@ -23,7 +23,7 @@ from sciinterp.annotations import Annotations, read_annotations
 from sciinterp.association import associate, read_hits
 from sciinterp.codes import FeatureMatrix, encode, load_features
 from sciinterp.control import randomised_control
-from sciinterp.discovery import Controls, discover, read_candidates, write_candidates
+from sciinterp.discovery import discover, read_candidates
 from sciinterp.errors import InputError, MismatchError, StoreError
 from sciinterp.models import Adapter, load_model
 from sciinterp.readers import read_samples
@@ -181,23 +181,34 @@ def _represent(made: Run, config: RunConfig) -> None:
 
 def _conclude(made: Run, config: RunConfig) -> None:
     """Hits and candidates; what is there and intact is read."""
-    out, given = made.folder, {"split": made.split, "acts": made.acts, "control": made.control}
+    out = made.folder
     assert made.features is not None
     if ledger.is_done(out, "associate"):
         made.hits = read_hits(out)
     else:
         made.hits = associate(
-            made.features, made.annotations, **given, settings=config.associate, seed=config.seed, out=out
+            made.features,
+            made.annotations,
+            split=made.split,
+            acts=made.acts,
+            control=made.control,
+            settings=config.associate,
+            seed=config.seed,
+            out=out,
         )
     if ledger.is_done(out, "discover"):
         made.candidates = read_candidates(out)
     else:
-        with ledger.recorded("discover", out):
-            given["control"] = Controls(randomised=made.control, settings=config.discover)
-            made.candidates = discover(
-                made.features, made.annotations, made.hits, **given, model=made.model, seed=config.seed
-            )
-            write_candidates(made.candidates, out)
+        made.candidates = discover(
+            made.features,
+            made.annotations,
+            made.hits,
+            split=made.split,
+            model=made.model,
+            control=made.control,
+            settings=config.discover,
+            out=out,
+        )
 
 
 def write_report(made: Run) -> Path:

@@ -196,7 +196,7 @@ def discover(
 ) -> None:
     """List candidates: missing annotations, novel concepts, refinements. Hits that lie in --out are used."""
     import sciinterp as si
-    from sciinterp.discovery import describe_candidates
+    from sciinterp.discovery import DiscoverySettings, describe_candidates
     from sciinterp.store import ledger
 
     given = _given(features, annotations, activations, control, format, by, seed)
@@ -205,7 +205,8 @@ def discover(
         hits = si.read_hits(out)
     else:
         hits = si.associate(**given, seed=seed, out=out)
-    candidates = si.discover(**given, hits=hits, seed=seed, out=out)
+    given.pop("acts")
+    candidates = si.discover(**given, hits=hits, settings=DiscoverySettings(seed=seed), out=out)
     shown = ["kind", "sample", "start", "end", "concept", "feature", "probability", "q", "reason_against"]
     if len(candidates):
         echo_table(candidates[shown].head(30))

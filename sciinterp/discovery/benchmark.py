@@ -202,10 +202,9 @@ def _null(seed: int, settings: PlantedSettings) -> dict[str, Any]:
 
 
 def _search(world: Planted, seed: int) -> Table:
-    controls = Controls(seeds=world.seeds, settings=DiscoverySettings(records=False))
-    return discover(
-        world.features, world.annotations, pd.DataFrame(), split=world.split, control=controls, seed=seed
-    )
+    settings = DiscoverySettings(records=False, seed=seed)
+    given = {"split": world.split, "control": Controls(seeds=world.seeds), "settings": settings}
+    return discover(world.features, world.annotations, pd.DataFrame(), **given)
 
 
 def score_world(world: Planted, *, seed: int = 0) -> tuple[dict[str, float], pd.DataFrame]:

@@ -19,11 +19,10 @@ from sciinterp.discovery.spans import first_overlap
 
 
 def decoy_lists(
-    problem: Problem, found: list[Spans], controls: Controls, context: dict[str, Any]
+    problem: Problem, found: list[Spans], controls: Controls, context: dict[str, Any], *, n_rotations: int
 ) -> list[tuple[np.ndarray, int]]:
     """Probabilities of decoy spans and the number of runs they come from, one entry a kind."""
-    n = controls.settings.n_decoys
-    lists = []
+    n, lists = n_rotations, []
     if n:
         rotated = [_search(problem.shifted(problem.seed * 1000 + r), found) for r in range(n)]
         lists.append((np.concatenate([np.zeros(0), *(p for p, _ in rotated)]), n))

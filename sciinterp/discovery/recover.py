@@ -31,6 +31,7 @@ from sciinterp.discovery.missing import find_spans
 from sciinterp.discovery.novel import F1_KNOWN, find_novel
 from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.search import discover
+from sciinterp.discovery.settings import DiscoverySettings
 from sciinterp.discovery.spans import first_overlap, per_run, runs
 from sciinterp.errors import InputError
 from sciinterp.samples import Samples, Split
@@ -313,7 +314,7 @@ def merge_and_recover(
             ),
             pd.DataFrame(),
             split=split,
-            seed=seed,
+            settings=DiscoverySettings(seed=seed),
         )
         refined = found[found["kind"] == "refinement"]
         rows.append(
@@ -351,7 +352,7 @@ def temporal(
     )
     if not len(added):
         raise InputError("the newer release adds no instance to a concept of the older one", where="temporal")
-    found = discover(features, older, pd.DataFrame(), split=split, seed=seed)
+    found = discover(features, older, pd.DataFrame(), split=split, settings=DiscoverySettings(seed=seed))
     missing = found[found["kind"] == "missing"].reset_index(drop=True)
     missing["confirmed"] = meets_hidden(missing, added, features.samples)
     p = missing["probability"].to_numpy()

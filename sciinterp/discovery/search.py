@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+import warnings
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,19 +17,17 @@ from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.calibrate import precision_at
 from sciinterp.discovery.decoys import decoy_lists, q_values
 from sciinterp.discovery.evidence import Evidence, missing_record, novel_record, refinement_record
-from sciinterp.discovery.files import COLUMNS
+from sciinterp.discovery.files import COLUMNS, write_candidates
 from sciinterp.discovery.missing import Spans, find_spans
 from sciinterp.discovery.novel import Novel, co_active, find_novel, least_q
 from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.refinement import PRIOR, calibrate_refinements, find_refinements
-from sciinterp.discovery.settings import Controls
+from sciinterp.discovery.settings import Controls, DiscoverySettings
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.provenance import belongings, caveats, require_randomised, require_same
 from sciinterp.samples import Split
+from sciinterp.store import ledger
 from sciinterp.tables import Table
-
-if TYPE_CHECKING:
-    from sciinterp.activations import Activations
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,9 @@ def discover(
     split: Split,
     model: Any = None,
     control: FeatureMatrix | Controls | None = None,
-    acts: Activations | np.ndarray | None = None,
-    seed: int = 0,
+    settings: DiscoverySettings | None = None,
+    out: str | Path | None = None,
+    **old: Any,
 ) -> Table:
     """List candidates: annotations that seem missing, features no concept explains, concepts that split.
 
@@ -59,10 +60,12 @@ def discover(
     model : Adapter, optional
         With ``features.sae``, candidates are ablated and mutated, and novel ones the model does not feel are dropped.
     control : FeatureMatrix or Controls, optional
-        Codes of the randomised model; a :class:`Controls` adds dictionaries of other seeds and settings.
-    acts : Activations, optional
-        Not needed by any rule; accepted so that the verbs take the same arguments.
-    seed : int
+        Codes of the randomised model; a :class:`Controls` adds dictionaries of other seeds.
+    settings : DiscoverySettings, optional
+    out : path, optional
+        Folder for ``candidates.tsv`` and ``candidates.json``.
+    **old
+        ``seed`` (now in ``settings``) and ``acts`` (never used) are taken with a warning for a release.
 
     Returns
     -------
@@ -76,31 +79,59 @@ def discover(
         When split or control do not belong to the features' samples.
     """
     controls = control if isinstance(control, Controls) else Controls(randomised=control)
-    settings = controls.settings
+    settings = _settled(settings, old)
     _require_fit(features, split, controls)
-    problem = make_problem(features, annotations, split, n_folds=settings.n_folds, seed=seed)
     belongs = belongings(features.origin, features.samples, annotations, split)
     require_same(
         belongs, (getattr(hits, "context", None) or {}).get("belongs") or {}, names=("codes", "hits")
     )
+    with ledger.recorded("discover", out, settings=asdict(settings), inputs=belongs):
+        candidates = _discover(features, annotations, hits, split, model, controls, settings)
+        candidates.context["belongs"] = belongs
+        if out is not None:
+            write_candidates(candidates, out)
+    return candidates
+
+
+def _settled(settings: DiscoverySettings | None, old: dict[str, Any]) -> DiscoverySettings:
+    """The settings, with a seed given in the old way."""
+    settings = settings or DiscoverySettings()
+    for name in old:
+        if name not in ("seed", "acts"):
+            raise TypeError(f"discover() got an unexpected keyword argument {name!r}")
+        do = "pass settings=DiscoverySettings(seed=...)" if name == "seed" else "leave it out"
+        warnings.warn(f"discover({name}=...) is deprecated: {do}", DeprecationWarning, stacklevel=3)
+    return replace(settings, seed=int(old["seed"])) if "seed" in old else settings
+
+
+def _discover(
+    features: FeatureMatrix,
+    annotations: Annotations,
+    hits: pd.DataFrame | None,
+    split: Split,
+    model: Any,
+    controls: Controls,
+    settings: DiscoverySettings,
+) -> Table:
+    """Rows of the three kinds, probed where there is a model."""
+    problem = make_problem(features, annotations, split, n_folds=settings.n_folds, seed=settings.seed)
     hits = pd.DataFrame() if hits is None else pd.DataFrame(hits)
     evidence = Evidence(problem, hits)
     context: dict[str, Any] = {
-        "settings": {**asdict(settings), "seed": seed},
+        "settings": asdict(settings),
         "counts": {},
         "skipped": {},
         "not_run": {},
         "caveats": caveats(features.origin, features.samples, annotations, split),
-        "belongs": belongs,
     }
-    missing = _missing_rows(problem, evidence, controls, context)
-    novel = _novel_rows(problem, evidence, hits, controls, context)
+    missing = _missing_rows(problem, evidence, controls, settings, context)
+    novel = _novel_rows(problem, evidence, hits, controls, settings, context)
     refined = _refinement_rows(problem, evidence, split, context)
     if model is not None and features.sae is not None and missing + novel:
         from sciinterp.discovery.probe import probe
 
         missing, novel = probe(
-            model, features, missing, novel, context=context, n=settings.n_probed, seed=seed
+            model, features, missing, novel, context=context, n=settings.n_probed, seed=settings.seed
         )
     else:
         reason = "needs a model and features.sae" if missing + novel else "there is no candidate to try"
@@ -151,9 +182,12 @@ def _require_fit(features: FeatureMatrix, split: Split, controls: Controls) -> N
 
 
 def _missing_rows(
-    problem: Problem, evidence: Evidence, controls: Controls, context: dict[str, Any]
+    problem: Problem,
+    evidence: Evidence,
+    controls: Controls,
+    settings: DiscoverySettings,
+    context: dict[str, Any],
 ) -> list[dict[str, Any]]:
-    settings = controls.settings
     exhaustive = problem.annotations.concepts["exhaustive"].to_dict()
     found: list[Spans] = []
     unsupported: dict[str, int] = {}
@@ -180,7 +214,7 @@ def _missing_rows(
     where = [(s, i) for s in found for i in np.flatnonzero(~s.known)]
     p = np.array([s.probability[i] for s, i in where])
     low = np.array([s.low[i] for s, i in where])
-    q = q_values(p, low, decoy_lists(problem, found, controls, context))
+    q = q_values(p, low, decoy_lists(problem, found, controls, context, n_rotations=settings.n_decoys))
     wanted = np.array(
         [MIN_UNSUPPORTED if s.concept in unsupported else settings.min_probability for s, _ in where]
     )
@@ -242,7 +276,12 @@ def _contributors(problem: Problem, spans: Spans, start: int, end: int) -> list[
 
 
 def _novel_rows(
-    problem: Problem, evidence: Evidence, hits: pd.DataFrame, controls: Controls, context: dict[str, Any]
+    problem: Problem,
+    evidence: Evidence,
+    hits: pd.DataFrame,
+    controls: Controls,
+    settings: DiscoverySettings,
+    context: dict[str, Any],
 ) -> list[dict[str, Any]]:
     known = np.zeros(0, np.int64)
     if {"feature", "f1", "q"} <= set(hits.columns):
@@ -272,11 +311,9 @@ def _novel_rows(
     counts = context["counts"]["novel"] = dict(result.counts)
     if result.reason:
         context["not_run"]["novel"] = result.reason
-    counts["below_min_probability"] = int((result.probability < controls.settings.min_probability).sum())
+    counts["below_min_probability"] = int((result.probability < settings.min_probability).sum())
     order = np.lexsort((-result.score, -result.probability))
-    order = order[result.probability[order] >= controls.settings.min_probability][
-        : controls.settings.max_rows
-    ]
+    order = order[result.probability[order] >= settings.min_probability][: settings.max_rows]
     leader = co_active(problem, result.feature[order])
     counts["fires with a better one"] = sum(lead != rank for rank, lead in enumerate(leader))
     rows = []
@@ -285,9 +322,7 @@ def _novel_rows(
             others = [
                 int(result.feature[order[k]]) for k in range(len(order)) if leader[k] == rank and k != rank
             ]
-            rows.append(
-                _novel_row(problem, evidence, result, int(i), others, records=controls.settings.records)
-            )
+            rows.append(_novel_row(problem, evidence, result, int(i), others, records=settings.records))
     return rows
 
 

@@ -26,6 +26,8 @@ class DiscoverySettings:
         Candidates of a kind on which the model is tried, when one is given: ablation and mutation scan.
     records : bool
         False leaves the evidence out, for benchmarks.
+    seed : int
+        Of folds, rotations and comparison positions.
     """
 
     min_probability: float = 0.05
@@ -34,6 +36,7 @@ class DiscoverySettings:
     n_decoys: int = 1
     n_probed: int = 4
     records: bool = True
+    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +52,8 @@ class Controls:
         (:func:`sciinterp.discovery.probe.shuffled_codes`).
     seeds : sequence of FeatureMatrix
         Codes of the same positions by dictionaries trained with other seeds, three or more.
-    settings : DiscoverySettings
     """
 
     randomised: FeatureMatrix | None = None
     shuffled: FeatureMatrix | None = None
     seeds: Sequence[FeatureMatrix] = ()
-    settings: DiscoverySettings = DiscoverySettings()

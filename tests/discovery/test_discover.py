@@ -138,8 +138,8 @@ def test_q_and_probability_say_the_same(small, found):
     mean = np.cumsum(1 - novel["probability"]) / np.arange(1, len(novel) + 1)
     assert (novel["q"] >= mean - 1e-9).all() and (np.diff(novel["q"]) >= 0).all()
     assert (np.diff(novel["score"]) <= 1e-9).all()
-    bare = Controls(settings=DiscoverySettings(records=False))
-    again = discover(small.features, small.annotations, pd.DataFrame(), split=small.split, control=bare)
+    bare = DiscoverySettings(records=False)
+    again = discover(small.features, small.annotations, pd.DataFrame(), split=small.split, settings=bare)
     told, again = again.context["not_run"], again[again["kind"] == "novel"]
     assert again["q"].min() >= 0.107 - 1e-9 and novel["q"].min() < 0.107
     assert "no q falls below 0.11" in told["stability over seeds"]
@@ -223,8 +223,9 @@ def test_the_randomised_model_and_shuffled_sequences_are_decoys(small, found):
         )
 
     bare = DiscoverySettings(records=False)
-    controls = Controls(randomised=shifted(40), shuffled=shifted(57), seeds=small.seeds, settings=bare)
-    again = discover(small.features, small.annotations, pd.DataFrame(), split=small.split, control=controls)
+    controls = Controls(randomised=shifted(40), shuffled=shifted(57), seeds=small.seeds)
+    given = {"split": small.split, "settings": bare}
+    again = discover(small.features, small.annotations, pd.DataFrame(), control=controls, **given)
     assert not {"randomised model", "shuffled sequences"} & set(again.context["not_run"])
     both = found.merge(
         again, on=["kind", "sample", "start", "end", "concept", "feature"], suffixes=("", "_more")
@@ -233,8 +234,8 @@ def test_the_randomised_model_and_shuffled_sequences_are_decoys(small, found):
     assert len(both) == (found["kind"] == "missing").sum()
     assert (both["q_more"] >= both["q"] - 1e-12).all()
     # Features that know as much as the model leave no candidate standing.
-    same = Controls(shuffled=small.features, settings=bare)
-    none = discover(small.features, small.annotations, pd.DataFrame(), split=small.split, control=same)
+    same = Controls(shuffled=small.features)
+    none = discover(small.features, small.annotations, pd.DataFrame(), control=same, **given)
     assert (none.loc[none["kind"] == "missing", "q"] > 0.5).all()
 
 
@@ -252,7 +253,7 @@ def test_what_was_not_run_is_listed(small):
         small.annotations,
         pd.DataFrame(),
         split=small.split,
-        control=Controls(settings=settings),
+        settings=settings,
     )
     assert {"stability over seeds", "randomised model", "ablation"} <= set(found.context["not_run"])
 
