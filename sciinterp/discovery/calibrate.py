@@ -54,9 +54,31 @@ def average_precision(score: np.ndarray, truth: np.ndarray, n_true: int) -> floa
     >>> average_precision(np.array([3.0, 2.0, 1.0]), np.array([1, 0, 1]), 2)
     0.8333333333333333
     """
-    truth = np.asarray(truth, float)[np.argsort(-np.asarray(score), kind="stable")]
+    from sklearn.metrics import average_precision_score
+
+    truth = np.asarray(truth, bool)
+    if not truth.any():
+        return 0.0
     # Several spans may meet one instance: the area never passes 1.
-    return min(1.0, float((truth.cumsum() / np.arange(1, len(truth) + 1) * truth).sum() / max(n_true, 1)))
+    return min(1.0, float(average_precision_score(truth, score)) * float(truth.sum()) / max(n_true, 1))
+
+
+def auroc(a: np.ndarray, b: np.ndarray) -> float:
+    """P(a > b) + P(a = b) / 2, and 0.5 where either is empty.
+
+    Asked some ten thousand times of some dozen numbers, where scikit-learn's takes a hundred times as long.
+
+    Examples
+    --------
+    >>> auroc(np.array([1, 2]), np.array([0, 1]))
+    0.875
+    """
+    if not len(a) or not len(b):
+        return 0.5
+    order = np.sort(b)
+    return float(
+        (np.searchsorted(order, a, "left") + np.searchsorted(order, a, "right")).mean() / (2 * len(b))
+    )
 
 
 def precision_at(

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from scipy.special import expit
 
-from sciinterp.discovery.linear import auroc, fit_logistic, predict, sigmoid
+from sciinterp.discovery.calibrate import auroc
+from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.positive_unlabelled import fit_mixture
 from sciinterp.discovery.problem import Problem
 from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_means
@@ -299,8 +301,8 @@ def _first_fit(search: _Search, target: np.ndarray, k: int) -> _Fit | None:
     x = search.design.matrix(first)
     rows, weight = _training_rows(x.any(), target, train, rng)
     some = x.take(rows)
-    beta = fit_logistic(some, target[rows], weight, ridge=2.0, steps=6)  # near enough for a residual
-    residual = weight * (target[rows] - sigmoid(predict(some, beta)))
+    beta = fit_logistic(some, target[rows], weight, ridge=2.0)
+    residual = weight * (target[rows] - expit(predict(some, beta)))
     return _Fit(first, rows, weight, residual, np.zeros(0, np.int64))
 
 

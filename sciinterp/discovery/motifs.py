@@ -25,7 +25,7 @@ import numpy as np
 from sciinterp.association._jit import compiled
 from sciinterp.codes.intervals import windows
 from sciinterp.codes.peaks import largest_in_groups
-from sciinterp.discovery.linear import auroc
+from sciinterp.discovery.calibrate import auroc
 from sciinterp.discovery.problem import Problem
 
 WIDTH, REACH, HALF = 7, 6, 12

@@ -25,10 +25,11 @@ from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.special import expit
 
 from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.homology import Place, at_known_concepts, place
-from sciinterp.discovery.linear import fit_logistic, predict, sigmoid
+from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.motifs import COLUMNS, MAX_PEAKS, coherence, find_peaks
 from sciinterp.discovery.problem import BLOCK_VALUES, Problem
 
@@ -416,9 +417,9 @@ def _move_prior(score: np.ndarray, n_positive: int, n_negative: int) -> np.ndarr
     ratio = score - np.log(n_positive / max(n_negative, 1))
     share = 0.3
     for _ in range(200):
-        p = sigmoid(ratio + np.log(share / (1 - share)))
+        p = expit(ratio + np.log(share / (1 - share)))
         share = float(np.clip((p.sum() + 1) / (len(p) + 2), 1e-3, 0.95))
-    return sigmoid(ratio + np.log(share / (1 - share)))
+    return expit(ratio + np.log(share / (1 - share)))
 
 
 def _decoy_q(target: np.ndarray, decoy: np.ndarray) -> np.ndarray:

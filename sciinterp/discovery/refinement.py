@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from scipy.stats import hypergeom
+from scipy.stats import false_discovery_control, hypergeom
 
 from sciinterp.codes.intervals import positions_in
 from sciinterp.discovery.problem import Problem
@@ -97,10 +97,8 @@ def calibrate_refinements(
         return p, p
     adjusted = np.clip(p * max(n_tested, 1), 1e-300, 1 / np.e)
     bound = -np.e * adjusted * np.log(adjusted)
-    order = np.argsort(p, kind="stable")
-    q = np.empty(len(p))
-    raw = p[order] * max(n_considered, 1) / np.arange(1, len(p) + 1)
-    q[order] = np.minimum(1, np.minimum.accumulate(raw[::-1])[::-1])
+    untested = np.ones(max(n_considered - len(p), 0))
+    q = false_discovery_control(np.append(p, untested))[: len(p)]
     odds = PRIOR / (1 - PRIOR) / bound
     return odds / (1 + odds), q
 

@@ -8,10 +8,12 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 
 import sciinterp as si
 from sciinterp.annotations import Annotations
 from sciinterp.discovery.calibrate import (
+    auroc,
     average_precision,
     brier,
     expected_calibration_error,
@@ -21,7 +23,7 @@ from sciinterp.discovery.calibrate import (
 from sciinterp.discovery.decoys import decoy_error, list_error
 from sciinterp.discovery.files import COLUMNS, read_candidates, write_candidates
 from sciinterp.discovery.homology import at_known_concepts, place
-from sciinterp.discovery.linear import auroc, fit_logistic, predict, sigmoid
+from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.motifs import find_peaks
 from sciinterp.discovery.novel import _decoy_q, _explained
 from sciinterp.discovery.positive_unlabelled import fit_mixture
@@ -82,9 +84,9 @@ def test_logistic_agrees_with_scikit_learn():
 
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 3))
-    y = rng.random(400) < sigmoid(x @ [1.0, -2.0, 0.5] - 0.3)
+    y = rng.random(400) < expit(x @ [1.0, -2.0, 0.5] - 0.3)
     weight = rng.uniform(0.5, 2, 400)
-    mine = fit_logistic(x, y, weight, ridge=2.0, steps=50)
+    mine = fit_logistic(x, y, weight, ridge=2.0)
     peer = LogisticRegression(C=0.5, tol=1e-10, max_iter=500).fit(x, y, sample_weight=weight)
     np.testing.assert_allclose(mine, np.append(peer.coef_[0], peer.intercept_), atol=1e-4)
 
@@ -113,7 +115,7 @@ def test_the_fit_ends_at_the_least_loss(seed, gap, ridge):
         eta = full @ beta
         return (w * (np.logaddexp(0, eta) - y * eta)).sum() + 0.5 * (penalty * beta * beta).sum()
 
-    beta = fit_logistic(x, y, w, ridge=ridge, steps=200)
+    beta = fit_logistic(x, y, w, ridge=ridge)
     least = minimize(loss, np.zeros(5), method="BFGS").fun
     assert loss(beta) <= least * 1.01 + 1e-2
     if gap > 1:
