@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sciinterp.annotations.rows import Rows, concept_name, join_note
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
-from sciinterp.readers.bounded import guard, need
+from sciinterp.readers.bounded import need, parsing
 
 if TYPE_CHECKING:
     from sciinterp.samples import Samples
@@ -64,14 +64,10 @@ def pfam_hits(
             "there is no such file", where=f"file '{profiles}'", do="Get Pfam-A.hmm from InterPro."
         )
 
-    def read() -> list[Any]:
-        with pyhmmer.plan7.HMMFile(str(profiles)) as file:
-            found = list(file)
-        if not found:
+    with parsing(profiles, "a file of HMMER profiles"), pyhmmer.plan7.HMMFile(str(profiles)) as file:
+        hmms = list(file)
+        if not hmms:
             raise ValueError("no profile in the file")
-        return found
-
-    hmms = guard(read, profiles, "a file of HMMER profiles")
     alphabet = hmms[0].alphabet
     rows = Rows(prefix, release=release)
     sequences, illegal = [], 0

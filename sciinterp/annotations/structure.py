@@ -22,7 +22,7 @@ import numpy as np
 from sciinterp.annotations.rows import Rows
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import FormatError, InputError
-from sciinterp.readers.bounded import Text, guard, need, parsing
+from sciinterp.readers.bounded import Text, need, parsing
 from sciinterp.readers.structures import Chain, read_structure
 
 # Largest accessible surface in square angstrom, theoretical values of Tien et al. 2013, table 1.
@@ -108,7 +108,8 @@ def parse_structure(
     for chain in chains:
         sample = f"{entry}_{chain.name}"
         rows.covers(sample)
-        found = guard(lambda c=chain: _labels(c, predicted), path, "a structure")
+        with parsing(path, "a structure"):
+            found = _labels(chain, predicted)
         if positions == "full":
             of = dict(zip(((r.number, r.insertion) for r in chain.residues), found))
             found = [of.get(key, [DISORDERED]) for key in scheme.get(chain.name, ())]

@@ -21,13 +21,14 @@ segments in one codon make it N. Its germline residue is known only where all th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sciinterp.errors import FormatError, InputError
+from sciinterp.errors import FormatError
 from sciinterp.readers.bounded import read_rows
-from sciinterp.readers.entries import refuse_duplicates
+from sciinterp.readers.entries import check_ids
 from sciinterp.samples import Samples
 
 # IMGT regions up to position 104; the junction (104-118) fixes the rest.
@@ -341,36 +342,16 @@ def read_airr(path: str | Path, *, kind: str | None = None) -> Samples:
     """
     import pandas as pd
 
-    chains, dropped, n_in = [], {}, 0
-    for _, row in rows(path):
-        n_in += 1
-        chain = chain_of(row)
-        if isinstance(chain, str):
-            dropped[chain] = dropped.get(chain, 0) + 1
-        else:
-            chains.append(chain)
-    if not chains:
-        raise InputError(
-            "no sequences",
-            where=f"file '{path}'",
-            expected="productive rearrangements",
-            got=f"{n_in} rows, none usable",
-        )
-    refuse_duplicates([c.id for c in chains], Path(path))
-    table = pd.DataFrame(
-        [
-            {
-                **c.calls,
-                "v_gene": gene_of(c.calls["v_call"]),
-                "j_gene": gene_of(c.calls["j_call"]),
-            }
-            for c in chains
-        ]
-    )
+    found = [chain_of(row) for _, row in rows(path)]
+    chains = [chain for chain in found if isinstance(chain, Chain)]
+    dropped = Counter(reason for reason in found if isinstance(reason, str))
+    ids, n_in = [chain.id for chain in chains], len(found)
+    check_ids(ids, path, "sequences", n_in)
+    genes = [{f"{s}_gene": gene_of(chain.calls[f"{s}_call"]) for s in "vj"} for chain in chains]
     samples = Samples(
-        [c.id for c in chains],
-        [c.sequence for c in chains],
-        table=table,
+        ids,
+        [chain.sequence for chain in chains],
+        table=pd.DataFrame([{**chain.calls, **gene} for chain, gene in zip(chains, genes)]),
         kind=kind or "protein",
         n_in=n_in,
         dropped=dropped,

@@ -479,9 +479,3 @@ def parsing(file: str | Path, what: str, line: Callable[[], int] = lambda: 0) ->
     except Exception as error:
         text = " ".join(str(error).split())[:200] or type(error).__name__
         raise FormatError(f"this is not {what}", file=str(file), line=line(), got=text) from None
-
-
-def guard(call: Callable[[], Any], file: str | Path, what: str, line: Callable[[], int] = lambda: 0) -> Any:
-    """The value of ``call``, run under :func:`parsing`."""
-    with parsing(file, what, line):
-        return call()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sciinterp.errors import InputError
+from sciinterp.readers.entries import check_ids
 from sciinterp.readers.hdf5 import open_h5ad
 from sciinterp.samples import Samples
 
@@ -58,27 +59,17 @@ def read_h5ad(path: Path, *, kind: str | None = None, layer: str | None = None, 
         )
     genes = names.index.to_numpy(dtype=object)
     keep = np.flatnonzero(np.diff(matrix.indptr))
-    if not len(keep):
-        raise InputError(
-            "no cells",
-            where=f"file '{path}'",
-            expected="at least one that expresses a gene",
-            got=f"{len(genes)} genes, {matrix.shape[0]} cells",
-        )
-    cells = []
-    for i in keep:
-        inside = slice(matrix.indptr[i], matrix.indptr[i + 1])
-        cells.append(
-            {
-                "genes": genes[matrix.indices[inside]].tolist(),
-                "values": matrix.data[inside].astype(float).tolist(),
-            }
-        )
     obs = obs.iloc[keep]
+    ids = obs.index.astype(str).tolist()
+    check_ids(ids, path, "cells that express a gene", matrix.shape[0])
+    cells = []
+    for start, stop in zip(matrix.indptr[keep], matrix.indptr[keep + 1]):
+        of, held = genes[matrix.indices[start:stop]], matrix.data[start:stop].astype(float)
+        cells.append({"genes": of.tolist(), "values": held.tolist()})
     table = pd.DataFrame({str(c): _plain(obs[c]) for c in obs.columns}, index=range(len(keep)))
     empty = matrix.shape[0] - len(keep)
     return Samples(
-        obs.index.astype(str),
+        ids,
         cells,
         lengths=[len(c["genes"]) for c in cells],
         table=table if len(table.columns) else None,

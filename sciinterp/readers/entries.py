@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,8 @@ def sequences_to_samples(
     """Samples of (identifier, sequence) entries: cleaned, counted, checked.
 
     White space inside a sequence and one ``*`` at the end of a protein are removed, ``sp|P12345|NAME`` is
-    shortened to its accession, all counted; entries without letters are dropped. Letters are upper case; whether a model knows them is the model's to say.
+    shortened to its accession, all counted; entries without letters are dropped. Letters are upper case;
+    whether a model knows them is the model's to say.
 
     Raises
     ------
@@ -72,14 +73,7 @@ def sequences_to_samples(
         ids.append(short)
         sequences.append(sequence)
         kept.append(n_in - 1)
-    if not ids:
-        raise InputError(
-            "no sequences",
-            where=f"file '{path}'",
-            expected="at least one",
-            got=f"{n_in} entries, none with a sequence" if n_in else "an empty file",
-        )
-    refuse_duplicates(ids, path)
+    check_ids(ids, path, "sequences", n_in)
     if table is not None:
         table = table.iloc[kept].reset_index(drop=True)
     samples = Samples(
@@ -95,8 +89,15 @@ def sequences_to_samples(
     return samples
 
 
-def refuse_duplicates(ids: list[str], path: Path) -> None:
-    """An error that names the identifiers which occur more than once."""
+def check_ids(ids: Sequence[str], path: str | Path, what: str, n_in: int) -> None:
+    """An error where a reader kept nothing, or one that names the identifiers which occur more than once."""
+    if not ids:
+        raise InputError(
+            f"no {what}",
+            where=f"file '{path}'",
+            expected="at least one",
+            got=f"{n_in} entries, none usable" if n_in else "an empty file",
+        )
     twice = [name for name, n in Counter(ids).items() if n > 1]
     if twice:
         raise InputError(

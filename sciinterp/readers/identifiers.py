@@ -35,6 +35,14 @@ def _without_version(word: str) -> str:
     return match[1] if match else sample_id(word)
 
 
+def _one_version(first: str, second: str) -> bool:
+    """Whether at most one of two names of one accession states a version, or both the same."""
+    stated = [
+        sample_id(word).casefold() for word in (first, second) if _without_version(word) != sample_id(word)
+    ]
+    return len(set(stated)) < 2
+
+
 # From the strictest to the loosest: two names that agree in one of these forms mean the same.
 _FORMS: tuple[Callable[[str], str], ...] = (
     str,
@@ -67,7 +75,8 @@ def match_ids(names: Iterable[str], ids: Sequence[str]) -> dict[str, str]:
             claims.setdefault(form(name), set()).add(name)
         for key, claiming in claims.items():
             # Two versions, or two cases, are two things, though either alone would fit.
-            if (meant := known.get(key)) is not None and (loose < 2 or len(claiming) == 1):
+            meant = known.get(key)
+            if meant is not None and (loose < 2 or (len(claiming) == 1 and _one_version(*claiming, meant))):
                 found.update(dict.fromkeys(claiming, meant))
         left = [name for name in left if name not in found]
     return {name: found[name] for name in wanted if name in found}

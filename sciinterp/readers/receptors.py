@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from sciinterp.errors import FormatError, InputError
-from sciinterp.readers.entries import refuse_duplicates
+from sciinterp.readers.entries import check_ids
 from sciinterp.readers.tables import identifiers, text_table, typed
 from sciinterp.samples import Samples
 
@@ -56,12 +56,8 @@ def read_receptors(path: Path, *, kind: str | None = None) -> Samples:
         else:
             keep.append(i)
             data.append(loops)
-    if not keep:
-        raise InputError(
-            "no receptors", where=f"file '{path}'", expected="at least one", got=f"{len(frame)} rows"
-        )
     ids = [names[i] for i in keep]
-    refuse_duplicates(ids, path)
+    check_ids(ids, path, "receptors", len(frame))
     table = typed(frame.drop(columns=[c for name, c in lower.items() if name in LOOPS]))
     return Samples(
         ids,

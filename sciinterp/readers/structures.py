@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sciinterp.errors import InputError
 from sciinterp.readers.bounded import Text, first_lines, need, parsing
-from sciinterp.readers.entries import refuse_duplicates, sequences_to_samples
+from sciinterp.readers.entries import check_ids, sequences_to_samples
 from sciinterp.samples import Samples
 
 
@@ -221,11 +220,7 @@ def read_crystals(path: Path, *, kind: str | None = None) -> Samples:
         else:
             ids.append(str(name))
             data.append(crystal)
-    if not ids:
-        raise InputError(
-            "no crystals", where=f"file '{path}'", expected="at least one", got=f"{len(blocks)} data blocks"
-        )
-    refuse_duplicates(ids, path)
+    check_ids(ids, path, "crystals", len(blocks))
     return Samples(
         ids,
         data,

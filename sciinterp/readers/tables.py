@@ -16,7 +16,7 @@ import pandas as pd
 
 from sciinterp.errors import FormatError, InputError
 from sciinterp.readers.bounded import read_lines, read_rows
-from sciinterp.readers.entries import refuse_duplicates, sequences_to_samples
+from sciinterp.readers.entries import check_ids, sequences_to_samples
 from sciinterp.samples import Samples
 
 MISSING = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "<NA>"))
@@ -62,12 +62,8 @@ def read_smiles(path: Path, *, kind: str | None = None) -> Samples:
     smiles = frame[column].str.strip()
     lengths = np.array([len(smiles_atoms(text)) for text in smiles])
     keep = np.flatnonzero(lengths)
-    if not len(keep):
-        raise InputError(
-            "no molecules", where=f"file '{path}'", expected="at least one SMILES", got=f"{len(frame)} rows"
-        )
     ids = [names[i] for i in keep]
-    refuse_duplicates(ids, path)
+    check_ids(ids, path, "molecules", len(frame))
     dropped = Counter(
         "no atom in the SMILES" if smiles.iloc[i] else "empty SMILES" for i in np.flatnonzero(lengths == 0)
     )
@@ -167,23 +163,20 @@ def _typed(column: pd.Series) -> pd.Series:
     cells = [None if (text := cell.strip()) in MISSING else text for cell in column]
     present = {cell for cell in cells if cell is not None}
     out = pd.Series(cells, index=column.index, dtype=object)
-    numbers = present and all(len(cell) < 24 and _shortest(cell, int, float) for cell in present)
+    numbers = present and all(_shortest(cell, int) or _shortest(cell, float) for cell in present)
     # 1 and 1.0 are two labels, though one number.
     if not numbers or len(set(map(float, present))) < len(present):
         return out
-    whole = None not in cells and all(len(cell) < 16 and _shortest(cell, int) for cell in present)
+    whole = None not in cells and all(_shortest(cell, int) for cell in present)
     return out.astype(np.int64 if whole else np.float64)
 
 
-def _shortest(cell: str, *kinds: type[int] | type[float]) -> bool:
-    """Whether the text is what a number of one of these kinds is written as."""
-    for kind in kinds:
-        try:
-            if str(kind(cell)) == cell:
-                return True
-        except ValueError:
-            continue
-    return False
+def _shortest(cell: str, kind: type[int] | type[float]) -> bool:
+    """Whether the text is what a number of this kind, that a float holds exactly, is written as."""
+    try:
+        return len(cell) < (16 if kind is int else 24) and str(kind(cell)) == cell
+    except ValueError:
+        return False
 
 
 def find_column(frame: pd.DataFrame, names: tuple[str, ...], path: Path) -> str:

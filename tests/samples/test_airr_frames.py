@@ -99,6 +99,6 @@ def test_samples_and_annotations_agree_to_the_residue(tmp_path) -> None:
     assert len(samples) == len(rows)
     assert not samples.dropped
     assert not annotations.counts["dropped"]
-    assert annotations.coverage["airr"] == samples.ids
+    assert set(annotations.frame["sample"]) == set(samples.ids)
     motifs = annotations.frame[annotations.frame["start"] >= 0]
     assert (motifs["end"].to_numpy() <= samples.lengths[[samples.index(s) for s in motifs["sample"]]]).all()

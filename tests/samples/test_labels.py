@@ -1,0 +1,214 @@
+"""Identifiers and labels: text stays text, missing stays missing, one name is one sample, and families have a default."""
+
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import sciinterp as si
+from sciinterp.errors import InputError
+from sciinterp.readers.identifiers import match_ids, nearest, sample_id
+from sciinterp.splits import families
+from sciinterp.splits.places import places
+
+FASTA = "".join(f">s{i}\nMKVLAAGC\n" for i in range(4))
+
+
+def put(path, text):
+    path.write_text(text)
+    return path
+
+
+def joined(tmp_path, cells, end="\n"):
+    table = "".join(f"s{i}\t{cell}{end}" for i, cell in enumerate(cells))
+    fasta = put(tmp_path / "x.fasta", FASTA)
+    return (
+        si.read_samples(fasta, table=put(tmp_path / "x.tsv", f"id\tfamily{end}{table}"))
+        .table["family"]
+        .tolist()
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "read"),
+    [
+        (["007", "7", "070", "70"], ["007", "7", "070", "70"]),
+        (["1.10", "1.1", "2.30", "3.40"], ["1.10", "1.1", "2.30", "3.40"]),
+        (["1", "1.0", "2", "3"], ["1", "1.0", "2", "3"]),
+        (["1e3", "2", "3", "4"], ["1e3", "2", "3", "4"]),
+        (["+1", "2", "3", "4"], ["+1", "2", "3", "4"]),
+        (["12345678901234567890", "1", "2", "3"], ["12345678901234567890", "1", "2", "3"]),
+        (["1,000", "2", "3", "4"], ["1,000", "2", "3", "4"]),
+        (["1", "2", "3", "4"], [1, 2, 3, 4]),
+        (["0.5", "1.25", "2", "-3.5"], [0.5, 1.25, 2.0, -3.5]),
+        (["a", "NA", "", "N/A"], ["a", None, None, None]),
+        (['"a, b"', '"c"', " d ", "e"], ["a, b", "c", "d", "e"]),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_labels_keep_every_digit(tmp_path, cells, read, end) -> None:
+    assert joined(tmp_path, cells, end) == read
+
+
+def test_missing_numbers_are_missing(tmp_path) -> None:
+    np.testing.assert_array_equal(joined(tmp_path, ["1", "", "NA", "4"]), [1, np.nan, np.nan, 4])
+
+
+SIX = ["a", "b", "c", "d", "e", "f"]
+
+
+@pytest.mark.parametrize("hole", [None, np.nan, "", " ", "NA", "nan"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        list,
+        tuple,
+        lambda labels: np.array(labels, dtype=object),
+        lambda labels: pd.Series(labels, dtype=object),
+        lambda labels: pd.Categorical(labels),
+        lambda labels: "column",
+    ],
+    ids=["list", "tuple", "array", "series", "categorical", "column"],
+)
+def test_families_that_are_missing_are_counted_in_every_form(form, hole) -> None:
+    labels = [*SIX[:4], hole, hole]
+    samples = si.Samples(SIX, ["MK"] * 6, table=pd.DataFrame({"column": labels}))
+    with pytest.raises(InputError, match="2 of 6 labels are missing"):
+        si.split_families(samples, by=form(labels))
+
+
+def test_missing_numbers_are_no_family() -> None:
+    with pytest.raises(InputError, match="1 of 6"):
+        si.split_families(si.Samples(SIX, ["MK"] * 6), by=np.array([1, 2, 3, 4, 5, np.nan]))
+
+
+def test_a_series_stands_with_its_identifiers() -> None:
+    samples = si.Samples(SIX, ["MK"] * 6)
+    labels = pd.Series({name: f"family of {name}" for name in reversed(SIX)})
+    split = si.split_families(samples, by=labels)
+    assert [split.family_names[f] for f in split.family] == [f"family of {name}" for name in SIX]
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("sp|P69905|HBA_HUMAN", "P69905"),
+        ("tr|A0A024R1X5|A0A024_H", "A0A024R1X5"),
+        ("sp|P69905.2|HBA_HUMAN", "P69905"),
+        ("sp|P69905-2|HBA_HUMAN", "P69905-2"),
+        ("gi|1|ref|NP_1.1|", "gi|1|ref|NP_1.1|"),
+        ("P69905", "P69905"),
+    ],
+)
+def test_the_identifier_of_a_title(name, short) -> None:
+    assert sample_id(name) == short
+
+
+@pytest.mark.parametrize(
+    ("names", "ids", "found"),
+    [
+        (["sp|P1|A_B"], ["P1"], {"sp|P1|A_B": "P1"}),
+        (["P1"], ["sp|P1|A_B"], {"P1": "sp|P1|A_B"}),
+        (["NM_1.5"], ["NM_1"], {"NM_1.5": "NM_1"}),
+        (["NM_1"], ["NM_1.5"], {"NM_1": "NM_1.5"}),
+        (["NM_1.4", "NM_1.5"], ["NM_1.5"], {"NM_1.5": "NM_1.5"}),
+        (["NM_1.4", "NM_1.6"], ["NM_1.5"], {}),
+        (["NM_1"], ["NM_1.4", "NM_1.5"], {}),
+        (["p1"], ["P1"], {"p1": "P1"}),
+        (["p1"], ["P1", "p1"], {"p1": "p1"}),
+        (["Ab"], ["AB", "ab"], {}),
+        (["1.10"], ["1.1", "1"], {}),
+        (["1.1"], ["1"], {}),
+    ],
+)
+def test_names_mean_one_sample_or_none(names, ids, found) -> None:
+    assert match_ids(names, ids) == found
+
+
+def test_a_table_names_samples_in_its_own_way(tmp_path) -> None:
+    fasta = put(tmp_path / "x.fasta", ">sp|P69905|HBA_HUMAN x\nMV\n>NM_1.5\nMK\n")
+    table = put(tmp_path / "x.tsv", "id\tfamily\nsp|P69905|HBA_HUMAN\tf\nnm_1\tg\nother\th\n")
+    samples = si.read_samples(fasta, table=table)
+    assert samples.table["family"].tolist() == ["f", "g"]
+    assert samples.changed == {
+        "name shortened to its accession": 1,
+        "rows of the sample table without a sample, left out": 1,
+    }
+    put(table, "id\tfamily\nP69950\tf\nNM_1\tg\n")
+    with pytest.raises(InputError, match="the first 'P69905'; the nearest is 'P69950'"):
+        si.read_samples(fasta, table=table)
+    put(table, "id\tfamily\nP69905\tf\nsp|P69905|X\tf\nNM_1\tg\n")
+    with pytest.raises(InputError, match="twice"):
+        si.read_samples(fasta, table=table)
+
+
+def test_the_nearest_name_is_bounded() -> None:
+    assert nearest("x" * 100_000, (f"y{i}" * 1000 for i in range(5000))) == ""
+
+
+def _cells(**columns):
+    return si.Samples(
+        "abcd", [{}] * 4, lengths=[1] * 4, kind="cells", table=pd.DataFrame(columns or {"t": list("xxyy")})
+    )
+
+
+def test_families_by_default_are_said_in_a_line(monkeypatch, caplog) -> None:
+    sequences = ["MKVLAAGC" * 3, "WWYYHHFF" * 3, "DDEEKKRR" * 3, "STNQSTNQ" * 3]
+    proteins = si.Samples("abcd", sequences)
+    windows = si.Samples([f"chr1:{i * 100}-{i * 100 + 4}" for i in range(40)], ["ACGT"] * 40, kind="dna")
+    with_column = si.Samples("abcd", sequences, table=pd.DataFrame({"family": list("wxyz")}))
+    monkeypatch.setattr(families, "mmseqs_program", lambda: None)
+    for samples, way in (
+        (proteins, "composition"),
+        (windows, "block:1000"),
+        (_cells(donor=list("wxyz")), "donor"),
+    ):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert si.split_families(samples).by == way
+        assert [record.getMessage() for record in caplog.records if way in record.getMessage()]
+    caplog.clear()
+    assert si.split_families(with_column).by == "family"
+    assert not caplog.records
+    with pytest.raises(InputError, match="donors"):
+        si.split_families(_cells())
+
+
+def test_places_may_have_commas_and_must_be_whole() -> None:
+    table = pd.DataFrame({"chrom": ["1", "1"], "start": ["1,000", "20"]})
+    samples = si.Samples("ab", ["ACGT", "ACGT"], kind="dna", table=table)
+    assert places(samples)["start"].tolist() == [1000, 20]
+    for bad in ("x", None, "-1", "1.5"):
+        wrong = samples.with_table(table.assign(start=["1", bad]))
+        with pytest.raises(InputError, match="1 of 2"):
+            places(wrong)
+
+
+def test_a_mistyped_column_names_the_nearest() -> None:
+    samples = si.Samples("abc", ["MK"] * 3, table=pd.DataFrame({"family": list("xyz")}))
+    with pytest.raises(InputError, match="nearest is 'family'"):
+        si.split_families(samples, by="famliy")
+
+
+def test_columns_can_be_replaced() -> None:
+    samples = si.Samples("ab", ["MK", "M"], n_in=3, dropped={"empty sequence": 1})
+    other = samples.with_table(pd.DataFrame({"x": [1, 2]}))
+    assert (other.digest, other.n_in, other.dropped) == (samples.digest, 3, samples.dropped)
+    assert other.table["x"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "ids", "columns"),
+    [
+        ("SMILES\tID\nCCO\tm1\nCCN\tm2\n", ("m1", "m2"), []),
+        ("smiles zinc_id\nCCO Z1\nCCN Z2\n", ("Z1", "Z2"), []),
+        ("CCO ethyl alcohol\nCCN\n", ("ethyl alcohol", "row2"), []),
+        ("SMILES\tName\tlogP\nCCO\tm1\t0.5\nCCN\tm2\t\n", ("m1", "m2"), ["logP"]),
+        ("CCO\tm1\t0.5\nCCN\tm2\t1.5\n", ("m1", "m2"), ["column3"]),
+    ],
+)
+def test_the_header_of_molecules_is_no_molecule(tmp_path, text, ids, columns) -> None:
+    samples = si.read_samples(put(tmp_path / "x.smi", text))
+    assert samples.ids == ids
+    assert [c for c in samples.table.columns if c != "id"] == columns
