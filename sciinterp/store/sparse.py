@@ -127,6 +127,16 @@ class CodesReader(Shards):
             rows = int(self.bounds[number + 1] - self.bounds[number])
             yield number, self._read(number, names, self.width, lo, hi, rows)
 
+    def require_same_orders(self, number: int) -> None:
+        """Raise unless a shard holds the same codes by position and by feature."""
+        lo, hi = int(self.bounds[number]), int(self.bounds[number + 1])
+        turned = self.read_rows(lo, hi).tocsc()
+        names = ("feature_starts", "feature_rows", "feature_values")
+        found = self._read(number, names, self.width, 0, self.width, hi - lo)
+        pairs = zip(found, (turned.indptr, turned.indices, turned.data))
+        if not all(np.array_equal(one, other) for one, other in pairs):
+            raise self.damaged(shard_name(number), "other codes by feature than by position")
+
     def _held(self, number: int) -> int:
         """How many codes a shard holds; the header has to have pointers to them for every row."""
         entry = self.entries(number).get("values")

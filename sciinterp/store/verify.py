@@ -19,6 +19,7 @@ from sciinterp.store.layout import (
     INDEX,
     MANIFEST,
     PLAN,
+    SPARSE,
     VERSION,
     read_manifest,
     schema_of,
@@ -30,6 +31,7 @@ from sciinterp.store.lock import LOCK
 from sciinterp.store.origins import TRAINING, training_sha256
 from sciinterp.store.samples_file import SAMPLES, load_samples
 from sciinterp.store.sealed import verify_sealed
+from sciinterp.store.sparse import CodesReader
 from sciinterp.store.tables import read_tsv
 
 _HEADS = (PLAN, "features.json", "cfg.json")
@@ -216,9 +218,17 @@ def _activation_checks(folder: Path) -> Iterator[tuple[Path, Callable[[Path], An
     yield folder / PLAN, lambda path: check_sha256(path, plan)
     yield folder / INDEX, lambda path: load_arrays(path, sha256=manifest["index_sha256"])
     yield folder / SAMPLES, lambda _: load_samples(folder, sha256=manifest["samples_sha256"])
+    sparse = manifest["schema"] == SPARSE.name
+    if sparse and (sha256 := training_sha256(manifest["extra"].get("origin") or {})):
+        yield folder / TRAINING, _file_check(sha256)
     for number, record in enumerate(manifest["shards"]):
-        yield folder / shard_name(number), _file_check(record["sha256"])
+        yield folder / shard_name(number), _codes_check(number) if sparse else _file_check(record["sha256"])
         yield sidecar(folder, number), _record_check(number, plan, record)
+
+
+def _codes_check(number: int) -> Callable[[Path], Any]:
+    """A shard of codes has to hold the same codes in both orders, beside its checksum."""
+    return lambda path: CodesReader(path.parent).require_same_orders(number)
 
 
 def _file_check(sha256: str) -> Callable[[Path], Any]:
@@ -330,7 +340,6 @@ def _activation_info(root: Path) -> dict[str, str]:
         "format version": f"{plan.get('version')} (newest known {VERSION})",
     }
     identity = plan.get("identity", {})
-    identity = identity if schema is DENSE else identity.get("sae") or {}
     for name in ("model", "weights_sha256", "randomised_seed", "site", "norm", "precision"):
         out[name] = str(identity.get(name))
     out |= {"samples": f"{plan['samples']['n']:,}", "positions": f"{plan['samples']['positions']:,}"}

@@ -149,6 +149,15 @@ def test_shards_that_are_whole_and_hold_no_codes_are_one_line(folder, name, how)
     with pytest.raises(StoreError, match=r"does not hold what it should.*shard-000001") as caught:
         read_all_codes(folder)
     assert "\n" not in str(caught.value)
+    with pytest.raises(StoreError, match="damaged"):
+        verify(folder)
+
+
+def test_two_orders_that_differ_are_found_by_verify(folder):
+    held = load_arrays(folder / shard_name(1))["feature_values"]
+    forge(folder, 1, feature_values=held * np.float32(2))
+    with pytest.raises(StoreError, match="damaged"):
+        verify(folder)
 
 
 @pytest.mark.parametrize(
