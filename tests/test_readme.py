@@ -67,14 +67,14 @@ def test_every_figure_draws_on_the_run(
 
 
 @pytest.mark.parametrize(
-    ("section", "name"), [("## Add a model", "checks"), ("## Add an annotation source", "annotations")]
+    ("page", "name"), [("howto-model.md", "checks"), ("howto-annotations.md", "annotations")]
 )
-def test_examples_run(root: Path, section: str, name: str) -> None:
-    text = (root / "README.md").read_text().split(section, 1)[1]
+def test_examples_run(root: Path, page: str, name: str) -> None:
+    text = (root / "notebooks" / page).read_text()
     code = text.split("```python\n", 1)[1].split("```", 1)[0]
     assert code.count("\n") <= 60
     names: dict = {}
-    exec(compile(code, f"README.md {section}", "exec"), names)  # the text of our own README
+    exec(compile(code, page, "exec"), names)  # the text of our own manual
     assert len(names[name])
 
 
