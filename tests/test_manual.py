@@ -17,7 +17,9 @@ PAGES = ["README.md", "notebooks/*.md", "notebooks/*.rst", "notebooks/*.ipynb", 
 
 def pages(root: Path) -> list[Path]:
     found = [path for pattern in PAGES for path in sorted(root.glob(pattern))]
-    return [path for path in found if path.name != "decisions.md"]  # what was decided about names that are gone
+    return [
+        path for path in found if path.name != "decisions.md"
+    ]  # what was decided about names that are gone
 
 
 def text_of(path: Path) -> str:

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
+from sciinterp.run import Run
 
 import sciinterp as si
-from sciinterp.run import Run
 from sciinterp.sae.base import SAE
 from sciinterp.tables import html_card
 
