@@ -174,14 +174,16 @@ def _json_protein(rows: Rows, value: Any) -> Protein:
     return protein
 
 
-def _ec_numbers(value: Any) -> Iterator[Any]:
-    """EC numbers of a protein's names, and of the names of what it contains."""
-    for key, inner in value.items() if isinstance(value, dict) else ():
-        if key == "ecNumbers":
-            yield from _list(value, key)
-        else:
-            for part in inner if isinstance(inner, list) else [inner]:
-                yield from _ec_numbers(part)
+def _ec_numbers(names: Any) -> Iterator[Any]:
+    """EC numbers of a protein's names, and of the names of what it contains; nested however deep."""
+    left = [names]
+    while left:
+        value = left.pop(0)
+        for key, inner in value.items() if isinstance(value, dict) else ():
+            if key == "ecNumbers":
+                yield from _list(value, key)
+            else:
+                left += inner if isinstance(inner, list) else [inner]
 
 
 def _json_entry(value: Any) -> Entry:
