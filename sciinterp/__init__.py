@@ -22,6 +22,7 @@ _EXPORTS = {
     "list_models": "models",
     "extract": "activations",
     "Activations": "activations",
+    "activations_from_array": "activations",
     "load_activations": "activations",
     "train": "sae",
     "load_sae": "sae",

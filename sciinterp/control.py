@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sciinterp.errors import InputError
-from sciinterp.provenance import site_of
+from sciinterp.provenance import carried_split, site_of
 from sciinterp.store import ledger
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def randomised_control(
-    model: Adapter, sae: SAE, samples: Samples, *, split: Split, out: str | Path, seed: int = 0
+    model: Adapter, sae: SAE, samples: Samples, *, split: Split | None = None, out: str | Path, seed: int = 0
 ) -> FeatureMatrix:
     """Codes of an SAE trained by the same recipe on the model with randomised weights.
 
@@ -34,8 +34,8 @@ def randomised_control(
     sae : SAE
         Gives the site, the architecture and the training settings.
     samples : Samples
-    split : Split
-        The split the SAE was trained with.
+    split : Split, optional
+        The split the SAE was trained with; made again when not given.
     out : path
         A folder for ``activations``, ``sae`` and ``features`` of the control. Run again to resume.
     seed : int
@@ -60,6 +60,7 @@ def randomised_control(
 
     _recipe(sae)
     sae.check(model)
+    split = carried_split(sae.origin, samples) if split is None else split
     with ledger.recorded("control", out, settings={"seed": seed}):
         acts = extract(
             model.randomised(seed),

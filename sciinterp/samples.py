@@ -299,7 +299,9 @@ class Split:
         part = np.zeros(len(self.family), "<i8")
         for number, name in enumerate(_PARTS):
             part[self.part(name)] = number + 1
-        return hashlib.sha256(part.tobytes() + np.ascontiguousarray(self.family, "<i8").tobytes()).hexdigest()
+        _, first, family = np.unique(self.family, return_index=True, return_inverse=True)
+        numbered = np.argsort(np.argsort(first))[family]  # by first sample, whatever the codes are
+        return hashlib.sha256(part.tobytes() + numbered.astype("<i8").tobytes()).hexdigest()
 
     @property
     def training_digest(self) -> str:

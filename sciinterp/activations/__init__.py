@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from sciinterp.activations.extraction import extract as extract
     from sciinterp.activations.fingerprints import fingerprint as fingerprint
     from sciinterp.activations.fingerprints import same_fingerprint as same_fingerprint
+    from sciinterp.activations.from_array import activations_from_array as activations_from_array
     from sciinterp.activations.recorded import Activations as Activations
     from sciinterp.activations.recorded import load_activations as load_activations
     from sciinterp.activations.recorded import site_folder as site_folder
     from sciinterp.activations.settings import ExtractSettings as ExtractSettings
 
 _MODULE_OF = {
+    "activations_from_array": "from_array",
     "extract": "extraction",
     "fingerprint": "fingerprints",
     "same_fingerprint": "fingerprints",

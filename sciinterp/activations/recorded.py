@@ -47,7 +47,11 @@ class Activations(HasOrigin):
         self.d_in, self.n_tokens = self._reader.d_in, self._reader.n
         self.dtype = self._reader.dtype
         self.fingerprint: dict[str, Any] = dict(self.manifest["extra"]["fingerprint"])
-        recorded = {"site": self.site, **plan["identity"], "fingerprint": self.fingerprint or UNKNOWN}
+        recorded = {
+            "site": self.site or UNKNOWN,
+            **plan["identity"],
+            "fingerprint": self.fingerprint or UNKNOWN,
+        }
         self.origin = Origin.from_record(recorded)
         self.token_offsets: Int[np.ndarray, " n_samples_1"] = self._reader.token_offsets
 
@@ -111,7 +115,7 @@ class Activations(HasOrigin):
 
     def __repr__(self) -> str:
         return (
-            f"Activations({self.origin.model} at {self.site}: "
+            f"Activations({self.origin.model} at {self.origin.site}: "
             f"{len(self.token_offsets) - 1:,} samples, "
             f"{self.n_tokens:,} tokens x {self.d_in}, {self.dtype})"
         )

@@ -163,7 +163,7 @@ def shown(explained: str) -> str:
 def legend() -> str:
     """What the words of ``explained_by`` mean: one line for table, report, browser and terminal."""
     return (
-        f"'{shown(ABOVE)}': the feature lies above every counted baseline on held-out families; a kind of baseline: the "
+        f"'{shown(ABOVE)}': the feature lies above every counted baseline; a kind of baseline: the "
         f"simplest that does as well; '{UNCLEAR}': none does, but the interval of the difference reaches zero; "
         f"'{NOT_FOUND}': neither feature nor baseline reaches an F1 of {THRESHOLDS.floor:g}; '{NOT_TESTED}': no held-out "
         "family carries the concept"

@@ -27,7 +27,7 @@ from sciinterp.store.tables import read_tsv, write_parquet, write_tsv
 from sciinterp.tables import Table
 
 NAMES = ("hits.tsv", "hits.parquet", "hits.baselines.tsv", "hits.context.json")
-_PLAIN = ("not_run", "not_tested", "caveats", "belongs", "settings", "counts")
+_PLAIN = ("not_run", "not_tested", "held_out", "caveats", "belongs", "settings", "counts")
 _TEXT = ("concept", "test", "best_baseline", "explained_by", "baseline", "detail")
 
 

@@ -28,7 +28,7 @@ from sciinterp.association.shift_test import compare_shifts
 from sciinterp.association.statistics import Screen, ScreenSettings, screen
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError
-from sciinterp.provenance import belongings, caveats, require_randomised
+from sciinterp.provenance import carried_split, require_activations, require_randomised, standing
 from sciinterp.samples import Split
 from sciinterp.store import ledger
 from sciinterp.tables import Table
@@ -88,7 +88,7 @@ def associate(
     features: FeatureMatrix,
     annotations: Annotations,
     *,
-    split: Split,
+    split: Split | None = None,
     acts: Activations | np.ndarray | None = None,
     control: FeatureMatrix | None = None,
     settings: AssociationSettings | None = None,
@@ -102,8 +102,8 @@ def associate(
     features : FeatureMatrix
     annotations : Annotations
         Concepts placed on positions are tested; facts about whole samples are for :func:`enrichment`.
-    split : Split
-        Families of the same samples.
+    split : Split, optional
+        Families of the same samples; by default the split that the SAE was trained with.
     acts : Activations or ndarray [n_positions, d_in], optional
         The activations the codes come from: for the best raw neuron, components and the linear probe.
     control : FeatureMatrix, optional
@@ -120,15 +120,15 @@ def associate(
     Table
         One ``selected`` row a concept and the strongest others. ``explained_by`` is
         :func:`sciinterp.association.explanations.explained_by`. ``context`` holds ``baselines`` (one row a concept
-        and baseline), ``not_run`` (baseline -> reason), ``not_tested`` (concept -> reason), ``caveats``
-        (:func:`sciinterp.provenance.caveats`), ``belongs``, ``settings`` and ``counts``.
+        and baseline), ``not_run`` (baseline -> reason), ``not_tested`` (concept -> reason), ``held_out``, ``caveats``
+        and ``belongs`` (:func:`sciinterp.provenance.standing`), ``settings`` and ``counts``.
 
     Raises
     ------
     InputError
         The split is of other samples, or no concept lies on any training position.
     MismatchError
-        The control's codes are not of randomised weights.
+        The control's codes are not of randomised weights, or the activations are of another model or site.
 
     Notes
     -----
@@ -136,15 +136,15 @@ def associate(
     half a gigabyte of training activations, and blocks of codes and scores of some hundred megabytes.
     """
     settings = settings or AssociationSettings()
+    split = carried_split(features.origin, features.samples) if split is None else split
     _require_samples(split, len(features.samples))
     require_randomised(control, features)
-    origin, samples = features.origin, features.samples
-    said = caveats(origin, samples, annotations, split)
-    belongs = belongings(origin, samples, annotations, split)
+    require_activations(features, acts)
+    about = standing(features, annotations, split)
     stated = asdict(settings) | {"seed": seed, "by": split.by, "split_seed": split.seed}
-    with ledger.recorded("associate", out, settings=stated, inputs=belongs):
+    with ledger.recorded("associate", out, settings=stated, inputs=about["belongs"]):
         hits = _associate(_Job(features, annotations, split, acts, control, settings, seed))
-        hits.context |= {"caveats": said, "belongs": belongs, "settings": stated}
+        hits.context |= {**about, "settings": stated}
         if out is not None:
             write_association(out, hits, features, annotations, split=split, seed=seed)
     return hits

@@ -25,6 +25,7 @@ from sciinterp.cli.options import (
 from sciinterp.errors import InputError, no_such
 
 if TYPE_CHECKING:
+    from sciinterp.provenance import Origin
     from sciinterp.samples import Samples, Split
 
 
@@ -110,7 +111,7 @@ def train(
     if len(wanted) * len(seeds) > 1:
         echo_table(si.sweep_saes(acts, wanted, out=out, seeds=seeds, split=split, steps=steps))
         typer.echo(
-            "\non held-out families: fve, variance explained; l0, active features a token; dead, share that never fires\n"
+            "\non families held out from all of them: fve, variance explained; l0, active features a token; dead, share that never fires\n"
             "mdl, description length in bits a token on calibration families (lower is better) = codes + dictionary + "
             "residual; gaussian, the same without a dictionary\n"
             "pareto: no other SAE has at most this l0 and at least this fve; name: its folder below --out"
@@ -150,7 +151,7 @@ def control(
     adapter = si.load_model(model, weights=weights, dtype=precision, device=device)
     inputs = si.read_samples(samples, table=table, format=format)
     trained = si.load_sae(sae)
-    split = _split(inputs, by, seed)
+    split = _split(inputs, by, seed, trained.origin)
     typer.echo(repr(si.randomised_control(adapter, trained, inputs, split=split, out=out, seed=seed)))
 
 
@@ -170,6 +171,7 @@ def associate(
     from sciinterp.association import AssociationSettings
     from sciinterp.association.explanations import legend
     from sciinterp.association.explanations import shown as shown_word
+    from sciinterp.provenance import families_of
 
     settings = AssociationSettings(strongest=None) if every else None
     given = _given(features, annotations, activations, control, format, by, seed)
@@ -178,7 +180,7 @@ def associate(
     chosen = hits[hits["selected"]][[*shown, "delta_low", "explained_by"]]
     echo_table(chosen.assign(explained_by=chosen["explained_by"].map(shown_word)))
     typer.echo(
-        "\nscores on held-out families; delta_low: lower end of the interval of F1 minus that of the best baseline; "
+        f"\nscores on {families_of(hits)}; delta_low: lower end of the interval of F1 minus that of the best baseline; "
         f"explained_by: {legend()}"
     )
     echo_not_run(hits.context["not_run"])
@@ -253,9 +255,14 @@ def sweep_sites(
     typer.echo(f"concepts of every site: {out / 'concepts.tsv'}; figure: {out / 'sites.svg'}")
 
 
-def _split(samples: Samples, by: str | None, seed: int) -> Split:
+def _split(samples: Samples, by: str | None, seed: int, origin: Origin | None = None) -> Split:
+    """Families by an option; without it those that the SAE of an origin was trained with, where they are known."""
     import sciinterp as si
+    from sciinterp.provenance import Training, carried_split
 
+    told = origin.training if origin is not None else None
+    if by is None and origin is not None and isinstance(told, Training) and told.repeatable:
+        return carried_split(origin, samples)
     return si.split_families(samples, by=by, seed=seed)
 
 
@@ -281,7 +288,7 @@ def _given(
     return {
         "features": codes,
         "annotations": si.read_annotations(annotations, format=format),
-        "split": _split(codes.samples, by, seed),
+        "split": _split(codes.samples, by, seed, codes.origin),
         "acts": si.load_activations(activations) if activations else None,
         "control": si.load_features(control) if control else None,
     }

@@ -24,7 +24,7 @@ from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.refinement import PRIOR, calibrate_refinements, find_refinements
 from sciinterp.discovery.settings import Controls, DiscoverySettings
 from sciinterp.errors import InputError, ShapeError
-from sciinterp.provenance import belongings, caveats, require_randomised, require_same
+from sciinterp.provenance import carried_split, require_randomised, require_same, standing
 from sciinterp.samples import Split
 from sciinterp.store import ledger
 from sciinterp.tables import Table
@@ -40,7 +40,7 @@ def discover(
     annotations: Annotations,
     hits: pd.DataFrame,
     *,
-    split: Split,
+    split: Split | None = None,
     model: Any = None,
     control: FeatureMatrix | Controls | None = None,
     settings: DiscoverySettings | None = None,
@@ -55,8 +55,8 @@ def discover(
     annotations : Annotations
     hits : DataFrame
         Of :func:`sciinterp.associate`; an empty table will do, at the price of records without baselines.
-    split : Split
-        Its families are the unit of cross-fitting and of the tests.
+    split : Split, optional
+        Its families are the unit of cross-fitting and of the tests; by default the split the SAE was trained with.
     model : Adapter, optional
         With ``features.sae``, candidates are ablated and mutated, and novel ones the model does not feel are dropped.
     control : FeatureMatrix or Controls, optional
@@ -75,19 +75,19 @@ def discover(
 
     Raises
     ------
-    ShapeError, InputError
-        When split or control do not belong to the features' samples.
+    ShapeError, InputError, MismatchError
+        When split, control or hits do not belong to the features.
     """
     controls = control if isinstance(control, Controls) else Controls(randomised=control)
     settings = _settled(settings, old)
+    split = carried_split(features.origin, features.samples) if split is None else split
     _require_fit(features, split, controls)
-    belongs = belongings(features.origin, features.samples, annotations, split)
-    require_same(
-        belongs, (getattr(hits, "context", None) or {}).get("belongs") or {}, names=("codes", "hits")
-    )
-    with ledger.recorded("discover", out, settings=asdict(settings), inputs=belongs):
+    about = standing(features, annotations, split)
+    of_hits = (getattr(hits, "context", None) or {}).get("belongs") or {}
+    require_same(about["belongs"], of_hits, names=("the codes", "the hits"))
+    with ledger.recorded("discover", out, settings=asdict(settings), inputs=about["belongs"]):
         candidates = _discover(features, annotations, hits, split, model, controls, settings)
-        candidates.context["belongs"] = belongs
+        candidates.context |= about
         if out is not None:
             write_candidates(candidates, out)
     return candidates
@@ -122,7 +122,6 @@ def _discover(
         "counts": {},
         "skipped": {},
         "not_run": {},
-        "caveats": caveats(features.origin, features.samples, annotations, split),
     }
     missing = _missing_rows(problem, evidence, controls, settings, context)
     novel = _novel_rows(problem, evidence, hits, controls, settings, context)

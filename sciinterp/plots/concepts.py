@@ -25,6 +25,7 @@ from sciinterp.plots.style import (
     note,
     ticks,
 )
+from sciinterp.provenance import families_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -144,7 +145,7 @@ def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: in
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         more = f" ({len(rows)} of {len(chosen)} concepts)" if len(chosen) > len(rows) else ""
-        name_axes(axes, x=f"F1 on held-out families{more}")
+        name_axes(axes, x=f"F1 on {families_of(hits)}{more}")
         legend(axes, columns=4)
     return axes
 
@@ -245,7 +246,7 @@ def heatmap(hits: pd.DataFrame, *, value: str = "f1", ax: Axes | None = None, to
         name_axes(axes, x="feature", y="")
         bar = axes.figure.colorbar(mesh, ax=axes, shrink=0.5, aspect=18, pad=0.01)
         bar.outline.set_visible(False)
-        bar.set_label({"f1": "F1 on held-out families"}.get(value, value), parse_math=False)
+        bar.set_label({"f1": f"F1 on {families_of(hits)}"}.get(value, value), parse_math=False)
     return axes
 
 
@@ -298,5 +299,7 @@ def concept_counts(
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlim(0, len(rows) * 1.08)
-        name_axes(axes, x=f"concepts of {len(rows)} with held-out F1 of {threshold:g} or more")
+        name_axes(
+            axes, x=f"concepts of {len(rows)} with an F1 of {threshold:g} or more on {families_of(hits)}"
+        )
     return axes

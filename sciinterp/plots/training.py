@@ -30,6 +30,7 @@ from sciinterp.plots.style import (
     style,
     ticks,
 )
+from sciinterp.provenance import measured_on, origin_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +92,7 @@ def training_curve(log: Any, *, value: str | None = None, ax: Axes | None = None
         _say(axes, float(step[last]), float(y[last]), f"training batches {y[last]:.3f}", above=bool(above))
         if not np.isnan(held):
             axes.axhline(held, color=INK, lw=0.8, ls=(0, (3, 2)))
-            _say(axes, float(step[last]), held, f"held-out families {held:.3f}", above=not above)
+            _say(axes, float(step[last]), held, f"{measured_on(origin_of(log))} {held:.3f}", above=not above)
         if name in ("fve", "fvu"):
             axes.set_ylim(min(0.0, max(float(np.nanmin(y)), -0.2)), 1.0)
         axes.grid(axis="y")

@@ -10,15 +10,27 @@ from sciinterp.provenance.checks import (
     belongings,
     check,
     differing,
+    require_activations,
+    require_one_run,
     require_randomised,
     require_same,
     site_of,
     stated,
 )
-from sciinterp.provenance.heldout import HeldOut, carried_split, caveats, held_out, measured_on
+from sciinterp.provenance.heldout import (
+    HELD_OUT_FAMILIES,
+    HeldOut,
+    carried_split,
+    caveats,
+    families_of,
+    held_out,
+    measured_on,
+    standing,
+)
 from sciinterp.provenance.origin import UNKNOWN, HasOrigin, Origin, Training, origin_of
 
 __all__ = [
+    "HELD_OUT_FAMILIES",
     "UNKNOWN",
     "HasOrigin",
     "HeldOut",
@@ -29,11 +41,15 @@ __all__ = [
     "caveats",
     "check",
     "differing",
+    "families_of",
     "held_out",
     "measured_on",
     "origin_of",
+    "require_activations",
+    "require_one_run",
     "require_randomised",
     "require_same",
     "site_of",
+    "standing",
     "stated",
 ]

@@ -15,6 +15,7 @@ from sciinterp.samples import Samples, Split
 
 if TYPE_CHECKING:
     from sciinterp.annotations import Annotations
+    from sciinterp.codes import FeatureMatrix
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,47 @@ def check(sae: Origin, other: Origin, *, name: str = "the SAE") -> None:
         log.info("neither %s nor the activations say which model they are of", name)
     elif not other.model:
         log.warning("the activations do not say which model they are of: taken to be %s, as %s is", sae, name)
+
+
+def require_activations(features: object, acts: object) -> None:
+    """Raise where activations given beside codes are of another model or site than the codes.
+
+    Raises
+    ------
+    MismatchError
+    """
+    mine, theirs = origin_of(features), origin_of(acts)
+    if theirs.model and (mine.model or getattr(features, "sae", None) is not None):
+        check(mine, theirs, name="the SAE of the codes")
+
+
+def require_one_run(
+    features: FeatureMatrix,
+    hits: object,
+    candidates: object = None,
+    *,
+    sae: object = None,
+    annotations: Annotations | None = None,
+    split: Split | None = None,
+) -> None:
+    """Raise where codes, hits, candidates and SAE are not of one SAE, one split and one set of annotations.
+
+    What does not say is taken as it is: tables of before, and tables without context.
+
+    Raises
+    ------
+    MismatchError
+    """
+    here = belongings(features.origin, features.samples, annotations, split)
+    told, theirs = ((getattr(x, "context", None) or {}).get("belongs") or {} for x in (hits, candidates))
+    require_same(here, told, names=("the codes", "the hits"))
+    require_same(here | told, theirs, names=("the hits", "the candidates"))
+    if sae is not None and hasattr(sae, "signed") and differing(features.origin, sae.signed()):
+        raise MismatchError(
+            "codes and SAE do not belong together",
+            where="sae",
+            do="Encode again, or pass the SAE of the codes.",
+        )
 
 
 def require_randomised(control: object | None, features: object | None = None) -> None:

@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from sciinterp.errors import InputError
+from sciinterp.provenance.checks import belongings
 from sciinterp.provenance.origin import Origin, Training, hashes, label_hashes
 from sciinterp.samples import Samples, Split
 from sciinterp.splits import split_families
 
 if TYPE_CHECKING:
     from sciinterp.annotations import Annotations
+    from sciinterp.codes import FeatureMatrix
 
 log = logging.getLogger(__name__)
 
 # Ways of finding families whose labels are numbers of clusters: they mean nothing in another collection.
 _CLUSTERS = ("mmseqs", "composition", "labels")
+HELD_OUT_FAMILIES = "held-out families"
 State = Literal["held out", "not held out", "unknown"]
 
 
@@ -62,7 +65,7 @@ class HeldOut:
     @property
     def families(self) -> str:
         """What the families that scores are measured on may be called."""
-        return "held-out families" if self.state == "held out" else "families held out from selection alone"
+        return HELD_OUT_FAMILIES if self.state == "held out" else "families held out from selection alone"
 
     @property
     def trained(self) -> str:
@@ -146,7 +149,8 @@ def held_out(origin: Origin, samples: Samples, split: Split | None) -> HeldOut:
 def measured_on(origin: Origin) -> str:
     """The rows that an SAE's own measures were taken on: of families held out by its split, or a share of all."""
     told = origin.training
-    return "held-out families" if isinstance(told, Training) and told.part else "held-out rows"
+    what = "families" if isinstance(told, Training) and told.part else "rows"
+    return f"{what} kept out of its training"
 
 
 def carried_split(origin: Origin, samples: Samples) -> Split:
@@ -158,20 +162,39 @@ def carried_split(origin: Origin, samples: Samples) -> Split:
         The SAE was trained without one, does not say, or families were given as labels.
     """
     told = origin.training
-    by = told.by if isinstance(told, Training) else ""
-    if not isinstance(told, Training) or not by or by == "labels":
+    if not isinstance(told, Training) or not told.repeatable:
         raise InputError(
             "no split is given, and the SAE carries none that can be made again",
             where="split=",
             do="Pass si.split_families(samples, by=...).",
         )
-    log.info("families: by %r, seed %d, the split that the SAE was trained with", by, told.seed)
-    return split_families(samples, by=by, fractions=tuple(told.fractions), seed=told.seed)  # type: ignore[arg-type]
+    log.info("families: by %r, seed %d, the split that the SAE was trained with", told.by, told.seed)
+    return split_families(samples, by=told.by, fractions=tuple(told.fractions), seed=told.seed)  # type: ignore[arg-type]
 
 
-def caveats(
-    origin: Origin, samples: Samples, annotations: Annotations | None, split: Split | None
-) -> dict[str, str]:
+def families_of(hits: object) -> str:
+    """What the families that scores in a table of hits are measured on may be called; see :class:`HeldOut`."""
+    judged = (getattr(hits, "context", None) or {}).get("held_out") or {}
+    return str(judged.get("families") or HELD_OUT_FAMILIES)
+
+
+def standing(features: FeatureMatrix, annotations: Annotations | None, split: Split) -> dict[str, Any]:
+    """What hits and candidates keep of the origin of their numbers.
+
+    Returns
+    -------
+    dict
+        ``held_out`` (:class:`HeldOut`), ``caveats`` (:func:`caveats`) and ``belongs`` (:func:`belongings`).
+    """
+    judged = held_out(features.origin, features.samples, split)
+    return {
+        "held_out": judged.to_record(),
+        "caveats": caveats(judged, features.samples, annotations),
+        "belongs": belongings(features.origin, features.samples, annotations, split),
+    }
+
+
+def caveats(judged: HeldOut, samples: Samples, annotations: Annotations | None) -> dict[str, str]:
     """What makes the numbers of an association say less than they seem to; each is logged, too.
 
     Returns
@@ -193,7 +216,6 @@ def caveats(
             f"not among these {len(samples):,} (such as {strangers.iloc[0]!r}; these are such as {samples.ids[0]!r}) and were "
             "left out. If they should be, Annotations.rename_samples translates names."
         )
-    judged = held_out(origin, samples, split)
     if judged.state != "held out":
         found["held_out"] = judged.sentence
     for text in found.values():

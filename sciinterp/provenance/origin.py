@@ -74,6 +74,11 @@ class Training:
     collection: str = ""
     part: str = ""
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether there was a split that can be made again: families given as labels cannot."""
+        return bool(self.by) and self.by != "labels"
+
     @classmethod
     def of(cls, samples: Samples, split: Split | None) -> Training:
         """Of the training samples of a split, or of all samples."""

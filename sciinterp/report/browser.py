@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciinterp.errors import InputError
+from sciinterp.provenance import require_one_run
 from sciinterp.report import content as c
 from sciinterp.report.belonging import belonging
 from sciinterp.report.site_data import SiteData
@@ -97,6 +98,7 @@ def write_browser(
         )
     sae, manifest = features.sae, manifest or {}
     annotations, split = belonging(out.parent, features.samples, annotations, split)
+    require_one_run(features, hits, candidates, annotations=annotations, split=split)
     data = SiteData(
         features,
         hits,

@@ -132,15 +132,16 @@ TESTS = {
 
 def _effects(content: Mapping[str, Any]) -> str:
     settings = content["done"]["association_settings"]
+    families = content["done"]["held_out"]["families"]
     text = (
         "For every concept the feature and its threshold were chosen by F1 on training families, over all features and "
-        "thresholds, and scored once on held-out families; precision is a lower bound where a source does not annotate "
+        f"thresholds, and scored once on {families}; precision is a lower bound where a source does not annotate "
         "exhaustively. "
     )
     if settings.get("n_boot"):
         text += (
             f"Intervals ({settings.get('level', 0.95):.0%}) come from {settings['n_boot']:,} bootstrap samples of the "
-            f"held-out families (seed {settings.get('seed', 'not stated')}); the difference to the best baseline has its "
+            f"{families} (seed {settings.get('seed', 'not stated')}); the difference to the best baseline has its "
             "own, from the same samples. "
         )
     kept = settings.get("strongest")
@@ -158,7 +159,7 @@ def _controls(content: Mapping[str, Any]) -> str:
 
     counted, ceilings = [b for b in run if b["counted"]], [b for b in run if not b["counted"]]
     text = (
-        f"Baselines, chosen on training families and scored on held-out ones as features are: {named(counted)}. "
+        f"Baselines, chosen on training families and scored on the others as features are: {named(counted)}. "
         if counted
         else "No baseline was run. "
     )
@@ -197,7 +198,7 @@ def _beyond(content: Mapping[str, Any]) -> str:
         for r in beyond["rows"]
         if r["model"] is not None
     ]
-    text = f"Measured on held-out families: {'; '.join(said)}. " if said else ""
+    text = f"Measured on {content['done']['held_out']['families']}: {'; '.join(said)}. " if said else ""
     chosen = [r for r in beyond["width"] if r.get("selected")]
     if chosen:
         widths = [f"{r['n_features']:,}" for r in beyond["width"]]

@@ -56,11 +56,12 @@ def run_figures(
     features: FeatureMatrix, hits: pd.DataFrame, sae: Any, content: Mapping[str, Any], full: Mapping[str, Any]
 ) -> list[Picture]:
     """The figures about all features, in the order of the page."""
+    families = content["done"]["held_out"]["families"]
     return [
         draw(
             "training",
             "Training of the autoencoder",
-            "Variance explained of each training batch. Dashed: of held-out families, after training.",
+            f"Variance explained of each training batch. Dashed: of {content['sae']['measured_on']}, after training.",
             lambda: pl.training_curve(sae),
         ),
         draw(
@@ -73,7 +74,7 @@ def run_figures(
         draw(
             "concepts_vs_baselines",
             "Concepts against baselines",
-            "F1 of the feature selected on training families, measured once on held-out families, with its interval "
+            f"F1 of the feature selected on training families, measured once on {families}, with its interval "
             "(bootstrap over families), beside the best baseline of each kind. A filled point lies above every counted "
             "baseline; crosses are ceilings, fitted with the labels on many inputs at once.",
             lambda: pl.concepts_vs_baselines(hits),
@@ -81,15 +82,15 @@ def run_figures(
         draw(
             "heatmap",
             "Features by concepts",
-            "F1 on held-out families of the pairs in the table; a ring marks the feature selected for each concept. It was "
-            "chosen on training families, so another feature may score higher on the held-out ones. A dot: a pair that was "
+            f"F1 on {families} of the pairs in the table; a ring marks the feature selected for each concept. It was "
+            "chosen on training families, so another feature may score higher on the others. A dot: a pair that was "
             "not among the strongest in training and so was not measured.",
             lambda: pl.heatmap(hits),
         ),
         draw(
             "concept_counts",
             "Features, neurons, the randomised model and every other baseline",
-            "Concepts that reach a held-out F1 of 0.5 with each; grey bars are ceilings.",
+            f"Concepts that reach an F1 of 0.5 on {families} with each; grey bars are ceilings.",
             lambda: pl.concept_counts(hits),
         ),
     ]
@@ -135,7 +136,7 @@ def _full_figures(full: Mapping[str, Any], content: Mapping[str, Any]) -> list[P
             draw(
                 "dark_matter",
                 "Where the variance goes",
-                "On held-out families: explained, error that a linear map of the input predicts, and the rest (Engels "
+                f"On {content['done']['held_out']['families']}: explained, error that a linear map of the input predicts, and the rest (Engels "
                 "et al. 2024).",
                 lambda: pl.dark_matter(parts),
             )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sciinterp.association.explanations import verdicts
+from sciinterp.provenance import HELD_OUT_FAMILIES
 from sciinterp.report.content import FOUND, NEAR
 from sciinterp.report.proposals import LOW_Q
 
@@ -71,14 +72,21 @@ def join(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1] if items else "none"
 
 
-def statements(concepts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def statements(concepts: Sequence[Mapping[str, Any]], families: str) -> list[dict[str, Any]]:
     """For every verdict the concepts it holds for, and the sentence that says so."""
     out = []
     for kind in verdicts():
         key = kind.name or "above"
         names = [str(c["concept"]) for c in concepts if c["verdict"] == key]
         if names:
-            out.append({"verdict": key, "says": kind.sentence, "concepts": names, "n": len(names)})
+            out.append(
+                {
+                    "verdict": key,
+                    "says": kind.sentence.replace(HELD_OUT_FAMILIES, families),
+                    "concepts": names,
+                    "n": len(names),
+                }
+            )
     return out
 
 
@@ -93,7 +101,7 @@ def summary(content: Mapping[str, Any]) -> list[dict[str, str]]:
         {
             "value": str(sum(c["found"] for c in concepts)),
             "of": f"of {len(tested)}",
-            "text": f"concepts found by one feature at F1 {FOUND:g} or more on held-out families"
+            "text": f"concepts found by one feature at F1 {FOUND:g} or more on {content['done']['held_out']['families']}"
             + _others_find(content["controls"]["run"]),
         },
         {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sciinterp.association.explanations import legend
 from sciinterp.errors import InputError
-from sciinterp.provenance import Origin, held_out, origin_of
+from sciinterp.provenance import Origin, held_out, origin_of, require_one_run
 from sciinterp.report import content as c
 from sciinterp.report import methods, pictures, prose
 from sciinterp.report.belonging import belonging
@@ -26,6 +26,7 @@ from sciinterp.report.plain import in_order
 from sciinterp.report.proposals import LOW_Q, candidate_rows
 from sciinterp.store import ledger
 from sciinterp.store.atomic import atomic_write, write_json
+from sciinterp.tables import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,6 +133,10 @@ def _assemble(
             do="Pass what associate returned.",
         )
     sae = sae if sae is not None else features.sae
+    require_one_run(features, hits, candidates, sae=sae, annotations=annotations, split=split)
+    done = describe(sae, features, hits, manifest, annotations, split)
+    context = {**(getattr(hits, "context", None) or {}), "held_out": done["held_out"]}
+    hits = Table(hits, context=context)
     names = {} if annotations is None else annotations.concepts["name"].astype(str).to_dict()
     concepts, used = c.concept_rows(hits, names)
     family = getattr(split, "family", None)
@@ -152,12 +157,14 @@ def _assemble(
         "sae": c.sae_summary(sae, features, manifest.get("control") or full.get("measures_control")),
         "beyond": beyond(full),
         "controls": c.controls(hits, candidates, concepts, used),
-        "done": describe(sae, features, hits, manifest, annotations, split),
+        "done": done,
         "provenance": _provenance(sae, features, manifest),
     }
     content = in_order(content)
-    content["caveats"] = (getattr(hits, "context", None) or {}).get("caveats") or {}
-    content["statements"] = prose.statements(concepts)
+    said = {k: v for k, v in (context.get("caveats") or {}).items() if k != "held_out"}
+    known = done["held_out"]["state"] == "held out"
+    content["caveats"] = said if known else said | {"held_out": done["held_out"]["sentence"]}
+    content["statements"] = prose.statements(concepts, content["done"]["held_out"]["families"])
     content["letters_reach"] = c.letters_reach(concepts)
     content["summary"], content["letters_say"] = prose.summary(content), prose.letters_reach(content)
     content["methods"] = methods.methods(content)
@@ -182,9 +189,11 @@ def describe(
     samples, context = features.samples, getattr(hits, "context", None) or {}
     origin = origin_of(sae).filled(features.origin)
     origin = origin.filled(Origin.from_record(manifest.get("model") or {}))
-    judged = held_out(origin, samples, split)
+    judged = held_out(origin, samples, split).to_record()
+    if split is None:  # as it was when the hits were made
+        judged = context.get("held_out") or judged
     out: dict[str, Any] = {
-        "held_out": judged.to_record(),
+        "held_out": judged,
         "model": origin.model or "a model that was not named",
         "site": str(origin.site or (manifest.get("settings") or {}).get("site") or "not stated"),
         "data": {

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from sciinterp.errors import SciinterpError, StoreError
+from sciinterp.provenance import UNKNOWN
 from sciinterp.store.arrays import check_sha256, load_arrays, read_header
 from sciinterp.store.atomic import TEMPORARY_PREFIX, read_json, to_json
 from sciinterp.store.layout import (
@@ -341,7 +342,7 @@ def _activation_info(root: Path) -> dict[str, str]:
     }
     identity = plan.get("identity", {})
     for name in ("model", "weights_sha256", "randomised_seed", "site", "norm", "precision"):
-        out[name] = str(identity.get(name))
+        out[name] = str(identity.get(name, UNKNOWN))
     out |= {"samples": f"{plan['samples']['n']:,}", "positions": f"{plan['samples']['positions']:,}"}
     out |= {
         "width" if schema is DENSE else "features": str(plan.get(schema.width)),

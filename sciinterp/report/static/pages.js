@@ -138,9 +138,9 @@ async function conceptPage(c) {
     ...index.baselines.map((b) => ({ name: b.name + (b.kind === "ceiling" ? " (ceiling)" : ""), value: row.baselines[b.name], kind: b.kind === "ceiling" ? "ceiling" : "baseline" }))] : [];
   return [index.concepts[c], [
     row && row.name !== index.concepts[c] ? soft(row.name) : null,
-    row ? [h("p", {}, tag(row.verdict)), merit([["feature selected on training families", absent(row.feature) ? "–" : link("feature", row.feature, row.feature)], ["F1 on held-out families" + range(row.f1_low, row.f1_high), show(row.f1, 2)], ["precision", show(row.precision, 2)], ["recall", show(row.recall, 2)],
+    row ? [h("p", {}, tag(row.verdict)), merit([["feature selected on training families", absent(row.feature) ? "–" : link("feature", row.feature, row.feature)], ["F1 on " + families() + range(row.f1_low, row.f1_high), show(row.f1, 2)], ["precision", show(row.precision, 2)], ["recall", show(row.recall, 2)],
       ["AUROC", show(row.auroc, 2)], ["average precision, prevalence " + show(row.prevalence, 3), show(row.average_precision, 2)], ["difference to the best baseline" + range(row.delta_low, row.delta_high), show(row.delta_f1, 2)], ["q" + (row.test ? ", " + row.test : ""), show(row.q, 3)]]),
-      h("h2", {}, "Beside the baselines"), soft("F1 on held-out families. Baselines are rules of the same kind as a feature; ceilings are told the labels and read many inputs at once."), h("div", { class: "view" }, bars(compared, "F1 of the feature and of the baselines for " + index.concepts[c])) ] : soft("This concept was not tested."),
+      h("h2", {}, "Beside the baselines"), soft("F1 on ", families(), ". Baselines are rules of the same kind as a feature; ceilings are told the labels and read many inputs at once."), h("div", { class: "view" }, bars(compared, "F1 of the feature and of the baselines for " + index.concepts[c])) ] : soft("This concept was not tested."),
     h("h2", {}, "Features tested on it"), one.pairs.length ? dataTable({ caption: "Features of this concept", n: one.pairs.length, perPage: 12, columns: [
       { name: "Feature", num: true, get: (i) => one.pairs[i].feature, cell: (i) => link("feature", one.pairs[i].feature, one.pairs[i].feature) }, { name: "Selected", get: (i) => (one.pairs[i].selected ? "yes" : ""), cell: (i) => (one.pairs[i].selected ? "yes" : "") },
       { name: "F1", num: true, get: (i) => one.pairs[i].f1, cell: (i) => withRange(one.pairs[i].f1, one.pairs[i].f1_low, one.pairs[i].f1_high) }, { name: "Precision", num: true, digits: 2, get: (i) => one.pairs[i].precision }, { name: "Recall", num: true, digits: 2, get: (i) => one.pairs[i].recall },
@@ -319,10 +319,10 @@ function aboutPage() {
       ["Families", d.split ? show(d.split.n_families) + " by " + (d.split.by || "family") + ": " + d.split.parts.map((v) => show(v.families) + " " + (HELD_OUT[v.part] || v.part)).join(", ") : "no split"],
       ["Structures", index.structures.length ? show(index.structures.length) + (d.viewer ? ", drawn by Mol* (MIT licence, viewer/LICENSE.txt)" : ", drawn as traces: no viewer was installed") : "none given"],
       ...Object.entries(d.licences).map(([k, v]) => ["Licence: " + k, String(v)])]),
-    h("p", {}, "Families were held out from the autoencoder and from the associations, not from the model's own pre-training."),
+    h("p", {}, d.held_out.pretraining),
     h("h2", {}, "What was not run"), notRun.length ? h("ul", { class: "plain" }, notRun.map((r) => h("li", {}, r.name, r.reason ? ": " + r.reason : "", h("span", { class: "soft" }, " (" + r.stage + ")")))) : soft("Nothing is listed as not run."),
     h("h2", {}, "How to search"), h("p", {}, "Every word typed must occur in the row. A column compared with a number keeps the rows for which it holds: ", h("code", {}, "cdr3 f1>0.5 families>=20"), ". A click on a column's name sorts by it."),
-    h("h2", {}, "Words"), facts([["Density", "share of positions where the feature is active"], ["F1", "harmonic mean of precision and recall over positions of held-out families; the feature and its threshold were chosen on training families"],
+    h("h2", {}, "Words"), facts([["Density", "share of positions where the feature is active"], ["F1", "harmonic mean of precision and recall over positions of " + families() + "; the feature and its threshold were chosen on training families"],
       ["Difference", "F1 less that of the best baseline of the same kind, with an interval over families"], ["Motif", "prevailing letters around the peaks: capital from 1.5 bits, small from 0.5, else a dot"],
       ["Stability", "smaller of decoder and encoder cosine between the feature and its one-to-one match in a dictionary trained with another seed, mean over seeds; 0.7 counts as the same"],
       ["Probability", "of a candidate: calibrated on truths that were hidden or planted; q is its false discovery rate against decoys"]]) ]];

@@ -1,0 +1,258 @@
+"""Held out, not held out, unknown: every way an SAE can come about, and every sentence that speaks of it."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import sciinterp as si
+from sciinterp.association import AssociationSettings, read_hits, write_hits
+from sciinterp.errors import InputError, MismatchError
+from sciinterp.plots import concepts_vs_baselines
+from sciinterp.provenance import UNKNOWN, HeldOut, Origin, Training, families_of, held_out
+from sciinterp.report import pictures, write
+from sciinterp.report.browser import write_browser
+
+D, N_FAMILIES, EACH, LENGTH = 12, 16, 3, 20
+# What may be printed only where it is known that no held-out family trained the SAE.
+CLAIMS = (
+    "was trained on the training families only",
+    "tested on families that the features were not trained on",
+    "held out from the sparse autoencoder",
+    "held-out families",
+)
+
+
+def make_samples(first: int = 0, n_families: int = N_FAMILIES) -> si.Samples:
+    rng = np.random.default_rng(first)
+    families = [f"f{first + i}" for i in range(n_families) for _ in range(EACH)]
+    ids = [f"s{first * EACH + i}" for i in range(len(families))]
+    sequences = ["".join(rng.choice(list("ACDEFGHIKL"), LENGTH)) for _ in ids]
+    return si.Samples(ids, sequences, table=pd.DataFrame({"family": families, "clone": ids}))
+
+
+def rows_of(samples: si.Samples) -> np.ndarray:
+    """Letters as rows, so that features have something to find."""
+    table = np.random.default_rng(0).normal(size=(256, D)).astype(np.float32)
+    return np.concatenate([table[np.frombuffer(s.encode(), np.uint8)] for s in samples.sequences])
+
+
+def store(samples, folder, **origin):
+    origin = {"model": "mine", "site": "last"} | origin
+    return si.activations_from_array(rows_of(samples), samples, out=folder, **origin)
+
+
+def train(source, **more):
+    return si.train(source, si.TopK(n_features=24, k=3), steps=4, batch_size=64, **more)
+
+
+WAYS = {  # how the SAE came about -> what is known
+    "store with this split": "held out",
+    "array with samples and this split": "held out",
+    "store of this split's training samples": "held out",
+    "store of other samples, same column": "held out",
+    "randomised, with this split": "held out",
+    "foreign, its training stated": "held out",
+    "store without a split": "not held out",
+    "array with samples": "not held out",
+    "store with another split": "not held out",
+    "store with another column": "not held out",
+    "store of a subset": "not held out",
+    "store of a superset": "not held out",
+    "array alone": "unknown",
+    "store of other samples, clusters": "unknown",
+    "store of other samples, no split": "unknown",
+    "foreign": "unknown",
+    "foreign, its origin stated": "unknown",
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    samples = make_samples()
+    split = si.split_families(samples, by="family", seed=0)
+    return samples, split, store(samples, tmp_path_factory.mktemp("acts"))
+
+
+def make_sae(way, world, folder):
+    samples, split, acts = world
+    by = {"by": "family", "seed": 0}
+    train_part = samples.subset(split.train)
+    larger = si.Samples(
+        [*samples.ids, "more"], [*samples.sequences, "A" * LENGTH],
+        table=pd.DataFrame({"family": [*samples.table["family"], "f0"], "clone": [*samples.ids, "more"]}),
+    )  # fmt: skip
+    others = make_samples(100)
+    if way == "store with this split":
+        return train(acts, split=split)
+    if way == "array with samples and this split":
+        return train(rows_of(samples), samples=samples, split=split)
+    if way == "store of this split's training samples":
+        return train(store(train_part, folder))
+    if way == "store of other samples, same column":
+        return train(store(others, folder), split=si.split_families(others, **by))
+    if way == "randomised, with this split":
+        sae = train(acts, split=split)
+        sae.origin = dataclasses.replace(sae.origin, randomised_seed=0)
+        return sae
+    if way == "store without a split":
+        return train(acts)
+    if way == "array with samples":
+        return train(rows_of(samples), samples=samples)
+    if way == "store with another split":
+        return train(acts, split=si.split_families(samples, by="family", seed=1))
+    if way == "store with another column":
+        return train(acts, split=si.split_families(samples, by="clone", seed=0))
+    if way == "store of a subset":
+        return train(store(samples.subset(np.arange(0, len(samples), 2)), folder))
+    if way == "store of a superset":
+        return train(store(larger, folder), split=si.split_families(larger, by="family", seed=3))
+    if way == "store of other samples, clusters":
+        return train(store(others, folder), split=si.split_families(others, by=others.table["family"]))
+    if way == "store of other samples, no split":
+        return train(store(others, folder))
+    sae = train(rows_of(samples))
+    if way.startswith("foreign"):
+        sae.export(folder / "foreign", format="sparsify")
+        given = {"model": "mine", "site": "last"}
+        if "training" in way:
+            given["training"] = Training.of(samples, split)
+        return si.load_sae(folder / "foreign", **({"origin": si.Origin(**given)} if "stated" in way else {}))
+    return sae
+
+
+def made(way, world, folder):
+    """Codes by such an SAE, saved and read back, so that what is known survives the disk."""
+    samples, _, acts = world
+    sae = make_sae(way, world, folder)
+    sae.save(folder / "sae")
+    sae = si.load_sae(folder / "sae")
+    source = acts if sae.origin.model else rows_of(samples)
+    if sae.origin.randomised_seed == 0:
+        source = rows_of(samples)
+    si.encode(sae, source, samples=samples, out=folder / "features")
+    features = si.load_features(folder / "features")
+    features.sae = sae
+    return features
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_known_of_every_way(way, world, tmp_path):
+    samples, split, _ = world
+    features = made(way, world, tmp_path)
+    for origin in (features.origin, features.sae.origin):
+        assert held_out(origin, samples, split).state == WAYS[way]
+
+
+@pytest.fixture(scope="module")
+def hits_of(world, tmp_path_factory):
+    samples, split, _ = world
+    rows = pd.DataFrame(
+        [(name, p, p + 1, "letter:A") for name, s in zip(samples.ids, samples.sequences) for p, c in enumerate(s) if c == "A"],
+        columns=["sample", "start", "end", "concept"],
+    )  # fmt: skip
+    annotations = si.Annotations(rows)
+    settings = AssociationSettings(n_boot=20, strongest=30)
+
+    def make(features, split=split, annotations=annotations):
+        hits = si.associate(features, annotations, split=split, settings=settings)
+        folder = tmp_path_factory.mktemp("hits")
+        write_hits(hits, folder)
+        return read_hits(folder)
+
+    make.annotations = annotations
+    return make
+
+
+def printed(features, hits, out, monkeypatch, **made_with) -> str:
+    """Everything that a report, its figures, a browser and the terminal say."""
+
+    def draw(name, title, caption, figure, *, png=True):
+        return pictures.Picture(name, title, caption, "single", b"<svg/>", None)
+
+    monkeypatch.setattr(pictures, "draw", draw)
+    page = si.report(out / "r.html", features=features, hits=hits, **made_with)
+    index = write_browser(out / "browser", features=features, hits=hits, **made_with)
+    site = [p.read_text() for p in sorted(index.parent.rglob("*")) if p.suffix in (".js", ".html")]
+    axis = concepts_vs_baselines(hits).get_xlabel()
+    said = [page.read_text(), page.with_suffix(".json").read_text(), *site, axis, families_of(hits)]
+    assert write.methods.methods(json.loads(page.with_suffix(".json").read_text()))
+    return "\n".join([*said, *hits.context["caveats"].values()])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_sentence_claims_more_than_is_known(way, world, hits_of, tmp_path, monkeypatch):
+    features = made(way, world, tmp_path)
+    hits = hits_of(features)
+    given = {"split": world[1]} if len(way) % 2 else {}  # without it the page says what the hits say
+    text = printed(features, hits, tmp_path, monkeypatch, **given)
+    for claim in CLAIMS:
+        assert (claim in text) == (WAYS[way] == "held out"), claim
+    judged = hits.context["held_out"]
+    assert judged["state"] == WAYS[way]
+    assert ("held_out" in hits.context["caveats"]) == (WAYS[way] != "held out")
+    assert text.count(judged["sentence"]) >= 2
+    assert (judged["n_overlap"] > 0) == (WAYS[way] == "not held out")
+
+
+def test_a_split_is_a_split_of_families_not_of_a_set(world):
+    """The same training families in another order of samples, or with more calibration, are still held out."""
+    samples, split, _ = world
+    order = np.random.default_rng(1).permutation(len(samples))
+    mixed = samples.subset(order)
+    again = si.split_families(mixed, by="family", seed=0)
+    origin = Origin(training=Training.of(samples, split))
+    same = set(np.array(samples.ids)[split.train]) & set(np.array(mixed.ids)[again.test])
+    assert (held_out(origin, mixed, again).state == "held out") == (not same)
+    renamed = si.Samples([f"x{i}" for i in range(len(samples))], samples.sequences, table=samples.table)
+    assert held_out(origin, renamed, split).state == "held out"
+    everything = dataclasses.replace(split, test=split.train, train=split.test)
+    assert held_out(origin, renamed, everything).n_overlap == len(split.families("train"))
+
+
+def test_later_verbs_take_the_split_that_the_sae_carries(world, hits_of, tmp_path, caplog):
+    samples, _, acts = world
+    split = si.split_families(samples, by="family", seed=5, fractions=(0.6, 0.1, 0.3))
+    features = si.encode(train(acts, split=split), acts)
+    hits = hits_of(features, split=None)
+    assert hits.context["settings"]["split_seed"] == 5
+    assert hits.context["held_out"]["state"] == "held out"
+    assert hits.context["belongs"]["split"] == split.digest
+    with pytest.raises(InputError, match=r"split="):
+        hits_of(si.encode(train(acts), acts), split=None)
+
+
+def test_hits_and_candidates_of_different_runs_never_meet(world, hits_of, tmp_path):
+    samples, split, acts = world
+    other = si.split_families(samples, by="family", seed=1)
+    features = si.encode(train(acts, split=split), acts)
+    hits, others = hits_of(features), hits_of(features, split=other)
+    annotations = hits_of.annotations
+    fewer = si.Annotations(annotations.frame.iloc[5:])
+    candidates = si.discover(features, annotations, hits, split=split)
+    another = si.encode(train(acts, split=split, seed=1), acts)
+    for call in (
+        lambda: si.report(tmp_path / "r.html", features=features, hits=others, candidates=candidates),
+        lambda: write_browser(tmp_path / "b", features=features, hits=others, candidates=candidates),
+        lambda: si.report(tmp_path / "r.html", features=another, hits=hits),
+        lambda: write_browser(tmp_path / "b", features=another, hits=hits),
+        lambda: si.report(tmp_path / "r.html", features=features, hits=hits, sae=another.sae),
+        lambda: si.report(tmp_path / "r.html", features=features, hits=hits_of(features, annotations=fewer), candidates=candidates),
+        lambda: si.discover(features, fewer, hits, split=split),
+        lambda: si.discover(features, annotations, hits, split=other),
+        lambda: si.discover(another, annotations, hits, split=split),
+    ):  # fmt: skip
+        with pytest.raises(MismatchError, match="belong together"):
+            call()
+    assert not (tmp_path / "r.html").exists()
+    assert not (tmp_path / "b").exists()
+
+
+def test_phrases_exist_for_every_state():
+    for state in ("held out", "not held out", "unknown"):
+        record = HeldOut(state, 1, 4, "in some way").to_record()
+        assert all(record[name] for name in ("sentence", "families", "trained", "pretraining"))
+    assert held_out(Origin(), make_samples(), None).state == "unknown"
+    assert not UNKNOWN
