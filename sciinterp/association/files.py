@@ -22,6 +22,7 @@ from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import StoreError
 from sciinterp.samples import Split
 from sciinterp.store.atomic import read_json, write_json
+from sciinterp.store.ledger import require_intact
 from sciinterp.store.split_file import write_split
 from sciinterp.store.tables import read_tsv, write_parquet, write_tsv
 from sciinterp.tables import Table
@@ -163,6 +164,7 @@ def read_hits(folder: str | Path) -> Table:
             got=f"no {', '.join(absent)}",
             do="Run associate first.",
         )
+    require_intact(folder, "hits.tsv", "hits.context.json", "hits.baselines.tsv")
     context: dict[str, Any] = dict(read_json(folder / "hits.context.json"))
     context.setdefault("caveats", context.pop("doubts", {}))  # the name of before
     context["baselines"] = read_tsv(folder / "hits.baselines.tsv", text=_TEXT)

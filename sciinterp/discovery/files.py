@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sciinterp.store.atomic import read_json, write_json
+from sciinterp.store.ledger import require_intact
 from sciinterp.store.tables import write_tsv
 from sciinterp.tables import Table
 
@@ -64,6 +65,7 @@ def read_candidates(folder: str | Path) -> Table:
     StoreError, FormatError
         When the file is missing or no JSON.
     """
+    require_intact(folder, "candidates.json")
     found = read_json(Path(folder) / "candidates.json")
     frame = pd.DataFrame(found["candidates"], columns=list(COLUMNS))
     frame["claim"] = frame["claim"].fillna("").astype(object)

@@ -342,3 +342,19 @@ def test_instances_are_recalled_as_a_whole(world, hits):
 def test_features_of_the_same_density_know_nothing(hits):
     table = hits.context["baselines"]
     assert (table[table["baseline"] == "density"].set_index("concept").loc["site", "f1"]) < 0.1
+
+
+@pytest.mark.parametrize("name", ["hits.tsv", "hits.context.json", "hits.baselines.tsv"])
+def test_hits_that_were_changed_after_the_ledger_named_them_are_not_read(tmp_path, name):
+    from sciinterp.association.files import read_hits
+    from sciinterp.errors import StoreError
+    from sciinterp.store.ledger import recorded
+
+    for file in ("hits.tsv", "hits.context.json", "hits.baselines.tsv"):
+        (tmp_path / file).write_text("{}\n" if file.endswith("json") else "concept\tfeature\nx\t1\n")
+    with recorded("associate", tmp_path):
+        pass
+    assert len(read_hits(tmp_path)) == 1
+    (tmp_path / name).write_text((tmp_path / name).read_text() + " ")
+    with pytest.raises(StoreError, match=f"a file is damaged.*{name}"):
+        read_hits(tmp_path)
