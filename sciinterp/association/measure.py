@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.association.background import lift, strata_of
-from sciinterp.association.blocks import blocks_of, count_listed
+from sciinterp.association.blocks import BLOCK_VALUES, blocks_of, count_listed
 from sciinterp.association.bootstrap import FamilyCounts, count_pairs, f1_score, ratio
 from sciinterp.association.domains import instance_recall, instances_of
 from sciinterp.association.fitting import Fitted, Inputs
@@ -53,12 +53,11 @@ def train_pairs(features: FeatureMatrix, parts: Partition) -> Training:
     shape = (features.n_features, parts.train.positives.shape[1])
     f1, threshold = np.zeros(shape), np.full(shape, np.inf, np.float32)
     density = np.zeros(features.n_features)
-    for low, codes in blocks_of(features, parts.train):
-        part = slice(low, low + codes.n_features)
-        f1[part], threshold[part] = fit_pairs(codes, parts.train.by_position)
-    for low, codes in blocks_of(features, parts.test):
-        n_active = np.diff(codes.starts)
-        density[low : low + codes.n_features] = n_active / max(1, parts.test.n_positions)
+    for low, high in features.feature_blocks(BLOCK_VALUES):
+        codes = features.by_feature(low, high)
+        f1[low:high], threshold[low:high] = fit_pairs(codes.at(parts.train.rows), parts.train.by_position)
+        n_active = np.diff(codes.at(parts.test.rows).starts)
+        density[low:high] = n_active / max(1, parts.test.n_positions)
     return Training(features, f1, threshold, density)
 
 

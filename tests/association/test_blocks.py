@@ -1,0 +1,120 @@
+"""What comes by blocks is what comes at once, and memory does not grow with the codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import sciinterp
+from sciinterp.annotations import Annotations
+from sciinterp.association import (
+    AssociationSettings,
+    associate,
+    compare_shifts,
+    domain_adjusted_f1,
+    enrichment,
+    samples_anndata,
+)
+from sciinterp.association.h5ad import _column_max
+from sciinterp.association.statistics import family_activity
+from sciinterp.codes import FeatureMatrix
+from sciinterp.samples import Samples
+from sciinterp.splits import split_families
+
+ROOT = Path(__file__).resolve().parents[2]
+READERS = ("blocks", "statistics", "measure", "published_scores", "enrichment", "h5ad", "shift_test")
+
+
+def world(seed=0, n=60, length=40, n_features=30):
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame({"family": [f"f{i // 3}" for i in range(n)]})
+    sequences = ["".join(rng.choice(list("ACDEFGHIKL"), length)) for _ in range(n)]
+    samples = Samples([f"s{i}" for i in range(n)], sequences, table=table)
+    dense = rng.exponential(size=(n * length, n_features)) * (rng.random((n * length, n_features)) < 0.1)
+    rows = [
+        (f"s{i}", int(a), int(a) + 4, f"c{i % 3}") for i in range(n) for a in rng.integers(0, length - 4, 2)
+    ]
+    rows += [(f"s{i}", -1, -1, "fact") for i in range(n) if (i // 3) % 2]
+    annotations = Annotations(pd.DataFrame(rows, columns=["sample", "start", "end", "concept"]))
+    codes = FeatureMatrix(sp.csr_array(dense.astype(np.float32)), samples)
+    return codes, annotations, split_families(samples, by="family", seed=0), rng
+
+
+def everything_of(features, annotations, split, acts):
+    """All that association reads of codes."""
+    hits = associate(
+        features,
+        annotations,
+        split=split,
+        acts=acts,
+        control=features,
+        settings=AssociationSettings(n_boot=100, strongest=None),
+    )
+    names = annotations.position_names
+    positives = annotations.positives(features.samples, names)
+    pairs = {"feature": np.array([29, 3, 3]), "concept": np.array([0, 1, 2])}
+    return {
+        "hits": pd.DataFrame(hits),
+        "baselines": hits.context["baselines"],
+        "published": domain_adjusted_f1(features, annotations, split=split),
+        "facts": enrichment(features, annotations, split=split),
+        "shifts": compare_shifts(features, positives, split.family, **pairs, n_draws=50),
+        "activity": pd.DataFrame(family_activity(features, split.family, 20)),
+        "largest": pd.DataFrame(_column_max(features)),
+        "samples": pd.DataFrame(samples_anndata(features).X.toarray()),
+    }
+
+
+@pytest.mark.parametrize("n_values", [1, 200, 1000])
+def test_blocks_of_any_size_give_the_same(n_values, monkeypatch):
+    features, annotations, split, rng = world()
+    acts = rng.normal(size=(features.n_positions, 6)).astype(np.float32)
+    whole = everything_of(features, annotations, split, acts)
+    for name in READERS:
+        monkeypatch.setattr(f"sciinterp.association.{name}.BLOCK_VALUES", n_values, raising=False)
+        monkeypatch.setattr(sys.modules[f"sciinterp.association.{name}"], "BLOCK_VALUES", n_values)
+    monkeypatch.setattr("sciinterp.association.dense_baselines._CHUNK_VALUES", 6 * n_values)
+    monkeypatch.setattr("sciinterp.association.dense_units.BLOCK_VALUES", n_values)
+    monkeypatch.setattr(sys.modules["sciinterp.association.shift_test"], "_CELLS", 1)
+    for name, table in everything_of(features, annotations, split, acts).items():
+        pd.testing.assert_frame_equal(table, whole[name], rtol=1e-6, obj=name)
+
+
+def test_no_reader_asks_for_all_codes(monkeypatch):
+    """Neither the matrix itself nor all features at once: a matrix on disk has to do."""
+    features, annotations, split, _ = world()
+    for name in READERS:
+        monkeypatch.setattr(sys.modules[f"sciinterp.association.{name}"], "BLOCK_VALUES", 500, raising=False)
+    asked, by_feature = [], features.by_feature
+
+    def spied(low=0, high=None):
+        asked.append((low, features.n_features if high is None else high))
+        return by_feature(low, high)
+
+    monkeypatch.setattr(features, "by_feature", spied)
+    everything_of(features, annotations, split, None)
+    assert asked
+    assert max(high - low for low, high in asked) < features.n_features
+    source = (p.read_text() for p in (Path(sciinterp.__file__).parent / "association").glob("*.py"))
+    assert not [line for text in source for line in text.splitlines() if "features.codes" in line]
+
+
+@pytest.mark.bench
+def test_memory_does_not_grow_with_the_codes():
+    """Four times the positions and codes: the peak of associate above its start rises by less than a fifth."""
+    bench = ROOT / "tests" / "bench" / "bench_codes.py"
+    peaks = []
+    for n in (60_000, 240_000):
+        size = ["--positions", str(n), "--features", "256", "--concepts", "16"]
+        done = subprocess.run(
+            [sys.executable, str(bench), *size], capture_output=True, text=True, check=True, cwd=ROOT
+        )
+        peaks.append(json.loads(done.stdout.splitlines()[-1])["peak_mb"])
+    assert peaks[1] < peaks[0] * 1.2 < 300
