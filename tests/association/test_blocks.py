@@ -22,7 +22,6 @@ from sciinterp.association import (
     enrichment,
     samples_anndata,
 )
-from sciinterp.association.h5ad import _column_max
 from sciinterp.association.statistics import family_activity
 from sciinterp.codes import FeatureMatrix
 from sciinterp.samples import Samples
@@ -67,7 +66,6 @@ def everything_of(features, annotations, split, acts):
         "facts": enrichment(features, annotations, split=split),
         "shifts": compare_shifts(features, positives, split.family, **pairs, n_draws=50),
         "activity": pd.DataFrame(family_activity(features, split.family, 20)),
-        "largest": pd.DataFrame(_column_max(features)),
         "samples": pd.DataFrame(samples_anndata(features).X.toarray()),
     }
 
@@ -78,8 +76,9 @@ def test_blocks_of_any_size_give_the_same(n_values, monkeypatch):
     acts = rng.normal(size=(features.n_positions, 6)).astype(np.float32)
     whole = everything_of(features, annotations, split, acts)
     for name in READERS:
-        monkeypatch.setattr(f"sciinterp.association.{name}.BLOCK_VALUES", n_values, raising=False)
-        monkeypatch.setattr(sys.modules[f"sciinterp.association.{name}"], "BLOCK_VALUES", n_values)
+        monkeypatch.setattr(
+            sys.modules[f"sciinterp.association.{name}"], "BLOCK_VALUES", n_values, raising=False
+        )
     monkeypatch.setattr("sciinterp.association.dense_baselines._CHUNK_VALUES", 6 * n_values)
     monkeypatch.setattr("sciinterp.association.dense_units.BLOCK_VALUES", n_values)
     monkeypatch.setattr(sys.modules["sciinterp.association.shift_test"], "_CELLS", 1)
