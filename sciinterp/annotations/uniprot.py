@@ -169,7 +169,7 @@ def locate(location: str) -> tuple[int, int, str]:
 
 
 def kind_of(entry: Entry) -> str:
-    """What the ligand or the note says a feature is of, or nothing: "SH3 2; atypical" is an SH3.
+    """What the ligand or the note says an entry is of, or nothing: "SH3 2; atypical" is an SH3.
 
     Examples
     --------

@@ -278,15 +278,13 @@ def parse_uniprot_tsv(path: str | Path, *, release: str | None = None) -> Annota
 
 def _table(rows: Rows) -> Iterator[Protein]:
     columns: dict[str, int] = {}
-    features: list[int] = []
+    placed: list[int] = []
     for number, line in rows.lines("a header with Entry and ft_* columns", skip=()):
         cells = [c.strip() for c in cells_of(line)]
         if not columns:
             columns = {c.lower(): i for i, c in enumerate(cells)}
-            features = [i for c, i in columns.items() if c.startswith("ft_") or c in KEYS]
-            if not {"entry", "accession"} & set(columns) or not (
-                features or set(_FACT_COLUMNS) & set(columns)
-            ):
+            placed = [i for c, i in columns.items() if c.startswith("ft_") or c in KEYS]
+            if not {"entry", "accession"} & set(columns) or not (placed or set(_FACT_COLUMNS) & set(columns)):
                 expected = "a header with Entry and ft_* columns"
                 raise rows.bad(
                     "this is not a UniProtKB table", number, expected=expected, got=repr(line[:60])
@@ -298,11 +296,11 @@ def _table(rows: Rows) -> Iterator[Protein]:
                 "a row of another width than the header", number, expected=expected, got=str(len(cells))
             )
         else:
-            yield _table_row(rows, cells, columns, features, number)
+            yield _table_row(rows, cells, columns, placed, number)
 
 
 def _table_row(
-    rows: Rows, cells: list[str], columns: dict[str, int], features: list[int], number: int
+    rows: Rows, cells: list[str], columns: dict[str, int], placed: list[int], number: int
 ) -> Protein:
     def cell(*names: str) -> str:
         return next((cells[columns[n]] for n in names if n in columns), "")
@@ -315,7 +313,7 @@ def _table_row(
         protein.length = whole(cell("length"), "the length", rows.path, number)
     protein.version = cell("entry version", "version")
     protein.displayed = _displayed(cell("cc_alternative_products", "alternative products (isoforms)"))
-    for i in features:
+    for i in placed:
         protein.entries += _cell_entries(rows, cells[i], number)
     for text in cell("cc_cofactor", "cofactor").split("COFACTOR:")[1:]:
         protein.facts += _cofactors(text.strip())
