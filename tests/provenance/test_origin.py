@@ -146,7 +146,7 @@ def test_another_sae_does_not_resume_the_codes_of_one(acts, tmp_path):
     sae = train(acts)
     si.encode(sae, acts, out=tmp_path / "f")
     assert si.encode(sae, acts, out=tmp_path / "f").folder == tmp_path / "f"
-    with pytest.raises(InputError, match="another run"):
+    with pytest.raises(MismatchError, match="another plan"):
         si.encode(train(acts, seed=1), acts, out=tmp_path / "f")
 
 
