@@ -25,7 +25,7 @@ from sciinterp.plots.style import (
     note,
     ticks,
 )
-from sciinterp.provenance import families_of
+from sciinterp.provenance import HELD_OUT_FAMILIES, families_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -299,7 +299,6 @@ def concept_counts(
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlim(0, len(rows) * 1.08)
-        name_axes(
-            axes, x=f"concepts of {len(rows)} with an F1 of {threshold:g} or more on {families_of(hits)}"
-        )
+        known = "held-out " if families_of(hits) == HELD_OUT_FAMILIES else ""
+        name_axes(axes, x=f"concepts of {len(rows)} with {known}F1 of {threshold:g} or more")
     return axes
