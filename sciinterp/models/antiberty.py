@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from .adapter import Adapter
 from .bert import Bert
 from .encodings import letters_to_batch
-from .site import Batch, Site, Targets, own_tokens
+from .site import Batch, Site, Targets, block_sites, own_tokens
 from .weights import built, fit, read_tensors, wheel_file
 
 FILE = "antiberty/trained_models/AntiBERTy_md_smooth/pytorch_model.bin"
@@ -75,15 +75,9 @@ class Antiberty(Adapter):
     def _sites(self) -> Iterable[Site]:
         bert: Any = self.module.bert
         width = bert.pooler["dense"].in_features
-        n = len(bert.encoder["layer"])
-        yield Site("embedding", "bert.embeddings", width, kind="embed", depth=0.0)
-        for i in range(n):
-            path, depth = f"bert.encoder.layer.{i}", (i + 1) / n
-            yield Site(
-                f"layers.{i}.attn_out", f"{path}.attention.output.dense", width, kind="attn_out", depth=depth
-            )
-            yield Site(f"layers.{i}.mlp_out", f"{path}.output.dense", width, kind="mlp_out", depth=depth)
-            yield Site(f"layers.{i}", path, width, kind="resid_post", depth=depth)
+        yield Site("embedding", "bert.embeddings", width, kind="embed")
+        parts = {"attn_out": {"path": "attention.output.dense"}, "mlp_out": {"path": "output.dense"}}
+        yield from block_sites("bert.encoder.layer", len(bert.encoder["layer"]), width, parts)
 
     def _encode(self, data: Sequence[str]) -> Batch:
         ids = {letter: i for i, letter in enumerate(VOCABULARY) if len(letter) == 1}

@@ -27,7 +27,7 @@ from sciinterp.errors import InputError
 
 from .adapter import Adapter, data_of
 from .crystal_graph import NUMBER, build_graph, check_crystal, edges
-from .site import Batch, Site
+from .site import Batch, Site, block_sites
 from .weights import built, fit, read_tensors, wheel_file
 
 FILES = {
@@ -206,8 +206,7 @@ class Chgnet(Adapter):
         module: Any = self.module
         width, n = module.atom_embedding.embedding_dim, len(module.atom_layers)
         yield Site("embedding", "atom_embedding", width, axes="PD", kind="embed", norm="pre")
-        for i in range(n):
-            yield Site(f"layers.{i}", f"atom_layers.{i}", width, axes="PD", norm="pre", depth=(i + 1) / n)
+        yield from block_sites("atom_layers", n, width, axes="PD", norm="pre")
         yield Site("norm", "norm", width, axes="PD", kind="norm", norm="post", depth=1.0)
 
     def count_positions(self, data: Any) -> int:

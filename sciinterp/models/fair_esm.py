@@ -27,7 +27,7 @@ from sciinterp.errors import FormatError, InputError, MissingWeightsError
 from .adapter import Adapter, data_of
 from .encodings import letter_spans, letters_to_batch
 from .esm_blocks import fast_blocks
-from .site import Batch, Site, Targets, own_tokens
+from .site import Batch, Site, Targets, block_sites, own_tokens
 from .weights import built, fit, path_of, read_tensors, reading, unwrapped
 
 log = logging.getLogger(__name__)
@@ -75,19 +75,8 @@ class _FairESM(Adapter):
         norm = hasattr(module, "emb_layer_norm_after")
         place = "pre" if norm else "none"
         yield Site("embedding", "layers.0", width, io="input", axes=axes, kind="embed", norm=place)
-        for i in range(n):
-            depth = (i + 1) / n
-            for kind, path in parts.items():
-                yield Site(
-                    f"layers.{i}.{kind}",
-                    f"layers.{i}.{path}",
-                    width,
-                    axes=axes,
-                    kind=kind,
-                    norm=place,
-                    depth=depth,
-                )
-            yield Site(f"layers.{i}", f"layers.{i}", width, axes=axes, norm=place, depth=depth)
+        fields = {kind: {"path": path} for kind, path in parts.items()}
+        yield from block_sites("layers", n, width, fields, axes=axes, norm=place)
         if norm:
             yield Site("norm", "emb_layer_norm_after", width, axes=axes, kind="norm", norm="post", depth=1.0)
 

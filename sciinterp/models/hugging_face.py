@@ -24,7 +24,7 @@ from sciinterp.errors import InputError, MissingWeightsError, SciinterpError
 
 from .adapter import LEAVE_OUT, Adapter, data_of
 from .encodings import Kmers, Letters, Pieces, reverse_complement
-from .site import Batch, Site, Targets, next_tokens, own_tokens
+from .site import Batch, Site, Targets, block_sites, next_tokens, own_tokens
 from .weights import log, misfit, path_of, reading, silence, transformers
 
 PROTEIN_LETTERS = "ACDEFGHIKLMNPQRSTVWYXBUZO.-"
@@ -286,7 +286,7 @@ def discover_sites(module: nn.Module, width: int) -> list[Site]:
     norms = [name for name in after if "norm" in type(getattr(parent, name)).__name__.lower()]
     place, n = "pre" if norms else "none", len(lists[path])
     sites = [Site("embedding", f"{path}.0", width, io="input", kind="embed", norm=place)]
-    sites += [Site(f"layers.{i}", f"{path}.{i}", width, norm=place, depth=(i + 1) / n) for i in range(n)]
+    sites += block_sites(path, n, width, norm=place)
     if norms:
         last = f"{parent_path}.{norms[0]}".lstrip(".")
         sites.append(Site("norm", last, width, kind="norm", norm="post", depth=1.0))

@@ -20,7 +20,7 @@ from sciinterp.samples import Samples
 from .by_path import ByPath
 from .encodings import Letters, OneHot, pieces_to_batch
 from .hugging_face import discover_sites
-from .site import Batch, Site
+from .site import Batch, Site, block_sites
 
 # Bins of 128 bases; the trunk's 1,536 bins are cropped to the middle 896.
 ENFORMER_BIN, ENFORMER_CROP = 128, 320
@@ -240,8 +240,7 @@ def _stack(path: str, module: nn.Module, width: int, norm: str = "none") -> Iter
     """Sites of a plain stack of blocks."""
     n = len(list(module.get_submodule(path).children()))
     yield Site("embedding", f"{path}.0", width, io="input", kind="embed", norm=norm)
-    for i in range(n):
-        yield Site(f"layers.{i}", f"{path}.{i}", width, norm=norm, depth=(i + 1) / n)
+    yield from block_sites(path, n, width, norm=norm)
 
 
 def _with_long_mask(module: nn.Module, inputs: Any) -> Any:

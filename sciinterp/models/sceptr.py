@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from sciinterp.errors import InputError
 
 from .adapter import Adapter, data_of
-from .site import Batch, Site, Targets, own_tokens
+from .site import Batch, Site, Targets, block_sites, own_tokens
 from .weights import built, fit, read_tensors, wheel_file
 
 FILE = "sceptr/_model_saves/SCEPTR/state_dict.pt"
@@ -74,13 +74,8 @@ class Sceptr(Adapter):
         module: Any = self.module
         width, n = module.project.out_features, len(module.encoder.layers)
         yield Site("embedding", "project", width, kind="embed")
-        for i in range(n):
-            path, depth = f"encoder.layers.{i}", (i + 1) / n
-            yield Site(
-                f"layers.{i}.attn_out", f"{path}.self_attn", width, select=(0,), kind="attn_out", depth=depth
-            )
-            yield Site(f"layers.{i}.mlp_out", f"{path}.linear2", width, kind="mlp_out", depth=depth)
-            yield Site(f"layers.{i}", path, width, depth=depth)
+        parts = {"attn_out": {"path": "self_attn", "select": (0,)}, "mlp_out": {"path": "linear2"}}
+        yield from block_sites("encoder.layers", n, width, parts)
 
     def count_positions(self, data: Sequence[str]) -> int:
         """Residues of the six loops."""

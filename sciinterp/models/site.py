@@ -9,7 +9,7 @@ edit is exact.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -81,6 +81,34 @@ class Site:
     kind: str = "resid_post"
     norm: str = "none"
     depth: float = 0.0
+
+
+def block_sites(
+    path: str, n: int, width: int, parts: Mapping[str, Mapping[str, Any]] | None = None, **common: Any
+) -> Iterator[Site]:
+    """The sites of a plain stack: ``layers.i`` for each block, after those of its parts.
+
+    Parameters
+    ----------
+    path : str
+        Of the list of blocks.
+    n, width : int
+    parts : mapping of kind to fields of `Site`, optional
+        ``path`` is inside the block; the site is named ``layers.i.KIND``.
+    common
+        Fields that all of them share.
+
+    Examples
+    --------
+    >>> [s.name for s in block_sites("blocks", 2, 8, {"mlp_out": {"path": "fc2"}})]
+    ['layers.0.mlp_out', 'layers.0', 'layers.1.mlp_out', 'layers.1']
+    """
+    for i in range(n):
+        here, shared = f"{path}.{i}", {**common, "depth": (i + 1) / n}
+        for kind, fields in (parts or {}).items():
+            own = {**shared, **fields, "path": f"{here}.{fields['path']}"}
+            yield Site(f"layers.{i}.{kind}", width=width, kind=kind, **own)
+        yield Site(f"layers.{i}", here, width, **shared)
 
 
 @dataclass(frozen=True, eq=False)

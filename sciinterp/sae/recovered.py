@@ -96,7 +96,7 @@ def loss_recovered(
         where = _chosen(about, numbers, seed)
         shown = model.masked(batch, where) if isinstance(model, CanMask) else batch
         for name, fn in edits.items():
-            with edit(model, at, fn) if fn is not None else nullcontext():
+            with torch.no_grad(), edit(model, at, fn) if fn is not None else nullcontext():
                 scores = torch.log_softmax(model.logits(shown).float(), dim=-1).cpu()
             found = -scores.gather(-1, ids.unsqueeze(-1)).squeeze(-1)[where]
             losses[name].append(found.double().numpy())
