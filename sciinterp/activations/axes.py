@@ -6,6 +6,7 @@ the interface of an SAE (:func:`sciinterp.baseline_sae`). Both take their axes f
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,19 +49,17 @@ def independent_axes(projected: np.ndarray, seed: int) -> np.ndarray:
     Hyvarinen (1999), the symmetric form, on at most ``_ICA_ROWS`` rows scaled to unit variance. A fixed number
     of steps: the components serve as rivals, they need not have converged to the last digit.
     """
+    from sklearn.decomposition import FastICA
+    from sklearn.exceptions import ConvergenceWarning
+
     rng = np.random.default_rng(seed)
     scale = 1.0 / np.maximum(projected.std(axis=0, dtype=np.float64), 1e-12)
     n = len(projected)
+    if n < 2:
+        return np.diag(scale).astype(np.float32)
     rows = np.arange(n) if n <= _ICA_ROWS else np.sort(rng.choice(n, _ICA_ROWS, replace=False))
-    white = (projected[rows] * scale).astype(np.float32)
-    turn = _orthogonal(rng.normal(size=(len(scale), len(scale))))
-    for _ in range(_ICA_STEPS if n else 0):
-        bent = np.tanh(white @ turn.astype(np.float32))
-        slope = (1 - bent * bent).mean(axis=0, dtype=np.float64)
-        turn = _orthogonal(white.T @ bent / len(white) - turn * slope)
-    return (scale[:, None] * turn).astype(np.float32)
-
-
-def _orthogonal(matrix: np.ndarray) -> np.ndarray:
-    left, _, right = np.linalg.svd(np.asarray(matrix, np.float64))
-    return left @ right
+    ica = FastICA(whiten=False, max_iter=_ICA_STEPS, w_init=rng.normal(size=(len(scale), len(scale))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        ica.fit((projected[rows] * scale).astype(np.float32))
+    return (scale[:, None] * ica.components_.T).astype(np.float32)

@@ -85,7 +85,7 @@ def loss_recovered(
     centre = sae.b_dec.detach() if mean is None else torch.as_tensor(mean, dtype=torch.float32)
     edits: dict[str, Callable[[Tensor], Tensor] | None] = {
         "clean": None,
-        "sae": lambda rows: sae.decode(sae.encode(rows.float())).to(rows.dtype),
+        "sae": lambda rows: sae.reconstruct(rows.float()).to(rows.dtype),
         "zero": torch.zeros_like,
         "mean": lambda rows: centre.to(rows).expand_as(rows),
     }

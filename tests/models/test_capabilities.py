@@ -15,6 +15,7 @@ from sciinterp.interventions.ablation import ablation_effect
 from sciinterp.interventions.likelihoods import letters_at
 from sciinterp.interventions.reading import codes_of
 from sciinterp.models import Adapter, CanGenerate, CanMask, HasLogits, capture
+from sciinterp.sae import ThresholdSAE
 
 SITE = "layers.0"
 
@@ -169,3 +170,19 @@ def test_a_device_that_is_not_there_is_one_line_before_any_work(case: Case) -> N
             case.model.placed(device, "float32")
     assert case.model.placed("cpu", "bfloat16").dtype == "bfloat16"
     assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize("norm", ["none", "constant_norm_rescale", "layer_norm"])
+def test_an_exact_sae_loses_nothing_whatever_its_input_norm(case: Case, norm: str) -> None:
+    """What is scaled before encoding is scaled back before it takes the activation's place."""
+    if not isinstance(case.model, HasLogits):
+        pytest.skip("no scores")
+    eye, zero = torch.eye(case.sae.d_in), torch.zeros(2 * case.sae.d_in)
+    both = torch.cat([eye, -eye])
+    exact = ThresholdSAE(both.T, zero, both, zero[: case.sae.d_in], threshold=zero)
+    exact.input_norm, exact.origin = norm, case.sae.origin
+    try:
+        found = si.loss_recovered(case.model, exact, case.samples)
+    except InputError:
+        pytest.skip("no likelihood of its own letters, refused by name")
+    assert found["loss_sae"] == pytest.approx(found["loss_clean"], rel=1e-3, abs=1e-3)
