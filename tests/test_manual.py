@@ -6,10 +6,16 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import sciinterp as si
+from sciinterp.annotations import table
+from sciinterp.association import h5ad, hits
 from sciinterp.cli import look, make, whole
+from sciinterp.discovery import files
+from sciinterp.store import split_file
 
 VERBS = {*look.VERBS, *make.VERBS, *whole.VERBS}
 PAGES = ["README.md", "notebooks/*.md", "notebooks/*.rst", "notebooks/*.ipynb", "sciinterp/**/*.py"]
@@ -72,3 +78,49 @@ def test_links_lead_somewhere(root: Path, page: str) -> None:
     text = (root / page).read_text()
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (root / page).parent.joinpath(link).exists(), link
+
+
+# page of files, section -> the columns that the code writes
+TABLES = {
+    "hits.tsv": hits.columns(),
+    "candidates.tsv": files.COLUMNS,
+    "annotations.tsv": table.COLUMNS,
+    "annotations.concepts.tsv": ("concept", *table.CONCEPT_COLUMNS),
+    "split.tsv": split_file.COLUMNS,
+    "features.h5ad": ("density", "max_activation", "concept", "f1", "selected_feature", *h5ad._OF_CONCEPT),
+}
+
+
+def defined(root: Path, section: str) -> list[str]:
+    """The names in the first column of a section's table."""
+    text = (root / "notebooks" / "files.md").read_text()
+    body = re.split(r"\n#+ ", text.partition(f"\n### {section}\n")[2])[0]
+    return [
+        name for row in re.findall(r"^\|(.*?)\|", body, flags=re.M) for name in re.findall(r"`([^`]+)`", row)
+    ]
+
+
+@pytest.mark.parametrize("section", TABLES)
+def test_every_column_is_defined(root: Path, section: str) -> None:
+    assert set(defined(root, section)) == set(TABLES[section])
+
+
+def test_tables_on_disk_hold_what_is_defined(root: Path, tmp_path: Path) -> None:
+    """Baselines, enrichment and metrics have no list of columns: they are held against the page as written."""
+    rng = np.random.default_rng(0)
+    samples = si.Samples([f"s{i}" for i in range(16)], ["MKVLACDE"] * 16)
+    rows = [(s, 1, 3, "site") for s in samples.ids] + [(s, -1, -1, "kind") for s in samples.ids[:8]]
+    notes = si.Annotations(pd.DataFrame(rows, columns=["sample", "start", "end", "concept"]))
+    split = si.split_families(samples, by=[f"f{i}" for i in range(16)], fractions=(0.5, 0.25, 0.25))
+    array = rng.standard_normal((samples.n_positions, 4)).astype(np.float32)
+    sae = si.train(
+        array, si.TopK(8, k=2), samples=samples, split=split, seed=0, steps=5, out=tmp_path / "sae"
+    )
+    codes = si.FeatureMatrix(sae.encode_scipy(array), samples, sae=sae)
+    si.associate(codes, notes, split=split, out=tmp_path)
+    for name in ("hits.tsv", "hits.baselines.tsv", "enrichment.tsv", "split.tsv", "annotations.tsv"):
+        header = (tmp_path / name).read_text().partition("\n")[0].split("\t")
+        assert sorted(defined(root, name)) == sorted(header), name
+    assert set(json.loads((tmp_path / "sae" / "metrics.json").read_text())) == set(
+        defined(root, "metrics.json")
+    )
