@@ -85,11 +85,11 @@ def control_codes(sae: SAE, acts: Activations, *, split: Split, out: str | Path)
         As there.
     """
     from sciinterp.codes import encode
-    from sciinterp.sae import train_with
+    from sciinterp.sae import train
 
     out = Path(out)
     architecture, settings = _recipe(sae)
-    twin = train_with(acts, architecture, settings, out=out / "sae", split=split)
+    twin = train(acts, architecture, settings=settings, out=out / "sae", split=split)
     return encode(twin, acts, out=out / "features")
 
 

@@ -29,7 +29,7 @@ from sciinterp.models import Adapter, load_model
 from sciinterp.readers import read_samples
 from sciinterp.report import browser
 from sciinterp.report.write import report
-from sciinterp.sae import SAE, load_sae, train_with
+from sciinterp.sae import SAE, load_sae, train
 from sciinterp.samples import Samples, Split
 from sciinterp.splits import split_families
 from sciinterp.store import ledger
@@ -171,7 +171,7 @@ def _represent(made: Run, config: RunConfig) -> None:
         dtype=config.model.kept_as,
         settings=config.extract,
     )
-    made.sae = train_with(made.acts, config.sae, config.train, out=out / "sae", split=made.split)
+    made.sae = train(made.acts, config.sae, settings=config.train, out=out / "sae", split=made.split)
     made.features = encode(made.sae, made.acts, out=out / "features")
     if config.control:
         made.control = randomised_control(

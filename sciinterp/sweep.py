@@ -113,12 +113,12 @@ def _site(
     import sciinterp as si
     from sciinterp.activations import site_folder
     from sciinterp.control import control_codes
-    from sciinterp.sae import train_with
+    from sciinterp.sae import train
 
     architecture, settings = recipe
     folder = out / "sites" / site_folder(acts.site)
     folder.mkdir(parents=True, exist_ok=True)
-    sae = train_with(acts, architecture, settings, out=folder / "sae", split=split)
+    sae = train(acts, architecture, settings=settings, out=folder / "sae", split=split)
     features = si.encode(sae, acts, out=folder / "features")
     (folder / "control").mkdir(exist_ok=True)
     control = control_codes(sae, blank, split=split, out=folder / "control")

@@ -67,6 +67,7 @@ def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
                 values.to_numpy(dtype=kind, na_value=np.nan) if kind is np.float64 else values.to_numpy(kind)
             )
         else:
-            out[name] = np.array(["" if x is None or x != x else plain_text(x) for x in values], dtype=object)
+            texts = values.astype(object).where(values.notna(), "")
+            out[name] = np.array([plain_text(x) for x in texts], dtype=object)
     index = pd.Index(np.array(frame.index, dtype=object), dtype=object, name=frame.index.name)
     return pd.DataFrame(out, index=index)

@@ -11,7 +11,7 @@ from sciinterp.sae.batchtopk import BatchTopK
 from sciinterp.sae.gated import Gated
 from sciinterp.sae.jumprelu import JumpReLU
 from sciinterp.sae.load import load_sae
-from sciinterp.sae.loop import train, train_with
+from sciinterp.sae.loop import train
 from sciinterp.sae.matryoshka import Matryoshka
 from sciinterp.sae.registry import ARCHITECTURES
 from sciinterp.sae.relu import ReLU
@@ -33,5 +33,4 @@ __all__ = [
     "TrainSettings",
     "load_sae",
     "train",
-    "train_with",
 ]

@@ -59,12 +59,11 @@ def train(
     source: Any,
     architecture: Architecture,
     *,
-    out: str | Path | None = None,
-    seed: int = 0,
-    steps: int | None = None,
-    samples: Samples | None = None,
     split: Split | None = None,
-    **settings: Any,
+    samples: Samples | None = None,
+    out: str | Path | None = None,
+    settings: TrainSettings | None = None,
+    **everyday: Any,
 ) -> SAE:
     """Train a sparse autoencoder.
 
@@ -73,20 +72,19 @@ def train(
     source : Activations, ndarray, memmap or Tensor [n, d_in]
     architecture : Architecture
         ``si.TopK(n_features=1024, k=32)`` and its like.
-    out : path, optional
-        Folder for ``cfg.json sae_weights.safetensors metrics.json training.jsonl checkpoints/``. Run again to
-        resume, or to get the finished SAE at once. None trains in memory.
-    seed : int
-        The same seed gives the same files, byte for byte.
-    steps : int, optional
-        By default one epoch and at least 600 steps.
-    samples : Samples, optional
-        For an array: the samples whose positions, end to end, its rows are.
     split : Split, optional
         Train on its training samples, calibrate on its calibration samples, measure on its test samples. For an
         array it needs ``samples``.
-    **settings
-        Other fields of :class:`TrainSettings`: ``epochs=2``, ``batch_size=4096`` ...
+    samples : Samples, optional
+        For an array: the samples whose positions, end to end, its rows are.
+    out : path, optional
+        Folder for ``cfg.json sae_weights.safetensors metrics.json training.jsonl checkpoints/``. Run again to
+        resume, or to get the finished SAE at once. None trains in memory.
+    settings : TrainSettings, optional
+        The same settings, seed included, give the same files, byte for byte.
+    **everyday
+        Fields of :class:`TrainSettings` that replace those of ``settings``: ``seed=1``, ``steps=600``,
+        ``batch_size=4096`` ...
 
     Raises
     ------
@@ -94,10 +92,6 @@ def train(
         ``out`` holds something else.
     InputError
         A row is not finite, or the rows do not vary.
-
-    See Also
-    --------
-    train_with : the same with every setting.
 
     Examples
     --------
@@ -107,20 +101,7 @@ def train(
     >>> sae.encode(x).shape, sae.metrics["n_features"]
     (torch.Size([400, 16]), 16)
     """
-    how = TrainSettings(steps=steps, seed=seed, **settings)
-    return train_with(source, architecture, how, out=out, samples=samples, split=split)
-
-
-def train_with(
-    source: Any,
-    architecture: Architecture,
-    settings: TrainSettings,
-    *,
-    out: str | Path | None = None,
-    samples: Samples | None = None,
-    split: Split | None = None,
-) -> SAE:
-    """:func:`train` with every setting; parameters and errors as there."""
+    settings = TrainSettings.with_fields(settings, everyday)
     with ledger.recorded("train", out, settings={**architecture.as_dict(), **settings.deciding()}):
         return train_together(source, [Job(architecture, settings, out)], samples=samples, split=split)[0]
 

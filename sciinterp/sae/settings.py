@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such
 
 MIN_STEPS = 600
 PEAK = (
@@ -101,6 +101,15 @@ class TrainSettings:
         rise = min(step / max(self.warmup * steps, 1), 1.0)
         fall = min((steps - step + 1) / max(self.decay * steps, 1), 1.0)
         return peak * min(rise, fall)
+
+    @classmethod
+    def with_fields(cls, settings: TrainSettings | None, changed: Mapping[str, Any]) -> TrainSettings:
+        """Settings with some fields replaced; a name that is no field is refused with the nearest."""
+        known = [f.name for f in fields(cls)]
+        for name in changed:
+            if name not in known:
+                raise no_such("setting of train", name, known)
+        return replace(settings or cls(), **changed)
 
     @classmethod
     def of(cls, recipe: Mapping[str, Any]) -> TrainSettings:

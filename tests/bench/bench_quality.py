@@ -12,7 +12,7 @@ import sys
 import torch
 
 import sciinterp as si
-from sciinterp.sae import TopKSAE, TrainSettings, train_with
+from sciinterp.sae import TopKSAE, TrainSettings, train
 from sciinterp.sae.batches import Reader, Source, parts_of
 from sciinterp.sae.metrics import measure
 
@@ -53,7 +53,7 @@ def compare(folder: str, f: int, k: int, seed: int = 0) -> float:
     source = Source(acts)
     parts = parts_of(source, split, seed)
     settings = TrainSettings(steps=STEPS, batch_size=BATCH, seed=seed)
-    ours = train_with(acts, si.TopK(f, k=k), settings, split=split)
+    ours = train(acts, si.TopK(f, k=k), settings=settings, split=split)
     found = {"ours": ours.metrics["fve"]}
     for name, rate in (("theirs", None), ("theirs, our rate", settings.rate(STEPS // 2, STEPS, f))):
         sae = theirs(source, parts["train"], source.d_in, f, k, seed, rate)

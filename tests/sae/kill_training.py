@@ -16,7 +16,7 @@ import torch
 
 import sciinterp as si
 from sciinterp.sae import loop
-from sciinterp.sae.loop import train_with
+from sciinterp.sae.loop import train
 from sciinterp.sae.settings import TrainSettings
 
 X = np.random.default_rng(0).normal(size=(3000, 12)).astype(np.float32) * 3 + 1
@@ -60,8 +60,8 @@ def inside_write(name: str, nth: int) -> None:
 
 def main(out: Path, kind: str) -> None:
     torch.set_num_threads(1)
-    train_with(
-        X, KINDS[kind], TrainSettings(steps=2, batch_size=128, screen="on")
+    train(
+        X, KINDS[kind], settings=TrainSettings(steps=2, batch_size=128, screen="on")
     )  # compiles for all children
     draw = random.Random(kind)
     points = [(at_step, (step,)) for step in sorted(draw.sample(range(60), 10))]
@@ -72,7 +72,7 @@ def main(out: Path, kind: str) -> None:
         if not child:
             if point:
                 point[0](*point[1])
-            train_with(X, KINDS[kind], SETTINGS, out=out)
+            train(X, KINDS[kind], settings=SETTINGS, out=out)
             os._exit(0)
         status = os.waitpid(child, 0)[1]
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:

@@ -14,7 +14,7 @@ from sciinterp.sae import checkpoints, loop
 from sciinterp.sae.architecture import Step
 from sciinterp.sae.auxk import add_auxk
 from sciinterp.sae.batches import Reader, Source, moments
-from sciinterp.sae.loop import train_with
+from sciinterp.sae.loop import train
 from sciinterp.sae.metrics import Measures, density_histogram
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.settings import TrainSettings
@@ -264,7 +264,7 @@ def planted_cosine(n_directions: int, d: int, rows: int, steps: int, active: int
     """Mean over planted directions of the largest cosine with a learned one."""
     x, directions = planted(rows, d, n_directions, rate=active / n_directions)
     settings = TrainSettings(steps=steps, batch_size=2048, learning_rate=rate, decay=0.5)
-    sae = train_with(x, si.TopK(n_directions, k=active), settings)
+    sae = train(x, si.TopK(n_directions, k=active), settings=settings)
     return float((torch.from_numpy(directions) @ sae.W_dec.T).max(1).values.mean())
 
 

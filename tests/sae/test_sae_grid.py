@@ -19,7 +19,7 @@ from sciinterp.errors import InputError
 from sciinterp.sae import loop
 from sciinterp.sae.batches import Reader
 from sciinterp.sae.grid import name_of, pareto
-from sciinterp.sae.loop import Job, train_together, train_with
+from sciinterp.sae.loop import Job, train, train_together
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.store.verify import info
 
@@ -42,7 +42,7 @@ def test_each_sae_of_a_sweep_is_the_one_trained_alone(tmp_path: Path) -> None:
     for architecture in GRID:
         for seed in (3, 5):
             settings = TrainSettings(steps=30, batch_size=128, seed=seed, order_seed=3)
-            train_with(X, architecture, settings, out=tmp_path / "alone")
+            train(X, architecture, settings=settings, out=tmp_path / "alone")
             assert files(tmp_path / "all" / name_of(architecture, seed)) == files(tmp_path / "alone")
             (tmp_path / "alone").rename(tmp_path / f"done {name_of(architecture, seed)}")
 

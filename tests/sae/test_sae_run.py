@@ -14,7 +14,7 @@ import sciinterp as si
 from sciinterp.errors import InputError, SciinterpError, StoreError
 from sciinterp.sae import base, checkpoints, loop
 from sciinterp.sae.batches import BLOCK, Reader, Source, moments
-from sciinterp.sae.loop import train_with
+from sciinterp.sae.loop import train
 from sciinterp.sae.settings import TrainSettings
 
 X = np.random.default_rng(0).normal(size=(3000, 12)).astype(np.float32) * 3 + 1
@@ -54,13 +54,13 @@ def stop_at(monkeypatch, step: int) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_killed_and_resumed_gives_the_same_bytes(name, tmp_path, monkeypatch):
     architecture = KINDS[name]
-    train_with(X, architecture, SETTINGS, out=tmp_path / "whole")
+    train(X, architecture, settings=SETTINGS, out=tmp_path / "whole")
     for step in (3, 11, 29):
         with monkeypatch.context() as patch:
             stop_at(patch, step)
             with pytest.raises(Killed):
-                train_with(X, architecture, SETTINGS, out=tmp_path / "cut")
-    train_with(X, architecture, SETTINGS, out=tmp_path / "cut")
+                train(X, architecture, settings=SETTINGS, out=tmp_path / "cut")
+    train(X, architecture, settings=SETTINGS, out=tmp_path / "cut")
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
 
 
@@ -78,7 +78,7 @@ def test_defect_15_killed_outright_at_ten_steps_and_inside_writes(name, tmp_path
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        train_with(child.X, child.KINDS[name], child.SETTINGS, out=tmp_path / "whole")
+        train(child.X, child.KINDS[name], settings=child.SETTINGS, out=tmp_path / "whole")
     finally:
         torch.set_num_threads(threads)
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
@@ -86,7 +86,7 @@ def test_defect_15_killed_outright_at_ten_steps_and_inside_writes(name, tmp_path
 
 @pytest.mark.parametrize("at", ["checkpoint written", "log written", "weights written", "before metrics"])
 def test_killed_inside_a_write(at, tmp_path, monkeypatch):
-    train_with(X, KINDS["topk"], SETTINGS, out=tmp_path / "whole")
+    train(X, KINDS["topk"], settings=SETTINGS, out=tmp_path / "whole")
     target, module = {
         "checkpoint written": ("_read", checkpoints),
         "log written": ("write_checkpoint", checkpoints),
@@ -100,8 +100,8 @@ def test_killed_inside_a_write(at, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(module, target, killed)
         with pytest.raises(Killed):
-            train_with(X, KINDS["topk"], SETTINGS, out=tmp_path / "cut")
-    train_with(X, KINDS["topk"], SETTINGS, out=tmp_path / "cut")
+            train(X, KINDS["topk"], settings=SETTINGS, out=tmp_path / "cut")
+    train(X, KINDS["topk"], settings=SETTINGS, out=tmp_path / "cut")
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
 
 
@@ -260,12 +260,12 @@ def test_screening_is_kept_on_resume_and_stops_where_it_does_not_pay(tmp_path, m
         monkeypatch.setattr(loop, "REVIEW_STEPS", 10)
         monkeypatch.setattr(loop, "MAX_DOUBTFUL", 1.0 if pays else -1.0)
         settings = TrainSettings(steps=40, batch_size=128, checkpoint_every=7, screen="on")
-        sae = train_with(x, KINDS["topk"], settings, out=tmp_path / name)
+        sae = train(x, KINDS["topk"], settings=settings, out=tmp_path / name)
         assert sae.metrics["screened"] == pays
         with monkeypatch.context() as patch:
             stop_at(patch, 17)
             with pytest.raises(Killed):
-                train_with(x, KINDS["topk"], settings, out=tmp_path / f"{name}, cut")
-        train_with(x, KINDS["topk"], settings, out=tmp_path / f"{name}, cut")
+                train(x, KINDS["topk"], settings=settings, out=tmp_path / f"{name}, cut")
+        train(x, KINDS["topk"], settings=settings, out=tmp_path / f"{name}, cut")
         assert files(tmp_path / f"{name}, cut") == files(tmp_path / name)
-    assert not train_with(x, KINDS["relu"], settings).metrics["screened"]
+    assert not train(x, KINDS["relu"], settings=settings).metrics["screened"]
