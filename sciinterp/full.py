@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from sciinterp.errors import InputError
 from sciinterp.measures import keep_measures, measure_sae, measure_splits, seed_stability
 from sciinterp.project import Run, write_report
 from sciinterp.store import ledger
 from sciinterp.store.atomic import read_json, write_json
 
 log = logging.getLogger(__name__)
+Part = TypeVar("Part")
 
 # Dictionaries in all: three besides the run's own let a novel candidate be called stable.
 SEEDS = 4
@@ -31,7 +33,7 @@ def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[st
     Parameters
     ----------
     run : Run
-        From :func:`sciinterp.run.run_all`, with model and activations loaded.
+        From :func:`sciinterp.project.run`, with model and activations loaded.
     seeds : int
         SAEs in all, the run's own included.
     calibrate : bool
@@ -53,6 +55,15 @@ def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[st
     return read_json(run.folder / "full.json")
 
 
+def _held(part: Part | None, name: str) -> Part:
+    """A part of a run that is needed here."""
+    if part is None:
+        raise InputError(
+            f"the run is without its {name}", where="argument 'run'", do="Load the finished run folder."
+        )
+    return part
+
+
 def _measure(run: Run, out: Path, settings: dict[str, Any], *, seeds: int, calibrate: bool) -> dict[str, Any]:
     """Everything that ``full.json`` holds."""
     import sciinterp as si
@@ -64,35 +75,34 @@ def _measure(run: Run, out: Path, settings: dict[str, Any], *, seeds: int, calib
     )
     control_acts = si.load_activations(run.folder / "control" / "activations")
     control_sae = si.load_sae(run.folder / "control" / "sae")
+    sae, acts, features = _held(run.sae, "SAE"), _held(run.acts, "activations"), _held(run.features, "codes")
     random_model = model.randomised(settings["seed"])
-    k = int(run.sae.k or round(float(run.sae.metrics["l0"])))
+    k = int(sae.k or round(float(sae.metrics["l0"])))
     found: dict[str, Any] = {}
     with ledger.timed(run.folder, "seeds"):
-        found["stability"] = seed_stability(run.sae, run.acts, run.split, out / "seeds", seeds=seeds)
+        found["stability"] = seed_stability(sae, acts, run.split, out / "seeds", seeds=seeds)
         run.candidates = _with_seeds(run, model, out, seeds)
         found["stability_control"] = seed_stability(
             control_sae, control_acts, run.split, out / "seeds-control", seeds=2
         )
     with ledger.timed(run.folder, "width"):
         table = select_width(
-            run.acts,
+            acts,
             split=run.split,
             ks=sorted({max(1, k // 2), k}),
             out=out / "width",
             seed=settings["seed"],
-            steps=max(1, int(run.sae.metrics["steps"]) // 2),
+            steps=max(1, int(sae.metrics["steps"]) // 2),
         )
         found["width"] = table.to_dict("records")
     with ledger.timed(run.folder, "measures"):
-        found["measures"] = measure_sae(
-            run.sae, run.acts, model, split=run.split, annotations=run.annotations
-        )
+        found["measures"] = measure_sae(sae, acts, model, split=run.split, annotations=run.annotations)
         found["measures_control"] = measure_sae(
             control_sae, control_acts, random_model, split=run.split, annotations=run.annotations
         )
-        found["splitting"] = measure_splits(run.features, run.annotations, run.hits, split=run.split)
-    for sae, side in ((run.sae, ""), (control_sae, "_control")):
-        keep_measures(sae, found[f"measures{side}"], found[f"stability{side}"])
+        found["splitting"] = measure_splits(features, run.annotations, run.hits, split=run.split)
+    for kept, side in ((sae, ""), (control_sae, "_control")):
+        keep_measures(kept, found[f"measures{side}"], found[f"stability{side}"])
     if calibrate:
         from sciinterp.discovery import benchmark_discovery
 
@@ -109,16 +119,17 @@ def _with_seeds(run: Run, model: Any, out: Path, seeds: int) -> Any:
     from sciinterp.discovery import Controls, DiscoverySettings, write_candidates
     from sciinterp.discovery.probe import shuffled_codes
 
+    features, acts = _held(run.features, "codes"), _held(run.acts, "activations")
     others = [
-        si.encode(si.load_sae(folder), run.acts, out=out / "features" / folder.name)
+        si.encode(si.load_sae(folder), acts, out=out / "features" / folder.name)
         for folder in sorted((out / "seeds").iterdir())[: seeds - 1]
     ]
     seed = run.seed
     # Shuffled sequences are decoys of missing annotations: where every source is exhaustive there is nothing to test.
     open_ = not run.annotations.concepts["exhaustive"].astype(bool).all()
-    shuffled = shuffled_codes(model, run.sae, run.features.samples, seed=seed) if open_ else None
+    shuffled = shuffled_codes(model, run.sae, features.samples, seed=seed) if open_ else None
     candidates = si.discover(
-        run.features,
+        features,
         run.annotations,
         run.hits,
         split=run.split,
@@ -145,7 +156,8 @@ def hide_and_recover(run: Run, *, seed: int = 0) -> dict[str, Any]:
     """
     from sciinterp.discovery import leave_concept_out, mask_and_recover, merge_and_recover
 
-    selected = run.hits[run.hits["selected"]].sort_values("f1", ascending=False)
+    features, hits = _held(run.features, "codes"), _held(run.hits, "hits")
+    selected = hits[hits["selected"]].sort_values("f1", ascending=False)
     names = selected.loc[selected["prevalence"] <= NARROW, "concept"].tolist()
     hidden = [c for c in CONSERVED if c in run.annotations.position_names] or names[:6]
     best = [c for c in names if c in hidden][:4]
@@ -155,11 +167,9 @@ def hide_and_recover(run: Run, *, seed: int = 0) -> dict[str, Any]:
     longer = [c for c in names if length[c] > 1][:3]  # one residue is explained by its letter
     common = {"split": run.split, "seed": seed}
     return {
-        "hidden": mask_and_recover(
-            run.features, run.annotations, concepts=hidden, control=run.control, **common
-        ),
+        "hidden": mask_and_recover(features, run.annotations, concepts=hidden, control=run.control, **common),
         "forgotten": leave_concept_out(
-            run.features, run.annotations, concepts=[*best[:1], *longer], control=run.control, **common
+            features, run.annotations, concepts=[*best[:1], *longer], control=run.control, **common
         ),
-        "merged": merge_and_recover(run.features, run.annotations, pairs=pairs, **common),
+        "merged": merge_and_recover(features, run.annotations, pairs=pairs, **common),
     }

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -321,7 +322,12 @@ def beside(features: FeatureMatrix, folder: Path) -> dict[str, Path]:
     if (acts / "manifest.json").is_file():
         theirs = load_activations(acts)
         mark = features.origin.fingerprint
-        if mark and same_fingerprint(theirs.fingerprint, mark) and theirs.samples.digest == digest:
+        if (
+            isinstance(mark, Mapping)
+            and mark
+            and same_fingerprint(theirs.fingerprint, mark)
+            and theirs.samples.digest == digest
+        ):
             found["activations"] = acts
     if control.is_dir() and load_features(control).samples.digest == digest:
         found["control"] = control

@@ -92,7 +92,7 @@ def activations_from_array(
     for lo, hi in zip(bounds, bounds[1:]):
         rows = np.ascontiguousarray(array[offsets[lo] : offsets[hi]], dtype)
         _require_finite(rows, samples, int(offsets[lo]))
-        digest.update(rows)
+        digest.update(rows.data)
     width = int(array.shape[1])
     plan = {
         "samples": {"n": len(samples), "positions": samples.n_positions, "digest": samples.digest},

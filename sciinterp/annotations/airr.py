@@ -134,8 +134,8 @@ def spans(chain: Chain) -> Iterator[Span]:
 
 def facts(chain: Chain) -> Iterator[Span]:
     """Genes and isotype: rows on the whole sample."""
-    for _, *span in _calls(chain):
-        yield tuple(span)
+    for _, start, end, concept, note in _calls(chain):
+        yield start, end, concept, note
 
 
 def _calls(chain: Chain) -> Iterator[tuple[str, int, int, str, str]]:

@@ -134,7 +134,7 @@ def _are_cells(samples: Samples) -> bool:
 
 
 def _turned(strand: np.ndarray, back: np.ndarray) -> np.ndarray:
-    return np.where(back, [_FLIPPED.get(s, s) for s in strand], strand)
+    return np.where(back, np.array([_FLIPPED.get(s, s) for s in strand]), strand)
 
 
 def _account(annotations: Annotations, reason: np.ndarray, more: dict[str, int]) -> dict[str, Any]:

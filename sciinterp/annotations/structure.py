@@ -111,7 +111,9 @@ def parse_structure(
         with parsing(path, "a structure"):
             found = _labels(chain, predicted)
         if positions == "full":
-            of = dict(zip(((r.number, r.insertion) for r in chain.residues), found))
+            of: dict[Key | None, list[str]] = dict(
+                zip(((r.number, r.insertion) for r in chain.residues), found)
+            )
             found = [of.get(key, [DISORDERED]) for key in scheme.get(chain.name, ())]
         _chain(rows, sample, found)
     for concept, name in CONCEPTS.items():

@@ -130,9 +130,10 @@ class _Encoder:
 
     def __init__(self, sae: SAE, acts: Activations | np.ndarray, samples: Samples) -> None:
         self.sae, self.acts, self.samples = sae, acts, samples
-        self.array = isinstance(acts, np.ndarray)
-        self.offsets = samples.offsets if self.array else np.asarray(acts.token_offsets)
-        self.n = len(acts) if self.array else int(acts.n_tokens)
+        if isinstance(acts, np.ndarray):
+            self.offsets, self.n = samples.offsets, len(acts)
+        else:
+            self.offsets, self.n = np.asarray(acts.token_offsets), int(acts.n_tokens)
         if len(self.offsets) != len(samples) + 1 or self.offsets[-1] != self.n:
             raise ShapeError(
                 "codes do not fit the samples",
@@ -157,7 +158,7 @@ class _Encoder:
         codes = sp.csr_array(sp.vstack(parts, format="csr"))
         lengths = self.samples.lengths[first:last]
         bar.update(int(lengths.sum()))
-        if self.array:
+        if isinstance(self.acts, np.ndarray):
             return codes
         spans = self.acts.read_spans(lo, hi)
         base = np.repeat(np.cumsum(lengths) - lengths, np.diff(self.offsets[first : last + 1]))
@@ -165,8 +166,9 @@ class _Encoder:
 
     def _batch(self, begin: int) -> sp.csr_array:
         if self._kept is None or self._kept[0] != begin:
-            end = min(begin + BATCH_TOKENS, self.n)
-            rows = np.asarray(self.acts[begin:end], np.float32) if self.array else self.acts.read(begin, end)
+            acts, end = self.acts, min(begin + BATCH_TOKENS, self.n)
+            inside = isinstance(acts, np.ndarray)
+            rows = np.asarray(acts[begin:end], np.float32) if inside else acts.read(begin, end)
             self._kept = begin, self.sae.encode_scipy(rows)
         return self._kept[1]
 

@@ -13,12 +13,11 @@ they share by descent: an expert on these sequences knows it, whether a source s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
 from sciinterp.codes.intervals import covered_by, windows
-from sciinterp.discovery.motifs import WIDTH, motif_offsets
+from sciinterp.discovery.motifs import WIDTH, letters_of, motif_offsets
 from sciinterp.discovery.problem import Problem
 
 FLANK = 10  # letters compared on either side of the motif
@@ -67,7 +66,9 @@ def place(problem: Problem, peaks: np.ndarray) -> Place:
     if len(peaks) < 3:
         return Place(0.0, len(peaks) / n_families, n_families)
     centre = peaks + motif_offsets(problem, peaks)
-    window = windows(problem.letters, centre, _reach(), problem.samples.offsets, beyond=len(problem.alphabet))
+    window = windows(
+        letters_of(problem), centre, _reach(), problem.samples.offsets, beyond=len(problem.alphabet)
+    )
     beside = np.abs(np.arange(-_reach(), _reach() + 1)) > WIDTH // 2
     return Place(_alike(problem, window[:, beside]), _carried(problem, window, n_families), n_families)
 
@@ -90,13 +91,13 @@ def _alike(problem: Problem, flank: np.ndarray) -> float:
 
 
 def _background(problem: Problem) -> np.ndarray:
-    letters = cast("np.ndarray", problem.letters)
+    letters = letters_of(problem)
     return np.bincount(letters, minlength=len(problem.alphabet)) / len(letters)
 
 
 def _carried(problem: Problem, window: np.ndarray, n_families: int) -> float:
     """Share of families with a sample that holds the stretch as well as all but the worst peaks do."""
-    letters, n_letters = cast("np.ndarray", problem.letters), len(problem.alphabet)
+    letters, n_letters = letters_of(problem), len(problem.alphabet)
     background = _background(problem)
     counts = np.stack([np.bincount(column, minlength=n_letters + 1)[:n_letters] for column in window.T])
     share = (counts + 3 * background) / (counts.sum(1, keepdims=True) + 3)

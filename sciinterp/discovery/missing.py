@@ -348,9 +348,12 @@ def _mark(problem: Problem, model: ConceptModel, x: Rows, held_out: np.ndarray, 
     finite = np.where(np.isfinite(eta), eta, model.low)
     n = len(model.features)
     positive = model.beta[:n] + model.beta[n : 2 * n] > 0
-    agree = sum((per_run(x.column(j), start, end, "max") > 0).astype(float) for j in np.flatnonzero(positive))
+    agree = sum(
+        (per_run(x.column(j), start, end, "max") > 0).astype(float) for j in np.flatnonzero(positive).tolist()
+    )
     against = sum(
-        (per_run(x.column(j), start, end, "max") for j in np.flatnonzero(~positive)), np.zeros(len(start))
+        (per_run(x.column(j), start, end, "max") for j in np.flatnonzero(~positive).tolist()),
+        np.zeros(len(start)),
     )
     return pd.DataFrame(
         {

@@ -123,19 +123,19 @@ def _score_models(
     return found
 
 
-def _letters(problem: Problem) -> np.ndarray:
+def letters_of(problem: Problem) -> np.ndarray:
     """The letters, which everything here needs."""
     return cast("np.ndarray", problem.letters)
 
 
 def _background(problem: Problem) -> np.ndarray:
-    letters = _letters(problem)
+    letters = letters_of(problem)
     return np.bincount(letters, minlength=len(problem.alphabet)) / len(letters)
 
 
 def _windows(problem: Problem, position: np.ndarray) -> np.ndarray:
     """Letters around positions, int64 [n, n_peaks, 2 HALF + 1]; beyond the sample the number of letters."""
-    return windows(_letters(problem), position, HALF, problem.samples.offsets, beyond=len(problem.alphabet))
+    return windows(letters_of(problem), position, HALF, problem.samples.offsets, beyond=len(problem.alphabet))
 
 
 def _unordered(window: np.ndarray, train: np.ndarray, background: np.ndarray) -> np.ndarray:

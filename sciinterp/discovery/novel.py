@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,7 +30,7 @@ from scipy.special import expit
 from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.homology import Place, at_known_concepts, place
 from sciinterp.discovery.logistic import fit_logistic, predict
-from sciinterp.discovery.motifs import COLUMNS, MAX_PEAKS, coherence, find_peaks
+from sciinterp.discovery.motifs import COLUMNS, MAX_PEAKS, coherence, find_peaks, letters_of
 from sciinterp.discovery.problem import BLOCK_VALUES, Problem
 
 MIN_FAMILIES = 12
@@ -132,7 +132,7 @@ def associated(
     narrow = (
         (prevalence <= NARROW) & (precision >= np.maximum(PRECISION_KNOWN, 3 * prevalence)) & (overlap >= 5)
     )
-    linked = ((f1 >= F1_KNOWN) | narrow).any(0)
+    linked = np.asarray(((f1 >= F1_KNOWN) | narrow).any(0))
     if known_pairs is not None:
         linked[known_pairs] = True
     return np.argmax(f1, axis=0), f1.max(0), linked
@@ -369,7 +369,7 @@ def _made_up(problem: Problem, seed: int) -> Problem:
     lengths, offsets = problem.samples.lengths, problem.samples.offsets
     from_start = np.arange(n) - np.repeat(offsets[:-1], lengths)
     from_end = np.repeat(lengths, lengths) - 1 - from_start
-    letters = cast("np.ndarray", problem.letters)  # novel_concepts stops where there are none
+    letters = letters_of(problem)  # novel_concepts stops where there are none
     n_letters = len(problem.alphabet)
     rows: list[np.ndarray] = []
 

@@ -162,6 +162,8 @@ def mutation_scan(
     """
     from sciinterp.interventions.reading import codes_of
 
+    if (sae := features.sae) is None:
+        return "the codes are without their SAE"
     whole = features.samples[sample]
     letters = _letters(model, features.samples)
     if not isinstance(whole.data, str) or len(letters) < 2:
@@ -177,9 +179,7 @@ def mutation_scan(
         for x in [y for y in letters if y != whole.sequence[p]][:N_SUBSTITUTES]
     ]
     peak = lambda codes: float(codes[np.arange(start, end)][:, [feature]].max())  # noqa: E731
-    intact, *after = (
-        peak(c) for c in codes_of(model, features.sae, [whole, *(_mutant(whole, [v]) for v in single)])
-    )
+    intact, *after = (peak(c) for c in codes_of(model, sae, [whole, *(_mutant(whole, [v]) for v in single)]))
     if intact <= 0:
         return f"feature {feature} is silent in the span"
     left, tried = np.array(after), [[v] for v in single]
@@ -191,7 +191,7 @@ def mutation_scan(
         if left.min() <= REMOVED * intact:
             break
         together = [list(vs) for vs in combinations(best, size)]
-        more = [peak(c) for c in codes_of(model, features.sae, [_mutant(whole, vs) for vs in together])]
+        more = [peak(c) for c in codes_of(model, sae, [_mutant(whole, vs) for vs in together])]
         left, tried = np.append(left, more), tried + together
     at = int(np.argmin(left))
     return {

@@ -162,7 +162,10 @@ def edit(adapter: Adapter, site: Site | str, fn: Callable[[Tensor], Tensor]) -> 
     site = adapter.site(site) if isinstance(site, str) else site
 
     def changed(site: Site, value: Any) -> Any:
-        batch = adapter.running_batch
+        if (batch := adapter.running_batch) is None:
+            raise InputError(
+                "the forward pass was not begun by the adapter", do="Call adapter.forward(batch)."
+            )
         rows, _ = gather(site, value, batch)
         new = fn(rows)
         if new.shape != rows.shape:

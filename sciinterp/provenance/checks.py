@@ -16,6 +16,7 @@ from sciinterp.samples import Samples, Split
 if TYPE_CHECKING:
     from sciinterp.annotations import Annotations
     from sciinterp.codes import FeatureMatrix
+    from sciinterp.sae import SAE
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ def require_one_run(
     hits: object,
     candidates: object = None,
     *,
-    sae: object = None,
+    sae: SAE | None = None,
     annotations: Annotations | None = None,
     split: Split | None = None,
 ) -> None:

@@ -11,7 +11,7 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Unknown:
     def __hash__(self) -> int:
         return 0
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[False]:
         return False
 
     def __repr__(self) -> str:
@@ -223,8 +223,8 @@ class HasOrigin:
 
 def origin_of(thing: object, site: str | Unknown = UNKNOWN) -> Origin:
     """The origin of activations, an SAE, codes, or a model (at a site); of anything else all is unknown."""
-    if site and hasattr(thing, "origin_at"):
-        return thing.origin_at(site)
+    if site and (at := getattr(thing, "origin_at", None)) is not None:
+        return at(site)
     if isinstance(found := getattr(thing, "origin", None), Origin):
         return found
     record = getattr(thing, "identity", None)

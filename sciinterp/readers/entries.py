@@ -108,7 +108,7 @@ def check_ids(ids: Sequence[str], path: str | Path, what: str, n_in: int) -> Non
         )
 
 
-def columns_of(rows: list[Mapping[str, str]]) -> pd.DataFrame | None:
+def columns_of(rows: Sequence[Mapping[str, str]]) -> pd.DataFrame | None:
     """A table of the columns that say something, or nothing."""
     import pandas as pd
 

@@ -76,7 +76,9 @@ def match_ids(names: Iterable[str], ids: Sequence[str]) -> dict[str, str]:
         for key, claiming in claims.items():
             # Two versions, or two cases, are two things, though either alone would fit.
             meant = known.get(key)
-            if meant is not None and (loose < 2 or (len(claiming) == 1 and _one_version(*claiming, meant))):
+            if meant is not None and (
+                loose < 2 or (len(claiming) == 1 and all(_one_version(name, meant) for name in claiming))
+            ):
                 found.update(dict.fromkeys(claiming, meant))
         left = [name for name in left if name not in found]
     return {name: found[name] for name in wanted if name in found}

@@ -185,7 +185,7 @@ class SAE(HasOrigin, abc.ABC):
         digest = hashlib.sha256(f"{self.kind} {self.k} {self.centred} {self.input_norm}".encode())
         for tensor in (self._encoder, self.b_enc, self.W_dec, self.b_dec, self.threshold):
             if tensor is not None:
-                digest.update(tensor.detach().cpu().contiguous().numpy())
+                digest.update(tensor.detach().cpu().contiguous().numpy().data)
         recipe = hashlib.sha256(json.dumps(self.recipe, sort_keys=True, default=str).encode()).hexdigest()
         return replace(
             self.origin,

@@ -125,6 +125,11 @@ def _gated(
     return Weights(encoder * scale, magnitude, decoder, b_dec, threshold=threshold)
 
 
+def _native(parts: Mapping[str, Tensor]) -> Weights:
+    encoder, b_enc, decoder, b_dec = (parts[name] for name in _NATIVE)
+    return Weights(encoder, b_enc, decoder, b_dec, threshold=parts.get("threshold"))
+
+
 def _unit_directions(weights: Weights) -> Weights:
     """Codes that are pre-activations times ``|W_dec_j|``: the norm moves into the encoder."""
     norm = weights.W_dec.norm(dim=1)
@@ -153,7 +158,7 @@ def read_saelens(found: Found) -> Weights:
         weights = _gated(*(parts[n] for n in ("W_enc", "b_gate", "b_mag", "r_mag", "W_dec", "b_dec")))
     else:
         parts = found.arrays({**_NATIVE, **extra}, drop=("topk_threshold",) if kind in _TRAINED else ())
-        weights = Weights(*(parts[n] for n in _NATIVE), threshold=parts.get("threshold"))
+        weights = _native(parts)
     if kind == "topk":
         weights = replace(weights, k=_fits(k, weights, found))
     if kind in _TRAINED:
@@ -325,10 +330,9 @@ def read_dictionary_learning(found: Found) -> Weights:
         is_a = "matryoshka" if keys & {"group_sizes", "k"} else "jumprelu"
         each = {"threshold": "F"} if is_a == "jumprelu" else {}
         drop = ("k", "threshold", "group_sizes") if is_a == "matryoshka" else ()
-        parts = list(found.arrays({**_NATIVE, **each}, drop=drop).values())
-        weights = Weights(*parts[:4], centred=is_a == "matryoshka")
-        threshold = parts[4] if each else _one_threshold(found, "threshold", weights)
-        weights = replace(weights, threshold=threshold)
+        weights = replace(_native(found.arrays({**_NATIVE, **each}, drop=drop)), centred=is_a == "matryoshka")
+        if not each:
+            weights = replace(weights, threshold=_one_threshold(found, "threshold", weights))
     elif (
         "decoder.bias" in keys
     ):  # nothing is taken from the input; InterPLM's JumpReLU has thresholds beside it

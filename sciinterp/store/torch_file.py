@@ -113,13 +113,15 @@ def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 class _Reader(pickle.Unpickler):
     """An unpickler that admits dictionaries and plain tensors."""
 
-    def __init__(self, archive: zipfile.ZipFile, record: zipfile.ZipInfo, path: object) -> None:
+    def __init__(
+        self, archive: zipfile.ZipFile, record: zipfile.ZipInfo, path: str | os.PathLike[str]
+    ) -> None:
         raw = archive.read(record)
         super().__init__(io.BytesIO(raw))
         self.archive, self.root, self.path = (
             archive,
             record.filename.removesuffix("data.pkl"),
-            Path(str(path)),
+            Path(path),
         )
         self.kept: dict[str, np.ndarray] = {}
         for operation, argument, _ in pickletools.genops(raw):
