@@ -23,6 +23,7 @@ from torch import Tensor
 from sciinterp.errors import InputError
 from sciinterp.sae.weights import ARRAYS, CONFIG, Weights
 from sciinterp.store.atomic import atomic_write, make_folder, write_json
+from sciinterp.store.sealed import write_sealed
 
 FORMATS = ("saelens", "dictionary_learning", "sparsify")
 
@@ -40,7 +41,7 @@ def export(weights: Weights, config: Mapping[str, Any], folder: str | Path, form
     path = make_folder(folder)
     if format == "saelens":
         atomic_write(path / ARRAYS, save(weights.named))
-        write_json(path / CONFIG, config)
+        write_sealed(path / CONFIG, config)
     elif format == "sparsify":
         _sparsify(weights, path)
     else:

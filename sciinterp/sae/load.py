@@ -73,7 +73,7 @@ def load_sae(
             _read_ours(sae, ours, found, sealed)
     if origin is not None:
         told = stated(origin)
-        check(told, replace(sae.origin, d_in=sae.d_in), name=f"SAE '{path}'")
+        check(told, replace(sae.origin, d_in=sae.d_in).filled(told), name=f"SAE '{path}'")
         sae.origin = sae.origin.filled(told)
     if model is not None:
         sae.check(model)

@@ -89,6 +89,7 @@ def test_an_sae_of_unknown_origin_is_refused_at_equal_width(acts, tmp_path, capl
         assert si.encode(fits, acts).origin.model == "m"
         fits.save(tmp_path / "kept")
         assert si.load_sae(tmp_path / "kept").origin.site == "layers.1"
+    assert "activations do not say" not in caplog.text  # they do, and what is stated agrees with them
     for origin, error in (
         (si.Origin(model="m"), InputError),
         ({"model": "m", "layer": 1}, InputError),

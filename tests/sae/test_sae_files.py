@@ -76,6 +76,16 @@ def test_export_and_read_again(kind, format, centred, tmp_path):
     assert_same(si.load_sae(tmp_path), sae)
 
 
+def test_what_is_exported_for_saelens_carries_its_checksum(tmp_path, caplog):
+    make("topk").export(tmp_path, format="saelens")
+    si.load_sae(tmp_path)
+    assert "unchecked" not in caplog.text
+    config = tmp_path / "cfg.json"
+    config.write_text(config.read_text().replace('"k": ', '"k": 1'))
+    with pytest.raises(StoreError, match="damaged or was changed"):
+        si.load_sae(tmp_path)
+
+
 def test_saelens_fields(tmp_path):
     make("topk").save(tmp_path)
     config = json.loads((tmp_path / "cfg.json").read_text())

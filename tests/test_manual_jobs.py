@@ -1,0 +1,105 @@
+"""Every job of the manual runs as it is written, from its first line to its last, without a private import."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import sciinterp as si
+from sciinterp.errors import MissingWeightsError
+
+PAGES = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("job-*.md"))
+# Words of a page -> what must have been written when it ends.
+WRITTEN = {
+    "job-cells": ["cells.h5ad", "runs/cells/hits.tsv"],
+    "job-dna": ["runs/dna/hits.tsv"],
+    "job-embeddings": ["runs/array/hits.tsv", "runs/array/features/manifest.json"],
+    "job-figures": ["counts.svg", "concepts.svg", "heatmap.pdf", "feature.svg", "density.png", "panels.svg"],
+    "job-proteins": ["runs/mine/hits.tsv", "runs/mine/candidates.tsv", "runs/mine/control/sae/metrics.json"],
+    "job-sae": ["runs/published/hits.tsv"],
+    "job-variants": ["runs/variants/hits.tsv", "effect.svg"],
+}
+
+
+def code_of(page: Path) -> str:
+    return "\n".join(re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.S | re.M))
+
+
+def test_every_job_is_looked_at() -> None:
+    assert [page.stem for page in PAGES] == sorted(WRITTEN)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_job_needs_no_private_name_and_fits_a_page(page: Path) -> None:
+    code = code_of(page)
+    assert not re.findall(r"(?:import|from) \S*\b_\w+|\.\s*_[a-z]\w*", code)
+    assert not re.findall(r"from sciinterp|import sciinterp\.", code)
+    assert page.read_text().count("\n") <= 80
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_job_runs(page: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = code_of(page)
+    if "antiberty" in code:
+        try:
+            si.load_model("antiberty")
+        except MissingWeightsError as error:
+            pytest.skip(str(error))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(root / "data")
+    names: dict = {}
+    exec(compile(code, page.name, "exec"), names)  # the text of our own page
+    assert not [name for name in WRITTEN[page.stem] if not (tmp_path / name).is_file()]
+    check = CHECKS.get(page.stem)
+    if check is not None:
+        check(names)
+
+
+def _dna(names: dict) -> None:
+    """Every site lies in a window or is cut by two; the word that it is finds all of it, as the page says."""
+    annotations, hits = names["annotations"], names["hits"]
+    assert annotations.counts["n_in"] == names["chromosome"].count("CAG") <= len(annotations.frame)
+    assert (hits["explained_by"] == "letters").all() and (hits["best_baseline_f1"] == 1).all()
+
+
+def _cells(names: dict) -> None:
+    assert set(names["hits"]["concept"]) == {"B cell", "T cell", "monocyte"}
+    assert names["cells"].obsm["X_sae"].shape == (240, 64)
+
+
+def _embeddings(names: dict) -> None:
+    features, frame = names["features"], names["frame"]
+    assert names["some"].codes.shape == (120, 3)
+    assert len(frame) == features.n_stored
+    assert names["per_sample"].shape == (40, 64)
+    found = names["again"][names["again"]["selected"]].iloc[0]
+    assert found["concept"] == "tryptophan" and found["f1"] == pytest.approx(
+        names["hits"].loc[names["hits"]["selected"], "f1"].iloc[0]
+    )
+
+
+def _sae(names: dict) -> None:
+    """What is loaded, and what is exported and read back, gives the codes of what was trained."""
+    rows, trained = names["rows"], names["trained"].encode_scipy(names["rows"]).toarray()
+    for sae in (names["sae"], names["again"]):
+        assert str(sae.origin) == "antiberty layers.4"
+        assert sae.encode_scipy(rows).toarray() == pytest.approx(trained, abs=1e-4)
+    assert "not known" in names["hits"].context["caveats"]["held_out"]
+    assert 0 < 1 - float(names["left"]) < 1
+
+
+def _variants(names: dict) -> None:
+    context = names["effects"].context
+    assert [record["row"] for record in context["variants"]] == [1, 2, 3]
+    assert [record["row"] for record in context["refused"]] == [4, 5]
+
+
+CHECKS = {
+    "job-cells": _cells,
+    "job-dna": _dna,
+    "job-embeddings": _embeddings,
+    "job-sae": _sae,
+    "job-variants": _variants,
+}
