@@ -56,6 +56,8 @@ def no_such(what: str, name: object, known: Iterable[str], *, where: str = "", d
     names = [str(k) for k in known]
     close = get_close_matches(str(name).lower(), names, n=4, cutoff=0.4)
     close = close or get_close_matches(str(name), names, n=4, cutoff=0.4) or names[:8]
+    if len(names) <= 4:  # few enough to be named, all of them
+        close = list(dict.fromkeys([*close, *names]))
     return InputError(
         f"no such {what}", where=where, expected=" or ".join(map(repr, close)), got=repr(str(name)), do=do
     )

@@ -103,7 +103,7 @@ def test_receptors_are_read_by_loops_or_by_genes(tmp_path) -> None:
     assert samples.kind == "receptor"
     assert list(samples.data) == RECEPTORS
     assert samples.dropped == {"no loop": 1}
-    assert samples.table["epitope"].tolist() == ["x", "x", "y", ""]
+    assert samples.table["epitope"].tolist() == ["x", "x", "y", None]
     torch.manual_seed(0)
     small = load_model("sceptr", weights=SceptrModule(width=16, n_blocks=2, n_heads=2))
     acts = si.extract(small, samples, site="layers.1", out=tmp_path / "acts")
