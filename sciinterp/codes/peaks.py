@@ -70,6 +70,18 @@ def largest_in_groups(codes: ByFeature, group: np.ndarray) -> Peaks:
     return Peaks(key[best] // n_groups, key[best] % n_groups, position[best], value[best])
 
 
+def strongest_first(found: Peaks) -> Peaks:
+    """The same peaks, of each feature the largest first, of equal ones the first group."""
+    order = np.lexsort((found.group, -found.value, found.feature))
+    return Peaks(found.feature[order], found.group[order], found.position[order], found.value[order])
+
+
+def peaks_of(features: FeatureMatrix, j: int) -> Peaks:
+    """The largest activation of one feature in every sample, the largest of all first."""
+    found = largest_in_groups(features.by_feature(j, j + 1), features.samples.position_sample())
+    return strongest_first(found)
+
+
 def peaks_by_block(features: FeatureMatrix, group: np.ndarray) -> Iterator[Peaks]:
     """:func:`largest_in_groups` of all features, some at a time; features keep their numbers."""
     for lo, hi in features.feature_blocks(BLOCK_VALUES):

@@ -7,11 +7,12 @@ small-sample correction ``e(n) = (A - 1) / (2 n ln 2)`` of Schneider et al. (198
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sciinterp.codes.intervals import windows
+from sciinterp.codes.peaks import peaks_of
 from sciinterp.plots.style import (
     BLUE,
     GREEN,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from sciinterp.codes import FeatureMatrix
+    from sciinterp.samples import Samples
 
 ALPHABETS = {"protein": "ACDEFGHIKLMNPQRSTVWY", "dna": "ACGT", "rna": "ACGU"}
 _GROUPS = {"DE": VERMILLION, "KRH": BLUE, "FWY": PURPLE, "STNQ": GREEN, "C": ORANGE}
@@ -38,38 +40,51 @@ PROTEIN_COLOURS = {letter: colour for letters, colour in _GROUPS.items() for let
 DNA_COLOURS = {"A": GREEN, "C": BLUE, "G": ORANGE, "T": VERMILLION, "U": VERMILLION}
 
 
-def peak_counts(
-    features: FeatureMatrix, j: int, *, flank: int = 7, top: int = 200
-) -> tuple[np.ndarray, str, int]:
-    """Letters around the strongest position of each of the ``top`` samples.
+class Letters:
+    """All sequences end to end as small integers, for counting letters around many peaks at once.
 
-    Returns
-    -------
-    counts : int64 [2 * flank + 1, n_letters]
+    Attributes
+    ----------
     alphabet : str
-    n_peaks : int
+        Of another kind than protein, DNA and RNA the first forty letters in use.
+    numbers : int16 [n_positions]
+        Place of each letter in the alphabet, -1 for any other.
+    is_sequence : bool [n_samples]
+        Samples without a letter for every position have none.
     """
-    kind = "protein" if features.samples.kind == "airr" else features.samples.kind
-    alphabet = ALPHABETS.get(kind, "")
-    column, offsets, data = features.column(j), features.samples.offsets, features.samples.data
-    peaks = []
-    for s, (lo, hi) in enumerate(pairwise(offsets)):
-        if hi > lo and isinstance(data[s], str):
-            at = int(np.argmax(column[lo:hi]))
-            if column[lo + at] > 0:
-                peaks.append((-float(column[lo + at]), s, at))
-    peaks = sorted(peaks)[:top]
-    if not alphabet:
-        alphabet = "".join(sorted({c for _, s, _ in peaks for c in data[s]}))[:40]
-    number = {letter: i for i, letter in enumerate(alphabet)}
-    counts = np.zeros((2 * flank + 1, max(len(alphabet), 1)), np.int64)
-    for _, s, at in peaks:
-        for shift in range(-flank, flank + 1):
-            if 0 <= at + shift < len(data[s]):
-                letter = number.get(data[s][at + shift].upper())
-                if letter is not None:
-                    counts[shift + flank, letter] += 1
-    return counts, alphabet, len(peaks)
+
+    def __init__(self, samples: Samples) -> None:
+        kind = "protein" if samples.kind == "airr" else samples.kind
+        self.is_sequence = np.array(
+            [isinstance(d, str) and len(d) == n for d, n in zip(samples.data, samples.lengths)], bool
+        )
+        joined = "".join(
+            d.upper() if known else " " * int(n)
+            for d, n, known in zip(samples.data, samples.lengths, self.is_sequence)
+        )
+        self.alphabet = ALPHABETS.get(kind) or "".join(sorted(set(joined) - {" "}))[:40]
+        points = np.frombuffer(joined.encode("utf-32-le"), np.uint32)
+        table = np.array([ord(c) for c in self.alphabet] or [0], np.uint32)
+        order = np.argsort(table)
+        at = np.clip(np.searchsorted(table[order], points), 0, len(table) - 1)
+        self.numbers = np.where(table[order][at] == points, order[at], -1).astype(np.int16)
+        self.offsets = samples.offsets
+
+    def counts(self, positions: np.ndarray, flank: int) -> np.ndarray:
+        """int64 [2 * flank + 1, n_letters]: letters around positions, within their own samples."""
+        letter = windows(self.numbers, positions, flank, self.offsets, beyond=-1)
+        n, wide = max(len(self.alphabet), 1), 2 * flank + 1
+        flat = (np.arange(wide) * n + letter)[letter >= 0]
+        return np.bincount(flat, minlength=wide * n).reshape(wide, n)
+
+    def motif(self, counts: np.ndarray, bits: np.ndarray) -> str:
+        """The prevailing letters: capital from 1.5 bits, small from 0.5, else a dot; outer dots are cut."""
+        if not self.alphabet:
+            return ""
+        best = [self.alphabet[i] for i in counts.argmax(axis=1)]
+        height = bits.sum(axis=1)
+        text = "".join("." if b < 0.5 else c if b >= 1.5 else c.lower() for c, b in zip(best, height))
+        return text.strip(".")
 
 
 def information(counts: np.ndarray) -> np.ndarray:
@@ -142,7 +157,10 @@ def logo(features: FeatureMatrix, j: int, *, ax: Axes | None = None, flank: int 
     from matplotlib.patches import PathPatch
     from matplotlib.transforms import Affine2D
 
-    counts, alphabet, n_peaks = peak_counts(features, j, flank=flank, top=top)
+    letters, peaks = Letters(features.samples), peaks_of(features, j)
+    alphabet, sequence = letters.alphabet, letters.is_sequence[peaks.group]
+    where = peaks.position[sequence][:top]
+    counts, n_peaks = letters.counts(where, flank), len(where)
     with drawing(ax, width="single", height=42) as axes:
         if n_peaks == 0:
             return note(axes, f"feature {j} has no peak on a sequence")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 
+from sciinterp.codes.peaks import peaks_of
 from sciinterp.errors import InputError
 from sciinterp.plots.style import (
     BLUE,
@@ -48,11 +48,7 @@ LANE = 0.25  # height of one annotation lane, in units of one activation track
 
 def top_samples(features: FeatureMatrix, j: int, n: int = 3) -> np.ndarray:
     """int64 [<= n]: the samples where feature ``j`` is strongest, one a family where families are known."""
-    column = features.column(j)
-    offsets = features.samples.offsets
-    peak = np.array([column[lo:hi].max(initial=0.0) for lo, hi in pairwise(offsets)])
-    order = np.argsort(-peak, kind="stable")
-    order = order[peak[order] > 0]
+    order = peaks_of(features, j).group
     table = features.samples.table
     if "family" in table.columns:
         family = table["family"].astype(str).to_numpy()[order]
@@ -93,26 +89,26 @@ def feature(
     InputError
         When there is no such feature or sample.
     """
-    features.column(j)  # an unknown feature is named before anything is drawn
+    column = features.column(j)  # an unknown feature is named before anything is drawn
     index = features.samples
     chosen = (
         top_samples(features, j, n).tolist()
         if samples is None
         else [index.index(s) if isinstance(s, str) else int(s) for s in samples]
     )
-    concepts, spans, n_under = _concepts_under(features, j, annotations, chosen)
+    concepts, spans, n_under = _concepts_under(features, column, annotations, chosen)
     lanes = {s: [c for c in concepts if (s, c) in spans] for s in chosen}
     n_lanes = sum(map(len, lanes.values()))
     with drawing(ax, width="double", height=12 + 17 * max(len(chosen), 1) + 3.7 * n_lanes) as axes:
         if not chosen:
             return note(axes, f"feature {j} is active in no sample")
-        peak = max(float(features.column(j)[features.rows(s)].max(initial=0.0)) for s in chosen) or 1.0
+        peak = max(float(column[features.rows(s)].max(initial=0.0)) for s in chosen) or 1.0
         colour = _colours(concepts, annotations)
         top, places, names = 0.0, [], []
         for s in chosen:
             places.append(top - 0.5)
             names.append(index.ids[s])
-            _draw_track(axes, features, j, s, top=top, peak=peak)
+            _draw_track(axes, column[features.rows(s)] / peak, index.data[s], top)
             for at, concept in enumerate(lanes[s]):
                 low = top - 1.26 - LANE * (at + 1)
                 _draw_lane(axes, spans[s, concept], low, colour[concept])
@@ -136,13 +132,11 @@ def feature(
     return axes
 
 
-def _draw_track(ax: Axes, features: FeatureMatrix, j: int, s: int, *, top: float, peak: float) -> None:
+def _draw_track(ax: Axes, value: np.ndarray, sequence: Any, top: float) -> None:
     """One sample: filled steps of height 1, letters below."""
-    value = features.column(j)[features.rows(s)] / peak
     edges = np.arange(len(value) + 1) - 0.5
     ax.stairs(value + top - 1, edges, baseline=top - 1, fill=True, color=BLUE, lw=0)
     ax.hlines(top - 1, -0.5, len(value) - 0.5, color=INK, lw=0.5)
-    sequence = features.samples.data[s]
     if isinstance(sequence, str) and len(sequence) <= MAX_LETTERS:
         _draw_letters(ax, sequence, top - 1.16, value > 0)
 
@@ -166,7 +160,7 @@ def _draw_letters(ax: Axes, sequence: str, low: float, on: np.ndarray) -> None:
 
 
 def _concepts_under(
-    features: FeatureMatrix, j: int, annotations: Annotations | None, chosen: list[int]
+    features: FeatureMatrix, column: np.ndarray, annotations: Annotations | None, chosen: list[int]
 ) -> tuple[list[str], dict[tuple[int, str], list[tuple[int, int]]], int]:
     """Concepts with the most activation under them, their spans in every chosen sample, and of how many concepts."""
     if annotations is None or not chosen:
@@ -174,7 +168,6 @@ def _concepts_under(
     frame: pd.DataFrame = annotations.frame
     number = {features.samples.ids[s]: s for s in chosen}
     rows = frame[frame["sample"].isin(list(number)) & (frame["start"] >= 0)]
-    column = features.column(j)
     weight: dict[str, float] = {}
     spans: dict[tuple[int, str], list[tuple[int, int]]] = {}
     for sample, start, end, concept in zip(rows["sample"], rows["start"], rows["end"], rows["concept"]):

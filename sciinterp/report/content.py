@@ -15,10 +15,10 @@ import pandas as pd
 
 from sciinterp.association.explanations import ABOVE, OTHER, THRESHOLDS, explained_by, verdicts
 from sciinterp.plots.concepts import baseline_kind, baselines_of, selected
-from sciinterp.plots.letters import information
+from sciinterp.plots.letters import Letters, information
 from sciinterp.plots.style import finite
 from sciinterp.provenance import measured_on, origin_of
-from sciinterp.report.peaks import FLANK, Letters, find_peaks
+from sciinterp.report.peaks import Activity, activities
 from sciinterp.report.plain import number, plain_data
 from sciinterp.report.proposals import candidate_rows
 
@@ -160,21 +160,24 @@ class Portraits:
 
     def __init__(self, features: FeatureMatrix, hits: pd.DataFrame, family: np.ndarray | None) -> None:
         self.features, self.concepts = features, _concepts_of(hits)
-        self.peaks = find_peaks(features)
-        self.letters = Letters(features)
-        self.density = features.density
-        self.group = np.arange(len(features.samples)) if family is None else family
+        self.letters = Letters(features.samples)
+        density = features.density
+        group = np.arange(len(features.samples)) if family is None else family
+        self.rows: list[dict[str, Any]] = []
+        self.around: list[np.ndarray] = []  # the highest peaks of each feature
+        for active in activities(features):
+            self.rows.append(self._facts(active, float(density[active.feature]), group))
+            self.around.append(active.position[:MOTIF_PEAKS].copy())
 
-    def of(self, j: int) -> dict[str, Any]:
-        """Facts of feature ``j``; ``max`` is 0 where it never fires."""
-        span = self.peaks.of(j)
-        value, where = self.peaks.value[span], self.peaks.sample[span]
-        best = self.concepts.get(j, [])
+    def _facts(self, active: Activity, density: float, group: np.ndarray) -> dict[str, Any]:
+        """Facts of one feature; ``max`` is 0 where it never fires."""
+        value, where = active.value, active.sample
+        best = self.concepts.get(active.feature, [])
         return {
-            "feature": j,
-            "density": float(self.density[j]),
+            "feature": active.feature,
+            "density": density,
             "samples": len(where),
-            "families": len(np.unique(self.group[where])),
+            "families": len(np.unique(group[where])),
             "max": float(value.max(initial=0.0)),
             "mean_peak": float(value.mean()) if len(value) else 0.0,
             "top_sample": self.features.samples.ids[int(where[0])] if len(where) else None,
@@ -184,16 +187,14 @@ class Portraits:
 
     def motif(self, j: int) -> str:
         """What stands around the highest peaks: capital letters from 1.5 bits, small from 0.5, dots elsewhere."""
-        counts = self.letters.counts(self.peaks.position[self.peaks.of(j)][:MOTIF_PEAKS])
-        counts = counts[FLANK - MOTIF_FLANK : FLANK + MOTIF_FLANK + 1]
+        counts = self.letters.counts(self.around[j], MOTIF_FLANK)
         return self.letters.motif(counts, information(counts)) if counts.sum() else ""
 
 
 def unexplained(portraits: Portraits) -> dict[str, Any]:
     """Active features for which no tested concept reaches :data:`NEAR`, those seen in most families first."""
-    active = np.flatnonzero(np.diff(portraits.peaks.indptr))
-    silent = [int(j) for j in active if portraits.concepts.get(int(j), [(0.0, "")])[0][0] < NEAR]
-    rows = [portraits.of(j) for j in silent]
+    active = [row for row in portraits.rows if row["samples"]]
+    rows = [row for row in active if (row["nearest_f1"] or 0.0) < NEAR]
     rows.sort(key=lambda r: (-r["families"], -r["mean_peak"], r["feature"]))
     shown = [{**row, "motif": portraits.motif(row["feature"])} for row in rows[:MAX_UNEXPLAINED]]
     return {"n": len(rows), "n_active": len(active), "below": NEAR, "shown": len(shown), "rows": shown}
@@ -227,7 +228,7 @@ def notable(
         chosen.setdefault(row["feature"], "no concept explains it")
     out = [
         {
-            **portraits.of(j),
+            **portraits.rows[j],
             "motif": portraits.motif(j),
             "why": why,
             "concepts": of_feature.get(j, []),
@@ -277,7 +278,7 @@ def sae_summary(
         "peak_learning_rate": _peak_rate(sae),
         "density": {"low": quantiles[0], "median": quantiles[1], "high": quantiles[2]},
         "never_active_here": int((density == 0).sum()),
-        "l0_here": float(features.codes.nnz / max(features.n_positions, 1)),
+        "l0_here": float(features.n_stored / max(features.n_positions, 1)),
     }
 
 

@@ -1,12 +1,13 @@
 """Where every feature peaks in every sample, and what follows from it: examples, motifs, neighbours, a map.
 
-Everything is computed from one sort of the sparse codes, so ten thousand features take seconds.
+Codes are read in blocks of features, each sorted once, so ten thousand features take seconds and no call holds all.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from sciinterp.plots.letters import ALPHABETS, information
+from sciinterp.codes.peaks import BLOCK_VALUES, largest_in_groups, strongest_first
+from sciinterp.plots.letters import Letters, information
 
 if TYPE_CHECKING:
     from sciinterp.codes import FeatureMatrix
@@ -22,87 +24,45 @@ if TYPE_CHECKING:
 COACTIVE_POSITIONS = 40_000  # positions sampled for co-activity: enough for a ranking of neighbours
 FLANK = 7
 TOP_PEAKS = 200
+FEATURES_AT_ONCE = 1024  # whose co-activity with all others is counted at once: some 80 MB
 LEAST_FOR_UMAP = 100  # directions below which neighbourhoods say nothing that two components do not
 
 
-@dataclass(frozen=True)
-class Peaks:
-    """The largest activation of every feature in every sample where it is active, by feature, largest first.
+@dataclass(frozen=True, eq=False)
+class Activity:
+    """One feature: where it is active, and its peak in every such sample, the largest first.
 
     Attributes
     ----------
-    indptr : int64 [n_features + 1]
+    feature : int
+    rows : int [n_active]
+        Positions on the concatenated axis, ascending.
+    on : float32 [n_active]
     sample, position : int64 [n]
-        Position on the concatenated axis.
     value : float32 [n]
     """
 
-    indptr: np.ndarray
+    feature: int
+    rows: np.ndarray
+    on: np.ndarray
     sample: np.ndarray
     position: np.ndarray
     value: np.ndarray
 
-    def of(self, j: int) -> slice:
-        """The entries of one feature."""
-        return slice(int(self.indptr[j]), int(self.indptr[j + 1]))
 
-
-def find_peaks(features: FeatureMatrix) -> Peaks:
-    """All peaks, in one sort."""
-    codes: Any = features.codes
-    keep = codes.data > 0
-    position = np.repeat(np.arange(codes.shape[0]), np.diff(codes.indptr))[keep]
-    feature, value = codes.indices[keep].astype(np.int64), codes.data[keep]
-    sample = features.samples.position_sample()[position]
-    order = np.lexsort((position, -value, sample, feature))
-    position, feature, value, sample = position[order], feature[order], value[order], sample[order]
-    first = np.ones(len(order), bool)
-    first[1:] = (np.diff(feature) != 0) | (np.diff(sample) != 0)
-    position, feature, value, sample = position[first], feature[first], value[first], sample[first]
-    order = np.lexsort((sample, -value, feature))
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(feature, minlength=features.n_features))])
-    return Peaks(indptr.astype(np.int64), sample[order], position[order], value[order])
-
-
-class Letters:
-    """All sequences end to end as small integers, for counting letters around many peaks at once."""
-
-    def __init__(self, features: FeatureMatrix) -> None:
-        samples = features.samples
-        kind = "protein" if samples.kind == "airr" else samples.kind
-        texts = [
-            d.upper() if isinstance(d, str) and len(d) == n else " " * int(n)
-            for d, n in zip(samples.data, samples.lengths)
-        ]
-        joined = "".join(texts)
-        self.alphabet = ALPHABETS.get(kind) or "".join(sorted(set(joined) - {" "}))[:40]
-        points = np.frombuffer(joined.encode("utf-32-le"), np.uint32)
-        table = np.array([ord(c) for c in self.alphabet] or [0], np.uint32)
-        order = np.argsort(table)
-        at = np.clip(np.searchsorted(table[order], points), 0, len(table) - 1)
-        self.codes = np.where(table[order][at] == points, order[at], -1)
-        self.sample = samples.position_sample()
-
-    def counts(self, positions: np.ndarray) -> np.ndarray:
-        """int64 [2 * FLANK + 1, n_letters]: letters around positions, within their own samples."""
-        window = positions[:, None] + np.arange(-FLANK, FLANK + 1)
-        inside = (window >= 0) & (window < len(self.codes))
-        window = np.where(inside, window, 0)
-        inside &= self.sample[window] == self.sample[positions][:, None] if len(positions) else inside
-        letter = self.codes[window]
-        inside &= letter >= 0
-        n = max(len(self.alphabet), 1)
-        flat = (np.arange(2 * FLANK + 1) * n + letter)[inside]
-        return np.bincount(flat, minlength=(2 * FLANK + 1) * n).reshape(2 * FLANK + 1, n)
-
-    def motif(self, counts: np.ndarray, bits: np.ndarray) -> str:
-        """The prevailing letters: capital from 1.5 bits, small from 0.5, else a dot; outer dots are cut."""
-        if not self.alphabet:
-            return ""
-        best = [self.alphabet[i] for i in counts.argmax(axis=1)]
-        height = bits.sum(axis=1)
-        text = "".join("." if b < 0.5 else c if b >= 1.5 else c.lower() for c, b in zip(best, height))
-        return text.strip(".")
+def activities(features: FeatureMatrix) -> Iterator[Activity]:
+    """Every feature in turn, read in blocks."""
+    home = features.samples.position_sample()
+    for lo, hi in features.feature_blocks(BLOCK_VALUES):
+        codes = features.by_feature(lo, hi)
+        found = strongest_first(largest_in_groups(codes, home))
+        ends = np.searchsorted(found.feature, np.arange(hi - lo + 1))
+        for i, (first, last) in enumerate(zip(ends, ends[1:])):
+            rows, on = codes.column(i)
+            span = slice(first, last)
+            yield Activity(
+                lo + i, rows[on > 0], on[on > 0], found.group[span], found.position[span], found.value[span]
+            )
 
 
 def logo_columns(letters: Letters, counts: np.ndarray, bits: np.ndarray) -> list[list[list[Any]]]:
@@ -114,20 +74,17 @@ def logo_columns(letters: Letters, counts: np.ndarray, bits: np.ndarray) -> list
     return out
 
 
-def feature_logos(letters: Letters, peaks: Peaks, j: int) -> tuple[str, list[list[list[Any]]], int]:
+def feature_logos(letters: Letters, active: Activity) -> tuple[str, list[list[list[Any]]], int]:
     """Motif, logo and number of peaks of one feature."""
-    where = peaks.position[peaks.of(j)][:TOP_PEAKS]
-    counts = letters.counts(where)
+    where = active.position[:TOP_PEAKS]
+    counts = letters.counts(where, FLANK)
     bits = information(counts)
     return letters.motif(counts, bits), logo_columns(letters, counts, bits), len(where)
 
 
-def examples(
-    peaks: Peaks, j: int, family: np.ndarray, *, top: int = 8, each: int = 2
-) -> list[tuple[str, int]]:
+def examples(active: Activity, family: np.ndarray, *, top: int = 8, each: int = 2) -> list[tuple[str, int]]:
     """Samples to show of one feature: the strongest, one a family first, then some of every quartile."""
-    span = peaks.of(j)
-    sample = peaks.sample[span]
+    sample = active.sample
     if not len(sample):
         return []
     _, first = np.unique(family[sample], return_index=True)
@@ -150,20 +107,27 @@ def examples(
 
 def coactive(features: FeatureMatrix, *, top: int = 8) -> list[list[tuple[int, float]]]:
     """For every feature those that fire at the same positions: feature and Jaccard index, highest first."""
-    n = features.n_positions
-    step = max(1, -(-n // COACTIVE_POSITIONS))
-    on = features.codes[::step]
-    on = sp.csr_array((np.ones(on.nnz, np.float32), on.indices, on.indptr), shape=on.shape)
-    size = np.asarray(on.sum(axis=0)).ravel()
-    both = sp.csr_array(on.T @ on)
+    step = max(1, -(-features.n_positions // COACTIVE_POSITIONS))
+    parts = [sp.csr_array((0, features.n_features), dtype=np.float32)]
+    for lo, hi in features.sample_blocks():
+        skipped = -int(features.samples.offsets[lo]) % step
+        parts.append(features.by_sample(np.arange(lo, hi))[skipped::step])
+    on = sp.csr_array(sp.vstack(parts, format="csr"))
+    on.data[:] = 1
+    turned, size = (
+        sp.csr_array(on.T),
+        np.bincount(on.indices, minlength=features.n_features).astype(np.float32),
+    )
     out = []
-    for j in range(features.n_features):
-        span = slice(both.indptr[j], both.indptr[j + 1])
-        other, shared = both.indices[span], both.data[span]
-        jaccard = shared / np.maximum(size[j] + size[other] - shared, 1)
-        jaccard[other == j] = -1
-        best = np.lexsort((other, -jaccard))[:top]
-        out.append([(int(other[i]), round(float(jaccard[i]), 4)) for i in best if jaccard[i] > 0])
+    for first in range(0, features.n_features, FEATURES_AT_ONCE):
+        both = sp.csr_array(turned[first : first + FEATURES_AT_ONCE] @ on)
+        for i in range(both.shape[0]):
+            j, span = first + i, slice(both.indptr[i], both.indptr[i + 1])
+            other, shared = both.indices[span], both.data[span]
+            jaccard = shared / np.maximum(size[j] + size[other] - shared, 1)
+            jaccard[other == j] = -1
+            best = np.lexsort((other, -jaccard))[:top]
+            out.append([(int(other[i]), round(float(jaccard[i]), 4)) for i in best if jaccard[i] > 0])
     return out
 
 

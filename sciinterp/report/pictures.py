@@ -229,4 +229,4 @@ def shown_feature(concepts: list[dict[str, Any]], features: FeatureMatrix) -> in
             return max(rows, key=lambda c: ((c["delta_f1"] or 0.0) if verdict else c["f1"], c["concept"]))[
                 "feature"
             ]
-    return int(np.argmax(features.density)) if features.codes.nnz else None
+    return int(np.argmax(features.density)) if features.n_stored else None

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sciinterp.association.explanations import legend
+from sciinterp.codes.peaks import BLOCK_VALUES
 from sciinterp.report import content as c
 from sciinterp.report import peaks as pk
 from sciinterp.report import site_tracks as tr
@@ -83,8 +84,7 @@ class SiteData:
         names = {} if self.annotations is None else self.annotations.concepts["name"].astype(str).to_dict()
         self.concepts, self.baselines = c.concept_rows(hits, names)
         self.controls = c.controls(hits, candidates, self.concepts, self.baselines)
-        self.peaks, self.letters = pk.find_peaks(features), pk.Letters(features)
-        self.columns = sp.csc_array(features.codes)
+        self.letters = pk.Letters(self.samples)
         self.map, self.similar = pk.decoder_map(_directions(sae)), pk.similar(_directions(sae))
         self.coactive = pk.coactive(features)
         self.names = [row["concept"] for row in self.concepts]
@@ -153,29 +153,34 @@ class SiteData:
         """For every feature the concepts its activity lies in: concept, share of activity, lift over chance."""
         if self.covered is None:
             return [[] for _ in range(self.features.n_features)]
-        mass = sp.csr_array(self.features.codes.T @ self.covered)
-        total = np.asarray(self.features.codes.sum(axis=0)).ravel()
+        covered = sp.csr_array(self.covered)
         chance = np.asarray(self.covered.sum(axis=0)).ravel() / max(self.samples.n_positions, 1)
-        out = []
-        for j in range(self.features.n_features):
-            span = slice(mass.indptr[j], mass.indptr[j + 1])
-            concept, share = mass.indices[span], mass.data[span] / max(float(total[j]), 1e-12)
-            lift = share / np.maximum(chance[concept], 1e-12)
-            order = [i for i in np.lexsort((concept, -lift)) if share[i] >= LEAST_SHARE][:SHARES]
-            out.append(
-                [[int(concept[i]), round(float(share[i]), 4), round(float(lift[i]), 2)] for i in order]
-            )
+        out: list[list[list[float]]] = []
+        for first, last in self.features.feature_blocks(BLOCK_VALUES):
+            codes = self.features.by_feature(first, last).to_csc().T
+            mass, total = codes @ covered, codes @ np.ones(codes.shape[1], np.float32)
+            for lo, hi, activity in zip(mass.indptr, mass.indptr[1:], total.tolist()):
+                concept, share = mass.indices[lo:hi], mass.data[lo:hi] / max(activity, 1e-12)
+                lift = share / np.maximum(chance[concept], 1e-12)
+                order = [i for i in np.lexsort((concept, -lift)) if share[i] >= LEAST_SHARE][:SHARES]
+                out.append(
+                    [[int(concept[i]), round(float(share[i]), 4), round(float(lift[i]), 2)] for i in order]
+                )
         return out
 
     def chunks(self) -> Iterator[tuple[str, Any]]:
         """All chunks, one at a time."""
-        motifs: list[str] = []
-        for lo in range(0, self.features.n_features, FEATURES_A_CHUNK):
-            block = [
-                self._feature(j) for j in range(lo, min(lo + FEATURES_A_CHUNK, self.features.n_features))
-            ]
-            motifs += [entry["motif"] for entry in block]
-            yield f"features-{lo // FEATURES_A_CHUNK}", block
+        facts: dict[str, list[Any]] = {"samples": [], "families": [], "peak": [], "motif": []}
+        block: list[dict[str, Any]] = []
+        for active in pk.activities(self.features):
+            block.append(self._feature(active))
+            facts["samples"].append(len(active.sample))
+            facts["families"].append(len(np.unique(self.family[active.sample])))
+            facts["peak"].append(round(float(active.value[0]), 3) if len(active.value) else 0.0)
+            facts["motif"].append(block[-1]["motif"])
+            if len(block) == FEATURES_A_CHUNK or active.feature == self.features.n_features - 1:
+                yield f"features-{active.feature // FEATURES_A_CHUNK}", block
+                block = []
         starts = self.starts["samples"]
         for i, (lo, hi) in enumerate(zip(starts, [*starts[1:], len(self.samples)])):
             yield f"samples-{i}", [self._sample(s) for s in range(lo, hi)]
@@ -192,24 +197,16 @@ class SiteData:
             yield f"candidates-{lo // CANDIDATES_A_CHUNK}", [row.get("evidence") for row in rows]
         if self.map:
             yield "map", self.map
-        yield "index", self._index(motifs)
+        yield "index", self._index(facts)
 
-    def _index(self, motifs: list[str]) -> dict[str, Any]:
+    def _index(self, facts: dict[str, list[Any]]) -> dict[str, Any]:
         """What every page needs: the feature table, the samples, the concepts' names."""
-        n, span = self.features.n_features, self.peaks.indptr
+        n = self.features.n_features
         best = [self.pairs[j][0] if j in self.pairs else None for j in range(n)]
         said = {r["feature"]: r["verdict"] for r in reversed(self.concepts) if r["feature"] is not None}
         table = {
             "density": [float(f"{v:.4g}") for v in self.features.density],
-            "samples": np.diff(span).tolist(),
-            "families": [
-                len(np.unique(self.family[self.peaks.sample[lo:hi]])) for lo, hi in zip(span[:-1], span[1:])
-            ],
-            "peak": [
-                round(float(self.peaks.value[lo]), 3) if hi > lo else 0.0
-                for lo, hi in zip(span[:-1], span[1:])
-            ],
-            "motif": motifs,
+            **facts,
             "concept": [-1 if b is None else b["concept"] for b in best],
             "f1": [None if b is None or b["f1"] is None else round(b["f1"], 4) for b in best],
             "verdict": [said.get(j, "") for j in range(n)],
@@ -265,10 +262,10 @@ class SiteData:
             out["start"] = [int(c.number(v) or 0) for v in table["start"]]
         return out
 
-    def _feature(self, j: int) -> dict[str, Any]:
+    def _feature(self, active: pk.Activity) -> dict[str, Any]:
         """One feature page."""
-        motif, logo, n = pk.feature_logos(self.letters, self.peaks, j)
-        value = self.peaks.value[self.peaks.of(j)]
+        j, value = active.feature, active.value
+        motif, logo, n = pk.feature_logos(self.letters, active)
         top = float(value.max()) if len(value) else 0.0
         counts, _ = np.histogram(value, bins=24, range=(0, top)) if top else ([], [])
         return {
@@ -277,7 +274,8 @@ class SiteData:
             "peaks": n,
             "histogram": {"counts": [int(v) for v in counts], "max": round(top, 3)},
             "examples": [
-                {"set": name, **self._example(s, j)} for name, s in pk.examples(self.peaks, j, self.family)
+                {"set": name, **self._example(s, active.rows, active.on)}
+                for name, s in pk.examples(active, self.family)
             ],
             "pairs": self.pairs.get(j, []),
             "lies": self.lies[j],
@@ -285,14 +283,11 @@ class SiteData:
             "similar": self.similar[j] if self.similar else [],
         }
 
-    def _example(self, s: int, j: int) -> dict[str, Any]:
+    def _example(self, s: int, rows: np.ndarray, on: np.ndarray) -> dict[str, Any]:
         """One feature along one sample; of a sample that is not kept whole, the window around its peak."""
         start, stop = self.samples.offsets[s : s + 2]
-        lo, hi = self.columns.indptr[j : j + 2]
-        rows = self.columns.indices[lo:hi]
         a, b = np.searchsorted(rows, [start, stop])
-        position, value = rows[a:b] - start, self.columns.data[lo + a : lo + b]
-        position, value = position[value > 0], value[value > 0]
+        position, value = rows[a:b] - start, on[a:b]
         out: dict[str, Any] = {"sample": s}
         if stop - start > tr.TILE:
             peak = int(position[np.argmax(value)]) if len(value) else 0
@@ -333,8 +328,9 @@ class SiteData:
         """Samples where feature ``j`` above its threshold meets concept ``i``, misses it, or fires without it."""
         if self.covered is None or self.covered.indptr[i] == self.covered.indptr[i + 1]:
             return []
-        span = slice(self.columns.indptr[j], self.columns.indptr[j + 1])
-        fires = self.columns.indices[span][self.columns.data[span] > (threshold or 0.0)]
+        rows, codes = self.features.by_feature(j, j + 1).column(0)
+        rows, codes = rows[codes > 0], codes[codes > 0]
+        fires = rows[codes > (threshold or 0.0)]
         place = self.covered.indices[self.covered.indptr[i] : self.covered.indptr[i + 1]]
         n, home = len(self.samples), self.samples.position_sample()
         on = np.isin(fires, place)
@@ -350,7 +346,9 @@ class SiteData:
             ("elsewhere", stray > 0, stray),
         ):
             order = [s for s in np.lexsort((np.arange(n), -rank, ~held_out)) if keep[s]]
-            out += [{"set": name, "n": len(order), **self._example(int(s), j)} for s in order[:each]]
+            out += [
+                {"set": name, "n": len(order), **self._example(int(s), rows, codes)} for s in order[:each]
+            ]
         return out
 
 

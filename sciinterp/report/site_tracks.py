@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sp
 
 if TYPE_CHECKING:
     from sciinterp.codes import FeatureMatrix
@@ -51,7 +52,7 @@ def bin_width(length: int) -> int:
     return 1 if length <= TILE else -(-length // BINS)
 
 
-def pack(codes: Any, start: int, stop: int, *, width: int = 1) -> dict[str, Any]:
+def pack(codes: sp.csr_array, start: int, stop: int, *, width: int = 1) -> dict[str, Any]:
     """All tracks over rows ``start`` to ``stop`` of the codes.
 
     Parameters
@@ -68,17 +69,14 @@ def pack(codes: Any, start: int, stop: int, *, width: int = 1) -> dict[str, Any]
         ``width``, ``scale`` (largest value), ``feature`` and ``count`` (one entry a track, features ascending),
         ``at`` and ``value`` (uint16 in base64: bin, and value as a fraction of the scale).
     """
-    lo, hi = int(codes.indptr[start]), int(codes.indptr[stop])
-    feature, value = codes.indices[lo:hi].astype(np.int64), codes.data[lo:hi]
-    at = np.repeat(np.arange(stop - start) // width, np.diff(codes.indptr[start : stop + 1]))
-    keep = value > 0
-    feature, value, at = feature[keep], value[keep], at[keep]
-    order = np.lexsort((at, feature))
-    feature, value, at = feature[order], value[order], at[order]
-    if len(feature) and width > 1:
-        first = np.flatnonzero(np.r_[True, (np.diff(feature) != 0) | (np.diff(at) != 0)])
-        value = np.maximum.reduceat(value, first)
-        feature, at = feature[first], at[first]
+    step = width * max(1, TILE // width)  # whole bins, so that no sort is of a whole chromosome
+    parts = [
+        _in_bins(codes, start, first, min(first + step, stop), width)
+        for first in range(start, max(stop, start + 1), step)
+    ]
+    feature, at, value = map(np.concatenate, zip(*parts))
+    order = np.argsort(feature, kind="stable")
+    feature, at, value = feature[order], at[order], value[order]
     names, count = np.unique(feature, return_counts=True)
     scale = float(value.max()) if len(value) else 0.0
     level = np.maximum(np.round(value / (scale or 1.0) * 65535), 1)
@@ -92,24 +90,41 @@ def pack(codes: Any, start: int, stop: int, *, width: int = 1) -> dict[str, Any]
     }
 
 
+def _in_bins(
+    codes: sp.csr_array, start: int, first: int, last: int, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Feature, bin and largest value over rows ``first`` to ``last``, bins ascending within each feature."""
+    lo, hi = int(codes.indptr[first]), int(codes.indptr[last])
+    feature, value = codes.indices[lo:hi].astype(np.int64), codes.data[lo:hi]
+    at = np.repeat(np.arange(first - start, last - start) // width, np.diff(codes.indptr[first : last + 1]))
+    keep = value > 0
+    feature, at, value = feature[keep], at[keep], value[keep]
+    order = np.lexsort((at, feature))
+    feature, at, value = feature[order], at[order], value[order]
+    if len(feature) and width > 1:
+        head = np.flatnonzero(np.r_[True, (np.diff(feature) != 0) | (np.diff(at) != 0)])
+        feature, at, value = feature[head], at[head], np.maximum.reduceat(value, head)
+    return feature, at, value
+
+
 def _text(numbers: np.ndarray) -> str:
     return base64.b64encode(numbers.astype("<u2").tobytes()).decode("ascii")
 
 
 def track_chunks(features: FeatureMatrix, starts: list[int]) -> Iterator[tuple[str, Any]]:
     """``tracks-i`` for every block of samples, and ``tile-s-t`` for the parts of every long sample."""
-    codes, samples = features.codes, features.samples
+    samples = features.samples
     for i, (lo, hi) in enumerate(zip(starts, [*starts[1:], len(samples)])):
-        block = []
-        for s in range(lo, hi):
-            rows = features.rows(s)
-            width = bin_width(rows.stop - rows.start)
-            block.append(pack(codes, rows.start, rows.stop, width=width))
+        block, codes = [], features.by_sample(np.arange(lo, hi))
+        starts_here = samples.offsets[lo : hi + 1] - samples.offsets[lo]
+        for s, start, stop in zip(range(lo, hi), starts_here.tolist(), starts_here[1:].tolist()):
+            width = bin_width(stop - start)
+            block.append(pack(codes, start, stop, width=width))
             if width > 1:
                 data = samples.data[s]
-                for t, first in enumerate(range(rows.start, rows.stop, TILE)):
-                    tile = pack(codes, first, min(first + TILE, rows.stop))
-                    at = first - rows.start
+                for t, first in enumerate(range(start, stop, TILE)):
+                    tile = pack(codes, first, min(first + TILE, stop))
+                    at = first - start
                     yield (
                         f"tile-{s}-{t}",
                         {
@@ -123,6 +138,9 @@ def track_chunks(features: FeatureMatrix, starts: list[int]) -> Iterator[tuple[s
 
 def entries(features: FeatureMatrix) -> np.ndarray:
     """int64 [n_samples]: how many activations the packed tracks of every sample hold, at most."""
-    samples, indptr = features.samples, features.codes.indptr
-    count = np.diff(np.asarray(indptr)[samples.offsets])
+    samples = features.samples
+    count = np.zeros(len(samples), np.int64)
+    for lo, hi in features.sample_blocks():
+        ends = samples.offsets[lo : hi + 1] - samples.offsets[lo]
+        count[lo:hi] = np.diff(features.by_sample(np.arange(lo, hi)).indptr[ends])
     return np.where(samples.lengths > TILE, np.minimum(count, ENTRIES_A_CHUNK), count).astype(np.int64)

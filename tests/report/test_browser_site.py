@@ -27,6 +27,7 @@ from webdriver import Chromium, available
 
 import sciinterp as si
 from sciinterp.errors import FormatError, InputError
+from sciinterp.plots.letters import Letters
 from sciinterp.report import browser as site
 from sciinterp.report import peaks as pk
 from sciinterp.report import site_tracks as tr
@@ -229,21 +230,22 @@ def test_peaks_are_the_maxima(seed):
     samples = made.make_samples(4, seed=seed % 1000)
     dense = rng.random((samples.n_positions, 5)) * (rng.random((samples.n_positions, 5)) < 0.01)
     features = si.FeatureMatrix(sp.csr_array(dense.astype(np.float32)), samples)
-    found = pk.find_peaks(features)
     best = features.max_per_sample().toarray()
-    for j in range(5):
-        span = found.of(j)
-        assert np.array_equal(np.sort(found.sample[span]), np.flatnonzero(best[:, j]))
-        assert np.array_equal(found.value[span], best[found.sample[span], j])
-        assert (np.diff(found.value[span]) <= 0).all()
-        assert np.allclose(dense[found.position[span], j], found.value[span])
+    found = list(pk.activities(features))
+    assert [one.feature for one in found] == [0, 1, 2, 3, 4]
+    for j, one in enumerate(found):
+        assert np.array_equal(np.sort(one.sample), np.flatnonzero(best[:, j]))
+        assert np.array_equal(one.value, best[one.sample, j])
+        assert (np.diff(one.value) <= 0).all()
+        assert np.allclose(dense[one.position, j], one.value)
+        assert np.array_equal(one.rows, np.flatnonzero(dense[:, j]))
+        assert np.allclose(dense[one.rows, j], one.on)
 
 
 def test_motif_counts_stay_inside_their_sample():
     samples = si.Samples(["a", "b"], ["WWWW", "CCCC"])
-    features = si.FeatureMatrix(sp.csr_array(np.ones((8, 1), np.float32)), samples)
-    letters = pk.Letters(features)
-    counts = letters.counts(np.array([3]))
+    letters = Letters(samples)
+    counts = letters.counts(np.array([3]), 7)
     assert counts[:, letters.alphabet.index("C")].sum() == 0
     assert counts[:, letters.alphabet.index("W")].sum() == 4
 
