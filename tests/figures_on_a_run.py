@@ -52,6 +52,7 @@ def figures_of(names: dict[str, Any], control_sae: Path) -> dict[str, Callable]:
         "concepts_vs_baselines": lambda: pl.concepts_vs_baselines(hits),
         "concept_counts": lambda: pl.concept_counts(hits),
         "heatmap": lambda: pl.heatmap(hits),
+        "volcano": lambda: pl.volcano(hits),
         "feature": lambda: pl.feature(features, j, annotations=names["annotations"]),
         "family_heatmap": lambda: pl.family_heatmap(features, j),
         "logo": lambda: pl.logo(features, j),

@@ -6,7 +6,7 @@ Figures made with ``ax=None`` come in the journal style; :func:`style` gives the
 
 from __future__ import annotations
 
-from sciinterp.plots.concepts import concept_counts, concepts_vs_baselines, heatmap
+from sciinterp.plots.concepts import concept_counts, concepts_vs_baselines, heatmap, volcano
 from sciinterp.plots.evidence import layer_sweep, precision_at_k, reliability, variant_effect
 from sciinterp.plots.letters import logo
 from sciinterp.plots.style import save, style
@@ -41,4 +41,5 @@ __all__ = [
     "style",
     "training_curve",
     "variant_effect",
+    "volcano",
 ]

@@ -23,6 +23,7 @@ from sciinterp.plots.style import (
     legend,
     name_axes,
     note,
+    plain,
     ticks,
 )
 from sciinterp.provenance import HELD_OUT_FAMILIES, families_of
@@ -64,8 +65,7 @@ def selected(hits: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=["concept", "feature", "f1"])
     rows = pd.DataFrame(hits)
     if "selected" in rows.columns:
-        chosen = rows[rows["selected"].map(lambda v: str(v).lower() in ("true", "1", "1.0"))]
-        rows = chosen if len(chosen) else rows.iloc[0:0]
+        rows = rows.iloc[_chosen(rows)]
     else:
         rows = rows.sort_values("f1", ascending=False, kind="stable").drop_duplicates("concept")
     order = np.lexsort(
@@ -170,9 +170,9 @@ def best_of_kinds(table: pd.DataFrame) -> dict[str, tuple[np.ndarray, str, str]]
     return out
 
 
-def _points(ax: Axes, rows: pd.DataFrame, value: np.ndarray, y: np.ndarray) -> None:
+def _points(ax: Axes, rows: pd.DataFrame, value: np.ndarray, y: np.ndarray, *, bars: bool = True) -> None:
     """The selected features: interval, then a filled or open point."""
-    if {"f1_low", "f1_high"} <= set(rows.columns):
+    if bars and {"f1_low", "f1_high"} <= set(rows.columns):
         low, high = finite(rows["f1_low"]), finite(rows["f1_high"])
         ax.hlines(
             y,
@@ -198,6 +198,74 @@ def _points(ax: Axes, rows: pd.DataFrame, value: np.ndarray, y: np.ndarray) -> N
                 label=name,
                 zorder=4,
             )
+
+
+def volcano(hits: pd.DataFrame, *, effect: str = "delta_f1", ax: Axes | None = None, named: int = 8) -> Axes:
+    """Effect against evidence, one point a pair: how much better than the best baseline, and how sure in families.
+
+    Circles are the selected pairs, filled where they lie above every counted baseline; the line is the q-value up to
+    which a pair counts. Pairs without a test (a concept that nearly every family carries) cannot be drawn and are
+    counted.
+
+    Parameters
+    ----------
+    hits : pandas.DataFrame
+        Columns ``concept q`` and ``effect``.
+    effect : str
+        ``delta_f1``, or ``lift`` (drawn as its logarithm; a pair without a true positive has none), or another column.
+    named : int
+        Selected pairs to name, the smallest q first, as long as they count; names that would cover each other are
+        left out.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    rows = pd.DataFrame(hits if hits is not None else [])
+    with drawing(ax, width="single", height=65) as axes:
+        if not {"q", effect} <= set(rows.columns):
+            return note(axes, f"no pair has a q-value and {effect}")
+        q, x = finite(rows["q"]), finite(rows[effect])
+        if effect.startswith("lift"):
+            x = np.log2(np.where(x > 0, x, np.nan))
+        drawn = ~np.isnan(q) & ~np.isnan(x)
+        if not drawn.any():
+            return note(axes, f"no pair has a q-value and {effect}")
+        rows, x, y = rows[drawn], x[drawn], -np.log10(np.clip(q[drawn], 1e-300, 1))
+        mine = np.isin(np.arange(len(rows)), _chosen(rows))
+        axes.scatter(x[~mine], y[~mine], s=4, color=MUTED, alpha=0.5, linewidths=0, label="other pairs")
+        _points(axes, rows[mine], x[mine], y[mine], bars=False)
+        axes.axhline(-np.log10(THRESHOLDS.q), color=MUTED, lw=0.6, ls=(0, (3, 3)), zorder=1)
+        axes.axvline(0, color=RULE, lw=0.6, zorder=0)
+        axes.margins(x=0.08, y=0.08)
+        axes.set_ylim(bottom=-0.03 * max(2.0, float(y.max())))
+        _names(axes, rows["concept"].to_numpy(object)[mine], x[mine], y[mine], named)
+        of = "" if drawn.all() else f" ({int(drawn.sum())} of {len(drawn)} pairs)"
+        said = {"delta_f1": "F1 less that of the best baseline", "lift": "log2 of lift"}
+        name_axes(axes, x=said.get(effect, effect) + of, y="-log10 q, presence in families")
+        legend(axes, columns=3)
+    return axes
+
+
+def _chosen(rows: pd.DataFrame) -> np.ndarray:
+    """Places of the selected pairs."""
+    if "selected" not in rows:
+        return np.arange(len(rows))
+    return np.flatnonzero(rows["selected"].map(lambda v: str(v).lower() in ("true", "1", "1.0")))
+
+
+def _names(ax: Axes, names: np.ndarray, x: np.ndarray, y: np.ndarray, most: int) -> None:
+    """Names beside the highest points that count, towards the middle; none where another name stands already."""
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    taken: list[tuple[bool, float]] = []
+    for i in np.lexsort((-x, -y))[:most]:
+        if y[i] < -np.log10(THRESHOLDS.q):
+            break
+        inward = x[i] > (left + right) / 2
+        if all(side != inward or abs(at - y[i]) > 0.05 * (high - low) for side, at in taken):
+            taken.append((inward, y[i]))
+            gap = (-0.02 if inward else 0.02) * (right - left)
+            label(ax, float(x[i] + gap), float(y[i]), plain(names[i], 24), ha="right" if inward else "left")
 
 
 def heatmap(hits: pd.DataFrame, *, value: str = "f1", ax: Axes | None = None, top: int = 30) -> Axes:

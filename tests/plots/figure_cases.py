@@ -131,6 +131,7 @@ def cases(run: dict) -> dict[str, dict[str, Callable]]:
     return {
         "concepts_vs_baselines": of(pl.concepts_vs_baselines, hits, one_hit, absent, unknown),
         "concept_counts": of(pl.concept_counts, hits, one_hit, absent, unknown),
+        "volcano": of(pl.volcano, hits, one_hit, absent, unknown),
         "heatmap": of(pl.heatmap, hits, one_hit, absent, unknown),
         "feature": {
             "full": lambda ax=None: pl.feature(features, 8, annotations=annotations, n=2, ax=ax),

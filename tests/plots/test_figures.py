@@ -97,6 +97,7 @@ def test_some_nan_among_the_rows_is_left_out(run, name):
         "concepts_vs_baselines": "hits",
         "concept_counts": "hits",
         "heatmap": "hits",
+        "volcano": "hits",
         "front": "runs",
         "scaling": "runs",
         "mdl": "runs",
@@ -169,6 +170,23 @@ def test_counts_are_of_the_concepts_given(run):
     assert ax.get_xlabel().startswith("concepts of 1 ")
 
 
+def test_volcano_draws_what_has_a_test_and_counts_the_rest(run):
+    hits = Table(run["hits"].copy(), context=run["hits"].context)
+    hits["lift"] = 2.0 ** np.arange(len(hits))
+    hits.loc[hits.index[:2], "q"], hits.loc[hits.index[2], "q"] = np.nan, 0.0
+    hits.loc[hits.index[3], "lift"] = 0.0
+    for effect, without in (("delta_f1", 2), ("lift", 3)):
+        ax = si.pl.volcano(hits, effect=effect)
+        points = np.concatenate([c.get_offsets() for c in ax.collections])
+        assert len(points) == len(hits) - without
+        assert ax.get_xlabel().endswith(f"({len(points)} of {len(hits)} pairs)")
+        assert np.isfinite(points).all()
+    assert sorted(points[:, 0].round()) == [2, *range(4, len(hits))]
+    selected = hits[hits["selected"] & hits["q"].notna()]
+    filled = {c.get_label(): len(c.get_offsets()) for c in si.pl.volcano(hits).collections}
+    assert filled["feature, above every baseline"] == (selected["delta_low"] > 0).sum()
+
+
 def test_unknown_feature_and_sample_are_named(run):
     with pytest.raises(InputError, match="no such feature"):
         si.pl.feature(run["features"], 10**6)
@@ -217,6 +235,9 @@ def test_hostile_text_is_drawn_as_text(text):
         assert b"<img" not in svg
         drawn += [t.get_text() for t in ax.get_yticklabels()]
     assert any(plain(text, 20)[:10] in line for line in drawn)
+    ax = si.pl.volcano(hits, named=30)
+    assert b"<script" not in to_bytes(ax)
+    assert {t.get_text() for t in ax.texts} <= {plain(c, 24) for c in hits["concept"]}
 
 
 @given(st.text(max_size=60))
