@@ -88,16 +88,11 @@ def activations_from_array(
             got=str(list(np.shape(array))),
         )
     bounds, offsets = shard_bounds(samples.lengths, ExtractSettings().shard_tokens), samples.offsets
-    digest = hashlib.sha256()
-    for lo, hi in zip(bounds, bounds[1:]):
-        rows = np.ascontiguousarray(array[offsets[lo] : offsets[hi]], dtype)
-        _require_finite(rows, samples, int(offsets[lo]))
-        digest.update(rows.data)
     width = int(array.shape[1])
     plan = {
         "samples": {"n": len(samples), "positions": samples.n_positions, "digest": samples.digest},
         "shards": bounds,
-        "array_sha256": digest.hexdigest(),
+        "array_sha256": _digest(array, samples, bounds, dtype),
         "padding": 0.0,
         "windows": None,
         "identity": replace(origin, d_in=width, kept_as=dtype).to_record(),
@@ -114,6 +109,16 @@ def activations_from_array(
         if not writer.complete:
             writer.finish({"fingerprint": {}, "precision_error": None})
     return load_activations(out)
+
+
+def _digest(array: np.ndarray, samples: Samples, bounds: list[int], dtype: str) -> str:
+    """The sha256 of the rows as they are kept, each of which is finite."""
+    digest, offsets = hashlib.sha256(), samples.offsets
+    for lo, hi in zip(bounds, bounds[1:]):
+        rows = np.ascontiguousarray(array[offsets[lo] : offsets[hi]], dtype)
+        _require_finite(rows, samples, int(offsets[lo]))
+        digest.update(rows.data)
+    return digest.hexdigest()
 
 
 def _origin(model: Adapter | str | None, site: str | None) -> Origin:

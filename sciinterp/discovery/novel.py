@@ -57,6 +57,9 @@ READINGS = ("composition", "centre", "position", "conservation")
 KNOWN = (f"associated with a concept (F1 of {F1_KNOWN:g} or more, a hit, or {PRECISION_KNOWN:g} of its activity in a narrow "
          "concept)")  # fmt: skip
 
+# Columns of codes that are read when asked for: of which problem, and their numbers there.
+Columns = list[tuple[Problem, np.ndarray]]
+
 
 @dataclass(frozen=True, eq=False)
 class Novel:
@@ -162,19 +165,8 @@ def find_novel(
         return "the samples are not sequences: coherence in sequence cannot be measured"
     best, f1, linked = associated(problem, known_pairs)
     peaks = find_peaks(problem)
-    density = problem.active / problem.n_positions
-    alive = problem.active > 0
-    spread = peaks.n_families >= MIN_FAMILIES
-    usable = alive & spread & (density <= MAX_DENSITY)
+    usable, fate = _usable(problem, peaks.n_families >= MIN_FAMILIES, linked)
     targets = np.flatnonzero(usable & ~linked)
-    fate = np.full(problem.n_features, "listed", object)
-    for reason, gone in (
-        (KNOWN, linked),
-        ("in few families", ~spread),
-        ("dense", density > MAX_DENSITY),
-        ("dead", ~alive),
-    ):
-        fate[gone] = reason
     counts = {r: int((fate == r).sum()) for r in ("dead", "dense", "in few families", KNOWN)}
     counts["targets"] = len(targets)
     known = np.flatnonzero(usable & linked)
@@ -193,27 +185,10 @@ def find_novel(
     rows = np.vstack([peaks.position[judged], decoy_rows])
     measures = coherence(problem, rows, seed=seed)
     n_known, n_target = len(known), len(targets)
-    part = slice(n_known, n_known + n_target)
-    explained, incoherent = _explained(measures), measures[:, 0] < COHERENT
-    incoherent[part] &= ~periodic(problem, targets)
-    y = np.arange(len(rows)) < n_known
-    stable = _stability(
-        [(problem, judged), *decoy_codes],
-        stability,
-        where=y | (~explained & ~incoherent),
-    )
-    unstable = stable < STABLE
-    passes = ~explained & ~incoherent & ~unstable
-    part_of = np.zeros(len(rows), bool)
-    left = n_known + np.flatnonzero(passes[part])
-    part_of[left] = at_known_concepts(problem, rows[left]) >= 0
-    passes &= ~part_of
-    for reason, gone in (
-        ("explained by composition, letter, position or conservation", explained),
-        ("not coherent in sequence", incoherent & ~explained),
-        ("not stable over seeds", unstable & ~explained & ~incoherent),
-        ("part of an annotated concept", part_of),
-    ):
+    part, y = slice(n_known, n_known + n_target), np.arange(len(rows)) < n_known
+    stable, gates = _gates([(problem, judged), *decoy_codes], rows, measures, y, part, stability)
+    passes = ~np.any(list(gates.values()), axis=0)
+    for reason, gone in gates.items():
         counts[reason] = int(gone[part].sum())
         fate[targets[gone[part]]] = reason
     kept = np.flatnonzero(passes[part])
@@ -228,12 +203,6 @@ def find_novel(
     probability = looks * np.array([p.news for p in places]) * (1.0 if len(stability) else UNMEASURED)
     decoy = slice(n_known + n_target, None)
     decoy_score = np.where(passes[decoy], score[decoy], -np.inf)
-    q = np.zeros(len(kept))
-    for kind in np.unique(sort):  # the strictest sort of decoy decides
-        q = np.maximum(q, _decoy_q(target_score, decoy_score[sort == kind]))
-    order = np.lexsort((-target_score, -probability))
-    expected = np.cumsum(1 - probability[order]) / np.arange(1, len(kept) + 1)
-    q[order] = np.maximum.accumulate(np.maximum(q[order], expected))
     return Novel(
         targets[kept],
         measures[part][kept],
@@ -241,12 +210,58 @@ def find_novel(
         peaks.n_families[targets[kept]],
         target_score,
         probability,
-        q,
+        _q_values(target_score, probability, decoy_score, sort),
         peaks.position[targets[kept]],
         counts,
         fate,
         places=places,
     )
+
+
+def _usable(problem: Problem, spread: np.ndarray, linked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each feature is alive, in enough families and not dense; and why it is left out."""
+    alive, dense = problem.active > 0, problem.active / problem.n_positions > MAX_DENSITY
+    fate = np.full(problem.n_features, "listed", object)
+    for reason, gone in ((KNOWN, linked), ("in few families", ~spread), ("dense", dense), ("dead", ~alive)):
+        fate[gone] = reason
+    return alive & spread & ~dense, fate
+
+
+def _gates(
+    columns: Columns,
+    rows: np.ndarray,
+    measures: np.ndarray,
+    known: np.ndarray,
+    targets: slice,
+    others: Sequence[FeatureMatrix],
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Stability [n], and by reason what a target is left out for (decoys are held to the same): bool [n]."""
+    problem, judged = columns[0]
+    explained, incoherent = _explained(measures), measures[:, 0] < COHERENT
+    incoherent[targets] &= ~periodic(problem, judged[targets])
+    looked_at = known | (~explained & ~incoherent)
+    stable = _stability(columns, others, where=looked_at)
+    unstable = stable < STABLE
+    part_of = np.zeros(len(rows), bool)
+    left = targets.start + np.flatnonzero(~(explained | incoherent | unstable)[targets])
+    part_of[left] = at_known_concepts(problem, rows[left]) >= 0
+    return stable, {
+        "explained by composition, letter, position or conservation": explained,
+        "not coherent in sequence": incoherent & ~explained,
+        "not stable over seeds": unstable & ~explained & ~incoherent,
+        "part of an annotated concept": part_of,
+    }
+
+
+def _q_values(score: np.ndarray, probability: np.ndarray, decoy: np.ndarray, sort: np.ndarray) -> np.ndarray:
+    """What the strictest sort of decoy says, or the expected share of false ones where that is larger."""
+    q = np.zeros(len(score))
+    for kind in np.unique(sort):
+        q = np.maximum(q, _decoy_q(score, decoy[sort == kind]))
+    order = np.lexsort((-score, -probability))
+    expected = np.cumsum(1 - probability[order]) / np.arange(1, len(score) + 1)
+    q[order] = np.maximum.accumulate(np.maximum(q[order], expected))
+    return q
 
 
 def least_q(n_other_seeds: int) -> float:
@@ -330,10 +345,6 @@ def firing_pattern(problem: Problem, feature: int) -> dict[str, Any]:
         "share_of_its_samples": round(float(cover), 3),
         "period": period if name == "periodic" else None,
     }
-
-
-# Columns of codes that are read when asked for: of which problem, and their numbers there.
-Columns = list[tuple[Problem, np.ndarray]]
 
 
 def _decoys(

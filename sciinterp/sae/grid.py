@@ -99,12 +99,7 @@ def sweep_saes(
     """
     wanted = [(architecture, int(seed)) for architecture in architectures for seed in seeds]
     names = [name_of(*pair) for pair in wanted]
-    if not names or len(set(names)) < len(names):
-        raise InputError(
-            "a sweep needs different SAEs",
-            expected="at least one, none twice",
-            got=", ".join(names) or "none",
-        )
+    _require_different(names)
     jobs = [
         Job(
             architecture,
@@ -115,23 +110,32 @@ def sweep_saes(
     ]
     saes = train_together(source, jobs, split=split)
     held_out = rows_for_length(source, split, seed=int(seeds[0]))
-    rows = [
-        {
-            "seed": seed,
-            "n_features": architecture.n_features,
-            "k": float(getattr(architecture, "k", getattr(architecture, "target_l0", np.nan))),
-            "architecture": architecture.name,
-            **{key: sae.metrics[key] for key in ("fve", "l0", "dead")},
-            **_length(sae, held_out),
-            "name": name,
-        }
-        for (architecture, seed), name, sae in zip(wanted, names, saes)
-    ]
+    found = zip(wanted, names, saes)
+    rows = [{**_about(*pair, sae), **_length(sae, held_out), "name": name} for pair, name, sae in found]
     table = Table(rows, context={"seeds": [int(s) for s in seeds], "steps": saes[0].recipe["steps"]})
     table.insert(table.columns.get_loc("mdl") + 1, "pareto", pareto(table["l0"], table["fve"]))
     if out is not None:
         write_tsv(table, Path(out) / TABLE)
     return table
+
+
+def _require_different(names: list[str]) -> None:
+    if not names or len(set(names)) < len(names):
+        raise InputError(
+            "a sweep needs different SAEs",
+            expected="at least one, none twice",
+            got=", ".join(names) or "none",
+        )
+
+
+def _about(architecture: Architecture, seed: int, sae: SAE) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "n_features": architecture.n_features,
+        "k": float(getattr(architecture, "k", getattr(architecture, "target_l0", np.nan))),
+        "architecture": architecture.name,
+        **{key: sae.metrics[key] for key in ("fve", "l0", "dead")},
+    }
 
 
 def pareto(l0: Any, fve: Any) -> np.ndarray:

@@ -106,9 +106,12 @@ def loss_recovered(
             where=model.name,
             do="Loss recovered cannot be measured.",
         )
-    values = {name: np.concatenate(parts) for name, parts in losses.items()}
-    mean_loss = {name: float(v.mean()) for name, v in values.items()}
-    out = {f"loss_{name}": value for name, value in mean_loss.items()}
+    return _recovered({name: np.concatenate(parts) for name, parts in losses.items()})
+
+
+def _recovered(values: dict[str, np.ndarray]) -> dict[str, float]:
+    """Mean losses, and the share of the loss that the reconstruction takes back from each ablation."""
+    out = {f"loss_{name}": float(v.mean()) for name, v in values.items()}
     for name in ("zero", "mean"):
         gap = values[name] - values["clean"]
         error = gap.std() / np.sqrt(max(len(gap), 1))

@@ -12,13 +12,17 @@ On a model with randomised weights the shared fraction and the correlation fall 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
+from torch import Tensor
 
 from sciinterp.errors import InputError
+from sciinterp.sae.base import SAE
 from sciinterp.sae.grid import codes_of
 from sciinterp.sae.plain_dictionaries import baseline_sae
 
@@ -55,10 +59,10 @@ def match_features(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def stability(
-    saes: list[Any],
+    saes: Sequence[SAE],
     *,
-    alive: list[np.ndarray] | None = None,
-    codes: list[Any] | None = None,
+    alive: Sequence[np.ndarray] | None = None,
+    codes: Sequence[sp.csr_array] | None = None,
     x: np.ndarray | None = None,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -66,11 +70,11 @@ def stability(
 
     Parameters
     ----------
-    saes : list of SAE
+    saes : sequence of SAE
         At least two, of the same site.
-    alive : list of bool [n_features], optional
+    alive : sequence of bool [n_features], optional
         Features to compare, by SAE; all when not given.
-    codes : list of csr [n, n_features], optional
+    codes : sequence of csr [n, n_features], optional
         Codes of the same tokens: adds the correlation of matched features' activations.
     x : ndarray [n, d_in], optional
         Activations of some tokens: gives ``codes`` where they are not given, features that fire on none of the
@@ -98,60 +102,70 @@ def stability(
             expected="2 or more, trained with different seeds",
             got=str(len(saes)),
         )
-    dec = [_numpy(s.W_dec) for s in saes]
-    enc = [_numpy(s.W_enc).T for s in saes]
     if x is not None and codes is None:
         codes = [codes_of(s, x) for s in saes]
-    keep = alive if alive is not None else [np.ones(len(d), bool) for d in dec]
+    keep = alive if alive is not None else [np.ones(len(s.W_dec), bool) for s in saes]
     if alive is None and x is not None and codes is not None:
         keep = [np.diff(c.tocsc().indptr) > 0 for c in codes]
     rng = np.random.default_rng(seed)
-    random = [] if x is None else [_random_codes(s, x, seed) for s in saes]
+    seeds = [
+        _Seed(
+            _numpy(sae.W_dec),
+            _numpy(sae.W_enc).T,
+            np.flatnonzero(keep[i]),
+            None if codes is None else codes[i],
+            None if x is None else _random_codes(sae, x, seed),
+        )
+        for i, sae in enumerate(saes)
+    ]
     pairs, per_feature = [], []
     for a, b in combinations(range(len(saes)), 2):
-        ia, ib = np.flatnonzero(keep[a]), np.flatnonzero(keep[b])
-        match, cosine = match_features(dec[a][ia], dec[b][ib])
-        found = match >= 0
-        encoder = np.zeros(len(ia))
-        encoder[found] = (_unit(enc[a][ia[found]]) * _unit(enc[b][ib[match[found]]])).sum(1)
-        shared = (cosine > SHARED) & (encoder > SHARED)
-        null = match_features(dec[a][ia], _random_like(dec[b][ib], rng))[1]
-        activation = np.full(len(ia), np.nan)
-        if codes is not None:
-            activation[found] = _correlation(codes[a][:, ia[found]], codes[b][:, ib[match[found]]])
-        null_activation = np.full(1, np.nan)
-        if codes is not None and random:
-            place = match_features(dec[a][ia], random[b][0][ib])[0]
-            pairs_of = place >= 0
-            null_activation = _correlation(codes[a][:, ia[pairs_of]], random[b][1][:, ib[place[pairs_of]]])
-        pairs.append(
-            {
-                "a": a,
-                "b": b,
-                "shared": shared.mean(),
-                "decoder": cosine.mean(),
-                "encoder": encoder.mean(),
-                "activation": _mean(activation),
-                "null_shared": (null > SHARED).mean(),
-                "null_decoder": null.mean(),
-                "null_activation": _mean(null_activation),
-            }
-        )
+        features, pair = _compared(seeds[a], seeds[b], rng)
+        pairs.append({"a": a, "b": b, **pair})
         if a == 0:
-            per_feature.append(
-                pd.DataFrame(
-                    {
-                        "feature": ia,
-                        "score": np.minimum(cosine, encoder),
-                        "decoder": cosine,
-                        "encoder": encoder,
-                        "activation": activation,
-                        "shared": shared.astype(float),
-                    }
-                )
-            )
-    features = pd.concat(per_feature).groupby("feature", as_index=False).mean()
-    return features, pd.DataFrame(pairs)
+            per_feature.append(features)
+    return pd.concat(per_feature).groupby("feature", as_index=False).mean(), pd.DataFrame(pairs)
+
+
+class _Seed(NamedTuple):
+    """One SAE of several: its arrays, the features compared, and what was encoded with it."""
+
+    decoder: np.ndarray
+    encoder: np.ndarray
+    alive: np.ndarray
+    codes: sp.csr_array | None
+    random: tuple[np.ndarray, sp.csr_array] | None
+
+
+def _compared(a: _Seed, b: _Seed, rng: np.random.Generator) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Features of ``a`` matched to those of ``b``: one row a feature, and the means over all."""
+    match, cosine = match_features(a.decoder[a.alive], b.decoder[b.alive])
+    found = match >= 0
+    mine, theirs = a.alive[found], b.alive[match[found]]
+    encoder = np.zeros(len(a.alive))
+    encoder[found] = (_unit(a.encoder[mine]) * _unit(b.encoder[theirs])).sum(1)
+    shared = (cosine > SHARED) & (encoder > SHARED)
+    null = match_features(a.decoder[a.alive], _random_like(b.decoder[b.alive], rng))[1]
+    activation, null_activation = np.full(len(a.alive), np.nan), np.full(1, np.nan)
+    if a.codes is not None and b.codes is not None:
+        activation[found] = _correlation(a.codes[:, mine], b.codes[:, theirs])
+        if b.random is not None:
+            place = match_features(a.decoder[a.alive], b.random[0][b.alive])[0]
+            by_chance = b.alive[place[place >= 0]]
+            null_activation = _correlation(a.codes[:, a.alive[place >= 0]], b.random[1][:, by_chance])
+    columns = {"score": np.minimum(cosine, encoder), "decoder": cosine, "encoder": encoder}
+    features = pd.DataFrame(
+        {"feature": a.alive, **columns, "activation": activation, "shared": shared.astype(float)}
+    )
+    return features, {
+        "shared": shared.mean(),
+        "decoder": cosine.mean(),
+        "encoder": encoder.mean(),
+        "activation": _mean(activation),
+        "null_shared": (null > SHARED).mean(),
+        "null_decoder": null.mean(),
+        "null_activation": _mean(null_activation),
+    }
 
 
 def _random_like(directions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -161,7 +175,7 @@ def _random_like(directions: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return rng.normal(size=unit.shape) * np.sqrt(np.clip(values, 0, None)) @ vectors.T
 
 
-def _random_codes(sae: Any, x: np.ndarray, seed: int) -> tuple[np.ndarray, Any]:
+def _random_codes(sae: SAE, x: np.ndarray, seed: int) -> tuple[np.ndarray, sp.csr_array]:
     """Directions [n_features, d_in] and codes of a random dictionary that fires as often as ``sae``."""
     other = baseline_sae("random", x, like=sae, seed=seed)
     return _numpy(other.W_dec), codes_of(other, x)
@@ -172,7 +186,7 @@ def _mean(values: np.ndarray) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _correlation(a: Any, b: Any) -> np.ndarray:
+def _correlation(a: sp.csr_array, b: sp.csr_array) -> np.ndarray:
     """Pearson correlation of paired sparse columns."""
     n = a.shape[0]
     mean_a, mean_b = np.asarray(a.sum(0)).ravel() / n, np.asarray(b.sum(0)).ravel() / n
@@ -187,5 +201,5 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-def _numpy(tensor: Any) -> np.ndarray:
+def _numpy(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().float().numpy()
