@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -129,7 +129,7 @@ def _dense(shape: tuple[int, int], row: np.ndarray, column: np.ndarray, value: n
     return out
 
 
-def _decoder(sae: Any) -> np.ndarray | None:
+def _decoder(sae: SAE | None) -> np.ndarray | None:
     weight = getattr(sae, "W_dec", None)
     if weight is None:
         return None

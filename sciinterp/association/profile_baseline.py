@@ -9,7 +9,7 @@ Source: Eddy, PLoS Computational Biology 7:e1002195 (2011); Larralde and Zeller,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,10 @@ import pandas as pd
 from sciinterp.association.fitting import Block, Fitted, Inputs, scored
 from sciinterp.association.partitions import Part
 from sciinterp.samples import Samples
+
+if TYPE_CHECKING:
+    from pyhmmer.easel import Alphabet, DigitalSequenceBlock
+    from pyhmmer.plan7 import HMM
 
 # Positions an instance must have to be a domain, and instances a profile is made of.
 MIN_LENGTH = 5
@@ -82,7 +86,7 @@ def profile_scores(samples: Samples, instances: pd.DataFrame, train: Part, test:
     return block
 
 
-def _digital(samples: Samples, part: Part, alphabet: Any) -> Any:
+def _digital(samples: Samples, part: Part, alphabet: Alphabet) -> DigitalSequenceBlock:
     """The samples of a part, named by their number in it; those with letters the alphabet lacks are left out."""
     import pyhmmer
 
@@ -96,7 +100,7 @@ def _digital(samples: Samples, part: Part, alphabet: Any) -> Any:
     return pyhmmer.easel.DigitalSequenceBlock(alphabet, found)
 
 
-def _profile(words: list[str], alphabet: Any, rng: np.random.Generator) -> Any:
+def _profile(words: list[str], alphabet: Alphabet, rng: np.random.Generator) -> HMM | None:
     """The profile of some instances, or None where they cannot be one."""
     import pyhmmer
 
@@ -123,7 +127,7 @@ def _profile(words: list[str], alphabet: Any, rng: np.random.Generator) -> Any:
         return None
 
 
-def _search(hmm: Any, sequences: Any, scores: np.ndarray, lengths: np.ndarray) -> None:
+def _search(hmm: HMM, sequences: DigitalSequenceBlock, scores: np.ndarray, lengths: np.ndarray) -> None:
     """Lay the bit score of every domain, however weak, on the positions it covers."""
     import pyhmmer
 

@@ -6,6 +6,7 @@ the mean of each measure over worlds with a 90% interval from a bootstrap of the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ def _summary(
     return rows
 
 
-def _kept(folder: Path | None, name: str, make: Any) -> dict[str, Any]:
+def _kept(folder: Path | None, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What a world's file holds, made first where there is none."""
     if folder is None:
         return make()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,6 +21,10 @@ from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.homology import CONSERVED
 from sciinterp.interventions.notation import Variant
 from sciinterp.samples import Sample, Samples
+
+if TYPE_CHECKING:
+    from sciinterp.models import Adapter
+    from sciinterp.sae import SAE
 
 SUBSTITUTES = "DPKAG"  # tried at a position of a protein, the first that differ: charge, a break, size
 N_SUBSTITUTES = 3
@@ -33,7 +37,7 @@ MARGINAL = 1.5  # times the random directions' effect below which an ablation is
 
 
 def probe(
-    model: Any,
+    model: Adapter,
     features: FeatureMatrix,
     missing: list[dict[str, Any]],
     novel: list[dict[str, Any]],
@@ -82,7 +86,7 @@ def probe(
 
 
 def _ablate(
-    model: Any,
+    model: Adapter,
     features: FeatureMatrix,
     row: dict[str, Any],
     known: dict[int, dict[str, Any] | str],
@@ -120,7 +124,7 @@ def _against(row: dict[str, Any], text: str) -> None:
     row["reason_against"] = against[0]
 
 
-def _falsify(model: Any, features: FeatureMatrix, row: dict[str, Any], context: dict[str, Any]) -> None:
+def _falsify(model: Adapter, features: FeatureMatrix, row: dict[str, Any], context: dict[str, Any]) -> None:
     """Add the mutation that takes the feature away, as the model predicts."""
     found = mutation_scan(model, features, row["sample"], row["start"], row["end"], row["feature"])
     if isinstance(found, str):
@@ -142,7 +146,7 @@ def _falsify(model: Any, features: FeatureMatrix, row: dict[str, Any], context: 
 
 
 def mutation_scan(
-    model: Any, features: FeatureMatrix, sample: str, start: int, end: int, feature: int
+    model: Adapter, features: FeatureMatrix, sample: str, start: int, end: int, feature: int
 ) -> dict[str, Any] | str:
     """The smallest mutation in or beside a span that takes a feature away from it, as the model predicts.
 
@@ -212,12 +216,12 @@ def _mutant(sample: Sample, variants: Sequence[Variant]) -> Sample:
     return sample
 
 
-def _letters(model: Any, samples: Samples) -> Sequence[str]:
+def _letters(model: Adapter, samples: Samples) -> Sequence[str]:
     alphabet = getattr(model, "alphabet", "")
     return SUBSTITUTES if samples.kind == "protein" else sorted({*alphabet} & {*"ACGTUacgtu"} or {*alphabet})
 
 
-def shuffled_codes(model: Any, sae: Any, samples: Samples, *, seed: int = 0) -> FeatureMatrix:
+def shuffled_codes(model: Adapter, sae: SAE, samples: Samples, *, seed: int = 0) -> FeatureMatrix:
     """Codes of the samples with the letters of each in random order: a control for :class:`Controls`.
 
     Parameters

@@ -6,7 +6,7 @@ import logging
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,9 @@ from sciinterp.samples import Split
 from sciinterp.store import ledger
 from sciinterp.tables import Table
 
+if TYPE_CHECKING:
+    from sciinterp.models import Adapter
+
 log = logging.getLogger(__name__)
 
 # Where the number of instances left out cannot be told from none, only spans more likely than not are listed.
@@ -41,7 +44,7 @@ def discover(
     hits: pd.DataFrame,
     *,
     split: Split | None = None,
-    model: Any = None,
+    model: Adapter | None = None,
     control: FeatureMatrix | Controls | None = None,
     settings: DiscoverySettings | None = None,
     out: str | Path | None = None,
@@ -109,7 +112,7 @@ def _discover(
     annotations: Annotations,
     hits: pd.DataFrame | None,
     split: Split,
-    model: Any,
+    model: Adapter | None,
     controls: Controls,
     settings: DiscoverySettings,
 ) -> Table:

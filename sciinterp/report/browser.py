@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sciinterp.errors import InputError
 from sciinterp.provenance import require_one_run
@@ -27,6 +27,9 @@ from sciinterp.store import ledger
 from sciinterp.store.atomic import atomic_write
 
 if TYPE_CHECKING:
+    import io
+    from http.server import SimpleHTTPRequestHandler
+
     import pandas as pd
 
     from sciinterp.annotations import Annotations
@@ -61,7 +64,7 @@ def write_browser(
     candidates: pd.DataFrame | None = None,
     annotations: Annotations | None = None,
     split: Split | None = None,
-    structures: Any = None,
+    structures: str | Path | Mapping[str, str | Path] | None = None,
     manifest: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the feature browser of features and hits made anywhere.
@@ -160,7 +163,7 @@ def serve_folder(folder: Path, *, port: int = 8765) -> None:
         server.serve_forever()
 
 
-def _handler() -> Any:
+def _handler() -> type[SimpleHTTPRequestHandler]:
     """A request handler for files of this site only: names it wrote, and no listing of folders."""
     from http.server import SimpleHTTPRequestHandler
 
@@ -170,7 +173,7 @@ def _handler() -> Any:
     )
 
     class Handler(SimpleHTTPRequestHandler):
-        def send_head(self) -> Any:
+        def send_head(self) -> io.BytesIO | BinaryIO | None:
             if self.headers.get("Host", "").split(":")[0] not in (
                 "127.0.0.1",
                 "localhost",
@@ -185,7 +188,7 @@ def _handler() -> Any:
             self.send_header("Referrer-Policy", "no-referrer")
             super().end_headers()
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             log.debug(format, *args)
 
     return Handler

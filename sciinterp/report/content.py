@@ -29,6 +29,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from sciinterp.codes import FeatureMatrix
+    from sciinterp.sae import SAE
+    from sciinterp.sae.architecture import Architecture
 
 FOUND = THRESHOLDS.found  # held-out F1 from which a concept counts as found
 NEAR = THRESHOLDS.floor  # a feature whose best concept stays below this held-out F1 is called unexplained
@@ -255,7 +257,7 @@ def _concepts_of(hits: pd.DataFrame) -> dict[int, list[tuple[float, str]]]:
 
 
 def sae_summary(
-    sae: Any, features: FeatureMatrix, control: Mapping[str, Any] | None = None
+    sae: SAE | None, features: FeatureMatrix, control: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Reconstruction, sparsity, dead features, densities and how it was trained.
 
@@ -282,7 +284,7 @@ def sae_summary(
     }
 
 
-def _peak_rate(sae: Any) -> float | None:
+def _peak_rate(sae: SAE | None) -> float | None:
     """The largest learning rate of the training log."""
     from sciinterp.plots.training import read_log
 
@@ -291,7 +293,7 @@ def _peak_rate(sae: Any) -> float | None:
     return float(np.nanmax(rates)) if len(rates) and not np.isnan(rates).all() else None
 
 
-def _architecture(value: Any) -> dict[str, Any]:
+def _architecture(value: Architecture | str | None) -> dict[str, Any]:
     if value is None:
         return {"name": "not stated", "settings": {}}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -65,7 +65,7 @@ def activities(features: FeatureMatrix) -> Iterator[Activity]:
             )
 
 
-def logo_columns(letters: Letters, counts: np.ndarray, bits: np.ndarray) -> list[list[list[Any]]]:
+def logo_columns(letters: Letters, counts: np.ndarray, bits: np.ndarray) -> list[list[list[str | float]]]:
     """For every column its letters with their heights in bits, smallest first."""
     out = []
     for column in bits:
@@ -74,7 +74,7 @@ def logo_columns(letters: Letters, counts: np.ndarray, bits: np.ndarray) -> list
     return out
 
 
-def feature_logos(letters: Letters, active: Activity) -> tuple[str, list[list[list[Any]]], int]:
+def feature_logos(letters: Letters, active: Activity) -> tuple[str, list[list[list[str | float]]], int]:
     """Motif, logo and number of peaks of one feature."""
     where = active.position[:TOP_PEAKS]
     counts = letters.counts(where, FLANK)

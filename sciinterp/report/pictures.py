@@ -16,7 +16,9 @@ from sciinterp.plots.tracks import top_samples
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from sciinterp.annotations import Annotations
     from sciinterp.codes import FeatureMatrix
+    from sciinterp.sae import SAE
 
 
 ROWS = 80  # of the picture of an aligned family
@@ -53,7 +55,11 @@ def draw(name: str, title: str, caption: str, figure: Callable[[], Axes], *, png
 
 
 def run_figures(
-    features: FeatureMatrix, hits: pd.DataFrame, sae: Any, content: Mapping[str, Any], full: Mapping[str, Any]
+    features: FeatureMatrix,
+    hits: pd.DataFrame,
+    sae: SAE | None,
+    content: Mapping[str, Any],
+    full: Mapping[str, Any],
 ) -> list[Picture]:
     """The figures about all features, in the order of the page."""
     families = content["done"]["held_out"]["families"]
@@ -173,7 +179,11 @@ def _full_figures(full: Mapping[str, Any], content: Mapping[str, Any]) -> list[P
 
 
 def portraits(
-    chosen: list[dict[str, Any]], *, features: FeatureMatrix, annotations: Any, shown: int | None
+    chosen: list[dict[str, Any]],
+    *,
+    features: FeatureMatrix,
+    annotations: Annotations | None,
+    shown: int | None,
 ) -> list[Picture]:
     """Activation and logo of every notable feature; of the one ``shown`` the aligned family too, and pixels."""
     out = []

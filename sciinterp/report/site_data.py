@@ -17,11 +17,14 @@ from sciinterp.report.proposals import all_rows
 from sciinterp.report.structures import find_structures, read_structure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from sciinterp.annotations import Annotations
     from sciinterp.codes import FeatureMatrix
-    from sciinterp.samples import Split
+    from sciinterp.sae import SAE
+    from sciinterp.samples import Samples, Split
 
 FEATURES_A_CHUNK = 32
 CONCEPTS_A_CHUNK = 16
@@ -67,13 +70,13 @@ class SiteData:
         self,
         features: FeatureMatrix,
         hits: pd.DataFrame,
-        sae: Any,
-        candidates: Any,
+        sae: SAE | None,
+        candidates: pd.DataFrame | None,
         annotations: Annotations | None,
         split: Split | None,
         *,
         done: dict[str, Any],
-        structures: Any = None,
+        structures: str | Path | Mapping[str, str | Path] | None = None,
         full: Mapping[str, Any] | None = None,
     ) -> None:
         self.features, self.samples, self.hits = features, features.samples, hits
@@ -139,7 +142,7 @@ class SiteData:
             {name: sorted(numbers) for name, numbers in carriers.items()},
         )
 
-    def _covered(self) -> Any:
+    def _covered(self) -> sp.csc_array | None:
         """csc bool [n_positions, n_concepts] over the site's concepts; None without annotations."""
         if self.annotations is None or not len(self.names):
             return None
@@ -352,14 +355,14 @@ class SiteData:
         return out
 
 
-def _directions(sae: Any) -> np.ndarray | None:
+def _directions(sae: SAE | None) -> np.ndarray | None:
     directions = getattr(sae, "W_dec", None)
     if directions is None:
         return None
     return directions.detach().cpu().numpy() if hasattr(directions, "detach") else np.asarray(directions)
 
 
-def _families(samples: Any, split: Any) -> np.ndarray:
+def _families(samples: Samples, split: Split | None) -> np.ndarray:
     family = getattr(split, "family", None)
     if family is not None and len(family) == len(samples):
         return np.asarray(family)

@@ -16,6 +16,8 @@ import numpy as np
 import scipy.sparse as sp
 
 if TYPE_CHECKING:
+    import scipy.sparse as sp
+
     from sciinterp.codes import FeatureMatrix
 
 TILE = 8192  # positions a tile; also the longest sample that is kept whole

@@ -112,7 +112,7 @@ def _atom_rows(residues: Sequence[Residue], chain: str, entity: int, done: int) 
     return rows
 
 
-def _word(text: Any, otherwise: str) -> str:
+def _word(text: object, otherwise: str) -> str:
     """A short word that means nothing else in mmCIF, or the other one.
 
     Examples

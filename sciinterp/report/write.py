@@ -114,14 +114,14 @@ def report(
 
 
 def _assemble(
-    sae: Any,
+    sae: SAE | None,
     features: FeatureMatrix,
     hits: pd.DataFrame,
-    candidates: Any,
+    candidates: pd.DataFrame | None,
     annotations: Annotations | None,
     split: Split | None,
     manifest: Mapping[str, Any],
-) -> tuple[dict[str, Any], list[Any]]:
+) -> tuple[dict[str, Any], list[pictures.Picture]]:
     """Content, as it is written to ``report.json``, and figures."""
     missing = {"feature", "concept", "f1"} - set(getattr(hits, "columns", []))
     if missing:
@@ -178,9 +178,9 @@ def _assemble(
 
 
 def describe(
-    sae: Any,
+    sae: SAE | None,
     features: FeatureMatrix,
-    hits: Any,
+    hits: pd.DataFrame,
     manifest: Mapping[str, Any],
     annotations: Annotations | None = None,
     split: Split | None = None,
@@ -238,7 +238,7 @@ def describe(
     return out
 
 
-def _provenance(sae: Any, features: FeatureMatrix, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _provenance(sae: SAE | None, features: FeatureMatrix, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Identities, settings and versions as the run recorded them; else versions of this machine."""
     versions = dict(manifest.get("versions") or {})
     if not versions:
