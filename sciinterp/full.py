@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sciinterp.errors import InputError
-from sciinterp.measures import keep_measures, measure_sae, measure_splits, seed_stability
+from sciinterp.measures import measure_sae, measure_splits, seed_stability
 from sciinterp.project import Run, write_report
 from sciinterp.store import ledger
 from sciinterp.store.atomic import read_json, write_json
@@ -101,8 +101,6 @@ def _measure(run: Run, out: Path, settings: dict[str, Any], *, seeds: int, calib
             control_sae, control_acts, random_model, split=run.split, annotations=run.annotations
         )
         found["splitting"] = measure_splits(features, run.annotations, run.hits, split=run.split)
-    for kept, side in ((sae, ""), (control_sae, "_control")):
-        keep_measures(kept, found[f"measures{side}"], found[f"stability{side}"])
     if calibrate:
         from sciinterp.discovery import benchmark_discovery
 

@@ -143,15 +143,6 @@ def seed_stability(sae: SAE, acts: Activations, split: Split, out: Path, *, seed
     }
 
 
-def keep_measures(sae: SAE, measures: dict[str, Any], stability: dict[str, Any]) -> None:
-    """Add what was measured to the SAE's ``metrics.json``, under ``beyond``."""
-    kept = {key: measures[key] for key in ("loss", "description_length", "dark_matter")}
-    pairs = stability["pairs"]
-    means = {key: float(np.mean([pair[key] for pair in pairs])) for key in pairs[0] if key not in ("a", "b")}
-    sae.metrics = {**sae.metrics, "beyond": {**kept, "stability": means}}
-    sae.save_metrics()
-
-
 def _unexplained(
     x: np.ndarray, x_hat: np.ndarray, acts: Activations, split: Split, annotations: Annotations
 ) -> list[dict[str, Any]]:

@@ -261,6 +261,7 @@ def load_run(folder: str | Path) -> Run:
         Its hits are of other samples than its codes.
     """
     folder = Path(folder)
+    ledger.require_kept(folder)
     manifest = ledger.read_ledger(folder)
     absent = [name for name in ("features", "hits.tsv", "annotations.tsv") if not (folder / name).exists()]
     if absent:
@@ -272,7 +273,7 @@ def load_run(folder: str | Path) -> Run:
             got=f"no {', '.join(absent)} (stages: {done})",
             do="Run the same command again to resume it, or make what is missing with encode and associate.",
         )
-    ledger.require_intact(folder, *ledger.tables(folder))
+    ledger.require_intact(folder, *ledger.read_files(folder))
     features = load_features(folder / "features")
     hits = read_hits(folder)
     settings = (getattr(hits, "context", None) or {}).get("settings") or {}

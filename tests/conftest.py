@@ -43,6 +43,34 @@ def readme_run(tmp_path_factory: pytest.TempPathFactory, readme_code: str) -> tu
 
 
 @pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """Every twentieth chain of the embedded repertoire."""
+    import sciinterp as si
+
+    folder = tmp_path_factory.mktemp("small")
+    samples = si.read_samples(root / "data/antibodies.fasta", table=root / "data/antibodies.tsv")[::20]
+    (folder / "s.fasta").write_text("".join(f">{s.id}\n{s.sequence}\n" for s in samples))
+    samples.table.to_csv(folder / "s.tsv", sep="\t")
+    annotations = si.read_annotations(root / "data/antibodies.annotations.tsv")
+    keep = annotations.frame[annotations.frame["sample"].isin(samples.ids)]
+    si.Annotations(keep, concepts=annotations.concepts).write(folder / "s.annotations.tsv")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run folder; tests that change it take a copy."""
+    from small import SMALL
+
+    from sciinterp.config import from_mapping
+    from sciinterp.project import run
+
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    run(from_mapping(SMALL, base=small_data)[0], out)
+    return out
+
+
+@pytest.fixture(scope="session")
 def tiny() -> tuple:
     """A seeded antibody model of two small blocks, and an SAE of 64 random directions on it."""
     torch = pytest.importorskip("torch")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from small import SMALL
 from test_cli import run as command
 
-import sciinterp as si
 from sciinterp.config import RunConfig, from_mapping
 from sciinterp.errors import InputError, MismatchError
 from sciinterp.full import run_full
@@ -21,27 +21,7 @@ from sciinterp.project import run as run_project
 from sciinterp.store.atomic import sha256_file
 from sciinterp.store.verify import check_files
 
-SMALL = {
-    "data": {"samples": "s.fasta", "annotations": "s.annotations.tsv", "table": "s.tsv"},
-    "model": {"name": "antiberty", "site": "layers.4"},
-    "split": {"by": "family"},
-    "sae": {"n_features": 64, "k": 8},
-    "train": {"steps": 30, "batch_size": 256},
-}
 MAY_DIFFER = {"timings.jsonl", ".lock"}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
-    """Every twentieth chain of the embedded repertoire."""
-    folder = tmp_path_factory.mktemp("small")
-    samples = si.read_samples(root / "data/antibodies.fasta", table=root / "data/antibodies.tsv")[::20]
-    (folder / "s.fasta").write_text("".join(f">{s.id}\n{s.sequence}\n" for s in samples))
-    samples.table.to_csv(folder / "s.tsv", sep="\t")
-    annotations = si.read_annotations(root / "data/antibodies.annotations.tsv")
-    keep = annotations.frame[annotations.frame["sample"].isin(samples.ids)]
-    si.Annotations(keep, concepts=annotations.concepts).write(folder / "s.annotations.tsv")
-    return folder
 
 
 def configured(data: Path, **changed: object) -> RunConfig:
@@ -57,24 +37,17 @@ def content(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): sha256_file(p) for p in files}
 
 
-@pytest.fixture(scope="module")
-def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed") / "run"
-    do(data, out)
-    return out
-
-
-def test_the_folder_holds_what_is_promised(undisturbed: Path) -> None:
+def test_the_folder_holds_what_is_promised(small_run: Path) -> None:
     promised = """manifest.json timings.jsonl activations/manifest.json sae/cfg.json sae/sae_weights.safetensors
     sae/metrics.json sae/training.jsonl features/manifest.json control/features/manifest.json split.tsv features.h5ad samples.h5ad
     hits.tsv hits.parquet candidates.tsv candidates.json report.html""".split()
-    missing = [name for name in promised if not (undisturbed / name).is_file()]
+    missing = [name for name in promised if not (small_run / name).is_file()]
     assert not missing
-    assert list((undisturbed / "figures").glob("*.svg"))
+    assert list((small_run / "figures").glob("*.svg"))
 
 
 def test_killed_and_started_again_ends_with_the_same_files(
-    data: Path, undisturbed: Path, tmp_path: Path
+    small_data: Path, small_run: Path, tmp_path: Path
 ) -> None:
     """Killed three times at seeded moments, then left to end."""
     code = (
@@ -85,47 +58,49 @@ def test_killed_and_started_again_ends_with_the_same_files(
     )
     draw, out = random.Random(0), tmp_path / "run"
     for _ in range(3):
-        child = subprocess.Popen([sys.executable, "-c", code, str(data), str(out)], stderr=subprocess.DEVNULL)
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, str(small_data), str(out)], stderr=subprocess.DEVNULL
+        )
         time.sleep(draw.uniform(4, 14))
         child.send_signal(signal.SIGKILL)
         child.wait()
-    do(data, out)
-    assert content(out) == content(undisturbed)
+    do(small_data, out)
+    assert content(out) == content(small_run)
 
 
-def test_a_finished_run_is_loaded_as_it_was(data: Path, undisturbed: Path) -> None:
-    again, loaded = do(data, undisturbed), load_run(undisturbed)
+def test_a_finished_run_is_loaded_as_it_was(small_data: Path, small_run: Path) -> None:
+    again, loaded = do(small_data, small_run), load_run(small_run)
     assert again.manifest == loaded.manifest
     assert loaded.hits["selected"].sum() == loaded.hits["concept"].nunique()
     assert loaded.features.n_features == 64
 
 
-def test_associate_on_the_command_line_finds_what_lies_beside(undisturbed: Path, tmp_path: Path) -> None:
+def test_associate_on_the_command_line_finds_what_lies_beside(small_run: Path, tmp_path: Path) -> None:
     """Activations and control of the run are used without being named, so the hits are the run's, byte for byte."""
     said = command(
         "associate",
-        str(undisturbed / "features"),
-        str(undisturbed / "annotations.tsv"),
+        str(small_run / "features"),
+        str(small_run / "annotations.tsv"),
         "--out",
         str(tmp_path),
     )
     assert said.returncode == 0
-    assert f"activations: {undisturbed / 'activations'}" in said.stderr
-    assert f"control: {undisturbed / 'control' / 'features'}" in said.stderr
-    assert (tmp_path / "hits.tsv").read_bytes() == (undisturbed / "hits.tsv").read_bytes()
+    assert f"activations: {small_run / 'activations'}" in said.stderr
+    assert f"control: {small_run / 'control' / 'features'}" in said.stderr
+    assert (tmp_path / "hits.tsv").read_bytes() == (small_run / "hits.tsv").read_bytes()
     head = next(line for line in said.stdout.splitlines() if "best_baseline" in line)
     assert head.split()[-2:] == ["delta_low", "explained_by"]
 
 
-def test_a_folder_filled_verb_by_verb_has_a_report_and_a_browser(undisturbed: Path, tmp_path: Path) -> None:
+def test_a_folder_filled_verb_by_verb_has_a_report_and_a_browser(small_run: Path, tmp_path: Path) -> None:
     """Activations, SAE and codes are those of the run; hits and candidates are made by the verbs."""
     folder = tmp_path / "mine"
     for name in ("activations", "sae", "features"):
-        shutil.copytree(undisturbed / name, folder / name)
+        shutil.copytree(small_run / name, folder / name)
     missing = command("report", str(folder))
     assert missing.returncode == 2
     assert "annotations.tsv" in missing.stderr
-    given = (str(folder / "features"), str(undisturbed / "annotations.tsv"), "--out", str(folder))
+    given = (str(folder / "features"), str(small_run / "annotations.tsv"), "--out", str(folder))
     assert command("associate", *given).returncode == 0
     for verb, page in (("report", "report.html"), ("browse", "browser/index.html")):
         done = command(verb, str(folder))
@@ -136,14 +111,14 @@ def test_a_folder_filled_verb_by_verb_has_a_report_and_a_browser(undisturbed: Pa
     assert command("info", str(folder)).stdout.startswith("kind: associations")
 
 
-def test_associate_away_from_a_run_says_what_is_missing(undisturbed: Path, tmp_path: Path) -> None:
+def test_associate_away_from_a_run_says_what_is_missing(small_run: Path, tmp_path: Path) -> None:
     """Codes beside the activations of another model and without a control: neither is used, and the line says so."""
-    shutil.copytree(undisturbed / "features", tmp_path / "features")
-    shutil.copytree(undisturbed / "control" / "activations", tmp_path / "activations")
+    shutil.copytree(small_run / "features", tmp_path / "features")
+    shutil.copytree(small_run / "control" / "activations", tmp_path / "activations")
     said = command(
         "associate",
         str(tmp_path / "features"),
-        str(undisturbed / "annotations.tsv"),
+        str(small_run / "annotations.tsv"),
         "--out",
         str(tmp_path / "out"),
     )
@@ -156,14 +131,14 @@ def test_associate_away_from_a_run_says_what_is_missing(undisturbed: Path, tmp_p
     "name",
     ["hits.tsv", "hits.parquet", "candidates.json", "manifest.json", "features/shard-000000.safetensors"],
 )
-def test_a_flipped_bit_of_a_run_is_exit_code_1(undisturbed: Path, tmp_path: Path, name: str) -> None:
+def test_a_flipped_bit_of_a_run_is_exit_code_1(small_run: Path, tmp_path: Path, name: str) -> None:
     """The final tables and the manifest are covered; the summary names the file and counts the others."""
-    folder = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    folder = Path(shutil.copytree(small_run, tmp_path / "run"))
     sound = command("verify", str(folder))
     assert sound.returncode == 0
     assert sound.stdout.rstrip().endswith("0 damaged (unchecked: no checksum is kept of them)")
     for place in (0.1, 0.5, 0.9):
-        raw = bytearray((undisturbed / name).read_bytes())
+        raw = bytearray((small_run / name).read_bytes())
         raw[int(place * len(raw))] ^= 1
         (folder / name).write_bytes(raw)
         found = command("verify", str(folder))
@@ -175,22 +150,22 @@ def test_a_flipped_bit_of_a_run_is_exit_code_1(undisturbed: Path, tmp_path: Path
         assert command("verify", str(folder)).returncode == 1
 
 
-def test_other_settings_are_refused_and_nothing_changes(data: Path, undisturbed: Path) -> None:
-    before = content(undisturbed)
+def test_other_settings_are_refused_and_nothing_changes(small_data: Path, small_run: Path) -> None:
+    before = content(small_run)
     with pytest.raises(MismatchError, match="settings"):
-        do(data, undisturbed, seed=1)
-    assert content(undisturbed) == before
+        do(small_data, small_run, seed=1)
+    assert content(small_run) == before
 
 
-def test_bad_input_leaves_no_folder(data: Path, tmp_path: Path) -> None:
+def test_bad_input_leaves_no_folder(small_data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"layers\.99"):
-        do(data, tmp_path / "run", model={"name": "antiberty", "site": "layers.99"})
+        do(small_data, tmp_path / "run", model={"name": "antiberty", "site": "layers.99"})
     assert not (tmp_path / "run").exists()
 
 
-def test_the_full_run_measures_model_and_control(undisturbed: Path, tmp_path: Path) -> None:
+def test_the_full_run_measures_model_and_control(small_run: Path, tmp_path: Path) -> None:
     """Seeds, widths and measures on a copy; loss is recovered on the model, and there is none to recover without."""
-    run = load_run(shutil.copytree(undisturbed, tmp_path / "run"))
+    run = load_run(shutil.copytree(small_run, tmp_path / "run"))
     found = run_full(run, seeds=3, calibrate=False)
     assert found["measures"]["loss"]["recovered_zero"] > 0.5
     assert found["measures_control"]["loss"]["recovered_zero"] is None

@@ -16,6 +16,7 @@ from sciinterp.annotations.rows import missing
 from sciinterp.annotations.table import COLUMNS, Annotations, RowError, concepts_path, coverage_path
 from sciinterp.errors import FormatError, InputError
 from sciinterp.readers.bounded import read_rows
+from sciinterp.store.ledger import require_intact
 from sciinterp.store.tables import unescape_cell
 
 NEEDED = ("sample", "start", "end", "concept")
@@ -39,10 +40,11 @@ def parse_tsv(path: str | Path) -> Annotations:
     [[4, 9, 'site'], [-1, -1, 'membrane']]
     """
     path = Path(path)
+    beside, covered = concepts_path(path), coverage_path(path)
+    require_intact(path.parent, path.name, beside.name, covered.name)
     table = _table(path, NEEDED)
     named = [bool(s) and not missing(c) for s, c in zip(table["sample"], table["concept"])]
     frame, n = table[named], len(table)
-    beside, covered = concepts_path(path), coverage_path(path)
     concepts = _table(beside, ("concept",)) if beside.is_file() else None
     coverage = None
     if covered.is_file():

@@ -98,7 +98,7 @@ def verify(folder: Folder) -> None:
 
 def info(folder: Folder) -> None:
     """Say what a folder holds."""
-    from sciinterp.store.verify import info as describe
+    from sciinterp.store.describe import info as describe
 
     for key, value in describe(folder).items():
         typer.echo(f"{key}: {value}")

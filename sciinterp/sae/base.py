@@ -263,13 +263,9 @@ class SAE(HasOrigin, abc.ABC):
         ours["weights_sha256"], ours["measured"] = sha256_file(path / ARRAYS), bool(self.metrics)
         write_sealed(path / CONFIG, config)
         self.folder = path
-        self.save_metrics()
+        if self.metrics:
+            write_sealed(path / METRICS, self.metrics)
         return path
-
-    def save_metrics(self) -> None:
-        """Write ``metrics.json`` (again), where the SAE has a folder and was measured."""
-        if self.folder is not None and self.metrics:
-            write_sealed(self.folder / METRICS, self.metrics)
 
     def export(self, folder: str | Path, *, format: str = "saelens") -> Path:
         """Write the files of another package: "saelens", "dictionary_learning" or "sparsify".

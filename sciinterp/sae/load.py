@@ -23,6 +23,7 @@ from sciinterp.sae.registry import architecture_from
 from sciinterp.sae.weights import ARRAYS, CONFIG, METRICS
 from sciinterp.store.arrays import check_sha256
 from sciinterp.store.fields import Fields
+from sciinterp.store.ledger import require_intact
 from sciinterp.store.origins import load_origin
 from sciinterp.store.sealed import SEAL, check_sealed
 
@@ -63,12 +64,15 @@ def load_sae(
         there = False
     if not there:
         raise InputError("there is no SAE", where=f"'{str(path)[:200]}'", expected="a folder or a file")
+    folder = place.resolve() if place.is_dir() else place.resolve().parent
+    require_intact(folder.parent, *(f"{folder.name}/{name}" for name in (CONFIG, METRICS, "training.jsonl")))
     weights, facts, found = foreign.read(place.resolve(), format)
     sae = sae_of(weights)
     sae.recipe, sae.folder = facts, place
     ours = found.config.inner("metadata").inner("sciinterp")
     if found.file.name == ARRAYS:
-        sealed = check_sealed(found.file.with_name(CONFIG), found.config.values)
+        required = "measured" in ours  # written since there are seals
+        sealed = check_sealed(found.file.with_name(CONFIG), found.config.values, required=required)
         if ours.values:
             _read_ours(sae, ours, found, sealed)
     if origin is not None:

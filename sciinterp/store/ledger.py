@@ -22,10 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sciinterp.errors import SciinterpError, StoreError, no_such
+from sciinterp.errors import StoreError, no_such
 from sciinterp.store.atomic import read_json, sha256_file, to_json, write_json
 
 log = logging.getLogger(__name__)
+
+# What only a ledger holds, and what only the manifest of a store holds.
+_WORDS = (b'"stages"', b'"settings"', b'"complete"', b'"outputs"', b'"needs"', b'"licences"')
+_STORE = (b'"sciinterp.store"', b'"sciinterp.activations"')
 
 VERSION, NAME, TIMINGS, SEAL = 2, "manifest.json", "timings.jsonl", "sha256"
 
@@ -43,15 +47,18 @@ class Stage:
         Patterns of the outputs, relative to the run folder. A store is vouched for by its own manifest.
     needs : tuple of str
         Stages whose outputs it reads.
+    read : bool
+        Whether a later stage or a loader reads them; pages and pictures are for people.
     """
 
     name: str
     place: str
     files: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    read: bool = True
 
 
-_SAE = ("cfg.json", "sae_weights.safetensors", "metrics.json", "training.jsonl", "training.json")
+_SAE = ("cfg.json", "sae_weights.safetensors", "metrics.json", "training.jsonl", "training.safetensors")
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
@@ -62,6 +69,7 @@ STAGES: dict[str, Stage] = {
             "control",
             "control",
             (
+                "control/manifest.json",
                 "control/activations/manifest.json",
                 *(f"control/sae/{name}" for name in _SAE),
                 "control/features/manifest.json",
@@ -83,8 +91,8 @@ STAGES: dict[str, Stage] = {
         ),
         Stage("discover", "", ("candidates.tsv", "candidates.json"), ("associate",)),
         Stage("full", "", ("full.json", "full/candidates.*"), ("discover",)),
-        Stage("report", "", ("report.html", "report.json", "figures/*"), ("associate",)),
-        Stage("browse", "", ("browser/*",), ("associate",)),
+        Stage("report", "", ("report.html", "report.json", "figures/*"), ("associate",), read=False),
+        Stage("browse", "", ("browser/*", "browser/data/*", "browser/viewer/*"), ("associate",), read=False),
     )
 }
 
@@ -131,7 +139,8 @@ def recorded(
     started = time.perf_counter()
     log.info("%s ...", stage)
     yield
-    if _is_ledger(folder) and _enter(folder, stage, settings or {}, inputs or {}):
+    ours = is_ledger(folder) or (folder.is_dir() and not (folder / NAME).is_file())
+    if ours and _enter(folder, stage, settings or {}, inputs or {}):
         _time(folder, stage, time.perf_counter() - started)
 
 
@@ -144,16 +153,19 @@ def timed(folder: Path, name: str) -> Iterator[None]:
     _time(folder, name, time.perf_counter() - started)
 
 
-def _is_ledger(folder: Path) -> bool:
-    """Whether the folder's manifest, where there is one, is a ledger: that of a store belongs to the store."""
-    path = folder / NAME
+def is_ledger(folder: str | Path) -> bool:
+    """Whether the manifest of a folder is that of a run, damaged or not: another's, or a store's, is not ours to judge."""
+    path = Path(folder) / NAME
     if not path.is_file():
-        return folder.is_dir()
-    try:
-        found = read_json(path)
-    except SciinterpError:
         return False
-    return isinstance(found, dict) and ("stages" in found or {"settings", "complete"} <= set(found))
+    raw = path.read_bytes()
+    # Two of them, so that one damaged byte does not turn a ledger into a file of somebody else.
+    return not is_store_manifest(path) and sum(word in raw for word in _WORDS) > 1
+
+
+def is_store_manifest(path: Path) -> bool:
+    """Whether a manifest is that of a store, which vouches for its own files."""
+    return path.is_file() and any(word in path.read_bytes() for word in _STORE)
 
 
 def _enter(folder: Path, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:
@@ -206,7 +218,7 @@ def read_ledger(folder: str | Path) -> dict[str, Any]:
             got=str(found["version"]),
             do="Update sciinterp.",
         )
-    if found["version"] > 1 and found.get(SEAL) != _seal(found):
+    if (found["version"] > 1 or SEAL in found) and found.get(SEAL) != _seal(found):
         raise StoreError(
             "the manifest is damaged",
             where=f"file '{path}'",
@@ -219,7 +231,7 @@ def read_ledger(folder: str | Path) -> dict[str, Any]:
 def read_stages(folder: str | Path) -> dict[str, Any]:
     """The stages a folder's ledger names; none where its manifest is something else's, or missing."""
     folder = Path(folder)
-    return read_ledger(folder)["stages"] if _is_ledger(folder) and (folder / NAME).is_file() else {}
+    return read_ledger(folder)["stages"] if is_ledger(folder) else {}
 
 
 def write_ledger(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -246,13 +258,24 @@ def _needed(stages: Mapping[str, Any], stage: str) -> dict[str, str]:
     return {need: hashlib.sha256(to_json(files)).hexdigest() for need, files in made.items()}
 
 
-def tables(folder: str | Path) -> list[str]:
-    """The tables that the ledger of a folder vouches for: those that lie in the folder itself, read whole."""
+def read_files(folder: str | Path) -> list[str]:
+    """The tables and records that verbs read, as the ledger of a folder names them.
+
+    Weights and stores are left to their own checksums; of a folder that was removed whole nothing is named.
+    """
+    folder, manifest = Path(folder), read_ledger(folder)
+    pages = {n for name, e in manifest["stages"].items() if not _is_read(name) for n in e["outputs"]}
     return [
         name
-        for name in checksums(read_ledger(folder))
-        if name.endswith((".tsv", ".json")) and "/" not in name and not name.startswith("report.")
+        for name in checksums(manifest)
+        if name.endswith((".tsv", ".json", ".jsonl"))
+        and name not in pages
+        and (folder / name).parent.exists()
     ]
+
+
+def _is_read(stage: str) -> bool:
+    return stage not in STAGES or STAGES[stage].read
 
 
 def checksums(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -263,8 +286,24 @@ def checksums(manifest: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def require_kept(folder: str | Path) -> None:
+    """Raise where a folder has the times of its stages and has lost its ledger.
+
+    Raises
+    ------
+    StoreError
+    """
+    path = Path(folder) / NAME
+    if not path.is_file() and (Path(folder) / TIMINGS).is_file():
+        raise StoreError(
+            "the manifest is missing",
+            where=f"file '{path}'",
+            do="Restore it from a copy, or run the stages again.",
+        )
+
+
 def require_intact(folder: str | Path, *names: str) -> None:
-    """Raise unless these files are what the ledger of the folder says; files it does not name pass.
+    """Raise unless these files are what the ledger of the folder says; files it does not name pass, and no ledger too.
 
     Raises
     ------
@@ -272,7 +311,7 @@ def require_intact(folder: str | Path, *names: str) -> None:
         One is damaged, or missing though the ledger names it.
     """
     folder = Path(folder)
-    kept = checksums(read_ledger(folder))
+    kept = checksums(read_ledger(folder)) if is_ledger(folder) else {}
     for name in names:
         if name not in kept:
             continue

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sciinterp.errors import StoreError
-from sciinterp.store.atomic import atomic_write, read_json, to_json
+from sciinterp.store.atomic import atomic_write, to_json
 from sciinterp.store.layout import seal
 
 SEAL = "sha256"
@@ -39,10 +39,3 @@ def check_sealed(path: str | os.PathLike[str], values: Mapping[str, Any], *, req
             do="Restore it from a copy, or run the step that wrote it again.",
         )
     return True
-
-
-def verify_sealed(path: str | os.PathLike[str]) -> None:
-    """Read an object and check it; one without a checksum, as older versions wrote it, passes."""
-    values = read_json(path)
-    if isinstance(values, Mapping):
-        check_sealed(path, values)

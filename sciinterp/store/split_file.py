@@ -9,6 +9,7 @@ import pandas as pd
 
 from sciinterp.errors import FormatError, MismatchError
 from sciinterp.samples import Samples, Split
+from sciinterp.store.ledger import require_intact
 from sciinterp.store.tables import read_tsv, write_tsv
 
 PARTS = ("train", "calibration", "test")
@@ -31,9 +32,10 @@ def read_split(path: str | Path, samples: Samples) -> Split:
 
     Raises
     ------
-    FormatError, MismatchError
-        The file is no such table, or is of other samples.
+    FormatError, MismatchError, StoreError
+        The file is no such table, is of other samples, or is not the one that its run folder has written.
     """
+    require_intact(Path(path).parent, Path(path).name)
     frame = read_tsv(Path(path), text=("sample", "family", "part", "by"))
     absent = [c for c in COLUMNS if c not in frame.columns]
     if absent or not len(frame):

@@ -21,7 +21,7 @@ from sciinterp.sae.batches import Reader
 from sciinterp.sae.grid import name_of, pareto
 from sciinterp.sae.loop import Job, train, train_together
 from sciinterp.sae.settings import TrainSettings
-from sciinterp.store.verify import info
+from sciinterp.store.describe import info
 
 X = np.random.default_rng(0).normal(size=(3000, 12)).astype(np.float32) * 3 + 1
 GRID = [

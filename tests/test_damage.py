@@ -1,0 +1,247 @@
+"""Every file of a run folder, damaged or removed, is found by ``verify`` and by what reads it, before it is used."""
+
+import json
+import random
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_cli import run as command
+
+import sciinterp as si
+from sciinterp.discovery import read_candidates
+from sciinterp.errors import SciinterpError, StoreError
+from sciinterp.project import load_run, write_browser
+from sciinterp.store import ledger
+from sciinterp.store.verify import check_files
+
+# Of these no checksum is kept, and why.
+UNCHECKED = {
+    "*timings.jsonl": "seconds and memory differ from run to run",
+    "*sae/checkpoints/*": "states of training carry a checksum inside, which training that goes on reads",
+}
+KINDS = ("flipped", "digit", "removed")
+TEXT = (".json", ".jsonl", ".tsv")
+
+
+def _features(place: Path) -> None:
+    found = si.load_features(place)
+    found.by_feature(0, found.n_features)
+
+
+def _activations(place: Path) -> None:
+    found = si.load_activations(place)
+    assert len(found.samples)
+    found.read(0, 1)
+
+
+def _annotations(place: Path) -> None:
+    si.read_annotations(place / "annotations.tsv")
+
+
+# pattern of files -> what reads them, given the folder they lie in; those that nothing reads are not here.
+READERS: dict[str, tuple[Callable[[Path], Any], ...]] = {
+    "activations/[!s]*": (_activations,),
+    "activations/*.parquet": (_activations,),
+    "activations/*.safetensors": (_activations,),
+    "control/activations/*.safetensors": (_activations,),
+    "features/[!s]*": (_features,),
+    "features/*.parquet": (_features,),
+    "features/*.safetensors": (_features,),
+    "control/features/*.safetensors": (_features,),
+    "sae/*.*": (si.load_sae, lambda place: load_run(place.parent)),
+    "control/sae/*.json*": (si.load_sae, lambda place: load_run(place.parent.parent)),
+    "control/sae/*.safetensors": (si.load_sae,),
+    "control/manifest.json": (lambda place: load_run(place.parent),),
+    "annotations*.tsv": (_annotations, load_run),
+    "split.tsv": (load_run,),
+    "hits.tsv": (si.read_hits, load_run),
+    "hits.context.json": (si.read_hits, load_run),
+    "hits.baselines.tsv": (si.read_hits, load_run),
+    "candidates.json": (read_candidates, load_run),
+    "manifest.json": (load_run, si.read_hits),
+}
+
+
+@pytest.fixture(scope="module")
+def sound(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small run with a browser."""
+    folder = Path(shutil.copytree(small_run, tmp_path_factory.mktemp("sound") / "run"))
+    write_browser(load_run(folder))
+    return folder
+
+
+@pytest.fixture
+def folder(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "run"))
+
+
+def files(folder: Path) -> list[str]:
+    """Names of the files that have a checksum, in order."""
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return [name for name in names if not any(fnmatch(name, known) for known in UNCHECKED)]
+
+
+def harm(path: Path, kind: str, seed: int) -> bool:
+    """Damage a file; False where it cannot be damaged so."""
+    raw, draw = bytearray(path.read_bytes()), random.Random(f"{path.name} {seed}")
+    if kind == "removed":
+        path.unlink()
+        return True
+    places = [m.start() for m in re.finditer(rb"\d", raw)] if kind == "digit" else range(len(raw))
+    if not places or (kind == "digit" and path.suffix not in TEXT):
+        return False
+    place = draw.choice(places)
+    raw[place] = 48 + (raw[place] - 47 + draw.randrange(9)) % 10 if kind == "digit" else raw[place] ^ 1
+    path.write_bytes(raw)
+    return True
+
+
+def harms(folder: Path, seeds: int) -> Iterator[tuple[str, str]]:
+    """Damage one file after another, each mended before the next: its name and how."""
+    for name in files(folder):
+        whole = (folder / name).read_bytes()
+        for kind in KINDS:
+            for seed in range(1 if kind == "removed" else seeds):
+                if harm(folder / name, kind, seed):
+                    yield name, f"{kind} {seed}"
+                (folder / name).write_bytes(whole)
+
+
+def readers(name: str) -> list[Callable[[Path], Any]]:
+    place = name.rpartition("/")[0]
+    rows = [row for row in READERS if row.count("/") == name.count("/") and fnmatch(name, row)]
+    return list(dict.fromkeys(read for row in rows for read in READERS[row])) if place or rows else []
+
+
+def unnoticed(folder: Path, seeds: int) -> list[str]:
+    """Damage that a reader of the file takes, or says in more than a line."""
+    missed = []
+    for name, how in harms(folder, seeds):
+        for read in readers(name):
+            try:
+                read((folder / name).parent)
+            except SciinterpError as error:
+                if "\n" in str(error):
+                    missed.append(f"{name} ({how}): several lines")
+            else:
+                missed.append(f"{name} ({how})")
+    return missed
+
+
+def test_a_sound_run_is_read_and_every_file_of_it_is_checked(sound: Path) -> None:
+    found = check_files(sound).set_index("file")["status"]
+    assert found.index.is_unique
+    assert found[files(sound)].eq("ok").all()
+    assert {read((sound / name).parent) is not None for name in files(sound) for read in readers(name)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_verify_names_every_damaged_file(folder: Path, kind: str) -> None:
+    """All at once, but for those that say what to check."""
+    heads = [name for name in files(folder) if Path(name).name in ("manifest.json", "cfg.json")]
+    leaves = [n for n in files(folder) if n not in heads and harm(folder / n, kind, 0)]
+    found = check_files(folder).set_index("file")["status"]
+    assert found[leaves].eq("damaged").all()
+    assert found[heads].eq("ok").all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_verify_names_every_damaged_head(folder: Path, kind: str) -> None:
+    for name in files(folder):
+        if Path(name).name in ("manifest.json", "cfg.json"):
+            whole = (folder / name).read_bytes()
+            assert harm(folder / name, kind, 1)
+            assert check_files(folder).set_index("file")["status"][name] == "damaged"
+            (folder / name).write_bytes(whole)
+
+
+def test_what_reads_a_file_refuses_it(folder: Path) -> None:
+    assert unnoticed(folder, 1) == []
+
+
+@pytest.mark.slow
+def test_ten_places_of_every_file(folder: Path) -> None:
+    assert unnoticed(folder, 10) == []
+    missed = [
+        f"{name} ({how})"
+        for name, how in harms(folder, 10)
+        if not (check_files(folder)["status"] == "damaged").any()
+    ]
+    assert missed == []
+
+
+@pytest.mark.parametrize("verb", ["report", "browse", "verify"])
+def test_a_verb_stops_at_damage(folder: Path, verb: str) -> None:
+    harm(folder / "hits.tsv", "digit", 0)
+    said = command(verb, str(folder))
+    assert said.returncode == (1 if verb == "verify" else 2)
+    assert "hits.tsv" in said.stdout + said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_an_sae_that_stands_alone_keeps_its_seal(small_run: Path, tmp_path: Path) -> None:
+    """A damaged name of the checksum does not make the file one without a checksum."""
+    alone = Path(shutil.copytree(small_run / "sae", tmp_path / "mine"))
+    lines = (alone / "cfg.json").read_text().splitlines(keepends=True)
+    seal = next(line for line in lines if line.startswith('  "sha256"'))
+    for written in (seal.replace("sha256", "sha255"), ""):
+        (alone / "cfg.json").write_text("".join(written if line == seal else line for line in lines))
+        assert check_files(alone).set_index("file")["status"]["cfg.json"] == "damaged"
+        with pytest.raises(SciinterpError):
+            si.load_sae(alone)
+
+
+def test_a_new_stage_is_timed_checked_and_resumed_by_its_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One entry in the ledger's table, and nothing else."""
+    monkeypatch.setitem(ledger.STAGES, "assay", ledger.Stage("assay", "", ("assay.tsv", "assay/*.json")))
+    monkeypatch.setitem(ledger.STAGES, "rank", ledger.Stage("rank", "", ("rank.tsv",), ("assay",)))
+    (tmp_path / "assay").mkdir()
+    for stage in ("assay", "rank"):
+        with ledger.recorded(stage, tmp_path, settings={"seed": 0}):
+            (tmp_path / f"{stage}.tsv").write_text("sample\tvalue\nA\t1\n")
+            (tmp_path / "assay" / "fit.json").write_text("1\n")
+    timed = (tmp_path / ledger.TIMINGS).read_text().splitlines()
+    assert [json.loads(line)["stage"] for line in timed] == ["assay", "rank"]
+    assert ledger.is_done(tmp_path, "assay")
+    assert ledger.is_done(tmp_path, "rank")
+    status = check_files(tmp_path).set_index("file")["status"]
+    assert status[["manifest.json", "assay.tsv", "assay/fit.json", "rank.tsv"]].eq("ok").all()
+    with ledger.recorded("assay", tmp_path, settings={"seed": 1}):
+        (tmp_path / "assay.tsv").write_text("sample\tvalue\nA\t2\n")
+    assert not ledger.is_done(tmp_path, "rank"), "what it was made from has changed"
+    (tmp_path / "assay.tsv").write_text("sample\tvalue\nA\t3\n")
+    assert not ledger.is_done(tmp_path, "assay")
+    with pytest.raises(StoreError, match="damaged"):
+        ledger.require_intact(tmp_path, *ledger.read_files(tmp_path))
+    assert check_files(tmp_path).set_index("file")["status"]["assay.tsv"] == "damaged"
+
+
+def test_a_ledger_of_version_1_is_read_and_checked(tmp_path: Path) -> None:
+    """Its checksums stand in ``files``; its seal is of the same kind."""
+    (tmp_path / "hits.tsv").write_text("feature\tconcept\n1\tsite\n")
+    kept = {"hits.tsv": ledger.sha256_file(tmp_path / "hits.tsv")}
+    ledger.write_ledger(tmp_path, {"settings": {"seed": 0}, "complete": True, "licences": {}, "files": kept})
+    manifest = {**ledger.read_json(tmp_path / ledger.NAME), "version": 1}
+    manifest["sha256"] = ledger._seal(manifest)
+    ledger.write_json(tmp_path / ledger.NAME, manifest)
+    assert check_files(tmp_path)["status"].eq("ok").all()
+    assert ledger.read_files(tmp_path) == ["hits.tsv"]
+    (tmp_path / "hits.tsv").write_text("feature\tconcept\n2\tsite\n")
+    with pytest.raises(StoreError, match="damaged"):
+        ledger.require_intact(tmp_path, "hits.tsv")
+    ledger.write_json(tmp_path / ledger.NAME, {**manifest, "complete": False})
+    with pytest.raises(StoreError, match="manifest is damaged"):
+        ledger.read_ledger(tmp_path)
+
+
+def test_the_manifest_of_somebody_else_is_not_ours_to_judge(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"name": "page", "version": 3, "settings": {}}')
+    (tmp_path / "sites.tsv").write_text("sample\tstart\tend\tconcept\nA\t0\t2\tsite\n")
+    assert len(si.read_annotations(tmp_path / "sites.tsv")) == 1
