@@ -261,7 +261,6 @@ def load_run(folder: str | Path) -> Run:
         Its hits are of other samples than its codes.
     """
     folder = Path(folder)
-    ledger.require_kept(folder)
     manifest = ledger.read_ledger(folder)
     absent = [name for name in ("features", "hits.tsv", "annotations.tsv") if not (folder / name).exists()]
     if absent:

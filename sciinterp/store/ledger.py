@@ -311,6 +311,7 @@ def require_intact(folder: str | Path, *names: str) -> None:
         One is damaged, or missing though the ledger names it.
     """
     folder = Path(folder)
+    require_kept(folder)
     kept = checksums(read_ledger(folder)) if is_ledger(folder) else {}
     for name in names:
         if name not in kept:
