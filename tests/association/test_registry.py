@@ -25,6 +25,7 @@ from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import StoreError
 from sciinterp.plots.concepts import baseline_kind, best_of_kinds
 from sciinterp.plots.style import COLOURS
+from sciinterp.provenance import HELD_OUT_FAMILIES
 from sciinterp.report.content import concept_rows, controls
 from sciinterp.report.methods import what_is
 from sciinterp.report.prose import statements
@@ -121,8 +122,9 @@ def test_what_is_said_of_a_concept(f1, low, rivals, word):
 def test_every_word_has_a_sentence_and_is_in_the_legend():
     said = {kind.name or "above" for kind in ex.verdicts()}
     rows = [{"concept": f"c{i}", "verdict": word} for i, word in enumerate(sorted(said))]
-    assert {s["verdict"] for s in statements(rows)} == said
-    assert all(s["says"].endswith(".") for s in statements(rows))
+    spoken = statements(rows, HELD_OUT_FAMILIES)
+    assert {s["verdict"] for s in spoken} == said
+    assert all(s["says"].endswith(".") for s in spoken)
     for word in (ex.shown(ex.ABOVE), ex.UNCLEAR, ex.NOT_FOUND, ex.NOT_TESTED):
         assert f"'{word}'" in ex.legend()
     assert f"{ex.THRESHOLDS.floor:g}" in ex.legend()
@@ -199,7 +201,7 @@ def test_nothing_is_lost_to_a_writer_that_fails(tmp_path, monkeypatch):
 def test_hits_are_a_plain_table_and_a_missing_part_is_said(tmp_path):
     features, annotations, split = small()
     hits = associate(features, annotations, split=split, settings=FEW, out=tmp_path)
-    plain = {"baselines", "not_run", "not_tested", "counts", "caveats", "belongs", "settings"}
+    plain = {"baselines", "not_run", "not_tested", "counts", "caveats", "belongs", "held_out", "settings"}
     assert set(hits.context) == set(read_hits(tmp_path).context) == plain
     for name in ("hits.context.json", "hits.baselines.tsv", "hits.tsv"):
         (tmp_path / name).rename(tmp_path / "away")
