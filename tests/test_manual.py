@@ -64,6 +64,13 @@ def test_every_verb_exists(root: Path) -> None:
     assert not absent
 
 
+def test_every_public_name_is_in_the_reference(root: Path) -> None:
+    text = (root / "notebooks" / "api.rst").read_text()
+    named = set(re.findall(r"^\.\. auto\w+:: sciinterp\.(\S+)$", text, flags=re.M))
+    public = set(si.__all__) - {"__version__", "errors", "pl", "testing"}
+    assert named == public | {f"pl.{name}" for name in si.pl.__all__} | {"testing.check_adapter"}
+
+
 def test_every_verb_is_in_the_manual(root: Path) -> None:
     text = text_of(root / "notebooks" / "command-line.md")
     assert not [verb for verb in sorted(VERBS) if not re.search(rf"\b{verb}\b", text)]
