@@ -33,7 +33,7 @@ def strata_of(samples: Samples, train: Part, test: Part) -> dict[str, Part]:
     out = {"all": np.zeros(test.n_positions, np.int64), "position": by_distance[distance]}
     letters = Letters.of(samples, train.samples)
     if letters is not None:
-        out["letter"] = letters.codes[test.rows].astype(np.int64)
+        out["letter"] = letters.numbers[test.rows].astype(np.int64)
     return {name: stratified(test, stratum) for name, stratum in out.items()}
 
 

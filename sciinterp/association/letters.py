@@ -28,14 +28,14 @@ class Letters:
 
     Attributes
     ----------
-    codes : uint8 [n_positions]
+    numbers : uint8 [n_positions]
         Letters beyond the ``MAX_LETTERS`` commonest share the last number.
     names : list of str
         What each number stands for.
     samples : Samples
     """
 
-    codes: np.ndarray
+    numbers: np.ndarray
     names: list[str]
     samples: Samples
 
@@ -62,10 +62,10 @@ class Letters:
     def windows(self, reach: int) -> np.ndarray:
         """uint8 [n_positions, 2 * reach + 1]: the letters around each position; ``n_letters`` beyond the ends."""
         start, end = distance_from_start(self.samples), distance_from_end(self.samples)
-        out = np.full((len(self.codes), 2 * reach + 1), self.n_letters, np.uint8)
+        out = np.full((len(self.numbers), 2 * reach + 1), self.n_letters, np.uint8)
         for offset in range(-reach, reach + 1):
             inside = np.flatnonzero((start + offset >= 0) & (end - offset >= 0))
-            out[inside, offset + reach] = self.codes[inside + offset]
+            out[inside, offset + reach] = self.numbers[inside + offset]
         return out
 
     def words(self, offset: int) -> np.ndarray:

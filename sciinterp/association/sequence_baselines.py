@@ -144,7 +144,7 @@ class _Surroundings:
         self.width = np.maximum(1, high - low)
         self.counts = np.empty((letters.n_letters, samples.n_positions), np.uint8)
         for letter in range(letters.n_letters):
-            total = np.concatenate([[0], np.cumsum(letters.codes == letter)])
+            total = np.concatenate([[0], np.cumsum(letters.numbers == letter)])
             self.counts[letter] = total[high] - total[low]
 
     def shares(self, rows: np.ndarray, units: np.ndarray | slice) -> np.ndarray:
@@ -173,7 +173,7 @@ def position_scores(distance: np.ndarray, train: Part, test: Part) -> Block:
 def kmer_scores(letters: Letters, train: Part, test: Part) -> Block:
     """Share of training positions with the same letter on both sides and in the middle, see the module."""
     size = letters.n_letters + 1
-    code, middle = letters.words(-1), letters.codes[train.rows].astype(np.int64)
+    code, middle = letters.words(-1), letters.numbers[train.rows].astype(np.int64)
     shape = (train.n_positions, size)
     to_letter = sp.csr_array(
         (np.ones(train.n_positions, np.float32), middle, np.arange(train.n_positions + 1)), shape=shape

@@ -148,7 +148,7 @@ def plant(seed: int = 0, settings: PlantedSettings | None = None) -> Planted:
     >>> world = plant(0, PlantedSettings(n_families=20, n_seeds=0))
     >>> len(world.novel), len(world.merged)
     (5, 3)
-    >>> bool((world.features.codes.data >= 0).all())
+    >>> bool((world.features.largest >= 0).all())
     True
     """
     settings = settings or PlantedSettings()

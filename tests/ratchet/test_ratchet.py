@@ -194,6 +194,20 @@ def test_sizes(path: Path) -> None:
             assert len(named) <= MAX_PARAMETERS, f"{path.name}:{function.name} has {len(named)} parameters"
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_codes_are_read_in_blocks(path: Path) -> None:
+    """``features.codes`` holds all codes at once, and is for people; no other attribute has its name."""
+    if room(path) not in ("codes", "store"):
+        found = [
+            node.lineno
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Attribute)
+            and node.attr == "codes"
+            and ast.unparse(node.value) != "sciinterp"
+        ]
+        assert not found, f"{path.name} reads all codes at once on lines {found}: ask for blocks"
+
+
 def test_no_unsafe_loading_and_no_print() -> None:
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text())):

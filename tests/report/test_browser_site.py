@@ -732,11 +732,12 @@ def big_site(folder, *, n_features: int, n_samples: int):
 @pytest.mark.slow
 def test_ten_thousand_features_and_five_thousand_samples(chromium, tmp_path, monkeypatch):
     monkeypatch.setattr(pk, "_umap", lambda directions: None)  # minutes where it is installed
-    check_quick(chromium, big_site(tmp_path / "site", n_features=10_000, n_samples=5_000), 10_000)
+    used(chromium, big_site(tmp_path / "site", n_features=10_000, n_samples=5_000), 10_000)
 
 
-def test_ten_thousand_features_are_ready_in_two_seconds(chromium, tmp_path, monkeypatch):
-    """The pages that show every feature; the slow test below writes the pages of each as well."""
+@pytest.fixture
+def pages_of_all(tmp_path, monkeypatch):
+    """The pages that show every feature; the slow test above writes the pages of each as well."""
     page = {
         "motif": "GxS",
         "logo": [],
@@ -748,16 +749,29 @@ def test_ten_thousand_features_are_ready_in_two_seconds(chromium, tmp_path, monk
     monkeypatch.setattr(pk, "_umap", lambda directions: None)  # minutes where it is installed
     monkeypatch.setattr(pk, "coactive", lambda features: None)
     monkeypatch.setattr(pk, "similar", lambda directions: None)
-    monkeypatch.setattr(SiteData, "_feature", lambda self, j: page)
-    check_quick(chromium, big_site(tmp_path / "site", n_features=10_000, n_samples=60), 10_000)
+    monkeypatch.setattr(SiteData, "_feature", lambda self, active: page)
+    return big_site(tmp_path / "site", n_features=10_000, n_samples=60)
 
 
-def check_quick(chromium, page, n):
-    """Open, sort, search and pick on the map: seconds of the main thread, which other work does not change."""
+def test_ten_thousand_features_are_listed_and_mapped(chromium, pages_of_all):
+    used(chromium, pages_of_all, 10_000)
+
+
+@pytest.mark.bench
+def test_ten_thousand_features_are_ready_in_two_seconds(chromium, pages_of_all):
+    """Seconds of the main thread, which other work does not change."""
+    opened, *actions, picked = used(chromium, pages_of_all, 10_000)
+    assert opened < 2
+    assert max(actions) < 1
+    assert picked < 0.5
+
+
+def used(chromium, page, n):
+    """Open, sort, search and pick on the map: seconds of the main thread for each."""
     chromium.open("about:blank")
     chromium.open(page.as_uri() + "#/")
     chromium.wait("return document.documentElement.dataset.page", 60)
-    assert chromium.busy_seconds() < 2
+    seconds = [chromium.busy_seconds()]
     assert f"of {n:,}" in chromium.run("return document.querySelector('.pages').textContent")
     for action in (
         "document.querySelectorAll('thead th button')[5].click()",
@@ -767,10 +781,11 @@ def check_quick(chromium, page, n):
         before = chromium.busy_seconds()
         chromium.run(action)
         chromium.wait("return !location.hash.endsWith('map') || document.querySelector('canvas')", 60)
-        assert chromium.busy_seconds() - before < 1
+        seconds.append(chromium.busy_seconds() - before)
     before = chromium.busy_seconds()
     chromium.run(
         "const c = document.querySelector('canvas'), b = c.getBoundingClientRect();"
         "c.dispatchEvent(new MouseEvent('click', {clientX: b.left + 200, clientY: b.top + 200}))"
     )
-    assert chromium.busy_seconds() - before < 0.5
+    assert chromium.errors() == []
+    return [*seconds, chromium.busy_seconds() - before]

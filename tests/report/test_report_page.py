@@ -297,7 +297,6 @@ def test_page_works_in_chromium(chromium, page):
     chromium.errors()
     chromium.requests()
     chromium.open(page.as_uri())
-    assert chromium.busy_seconds() < 2
     count = "return [...document.querySelectorAll('#concept-table tbody tr')].filter(r => !r.hidden).length"
     assert chromium.run(count) == 10
     heads = chromium.run(
@@ -357,8 +356,9 @@ def test_hostile_text_executes_nothing_and_shows(chromium, hostile_page, hostile
     assert plain("x") == "x"
 
 
-def test_largest_page_is_ready_in_two_seconds(chromium, tmp_path):
-    """10,000 features, 400 concepts, 900 candidates: the processor's seconds until the page answers."""
+@pytest.fixture(scope="module")
+def largest_page(tmp_path_factory):
+    """10,000 features, 400 concepts, 900 candidates."""
     samples = made.make_samples(120)
     notes = made.make_annotations(samples)
     rng = np.random.default_rng(0)
@@ -374,23 +374,34 @@ def test_largest_page_is_ready_in_two_seconds(chromium, tmp_path):
         parts.append(part)
     wide = pd.concat([one.context["baselines"].rename(index=lambda c, i=i: f"{c} {i}") for i in range(40)])
     hits = Table(pd.concat(parts, ignore_index=True), context={**one.context, "baselines": wide})
-    path = si.report(
-        tmp_path / "r.html",
+    return si.report(
+        tmp_path_factory.mktemp("largest") / "r.html",
         features=si.FeatureMatrix(codes, samples),
         hits=hits,
         candidates=made.make_candidates(samples, notes, n=900),
     )
-    content = json.loads(path.with_suffix(".json").read_text())
+
+
+def test_largest_page_shows_everything(chromium, largest_page):
+    content = json.loads(largest_page.with_suffix(".json").read_text())
     assert len(content["concepts"]) == 400
     assert content["unexplained"]["n_active"] == 10_000
     chromium.errors()
-    chromium.open(path.as_uri())
+    chromium.open(largest_page.as_uri())
+    assert chromium.run("return document.querySelectorAll('#concept-table tbody tr').length") == 400
+    chromium.run("document.querySelectorAll('#concept-table thead button')[2].click()")
+    assert chromium.errors() == []
+
+
+@pytest.mark.bench
+def test_largest_page_is_ready_in_two_seconds(chromium, largest_page):
+    """The processor's seconds until the page answers."""
+    chromium.open(largest_page.as_uri())
     assert chromium.run("return document.querySelectorAll('#concept-table tbody tr').length") == 400
     assert chromium.busy_seconds() < 2
     before = chromium.busy_seconds()
     chromium.run("document.querySelectorAll('#concept-table thead button')[2].click()")
     assert chromium.busy_seconds() - before < 0.5
-    assert chromium.errors() == []
 
 
 def test_page_can_be_read_by_keyboard_and_screen_reader(chromium, page):
