@@ -133,7 +133,7 @@ class _Seed(NamedTuple):
     decoder: np.ndarray
     encoder: np.ndarray
     alive: np.ndarray
-    codes: sp.csr_array | None
+    token_codes: sp.csr_array | None
     random: tuple[np.ndarray, sp.csr_array] | None
 
 
@@ -147,12 +147,12 @@ def _compared(a: _Seed, b: _Seed, rng: np.random.Generator) -> tuple[pd.DataFram
     shared = (cosine > SHARED) & (encoder > SHARED)
     null = match_features(a.decoder[a.alive], _random_like(b.decoder[b.alive], rng))[1]
     activation, null_activation = np.full(len(a.alive), np.nan), np.full(1, np.nan)
-    if a.codes is not None and b.codes is not None:
-        activation[found] = _correlation(a.codes[:, mine], b.codes[:, theirs])
+    if a.token_codes is not None and b.token_codes is not None:
+        activation[found] = _correlation(a.token_codes[:, mine], b.token_codes[:, theirs])
         if b.random is not None:
             place = match_features(a.decoder[a.alive], b.random[0][b.alive])[0]
             by_chance = b.alive[place[place >= 0]]
-            null_activation = _correlation(a.codes[:, a.alive[place >= 0]], b.random[1][:, by_chance])
+            null_activation = _correlation(a.token_codes[:, a.alive[place >= 0]], b.random[1][:, by_chance])
     columns = {"score": np.minimum(cosine, encoder), "decoder": cosine, "encoder": encoder}
     features = pd.DataFrame(
         {"feature": a.alive, **columns, "activation": activation, "shared": shared.astype(float)}
