@@ -14,9 +14,10 @@ from test_cli import run as command
 
 import sciinterp as si
 from sciinterp.discovery import read_candidates
-from sciinterp.errors import SciinterpError, StoreError
+from sciinterp.errors import FormatError, SciinterpError, StoreError
 from sciinterp.project import load_run, write_browser
 from sciinterp.store import ledger
+from sciinterp.store.samples_file import SAMPLES, load_samples
 from sciinterp.store.verify import check_files
 
 # Of these no checksum is kept, and why.
@@ -245,3 +246,16 @@ def test_the_manifest_of_somebody_else_is_not_ours_to_judge(tmp_path: Path) -> N
     (tmp_path / "manifest.json").write_text('{"name": "page", "version": 3, "settings": {}}')
     (tmp_path / "sites.tsv").write_text("sample\tstart\tend\tconcept\nA\t0\t2\tsite\n")
     assert len(si.read_annotations(tmp_path / "sites.tsv")) == 1
+
+
+def test_samples_that_unpack_to_gigabytes_are_refused_before(tmp_path: Path) -> None:
+    """One text of 100,000 letters that 200,000 cells mean: 300 KB that declare themselves as 2 MB."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    n = 200_000
+    head = {"kind": "protein", "digest": "", "data": "text", "source": "", "n_in": n, "dropped": {}}
+    one = pa.DictionaryArray.from_arrays(pa.array([0] * n, pa.int32()), pa.array(["A" * 100_000]))
+    columns = {"id": pa.array([str(i) for i in range(n)]), "length": pa.array([100_000] * n), "data": one}
+    table = pa.table(columns).replace_schema_metadata({"version": "1", "samples": json.dumps(head)})
+    pq.write_table(table, tmp_path / SAMPLES, compression="zstd", store_schema=False)
+    with pytest.raises(FormatError, match="declares what the file does not hold"):
+        load_samples(tmp_path)

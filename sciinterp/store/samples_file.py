@@ -94,7 +94,10 @@ def load_samples(folder: str | os.PathLike[str], *, sha256: str | None = None) -
         told = pq.read_metadata(path)
         groups = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
         require_held(max(groups, 8 * told.num_rows * told.num_columns), SLACK + EXPANSION * size, path)
-        table = pq.read_table(path, page_checksum_verification=True)
+        texts = [field.name for field in told.schema.to_arrow_schema() if _is_text(field.type)]
+        table = pq.read_table(path, page_checksum_verification=True, read_dictionary=texts)
+        require_held(sum(_unpacked(table[name]) for name in texts), SLACK + EXPANSION * size, path)
+        table = table.cast(told.schema.to_arrow_schema())
         meta = table.schema.metadata or {}
         version = int(meta[b"version"])
         if version > SAMPLES_VERSION:
@@ -130,6 +133,23 @@ def load_samples(folder: str | os.PathLike[str], *, sha256: str | None = None) -
             "the samples are damaged", where=where, expected=f"digest {head['digest'][:16]}", got=found[:16]
         )
     return samples
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _unpacked(column: Any) -> int:
+    """Bytes of a column of texts once every cell has its own: a page holds a text once, however often it is meant."""
+    import pyarrow.compute as pc
+
+    total = 0
+    for chunk in column.chunks:
+        sizes = pc.fill_null(pc.binary_length(chunk.dictionary), 0).cast("int64")
+        total += pc.sum(sizes.take(chunk.indices)).as_py() or 0
+    return total
 
 
 def _read_data(kind: str, table: Any) -> list[Any] | None:
