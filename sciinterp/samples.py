@@ -174,6 +174,11 @@ class Samples(Sequence[Sample]):
                 h.update(len(raw).to_bytes(8, "little") + raw)
         return h.hexdigest()
 
+    @property
+    def is_held_elsewhere(self) -> bool:
+        """Whether the data are not here, and the digest is the one that a store wrote."""
+        return bool(self._kept_digest)
+
     def keep_digest(self, digest: str) -> None:
         """Remember the digest of data that is not held here (crystals, cells), as a store wrote it."""
         self._kept_digest = digest

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
-from sciinterp.run import Run
 
 import sciinterp as si
+from sciinterp.project import Run
 from sciinterp.sae.base import SAE
 from sciinterp.tables import html_card
 
@@ -45,7 +45,9 @@ def shown(tmp_path_factory) -> dict:
         "SAE": sae,
         "Run": Run(
             Path(EVIL),
-            {"complete": True, "settings": {"model": EVIL}, "results": {EVIL: 3, "sae": {"fve": 0.83}}},
+            {"complete": True, "stages": {EVIL: {}}, "results": {EVIL: 3, "sae": {"fve": 0.83}}},
+            annotations,
+            si.split_families(samples, by="family", seed=0),
         ),
         "Table": made.make_hits(samples, annotations),
     }

@@ -108,7 +108,7 @@ def test_a_folder_filled_verb_by_verb_has_a_report_and_a_browser(small_run: Path
         assert (folder / page).is_file()
     assert command("discover", *given).returncode == 0
     assert load_run(folder).candidates is not None
-    assert command("info", str(folder)).stdout.startswith("kind: associations")
+    assert command("info", str(folder)).stdout.startswith("kind: run")
 
 
 def test_associate_away_from_a_run_says_what_is_missing(small_run: Path, tmp_path: Path) -> None:

@@ -95,8 +95,11 @@ def _parse(path: str | Path, duplicates: str, release: str, *, gtf: bool) -> Ann
 def _wrapped(rows: Rows, read: _Line, length: int, circular: bool) -> None:
     """An interval that goes on at the first base of a circle of ``length`` bases."""
     rows.item()
+    if not circular or not length:
+        rows.drop(BEYOND)
+        return
     start, end = read.start % length, read.end - read.start // length * length
-    if not circular or end > start + length:
+    if end > start + length:
         rows.drop(BEYOND)
         return
     for a, b in ((start, min(end, length)), (0, end - length)):

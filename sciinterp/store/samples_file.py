@@ -33,7 +33,7 @@ def save_samples(folder: str | os.PathLike[str], samples: Samples) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kind, cells = _data_cells(samples.data)
+    kind, cells = ("opaque", None) if samples.is_held_elsewhere else _data_cells(samples.data)
     columns = {"id": pa.array(samples.ids, pa.string()), "length": pa.array(samples.lengths)}
     if cells is not None:
         columns["data"] = pa.array(cells, pa.large_string())

@@ -18,12 +18,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    from sciinterp.run import run_all
 
     out = tmp_path_factory.mktemp("repertoire") / "run"
-    return run_all(
-        DATA / "antibodies.fasta", DATA / "antibodies.annotations.tsv", table=DATA / "antibodies.tsv", out=out
-    )
+    return run_project(demo_config(), out)
 
 
 def test_hidden_concepts_come_back(run):

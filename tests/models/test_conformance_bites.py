@@ -10,6 +10,7 @@ from torch import nn
 from sciinterp import testing
 from sciinterp.models import Site
 from sciinterp.models.conformance import CHECKS
+from sciinterp.provenance import Origin
 from sciinterp.testing import AdapterCheckError, check_adapter
 
 SAMPLES = ["MKTAYIAKQR", "GSHMEELLKKAWDQ", "ACDKT"]
@@ -185,8 +186,8 @@ class CutsTheGraph(PeptideAdapter):
 
 class ForgetsItsSeed(PeptideAdapter):
     @property
-    def identity(self):
-        return {"model": self.name, "weights_sha256": "0" * 64, "randomised_seed": None}
+    def origin(self):
+        return Origin(self.name, "0" * 64, None)
 
 
 class SeesOneLetter(Peptides):
