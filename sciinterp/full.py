@@ -125,7 +125,7 @@ def _with_seeds(run: Run, model: Any, out: Path, seeds: int) -> Any:
     seed = run.seed
     # Shuffled sequences are decoys of missing annotations: where every source is exhaustive there is nothing to test.
     open_ = not run.annotations.concepts["exhaustive"].astype(bool).all()
-    shuffled = shuffled_codes(model, run.sae, features.samples, seed=seed) if open_ else None
+    shuffled = shuffled_codes(model, _held(run.sae, "SAE"), features.samples, seed=seed) if open_ else None
     candidates = si.discover(
         features,
         run.annotations,

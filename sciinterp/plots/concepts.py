@@ -261,9 +261,9 @@ def _names(ax: Axes, names: np.ndarray, x: np.ndarray, y: np.ndarray, most: int)
     for i in np.lexsort((-x, -y))[:most]:
         if y[i] < -np.log10(THRESHOLDS.q):
             break
-        inward = x[i] > (left + right) / 2
+        inward = bool(x[i] > (left + right) / 2)
         if all(side != inward or abs(at - y[i]) > 0.05 * (high - low) for side, at in taken):
-            taken.append((inward, y[i]))
+            taken.append((inward, float(y[i])))
             gap = (-0.02 if inward else 0.02) * (right - left)
             label(ax, float(x[i] + gap), float(y[i]), plain(names[i], 24), ha="right" if inward else "left")
 
