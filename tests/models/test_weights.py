@@ -61,8 +61,10 @@ def test_wrappers_names_are_taken_off_where_that_makes_it_fit(around) -> None:
 
 
 def test_a_compiled_part_inside_is_understood() -> None:
-    state = {k.replace("0.", "0._orig_mod.", 1): v for k, v in small().state_dict().items()}
-    fit("m", small(), state, where="x.pt")
+    state = {k.replace("0.", "0._orig_mod.", 1): v + 1 for k, v in small().state_dict().items()}
+    module = small()
+    fit("m", module, state, where="x.pt")
+    assert all(torch.equal(v, w) for v, w in zip(module.state_dict().values(), state.values()))
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def put(folder: Path, held: dict, files: dict, name: str) -> Path:
     return folder
 
 
-def agree(sae, codes, back, x=X):
+def check_agrees(sae, codes, back, x=X):
     assert torch.allclose(sae.encode(x).to_dense(), codes, atol=1e-5)
     assert torch.allclose(sae.reconstruct(x), back, atol=1e-5)
 
@@ -177,7 +177,7 @@ def saelens(folder, config, extra):
 @pytest.mark.parametrize("name", SAELENS)
 def test_saelens(name, tmp_path):
     config, extra, definition = SAELENS[name]
-    agree(si.load_sae(saelens(tmp_path, config, extra)), *definition())
+    check_agrees(si.load_sae(saelens(tmp_path, config, extra)), *definition())
 
 
 REFUSED = {
@@ -249,10 +249,10 @@ def test_dictionary_learning(name, place, tmp_path):
         for number in (5000, 900, 10000):  # the highest number, not the last name
             scaled = {k: v if number == 10000 or v.ndim < 2 else v * 7 for k, v in held.items()}
             put(tmp_path / "checkpoints", scaled, {}, f"ae_{number}.pt")
-        agree(si.load_sae(tmp_path), *definition())
-        agree(si.load_sae(tmp_path / "checkpoints" / "ae_10000.pt"), *definition())
+        check_agrees(si.load_sae(tmp_path), *definition())
+        check_agrees(si.load_sae(tmp_path / "checkpoints" / "ae_10000.pt"), *definition())
     else:
-        agree(si.load_sae(put(tmp_path, held, {"config.json": config}, "ae.pt")), *definition())
+        check_agrees(si.load_sae(put(tmp_path, held, {"config.json": config}, "ae.pt")), *definition())
 
 
 def test_dictionary_learning_takes_no_guess(tmp_path):
@@ -274,9 +274,9 @@ def test_dictionary_learning_takes_no_guess(tmp_path):
         "never set", {**TOP, "threshold": torch.tensor(-1.0)}, {"trainer": {"dict_class": "BatchTopKSAE"}}
     )
     held = {**LINEAR, "b_dec": B_DEC, "k": COUNT}  # before thresholds there was one class with a k
-    agree(si.load_sae(put(tmp_path / "old", held, {}, "ae.pt")), *plain(top(pre())))
+    check_agrees(si.load_sae(put(tmp_path / "old", held, {}, "ae.pt")), *plain(top(pre())))
     annealed = {"trainer": {"dict_class": "AutoEncoderTopK", "k": 1, "k_anneal_steps": 50}}
-    agree(
+    check_agrees(
         si.load_sae(put(tmp_path / "annealed", TOP, {"config.json": annealed}, "ae.pt")), *plain(top(pre()))
     )
     for name in ("ae_first.pt", "ae_second.pt"):
@@ -309,7 +309,7 @@ def test_interplm(trainer, normed, tmp_path):
     x = X / scale
     codes = activation((x - B_DEC) @ W_ENC + B_ENC, x @ W_ENC + B_ENC)
     sae = si.load_sae(folder)
-    agree(sae, codes, (codes @ W_DEC + B_DEC) * scale)
+    check_agrees(sae, codes, (codes @ W_DEC + B_DEC) * scale)
     assert sae.recipe["plm_name"] == "esm2"
     assert torch.allclose(torch.tensor(sae.recipe["rescale_factor"]), THETA + 1)
 
@@ -326,7 +326,9 @@ CODER = {
 
 
 def test_sparsify(tmp_path):
-    agree(si.load_sae(put(tmp_path, SPARSIFY, {"cfg.json": CODER}, "sae.safetensors")), *plain(top(pre())))
+    check_agrees(
+        si.load_sae(put(tmp_path, SPARSIFY, {"cfg.json": CODER}, "sae.safetensors")), *plain(top(pre()))
+    )
 
 
 OTHER = {"activation": "groupmax", "signed": True, "transcode": True, "skip_connection": True, "k": None}

@@ -138,7 +138,7 @@ def write_h5ad(path, counts=((2, 0), (0, 0)), obs=None, **parts):
     return path
 
 
-def refused(path, format, words=None) -> str:
+def check_refused(path, format, words=None) -> str:
     """The one line a reader says, within bounds of time and memory."""
     needs(format)
     start, memory = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -198,7 +198,7 @@ def test_an_archive_that_explodes_is_refused(tmp_path, format) -> None:
         more = text.split("\n", 1)[1]
     raw = text.encode() + more.encode() * ((64 << 20) // len(more))
     path = put(tmp_path / f"{name}.gz", gzip.compress(raw, 9))
-    refused(path, format, "unpacks to far more")
+    check_refused(path, format, "unpacks to far more")
 
 
 @pytest.mark.parametrize("format", sorted(VALID))
@@ -214,7 +214,7 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path, format) -> None:
         (tmp_path / ("n" * 5000), "cannot be opened"),
         ("a\0b", "cannot be opened"),
     ):
-        refused(path, format, words)
+        check_refused(path, format, words)
 
 
 @pytest.mark.parametrize("format", sorted(VALID))
@@ -233,15 +233,15 @@ def test_damaged_and_foreign_bytes_are_one_line(tmp_path, format) -> None:
         (tmp_path / "x.zip").read_bytes(),
         raw[: len(raw) // 2].rstrip(b"ACGTMKV\n") + b"\xff\xfe\xfd" + raw,
     ):
-        refused(put(tmp_path / name, content), format)
+        check_refused(put(tmp_path / name, content), format)
 
 
 @pytest.mark.parametrize("format", ["table", "receptors", "smiles", "airr"])
 def test_tables_are_bounded_in_columns_and_lines(tmp_path, format) -> None:
     wide = "\t".join(["sequence_id", "sequence_alignment", "cdr3a", "smiles", "sequence"] + ["x"] * 200_000)
-    refused(put(tmp_path / "x.tsv", wide + "\n" + wide + "\n"), format, "too many columns")
+    check_refused(put(tmp_path / "x.tsv", wide + "\n" + wide + "\n"), format, "too many columns")
     long = VALID[format][1].split("\n")[0] + "\n" + "x" * (bounds().line + 10) + "\n"
-    refused(put(tmp_path / "x.tsv", long), format, "too long")
+    check_refused(put(tmp_path / "x.tsv", long), format, "too long")
 
 
 def test_xml_that_could_expand_is_refused(tmp_path) -> None:
@@ -251,7 +251,7 @@ def test_xml_that_could_expand_is_refused(tmp_path) -> None:
         XML.replace("<uniprot ", "<!-- " + "x" * 300_000 + " -->" + bomb + "<uniprot "),
         XML.replace("<entry>", "<entry>" + "<a>" * 5000),
     ):
-        refused(put(tmp_path / "x.xml", text), "uniprot-xml", "entities|too deeply")
+        check_refused(put(tmp_path / "x.xml", text), "uniprot-xml", "entities|too deeply")
 
 
 def test_json_of_other_things_is_one_line(tmp_path) -> None:
@@ -264,16 +264,16 @@ def test_json_of_other_things_is_one_line(tmp_path) -> None:
         '"x"',
         "9" * 5000,
     ):
-        refused(put(tmp_path / "x.json", text), "uniprot-json")
+        check_refused(put(tmp_path / "x.json", text), "uniprot-json")
 
 
 def test_limits_can_be_changed_for_a_while(tmp_path) -> None:
     path = put(tmp_path / "x.fasta.gz", gzip.compress(b">a\n" + b"A" * (8 << 20)))
-    refused(path, "fasta", "unpacks")
+    check_refused(path, "fasta", "unpacks")
     with limits(ratio=100_000):
         assert si.read_samples(path).lengths.tolist() == [8 << 20]
     with limits(ratio=100_000, unpacked_bytes=1 << 20):
-        refused(path, "fasta", "at most 1 MiB")
+        check_refused(path, "fasta", "at most 1 MiB")
     assert bounds() == Limits()
 
 
@@ -322,7 +322,7 @@ def test_a_quote_without_its_other_half_is_an_error(tmp_path, text) -> None:
     ],
 )
 def test_tables_that_could_be_misread_are_refused(tmp_path, text, words) -> None:
-    refused(put(tmp_path / "x.tsv", text), "table", words)
+    check_refused(put(tmp_path / "x.tsv", text), "table", words)
 
 
 def test_a_table_as_r_writes_it_and_one_cut_short(tmp_path) -> None:
@@ -351,7 +351,7 @@ def test_cells_of_scaled_values_name_what_can_be_read(tmp_path) -> None:
     needs("h5ad")
     counts = np.array([[2, 0], [0, 3]], np.float32)
     path = write_h5ad(tmp_path / "x.h5ad", counts - 1, layers={"counts": counts})
-    assert "layer='counts'" in refused(path, "h5ad", "scaled")
+    assert "layer='counts'" in check_refused(path, "h5ad", "scaled")
     assert si.read_samples(path, layer="counts").data[1] == {"genes": ["G2"], "values": [3.0]}
     with pytest.raises(InputError, match="no such matrix"):
         si.read_samples(path, raw=True)
@@ -394,7 +394,7 @@ def test_hdf5_that_claims_or_leads_elsewhere_is_refused(tmp_path) -> None:
         with h5py.File(path, "r+") as file:
             del file["X"]
             change(file)
-        refused(path, "h5ad", "not AnnData")
+        check_refused(path, "h5ad", "not AnnData")
 
 
 def test_xml_and_json_come_through_the_same_door(tmp_path) -> None:
