@@ -47,7 +47,8 @@ def independent_axes(projected: np.ndarray, seed: int) -> np.ndarray:
     """float32 [n_components, n_components]: from principal to independent components (FastICA, tanh).
 
     Hyvarinen (1999), the symmetric form, on at most ``_ICA_ROWS`` rows scaled to unit variance. A fixed number
-    of steps: the components serve as rivals, they need not have converged to the last digit.
+    of steps: the components serve as rivals, they need not have converged to the last digit. Where there are fewer
+    rows than components, the components of least variance stay what they are.
     """
     from sklearn.decomposition import FastICA
     from sklearn.exceptions import ConvergenceWarning
@@ -58,8 +59,11 @@ def independent_axes(projected: np.ndarray, seed: int) -> np.ndarray:
     if n < 2:
         return np.diag(scale).astype(np.float32)
     rows = np.arange(n) if n <= _ICA_ROWS else np.sort(rng.choice(n, _ICA_ROWS, replace=False))
-    ica = FastICA(whiten=False, max_iter=_ICA_STEPS, w_init=rng.normal(size=(len(scale), len(scale))))
+    k = min(len(scale), len(rows))  # fewer rows than components hold no more than so many independent ones
+    ica = FastICA(whiten=False, max_iter=_ICA_STEPS, w_init=rng.normal(size=(len(scale), len(scale)))[:k, :k])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        ica.fit((projected[rows] * scale).astype(np.float32))
-    return (scale[:, None] * ica.components_.T).astype(np.float32)
+        ica.fit((projected[rows, :k] * scale[:k]).astype(np.float32))
+    rotation = np.eye(len(scale))
+    rotation[:k, :k] = ica.components_.T
+    return (scale[:, None] * rotation).astype(np.float32)
