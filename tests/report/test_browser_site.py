@@ -732,7 +732,7 @@ def big_site(folder, *, n_features: int, n_samples: int):
 @pytest.mark.slow
 def test_ten_thousand_features_and_five_thousand_samples(chromium, tmp_path, monkeypatch):
     monkeypatch.setattr(pk, "_umap", lambda directions: None)  # minutes where it is installed
-    used(chromium, big_site(tmp_path / "site", n_features=10_000, n_samples=5_000), 10_000)
+    check_used(chromium, big_site(tmp_path / "site", n_features=10_000, n_samples=5_000), 10_000)
 
 
 @pytest.fixture
@@ -754,19 +754,19 @@ def pages_of_all(tmp_path, monkeypatch):
 
 
 def test_ten_thousand_features_are_listed_and_mapped(chromium, pages_of_all):
-    used(chromium, pages_of_all, 10_000)
+    check_used(chromium, pages_of_all, 10_000)
 
 
 @pytest.mark.bench
 def test_ten_thousand_features_are_ready_in_two_seconds(chromium, pages_of_all):
     """Seconds of the main thread, which other work does not change."""
-    opened, *actions, picked = used(chromium, pages_of_all, 10_000)
+    opened, *actions, picked = check_used(chromium, pages_of_all, 10_000)
     assert opened < 2
     assert max(actions) < 1
     assert picked < 0.5
 
 
-def used(chromium, page, n):
+def check_used(chromium, page, n):
     """Open, sort, search and pick on the map: seconds of the main thread for each."""
     chromium.open("about:blank")
     chromium.open(page.as_uri() + "#/")
