@@ -40,6 +40,7 @@ from sciinterp.sae.architecture import Architecture, Step
 from sciinterp.sae.base import SAE, sae_of
 from sciinterp.sae.batches import Reader, Source, moments, origin_of_trained, parts_of
 from sciinterp.sae.bf16_topk import choose_encoder
+from sciinterp.sae.frozen import Frozen
 from sciinterp.sae.metrics import firing_counts, measure
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.settings import TrainSettings
@@ -253,10 +254,10 @@ class _Run:
         nothing = torch.empty(0, dtype=torch.int64, device=device)
         self.step = Step(self.parameters, nothing, unit=self.data.unit, encode=encode)
         self.last_fired = torch.zeros(architecture.n_features, dtype=torch.int64, device=device)
+        self._start()
+        self.frozen = Frozen(self.settings.frozen, self.parameters["W_dec"])
         found = run_folder.last_state(self.folder) if self.folder else None
-        if found is None:
-            self._start()
-        else:
+        if found is not None:
             self._restore(*found)
 
     def _start(self) -> None:
@@ -277,11 +278,13 @@ class _Run:
         found = self.architecture.step(self.step, x, target)
         if self.screened:
             self._review_screen(number)
+        self.frozen.before(p)
         found["grad_norm"] = p.gradient_norm(settings.clip)
         if not torch.isfinite(found["loss"] + found["grad_norm"]):
             raise self._not_finite(number, x)
         p.update(rate)
-        if settings.encoder_pull and p.unit_norm:
+        self.frozen.after(p)
+        if settings.encoder_pull and p.unit_norm and self.frozen.pulls:
             p["W_enc"].lerp_(p["W_dec"], min(rate * settings.encoder_pull, 1.0))
         self.last_fired[self.step.fired] = number
         self.done, self.reader_state = number, self.data.reader.state

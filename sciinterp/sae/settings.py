@@ -10,6 +10,8 @@ from typing import Any
 from sciinterp.errors import InputError, no_such
 
 MIN_STEPS = 600
+FROZEN = ("decoder", "decoder_soft", "encoder")
+LATER = ("order_seed", "frozen")  # younger than the first recipes, and named in one only where they decide
 PEAK = (
     1e-2  # held-out fve after 600 steps on AntiBERTy: .797 at 1.6e-3, .809 at 4e-3, .813 at 8e-3, .815 here
 )
@@ -52,6 +54,9 @@ class TrainSettings:
     order_seed : int, optional
         Decides the held-out rows and the order of the batches in the place of ``seed``: SAEs that share it see
         the same batches, and differ by their start alone.
+    frozen : str
+        What stays at its random start, see :mod:`sciinterp.sae.frozen`: "decoder", "decoder_soft", "encoder";
+        empty for nothing.
     """
 
     steps: int | None = None
@@ -70,6 +75,7 @@ class TrainSettings:
     device: str = "cpu"
     seed: int = 0
     order_seed: int | None = None
+    frozen: str = ""
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.epochs is not None:
@@ -82,6 +88,8 @@ class TrainSettings:
                 )
         if self.screen not in ("auto", "on", "off"):
             raise InputError("no such screen", expected="'auto', 'on' or 'off'", got=repr(self.screen))
+        if self.frozen and self.frozen not in FROZEN:
+            raise no_such("frozen part of a dictionary", self.frozen, FROZEN)
 
     def n_steps(self, n_rows: int) -> int:
         """Steps for so many rows."""
@@ -124,4 +132,4 @@ class TrainSettings:
     def deciding(self) -> dict[str, Any]:
         """The settings that numbers depend on."""
         kept = {k: v for k, v in asdict(self).items() if k != "checkpoint_every"}
-        return {k: v for k, v in kept.items() if k != "order_seed" or v is not None}
+        return {k: v for k, v in kept.items() if k not in LATER or v not in (None, "")}

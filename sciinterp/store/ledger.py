@@ -77,6 +77,16 @@ STAGES: dict[str, Stage] = {
             ("train",),
         ),
         Stage(
+            "twins",
+            "twins",
+            tuple(
+                f"twins/{part}/{name}"
+                for part in ("decoder", "decoder_soft", "encoder")
+                for name in (*_SAE, "features/manifest.json")
+            ),
+            ("train",),
+        ),
+        Stage(
             "associate",
             "",
             (
