@@ -8,7 +8,8 @@ A feature's genes are those with the largest mean activation over the cells that
 few cells are in neither.
 
 *Samples*: relatives are not independent, so facts about samples (isotype, species, donor) are tested on
-families, as :mod:`sciinterp.association.statistics` does.
+families, and facts about cells that every donor has on the cells within donors, as
+:mod:`sciinterp.association.statistics` does.
 """
 
 from __future__ import annotations
@@ -220,13 +221,12 @@ def enrichment(
 
 def _table(found: Screen, names: list[str]) -> pd.DataFrame:
     feature, concept = np.nonzero(np.nan_to_num(found.p, nan=2.0) <= 0.05)
-    both = (found.present[feature] & found.carriage[concept]).sum(axis=1)
     table = pd.DataFrame(
         {
             "feature": feature,
             "concept": np.array(names, dtype=object)[concept],
             "families_with": found.n_families[concept],
-            "families_both": both,
+            "families_both": found.families_both(feature, concept),
             "p": found.p[feature, concept],
             "q": found.q[feature, concept],
             "p_family": found.p_family[feature, concept],

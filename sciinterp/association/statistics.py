@@ -11,12 +11,14 @@ Benjamini and Hochberg's (1995), and ``p_family`` is the max-T adjusted p-value 
 permuting whole families within strata.
 
 A concept that every family carries (or all but a number too small to test against) has no such test: it is
-called ``universal`` and judged by its held-out effect alone. With few families the smallest p-value that any feature could reach is ``p_min``; below a stated
+called ``universal`` and judged by its held-out effect alone; where the samples of a family are exchangeable, as the
+cells of a donor, it is tested within families instead (:mod:`sciinterp.association.within`). With few families the smallest p-value that any feature could reach is ``p_min``; below a stated
 number of families nothing is tested.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,15 +27,15 @@ from scipy.special import gammaln, ndtr
 from scipy.stats import false_discovery_control
 
 from sciinterp.association._jit import compiled
-from sciinterp.association.blocks import BLOCK_VALUES
+from sciinterp.association.presence import family_activity, present_in
+from sciinterp.association.within import Units, families_leaning, mixed_families, within_families
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError
 from sciinterp.samples import Split
 
 # Multiply-adds a permutation test may take before fewer permutations are drawn.
 _PERMUTATION_WORK = 2e11
-# Activities of families that are divided at once.
-_OTSU_CELLS = 1 << 20
+UNIVERSAL, TOO_FEW, WITHIN = "universal", "too few families", "within families"
 # Pairs with a smaller normal deviate get the normal p-value: they are far from any decision.
 _EXACT_FROM = 0.5
 
@@ -54,6 +56,10 @@ class ScreenSettings:
         ``size`` (families below and above the median number of samples) or ``none``.
     n_permutations : int
         Of whole families, for the max-T adjustment.
+    within : tuple of str
+        Kinds of samples that are exchangeable within a family: what cannot be tested on families is tested there.
+    per_family : int
+        Samples of a family that such a test looks at, at most, drawn by the seed.
     """
 
     min_families: int = 8
@@ -61,6 +67,8 @@ class ScreenSettings:
     carried: float = 0.2
     strata: str = "size"
     n_permutations: int = 1000
+    within: tuple[str, ...] = ("cells",)
+    per_family: int = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +82,13 @@ class Screen:
     p_min : float64 [n_concepts]
         The smallest p-value that a feature could reach.
     test : list of str
-        ``fisher``, ``cochran-mantel-haenszel``, ``universal`` or ``too few families``.
+        ``fisher``, ``cochran-mantel-haenszel``, ``within families``, ``universal`` or ``too few families``.
     n_families : int64 [n_concepts]
-        Families that carry the concept.
+        Families that carry the concept; of those tested within families, the ones with and without it.
     present : bool [n_features, n_families]
     carriage : bool [n_concepts, n_families]
+    within : Units or None
+        Samples, where something was tested within families.
     summary : dict
     """
 
@@ -90,7 +100,35 @@ class Screen:
     n_families: np.ndarray
     present: np.ndarray
     carriage: np.ndarray
+    within: Units | None = None
     summary: dict = field(default_factory=dict)
+
+    def families_both(self, feature: np.ndarray, concept: np.ndarray) -> np.ndarray:
+        """int64 [n_pairs]: carrying families in which the feature is present, or present rather in the carriers."""
+        out = (self.present[feature] & self.carriage[concept]).sum(axis=1)
+        inside = np.array([self.test[c] == WITHIN for c in concept], bool)
+        if self.within is not None and inside.any():
+            listed = (feature[inside], concept[inside])
+            out[inside] = families_leaning(self.within, *listed, self.carriage)
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Tested:
+    """Concepts that are tested on the same units."""
+
+    concepts: np.ndarray
+    units: Units
+    inside: np.ndarray
+    strata: np.ndarray
+
+    @property
+    def present(self) -> np.ndarray:
+        return self.units.present[:, self.inside]
+
+    @property
+    def carries(self) -> np.ndarray:
+        return self.units.carries[self.concepts][:, self.inside]
 
 
 def screen(
@@ -140,34 +178,22 @@ def screen_samples(
     settings = settings or ScreenSettings()
     n_families = len(split.family_names)
     activity = family_activity(features, split.family, n_families)
-    present = np.zeros(activity.shape, bool)
-    step = max(1, _OTSU_CELLS // max(1, n_families))
-    for low in range(0, len(activity), step):
-        some = activity[low : low + step]
-        present[low : low + step] = some > otsu(some)[:, None]
-    n_features, n_concepts = features.n_features, carries.shape[1]
     share, known = carriage_share(carries, covered, split.family, n_families)
-    carries = known & (share >= settings.carried)
-    p, z = np.full((n_features, n_concepts), np.nan), np.full((n_features, n_concepts), -np.inf)
-    p_family, p_min = np.full((n_features, n_concepts), np.nan), np.full(n_concepts, np.nan)
-    test = [""] * n_concepts
+    families = Units(present_in(activity), known & (share >= settings.carried), known, np.arange(n_families))
     sizes = np.bincount(split.family, minlength=n_families)
-    patterns, group = np.unique(known, axis=0, return_inverse=True)
-    testable = []
-    for number, inside in enumerate(patterns):
-        inside = inside & (sizes > 0)
-        strata = _strata(sizes[inside], settings.strata)
-        mine = np.flatnonzero(np.asarray(group).reshape(-1) == number)
-        label = "fisher" if len(np.unique(strata)) == 1 else "cochran-mantel-haenszel"
-        for concept in mine:
-            test[concept] = _verdict(carries[concept, inside], settings) or label
-        tested = mine[[test[c] == label for c in mine]]
-        if len(tested):
-            p[:, tested], z[:, tested], p_min[tested] = stratified_exact(
-                present[:, inside], carries[tested][:, inside], strata
-            )
-            testable.append((tested, inside, strata))
-    n_done = _max_t(z, present, carries, testable, p_family, settings.n_permutations, seed)
+    test, tables = _by_family(families, sizes, settings)
+    carriage, within = families.carries, None
+    left = np.array([t in (UNIVERSAL, TOO_FEW) for t in test], bool)
+    if features.samples.kind in settings.within and left.any():
+        how = {"per_family": settings.per_family, "seed": seed}
+        within = within_families(features, carries, covered, split.family, **how)
+        mixed = mixed_families(within, n_families)
+        left &= mixed.sum(axis=1) >= settings.min_carriers
+        carriage = np.where(left[:, None], mixed, carriage)
+        for mine, inside in _groups(within, np.flatnonzero(left)):
+            tables.append(_Tested(mine, within, inside, within.family[inside]))
+        test = [WITHIN if on else word for word, on in zip(test, left)]
+    p, p_family, p_min, n_done = _tests_of(tables, (len(activity), len(test)), settings.n_permutations, seed)
     never = ~(activity > 0).any(axis=1)
     p[never], p_family[never] = np.nan, np.nan
     summary = {
@@ -177,18 +203,52 @@ def screen_samples(
         "min_families": settings.min_families,
         "min_carriers": settings.min_carriers,
     }
-    return Screen(
-        p, benjamini_hochberg(p), p_family, p_min, test, carries.sum(axis=1), present, carries, summary
-    )
+    counts, q = carriage.sum(axis=1), benjamini_hochberg(p)
+    return Screen(p, q, p_family, p_min, test, counts, families.present, carriage, within, summary)
+
+
+def _tests_of(
+    tables: list[_Tested], shape: tuple[int, int], n_permutations: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """p, p_family, p_min of all that is tested, NaN elsewhere, and the number of permutations."""
+    p, z, p_family = np.full(shape, np.nan), np.full(shape, -np.inf), np.full(shape, np.nan)
+    p_min = np.full(shape[1], np.nan)
+    for table in tables:
+        mine = table.concepts
+        p[:, mine], z[:, mine], p_min[mine] = stratified_exact(table.present, table.carries, table.strata)
+    return p, p_family, p_min, _max_t(z, tables, p_family, n_permutations, seed)
+
+
+def _by_family(
+    families: Units, sizes: np.ndarray, settings: ScreenSettings
+) -> tuple[list[str], list[_Tested]]:
+    """The test of each concept on families, or why there is none, and what is tested."""
+    test, tables = [""] * len(families.carries), []
+    for mine, inside in _groups(families, np.arange(len(test))):
+        strata = _strata(sizes[inside], settings.strata)
+        label = "fisher" if len(np.unique(strata)) == 1 else "cochran-mantel-haenszel"
+        for concept in mine:
+            test[concept] = _verdict(families.carries[concept, inside], settings) or label
+        tested = mine[[test[c] == label for c in mine]]
+        if len(tested):
+            tables.append(_Tested(tested, families, inside, strata))
+    return test, tables
+
+
+def _groups(units: Units, concepts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Concepts known of the same units, and a mask of those units."""
+    patterns, group = np.unique(units.known[concepts], axis=0, return_inverse=True)
+    for number, inside in enumerate(patterns):
+        yield concepts[np.asarray(group).reshape(-1) == number], inside
 
 
 def _verdict(carries: np.ndarray, settings: ScreenSettings) -> str:
     """Why there is no test, or an empty string."""
     n = int(carries.sum())
     if n >= settings.min_carriers and len(carries) - n < settings.min_carriers and n > len(carries) / 2:
-        return "universal"
+        return UNIVERSAL
     if len(carries) < settings.min_families or min(n, len(carries) - n) < settings.min_carriers:
-        return "too few families"
+        return TOO_FEW
     return ""
 
 
@@ -201,54 +261,6 @@ def _strata(sizes: np.ndarray, kind: str) -> np.ndarray:
             "there is no such way to form strata", where=f"strata={kind!r}", expected="size or none"
         )
     return (sizes > np.median(sizes)).astype(np.int64)
-
-
-def family_activity(features: FeatureMatrix, family: np.ndarray, n_families: int) -> np.ndarray:
-    """float64 [n_features, n_families]: mean over a family's samples of the feature's largest activation."""
-    out = np.zeros((features.n_features, n_families))
-    sample = features.samples.position_sample().astype(np.int64, copy=False)
-    family = np.asarray(family, np.int64)
-    for low, high in features.feature_blocks(BLOCK_VALUES):
-        codes = features.by_feature(low, high)
-        _sum_of_maxima(codes.values, codes.rows, codes.starts, sample, family, out[low:high])
-    return out / np.maximum(1, np.bincount(family, minlength=n_families))
-
-
-@compiled
-def _sum_of_maxima(values, rows, starts, sample, family, out):
-    for feature in range(len(starts) - 1):
-        current, largest = -1, 0.0
-        for j in range(
-            starts[feature], starts[feature + 1]
-        ):  # rows ascend, so samples come one after another
-            at = sample[rows[j]]
-            if at != current:
-                if current >= 0:
-                    out[feature, family[current]] += largest
-                current, largest = at, 0.0
-            largest = max(largest, values[j])
-        if current >= 0:
-            out[feature, family[current]] += largest
-
-
-def otsu(activity: np.ndarray) -> np.ndarray:
-    """float64 [n_features]: the threshold that divides each row into its two most separate classes.
-
-    Examples
-    --------
-    >>> otsu(np.array([[0.0, 0.1, 5.0, 5.1], [2.0, 2.0, 2.0, 2.0]])).tolist()
-    [2.55, 2.0]
-    """
-    ranked = np.sort(activity, axis=1)
-    n = ranked.shape[1]
-    if n < 2:
-        return ranked.max(axis=1, initial=0.0)
-    below = np.arange(1, n)
-    total = np.cumsum(ranked, axis=1)
-    mean_low, mean_high = total[:, :-1] / below, (total[:, -1:] - total[:, :-1]) / (n - below)
-    between = below * (n - below) * (mean_high - mean_low) ** 2
-    at = np.argmax(between, axis=1)[:, None]
-    return (np.take_along_axis(ranked, at, 1) + np.take_along_axis(ranked, at + 1, 1))[:, 0] / 2
 
 
 def carriage_share(
@@ -369,36 +381,33 @@ def _exact_tails(both, feature, concept, with_feature, with_concept, sizes, log_
     return out
 
 
-def _max_t(z, present, carries, testable, p_family, n_permutations: int, seed: int) -> int:
-    """Fill max-T adjusted p-values from permutations of whole families within strata; return their number."""
-    work = sum(present.shape[0] * inside.sum() * len(tested) for tested, inside, _ in testable)
+def _max_t(z: np.ndarray, tables: list[_Tested], p_family: np.ndarray, n_permutations: int, seed: int) -> int:
+    """Fill max-T adjusted p-values from permutations of whole units within strata; return their number."""
+    work = sum(len(z) * table.inside.sum() * len(table.concepts) for table in tables)
     if work == 0:
         return 0
     n_permutations = int(max(99, min(n_permutations, _PERMUTATION_WORK / work)))
     rng = np.random.default_rng(seed)
     largest = np.full(n_permutations, -np.inf)
-    for tested, inside, strata in testable:
-        has, of_concept = (
-            present[:, inside].astype(np.float32),
-            carries[tested][:, inside].T.astype(np.float32),
-        )
-        mean, deviation = _moments(has, of_concept, strata)
+    for table in tables:
+        has, of_concept = table.present.astype(np.float32), table.carries.T.astype(np.float32)
+        mean, deviation = _moments(has, of_concept, table.strata)
         alive = (deviation > 0).any(axis=1)
         has, mean, deviation = has[alive], mean[alive], deviation[alive]
         scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
         if not alive.any():
             continue
-        members = [np.flatnonzero(strata == s) for s in np.unique(strata)]
+        members = [np.flatnonzero(table.strata == s) for s in np.unique(table.strata)]
         for b in range(n_permutations):
-            order = np.arange(len(strata))
+            order = np.arange(len(table.strata))
             for group in members:
                 order[group] = rng.permutation(group)
             largest[b] = max(largest[b], float(((has @ of_concept[order] - mean) * scale).max()))
     ranked = np.sort(largest)
-    for tested, _, _ in testable:
+    for table in tables:
         # a hair below, so that a tie computed in another order still counts as one
-        above = n_permutations - np.searchsorted(ranked, z[:, tested] - 1e-4, side="left")
-        p_family[:, tested] = (1 + above) / (n_permutations + 1)
+        above = n_permutations - np.searchsorted(ranked, z[:, table.concepts] - 1e-4, side="left")
+        p_family[:, table.concepts] = (1 + above) / (n_permutations + 1)
     return n_permutations
 
 

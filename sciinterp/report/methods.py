@@ -126,7 +126,7 @@ def _testing(content: Mapping[str, Any]) -> str:
 TESTS = {
     "cochran-mantel-haenszel": "the Cochran-Mantel-Haenszel test",
     "fisher": "Fisher's exact test",
-    "family permutation": "permutation of families",
+    "within families": "the exact test of samples stratified by family (cells of one donor are exchangeable)",
 }
 
 

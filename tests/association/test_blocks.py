@@ -22,13 +22,13 @@ from sciinterp.association import (
     enrichment,
     samples_anndata,
 )
-from sciinterp.association.statistics import family_activity
+from sciinterp.association.presence import family_activity
 from sciinterp.codes import FeatureMatrix
 from sciinterp.samples import Samples
 from sciinterp.splits import split_families
 
 ROOT = Path(__file__).resolve().parents[2]
-READERS = ("blocks", "statistics", "measure", "published_scores", "enrichment", "h5ad", "shift_test")
+READERS = ("blocks", "presence", "measure", "published_scores", "enrichment", "h5ad", "shift_test")
 
 
 def world(seed=0, n=60, length=40, n_features=30):

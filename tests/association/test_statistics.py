@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, fisher_exact
 
+from sciinterp.association.presence import family_activity, otsu
 from sciinterp.association.statistics import (
     ScreenSettings,
     benjamini_hochberg,
-    family_activity,
-    otsu,
     screen,
+    screen_samples,
     stratified_exact,
 )
 from sciinterp.codes import FeatureMatrix
@@ -156,3 +156,75 @@ def test_activity_and_threshold():
     np.testing.assert_allclose(family_activity(features, np.array([0, 0, 1]), 2), [[1.5, 5], [1, 0]])
     activity = np.random.default_rng(0).random((5, 20)) + (np.arange(20) < 6) * 3
     assert ((activity > otsu(activity)[:, None]) == (np.arange(20) < 6)).all()
+
+
+def cells(seed, *, n_donors=6, each=40, n_features=8, planted=False):
+    """Cells of donors that all have three types, of unequal shares; features differ between donors, not by type."""
+    rng = np.random.default_rng(seed)
+    donor = np.repeat(np.arange(n_donors), each)
+    n = len(donor)
+    shares = rng.dirichlet([30, 18, 12], n_donors)
+    kind = (rng.random((n, 1)) > np.cumsum(shares, axis=1)[donor]).sum(axis=1)
+    carries = kind[:, None] == np.arange(3)
+    rate = rng.random((n_donors, n_features)) * 0.6
+    codes = (rng.random((n, n_features)) < rate[donor]) * rng.lognormal(0, 0.5, (n, n_features))
+    if planted:
+        codes[:, 0] = carries[:, 1] * (rng.random(n) < 0.7) * 2.0 + (rng.random(n) < 0.1)
+    samples = Samples([f"c{i}" for i in range(n)], lengths=np.ones(n, int), kind="cells")
+    numbers = np.arange(n)
+    split = Split(numbers, numbers[:0], numbers[:0], donor, tuple(map(str, range(n_donors))))
+    return (
+        FeatureMatrix(sp.csr_array(codes.astype(np.float32)), samples),
+        carries,
+        np.ones((n, 3), bool),
+        split,
+    )
+
+
+def check_null_cells(found):
+    assert {t for s in found for t in s.test} == {"within families"}
+    p = np.concatenate([s.p[np.isfinite(s.p)] for s in found])
+    bound = 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(found))
+    assert (p <= 0.05).mean() <= 0.06
+    assert (p <= 0.3).mean() >= 0.15  # discrete, and not empty
+    for name in ("q", "p_family"):
+        assert np.mean([np.nanmin(getattr(s, name)) <= 0.05 for s in found]) <= bound
+
+
+def test_cells_of_donors_with_all_types_are_tested_within_donors_at_the_nominal_rate():
+    few = ScreenSettings(n_permutations=99, per_family=30)
+    check_null_cells([screen_samples(*cells(seed), settings=few, seed=seed) for seed in range(60)])
+
+
+@pytest.mark.slow
+def test_cells_within_donors_over_many_runs():
+    few = ScreenSettings(n_permutations=199, per_family=30)
+    check_null_cells([screen_samples(*cells(seed), settings=few, seed=seed) for seed in range(1000)])
+
+
+def test_a_type_that_every_donor_has_is_found_within_donors_and_only_where_samples_are_exchangeable():
+    features, carries, covered, split = cells(0, planted=True)
+    found = screen_samples(features, carries, covered, split)
+    assert found.q[0, 1] < 1e-6
+    assert found.p_family[0, 1] <= 0.05
+    assert found.p[0, 0] > 0.5
+    assert (found.p[1:] >= 0.001).all()
+    assert found.n_families.tolist() == [6, 6, 6]
+    assert found.families_both(np.array([0, 0]), np.array([1, 0])).tolist() == [6, 0]
+    homologs = ScreenSettings(within=())
+    assert set(screen_samples(features, carries, covered, split, settings=homologs).test) <= {
+        "universal",
+        "too few families",
+    }
+
+
+def test_a_test_within_donors_is_the_permutation_of_labels_within_donors():
+    features, carries, covered, split = cells(3, n_donors=3, each=8, n_features=1)
+    found = screen_samples(features, carries, covered, split, settings=ScreenSettings(n_permutations=99))
+    on, rng = found.within.present[0], np.random.default_rng(0)
+    for concept in np.flatnonzero(np.isfinite(found.p[0]) & (found.p[0] < 0.35)):
+        observed, hits = (on & carries[:, concept]).sum(), 0
+        for _ in range(20000):
+            order = np.concatenate([rng.permutation(8) + 8 * d for d in range(3)])
+            hits += (on & carries[order, concept]).sum() >= observed
+        assert found.p[0, concept] == pytest.approx(hits / 20000, abs=0.015)

@@ -1,0 +1,104 @@
+"""Samples within families: the units of a test where relatives are exchangeable, as the cells of one donor are.
+
+Where every donor has every cell type, families tell nothing apart: all of them carry the concept. Given the donor, its
+cells are exchangeable as far as a feature knows nothing of their type, so the test permutes labels within donors: the
+exact stratified test of :mod:`sciinterp.association.statistics` with samples as units and families as strata. What it
+says holds for the donors at hand; in how many of them the feature leans the same way is counted beside.
+
+Homologs are not exchangeable: a family has its own clades, which share features and annotations alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from sciinterp.association.presence import present_in_samples
+from sciinterp.codes import FeatureMatrix
+
+# Pairs times samples that are counted at once.
+_CELLS = 1 << 24
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """What a test counts.
+
+    Attributes
+    ----------
+    present : bool [n_features, n_units]
+    carries, known : bool [n_concepts, n_units]
+        Whether the unit carries a concept, and whether anything is known of it there.
+    family : int64 [n_units]
+    """
+
+    present: np.ndarray
+    carries: np.ndarray
+    known: np.ndarray
+    family: np.ndarray
+
+
+def within_families(
+    features: FeatureMatrix,
+    carries: np.ndarray,
+    covered: np.ndarray,
+    family: np.ndarray,
+    *,
+    per_family: int,
+    seed: int,
+) -> Units:
+    """Samples as units, at most `per_family` of each family, drawn without a look at labels or features.
+
+    Parameters
+    ----------
+    carries, covered : bool [n_samples, n_concepts]
+    family : int64 [n_samples]
+    """
+    numbers = _drawn(family, per_family, seed)
+    present = present_in_samples(sp.csr_array(features.max_per_sample()[numbers]))
+    known = covered[numbers].T
+    return Units(present, known & carries[numbers].T, known, np.asarray(family)[numbers])
+
+
+def _drawn(family: np.ndarray, per_family: int, seed: int) -> np.ndarray:
+    """Numbers of samples, ascending, at most `per_family` of each family."""
+    order = np.lexsort((np.random.default_rng(seed).random(len(family)), family))
+    first = np.searchsorted(family[order], family[order], side="left")
+    return np.sort(order[np.arange(len(order)) - first < per_family])
+
+
+def mixed_families(units: Units, n_families: int) -> np.ndarray:
+    """bool [n_concepts, n_families]: families with samples that carry a concept and samples that do not."""
+    to_family = _to_family(units, n_families)
+    with_it = np.asarray(units.carries.astype(np.float32) @ to_family)
+    known = np.asarray(units.known.astype(np.float32) @ to_family)
+    return (with_it > 0) & (with_it < known)
+
+
+def families_leaning(units: Units, feature: np.ndarray, concept: np.ndarray, mixed: np.ndarray) -> np.ndarray:
+    """int64 [n_pairs]: mixed families in which the feature is present in a larger share of the carriers.
+
+    Parameters
+    ----------
+    feature, concept : int64 [n_pairs]
+    mixed : bool [n_concepts, n_families]
+    """
+    to_family, out = _to_family(units, mixed.shape[1]), np.zeros(len(feature), np.int64)
+    step = max(1, _CELLS // max(1, len(units.family)))
+    for low in range(0, len(feature), step):
+        mine = concept[low : low + step]
+        on, carries, known = units.present[feature[low : low + step]], units.carries[mine], units.known[mine]
+        with_it, without = (
+            [np.asarray(x.astype(np.float32) @ to_family) for x in (on & part, part)]
+            for part in (carries, known & ~carries)
+        )
+        higher = with_it[0] * without[1] > without[0] * with_it[1]
+        out[low : low + step] = (higher & mixed[mine]).sum(axis=1)
+    return out
+
+
+def _to_family(units: Units, n_families: int) -> sp.csr_array:
+    n = len(units.family)
+    return sp.csr_array((np.ones(n, np.float32), units.family, np.arange(n + 1)), shape=(n, n_families))
