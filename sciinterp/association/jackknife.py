@@ -137,7 +137,9 @@ def effective_families(positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     weight = np.asarray(positive, np.float64)
     square = (weight**2).sum(axis=1)
-    effective = np.divide(weight.sum(axis=1) ** 2, square, out=np.full(square.shape, np.nan), where=square > 0)
+    effective = np.divide(
+        weight.sum(axis=1) ** 2, square, out=np.full(square.shape, np.nan), where=square > 0
+    )
     return (weight > 0).sum(axis=1), effective
 
 
@@ -153,9 +155,7 @@ def interval(of: Jackknifed, *, level: float = 0.95) -> tuple[np.ndarray, np.nda
     return np.where(of.enough, low, np.nan), np.where(of.enough, high, np.nan)
 
 
-def difference(
-    of: Jackknifed, against: Jackknifed, *, level: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
+def difference(of: Jackknifed, against: Jackknifed, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Interval of each row's statistic less that of the same row of `against`, on the same families.
 
     Returns

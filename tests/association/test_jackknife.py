@@ -77,9 +77,7 @@ def test_leaving_out_is_what_it_says_by_hand():
     found = f1_of(tp, predicted, positive)
     for row in range(4):
         kept = [np.arange(7) != i for i in range(7)]
-        one_less = [
-            2 * tp[row, k].sum() / (predicted[row, k].sum() + positive[row, k].sum()) for k in kept
-        ]
+        one_less = [2 * tp[row, k].sum() / (predicted[row, k].sum() + positive[row, k].sum()) for k in kept]
         assert found.value[row] == pytest.approx(
             2 * tp[row].sum() / (predicted[row].sum() + positive[row].sum())
         )
