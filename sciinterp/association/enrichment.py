@@ -25,6 +25,7 @@ from sciinterp.association.blocks import BLOCK_VALUES
 from sciinterp.association.published_scores import sample_carriage
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen_samples
 from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.active import is_active
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.samples import Split
 
@@ -177,12 +178,13 @@ def _genes(features: FeatureMatrix) -> np.ndarray:
 
 
 def _largest(values: sp.csc_array, top: int) -> sp.csc_array:
-    """bool: the `top` largest positive entries of each column, the first where they tie."""
+    """bool: the `top` largest active entries of each column, the first where they tie."""
     column = np.repeat(np.arange(values.shape[1]), np.diff(values.indptr))
     order = np.lexsort((values.indices, -values.data, column))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order)) - np.repeat(values.indptr[:-1], np.diff(values.indptr))
-    kept = (place < top) & (values.data > 0)
+    scale = values.max(axis=0).toarray().ravel()
+    kept = (place < top) & is_active(values.data, scale[column])
     return sp.csc_array((kept[kept], (values.indices[kept], column[kept])), shape=values.shape)
 
 

@@ -21,6 +21,7 @@ from sciinterp.association.fitting import Fitted, Inputs
 from sciinterp.association.partitions import Part, Partition
 from sciinterp.association.ranking import fit_pairs, score_pairs
 from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.active import only_active
 from sciinterp.codes.by_feature import ByFeature
 
 # Features of the nearest density among which the median one stands for "a feature that fires as often".
@@ -55,8 +56,9 @@ def train_pairs(features: FeatureMatrix, parts: Partition) -> Training:
     density = np.zeros(features.n_features)
     for low, high in features.feature_blocks(BLOCK_VALUES):
         codes = features.by_feature(low, high)
+        active = only_active(codes)
         f1[low:high], threshold[low:high] = fit_pairs(codes.at(parts.train.rows), parts.train.by_position)
-        n_active = np.diff(codes.at(parts.test.rows).starts)
+        n_active = np.diff(active.at(parts.test.rows).starts)
         density[low:high] = n_active / max(1, parts.test.n_positions)
     return Training(features, f1, threshold, density)
 

@@ -40,6 +40,19 @@ class ByFeature:
         """Number of features (columns)."""
         return len(self.starts) - 1
 
+    @property
+    def largest(self) -> np.ndarray:
+        """float32 [n_features]: the largest value of each feature, its scale; 0 where it has none."""
+        out, alive = np.zeros(self.n_features, np.float32), np.flatnonzero(np.diff(self.starts))
+        if len(alive):
+            out[alive] = np.maximum.reduceat(self.values, self.starts[alive])
+        return out
+
+    def keep(self, kept: np.ndarray) -> ByFeature:
+        """The same features with some of their values: bool [n_stored]."""
+        before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+        return ByFeature(self.values[kept], self.rows[kept], before[self.starts], self.n_positions)
+
     def block(self, lo: int, hi: int) -> ByFeature:
         """Features ``lo`` to ``hi`` (views)."""
         part = slice(int(self.starts[lo]), int(self.starts[hi]))

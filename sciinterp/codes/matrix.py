@@ -285,7 +285,7 @@ class FeatureMatrix(HasOrigin):
 
     def __repr__(self) -> str:
         l0 = self.n_stored / max(self.n_positions, 1)
-        return f"FeatureMatrix({self.n_positions:,} positions x {self.n_features:,} features, {l0:.1f} active a position)"
+        return f"FeatureMatrix({self.n_positions:,} positions x {self.n_features:,} features, {l0:.1f} codes a position)"
 
     def _repr_html_(self) -> str:
         from sciinterp.tables import html_card

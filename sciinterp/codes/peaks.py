@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from sciinterp.codes.active import only_active
 from sciinterp.codes.by_feature import ByFeature
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def largest_in_groups(codes: ByFeature, group: np.ndarray) -> Peaks:
     Parameters
     ----------
     codes : ByFeature
+        At all positions: the largest says what counts as active.
     group : int [n_positions]
         Sample, family or bin of each position.
 
@@ -53,10 +55,10 @@ def largest_in_groups(codes: ByFeature, group: np.ndarray) -> Peaks:
     >>> found.feature.tolist(), found.group.tolist(), found.position.tolist(), found.value.tolist()
     ([0, 0, 1], [0, 1, 0], [1, 2, 1], [3.0, 3.0, 2.0])
     """
-    keep = np.flatnonzero(codes.values > 0)
+    codes = only_active(codes)
     n_groups = int(group.max()) + 1 if len(group) else 1
-    feature = np.repeat(np.arange(codes.n_features), np.diff(codes.starts))[keep]
-    position, value = codes.rows[keep].astype(np.int64), codes.values[keep]
+    feature = np.repeat(np.arange(codes.n_features), np.diff(codes.starts))
+    position, value = codes.rows.astype(np.int64), codes.values
     key = feature * n_groups + group[position]
     if (np.diff(key) < 0).any():
         order = np.argsort(key, kind="stable")

@@ -28,6 +28,7 @@ import scipy.sparse as sp
 from scipy.special import expit
 
 from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.active import only_active
 from sciinterp.discovery.homology import Place, at_known_concepts, place
 from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.motifs import COLUMNS, MAX_PEAKS, coherence, find_peaks, letters_of
@@ -467,7 +468,7 @@ def _best_cosine(mine: sp.csr_array, norm: np.ndarray, other: FeatureMatrix) -> 
     """The largest cosine [n] of some columns of codes with those of another dictionary."""
     best = np.zeros(len(norm))
     for lo, hi in other.feature_blocks(BLOCK_VALUES):
-        codes = sp.csr_array(other.by_feature(lo, hi).to_csc().astype(np.float64))
+        codes = sp.csr_array(only_active(other.by_feature(lo, hi)).to_csc().astype(np.float64))
         length = np.sqrt(np.asarray(codes.power(2).sum(0)).ravel()) + 1e-12
         cosine = np.asarray((mine @ codes).todense()) / norm[:, None] / length[None]
         best = np.maximum(best, cosine.max(1, initial=0))

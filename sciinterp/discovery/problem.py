@@ -18,6 +18,7 @@ import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.active import only_active
 from sciinterp.codes.by_feature import ByFeature
 from sciinterp.samples import Samples, Split
 
@@ -35,7 +36,7 @@ class Problem:
     Attributes
     ----------
     features : FeatureMatrix
-        Read some features at a time; nothing here holds all codes.
+        Read some features at a time, where they are active; nothing here holds all codes.
     names : list of str
         Concepts placed on positions.
     family : int64 [n_samples]
@@ -69,12 +70,12 @@ class Problem:
         return self.features.n_features
 
     def blocks(self) -> Iterator[tuple[int, ByFeature]]:
-        """All codes, some features at a time: the first feature and their codes."""
+        """All codes at which a feature is active, some features at a time: the first feature and their codes."""
         for lo, hi in self.features.feature_blocks(BLOCK_VALUES):
-            yield lo, self._placed(self.features.by_feature(lo, hi))
+            yield lo, self._placed(only_active(self.features.by_feature(lo, hi)))
 
     def columns(self, features: np.ndarray | Sequence[int]) -> sp.csc_array:
-        """csc float32 [n_positions, n]: the codes of some features, in their order."""
+        """csc float32 [n_positions, n]: the codes at which some features are active, in their order."""
         wanted = np.asarray(features, np.int64)
         read: dict[int, ByFeature] = {}
         for lo, hi in self.features.feature_blocks(BLOCK_VALUES) if len(wanted) else ():
@@ -92,7 +93,7 @@ class Problem:
             np.cumsum([0, *(len(p.values) for p in parts)]).astype(np.int64),
             self.n_positions,
         )
-        return self._placed(codes).to_csc()
+        return self._placed(only_active(codes)).to_csc()
 
     def _placed(self, codes: ByFeature) -> ByFeature:
         """The same codes where this problem puts them."""
@@ -164,7 +165,7 @@ class Problem:
         member = sp.csc_array(self.positives.T.astype(np.float32))
         for lo, block in self.blocks():
             csc = block.to_csc()
-            csc = sp.csc_array(((csc.data > 0).astype(np.float32), csc.indices, csc.indptr), shape=csc.shape)
+            csc = sp.csc_array((np.ones(csc.nnz, np.float32), csc.indices, csc.indptr), shape=csc.shape)
             part = slice(lo, lo + block.n_features)
             overlap[:, part] = (member @ csc).todense()
             active[part] = np.bincount(_feature_of(block), csc.data, block.n_features)

@@ -64,7 +64,7 @@ def single_feature_rule(problem: Problem, concepts: Sequence[str] | None = None)
         c = problem.names.index(concept)
         f1 = 2 * problem.overlap[c] / np.maximum(problem.n_positive[c] + problem.active, 1)
         feature = int(np.argmax(f1))
-        column = problem.features.column(feature).astype(np.float64)
+        column = problem.columns([feature]).toarray()[:, 0].astype(np.float64)
         target = np.asarray(problem.positives[:, [c]].todense()).ravel()
         if not column.any():
             continue

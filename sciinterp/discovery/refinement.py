@@ -109,8 +109,7 @@ def _instance_hits(problem: Problem, table: pd.DataFrame, features: np.ndarray) 
     member = sp.csr_array(
         (np.ones(len(row), np.float32), (row, position)), shape=(len(table), problem.n_positions)
     )
-    hits = sp.csr_array(member @ problem.columns(features))
-    return sp.csr_array((hits.data > 0, hits.indices, hits.indptr), shape=hits.shape)
+    return sp.csr_array(member @ problem.columns(features)).astype(bool)
 
 
 def _specific(problem: Problem, c: int) -> np.ndarray:

@@ -14,6 +14,7 @@ import pandas as pd
 from sciinterp.annotations import Annotations
 from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.active import is_active
 from sciinterp.discovery.calibrate import precision_at
 from sciinterp.discovery.decoys import decoy_lists, q_values
 from sciinterp.discovery.evidence import Evidence, missing_record, novel_record, refinement_record
@@ -271,7 +272,8 @@ def _contributors(problem: Problem, spans: Spans, start: int, end: int) -> list[
     sample = int(problem.sample_of[start])
     rows = np.arange(start, end) - problem.samples.offsets[sample]
     codes = problem.features.by_sample(sample)[rows][:, model.features].toarray()
-    codes = np.log1p(codes / model.scale)
+    on = is_active(codes, problem.features.largest[model.features])
+    codes = np.log1p(np.where(on, codes, 0) / model.scale)
     weight = codes.max(0) * model.beta[:n] + codes.mean(0) * model.beta[n : 2 * n]
     order = np.argsort(-weight, kind="stable")
     return [int(model.features[j]) for j in order if weight[j] > 0][:4] or [int(model.features[order[0]])]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sciinterp.codes.active import is_active
 from sciinterp.interventions.reading import checked_site
 from sciinterp.models import HasLogits, edit
 
@@ -50,7 +51,8 @@ def ablation_effect(
     rows, values = features.by_feature(feature, feature + 1).column(0)
     best = np.zeros(len(features.samples))
     np.maximum.at(best, np.searchsorted(features.samples.offsets, rows, side="right") - 1, values)
-    chosen = [int(i) for i in np.argsort(-best, kind="stable")[:n_samples] if best[i] > 0]
+    speaks = is_active(best, best.max(initial=0.0))
+    chosen = [int(i) for i in np.argsort(-best, kind="stable")[:n_samples] if speaks[i]]
     if not chosen:
         return f"feature {feature} never fires"
     chosen = chosen[:1] if model.batch_dependent else chosen

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 
+from sciinterp.codes.active import is_active
 from sciinterp.codes.peaks import peaks_of
 from sciinterp.errors import InputError
 from sciinterp.plots.style import (
@@ -108,7 +109,8 @@ def feature(
         for s in chosen:
             places.append(top - 0.5)
             names.append(index.ids[s])
-            _draw_track(axes, column[features.rows(s)] / peak, index.data[s], top)
+            value = column[features.rows(s)]
+            _draw_track(axes, value / peak, is_active(value, features.largest[j]), index.data[s], top)
             for at, concept in enumerate(lanes[s]):
                 low = top - 1.26 - LANE * (at + 1)
                 _draw_lane(axes, spans[s, concept], low, colour[concept])
@@ -132,13 +134,13 @@ def feature(
     return axes
 
 
-def _draw_track(ax: Axes, value: np.ndarray, sequence: Any, top: float) -> None:
-    """One sample: filled steps of height 1, letters below."""
+def _draw_track(ax: Axes, value: np.ndarray, on: np.ndarray, sequence: Any, top: float) -> None:
+    """One sample: filled steps of height 1, letters below, those where the feature is active in ink."""
     edges = np.arange(len(value) + 1) - 0.5
     ax.stairs(value + top - 1, edges, baseline=top - 1, fill=True, color=BLUE, lw=0)
     ax.hlines(top - 1, -0.5, len(value) - 0.5, color=INK, lw=0.5)
     if isinstance(sequence, str) and len(sequence) <= MAX_LETTERS:
-        _draw_letters(ax, sequence, top - 1.16, value > 0)
+        _draw_letters(ax, sequence, top - 1.16, on)
 
 
 def _draw_letters(ax: Axes, sequence: str, low: float, on: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.codes.active import active_cells, only_active
 from sciinterp.codes.peaks import BLOCK_VALUES, largest_in_groups, strongest_first
 from sciinterp.plots.letters import Letters, information
 
@@ -55,14 +56,13 @@ def activities(features: FeatureMatrix) -> Iterator[Activity]:
     home = features.samples.position_sample()
     for lo, hi in features.feature_blocks(BLOCK_VALUES):
         codes = features.by_feature(lo, hi)
+        active = only_active(codes)
         found = strongest_first(largest_in_groups(codes, home))
         ends = np.searchsorted(found.feature, np.arange(hi - lo + 1))
         for i, (first, last) in enumerate(zip(ends, ends[1:])):
-            rows, on = codes.column(i)
+            rows, on = active.column(i)
             span = slice(first, last)
-            yield Activity(
-                lo + i, rows[on > 0], on[on > 0], found.group[span], found.position[span], found.value[span]
-            )
+            yield Activity(lo + i, rows, on, found.group[span], found.position[span], found.value[span])
 
 
 def logo_columns(letters: Letters, counts: np.ndarray, bits: np.ndarray) -> list[list[list[str | float]]]:
@@ -111,9 +111,9 @@ def coactive(features: FeatureMatrix, *, top: int = 8) -> list[list[tuple[int, f
     parts = [sp.csr_array((0, features.n_features), dtype=np.float32)]
     for lo, hi in features.sample_blocks():
         skipped = -int(features.samples.offsets[lo]) % step
-        parts.append(features.by_sample(np.arange(lo, hi))[skipped::step])
+        some = features.by_sample(np.arange(lo, hi))[skipped::step]
+        parts.append(active_cells(some, features.largest).astype(np.float32))
     on = sp.csr_array(sp.vstack(parts, format="csr"))
-    on.data[:] = 1
     turned, size = (
         sp.csr_array(on.T),
         np.bincount(on.indices, minlength=features.n_features).astype(np.float32),

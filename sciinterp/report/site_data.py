@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sciinterp.association.explanations import legend
+from sciinterp.codes.active import only_active
 from sciinterp.codes.peaks import BLOCK_VALUES
 from sciinterp.report import content as c
 from sciinterp.report import peaks as pk
@@ -331,8 +332,7 @@ class SiteData:
         """Samples where feature ``j`` above its threshold meets concept ``i``, misses it, or fires without it."""
         if self.covered is None or self.covered.indptr[i] == self.covered.indptr[i + 1]:
             return []
-        rows, codes = self.features.by_feature(j, j + 1).column(0)
-        rows, codes = rows[codes > 0], codes[codes > 0]
+        rows, codes = only_active(self.features.by_feature(j, j + 1)).column(0)
         fires = rows[codes > (threshold or 0.0)]
         place = self.covered.indices[self.covered.indptr[i] : self.covered.indptr[i + 1]]
         n, home = len(self.samples), self.samples.position_sample()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import sciinterp as si
 from sciinterp.codes import saving
-from sciinterp.codes.active import is_active
+from sciinterp.codes.active import ACTIVE_SHARE, active_cells, is_active, only_active
 from sciinterp.codes.positions import largest, to_positions
 from sciinterp.errors import InputError, ShapeError
 
@@ -58,7 +58,8 @@ def test_every_answer_is_a_slice_of_the_csr(tmp_path_factory, made, shard, seed)
         np.testing.assert_array_equal(features.codes.toarray(), dense)
         np.testing.assert_array_equal(features.stored_per_feature, (dense > 0).sum(0))
         np.testing.assert_array_equal(
-            features.density, (dense > 0).mean(0) if len(dense) else np.zeros(codes.shape[1])
+            features.density,
+            is_active(dense, dense.max(0)).mean(0) if len(dense) else np.zeros(codes.shape[1]),
         )
         np.testing.assert_array_equal(features.largest, dense.max(0, initial=0))
         lo, hi = np.sort(rng.integers(0, codes.shape[1] + 1, 2)).tolist()
@@ -162,3 +163,19 @@ def test_active_does_not_depend_on_a_features_scale(scale, share):
     factor = np.float32(2.0 ** np.round(np.log2(scale)))
     np.testing.assert_array_equal(is_active(values, 1.0, share), is_active(values * factor, factor, share))
     assert not is_active(np.zeros(3, np.float32), 1.0, share).any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6))
+def test_leaks_below_the_share_change_nothing_that_says_active(seed):
+    rng = np.random.default_rng(seed)
+    clean = ((0.3 + rng.random((40, 6))) * (rng.random((40, 6)) < 0.3)).astype(np.float32)
+    leak = 0.99 * ACTIVE_SHARE * clean.max(0) * rng.random(clean.shape, np.float32)
+    leaky = np.where(clean > 0, clean, leak).astype(np.float32)
+    samples = si.Samples(["a", "b"], ["A" * 15, "C" * 25])
+    one, two = si.FeatureMatrix(clean, samples), si.FeatureMatrix(leaky, samples)
+    np.testing.assert_array_equal(one.density, two.density)
+    np.testing.assert_array_equal(only_active(two.by_feature()).to_csc().toarray(), clean)
+    np.testing.assert_array_equal(active_cells(two.codes, two.largest).toarray(), clean > 0)
+    for name in ("feature", "group", "position", "value"):
+        np.testing.assert_array_equal(getattr(one.peaks(), name), getattr(two.peaks(), name))
