@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.active import is_active
 from sciinterp.codes.by_feature import by_feature
 from sciinterp.codes.intervals import covered_by, positions_in, windows
-from sciinterp.codes.active import is_active
 from sciinterp.codes.peaks import largest_in_groups, peaks_per_sample
 from sciinterp.samples import Samples
 

@@ -23,7 +23,7 @@ N, LENGTH, N_FEATURES = 24, 20, 12
 @pytest.fixture(scope="module")
 def dense():
     rng = np.random.default_rng(0)
-    value = 1 + rng.gamma(2, 1, (N * LENGTH, N_FEATURES))
+    value = 3 + rng.gamma(2, 1, (N * LENGTH, N_FEATURES))
     return (value * (rng.random((N * LENGTH, N_FEATURES)) < 0.2)).astype(np.float32)
 
 
