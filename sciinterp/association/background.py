@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from sciinterp.association.bootstrap import count_pairs, ratio
+from sciinterp.association.bootstrap import count_pairs
 from sciinterp.association.letters import Letters, distance_from_start
 from sciinterp.association.partitions import Part
 from sciinterp.codes.by_feature import ByFeature
 from sciinterp.samples import Samples
 
+# Backgrounds in the order of their columns; letters where there are any.
+BACKGROUNDS = ("all", "position", "letter")
 # Neighbouring distances from the start share a stratum until it holds about this many positions.
 _BIN_POSITIONS = 20
 
@@ -43,10 +45,10 @@ def stratified(part: Part, stratum: np.ndarray) -> Part:
     return Part(part.samples, part.rows, part.positives, np.asarray(number, np.int64).reshape(-1), levels)
 
 
-def lift(
+def expected(
     codes: ByFeature, strata: Part, feature: np.ndarray, concept: np.ndarray, threshold: np.ndarray
 ) -> np.ndarray:
-    """Observed over expected true positives of listed pairs within strata of the background.
+    """True positives that listed pairs would have by the background alone: what the lift is over.
 
     Parameters
     ----------
@@ -60,9 +62,7 @@ def lift(
     Returns
     -------
     float64 [n_pairs]
-        NaN where nothing is expected.
     """
     counts = count_pairs(codes, strata, feature, concept, threshold)
     size = np.bincount(strata.family, minlength=strata.n_families)
-    expected = (counts.positive * (counts.predicted / np.maximum(1, size))).sum(axis=1)
-    return ratio(counts.tp.sum(axis=1), expected)
+    return (counts.positive * (counts.predicted / np.maximum(1, size))).sum(axis=1)

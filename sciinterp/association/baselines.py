@@ -7,7 +7,7 @@ read from here: a new baseline is a new record, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from sciinterp.association import measure
 from sciinterp.association import profile_baseline as profile
 from sciinterp.association import sequence_baselines as of_sequence
 from sciinterp.association.blocks import blocks_of
-from sciinterp.association.fitting import Fitted, Inputs, Reader, best_column, everything, read_all
+from sciinterp.association.fitting import Fitted, Inputs, Reader, best_column, everything, pooled, read_all
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,13 @@ class Baselines:
 
     ran: dict[str, Fitted] = field(default_factory=dict)
     not_run: dict[str, str] = field(default_factory=dict)
+
+
+def pool(folds: Sequence[Baselines]) -> Baselines:
+    """The same baselines over folds; one that a fold could not run is not run."""
+    not_run = {name: reason for fold in folds for name, reason in fold.not_run.items()}
+    names = [name for name in folds[0].ran if name not in not_run]
+    return Baselines({name: pooled([fold.ran[name] for fold in folds]) for name in names}, not_run)
 
 
 def run_baselines(inputs: Inputs) -> Baselines:

@@ -8,12 +8,9 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.association import baselines as registry
-from sciinterp.association.blocks import blocks_of, count_listed
 from sciinterp.association.bootstrap import FamilyCounts, intervals, ratio
 from sciinterp.association.explanations import OTHER, explained_by
 from sciinterp.association.fitting import Fitted
-from sciinterp.association.measure import Training
-from sciinterp.association.partitions import Partition
 
 
 def compare(
@@ -89,9 +86,8 @@ def _of_best(
 
 
 def baseline_table(
-    training: Training,
-    parts: Partition,
     pairs: pd.DataFrame,
+    of_feature: FamilyCounts,
     ran: Mapping[str, Fitted],
     draws: np.ndarray,
     *,
@@ -102,18 +98,14 @@ def baseline_table(
 
     Parameters
     ----------
-    training : Training
-    parts : Partition
     pairs : DataFrame
-        From :func:`sciinterp.association.measure.choose`.
+        The selected ones of :func:`sciinterp.association.measure.choose`.
+    of_feature : FamilyCounts
+        Theirs.
     ran, draws, ceilings, level
         As for :func:`compare`.
     """
-    pairs = pairs[pairs["selected"]]
-    feature, concept = pairs["feature"].to_numpy(), pairs["concept"].to_numpy()
-    threshold = pairs["threshold"].to_numpy().astype(np.float32)
-    blocks = blocks_of(training.features, parts.test, feature)
-    of_feature = count_listed(blocks, parts.test, feature, concept, threshold)
+    concept = pairs["concept"].to_numpy()
     held_out = np.where(of_feature.positive.sum(axis=1) > 0, of_feature.f1(), np.nan)
     out = []
     for name, baseline in ran.items():

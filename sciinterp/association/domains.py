@@ -1,4 +1,4 @@
-"""Recall of whole instances: touched at all, and found with about their extent.
+"""Whole instances: touched at all, and found with about their extent.
 
 A prediction is a set of positions; its maximal runs within a sample are its segments. An instance (one
 annotated interval) is *touched* when any of its positions is predicted, and *found* when a single segment has
@@ -45,8 +45,8 @@ def instances_of(instances: pd.DataFrame, samples: Samples, part: Part) -> pd.Da
 
 def instance_recall(
     codes: ByFeature, part: Part, instances: pd.DataFrame, pairs: pd.DataFrame, lengths: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Share of instances touched, and found, by each pair.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Instances touched, and found, by each pair.
 
     Parameters
     ----------
@@ -60,14 +60,15 @@ def instance_recall(
 
     Returns
     -------
-    touched, found : float64 [n_pairs]
-        NaN for a concept without instances.
+    touched, found, of : int64 [n_pairs]
+        How many, and of how many.
     """
     n_concepts = part.positives.shape[1]
     concept = instances["concept"].to_numpy(np.int64)
     starts = np.searchsorted(concept, np.arange(n_concepts + 1))
     sample = np.repeat(np.arange(len(lengths)), lengths).astype(np.int64)
-    touched, found = np.full(len(pairs), np.nan), np.full(len(pairs), np.nan)
+    of_pair = pairs["concept"].to_numpy(np.int64)
+    touched, found = np.zeros(len(pairs), np.int64), np.zeros(len(pairs), np.int64)
     _recall(
         codes.values,
         codes.rows,
@@ -77,12 +78,12 @@ def instance_recall(
         instances["end"].to_numpy(np.int64),
         starts.astype(np.int64),
         pairs["feature"].to_numpy(np.int64),
-        pairs["concept"].to_numpy(np.int64),
+        of_pair,
         pairs["threshold"].to_numpy(np.float32),
         touched,
         found,
     )
-    return touched, found
+    return touched, found, np.diff(starts)[of_pair]
 
 
 @compiled
@@ -116,4 +117,4 @@ def _recall(
                 run += 1
             n_touched += overlaps
             n_found += best >= IOU
-        touched[i], found[i] = n_touched / (last - first), n_found / (last - first)
+        touched[i], found[i] = n_touched, n_found

@@ -7,7 +7,8 @@ first and read afterwards (:class:`Reader`), so that one pass over the held-out 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -128,6 +129,20 @@ class Reader:
     threshold: np.ndarray
     detail: list[str]
     scores: Callable[[np.ndarray], np.ndarray]
+
+
+def pooled(folds: Sequence[Fitted]) -> Fitted:
+    """One baseline as every fold has fitted it: counts of all families, and what was chosen how often."""
+    if len(folds) == 1:
+        return folds[0]
+    counts = [fold.counts for fold in folds]
+    sums = (sum(getattr(c, name) for c in counts) for name in ("tp", "predicted", "positive"))
+    said = [Counter(of_concept).most_common(1)[0] for of_concept in zip(*(fold.detail for fold in folds))]
+    return Fitted(
+        np.mean([fold.f1_train for fold in folds], axis=0),
+        FamilyCounts(*sums),
+        [text and f"{text} ({times} of {len(folds)} folds)" for text, times in said],
+    )
 
 
 def read_all(readers: list[Reader], chunks: Iterator[tuple[slice, np.ndarray]], test: Part) -> list[Fitted]:

@@ -9,6 +9,7 @@ score.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,12 @@ import pandas as pd
 
 from sciinterp.annotations import Annotations
 from sciinterp.association import baselines as registry
-from sciinterp.association.bootstrap import family_draws
+from sciinterp.association.bootstrap import FamilyCounts, family_draws
 from sciinterp.association.compare import baseline_table, compare
 from sciinterp.association.files import write_association
 from sciinterp.association.fitting import BaselineSettings, Inputs
-from sciinterp.association.measure import choose, measured, train_pairs
-from sciinterp.association.partitions import Partition, partition
+from sciinterp.association.measure import Judge, Training, agreement, choose, measured, train_pairs
+from sciinterp.association.partitions import Folds, Partition, cross, deal, partition
 from sciinterp.association.shift_test import compare_shifts
 from sciinterp.association.statistics import Screen, ScreenSettings, screen
 from sciinterp.codes import FeatureMatrix
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FIRST = (
-    "feature", "concept", "selected", "f1_train", "threshold", "precision", "recall", "f1", "f1_low",
+    "feature", "concept", "selected", "folds_agree", "f1_train", "threshold", "precision", "recall", "f1", "f1_low",
     "f1_high", "average_precision", "auroc", "prevalence", "n_positive", "n_families", "test", "p", "q",
     "p_family", "p_min", "best_baseline", "best_baseline_f1", "delta_f1", "delta_low", "delta_high",
     "explained_by",
@@ -63,6 +64,9 @@ class AssociationSettings:
     ----------
     strongest : int or None
         Pairs measured in all: the same number of features for each concept, by ``f1_train``; None is every pair.
+    folds : int or None
+        Folds over which choices are cross-fitted, so that every family judges what was chosen without it; 1 measures on
+        the test families of the split alone. None is five, or as many as there are families.
     n_boot : int
         Resamples of the held-out families.
     level : float
@@ -77,6 +81,7 @@ class AssociationSettings:
     """
 
     strongest: int | None = 300_000
+    folds: int | None = 1
     n_boot: int = 2000
     level: float = 0.95
     ceilings: tuple[str, ...] = field(default_factory=registry.ceilings)
@@ -140,10 +145,11 @@ def associate(
     _require_samples(split, len(features.samples))
     require_randomised(control, features)
     require_activations(features, acts)
-    about = standing(features, annotations, split)
+    fold = None if settings.folds == 1 else deal(split, settings.folds)
+    about = standing(features, annotations, split, all_judge=fold is not None)
     stated = asdict(settings) | {"seed": seed, "by": split.by, "split_seed": split.seed}
     with ledger.recorded("associate", out, settings=stated, inputs=about["belongs"]):
-        hits = _associate(_Job(features, annotations, split, acts, control, settings, seed))
+        hits = _associate(_Job(features, annotations, split, acts, control, settings, seed, fold))
         hits.context |= {**about, "settings": stated}
         if out is not None:
             write_association(out, hits, features, annotations, split=split, seed=seed)
@@ -161,6 +167,7 @@ class _Job:
     control: FeatureMatrix | None
     settings: AssociationSettings
     seed: int
+    fold: np.ndarray | None
 
 
 @dataclass
@@ -180,9 +187,12 @@ def _associate(job: _Job) -> Table:
     instances = job.annotations.instances(samples, names)
     tested = screen(job.features, positives, covered, job.split, settings=job.settings.screen, seed=job.seed)
     groups, found = partition(samples, positives, covered, job.split), _Found()
+    crossed: list[Any] = [None] * len(groups)
+    if job.fold is not None:
+        crossed = cross(samples, positives, covered, job.split, job.fold)
     del positives
-    for parts in groups:
-        _associate_group(found, job, parts, _instances_of(instances, parts, len(names)), names)
+    for parts, folds in zip(groups, crossed):
+        _associate_group(found, job, parts, folds, _instances_of(instances, parts, len(names)), names)
     if not found.rows:
         raise _nothing_there(names)
     counts = {
@@ -200,7 +210,12 @@ def _associate(job: _Job) -> Table:
 
 
 def _associate_group(
-    found: _Found, job: _Job, parts: Partition, instances: pd.DataFrame, names: list[str]
+    found: _Found,
+    job: _Job,
+    parts: Partition,
+    folds: Folds | None,
+    instances: pd.DataFrame,
+    names: list[str],
 ) -> None:
     """Choose, measure and compare the features of the concepts that share one coverage."""
     carried = np.asarray(parts.train.positives.sum(axis=0)).reshape(-1) > 0
@@ -212,21 +227,72 @@ def _associate_group(
     n_kept = None if settings.strongest is None else max(1, settings.strongest // max(1, len(names)))
     training = train_pairs(features, parts)
     pairs = choose(training, parts.train.by_position.n_positive, n_kept=n_kept)
-    rivals = registry.run_baselines(
-        Inputs(
-            features.samples, parts, settings.baselines, job.seed, job.acts, job.control, instances, training
-        )
-    )
+    judges, rivals = _judge(job, parts, folds, training, pairs, instances)
     found.not_run |= rivals.not_run
-    draws = family_draws(max(1, parts.test.n_families), settings.n_boot, job.seed)
+    draws = family_draws(max(1, judges[0].test.n_families), settings.n_boot, job.seed)
     how: dict[str, Any] = {"ceilings": settings.ceilings, "level": settings.level}
-    table = compare(measured(features, parts, pairs, instances), rivals.ran, draws, **how)
+    of_selected = _Kept(measured(features, judges, pairs))
+    table = compare(iter(of_selected), rivals.ran, draws, **how)
+    table["folds_agree"] = agreement(judges, pairs)
     _add_shifts(table, job, parts)
     table["concept"] = parts.concepts[table["concept"]]
-    of_baselines = baseline_table(training, parts, pairs, rivals.ran, draws, **how)
+    of_baselines = baseline_table(pairs[pairs["selected"]], of_selected.counts, rivals.ran, draws, **how)
     of_baselines["concept"] = [names[c] for c in parts.concepts[of_baselines["concept"]]]
     found.baselines.append(of_baselines)
     found.rows.append(table)
+
+
+def _judge(
+    job: _Job,
+    parts: Partition,
+    folds: Folds | None,
+    training: Training,
+    pairs: pd.DataFrame,
+    instances: pd.DataFrame,
+) -> tuple[list[Judge], registry.Baselines]:
+    """Who judges the pairs, and the baselines as each of them sees them: the test families, or every fold in turn."""
+    judges, rivals = [], []
+    # Where all covered families are in one fold, the split is left.
+    crossed = folds is not None and len(np.unique(folds.fold[folds.numbers])) > 1
+    for fold in folds if folds is not None and crossed else [parts]:
+        trained = train_pairs(job.features, fold) if crossed else training
+        inputs = Inputs(
+            job.features.samples,
+            fold,
+            job.settings.baselines,
+            job.seed,
+            job.acts,
+            job.control,
+            instances,
+            trained,
+        )
+        judges.append(Judge.of(trained, fold, pairs, instances))
+        rivals.append(registry.run_baselines(inputs))
+    return judges, registry.pool(rivals)
+
+
+class _Kept:
+    """Pieces of :func:`measured`, with the counts of the selected pairs kept as they pass, concept by concept."""
+
+    def __init__(self, pieces: Iterator[tuple[pd.DataFrame, FamilyCounts]]) -> None:
+        self.pieces, self.kept = pieces, []
+
+    def __iter__(self) -> Iterator[tuple[pd.DataFrame, FamilyCounts]]:
+        for table, counts in self.pieces:
+            mine = np.flatnonzero(table["selected"].to_numpy())
+            self.kept.append((table.index.to_numpy()[mine], counts.take(mine)))
+            yield table, counts
+
+    @property
+    def counts(self) -> FamilyCounts:
+        """In the order of the pairs."""
+        order = np.argsort(np.concatenate([at for at, _ in self.kept]))
+        return FamilyCounts(
+            *(
+                np.concatenate([getattr(c, f) for _, c in self.kept])[order]
+                for f in ("tp", "predicted", "positive")
+            )
+        )
 
 
 def _add_shifts(table: pd.DataFrame, job: _Job, parts: Partition) -> None:
@@ -279,6 +345,7 @@ def _sizes(job: _Job, groups: list[Partition]) -> dict[str, Any]:
         "features": job.features.n_features,
         "positions": job.features.n_positions,
         "coverages": len(groups),
+        "folds": 1 if job.fold is None else len(np.unique(job.fold[job.fold >= 0])),
         "families": {part: len(split.families(part)) for part in ("train", "calibration", "test")},
         "samples": {part: len(split.part(part)) for part in ("train", "calibration", "test")},
     }

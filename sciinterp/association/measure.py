@@ -7,13 +7,13 @@ of them can be asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from sciinterp.association.background import lift, strata_of
+from sciinterp.association.background import BACKGROUNDS, expected, strata_of
 from sciinterp.association.blocks import BLOCK_VALUES, blocks_of, count_listed
 from sciinterp.association.bootstrap import FamilyCounts, count_pairs, f1_score, ratio
 from sciinterp.association.domains import instance_recall, instances_of
@@ -100,60 +100,182 @@ def choose(training: Training, n_positive: np.ndarray, *, n_kept: int | None) ->
     return pairs[carried & (pairs["selected"] | (pairs["f1_train"] > 0))].reset_index(drop=True)
 
 
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Test families, with what reads them: a feature and a threshold a pair, chosen on other families.
+
+    Attributes
+    ----------
+    test : Part
+    strata : dict of str to Part
+        Backgrounds, see :mod:`sciinterp.association.background`.
+    instances : DataFrame
+        Of the test families.
+    lengths : int64 [n_samples]
+    feature : int64 [n_pairs]
+    threshold : float32 [n_pairs]
+    """
+
+    test: Part
+    strata: dict[str, Part]
+    instances: pd.DataFrame
+    lengths: np.ndarray
+    feature: np.ndarray
+    threshold: np.ndarray
+
+    @classmethod
+    def of(cls, training: Training, parts: Partition, pairs: pd.DataFrame, instances: pd.DataFrame) -> Judge:
+        """What reads the test part, for pairs of :func:`choose`: of the selected ones, what this training selects.
+
+        Parameters
+        ----------
+        training : Training
+            Of ``parts.train``.
+        parts : Partition
+        pairs : DataFrame
+        instances : DataFrame
+            ``concept`` (number within `parts`), ``start``, ``end``, ``sample`` on the axis of all samples.
+        """
+        samples, test = training.features.samples, parts.test
+        concept, selected = pairs["concept"].to_numpy(), pairs["selected"].to_numpy()
+        feature = pairs["feature"].to_numpy().copy()
+        feature[selected] = training.f1.argmax(axis=0)[concept[selected]]
+        return cls(
+            test,
+            strata_of(samples, parts.train, test),
+            instances_of(instances, samples, test),
+            samples.lengths[test.samples],
+            feature,
+            training.threshold[feature, concept],
+        )
+
+
+def agreement(judges: Sequence[Judge], pairs: pd.DataFrame) -> np.ndarray:
+    """int64 [n_pairs]: the judges whose training families select the pair's feature for its concept."""
+    selected = pairs["selected"].to_numpy()
+    place = np.full(int(pairs["concept"].max()) + 1, -1)
+    place[pairs["concept"].to_numpy()[selected]] = np.arange(int(selected.sum()))
+    at = place[pairs["concept"].to_numpy()]
+    return np.sum([j.feature[selected][at] == pairs["feature"].to_numpy() for j in judges], axis=0)
+
+
+class _Sums:
+    """What adds up over judges: counts by family, and sums that scores are ratios of."""
+
+    def __init__(self, n_rows: int, n_families: int) -> None:
+        self.tp, self.predicted = (np.zeros((n_rows, n_families), np.int64) for _ in range(2))
+        self.of: dict[str, np.ndarray] = {}
+
+    def add(self, at: np.ndarray, counts: FamilyCounts, more: dict[str, np.ndarray]) -> None:
+        """Add to some rows, each named once."""
+        self.tp[at] += counts.tp
+        self.predicted[at] += counts.predicted
+        for name, value in more.items():
+            self.of.setdefault(name, np.zeros(len(self.tp)))[at] += value
+
+
 def measured(
-    features: FeatureMatrix, parts: Partition, pairs: pd.DataFrame, instances: pd.DataFrame
+    features: FeatureMatrix, judges: Sequence[Judge], pairs: pd.DataFrame
 ) -> Iterator[tuple[pd.DataFrame, FamilyCounts]]:
     """Held-out effects of pairs and their counts by family, some rows at a time; the index says which rows.
 
     Parameters
     ----------
     features : FeatureMatrix
-    parts : Partition
+    judges : sequence of Judge
+        Each measures its own families, which are numbered alike; counts are of all together.
     pairs : DataFrame
         From :func:`choose`.
-    instances : DataFrame
-        ``concept`` (number within `parts`), ``start``, ``end``, ``sample`` on the axis of all samples.
     """
-    test, samples = parts.test, features.samples
-    strata = strata_of(samples, parts.train, test)
-    step = max(1, _CELLS // max(1, *(part.n_families for part in (test, *strata.values()))))
-    mine, lengths = instances_of(instances, samples, test), samples.lengths[test.samples]
-    feature = pairs["feature"].to_numpy()
-    for low, codes in blocks_of(features, test, np.unique(feature)):
-        rows = np.flatnonzero((feature >= low) & (feature < low + codes.n_features))
-        listed = (feature[rows] - low, pairs["concept"].to_numpy()[rows])
-        ranked = score_pairs(codes, test.by_position, *listed)
-        for first in range(0, len(rows), step):
-            part = slice(first, first + step)
-            table = pairs.iloc[rows[part]].copy()
-            table["average_precision"], table["auroc"] = (score[part] for score in ranked)
-            counts = _effects(table, codes, low, test, strata)
-            number = table.assign(feature=table["feature"] - low)
-            table["instance_recall"], table["instance_recall_iou"] = instance_recall(
-                codes, test, mine, number, lengths
-            )
-            yield table, counts
+    feature = np.stack([judge.feature for judge in judges], axis=1)
+    concept = pairs["concept"].to_numpy()
+    positive = np.sum([judge.test.positive_by_family for judge in judges], axis=0)
+    moving = np.flatnonzero((feature != feature[:, :1]).any(axis=1))
+    n_families = judges[0].test.n_families
+    n_cells = max(n_families, *(part.n_families for judge in judges for part in judge.strata.values()))
+    step = max(1, _CELLS // max(1, n_cells))
+    of_moving = _Sums(len(moving), n_families)
+    n_positions = sum(judge.test.n_positions for judge in judges)
+
+    def closed(rows: np.ndarray, sums: _Sums) -> tuple[pd.DataFrame, FamilyCounts]:
+        counts = FamilyCounts(sums.tp, sums.predicted, positive[concept[rows]])
+        return _effects(pairs.iloc[rows].copy(), counts, sums.of, n_positions), counts
+
+    for low, high in features.feature_blocks(BLOCK_VALUES):
+        inside = (feature >= low) & (feature < high)
+        if not inside.any():
+            continue
+        codes = features.by_feature(low, high)
+        readings = [
+            _Reading(j, codes.at(j.test.rows), low, inside[:, k], concept) for k, j in enumerate(judges)
+        ]
+        steady = np.setdiff1d(np.flatnonzero(inside.any(axis=1)), moving)
+        for first in range(0, len(steady), step):
+            rows = steady[first : first + step]
+            sums = _Sums(len(rows), n_families)
+            for reading in readings:
+                sums.add(np.arange(len(rows)), *reading.of(rows))
+            yield closed(rows, sums)
+        for k, reading in enumerate(readings):
+            mine = np.flatnonzero(inside[moving, k])
+            for first in range(0, len(mine), step):
+                at = mine[first : first + step]
+                of_moving.add(at, *reading.of(moving[at]))
+    if len(moving):
+        yield closed(moving, of_moving)
+
+
+class _Reading:
+    """One judge's readings of a block of features."""
+
+    def __init__(
+        self, judge: Judge, codes: ByFeature, low: int, inside: np.ndarray, concept: np.ndarray
+    ) -> None:
+        self.judge, self.codes, self.low, self.concept = judge, codes, low, concept
+        rows = np.flatnonzero(inside)
+        self.place = np.full(len(inside), -1)
+        self.place[rows] = np.arange(len(rows))
+        self.scores = score_pairs(codes, judge.test.by_position, judge.feature[rows] - low, concept[rows])
+
+    def of(self, rows: np.ndarray) -> tuple[FamilyCounts, dict[str, np.ndarray]]:
+        """Counts and sums of some pairs."""
+        judge, test = self.judge, self.judge.test
+        listed = (judge.feature[rows] - self.low, self.concept[rows], judge.threshold[rows])
+        counts = count_pairs(self.codes, test, *listed)
+        ap, auroc = (score[self.place[rows]] for score in self.scores)
+        n_positive = counts.positive.sum(axis=1)
+        ranked = n_positive * (test.n_positions - n_positive)
+        number = pd.DataFrame(dict(zip(("feature", "concept", "threshold"), listed)))
+        touched, found, instances = instance_recall(self.codes, test, judge.instances, number, judge.lengths)
+        more = {
+            "ap": ap * n_positive,
+            "auroc": np.where(ranked > 0, auroc, 0) * ranked,
+            "ranked": ranked,
+            "touched": touched,
+            "found": found,
+            "instances": instances,
+        }
+        return counts, more | {
+            name: expected(self.codes, stratum, *listed) for name, stratum in judge.strata.items()
+        }
 
 
 def _effects(
-    table: pd.DataFrame, codes: ByFeature, low: int, test: Part, strata: dict[str, Part]
-) -> FamilyCounts:
-    """Add precision, recall, F1 and lifts of pairs to their table; return their counts."""
-    listed = (
-        table["feature"].to_numpy() - low,
-        table["concept"].to_numpy(),
-        table["threshold"].to_numpy().astype(np.float32),
-    )
-    counts = count_pairs(codes, test, *listed)
+    table: pd.DataFrame, counts: FamilyCounts, sums: dict[str, np.ndarray], n_positions: int
+) -> pd.DataFrame:
+    """Add the scores of pairs to their table; those of several judges count by positives, or pairs of positions."""
     tp, predicted, positive = (x.sum(axis=1) for x in (counts.tp, counts.predicted, counts.positive))
-    known = positive > 0
+    table["average_precision"] = ratio(sums["ap"], positive)
+    table["auroc"] = ratio(sums["auroc"], sums["ranked"])
     table["precision"], table["recall"] = ratio(tp, predicted), ratio(tp, positive)
-    table["f1"] = np.where(known, f1_score(tp, predicted, positive), np.nan)
-    table["average_precision"] = np.where(known, table["average_precision"], np.nan)
-    table["prevalence"], table["n_positive"] = positive / max(1, test.n_positions), positive
-    for name, stratum in strata.items():
-        table["lift" if name == "all" else f"lift_{name}"] = lift(codes, stratum, *listed)
-    return counts
+    table["f1"] = np.where(positive > 0, f1_score(tp, predicted, positive), np.nan)
+    table["prevalence"], table["n_positive"] = positive / max(1, n_positions), positive
+    for name in BACKGROUNDS:
+        if name in sums:
+            table["lift" if name == "all" else f"lift_{name}"] = ratio(tp, sums[name])
+    table["instance_recall"] = ratio(sums["touched"], sums["instances"])
+    table["instance_recall_iou"] = ratio(sums["found"], sums["instances"])
+    return table
 
 
 def same_density(inputs: Inputs) -> Fitted:

@@ -2,10 +2,14 @@
 
 Features, thresholds and baselines are fitted on the families of :attr:`Partition.train`; effects are measured
 once, on those of :attr:`Partition.test`. Samples that the source of a concept does not cover are in neither.
+
+Cross-fitting lets all families judge: they are dealt into folds, and what is fitted on the families of all other folds
+is measured on those of one. Each family is judged once, by what was chosen without it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +17,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from sciinterp.association.layout import ByPosition, by_position
+from sciinterp.errors import InputError
 from sciinterp.samples import Samples, Split
+
+# Folds unless a number is asked for; fewer where there are fewer families.
+FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +97,87 @@ class Partition:
     test: Part
 
 
+@dataclass(frozen=True, eq=False)
+class Folds:
+    """Partitions that judge one after another; parts are made as they are asked for.
+
+    Attributes
+    ----------
+    samples : Samples
+    positives : csr_array bool [n_positions, n_concepts]
+        Of the concepts of one coverage.
+    split : Split
+    concepts : int64
+    numbers : int64
+        The covered samples.
+    fold : int64 [n_samples]
+        The fold of every sample; those in none judge nothing.
+    """
+
+    samples: Samples
+    positives: sp.csr_array
+    split: Split
+    concepts: np.ndarray
+    numbers: np.ndarray
+    fold: np.ndarray
+
+    def __iter__(self) -> Iterator[Partition]:
+        """One partition a fold that holds a covered family; families are numbered alike in all."""
+        numbers = self.numbers[self.fold[self.numbers] >= 0]
+        of, codes = self.fold[numbers], np.unique(self.split.family[numbers])
+        for k in np.unique(of):
+            train, test = (
+                make_part(self.samples, self.positives, self.split, numbers[mine], codes)
+                for mine in (of != k, of == k)
+            )
+            yield Partition(self.concepts, train, test)
+
+
+def deal(split: Split, n_folds: int | None = None) -> np.ndarray:
+    """The fold of every sample: families of one part and of about one size go to the folds in turn.
+
+    So that every fold holds its share of the families that trained the SAE, of large and of small ones.
+
+    Parameters
+    ----------
+    split : Split
+    n_folds : int, optional
+        By default :data:`FOLDS`, or as many as there are families.
+
+    Returns
+    -------
+    int64 [n_samples]
+        -1 for samples in no part.
+
+    Raises
+    ------
+    InputError
+        More folds than families, or fewer than two.
+    """
+    family, at = np.unique(split.family, return_inverse=True)
+    at, n = np.asarray(at).reshape(-1), len(family)
+    n_folds = max(2, min(FOLDS, n)) if n_folds is None else n_folds
+    if not 2 <= n_folds <= n:
+        raise InputError(
+            "these families cannot be dealt into so many folds",
+            where="folds",
+            expected=f"2 to {n}, the number of families",
+            got=str(n_folds),
+            do="folds=1 measures on the test families of the split.",
+        )
+    part = np.zeros(n, np.int64)
+    for number, name in enumerate(("train", "calibration", "test")):
+        part[at[split.part(name)]] = number
+    lengths = np.ones(len(at)) if split.lengths is None else split.lengths
+    size = np.floor(np.log2(np.maximum(1, np.bincount(at, weights=lengths, minlength=n))))
+    order = np.random.default_rng(split.seed).permutation(n)
+    order = order[np.lexsort((-size[order], part[order]))]
+    fold = np.empty(n, np.int64)
+    fold[order] = np.arange(n) % n_folds
+    judges = np.isin(np.arange(len(at)), np.concatenate([split.train, split.calibration, split.test]))
+    return np.where(judges, fold[at], -1)
+
+
 def partition(
     samples: Samples, positives: sp.csr_array, covered: np.ndarray, split: Split
 ) -> list[Partition]:
@@ -106,13 +195,9 @@ def partition(
     list of Partition
         One for each distinct coverage; every concept is in exactly one.
     """
-    columns, group = np.unique(covered, axis=1, return_inverse=True)
-    group = np.asarray(group).reshape(-1)
     out = []
-    for number in range(columns.shape[1]):
-        concepts = np.flatnonzero(group == number)
-        inside = columns[:, number]
-        of_group = positives[:, concepts] if columns.shape[1] > 1 else positives
+    for concepts, inside in coverages(covered):
+        of_group = positives[:, concepts] if len(concepts) < positives.shape[1] else positives
         train, test = (
             make_part(samples, of_group, split, numbers[inside[numbers]])
             for numbers in (split.train, split.test)
@@ -121,16 +206,34 @@ def partition(
     return out
 
 
-def make_part(samples: Samples, positives: sp.csr_array, split: Split, numbers: np.ndarray) -> Part:
-    """The positions of some samples."""
+def cross(
+    samples: Samples, positives: sp.csr_array, covered: np.ndarray, split: Split, fold: np.ndarray
+) -> list[Folds]:
+    """As :func:`partition`, in the same order, with the folds of :func:`deal` in place of the parts of the split."""
+    return [
+        Folds(samples, sp.csr_array(positives[:, concepts]), split, concepts, np.flatnonzero(inside), fold)
+        for concepts, inside in coverages(covered)
+    ]
+
+
+def coverages(covered: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Concepts (int64) of each distinct coverage, and the samples (bool) that it holds."""
+    columns, group = np.unique(covered, axis=1, return_inverse=True)
+    group = np.asarray(group).reshape(-1)
+    return [(np.flatnonzero(group == number), columns[:, number]) for number in range(columns.shape[1])]
+
+
+def make_part(
+    samples: Samples,
+    positives: sp.csr_array,
+    split: Split,
+    numbers: np.ndarray,
+    codes: np.ndarray | None = None,
+) -> Part:
+    """The positions of some samples; families are numbered as in `codes`, by default those of these samples."""
     lengths = samples.lengths[numbers]
     shift = np.repeat(samples.offsets[:-1][numbers] - (np.cumsum(lengths) - lengths), lengths)
     rows = np.arange(int(lengths.sum())) + shift
-    codes, family = np.unique(split.family[numbers], return_inverse=True)
-    return Part(
-        numbers,
-        rows,
-        sp.csr_array(positives[rows]),
-        np.repeat(np.asarray(family).reshape(-1), lengths),
-        codes,
-    )
+    codes = np.unique(split.family[numbers]) if codes is None else codes
+    family = np.searchsorted(codes, split.family[numbers])
+    return Part(numbers, rows, sp.csr_array(positives[rows]), np.repeat(family, lengths), codes)

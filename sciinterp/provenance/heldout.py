@@ -6,14 +6,14 @@ Every sentence that speaks of held-out families takes its words from :class:`Hel
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from sciinterp.errors import InputError
 from sciinterp.provenance.checks import belongings
-from sciinterp.provenance.origin import Origin, Training, hashes, label_hashes
+from sciinterp.provenance.origin import Origin, Training, Unknown, hashes, label_hashes
 from sciinterp.samples import Samples, Split
 from sciinterp.splits import split_families
 
@@ -40,18 +40,27 @@ class HeldOut:
         Held-out families of which a sample trained the SAE, as far as is known.
     why : str
         What is known of the training, as a clause.
+    crossed : bool
+        Choices are cross-fitted: each family is held out from them once, and one SAE serves all folds.
     """
 
     state: State
     n_overlap: int = 0
     n_families: int = 0
     why: str = ""
+    crossed: bool = False
 
     @property
     def sentence(self) -> str:
         """The one sentence about it."""
         if self.state == "held out":
             return "The SAE was trained on the training families only."
+        if self.state == "not held out" and self.crossed:
+            return (
+                f"One SAE serves all folds, and it was trained {self.why}: {self.n_overlap} of the {self.n_families} families "
+                "that judge features, each by what was chosen without it, trained the SAE. AssociationSettings(folds=1) "
+                "judges on the test families of the split alone."
+            )
         if self.state == "not held out":
             return (
                 f"The SAE was trained {self.why}: {self.n_overlap} of {self.n_families} families that are held out here "
@@ -88,11 +97,16 @@ class HeldOut:
     def to_record(self) -> dict[str, Any]:
         """As JSON: what was found, and every phrase that may be printed of it."""
         said = ("sentence", "families", "trained", "pretraining")
-        facts = {"state": self.state, "n_overlap": self.n_overlap, "n_families": self.n_families}
+        facts = {
+            "state": self.state,
+            "n_overlap": self.n_overlap,
+            "n_families": self.n_families,
+            "crossed": self.crossed,
+        }
         return facts | {name: getattr(self, name) for name in said}
 
 
-def held_out(origin: Origin, samples: Samples, split: Split | None) -> HeldOut:
+def held_out(origin: Origin, samples: Samples, split: Split | None, *, all_judge: bool = False) -> HeldOut:
     """Whether the test families of a split trained an SAE, decided family by family and sample by sample.
 
     Parameters
@@ -102,11 +116,19 @@ def held_out(origin: Origin, samples: Samples, split: Split | None) -> HeldOut:
     samples : Samples
     split : Split, optional
         Of these samples; nothing can be known without one.
+    all_judge : bool
+        Scores are cross-fitted: every family of the split is held out once.
     """
     told = origin.training
     if split is None:
         return HeldOut("unknown", why="was not compared with a split")
-    tested = split.families("test")
+    if all_judge:
+        return replace(_held_out(told, samples, split, np.unique(split.family)), crossed=True)
+    return _held_out(told, samples, split, split.families("test"))
+
+
+def _held_out(told: Training | Unknown, samples: Samples, split: Split, tested: np.ndarray) -> HeldOut:
+    """As :func:`held_out`, of some families."""
     n = len(tested)
     if not isinstance(told, Training):
         return HeldOut("unknown", 0, n, "does not say what trained it")
@@ -115,13 +137,17 @@ def held_out(origin: Origin, samples: Samples, split: Split | None) -> HeldOut:
         if told.part
         else "without a split, on positions of every family"
     )
+    if told.part == split.training_digest:
+        how = "on the training families of this split"
     if told.samples is None:  # a record of before
         if told.collection != samples.digest:
             return HeldOut("unknown", 0, n, "was trained on other samples")
         if not told.part:
             return HeldOut("not held out", n, n, how)
-        same = told.part == split.training_digest
-        return HeldOut("held out", 0, n) if same else HeldOut("unknown", 0, n, f"was trained {how}")
+        if told.part != split.training_digest:
+            return HeldOut("unknown", 0, n, f"was trained {how}")
+        overlap = int(np.isin(tested, split.families("train")).sum())
+        return HeldOut("not held out", overlap, n, how) if overlap else HeldOut("held out", 0, n)
     here = hashes(samples)
     seen = np.isin(here[:, 0], told.samples[:, 0]) | (
         (here[:, 1] != 0) & np.isin(here[:, 1], told.samples[:, 1])
@@ -178,15 +204,17 @@ def families_of(hits: object) -> str:
     return str(judged.get("families") or HELD_OUT_FAMILIES)
 
 
-def standing(features: FeatureMatrix, annotations: Annotations | None, split: Split) -> dict[str, Any]:
-    """What hits and candidates keep of the origin of their numbers.
+def standing(
+    features: FeatureMatrix, annotations: Annotations | None, split: Split, *, all_judge: bool = False
+) -> dict[str, Any]:
+    """What hits and candidates keep of the origin of their numbers; `all_judge` as for :func:`held_out`.
 
     Returns
     -------
     dict
         ``held_out`` (:class:`HeldOut`), ``caveats`` (:func:`caveats`) and ``belongs`` (:func:`belongings`).
     """
-    judged = held_out(features.origin, features.samples, split)
+    judged = held_out(features.origin, features.samples, split, all_judge=all_judge)
     return {
         "held_out": judged.to_record(),
         "caveats": caveats(judged, features.samples, annotations),

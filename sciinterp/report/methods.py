@@ -132,9 +132,11 @@ TESTS = {
 
 def _effects(content: Mapping[str, Any]) -> str:
     settings = content["done"]["association_settings"]
-    families = content["done"]["held_out"]["families"]
+    families = content["done"]["judged"]["families"]
+    n_folds = content["done"]["folds"]
+    chosen = "training families" if n_folds == 1 else f"the families of all other of {n_folds} folds"
     text = (
-        "For every concept the feature and its threshold were chosen by F1 on training families, over all features and "
+        f"For every concept the feature and its threshold were chosen by F1 on {chosen}, over all features and "
         f"thresholds, and scored once on {families}; precision is a lower bound where a source does not annotate "
         "exhaustively. "
     )

@@ -62,7 +62,7 @@ def run_figures(
     full: Mapping[str, Any],
 ) -> list[Picture]:
     """The figures about all features, in the order of the page."""
-    families = content["done"]["held_out"]["families"]
+    families = content["done"]["judged"]["families"]
     return [
         draw(
             "training",

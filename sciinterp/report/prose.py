@@ -101,7 +101,7 @@ def summary(content: Mapping[str, Any]) -> list[dict[str, str]]:
         {
             "value": str(sum(c["found"] for c in concepts)),
             "of": f"of {len(tested)}",
-            "text": f"concepts found by one feature at F1 {FOUND:g} or more on {content['done']['held_out']['families']}"
+            "text": f"concepts found by one feature at F1 {FOUND:g} or more on {content['done']['judged']['families']}"
             + _others_find(content["controls"]["run"]),
         },
         {

@@ -135,7 +135,7 @@ def _assemble(
     sae = sae if sae is not None else features.sae
     require_one_run(features, hits, candidates, sae=sae, annotations=annotations, split=split)
     done = describe(sae, features, hits, manifest, annotations, split)
-    context = {**(getattr(hits, "context", None) or {}), "held_out": done["held_out"]}
+    context = {**(getattr(hits, "context", None) or {}), "held_out": done["judged"]}
     hits = Table(hits, context=context)
     names = {} if annotations is None else annotations.concepts["name"].astype(str).to_dict()
     concepts, used = c.concept_rows(hits, names)
@@ -162,9 +162,9 @@ def _assemble(
     }
     content = in_order(content)
     said = {k: v for k, v in (context.get("caveats") or {}).items() if k != "held_out"}
-    known = done["held_out"]["state"] == "held out"
-    content["caveats"] = said if known else said | {"held_out": done["held_out"]["sentence"]}
-    content["statements"] = prose.statements(concepts, content["done"]["held_out"]["families"])
+    known = done["judged"]["state"] == "held out"
+    content["caveats"] = said if known else said | {"held_out": done["judged"]["sentence"]}
+    content["statements"] = prose.statements(concepts, content["done"]["judged"]["families"])
     content["letters_reach"] = c.letters_reach(concepts)
     content["summary"], content["letters_say"] = prose.summary(content), prose.letters_reach(content)
     content["methods"] = methods.methods(content)
@@ -189,11 +189,17 @@ def describe(
     samples, context = features.samples, getattr(hits, "context", None) or {}
     origin = origin_of(sae).filled(features.origin)
     origin = origin.filled(Origin.from_record(manifest.get("model") or {}))
-    judged = held_out(origin, samples, split).to_record()
+    of_hits = context.get("held_out") or {}
+    told = held_out(origin, samples, split).to_record()
+    judged = told
     if split is None:  # as it was when the hits were made
-        judged = context.get("held_out") or judged
+        told = judged = of_hits or told
+    elif of_hits.get("crossed"):  # all families judged the hits, and those of the test part the SAE
+        judged = held_out(origin, samples, split, all_judge=True).to_record()
     out: dict[str, Any] = {
-        "held_out": judged,
+        "held_out": told,
+        "judged": judged,
+        "folds": (context.get("counts") or {}).get("folds", 1),
         "model": origin.model or "a model that was not named",
         "site": str(origin.site or (manifest.get("settings") or {}).get("site") or "not stated"),
         "data": {
