@@ -231,7 +231,7 @@ class _Reading:
     def __init__(
         self, judge: Judge, codes: ByFeature, low: int, inside: np.ndarray, concept: np.ndarray
     ) -> None:
-        self.judge, self.codes, self.low, self.concept = judge, codes, low, concept
+        self.judge, self.block, self.low, self.concept = judge, codes, low, concept
         rows = np.flatnonzero(inside)
         self.place = np.full(len(inside), -1)
         self.place[rows] = np.arange(len(rows))
@@ -241,12 +241,12 @@ class _Reading:
         """Counts and sums of some pairs."""
         judge, test = self.judge, self.judge.test
         listed = (judge.feature[rows] - self.low, self.concept[rows], judge.threshold[rows])
-        counts = count_pairs(self.codes, test, *listed)
+        counts = count_pairs(self.block, test, *listed)
         ap, auroc = (score[self.place[rows]] for score in self.scores)
         n_positive = counts.positive.sum(axis=1)
         ranked = n_positive * (test.n_positions - n_positive)
         number = pd.DataFrame(dict(zip(("feature", "concept", "threshold"), listed)))
-        touched, found, instances = instance_recall(self.codes, test, judge.instances, number, judge.lengths)
+        touched, found, instances = instance_recall(self.block, test, judge.instances, number, judge.lengths)
         more = {
             "ap": ap * n_positive,
             "auroc": np.where(ranked > 0, auroc, 0) * ranked,
@@ -256,7 +256,7 @@ class _Reading:
             "instances": instances,
         }
         return counts, more | {
-            name: expected(self.codes, stratum, *listed) for name, stratum in judge.strata.items()
+            name: expected(self.block, stratum, *listed) for name, stratum in judge.strata.items()
         }
 
 
