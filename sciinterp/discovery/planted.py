@@ -25,6 +25,15 @@ import scipy.sparse as sp
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.intervals import positions_in
+from sciinterp.discovery.planted_forms import (
+    KEEP,
+    Form,
+    draw_form,
+    label_spans,
+    motif_form,
+    starts_of,
+    structure,
+)
 from sciinterp.samples import Samples, Split
 from sciinterp.splits import split_families
 
@@ -54,6 +63,8 @@ class PlantedSettings:
         Share of positions where a concept's feature fires for no reason.
     n_seeds
         Further dictionaries of the same world, for stability.
+    novel_forms
+        What the hidden concepts look like in sequence, taken in turn (:mod:`sciinterp.discovery.planted_forms`).
     hide
         False annotates everything.
     """
@@ -70,6 +81,7 @@ class PlantedSettings:
     noise: float = 0.006
     n_seeds: int = 3
     hide: bool = True
+    novel_forms: tuple[str, ...] = ("motif",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +125,7 @@ class _Leaf:
     name: str
     kind: str
     length: int
-    motif: np.ndarray
+    form: Form
     families: np.ndarray
     near_start: bool
 
@@ -129,6 +141,7 @@ class _World:
     leaves: list[_Leaf]
     instances: pd.DataFrame
     lookalikes: pd.DataFrame
+    labels: pd.DataFrame
 
 
 def plant(seed: int = 0, settings: PlantedSettings | None = None) -> Planted:
@@ -186,38 +199,27 @@ def _draw_leaves(settings: PlantedSettings, rng: np.random.Generator) -> list[_L
             families = order[: max(4, int(len(order) * 0.8))]
         else:
             families = order[: max(4, int(settings.n_families * (0.45 if kind == "mergeda" else share)))]
-        motif = _motif(length, rng)
-        leaves.append(_Leaf(f"{kind}{i}", kind, length, motif, np.sort(families), number % 7 == 3))
+        form = motif_form(length, rng, BACKGROUND)
+        if kind == "novel" and (other := settings.novel_forms[i % len(settings.novel_forms)]) != "motif":
+            form = draw_form(other, rng, BACKGROUND)
+        leaves.append(_Leaf(f"{kind}{i}", kind, form.longest, form, np.sort(families), number % 7 == 3))
     return leaves
 
 
-def _motif(length: int, rng: np.random.Generator) -> np.ndarray:
-    """Letter probabilities per position, [length, 20]: a conserved motif, or a bias where the span is long."""
-    if length >= 12:
-        bias = BACKGROUND * 0.45
-        bias[rng.choice(20, 4, replace=False)] += 0.55 / 4
-        return np.tile(bias / bias.sum(), (length, 1))
-    motif = np.tile(BACKGROUND * 0.25, (length, 1))
-    motif[np.arange(length), rng.integers(0, 20, length)] += 0.75
-    return motif / motif.sum(1, keepdims=True)
-
-
-def _draw(probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One letter number per row of ``probabilities``."""
-    cumulative = probabilities.cumsum(1)
-    return (rng.random((len(probabilities), 1)) > cumulative[:, :-1] / cumulative[:, -1:]).sum(1)
-
-
 def _draw_world(settings: PlantedSettings, leaves: list[_Leaf], rng: np.random.Generator) -> _World:
-    sequences, family, cuts, rows, alikes, offset = [], [], [], [], [], 0
+    sequences, family, cuts, rows, alikes, labelled, offset = [], [], [], [], [], [], 0
     offsets = [0]
+    with_labels = any(leaf.form.kind == "labelled" for leaf in leaves)
     for fam in range(settings.n_families):
         length = int(rng.integers(*settings.length))
         template = rng.choice(20, length, p=BACKGROUND)
-        placed, lookalike = _place(fam, leaves, length, template, rng)
+        labels = structure(length, rng) if with_labels else np.zeros(0, np.int64)
+        before = template.copy()
+        placed, lookalike = _place(fam, leaves, length, template, starts_of(labels), rng)
         inside = np.zeros(length, bool)
-        for _, start, size in placed:
-            inside[start : start + size] = True
+        for number, start, size in placed:
+            whole = leaves[number].form.kind in ("motif", "periodic", "domain")
+            inside[start : start + size] = whole | (template != before)[start : start + size]
         for _ in range(int(rng.integers(*settings.members))):
             letters = template.copy()
             mutated = rng.random(length) < np.where(inside, 0.06, 0.15)
@@ -231,6 +233,11 @@ def _draw_world(settings: PlantedSettings, leaves: list[_Leaf], rng: np.random.G
             for leaf, start, size in lookalike:
                 if start >= cut:
                     alikes.append((leaf, len(sequences), offset + start - cut, size, fam))
+            labelled += [
+                (len(sequences), max(0, a - cut), b - cut, name)
+                for a, b, name in label_spans(labels)
+                if b > cut
+            ]
             sequences.append(letters[cut:])
             family.append(fam)
             cuts.append(cut)
@@ -245,11 +252,17 @@ def _draw_world(settings: PlantedSettings, leaves: list[_Leaf], rng: np.random.G
         leaves,
         pd.DataFrame(rows, columns=columns),
         pd.DataFrame(alikes, columns=columns),
+        pd.DataFrame(labelled, columns=["sample", "start", "end", "concept"]),
     )
 
 
 def _place(
-    fam: int, leaves: list[_Leaf], length: int, template: np.ndarray, rng: np.random.Generator
+    fam: int,
+    leaves: list[_Leaf],
+    length: int,
+    template: np.ndarray,
+    turns: np.ndarray,
+    rng: np.random.Generator,
 ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
     """Write the family's instances and look-alikes into its template, none overlapping another."""
     free = np.ones(length, bool)
@@ -262,11 +275,16 @@ def _place(
             for _ in range(12):
                 top = max(1, length - leaf.length)
                 start = int(rng.integers(0, min(top, 24) if leaf.near_start and rng.random() < 0.7 else top))
+                if leaf.form.kind == "labelled":
+                    if not present or not len(turns):
+                        break
+                    start = int(rng.choice(turns))
                 if free[max(0, start - 2) : start + leaf.length + 2].all():
-                    motif = leaf.motif if present else 0.45 * leaf.motif + 0.55 * BACKGROUND
-                    template[start : start + leaf.length] = _draw(motif, rng)
-                    free[start : start + leaf.length] = False
-                    (placed if present else lookalike).append((int(number), start, leaf.length))
+                    letters = leaf.form.write(rng, BACKGROUND, strength=1.0 if present else 0.45)
+                    here = template[start : start + len(letters)]
+                    here[:] = np.where(letters == KEEP, here, letters)
+                    free[start : start + len(letters)] = False
+                    (placed if present else lookalike).append((int(number), start, len(letters)))
                     break
     return placed, lookalike
 
@@ -329,7 +347,10 @@ def _read_world(
 
     for leaf, feature, share, inside, gain in roles.readers:
         mine = world.instances[world.instances.leaf == leaf]
-        where, _ = _fire(mine, share, inside, rng)
+        where, instance = _fire(mine, share, inside, rng)
+        if world.leaves[leaf].form.kind == "paired":  # a pair is read at its two ends
+            step = where - mine["start"].to_numpy()[instance]
+            where = where[(step == 0) | (step == mine["size"].to_numpy()[instance] - 1)]
         add(where, feature, gain * rng.gamma(6, 1 / 6, len(where)))
         alike = world.lookalikes[world.lookalikes.leaf == leaf]
         where, _ = _fire(alike, share * 0.5, inside * 0.7, rng)
@@ -353,12 +374,11 @@ def _fire(
     instances: pd.DataFrame, share: float, inside: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions where a reader fires: a share of the instances, and a share of the positions inside."""
-    hit = instances[rng.random(len(instances)) < share]
-    size = hit["size"].to_numpy()
-    start = hit["start"].to_numpy()
+    fires = np.flatnonzero(rng.random(len(instances)) < share)
+    start, size = (instances[name].to_numpy()[fires] for name in ("start", "size"))
     instance, where = positions_in(start, start + size)
     keep = (rng.random(len(where)) < inside) | (np.repeat(size, size) == 1)
-    return where[keep].astype(np.int64), instance[keep]
+    return where[keep].astype(np.int64), fires[instance[keep]]
 
 
 def _runs(world: _World, density: float, mean_run: float, rng: np.random.Generator) -> np.ndarray:
@@ -448,6 +468,11 @@ def _withhold(
         shown["concept"] = shown["concept"].str.replace(
             r"^planted:merged[ab](\d+)$", r"planted:merged\1", regex=True
         )
+    if len(world.labels):
+        spans = world.labels.assign(
+            sample=ids[world.labels["sample"]], concept="structure:" + world.labels["concept"]
+        )
+        shown = pd.concat([shown, spans], ignore_index=True)
     shown = shown.assign(strand=".", source="planted", evidence="planted", note="", release="1")
     concepts = pd.DataFrame(
         {
@@ -455,7 +480,7 @@ def _withhold(
             "parent": "",
             "level": 0,
             "source": "planted",
-            "exhaustive": False,
+            "exhaustive": [c.startswith("structure:") for c in sorted(set(shown["concept"]))],
         },
         index=pd.Index(sorted(set(shown["concept"])), name="concept"),
     )

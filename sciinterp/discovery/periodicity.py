@@ -1,0 +1,174 @@
+"""Periodicity: do the properties of the letters about a feature's peaks come and go with a period?
+
+The moment of Eisenberg, Weiss and Terwilliger (1984): the length of the sum of one property, less its mean, around a
+circle that is turned once a period; the largest within :data:`SHIFT` of the peak. An amphipathic helix has a period of 3.6 in hydropathy, a
+heptad 3.5, a strand 2 to 2.3, codons 3, a turn of the double helix 10.5. Which property, period and width a feature
+follows is chosen on training families.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import maximum_filter1d
+
+from sciinterp.association._jit import compiled
+
+SHIFT = 6  # how far from the peak the middle of the stretch may lie
+# Periods, and how far the windows reach: a strand or a helix; a coiled coil or three turns of DNA. What lies between two
+# periods is read by the nearer one: a window of 15 does not tell 3.6 from 3.3.
+PERIODS = (2.0, 2.4, 3.0, 3.6, 4.6, 7.0, 10.5)
+HALVES = (7, 10, 15)
+LONG = 5.0  # period from which only the widest window is used, and below which it is not
+# Kyte and Doolittle 1982, hydropathy (AAindex KYTJ820101).
+HYDROPATHY = {
+    "A": 1.8, "R": -4.5, "N": -3.5, "D": -3.5, "C": 2.5, "Q": -3.5, "E": -3.5, "G": -0.4, "H": -3.2, "I": 4.5,
+    "L": 3.8, "K": -3.9, "M": 1.9, "F": 2.8, "P": -1.6, "S": -0.8, "T": -0.7, "W": -0.9, "Y": -1.3, "V": 4.2,
+}  # fmt: skip
+# Klein, Kanehisa and DeLisi 1984, net charge (AAindex KLEP840101).
+CHARGE = {"R": 1.0, "K": 1.0, "D": -1.0, "E": -1.0}
+# Grantham 1974, volume (AAindex GRAR740103).
+VOLUME = {
+    "A": 31.0, "R": 124.0, "N": 56.0, "D": 54.0, "C": 55.0, "Q": 85.0, "E": 83.0, "G": 3.0, "H": 96.0, "I": 111.0,
+    "L": 111.0, "K": 119.0, "M": 105.0, "F": 132.0, "P": 32.5, "S": 32.0, "T": 61.0, "W": 170.0, "Y": 136.0,
+    "V": 84.0,
+}  # fmt: skip
+OF_PROTEINS = {"hydropathy": HYDROPATHY, "charge": CHARGE, "volume": VOLUME}
+OF_BASES = {
+    "purine": {"A": 1.0, "G": 1.0},
+    "strong pairing": {"C": 1.0, "G": 1.0},
+    "keto": {"G": 1.0, "T": 1.0, "U": 1.0},
+}
+
+
+# What each row follows: numbers [n] of a property, a width and a period (HALVES, PERIODS).
+Periodicity = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def scales(alphabet: list[str], share: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Names of the properties and their values [n_scales, n_letters], mean 0 and variance 1 over the letters seen."""
+    if set(alphabet) <= set("ACGTUN"):
+        tables = OF_BASES
+    elif set("ACDEFGHIKLMNPQRSTVWY") >= {x for x, s in zip(alphabet, share) if s > 0.005}:
+        tables = OF_PROTEINS
+    else:  # of letters that nobody measured: each of the commonest against the others
+        common = np.argsort(-share, kind="stable")[:3]
+        tables = {alphabet[i]: {alphabet[i]: 1.0} for i in common}
+    values = np.array([[table.get(x, np.nan) for x in alphabet] for table in tables.values()])
+    absent = np.array([[0.0] if len(t) < 8 else [np.nan] for t in tables.values()])
+    values = np.where(np.isnan(values), absent, values)
+    known = ~np.isnan(values)
+    weight = np.where(known, share, 0) / np.maximum((share * known).sum(1, keepdims=True), 1e-12)
+    centred = np.where(known, values - (weight * np.where(known, values, 0)).sum(1, keepdims=True), 0.0)
+    spread = np.sqrt((weight * centred**2).sum(1, keepdims=True))
+    return list(tables), centred / np.maximum(spread, 1e-9)
+
+
+def fit_periodicity(
+    letters: np.ndarray, values: np.ndarray, at: np.ndarray, other: np.ndarray, train: np.ndarray
+) -> list[Periodicity]:
+    """Of each row the property, width and period that differ most between training peaks and other positions.
+
+    Parameters
+    ----------
+    values : float [n_scales, n_letters]
+        Of :func:`scales`.
+    at, other : int64 [n, n_peaks]
+    train : bool [n_fits, n, n_peaks]
+        A fit for each part of the families.
+    """
+    best = np.full(train.shape[:2], -np.inf)
+    chosen = np.zeros((3, *train.shape[:2]), np.int64)
+    n = np.maximum(train.sum(-1), 1)
+    for s, h, t in np.ndindex(len(values), len(HALVES), len(PERIODS)):
+        if (PERIODS[t] >= LONG) != (h == len(HALVES) - 1):
+            continue
+        near = maximum_filter1d(_moments(letters, values[s], HALVES[h], PERIODS[t]), 2 * SHIFT + 1)
+        a, b = (near[np.maximum(x, 0)] for x in (at, other))
+        for k, part in enumerate(train):
+            mean = [np.where(part, x, 0).sum(1) / n[k] for x in (a, b)]
+            spread = sum(np.where(part, (x - m[:, None]) ** 2, 0).sum(1) / n[k] for x, m in zip((a, b), mean))
+            value = (mean[0] - mean[1]) / np.sqrt(spread + 1e-6)
+            better = value > best[k]
+            best[k, better] = value[better]
+            chosen[:, k, better] = np.array([[s], [h], [t]])
+    return [tuple(chosen[:, k]) for k in range(len(train))]
+
+
+def score_periodicity(
+    letters: np.ndarray, values: np.ndarray, at: np.ndarray, found: Periodicity
+) -> np.ndarray:
+    """The largest moment [n, n_peaks] within :data:`SHIFT` of each position, of what each row follows."""
+    out, halves, periods = np.zeros(at.shape), np.array(HALVES), np.array(PERIODS)
+    scale, half, period = found
+    for i in range(len(at)):
+        near = (at[i][at[i] >= 0][:, None] + np.arange(-SHIFT, SHIFT + 1)).ravel()
+        moment = np.zeros(len(near), np.float32)
+        _moments_at(letters, near, values[scale[i]], halves[half[i]], periods[period[i]], moment)
+        out[i, at[i] >= 0] = moment.reshape(-1, 2 * SHIFT + 1).max(1)
+    return out
+
+
+def _moments(letters: np.ndarray, values: np.ndarray, half: int, period: float) -> np.ndarray:
+    """float32 [n_padded]: what :func:`_moment` says at every position, from running sums."""
+    out = np.zeros(len(letters), np.float32)
+    _run(letters, np.append(values, 0.0), half, period, np.zeros((6, len(letters) + 1)), out)
+    return out
+
+
+@compiled
+def _run(letters, values, half, period, total, out) -> None:
+    """Sums up to each position of: letters, values, values and letters around the circle."""
+    turn, n_letters = 2 * np.pi / period, len(values) - 1
+    for i in range(len(letters)):
+        cosine, sine, x = np.cos(turn * i), np.sin(turn * i), values[letters[i]]
+        inside = 1.0 if letters[i] < n_letters else 0.0
+        total[0, i + 1] = total[0, i] + inside
+        total[1, i + 1] = total[1, i] + x
+        total[2, i + 1] = total[2, i] + x * cosine
+        total[3, i + 1] = total[3, i] + x * sine
+        total[4, i + 1] = total[4, i] + inside * cosine
+        total[5, i + 1] = total[5, i] + inside * sine
+    for i in range(half, len(letters) - half):
+        low, high = i - half, i + half + 1
+        n = total[0, high] - total[0, low]
+        if letters[i] < n_letters and n >= half + 2:
+            mean = (total[1, high] - total[1, low]) / n
+            real = total[2, high] - total[2, low] - mean * (total[4, high] - total[4, low])
+            imaginary = total[3, high] - total[3, low] - mean * (total[5, high] - total[5, low])
+            out[i] = np.sqrt((real**2 + imaginary**2) / n)
+
+
+@compiled
+def _moments_at(letters, at, values, half, period, out) -> None:
+    for k in range(len(at)):
+        out[k] = _moment(letters, at[k], values, half, period)
+
+
+@compiled
+def _moment(letters, position, values, half, period) -> float:
+    """Length of the turned sum over one window, per root of its letters; 0 at the ends and in the padding."""
+    n_letters = len(values)
+    if letters[position] >= n_letters:
+        return 0.0
+    total, n = 0.0, 0
+    for o in range(-half, half + 1):
+        x = letters[position + o]
+        if x < n_letters:
+            total += values[x]
+            n += 1
+    if n < half + 2:
+        return 0.0
+    mean, turn = total / n, 2 * np.pi / period
+    step_real, step_imaginary = np.cos(turn), np.sin(turn)
+    cosine, sine = np.cos(turn * half), -np.sin(turn * half)
+    real, imaginary = 0.0, 0.0
+    for o in range(-half, half + 1):
+        x = letters[position + o]
+        if x < n_letters:
+            real += (values[x] - mean) * cosine
+            imaginary += (values[x] - mean) * sine
+        cosine, sine = (
+            cosine * step_real - sine * step_imaginary,
+            sine * step_real + cosine * step_imaginary,
+        )
+    return np.sqrt((real**2 + imaginary**2) / n)

@@ -1,0 +1,87 @@
+"""What finds peaks without any order of letters: the readings that explain a feature away.
+
+* *composition*: the unordered letters around the peak;
+* *centre*: the letter at the peak;
+* *position*: distance from either end of the sample;
+* *conservation*: the share of relatives that hold the same three letters (not fitted).
+
+Each has the form of a reader (:mod:`sciinterp.discovery.sequence_readers`): fitted log odds, and a score of positions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sciinterp.association._jit import compiled
+from sciinterp.discovery.surroundings import Surroundings
+
+AROUND = 6  # letters on either side that count as the composition around a peak
+PRIOR = 5.0
+N_BINS, BIN = 40, 5  # bins of five positions from an end; the last holds all beyond
+SMOOTH = (0.25, 0.5, 0.25)
+
+
+def fit_unordered(around: Surroundings, at: np.ndarray, train: np.ndarray, reach: int) -> np.ndarray:
+    """Log odds [n, n_letters + 1] of the letters within ``reach`` of training peaks; 0 for the sentinel."""
+    share = around.share()
+    counts = np.zeros((len(at), len(share) + 1))
+    _count(around.letters, at, train & (at >= 0), reach, counts)
+    counts = counts[:, :-1]
+    seen = (counts + PRIOR * share) / (counts.sum(1, keepdims=True) + PRIOR)
+    return np.hstack([np.log(seen / (share + 1e-9) + 1e-12), np.zeros((len(at), 1))])
+
+
+def score_unordered(around: Surroundings, at: np.ndarray, odds: np.ndarray, reach: int) -> np.ndarray:
+    """Sum of the log odds [n, n_positions] within ``reach`` of each position."""
+    out = np.zeros(at.shape)
+    _sum(around.letters, at, odds, reach, out)
+    return out
+
+
+def fit_place(around: Surroundings, at: np.ndarray, other: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Log odds [2, n, N_BINS] of the distances from both ends; random positions say how often each occurs at all."""
+    train = train & (at >= 0)
+    row = np.broadcast_to(np.arange(len(at))[:, None], at.shape)[train]
+    odds = np.zeros((2, len(at), N_BINS))
+    for end in range(2):
+        counts, by_chance = (_bins(around, x, end)[train] for x in (at, other))
+        counts = np.bincount(row * N_BINS + counts, minlength=len(at) * N_BINS).reshape(-1, N_BINS)
+        expected = np.bincount(by_chance, minlength=N_BINS) / max(len(by_chance), 1)
+        smooth = np.apply_along_axis(lambda x: np.convolve(x, SMOOTH, "same"), 1, counts.astype(float))
+        odds[end] = np.log(
+            (smooth + 4 * expected + 1e-4) / ((smooth.sum(1, keepdims=True) + 4) * (expected + 1e-4))
+        )
+    return odds
+
+
+def score_place(around: Surroundings, at: np.ndarray, odds: np.ndarray) -> np.ndarray:
+    """Sum of the log odds [n, n_positions] of both distances."""
+    return sum(np.take_along_axis(odds[end], _bins(around, at, end), 1) for end in range(2))
+
+
+def score_conservation(around: Surroundings, at: np.ndarray) -> np.ndarray:
+    """Share of relatives [n, n_positions] that hold the three letters at each position."""
+    return around.conservation[np.maximum(at, 0)]
+
+
+def _bins(around: Surroundings, at: np.ndarray, end: int) -> np.ndarray:
+    distance = (around.from_start, around.from_end)[end][np.maximum(at, 0)]
+    return np.minimum(distance // BIN, N_BINS - 1)
+
+
+@compiled
+def _count(letters, at, train, reach, counts) -> None:
+    for i in range(at.shape[0]):
+        for p in range(at.shape[1]):
+            if train[i, p]:
+                for o in range(-reach, reach + 1):
+                    counts[i, letters[at[i, p] + o]] += 1.0
+
+
+@compiled
+def _sum(letters, at, odds, reach, out) -> None:
+    for i in range(at.shape[0]):
+        for p in range(at.shape[1]):
+            if at[i, p] >= 0:
+                for o in range(-reach, reach + 1):
+                    out[i, p] += odds[i, letters[at[i, p] + o]]

@@ -1,0 +1,233 @@
+"""The readers of sequence, one record each: a further reader is one record of :data:`READERS`.
+
+======== =================================================================================== ===================
+name     what it reads                                                                       file
+======== =================================================================================== ===================
+motif    seven columns of letters, without a gap                                             ``profiles``
+gapped   two halves of four columns at a distance that varies                                ``gapped``
+pair     letters at a distance from each other                                               ``letter_pairs``
+periodic a property of the letters that comes and goes with a period                         ``periodicity``
+domain   weak composition in four parts along thirty-six letters                             ``profiles``
+labels   columns of labels: which broad concepts (a helix, a region) stand where             ``profiles``
+======== =================================================================================== ===================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from sciinterp.discovery.gapped import fit_gapped, score_gapped
+from sciinterp.discovery.letter_pairs import FAR, chance_of_pairs, fit_pairs, score_pairs
+from sciinterp.discovery.periodicity import HALVES, PERIODS, fit_periodicity, score_periodicity
+from sciinterp.discovery.profiles import Shape, fit_profile, score_profile
+from sciinterp.discovery.surroundings import Surroundings
+
+MOTIF = Shape(np.arange(7), np.arange(-6, 7), np.array([0, -3, 3]), steps=6, prior=3.0)
+DOMAIN = Shape(np.repeat(np.arange(4), 9), np.arange(-18, 19, 3), np.array([0]), steps=4, prior=12.0)
+LABELS = Shape(np.arange(13), np.arange(-2, 3), np.array([0]), steps=3, prior=6.0)
+
+Model = tuple[np.ndarray, ...]  # one row a row of peaks
+
+
+@dataclass(frozen=True, eq=False)
+class Peaks:
+    """What readers are fitted on.
+
+    Attributes
+    ----------
+    around : Surroundings
+    at, other : int64 [n, n_peaks]
+        Peaks on the padded axis, -1 = none, and a random position of the same sample for each.
+    train : bool [n_fits, n, n_peaks]
+        Which peaks each fit may see.
+    """
+
+    around: Surroundings
+    at: np.ndarray
+    other: np.ndarray
+    train: np.ndarray
+
+    @cached_property
+    def pairs(self) -> list[Model]:
+        """Pairs of each fit, which two readers need."""
+        around = self.around
+        chance = chance_of_pairs(around.words, around.n_words, np.where(self.at >= 0, self.other, -1))
+        return [fit_pairs(around.words, around.n_words, self.at, train, chance) for train in self.train]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One way to read sequence.
+
+    Attributes
+    ----------
+    name : str
+    fit : callable
+        Peaks to one model a fit.
+    score : callable
+        Surroundings, positions [n, n_positions] and a model to scores of the same shape; what is -1 may be anything.
+    says : callable
+        Surroundings, positions [1, n_peaks] and a model of one row to a sentence and its numbers.
+    reach : int
+        Letters on either side that are shuffled where the question is whether their order matters.
+    column : str
+        What it reads: a reader of an empty column is left out.
+    """
+
+    name: str
+    fit: Callable[[Peaks], list[Model]]
+    score: Callable[[Surroundings, np.ndarray, Model], np.ndarray]
+    says: Callable[[Surroundings, np.ndarray, Model], dict[str, Any]]
+    reach: int
+    column: str = "letters"
+
+
+def _profile(shape: Shape, column: str, says: Callable, *, name: str, reach: int) -> Reader:
+    """A reader of one shape of profile in one column."""
+
+    def fit(peaks: Peaks) -> list[Model]:
+        values, share = getattr(peaks.around, column), peaks.around.share(column)
+        return [(fit_profile(values, peaks.at, train, share, shape),) for train in peaks.train]
+
+    def score(around: Surroundings, at: np.ndarray, model: Model) -> np.ndarray:
+        return score_profile(getattr(around, column), at, model[0], shape)[0]
+
+    return Reader(name, fit, score, says, reach, column)
+
+
+def _fit_gapped(peaks: Peaks) -> list[Model]:
+    around, share = peaks.around, peaks.around.share()
+    return [
+        fit_gapped(around.letters, around.words, peaks.at, train, share, pairs)
+        for train, pairs in zip(peaks.train, peaks.pairs)
+    ]
+
+
+def columns_of(odds: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Letter probabilities [n_columns, n_letters] of log odds with their sentinel."""
+    seen = np.exp(odds[:, :-1]) * (share + 1e-9)
+    return seen / seen.sum(1, keepdims=True)
+
+
+def consensus(columns: np.ndarray, alphabet: list[str]) -> str:
+    """The commonest letters: a capital above one half, a small one above 0.3, x else."""
+    best = [alphabet[i] for i in np.argmax(columns, axis=1)]
+    return "".join(x if p > 0.5 else x.lower() if p > 0.3 else "x" for x, p in zip(best, columns.max(1)))
+
+
+def bits(columns: np.ndarray, share: np.ndarray) -> float:
+    """Information against the background."""
+    return float((columns * np.log2(columns / (share + 1e-9) + 1e-12)).sum())
+
+
+def logo(columns: np.ndarray, alphabet: list[str]) -> list[dict[str, float]]:
+    """Frequencies of the letters that matter, one entry a column."""
+    return [{alphabet[j]: round(float(p[j]), 3) for j in np.argsort(-p)[:4] if p[j] >= 0.05} for p in columns]
+
+
+def _says_motif(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
+    columns = columns_of(model[0][0], around.share())
+    text = consensus(columns, around.alphabet)
+    return {
+        "text": text,
+        "consensus": text,
+        "bits": round(bits(columns, around.share()), 1),
+        "logo": logo(columns, around.alphabet),
+    }
+
+
+def _says_gapped(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
+    halves = [columns_of(odds, around.share()) for odds in model[0][0]]
+    gap = score_gapped(around.letters, at, model)[1][0, :, 1][at[0] >= 0]
+    low, high = (int(v) for v in np.quantile(gap, [0.1, 0.9])) if len(gap) else (0, 0)
+    first, second = (consensus(h, around.alphabet) for h in halves)
+    return {
+        "text": f"{first}-({low} to {high})-{second}",
+        "gap": [low, high],
+        "bits": round(sum(bits(h, around.share()) for h in halves), 1),
+        "logo": [logo(h, around.alphabet) for h in halves],
+    }
+
+
+def _says_pairs(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
+    names = _word_names(around)
+    pairs = [
+        {
+            "first": names[a],
+            "second": names[b],
+            "distance": int(d),
+            "times_as_often": round(float(np.exp(w)), 1),
+        }
+        for (a, b, d, _), (w, _) in zip(model[0][0].tolist(), model[1][0])
+        if d
+    ]
+    text = ", ".join(f"{p['first']} and {p['second']} {p['distance']} apart" for p in pairs[:2])
+    return {"text": text or "no pair", "pairs": pairs}
+
+
+def _word_names(around: Surroundings) -> list[str]:
+    kept = np.flatnonzero(around.word_table < around.n_words)
+    n, size = around.n_letters, around.word_size
+    return ["".join(around.alphabet[i // n**k % n] for k in reversed(range(size))) for i in kept]
+
+
+def _says_periodic(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
+    scale, half, period = (int(x[0]) for x in model)
+    name, width = around.property_names[scale], 2 * HALVES[half] + 1
+    return {
+        "text": f"{name} with a period of {PERIODS[period]:g} over {width} letters",
+        "property": name,
+        "period": PERIODS[period],
+        "width": width,
+    }
+
+
+def _says_domain(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
+    columns = columns_of(model[0][0], around.share())
+    rich = [
+        "".join(around.alphabet[i] for i in np.argsort(-odds[:-1])[:3] if odds[i] > np.log(1.5)) or "nothing"
+        for odds in model[0][0]
+    ]
+    return {
+        "text": f"{DOMAIN.width} letters, rich in {', then '.join(rich)}",
+        "rich_in": rich,
+        "bits": round(bits(columns, around.share()) * DOMAIN.width / len(columns), 1),
+    }
+
+
+def _says_labels(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
+    columns = columns_of(model[0][0], around.share("labels"))
+    names = [around.label_names[i] for i in np.argmax(columns, axis=1)]
+    turns = [names[0], *(b for a, b in zip(names, names[1:]) if a != b)]
+    return {"text": ", then ".join(turns), "labels": names}
+
+
+READERS = (
+    _profile(MOTIF, "letters", _says_motif, name="motif", reach=6),
+    Reader(
+        "gapped", _fit_gapped, lambda around, at, m: score_gapped(around.letters, at, m)[0], _says_gapped, 20
+    ),
+    Reader(
+        "pair", lambda p: p.pairs, lambda around, at, m: score_pairs(around.words, at, m), _says_pairs, FAR
+    ),
+    Reader(
+        "periodic",
+        lambda p: fit_periodicity(p.around.letters, p.around.properties, p.at, p.other, p.train),
+        lambda around, at, m: score_periodicity(around.letters, around.properties, at, m),
+        _says_periodic,
+        20,
+    ),
+    _profile(DOMAIN, "letters", _says_domain, name="domain", reach=36),
+    _profile(
+        LABELS,
+        "labels",
+        _says_labels,
+        name="labels",
+        reach=8,
+    ),
+)
