@@ -80,33 +80,35 @@ def against_novel(record: Mapping[str, Any]) -> list[str]:
             "probably know it, even where no source states it."
         )
         reasons.append((2.0, text))
-    if measures["composition"] >= measures["motif"] - 0.05 and measures["order"] >= 0.8:
+    reader = record["reader"]["name"]
+    its = f"its {reader} reader" if reader != "motif" else "its motif"
+    if measures["composition"] >= measures["reader"] - 0.05 and measures["order"] >= 0.8:
         reasons.append(
             (
                 0.55,
-                f"Unordered letters find its peaks about as well (AUROC {measures['composition']:.2f}, motif "
-                f"{measures['motif']:.2f}); it is kept because shuffling them hurts (AUROC {measures['order']:.2f} against "
-                "shuffled windows).",
+                f"Unordered letters find its peaks about as well (AUROC {measures['composition']:.2f}, {its} "
+                f"{measures['reader']:.2f}); it is kept because shuffling them hurts (AUROC {measures['order']:.2f} "
+                "against shuffled windows).",
             )
         )
     if measures["order"] < 0.8:
         reasons.append(
             (
                 1.2 - measures["order"] / 2,
-                f"Shuffling the letters around a peak takes only a part of its motif away (AUROC {measures['order']:.2f} "
-                "against shuffled windows), so it may read composition.",
+                f"Shuffling the letters around a peak takes only a part of what {its} finds away (AUROC "
+                f"{measures['order']:.2f} against shuffled windows), so it may read composition.",
             )
         )
     for name, words in (
         ("position", "distance from the ends"),
         ("conservation", "conservation among relatives"),
     ):
-        if measures[name] > max(0.7, measures["motif"] - 0.05):
+        if measures[name] > max(0.7, measures["reader"] - 0.05):
             reasons.append(
                 (
                     measures[name],
                     f"{words[0].upper()}{words[1:]} alone finds its peaks with AUROC {measures[name]:.2f}, "
-                    f"the motif with {measures['motif']:.2f}.",
+                    f"{its} with {measures['reader']:.2f}.",
                 )
             )
     for match in [m for m in record["partial_matches"] if m["lift"] >= 1.5][:1]:
@@ -117,12 +119,17 @@ def against_novel(record: Mapping[str, Any]) -> list[str]:
                 f"{match['concept']} ({match['lift']:.1f} times its share of positions), so it may be a part of that.",
             )
         )
-    if measures["motif"] < 0.7:
-        reasons.append((0.6, f"Its motif finds held-out peaks only with AUROC {measures['motif']:.2f}."))
+    if measures["reader"] < 0.7:
+        low, high = record["reader"]["auroc_low"], record["reader"]["auroc_high"]
+        text = (
+            f"{its[0].upper()}{its[1:]} finds held-out peaks only with AUROC {measures['reader']:.2f} "
+            f"({low:.2f} to {high:.2f})."
+        )
+        reasons.append((0.6, text))
     if record["n_families"] < 20:
         reasons.append((0.4, f"It was seen in only {record['n_families']} families."))
     if not reasons:
-        text = f"A source outside those checked may already describe {record['motif']['consensus']}."
+        text = f"A source outside those checked may already describe {record['reader']['text']}."
         reasons.append((0.1, text))
     return [text for _, text in sorted(reasons, key=lambda r: -r[0])]
 

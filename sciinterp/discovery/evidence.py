@@ -16,11 +16,11 @@ import pandas as pd
 
 from sciinterp.discovery.caveats import against_missing, against_novel, against_refinement
 from sciinterp.discovery.missing import Spans
-from sciinterp.discovery.motifs import COLUMNS, consensus
 from sciinterp.discovery.novel import READINGS, Novel, firing_pattern, limits
 from sciinterp.discovery.problem import Problem
 from sciinterp.discovery.refinement import Refinement
 from sciinterp.discovery.sequence_identity import SequenceIdentity
+from sciinterp.discovery.sequence_readers import COLUMNS, describe
 
 CONTEXT = 7  # letters shown on either side of an example
 
@@ -197,7 +197,7 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
     """The record of one novel feature."""
     problem = evidence.problem
     feature = int(novel.feature[i])
-    motif, bits, logo = consensus(problem, novel.peaks[i])
+    reads = _reads(problem, novel, i)
     measures = {name: round(float(v), 3) for name, v in zip(COLUMNS, novel.measures[i])}
     limit = dict(zip(READINGS, limits(novel.measures[i : i + 1])[0]))
     stable = float(novel.stability[i])
@@ -206,7 +206,7 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
     record: dict[str, Any] = {
         "features": [feature, *companions],
         "sources_checked": evidence.sources,
-        "motif": {"consensus": motif, "bits": round(bits, 1), "logo": _logo(problem, logo)},
+        "reader": reads,
         "pattern": firing_pattern(problem, feature),
         "lies": evidence.lies(peaks),
         "n_families": int(novel.n_families[i]),
@@ -218,16 +218,30 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
         },
         "nearest_concept": evidence.nearest(feature),
         "held_out_auroc": measures,
-        "explains_the_peaks_from": {name: round(float(v), 3) for name, v in limit.items()},
+        "explains_the_peaks_from": {n: round(float(v), 3) if v <= 1 else None for n, v in limit.items()},
         "stability": None if np.isnan(stable) else round(stable, 3),
         "co_active": companions,
         "partial_matches": evidence.also_fires_on(feature),
         "typical_context": [_example(problem, int(p)) for p in peaks[:5]],
-        "would_be_falsified_by": f"peaks of feature {feature} in further families that do not share the motif {motif}",
+        "would_be_falsified_by": f"peaks of feature {feature} in further families that do not share {reads['text']}",
     }
     record = {"claim": _novel_claim(record), **record}
     record["against"] = against_novel(record)
     return record
+
+
+def _reads(problem: Problem, novel: Novel, i: int) -> dict[str, Any]:
+    """The chosen reader: name, sentence, held-out AUROC with its interval, and what every reader reached before."""
+    read = novel.read
+    assert read is not None  # there are rows
+    auroc = read.measures[i, COLUMNS.index("reader")]
+    return {
+        **describe(problem, novel.peaks[i], str(read.reader[i])),
+        "auroc": round(float(auroc), 3),
+        "auroc_low": round(float(read.low[i]), 3),
+        "auroc_high": round(float(read.high[i]), 3),
+        "training_families_auroc": {name: round(float(v[i]), 3) for name, v in read.tried.items()},
+    }
 
 
 PATTERNS = {
@@ -243,6 +257,8 @@ def _novel_claim(record: dict[str, Any]) -> str:
     lies, pattern, near = record["lies"], record["pattern"], record["nearest_concept"]
     how = PATTERNS.get(pattern["class"], f"every {pattern.get('period')} positions")
     low, high = lies["half_lie_between"]
+    reader = record["reader"]
+    said = reader["text"] if reader["name"] == "motif" else f"{reader['name']}: {reader['text']},"
     where = (
         f"in {lies['concept']} ({100 * lies['share_of_peaks']:.0f}% of its peaks, one a family)"
         if lies["concept"]
@@ -254,7 +270,7 @@ def _novel_claim(record: dict[str, Any]) -> str:
         else "no concept on positions to compare with"
     )
     return (
-        f"candidate: feature {record['features'][0]} reads {record['motif']['consensus']} {how}, {where}, in "
+        f"candidate: feature {record['features'][0]} reads {said} {how}, {where}, in "
         f"{record['n_families']} of {record['families']['all']} families; {known}"
     )
 
@@ -264,18 +280,6 @@ def _residues(problem: Problem, start: int, end: int) -> str:
     sample = int(problem.sample_of[start])
     base = int(problem.samples.offsets[sample])
     return f"{start - base + 1} to {end - base} of {problem.samples.ids[sample]} (counted from 1)"
-
-
-def _logo(problem: Problem, share: np.ndarray) -> list[dict[str, float]]:
-    """Frequencies of the letters that matter, one entry a column."""
-    return [
-        {
-            problem.alphabet[j]: round(float(column[j]), 3)
-            for j in np.argsort(-column)[:4]
-            if column[j] >= 0.05
-        }
-        for column in share
-    ]
 
 
 def _example(problem: Problem, at: int) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sciinterp.codes.intervals import covered_by, windows
-from sciinterp.discovery.motifs import WIDTH, letters_of, motif_offsets
+from sciinterp.discovery.motifs import letters_of, motif_offsets
 from sciinterp.discovery.problem import Problem
+from sciinterp.discovery.profiles import MOTIF
 
 FLANK = 10  # letters compared on either side of the motif
 DEVIATIONS = 3.0
@@ -69,12 +70,12 @@ def place(problem: Problem, peaks: np.ndarray) -> Place:
     window = windows(
         letters_of(problem), centre, _reach(), problem.samples.offsets, beyond=len(problem.alphabet)
     )
-    beside = np.abs(np.arange(-_reach(), _reach() + 1)) > WIDTH // 2
+    beside = np.abs(np.arange(-_reach(), _reach() + 1)) > MOTIF.width // 2
     return Place(_alike(problem, window[:, beside]), _carried(problem, window, n_families), n_families)
 
 
 def _reach() -> int:
-    return WIDTH // 2 + FLANK
+    return MOTIF.width // 2 + FLANK
 
 
 def _alike(problem: Problem, flank: np.ndarray) -> float:
@@ -145,8 +146,8 @@ def at_known_concepts(problem: Problem, peaks: np.ndarray) -> np.ndarray:
 
 def _marks(problem: Problem, concept: int) -> tuple[np.ndarray, np.ndarray]:
     """bool [n_positions] each: inside an instance of a concept, and in the middle of a motif that holds a whole one."""
-    n, half = problem.n_positions, WIDTH // 2
+    n, half = problem.n_positions, MOTIF.width // 2
     table = problem.instances[problem.instances["concept"] == concept]
     start, end = table["start"].to_numpy(), table["end"].to_numpy()
-    short = end - start <= WIDTH
+    short = end - start <= MOTIF.width
     return covered_by(start, end, n), covered_by(end[short] - 1 - half, start[short] + half + 1, n)

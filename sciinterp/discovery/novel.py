@@ -1,12 +1,12 @@
 """Novel concepts: coherent, reproducible features that no concept explains.
 
 A feature is a target when it is alive, seen in enough families, and associated with no concept. What it looks
-like is measured on held-out families (:mod:`sciinterp.discovery.motifs`). What it *should* look like is learned
+like is measured on held-out families by readers of sequence (:mod:`sciinterp.discovery.sequence_readers`). What it *should* look like is learned
 from the features of known concepts, as though these were unknown (leave-concept-out), against decoys: the same
 features rotated along their samples, features made of letters, window composition or position, and those of the
 randomised model where they are given. Where dictionaries of other seeds are given, being found again in all of them is one
-more measure. A target whose peaks composition, letter, position or conservation find as well as any motif is explained
-and dropped, whatever the model says; so is one whose motif does not find its held-out peaks, unless it fires
+more measure. A target whose peaks composition, letter, position or conservation find as well as its reader is explained
+and dropped, whatever the model says; so is one whose reader does not find its held-out peaks, unless it fires
 periodically, and one whose motif holds an annotated concept (:mod:`sciinterp.discovery.homology`).
 
 *Probability*: that the feature is one coherent thing which no source states. The odds are moved to the targets' own
@@ -31,8 +31,9 @@ from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import only_active
 from sciinterp.discovery.homology import Place, at_known_concepts, place
 from sciinterp.discovery.logistic import fit_logistic, predict
-from sciinterp.discovery.motifs import COLUMNS, MAX_PEAKS, coherence, find_peaks, letters_of
+from sciinterp.discovery.motifs import MAX_PEAKS, find_peaks, letters_of
 from sciinterp.discovery.problem import BLOCK_VALUES, Problem
+from sciinterp.discovery.sequence_readers import COLUMNS, Coherence, coherence
 
 MIN_FAMILIES = 12
 COLUMNS_AT_ONCE = 1024  # columns of codes compared with another dictionary at once
@@ -42,18 +43,19 @@ N_MADE = 60  # made-up decoys of each sort
 N_RANDOMISED = 240  # decoys taken from the randomised model's dictionary
 STABLE = 0.4  # cosine between code columns of two dictionaries
 F1_KNOWN, PRECISION_KNOWN, NARROW = 0.25, 0.2, 0.1
-# AUROC from which something plainer than a motif explains the peaks, if it is not clearly worse than the motif.
+# AUROC from which something plainer than a reader explains the peaks, if it is not clearly worse than the reader.
 EXPLAINED, CLEARLY = 0.9, 0.05
 # Factor where no other dictionary says whether a feature is found again: the share of such candidates that three other
 # dictionaries read too, over four dictionaries of the repertoire (156 of 166).
 UNMEASURED = 0.94
-ORDERED = 0.6  # AUROC of the motif against shuffled windows below which the order of letters does not matter
+ORDERED = 0.6  # AUROC of the reader against shuffled windows below which the order of letters does not matter
 MIN_LEARN = 5  # known features and decoys of each that must pass for the model to be fitted on those alone
 CEILING = 0.95  # of a probability: on planted worlds 5 of 74 that pass every gate are nuisance all the same
-COHERENT = 0.65  # AUROC of the motif at held-out peaks below which nothing is seen in the sequence
+COHERENT = 0.65  # AUROC of the reader at held-out peaks below which nothing is seen in the sequence
 PERIODIC = 0.35  # share of gaps of one length from which a feature counts as periodic
 BETTER = 0.8  # AUROC from which something plainer explains the peaks if it does so at least as well
-FAIR = 0.7  # AUROC from which it does if it is much better than the motif
+FAIR = 0.7  # AUROC from which it does if it is much better than the reader
+ABOVE = 1.01  # a limit that nothing reaches
 READINGS = ("composition", "centre", "position", "conservation")
 KNOWN = (f"associated with a concept (F1 of {F1_KNOWN:g} or more, a hit, or {PRECISION_KNOWN:g} of its activity in a narrow "
          "concept)")  # fmt: skip
@@ -69,8 +71,8 @@ class Novel:
     Attributes
     ----------
     feature : int64 [n]
-    measures : float [n, 6]
-        AUROC of :data:`sciinterp.discovery.motifs.COLUMNS`.
+    measures : float [n, 7]
+        AUROC of :data:`sciinterp.discovery.sequence_readers.COLUMNS`.
     stability : float [n]
         Smallest of the best cosines in the other dictionaries, NaN when there are none.
     n_families : int64 [n]
@@ -84,6 +86,8 @@ class Novel:
         Why there are none, where no list could be made.
     places : list of Place
         Where each stands among the families.
+    read : Coherence, optional
+        Which reader was chosen for each, and how it did; None where there are no rows.
     """
 
     feature: np.ndarray
@@ -98,6 +102,7 @@ class Novel:
     fate: np.ndarray
     reason: str = ""
     places: Sequence[Place] = ()
+    read: Coherence | None = None
 
 
 def _none(counts: dict[str, int], fate: np.ndarray, reason: str = "") -> Novel:
@@ -184,7 +189,8 @@ def find_novel(
     judged = np.concatenate([known, targets])
     decoy_codes, decoy_rows, sort = _decoys(problem, judged, randomised, seed)
     rows = np.vstack([peaks.position[judged], decoy_rows])
-    measures = coherence(problem, rows, seed=seed)
+    read = coherence(problem, rows, seed=seed)
+    measures = read.measures
     n_known, n_target = len(known), len(targets)
     part, y = slice(n_known, n_known + n_target), np.arange(len(rows)) < n_known
     stable, gates = _gates([(problem, judged), *decoy_codes], rows, measures, y, part, stability)
@@ -216,6 +222,7 @@ def find_novel(
         counts,
         fate,
         places=places,
+        read=read.rows(n_known + kept),
     )
 
 
@@ -278,36 +285,39 @@ def least_q(n_other_seeds: int) -> float:
 
 def _columns(measures: np.ndarray, stable: np.ndarray) -> np.ndarray:
     """What the model of a concept's look is fitted on."""
-    motif, place, order = (measures[:, COLUMNS.index(c)] for c in ("motif", "position", "order"))
-    x = np.column_stack([measures, np.minimum(motif, order), np.maximum(place - motif, 0) + 0.5])
+    reader, place, order = (measures[:, COLUMNS.index(c)] for c in ("reader", "position", "order"))
+    x = np.column_stack([measures, np.minimum(reader, order), np.maximum(place - reader, 0) + 0.5])
     return np.column_stack([(x - 0.5) * 4, np.where(np.isnan(stable), 0.0, 4 * stable)])
 
 
 def limits(measures: np.ndarray) -> np.ndarray:
-    """AUROC [n, 4] from which each of :data:`READINGS` explains the peaks, given what the motif reaches.
+    """AUROC [n, 4] from which each of :data:`READINGS` explains the peaks, given what the reader reaches.
 
-    The letter at the peak explains them where it is as good as the motif. Composition is held against the motif by
-    how much the letters' order matters: where shuffling hardly hurts (AUROC against shuffled windows below 0.7) being
-    about as good will do, where it hurts somewhat (below 0.8) as good, and beyond it must be clearly better, because
-    the letters of a conserved motif are conserved too. Distance from the ends and conservation explain them where
-    they are as good, or about as good from 0.9. "About" and "clearly" are 0.05. All must reach 0.8; but 0.7 will do for
-    what is better by 0.1, and anything for letters whose order does not matter at all (below 0.6).
+    The letter at the peak explains them where it is as good as the reader, unless the reader tells the peaks from other
+    positions with the same letter (AUROC against these of 0.7 or more; the limit is then above 1). Composition is held
+    against the reader by how much the letters' order matters: where shuffling hardly hurts (AUROC against shuffled
+    windows below 0.7) being about as good will do, where it hurts somewhat (below 0.8) as good, and beyond it must be
+    clearly better, because the letters of a conserved motif are conserved too. Distance from the ends and conservation
+    explain them where they are as good, or about as good from 0.9. "About" and "clearly" are 0.05. All must reach 0.8;
+    but 0.7 will do for what is better by 0.1, and anything for letters whose order does not matter at all (below 0.6).
 
     Parameters
     ----------
-    measures : float [n, 6]
-        AUROC of :data:`sciinterp.discovery.motifs.COLUMNS`.
+    measures : float [n, 7]
+        AUROC of :data:`sciinterp.discovery.sequence_readers.COLUMNS`.
     """
-    motif, order = (measures[:, COLUMNS.index(c)] for c in ("motif", "order"))
-    about, as_good, clearly = motif - CLEARLY, np.maximum(BETTER, motif), np.maximum(BETTER, motif + CLEARLY)
-    unordered = order < ORDERED
+    reader, order, matched = (measures[:, COLUMNS.index(c)] for c in ("reader", "order", "matched"))
+    about, as_good = reader - CLEARLY, np.maximum(BETTER, reader)
+    clearly, unordered = np.maximum(BETTER, reader + CLEARLY), order < ORDERED
     composition = np.select(
         [unordered, order < 0.7, order < 0.8], [about, np.maximum(BETTER, about), as_good], clearly
     )
     centre = np.where(unordered, about, as_good)
     plain = np.minimum(as_good, np.maximum(EXPLAINED, about))
-    much_better = np.maximum(FAIR, motif + 2 * CLEARLY)
-    return np.minimum(np.column_stack([composition, centre, plain, plain]), much_better[:, None])
+    much_better = np.maximum(FAIR, reader + 2 * CLEARLY)
+    found = np.minimum(np.column_stack([composition, centre, plain, plain]), much_better[:, None])
+    found[matched >= FAIR, READINGS.index("centre")] = ABOVE
+    return found
 
 
 def _explained(measures: np.ndarray) -> np.ndarray:

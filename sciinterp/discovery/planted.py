@@ -26,9 +26,12 @@ from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.intervals import positions_in
 from sciinterp.discovery.planted_forms import (
+    BACKGROUND,
     KEEP,
+    LETTERS,
     Form,
     draw_form,
+    hide_whole_families,
     label_spans,
     motif_form,
     starts_of,
@@ -37,11 +40,6 @@ from sciinterp.discovery.planted_forms import (
 from sciinterp.samples import Samples, Split
 from sciinterp.splits import split_families
 
-LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
-# Rounded background of natural proteins, in the order of LETTERS.
-BACKGROUND = (
-    np.array([83, 14, 55, 67, 39, 71, 23, 59, 58, 97, 24, 41, 47, 39, 55, 66, 54, 69, 11, 28.0]) / 1000
-)
 LENGTHS = (6, 1, 12, 4, 8, 25, 6, 3, 9, 16)  # span lengths, taken in turn by the concepts
 
 
@@ -455,7 +453,7 @@ def _withhold(
         for number, item in enumerate(world.leaves):
             mine = leaf == number
             if item.kind == "masked":
-                hidden |= mine & _hide_families(
+                hidden |= mine & hide_whole_families(
                     table["family"].to_numpy(), mine, settings.hidden_fraction, rng
                 )
             elif item.kind == "novel":
@@ -496,18 +494,3 @@ def _withhold(
         {f"planted:{x.name}": roles.by_leaf[i] for i, x in enumerate(world.leaves)},
         settings,
     )
-
-
-def _hide_families(
-    family: np.ndarray, mine: np.ndarray, share: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Whole families of a concept's instances, until the share is reached; never all of them."""
-    hidden = np.zeros(len(family), bool)
-    for fam in rng.permutation(np.unique(family[mine])):
-        if (hidden & mine).sum() >= share * mine.sum():
-            break
-        more = hidden | (mine & (family == fam))
-        if more[mine].all():  # something of every concept stays known
-            continue
-        hidden = more
-    return hidden

@@ -17,6 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+# Rounded background of natural proteins, in the order of LETTERS.
+BACKGROUND = (
+    np.array([83, 14, 55, 67, 39, 71, 23, 59, 58, 97, 24, 41, 47, 39, 55, 66, 54, 69, 11, 28.0]) / 1000
+)
 KEEP = -1
 FORMS = ("motif", "gapped", "paired", "periodic", "domain", "labelled")
 CONSERVED = 0.75  # of a half of a gapped motif: what the ungapped motifs have
@@ -148,3 +153,18 @@ def _draw(probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One letter number per row of ``probabilities``."""
     cumulative = probabilities.cumsum(1)
     return (rng.random((len(probabilities), 1)) > cumulative[:, :-1] / cumulative[:, -1:]).sum(1)
+
+
+def hide_whole_families(
+    family: np.ndarray, mine: np.ndarray, share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """bool [n_instances]: whole families of a concept's instances, until the share is reached; never all of them."""
+    hidden = np.zeros(len(family), bool)
+    for fam in rng.permutation(np.unique(family[mine])):
+        if (hidden & mine).sum() >= share * mine.sum():
+            break
+        more = hidden | (mine & (family == fam))
+        if more[mine].all():  # something of every concept stays known
+            continue
+        hidden = more
+    return hidden

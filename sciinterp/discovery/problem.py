@@ -20,13 +20,15 @@ from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import only_active
 from sciinterp.codes.by_feature import ByFeature
+from sciinterp.discovery.surroundings import Surroundings, lay_out
 from sciinterp.samples import Samples, Split
 
 # Codes of a block of features looked at once: about 150 MB of working memory.
 BLOCK_VALUES = 1 << 22
+BROAD = 0.1  # share of all positions from which a concept is a label of positions, not a thing to be found
 # What a problem holds of samples and concepts alone: shared with its decoys.
 OF_CONCEPTS = ("sample_of", "fold_of", "positives", "instances", "covered", "letters", "alphabet", "conservation", "n_positive",
-               "co_positive")  # fmt: skip
+               "co_positive", "around")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +159,15 @@ class Problem:
         key, count = np.unique(self.family[pairs // base**3] * base**3 + pairs % base**3, return_counts=True)
         holders = count[np.searchsorted(key, family * base**3 + word)]
         return (holders - 1) / np.maximum(np.bincount(self.family)[family] - 1, 1)
+
+    @cached_property
+    def around(self) -> Surroundings:
+        """What stands around positions, for readers of peaks; asked for only where there are letters."""
+        broad = np.flatnonzero(self.n_positive >= BROAD * self.n_positions)
+        held = np.asarray(self.positives[:, broad].todense(), bool) if len(broad) else np.zeros((0, 0), bool)
+        letters = cast("np.ndarray", self.letters)
+        offsets, names = self.samples.offsets, [self.names[c] for c in broad]
+        return lay_out(letters, self.alphabet, offsets, self.conservation, held, names)
 
     @cached_property
     def _met(self) -> tuple[np.ndarray, np.ndarray]:

@@ -43,6 +43,9 @@ class Shape:
         return len(self.tie)
 
 
+MOTIF = Shape(np.arange(7), np.arange(-6, 7), np.array([0, -3, 3]), steps=6, prior=3.0)
+
+
 def fit_profile(
     values: np.ndarray, at: np.ndarray, train: np.ndarray, share: np.ndarray, shape: Shape
 ) -> np.ndarray:

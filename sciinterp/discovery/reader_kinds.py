@@ -24,10 +24,9 @@ import numpy as np
 from sciinterp.discovery.gapped import fit_gapped, score_gapped
 from sciinterp.discovery.letter_pairs import FAR, chance_of_pairs, fit_pairs, score_pairs
 from sciinterp.discovery.periodicity import HALVES, PERIODS, fit_periodicity, score_periodicity
-from sciinterp.discovery.profiles import Shape, fit_profile, score_profile
+from sciinterp.discovery.profiles import MOTIF, Shape, fit_profile, score_profile
 from sciinterp.discovery.surroundings import Surroundings
 
-MOTIF = Shape(np.arange(7), np.arange(-6, 7), np.array([0, -3, 3]), steps=6, prior=3.0)
 DOMAIN = Shape(np.repeat(np.arange(4), 9), np.arange(-18, 19, 3), np.array([0]), steps=4, prior=12.0)
 LABELS = Shape(np.arange(13), np.arange(-2, 3), np.array([0]), steps=3, prior=6.0)
 
@@ -35,8 +34,8 @@ Model = tuple[np.ndarray, ...]  # one row a row of peaks
 
 
 @dataclass(frozen=True, eq=False)
-class Peaks:
-    """What readers are fitted on.
+class FitData:
+    """What readers are fitted on: peaks, and what they are compared with.
 
     Attributes
     ----------
@@ -68,7 +67,7 @@ class Reader:
     ----------
     name : str
     fit : callable
-        Peaks to one model a fit.
+        Data to one model a fit.
     score : callable
         Surroundings, positions [n, n_positions] and a model to scores of the same shape; what is -1 may be anything.
     says : callable
@@ -80,7 +79,7 @@ class Reader:
     """
 
     name: str
-    fit: Callable[[Peaks], list[Model]]
+    fit: Callable[[FitData], list[Model]]
     score: Callable[[Surroundings, np.ndarray, Model], np.ndarray]
     says: Callable[[Surroundings, np.ndarray, Model], dict[str, Any]]
     reach: int
@@ -90,7 +89,7 @@ class Reader:
 def _profile(shape: Shape, column: str, says: Callable, *, name: str, reach: int) -> Reader:
     """A reader of one shape of profile in one column."""
 
-    def fit(peaks: Peaks) -> list[Model]:
+    def fit(peaks: FitData) -> list[Model]:
         values, share = getattr(peaks.around, column), peaks.around.share(column)
         return [(fit_profile(values, peaks.at, train, share, shape),) for train in peaks.train]
 
@@ -100,7 +99,7 @@ def _profile(shape: Shape, column: str, says: Callable, *, name: str, reach: int
     return Reader(name, fit, score, says, reach, column)
 
 
-def _fit_gapped(peaks: Peaks) -> list[Model]:
+def _fit_gapped(peaks: FitData) -> list[Model]:
     around, share = peaks.around, peaks.around.share()
     return [
         fit_gapped(around.letters, around.words, peaks.at, train, share, pairs)

@@ -39,8 +39,8 @@ from sciinterp.discovery.plain_readings import (
     score_unordered,
 )
 from sciinterp.discovery.problem import Problem
-from sciinterp.discovery.reader_kinds import READERS, Model, Peaks, Reader
-from sciinterp.discovery.surroundings import NONE, Surroundings, padded, surroundings
+from sciinterp.discovery.reader_kinds import READERS, FitData, Model, Reader
+from sciinterp.discovery.surroundings import NONE, Surroundings
 
 N_PARTS = 3
 N_COMPARED = 24  # random positions that a peak is compared with
@@ -74,6 +74,11 @@ class Coherence:
     high: np.ndarray
     tried: dict[str, np.ndarray]
 
+    def rows(self, some: np.ndarray) -> Coherence:
+        """Some rows."""
+        tried = {name: value[some] for name, value in self.tried.items()}
+        return Coherence(self.measures[some], self.reader[some], self.low[some], self.high[some], tried)
+
 
 def coherence(problem: Problem, position: np.ndarray, *, seed: int = 0) -> Coherence:
     """How well readers and plain readings find held-out peaks.
@@ -86,13 +91,13 @@ def coherence(problem: Problem, position: np.ndarray, *, seed: int = 0) -> Coher
         Rows of peaks, one a family; -1 = none.
     """
     rng = np.random.default_rng([seed, 0xC0])
-    around, at = surroundings(problem), padded(problem, position)
+    around, at = problem.around, problem.around.padded(position)
     readers = [reader for reader in READERS if len(getattr(around, reader.column))]
     other, matched = _random(around, at, N_COMPARED, rng), _with_same_letter(around, at, N_MATCHED, rng)
     real, part = at >= 0, np.arange(at.shape[1]) % N_PARTS
     inner = np.stack([real & (part == k) for k in range(N_PARTS)])
     outer = np.stack([real & (part != k) for k in range(N_PARTS)])
-    peaks = Peaks(around, at, other[..., 0], np.concatenate([inner, outer]))
+    peaks = FitData(around, at, other[..., 0], np.concatenate([inner, outer]))
     models = [reader.fit(peaks) for reader in readers]
     tried = np.stack(
         [_tried(reader, fits[:N_PARTS], peaks, other, part) for reader, fits in zip(readers, models)]
@@ -142,10 +147,10 @@ def describe(problem: Problem, position: np.ndarray, name: str) -> dict[str, Any
     name : str
         Of a record of :data:`READERS`.
     """
-    around, at = surroundings(problem), padded(problem, position[None])
+    around, at = problem.around, problem.around.padded(position[None])
     reader = next(r for r in READERS if r.name == name)
     other = _random(around, at, 1, np.random.default_rng(0))
-    model = reader.fit(Peaks(around, at, other[..., 0], at[None] >= 0))[0]
+    model = reader.fit(FitData(around, at, other[..., 0], at[None] >= 0))[0]
     return {"name": name, **reader.says(around, at, model)}
 
 
@@ -155,7 +160,7 @@ def _many(score: Callable[..., np.ndarray], around: Surroundings, at: np.ndarray
 
 
 def _tried(
-    reader: Reader, models: Sequence[Model], peaks: Peaks, other: np.ndarray, part: np.ndarray
+    reader: Reader, models: Sequence[Model], peaks: FitData, other: np.ndarray, part: np.ndarray
 ) -> np.ndarray:
     """For each part [n_parts, n]: AUROC in the other two, each read by what was fitted on the other."""
     reached = np.zeros((N_PARTS, N_PARTS, len(peaks.at)))

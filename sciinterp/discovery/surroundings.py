@@ -13,7 +13,6 @@ import numpy as np
 
 from sciinterp.discovery.letter_pairs import FAR, plain_words, word_table
 from sciinterp.discovery.periodicity import scales
-from sciinterp.discovery.problem import Problem
 
 MAX_LABELS = 24  # combinations of broad concepts told apart
 BROAD = (
@@ -38,6 +37,8 @@ class Surroundings:
     conservation : float32 [n_padded]
     sample : int32 [n_padded]
         -1 in the padding.
+    at : int64 [n_positions]
+        Where each position stands.
     word_size : int
     word_table : uint8
         Numbers of the words that pairs are read in (:func:`sciinterp.discovery.letter_pairs.word_table`).
@@ -54,10 +55,15 @@ class Surroundings:
     from_end: np.ndarray
     conservation: np.ndarray
     sample: np.ndarray
+    at: np.ndarray
     word_size: int
     word_table: np.ndarray
     property_names: list[str]
     properties: np.ndarray
+
+    def padded(self, position: np.ndarray) -> np.ndarray:
+        """Where positions stand on the padded axis; -1 stays."""
+        return np.where(position >= 0, self.at[np.maximum(position, 0)], NONE)
 
     @cached_property
     def words(self) -> np.ndarray:
@@ -102,58 +108,62 @@ class Surroundings:
         return replace(self, **mixed), there
 
 
-def surroundings(problem: Problem) -> Surroundings:
-    """Lay out the columns of a problem that has letters."""
-    samples = problem.samples
-    if problem.letters is None:
-        raise ValueError("only sequences have letters around their positions")
-    n_padded = problem.n_positions + FAR * (len(samples) + 1)
-    at = padded(problem, np.arange(problem.n_positions))
-    n_letters = len(problem.alphabet)
-    labels, names = _labels(problem)
+def lay_out(
+    letters: np.ndarray,
+    alphabet: list[str],
+    offsets: np.ndarray,
+    conservation: np.ndarray,
+    held: np.ndarray,
+    names: list[str],
+) -> Surroundings:
+    """Lay out letters and what else stands at positions.
+
+    Parameters
+    ----------
+    letters : int [n_positions]
+        Numbers in the alphabet.
+    offsets : int [n_samples + 1]
+    conservation : float [n_positions]
+    held : bool [n_positions, n_broad]
+        Which positions each broad concept holds.
+    names : list of str
+        Of the broad concepts.
+    """
+    lengths, n = np.diff(offsets), len(letters)
+    sample = np.repeat(np.arange(len(lengths)), lengths)
+    n_padded, at = n + FAR * (len(lengths) + 1), np.arange(n) + FAR * (sample + 1)
+    labels, label_names = _labels(held, names)
 
     def lay(values: np.ndarray, beyond: float, dtype: type) -> np.ndarray:
         out = np.full(n_padded, beyond, dtype)
         out[at] = values
         return out
 
-    from_start = np.arange(problem.n_positions) - np.repeat(samples.offsets[:-1], samples.lengths)
-    from_end = np.repeat(samples.lengths, samples.lengths) - 1 - from_start
-    letters = lay(problem.letters, n_letters, np.uint8)
-    share = np.bincount(problem.letters, minlength=n_letters) / max(problem.n_positions, 1)
+    from_start = np.arange(n) - np.repeat(offsets[:-1], lengths)
+    laid = lay(letters, len(alphabet), np.uint8)
+    share = np.bincount(letters, minlength=len(alphabet)) / max(n, 1)
     return Surroundings(
-        letters,
-        problem.alphabet,
-        lay(labels, len(names), np.uint8) if names else np.zeros(0, np.uint8),
-        names,
+        laid,
+        alphabet,
+        lay(labels, len(label_names), np.uint8) if label_names else np.zeros(0, np.uint8),
+        label_names,
         lay(from_start, 0, np.int32),
-        lay(from_end, 0, np.int32),
-        lay(problem.conservation, 0, np.float32),
-        lay(problem.sample_of, -1, np.int32),
-        *word_table(letters, n_letters),
-        *scales(problem.alphabet, share),
+        lay(np.repeat(lengths, lengths) - 1 - from_start, 0, np.int32),
+        lay(conservation, 0, np.float32),
+        lay(sample, -1, np.int32),
+        at,
+        *word_table(laid, len(alphabet)),
+        *scales(alphabet, share),
     )
 
 
-def padded(problem: Problem, position: np.ndarray) -> np.ndarray:
-    """Where positions stand on the padded axis; -1 stays."""
-    known = np.maximum(position, 0)
-    if not problem.n_positions:
-        return np.full(np.shape(position), NONE)
-    return np.where(position >= 0, known + FAR * (problem.sample_of[known].astype(np.int64) + 1), NONE)
-
-
-def _labels(problem: Problem) -> tuple[np.ndarray, list[str]]:
+def _labels(held: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[str]]:
     """The broad concepts of every position as one number, the commonest combinations first; and their names."""
-    broad = np.flatnonzero(problem.n_positive >= BROAD * problem.n_positions)
-    if not len(broad):
+    if not held.size:
         return np.zeros(0, np.int64), []
-    held = np.asarray(problem.positives[:, broad].todense(), bool)
     kinds, number, count = np.unique(held, axis=0, return_inverse=True, return_counts=True)
     order = np.argsort(-count, kind="stable")[:MAX_LABELS]
     place = np.full(len(kinds), len(order))
     place[order] = np.arange(len(order))
-    names = ["+".join(problem.names[c] for c in broad[kinds[i]]) or "none" for i in order]
-    if len(kinds) > len(order):
-        names.append("a rare one")
-    return place[np.ravel(number)], names
+    said = ["+".join(name for name, has in zip(names, kinds[i]) if has) or "none" for i in order]
+    return place[np.ravel(number)], said + ["a rare one"] * (len(kinds) > len(order))

@@ -121,7 +121,7 @@ def test_a_claim_names_what_where_and_in_how_many_families(found):
     assert found["claim"].is_unique
     for row in found[found["kind"] == "novel"].to_dict("records"):
         about = row["evidence"]
-        assert about["motif"]["consensus"] in row["claim"]
+        assert about["reader"]["text"] in row["claim"]
         assert f"{about['n_families']} of 40 families" in row["claim"]
         assert (
             f"{about['nearest_concept']['concept']} (F1 {about['nearest_concept']['f1']:.2f})" in row["claim"]
