@@ -55,6 +55,7 @@ _EXPORTS = {
     "twins": "sae.twins",
     "stability": "sae.stability",
     "loss_recovered": "sae.recovered",
+    "overwriting": "store.atomic",
 }
 _MODULES = {"pl": "plots", "testing": "testing", "errors": "errors"}
 

@@ -42,6 +42,10 @@ class DataSettings:
         Table of sample columns (family, donor ...); its first column holds the identifiers.
     samples_format, annotations_format : str
         The format, where "auto" does not recognise it.
+    layer : str or None
+        Of AnnData samples: the matrix of layers to read, not X.
+    raw : bool
+        Of AnnData samples: read raw.X.
     unreadable : str
         Samples the model cannot read: "stop", or "skip" (named, and counted as dropped).
     """
@@ -51,6 +55,8 @@ class DataSettings:
     table: str | None = None
     samples_format: str = "auto"
     annotations_format: str = "auto"
+    layer: str | None = None
+    raw: bool = False
     unreadable: str = "stop"
 
     def __post_init__(self) -> None:

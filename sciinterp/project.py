@@ -34,7 +34,7 @@ from sciinterp.sae import SAE, load_sae, train
 from sciinterp.samples import Samples, Split
 from sciinterp.splits import split_families
 from sciinterp.store import ledger
-from sciinterp.store.atomic import read_json
+from sciinterp.store.atomic import is_overwriting, read_json
 from sciinterp.store.lock import folder_lock
 from sciinterp.store.split_file import read_split
 from sciinterp.tables import html_card
@@ -134,7 +134,9 @@ def _inputs(config: RunConfig, out: Path) -> Run:
     data, wanted = config.data, config.model
     model = load_model(wanted.name, weights=wanted.weights, dtype=wanted.precision, device=wanted.device)
     model.site(site_of(model, wanted.site))
-    samples = read_samples(data.samples, format=data.samples_format, table=data.table)
+    samples = read_samples(
+        data.samples, format=data.samples_format, table=data.table, layer=data.layer, raw=data.raw
+    )
     if data.unreadable == "skip":
         samples = model.readable(samples)
     model.check(samples)
@@ -401,13 +403,17 @@ def _require_same(out: Path, plan: dict[str, Any]) -> dict[str, Any]:
     """The manifest that is there, which is of the same run; or an error that names what differs."""
     found = ledger.read_ledger(out)
     for key in PLAN:
+        if key in found and found[key] != plan[key] and is_overwriting():
+            log.info("%s holds another run, which is replaced: its %s differ", out, key)
+            ledger.forget(out)
+            return {}
         if key in found and found[key] != plan[key]:
             raise MismatchError(
                 f"the folder holds another run: its {key} differ",
                 where=f"folder '{out}'",
                 expected=_short(plan[key], found[key]),
                 got=_short(found[key], plan[key]),
-                do="Choose another --out, or remove the folder.",
+                do="Choose another --out, or overwrite this one (--overwrite, si.overwriting()).",
             )
     return found
 

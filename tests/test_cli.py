@@ -98,6 +98,21 @@ def test_every_verb_has_help(verb: str) -> None:
     assert "Usage" in result.stdout
 
 
+WRITERS = ["demo", "run", "extract", "train", "encode", "control", "sweep-sites"]
+
+
+@pytest.mark.parametrize("verb", WRITERS)
+def test_every_verb_that_keeps_to_a_plan_can_replace_another(verb: str) -> None:
+    assert "--overwrite" in run(verb, "--help").stdout
+
+
+@pytest.mark.parametrize("verb", ["run", "extract", "control", "sweep-sites"])
+def test_every_verb_that_reads_cells_can_name_their_matrix(verb: str) -> None:
+    said = run(verb, "--help").stdout
+    assert "--layer" in said
+    assert "--raw" in said
+
+
 def test_unknown_model(fasta: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert_one_line(

@@ -7,17 +7,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 from small import SMALL
 from test_cli import run as command
 
+import sciinterp as si
 from sciinterp.config import RunConfig, from_mapping
 from sciinterp.errors import InputError, MismatchError
 from sciinterp.full import run_full
 from sciinterp.project import load_run
 from sciinterp.project import run as run_project
+from sciinterp.sae import load_sae
+from sciinterp.store import ledger
 from sciinterp.store.atomic import sha256_file
 from sciinterp.store.verify import check_files
 
@@ -177,3 +181,32 @@ def test_the_full_run_measures_model_and_control(small_run: Path, tmp_path: Path
     files = check_files(run.folder).set_index("file")["status"]
     assert (files[["full.json", "full/candidates.tsv", "full/candidates.json", "hits.tsv"]] == "ok").all()
     assert not (files == "damaged").any()
+
+
+def test_another_run_or_training_takes_the_place_of_one_only_where_told(
+    small_data: Path, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(small_run, out)
+    (out / "notes.txt").write_text("mine")
+    changed = {"associate": {"n_boot": 50}}
+    with pytest.raises(MismatchError, match="--overwrite"):
+        do(small_data, out, **changed)
+    ours = set(ledger.read_files(out))
+    monkeypatch.setattr("sciinterp.project._represent", lambda *_: None)
+    monkeypatch.setattr("sciinterp.project._conclude", stop := Mock(side_effect=InterruptedError))
+    with si.overwriting(), pytest.raises(InterruptedError):
+        do(small_data, out, **changed)
+    assert stop.called
+    assert content(out / "sae") == content(small_run / "sae")
+    assert (out / "notes.txt").read_text() == "mine"
+    kept = {name for name in ours if name.split("/")[0] in ("activations", "sae", "features", "control")}
+    assert kept == {name for name in ours if (out / name).exists()} < ours
+    assert ledger.read_ledger(out)["settings"]["associate"]["n_boot"] == 50
+    words = ["train", str(out / "activations"), "--out", str(out / "sae"), "--features", "32", "--steps", "3"]
+    assert "--overwrite" in command(*words).stderr
+    assert command(*words, "--overwrite").returncode == 0
+    assert load_sae(out / "sae").n_features == 32
+    codes = ["encode", str(out / "sae"), str(out / "activations"), "--out", str(out / "features")]
+    assert command(*codes).returncode == 2
+    assert command(*codes, "--overwrite").returncode == 0

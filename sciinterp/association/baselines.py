@@ -70,6 +70,11 @@ def _other_positions(inputs: Inputs) -> str:
 # What a baseline may need -> whether it is there, and what is said where it is not.
 NEEDS: Mapping[str, tuple[Callable[[Inputs], bool], str]] = {
     "letters": (lambda i: i.letters is not None, "the samples carry no sequences"),
+    "genes": (lambda i: i.genes is not None, "the samples name no genes"),
+    "letters or genes": (
+        lambda i: i.letters is not None or (i.genes is not None and i.genes.number is not None),
+        "the positions have no letters",
+    ),
     "instances": (lambda i: i.instances is not None, "no instances were given"),
     "activations": (lambda i: i.acts is not None, "no activations were given (acts)"),
     "control": (lambda i: i.control is not None, "no codes of the randomised model were given (control)"),
@@ -98,6 +103,11 @@ BASELINES: tuple[Baseline, ...] = (
     Baseline(
         "word", of_sequence.word, "letters", "the best single word of three letters that covers the position",
         "GREEN", "*", ("letters",),
+    ),
+    Baseline(
+        "gene", of_sequence.gene, "gene",
+        f"the best single gene: which one the position is, or its expression where a position is a cell, {_HIGH_OR_LOW}",
+        "GREEN", "d", ("genes",),
     ),
     Baseline(
         "composition", of_sequence.composition, "composition",
@@ -135,8 +145,8 @@ BASELINES: tuple[Baseline, ...] = (
     ),
     Baseline(
         "kmer", of_sequence.kmer, "letters",
-        f"the share of training positions with the same three letters that carry the concept, {_TOLD}",
-        "MUTED", "1", ("letters",), ceiling=True,
+        f"the share of training positions with the same three letters, or the same gene, that carry the concept, {_TOLD}",
+        "MUTED", "1", ("letters or genes",), ceiling=True,
     ),
     Baseline(
         "window", of_sequence.window, "letters",

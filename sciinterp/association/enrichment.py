@@ -22,6 +22,7 @@ import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
 from sciinterp.association.blocks import BLOCK_VALUES
+from sciinterp.association.genes import named_genes
 from sciinterp.association.published_scores import sample_carriage
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen_samples
 from sciinterp.codes import FeatureMatrix
@@ -164,8 +165,8 @@ def _genes(features: FeatureMatrix) -> np.ndarray:
     """Name of the gene of every position."""
     out: list[str] = []
     for number, data in enumerate(features.samples.data):
-        genes = data.get("genes") if isinstance(data, Mapping) else getattr(data, "genes", data)
-        if isinstance(genes, str) or genes is None or len(genes) != features.samples.lengths[number]:
+        genes = named_genes(data)
+        if genes is None or len(genes) != features.samples.lengths[number]:
             raise InputError(
                 "positions of these samples are not named genes",
                 where=f"sample {features.samples.ids[number]!r}",
@@ -173,7 +174,7 @@ def _genes(features: FeatureMatrix) -> np.ndarray:
                 got=type(data).__name__,
                 do="For gene sets made elsewhere use enrich_sets.",
             )
-        out.extend(map(str, genes))
+        out.extend(genes)
     return np.array(out, dtype=object)
 
 

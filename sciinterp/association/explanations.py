@@ -73,6 +73,11 @@ KINDS: tuple[Kind, ...] = (
         "scores as high as the selected feature.",
     ),
     Kind(
+        "gene", "one gene", "one gene does as well",
+        "Explained by one gene: which gene a position is, or how strongly the cell expresses it, scores as high as the "
+        "selected feature.",
+    ),
+    Kind(
         "composition", "composition around", "composition alone does as well",
         "Explained by composition alone: which letters are frequent around the position, "
         "whatever their order, scores as high as the selected feature.",

@@ -20,6 +20,7 @@ from sciinterp.association.blocks import count_listed
 from sciinterp.association.bootstrap import FamilyCounts
 from sciinterp.association.dense_scores import BLOCK_VALUES, best_thresholds, count_scores
 from sciinterp.association.dense_units import best_unit, read_units
+from sciinterp.association.genes import Genes
 from sciinterp.association.letters import Letters
 from sciinterp.association.partitions import Part, Partition
 from sciinterp.association.ranking import fit_pairs
@@ -95,6 +96,11 @@ class Inputs:
     def letters(self) -> Letters | None:
         """The letters of the samples; None where they have none."""
         return Letters.of(self.samples, self.parts.train.samples)
+
+    @cached_property
+    def genes(self) -> Genes | None:
+        """The genes of the positions, or of the cells that they are; None where samples name none."""
+        return Genes.of(self.samples)
 
     def fit_on(self, limit: int | None = None) -> np.ndarray:
         """Positions of the training part that regressions are fitted on, at most `limit`."""

@@ -9,12 +9,13 @@ asked of every hit: would the position in the sequence, or the letters around it
 * ``word``: the best single word of three letters that covers the position.
 * ``composition``, ``complexity``: the share of one letter, or the entropy of all, in a wider window, read
   both ways, high or low.
+* ``gene``: of cells, the best single gene, see :mod:`sciinterp.association.genes`.
 
 Two more are told the labels and fitted on many letters at once; they stand beside:
 
 * ``window``: logistic regression on all letters of a window (:mod:`sciinterp.association.window_regression`).
 * ``kmer``: the share of training positions with the same three letters that carry the concept, drawn towards
-  that of the middle letter alone where the three are rare.
+  that of the middle letter alone where the three are rare; where positions are genes, of the same gene.
 
 A share read at a training position leaves the position's own family out: a threshold chosen on shares that
 have seen the answer would be too high for the held-out families, and the baseline weaker than it is.
@@ -28,6 +29,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sciinterp.association.fitting import Block, Fitted, Inputs, best_column, best_of_units, scored
+from sciinterp.association.genes import one_hot
 from sciinterp.association.letters import Letters, distance_from_end, distance_from_start
 from sciinterp.association.partitions import Part
 from sciinterp.association.window_regression import window_scores
@@ -62,7 +64,7 @@ def identity(inputs: Inputs) -> Fitted:
 
     def blocks(part: Part) -> Iterator[tuple[int, ByFeature]]:
         for offset in range(window.shape[1]):
-            yield offset * n, _columns_of(window[part.rows, offset], n)
+            yield offset * n, one_hot(window[part.rows, offset], n)
 
     return best_column(inputs, blocks, lambda j: f"{letters.names[j % n]} at {j // n - reach:+d}")
 
@@ -78,7 +80,7 @@ def word(inputs: Inputs) -> Fitted:
 
     def blocks(part: Part) -> Iterator[tuple[int, ByFeature]]:
         for low, code, of in zip(first, words, known):
-            yield int(low), _columns_of(np.searchsorted(of, code[part.rows]), len(of))
+            yield int(low), one_hot(np.searchsorted(of, code[part.rows]), len(of))
 
     def describe(j: int) -> str:
         at = int(np.searchsorted(first, j, side="right")) - 1
@@ -88,12 +90,19 @@ def word(inputs: Inputs) -> Fitted:
     return best_column(inputs, blocks, describe)
 
 
-def _columns_of(column: np.ndarray, n_columns: int) -> ByFeature:
-    """One-hot columns by the column of each position; positions of column ``n_columns`` are in none."""
-    rows = np.argsort(column, kind="stable").astype(np.int32)
-    starts = np.searchsorted(column[rows], np.arange(n_columns + 1)).astype(np.int64)
-    rows = rows[: starts[-1]]
-    return ByFeature(np.ones(len(rows), np.float32), rows, starts, len(column))
+def gene(inputs: Inputs) -> Fitted:
+    """The best single gene: which one the position is, or its expression where a position is a whole cell."""
+    genes = inputs.genes
+    assert genes is not None  # the registry asks for them
+    if genes.number is not None:
+        return best_column(inputs, lambda part: genes.columns(part.rows), lambda j: genes.names[j])
+    values = genes.expression
+    return best_of_units(
+        inputs,
+        lambda part, units: values[:, units][part.rows].toarray(),
+        len(genes.names),
+        lambda unit: f"expression of {genes.names[unit]}",
+    )
 
 
 def composition(inputs: Inputs) -> Fitted:
@@ -124,8 +133,12 @@ def window(inputs: Inputs) -> Fitted:
 
 
 def kmer(inputs: Inputs) -> Fitted:
-    """Share of training positions of the same three letters."""
-    return scored(inputs, kmer_scores(_letters(inputs), inputs.parts.train, inputs.parts.test))
+    """Share of training positions of the same three letters, or of the same gene."""
+    train, test = inputs.parts.train, inputs.parts.test
+    if inputs.letters is None and inputs.genes is not None and inputs.genes.number is not None:
+        of = inputs.genes.number
+        return scored(inputs, _shares(of[train.rows], of[test.rows], len(inputs.genes.names), train))
+    return scored(inputs, kmer_scores(_letters(inputs), train, test))
 
 
 def _letters(inputs: Inputs) -> Letters:

@@ -14,8 +14,10 @@ from sciinterp.cli.options import (
     Control,
     Device,
     Format,
+    Layer,
     Out,
     Overwrite,
+    Raw,
     Seed,
     TableFile,
     Weights,
@@ -38,6 +40,8 @@ def extract(
     table: TableFile = None,
     weights: Weights = None,
     format: Format = "auto",
+    layer: Layer = None,
+    raw: Raw = False,
     dtype: Annotated[str, typer.Option(help="Type the activations are kept in.")] = "float32",
     precision: Annotated[
         str, typer.Option(help="Of the matrix products: float32, bfloat16 or float16; its error is kept.")
@@ -55,7 +59,7 @@ def extract(
     if unreadable not in ("stop", "skip"):
         raise no_such("choice", unreadable, ("stop", "skip"), where="--unreadable")
     adapter = si.load_model(model, weights=weights, dtype=precision, device=device)
-    inputs = si.read_samples(samples, table=table, format=format)
+    inputs = si.read_samples(samples, table=table, format=format, layer=layer, raw=raw)
     acts = si.extract(
         adapter,
         adapter.readable(inputs) if unreadable == "skip" else inputs,
@@ -96,10 +100,12 @@ def train(
     steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
     by: By = None,
     seed: Seed = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a sparse autoencoder on recorded activations, or several with --grid, and a table to choose from."""
     import sciinterp as si
     from sciinterp.sae.registry import architectures_from
+    from sciinterp.store.atomic import overwriting
 
     named = [f"k={k}"] * (k is not None) + (parameters or []) + (grid or [])
     values = {"features": [str(features)], **_assigned(named)}
@@ -109,7 +115,9 @@ def train(
     acts = si.load_activations(activations)
     split = _split(acts.samples, by, seed)
     if len(wanted) * len(seeds) > 1:
-        echo_table(si.sweep_saes(acts, wanted, out=out, seeds=seeds, split=split, steps=steps))
+        with overwriting(overwrite):
+            table = si.sweep_saes(acts, wanted, out=out, seeds=seeds, split=split, steps=steps)
+        echo_table(table)
         typer.echo(
             "\non families held out from all of them: fve, variance explained; l0, active features a token; dead, share that never fires\n"
             "mdl, description length in bits a token on calibration families (lower is better) = codes + dictionary + "
@@ -117,17 +125,19 @@ def train(
             "pareto: no other SAE has at most this l0 and at least this fve; name: its folder below --out"
         )
         return
-    sae = si.train(acts, wanted[0], out=out, seed=seeds[0], steps=steps, split=split)
+    with overwriting(overwrite):
+        sae = si.train(acts, wanted[0], out=out, seed=seeds[0], steps=steps, split=split)
     typer.echo(
         f"variance explained {sae.metrics['fve']:.4f}, L0 {sae.metrics['l0']:.1f}, dead {sae.metrics['dead']:.3f}"
     )
 
 
-def encode(sae: Path, activations: Path, out: Out) -> None:
+def encode(sae: Path, activations: Path, out: Out, overwrite: Overwrite = False) -> None:
     """Encode activations into sparse feature codes."""
     import sciinterp as si
 
-    typer.echo(repr(si.encode(si.load_sae(sae), si.load_activations(activations), out=out)))
+    given = si.load_sae(sae), si.load_activations(activations)
+    typer.echo(repr(si.encode(*given, out=out, overwrite=overwrite)))
 
 
 def control(
@@ -138,21 +148,27 @@ def control(
     table: TableFile = None,
     weights: Weights = None,
     format: Format = "auto",
+    layer: Layer = None,
+    raw: Raw = False,
     precision: Annotated[
         str, typer.Option(help="Of the matrix products: float32, bfloat16 or float16.")
     ] = "float32",
     device: Device = "cpu",
     by: By = None,
     seed: Seed = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Repeat the recipe of an SAE on the model with randomised weights: what a finding has to be held against."""
     import sciinterp as si
+    from sciinterp.store.atomic import overwriting
 
     adapter = si.load_model(model, weights=weights, dtype=precision, device=device)
-    inputs = si.read_samples(samples, table=table, format=format)
+    inputs = si.read_samples(samples, table=table, format=format, layer=layer, raw=raw)
     trained = si.load_sae(sae)
     split = _split(inputs, by, seed, trained.origin)
-    typer.echo(repr(si.randomised_control(adapter, trained, inputs, split=split, out=out, seed=seed)))
+    with overwriting(overwrite):
+        codes = si.randomised_control(adapter, trained, inputs, split=split, out=out, seed=seed)
+    typer.echo(repr(codes))
 
 
 def associate(
@@ -226,26 +242,32 @@ def sweep_sites(
     out: Out,
     table: TableFile = None,
     weights: Weights = None,
-    format: Format = "auto",
+    format: Annotated[
+        str, typer.Option(help="Format of the annotations, where it is not recognised.")
+    ] = "auto",
+    samples_format: Annotated[
+        str, typer.Option(help="Format of the samples, where it is not recognised.")
+    ] = "auto",
+    layer: Layer = None,
+    raw: Raw = False,
     device: Device = "cpu",
     by: By = None,
     seed: Seed = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Concepts by site: one SAE a site, beside neurons and randomised weights."""
     import sciinterp as si
     from sciinterp.sae import TrainSettings
+    from sciinterp.store.atomic import overwriting
     from sciinterp.store.tables import write_tsv
 
-    inputs = si.read_samples(samples, table=table)
-    rows = si.sweep_sites(
-        si.load_model(model, weights=weights, device=device),
-        inputs,
-        si.read_annotations(annotations, format=format),
-        sites=site,
-        out=out,
-        settings=TrainSettings(seed=seed),
-        split=_split(inputs, by, seed),
-    )
+    inputs = si.read_samples(samples, table=table, format=samples_format, layer=layer, raw=raw)
+    adapter = si.load_model(model, weights=weights, device=device)
+    notes, split = si.read_annotations(annotations, format=format), _split(inputs, by, seed)
+    with overwriting(overwrite):
+        rows = si.sweep_sites(
+            adapter, inputs, notes, sites=site, out=out, settings=TrainSettings(seed=seed), split=split
+        )
     write_tsv(rows, out / "sites.tsv")
     write_tsv(rows.context["hits"], out / "concepts.tsv")
     figure = si.pl.layer_sweep(rows)

@@ -23,6 +23,8 @@ By = Annotated[
 Weights = Annotated[Path | None, typer.Option(help="Local weights, where the model needs them.")]
 TableFile = Annotated[Path | None, typer.Option("--table", help="Table of sample columns.")]
 Format = Annotated[str, typer.Option("--format", help="Format of the file, where it is not recognised.")]
+Layer = Annotated[str | None, typer.Option(help="Of AnnData samples: the matrix of layers to read, not X.")]
+Raw = Annotated[bool, typer.Option("--raw", help="Of AnnData samples: read raw.X.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what another call left in --out.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")]
 Acts = Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sciinterp.cli.options import Device, Out, Seed
+from sciinterp.cli.options import Device, Layer, Out, Overwrite, Raw, Seed
 from sciinterp.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,12 +23,15 @@ def demo(
     full: Annotated[
         bool, typer.Option("--full", help="Add what takes more minutes: seeds, width, calibration.")
     ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Run the whole job on the embedded antibodies: minutes, then open report.html."""
     from sciinterp.demo import demo_config
     from sciinterp.project import run as run_project
+    from sciinterp.store.atomic import overwriting
 
-    made = run_project(demo_config(data=data, seed=seed), out)
+    with overwriting(overwrite):
+        made = run_project(demo_config(data=data, seed=seed), out)
     if full:
         from sciinterp.full import run_full
 
@@ -68,6 +71,8 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write; run again to resume.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,
     device: Device | None = None,
+    layer: Layer = None,
+    raw: Raw = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,10 +82,12 @@ def run(
     full: Annotated[
         bool, typer.Option("--full", help="Add what takes more minutes: seeds, width, calibration.")
     ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Do the whole job on your own data: activations, SAE, control, hits, candidates, report."""
     from sciinterp.config import read_config
     from sciinterp.project import run as run_project
+    from sciinterp.store.atomic import overwriting
 
     given = {
         "model.name": model,
@@ -92,6 +99,8 @@ def run(
         "split.by": by,
         "seed": seed,
         "model.device": device,
+        "data.layer": layer,
+        "data.raw": raw or None,
     }
     if config is None:
         needed = {"--model": model, "--samples": samples, "--annotations": annotations, "--out": out}
@@ -106,7 +115,8 @@ def run(
     read, place = read_config(config, overrides=given, assignments=settings)
     if out is None and place is None:
         raise InputError("no folder to write", expected="--out, or out = ... in the configuration")
-    made = run_project(read, out or place or Path())
+    with overwriting(overwrite):
+        made = run_project(read, out or place or Path())
     if full:
         from sciinterp.full import run_full
 

@@ -19,7 +19,7 @@ from sciinterp.errors import InputError, MismatchError, ShapeError
 from sciinterp.provenance import UNKNOWN, Origin, differing, origin_of
 from sciinterp.samples import Samples
 from sciinterp.store import ledger
-from sciinterp.store.atomic import array_sha256
+from sciinterp.store.atomic import array_sha256, is_overwriting
 from sciinterp.store.layout import ENVIRONMENT, OLD_HEAD, PLAN
 from sciinterp.store.origins import load_origin
 from sciinterp.store.shards import open_writer
@@ -83,14 +83,14 @@ def encode(
             parts = [work.shard(lo, hi, bar) for lo, hi in zip(bounds, bounds[1:])]
         empty = sp.csr_array((0, sae.n_features), dtype=np.float32)
         return FeatureMatrix(sp.vstack([empty, *parts], format="csr"), samples, sae=sae, origin=origin)
-    out = Path(out)
+    out, overwrite = Path(out), overwrite or is_overwriting()
     if (out / OLD_HEAD).is_file() and not (out / PLAN).is_file() and not overwrite:
         found = load_features(out)
         if differing(found.origin, origin) or found.samples.digest != samples.digest:
             raise MismatchError(
                 "the folder holds codes of another run",
                 where=f"folder {str(out)!r}",
-                do="Choose another folder, or overwrite this one (overwrite=True).",
+                do="Choose another folder, or overwrite this one (--overwrite, overwrite=True).",
             )
     else:
         with ledger.recorded("encode", out, inputs={"sae": origin.sae_sha256, "samples": samples.digest}):

@@ -20,10 +20,13 @@ from sciinterp.sae import checkpoints
 from sciinterp.sae.base import SAE
 from sciinterp.sae.load import load_native
 from sciinterp.sae.weights import METRICS
+from sciinterp.store import ledger
 from sciinterp.store.atomic import (
     atomic_write,
+    is_overwriting,
     make_folder,
     read_json,
+    remove,
     remove_temporaries,
     to_json,
     write_json,
@@ -49,13 +52,28 @@ def claim(out: Path, plan: Mapping[str, Any]) -> Iterator[tuple[Path, SAE | None
         remove_temporaries(folder)
         if (folder / CHECKPOINTS).is_dir():
             remove_temporaries(folder / CHECKPOINTS)
-        _require_ours(folder, plan)
+        if not is_overwriting() or not (folder / CHECKPOINTS / PLAN).exists():
+            _require_ours(folder, plan)
+        elif to_json(read_json(folder / CHECKPOINTS / PLAN)) != to_json(plan):
+            _clear(folder)
         if (folder / METRICS).exists():
             yield folder, load_native(folder)
             return
         make_folder(folder / CHECKPOINTS)
         write_json(folder / CHECKPOINTS / PLAN, plan)
         yield folder, None
+
+
+def _clear(folder: Path) -> None:
+    """Remove a training run: what says that it is finished first, the plan last."""
+    names = sorted(
+        {Path(name).name for name in ledger.STAGES["train"].files}, key=lambda n: (n != METRICS, n)
+    )
+    states = sorted(p for p in (folder / CHECKPOINTS).iterdir() if p.name != PLAN)
+    for path in [*(folder / name for name in names), *states]:
+        if path.is_file():
+            remove(path)
+    remove(folder / CHECKPOINTS / PLAN)
 
 
 def _require_ours(folder: Path, plan: Mapping[str, Any]) -> None:
@@ -82,7 +100,7 @@ def _require_ours(folder: Path, plan: Mapping[str, Any]) -> None:
         where=f"out='{folder}'",
         expected=f"the same {', '.join(differing)}",
         got=_brief(kept, plan, differing),
-        do="Choose another folder, or repeat the call that began it.",
+        do="Choose another folder, repeat the call that began it, or overwrite this one (--overwrite, si.overwriting()).",
     )
 
 

@@ -18,7 +18,9 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -123,6 +125,31 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise _explain(error, folder, 0) from error
     return folder
+
+
+_OVERWRITING: ContextVar[bool] = ContextVar("overwriting", default=False)
+
+
+@contextmanager
+def overwriting(wanted: bool = True) -> Iterator[None]:
+    """Let verbs replace what another call left in their ``out=``, while open; what is of no verb is never touched.
+
+    Examples
+    --------
+    >>> with overwriting():
+    ...     is_overwriting()
+    True
+    """
+    token = _OVERWRITING.set(wanted)
+    try:
+        yield
+    finally:
+        _OVERWRITING.reset(token)
+
+
+def is_overwriting() -> bool:
+    """Whether :func:`overwriting` is open."""
+    return _OVERWRITING.get()
 
 
 def remove_temporaries(folder: str | os.PathLike[str]) -> int:

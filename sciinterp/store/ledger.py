@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from sciinterp.errors import StoreError, no_such
-from sciinterp.store.atomic import read_json, sha256_file, to_json, write_json
+from sciinterp.store.atomic import read_json, remove, sha256_file, to_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -249,6 +249,15 @@ def write_ledger(folder: Path, manifest: Mapping[str, Any]) -> None:
     body = plain({**manifest, "version": VERSION})
     body.pop(SEAL, None)
     write_json(folder / NAME, {**body, SEAL: _seal(body)})
+
+
+def forget(folder: Path) -> None:
+    """Remove the files of all stages but stores and SAEs, whose own writers replace them, and the stages themselves."""
+    kept = [STAGES[name].place for name in ("extract", "train", "encode", "control", "twins")]
+    for name in checksums(read_ledger(folder)):
+        if name.partition("/")[0] not in kept and (folder / name).is_file():
+            remove(folder / name)
+    write_ledger(folder, {})
 
 
 def is_done(folder: str | Path, stage: str) -> bool:

@@ -21,6 +21,7 @@ from sciinterp.samples import Samples
 from sciinterp.store.arrays import check_sha256, save_arrays
 from sciinterp.store.atomic import (
     TEMPORARY_PREFIX,
+    is_overwriting,
     make_folder,
     read_json,
     remove,
@@ -52,7 +53,7 @@ from sciinterp.store.lock import LOCK, folder_lock
 from sciinterp.store.samples_file import SAMPLES, save_samples
 
 _DERIVED = ("batches_sha256", "padding", "shards", "windows")
-_ANOTHER = "Choose another folder, or overwrite this one (overwrite=True)."
+_ANOTHER = "Choose another folder, or overwrite this one (--overwrite, overwrite=True)."
 
 
 class Writer:
@@ -312,6 +313,7 @@ def _full(plan: Mapping[str, Any]) -> dict[str, Any]:
 def require_free(folder: Path, plan: Mapping[str, Any], *, overwrite: bool = False) -> None:
     """Raise unless :func:`open_writer` could write this plan here; nothing is written."""
     require_ours(folder)
+    overwrite = overwrite or is_overwriting()
     if not overwrite and (folder / PLAN).is_file():
         complete = (folder / MANIFEST).is_file()
         require_same(folder, read_json(folder / PLAN), _full(plan), complete=complete)

@@ -128,3 +128,11 @@ def test_the_verb_writes_tables_and_figure(world, tmp_path, monkeypatch, capsys)
     assert sites["sae"].tolist() == concepts.groupby("site")["f1"].agg(lambda f1: (f1 >= 0.5).sum()).tolist()
     assert "layers.1" in (tmp_path / "out/sites.svg").read_text()
     assert "layers.1" in capsys.readouterr().out
+    before = (tmp_path / "out/sites.tsv").read_bytes()
+    for more, code in ([], 2), (["--overwrite"], 0):
+        monkeypatch.setattr("sys.argv", ["sciinterp", "--quiet", *words, "--seed", "1", *more])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert (stop.value.code or 0) == code
+    assert (tmp_path / "out/sites.tsv").read_bytes() != before
+    assert "--overwrite" in capsys.readouterr().err

@@ -276,3 +276,46 @@ def test_a_domain_tool_finds_domains_it_has_not_seen():
     crystals = Samples([f"s{i}" for i in range(60)], sequences, table=table, kind="crystal")
     refused = run_baselines(Inputs(crystals, parts, settings, instances=instances))
     assert "not of crystal" in refused.not_run["domain"]
+
+
+def cells_of(truth_of, *, whole, n=60, seed=0):
+    """Cells of 20 donors that express some of 30 genes; a position is a gene, or the whole cell."""
+    rng = np.random.default_rng(seed)
+    cells = []
+    for _ in range(n):
+        genes = rng.choice(30, 12, replace=False)
+        cells.append({"genes": [f"G{g}" for g in genes], "values": (rng.random(12) * 5 + 0.5).tolist()})
+    table = pd.DataFrame({"donor": [f"d{i // 3}" for i in range(n)]})
+    lengths = np.ones(n, int) if whole else None if whole is None else np.full(n, 12)
+    data = [tuple(c["genes"]) for c in cells] if whole is None else cells
+    samples = Samples([f"c{i}" for i in range(n)], data, lengths=lengths, table=table, kind="cells")
+    truth = np.concatenate([np.atleast_1d(truth_of(c)) for c in cells]).astype(bool)
+    split = split_families(samples, by="donor", seed=seed)
+    return samples, partition(samples, sp.csr_array(truth[:, None]), np.ones((n, 1), bool), split)[0]
+
+
+def level(cell, gene):
+    return dict(zip(cell["genes"], cell["values"])).get(gene, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("truth_of", "whole", "detail"),
+    [
+        (lambda c: [g == "G3" for g in c["genes"]], False, "G3"),
+        (lambda c: [g == "G3" for g in c["genes"]], None, "G3"),
+        (lambda c: level(c, "G7") > 1.0, True, "expression of G7 high"),
+        (lambda c: level(c, "G7") == 0.0, True, "expression of G7 low"),
+    ],
+)
+def test_one_gene_is_the_rival_of_a_feature_of_cells(truth_of, whole, detail):
+    found = run(*cells_of(truth_of, whole=whole))
+    assert found.ran["gene"].detail == [detail]
+    assert f1_of(found)["gene"] > 0.98
+    assert ("kmer" in found.ran) == (whole is not True)
+    assert {"identity", "word", "window"} <= set(found.not_run)
+
+
+def test_a_set_of_genes_is_told_by_which_gene_it_is():
+    few = {"G1", "G2", "G5", "G8"}
+    f1 = f1_of(run(*cells_of(lambda c: [g in few for g in c["genes"]], whole=False)))
+    assert f1["kmer"] > 0.98 > 0.6 > f1["gene"]

@@ -1,0 +1,84 @@
+"""Genes of cells as a baseline: which gene a position is, or how strongly a cell expresses each.
+
+What letters are to a sequence, genes are to a cell. Where a model reads a cell as genes, a position *is* a gene, and the
+rival of a feature is one gene, wherever it stands. Where a position is a whole cell, the rival is the expression of one
+gene, read high or low.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from sciinterp.codes.by_feature import ByFeature
+from sciinterp.samples import Samples
+
+# One-hot columns of genes that are scored at once.
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Genes:
+    """Genes of all positions.
+
+    Attributes
+    ----------
+    names : list of str
+    number : int64 [n_positions] or None
+        Which gene a position is.
+    expression : csc_array float32 [n_positions, n_genes] or None
+        Of whole cells, one a position.
+    """
+
+    names: list[str]
+    number: np.ndarray | None = None
+    expression: sp.csc_array | None = None
+
+    @classmethod
+    def of(cls, samples: Samples) -> Genes | None:
+        """Genes of some samples; None where their data name none."""
+        lists = [named_genes(data) for data in samples.data]
+        if not lists or any(genes is None for genes in lists):
+            return None
+        lengths = np.array([len(genes) for genes in lists])
+        known, number = np.unique(
+            np.array([str(g) for genes in lists for g in genes], dtype=object), return_inverse=True
+        )
+        number = np.asarray(number, np.int64).reshape(-1)
+        names = list(map(str, known))
+        if np.array_equal(lengths, samples.lengths):
+            return cls(names, number)
+        values = [data.get("values") if isinstance(data, Mapping) else None for data in samples.data]
+        whole = (samples.lengths == 1).all() and all(v is not None for v in values)
+        if not whole or [len(v) for v in values] != lengths.tolist():
+            return None
+        held = np.concatenate([np.asarray(v, np.float32) for v in values])
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        shape = (len(samples), len(names))
+        return cls(names, expression=sp.csc_array(sp.csr_array((held, number, starts), shape=shape)))
+
+    def columns(self, rows: np.ndarray) -> Iterator[tuple[int, ByFeature]]:
+        """Blocks of one-hot columns, a gene each, on some positions."""
+        assert self.number is not None  # positions are genes
+        whole = one_hot(self.number[rows], len(self.names))
+        for low in range(0, len(self.names), _BLOCK):
+            yield low, whole.block(low, min(low + _BLOCK, len(self.names)))
+
+
+def named_genes(data: Any) -> list[str] | None:
+    """The genes that the data of a sample name: a record with ``genes``, or the names themselves."""
+    genes = data.get("genes") if isinstance(data, Mapping) else getattr(data, "genes", data)
+    named = isinstance(genes, (list, tuple, np.ndarray)) and all(isinstance(g, str) for g in genes)
+    return list(map(str, genes)) if named else None
+
+
+def one_hot(column: np.ndarray, n_columns: int) -> ByFeature:
+    """One-hot columns by the column of each position; positions of column ``n_columns`` are in none."""
+    rows = np.argsort(column, kind="stable").astype(np.int32)
+    starts = np.searchsorted(column[rows], np.arange(n_columns + 1)).astype(np.int64)
+    rows = rows[: starts[-1]]
+    return ByFeature(np.ones(len(rows), np.float32), rows, starts, len(column))
