@@ -26,6 +26,7 @@ from sciinterp.codes import FeatureMatrix, encode, load_features
 from sciinterp.control import randomised_control
 from sciinterp.discovery import discover, read_candidates
 from sciinterp.errors import InputError, MismatchError, StoreError
+from sciinterp.frames import html_card
 from sciinterp.models import Adapter, load_model
 from sciinterp.readers import read_samples
 from sciinterp.report import browser
@@ -37,7 +38,6 @@ from sciinterp.store import ledger
 from sciinterp.store.atomic import is_overwriting, read_json
 from sciinterp.store.lock import folder_lock
 from sciinterp.store.split_file import read_split
-from sciinterp.tables import html_card
 
 if TYPE_CHECKING:
     from sciinterp.config import RunConfig

@@ -252,7 +252,7 @@ class Samples(Sequence[Sample]):
         return f"Samples({len(self):,} {self.kind}, {self.n_positions:,} positions{dropped})"
 
     def _repr_html_(self) -> str:
-        from sciinterp.tables import html_card
+        from sciinterp.frames import html_card
 
         head = self.table.head(5)
         head["length"] = self.lengths[:5]
@@ -350,7 +350,7 @@ class Split:
         return f"Split(by {self.by!r}, seed {self.seed}: samples in families: {sizes})"
 
     def _repr_html_(self) -> str:
-        from sciinterp.tables import html_card
+        from sciinterp.frames import html_card
 
         return html_card(
             f"Split by {self.by}, seed {self.seed}: no family is in two parts", table=self.summary()

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.errors import InputError
-from sciinterp.tables import Table
+from sciinterp.frames import Table
 
 if TYPE_CHECKING:
     from sciinterp.annotations import Annotations

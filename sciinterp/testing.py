@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sciinterp.errors import InputError, SciinterpError
+from sciinterp.frames import Table
 from sciinterp.models.adapter import Adapter
 from sciinterp.models.comparisons import AdapterCheckError, Probe
 from sciinterp.models.conformance import CHECKS
-from sciinterp.tables import Table
 
 __all__ = ["AdapterCheckError", "check_adapter"]
 

@@ -13,9 +13,9 @@ import scipy.sparse as sp
 import torch
 
 import sciinterp as si
+from sciinterp.frames import html_card
 from sciinterp.project import Run
 from sciinterp.sae.base import SAE
-from sciinterp.tables import html_card
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "report"))
 import synthetic_run as made

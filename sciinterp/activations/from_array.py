@@ -13,7 +13,7 @@ from jaxtyping import Float
 from sciinterp.activations.plan import shard_bounds
 from sciinterp.activations.recorded import Activations, load_activations
 from sciinterp.activations.settings import ExtractSettings
-from sciinterp.errors import InputError, ShapeError
+from sciinterp.errors import InputError
 from sciinterp.provenance import UNKNOWN, Origin, origin_of
 from sciinterp.samples import Samples
 from sciinterp.store.layout import ENVIRONMENT
@@ -80,13 +80,7 @@ def activations_from_array(
     if dtype not in DTYPES:
         raise InputError("no such type", where="dtype", expected=" or ".join(DTYPES), got=repr(dtype))
     origin = _origin(model, site)
-    wanted = (samples.n_positions, origin.d_in if origin.d_in is not UNKNOWN else "d_in")
-    if np.ndim(array) != 2 or array.shape[0] != wanted[0] or wanted[1] not in ("d_in", array.shape[1]):
-        raise ShapeError(
-            "the array does not fit its samples",
-            expected=f"[{wanted[0]}, {wanted[1]}] (positions end to end)",
-            got=str(list(np.shape(array))),
-        )
+    _require_fit(array, samples, origin)
     bounds, offsets = shard_bounds(samples.lengths, ExtractSettings().shard_tokens), samples.offsets
     width = int(array.shape[1])
     plan = {
@@ -119,6 +113,16 @@ def _digest(array: np.ndarray, samples: Samples, bounds: list[int], dtype: str) 
         _require_finite(rows, samples, int(offsets[lo]))
         digest.update(rows.data)
     return digest.hexdigest()
+
+
+def _require_fit(array: np.ndarray, samples: Samples, origin: Origin) -> None:
+    wanted = (samples.n_positions, origin.d_in if origin.d_in is not UNKNOWN else "d_in")
+    if np.ndim(array) != 2 or array.shape[0] != wanted[0] or wanted[1] not in ("d_in", array.shape[1]):
+        raise ShapeError(
+            "the array does not fit its samples",
+            expected=f"[{wanted[0]}, {wanted[1]}] (positions end to end)",
+            got=str(list(np.shape(array))),
+        )
 
 
 def _origin(model: Adapter | str | None, site: str | None) -> Origin:

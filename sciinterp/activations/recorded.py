@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sciinterp.errors import InputError
+from sciinterp.frames import html_card
 from sciinterp.provenance import UNKNOWN, HasOrigin, Origin
 from sciinterp.samples import Samples
 from sciinterp.store.reader import Reader
-from sciinterp.tables import html_card
 
 
 class Activations(HasOrigin):

@@ -17,7 +17,7 @@ from sciinterp.annotations.rows import REPEATED, concept_name
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
 from sciinterp.readers.hdf5 import open_h5ad
-from sciinterp.readers.tables import MISSING
+from sciinterp.readers.sample_tables import MISSING
 
 # A column with a value of its own for nearly every cell is an identifier, not a class.
 MAX_VALUES = 1000

@@ -14,7 +14,7 @@ from sciinterp.annotations.rows import Rows, concept_name
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
 from sciinterp.readers.bounded import need
-from sciinterp.readers.tables import smiles_atoms
+from sciinterp.readers.sample_tables import smiles_atoms
 
 if TYPE_CHECKING:
     from sciinterp.samples import Samples

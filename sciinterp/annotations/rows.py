@@ -14,7 +14,7 @@ import pandas as pd
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import FormatError
 from sciinterp.readers.bounded import read_lines, unquoted
-from sciinterp.readers.tables import MISSING
+from sciinterp.readers.sample_tables import MISSING
 
 AGAIN = "the same interval stated again"
 REPEATED = "of a sample that the file states again"

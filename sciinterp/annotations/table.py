@@ -24,7 +24,7 @@ from sciinterp.annotations.projection import project, unproject
 from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import InputError
 from sciinterp.readers.identifiers import match_ids, nearest
-from sciinterp.readers.tables import MISSING
+from sciinterp.readers.sample_tables import MISSING
 from sciinterp.samples import Samples
 
 COLUMNS = ("sample", "start", "end", "strand", "concept", "source", "evidence", "note", "release")
@@ -306,7 +306,7 @@ class Annotations:
         return f"Annotations({len(self):,} rows, {len(self.names)} concepts, {n_samples:,} samples{tail})"
 
     def _repr_html_(self) -> str:
-        from sciinterp.tables import html_card
+        from sciinterp.frames import html_card
 
         return html_card(repr(self), self.counts.get("dropped"), self.frame.head(5))
 

@@ -20,12 +20,12 @@ from sciinterp.association.enrichment import enrichment
 from sciinterp.association.h5ad import features_anndata, samples_anndata, write_anndata
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import StoreError
+from sciinterp.frames import Table
 from sciinterp.samples import Split
 from sciinterp.store.atomic import read_json, write_json
 from sciinterp.store.ledger import require_intact
 from sciinterp.store.split_file import write_split
 from sciinterp.store.tables import read_tsv, write_parquet, write_tsv
-from sciinterp.tables import Table
 
 NAMES = ("hits.tsv", "hits.parquet", "hits.baselines.tsv", "hits.context.json")
 _PLAIN = ("not_run", "not_tested", "held_out", "caveats", "belongs", "settings", "counts")

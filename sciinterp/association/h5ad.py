@@ -21,7 +21,7 @@ import pandas as pd
 
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.exports import keys, plain_frame, to_anndata
-from sciinterp.tables import Table
+from sciinterp.frames import Table
 
 if TYPE_CHECKING:
     import anndata

@@ -29,10 +29,10 @@ from sciinterp.association.shift_test import compare_shifts
 from sciinterp.association.statistics import Screen, ScreenSettings, screen
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError
+from sciinterp.frames import Table
 from sciinterp.provenance import carried_split, require_activations, require_randomised, standing
 from sciinterp.samples import Split
 from sciinterp.store import ledger
-from sciinterp.tables import Table
 
 if TYPE_CHECKING:
     from sciinterp.activations import Activations

@@ -20,8 +20,8 @@ import pandas as pd
 import scipy.sparse as sp
 from jaxtyping import Int64
 
+from sciinterp.association.by_position import ByPosition, by_position, threshold_table
 from sciinterp.association.counting import _count_features, lists_of_positions
-from sciinterp.association.layout import ByPosition, by_position, threshold_table
 from sciinterp.codes.by_feature import ByFeature, by_feature
 from sciinterp.errors import InputError, ShapeError
 

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from sciinterp.association.layout import ByPosition, by_position
+from sciinterp.association.by_position import ByPosition, by_position
 from sciinterp.errors import InputError
 from sciinterp.samples import Samples, Split
 

@@ -22,7 +22,7 @@ import scipy.sparse as sp
 from jaxtyping import Float32, Float64, Int64
 
 from sciinterp.association._jit import compiled
-from sciinterp.association.layout import ByPosition, by_position
+from sciinterp.association.by_position import ByPosition, by_position
 from sciinterp.codes.by_feature import ByFeature, by_feature
 from sciinterp.errors import InputError
 
@@ -248,47 +248,15 @@ def _rank(
                     best_tp[concept] = tp[concept]
                     best_k[concept] = last
             first = last
+        ends = (pair, pair_values, ap, auroc, best_f1, threshold)
         for concept in range(n_concepts):
-            _finish(
-                out,
-                concept,
-                n,
-                tp,
-                wrong,
-                best_tp,
-                best_k,
-                n_positive,
-                n_positions,
-                key,
-                ap,
-                auroc,
-                best_f1,
-                threshold,
-                pair,
-                pair_values,
-            )
+            _finish(out, concept, n, tp, wrong, best_tp, best_k, n_positive, n_positions, key, ends)
 
 
 @compiled
-def _finish(
-    out,
-    concept,
-    n,
-    tp,
-    wrong,
-    best_tp,
-    best_k,
-    n_positive,
-    n_positions,
-    key,
-    ap,
-    auroc,
-    best_f1,
-    threshold,
-    pair,
-    pair_values,
-):
+def _finish(out, concept, n, tp, wrong, best_tp, best_k, n_positive, n_positions, key, ends):
     """Close a pair with the group of zeros, and turn its best rank into an F1 and a threshold."""
+    pair, pair_values, ap, auroc, best_f1, threshold = ends
     total = n_positive[concept]
     if total == 0:
         auroc[out, concept] = np.nan

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sciinterp.errors import SciinterpError
 from sciinterp.provenance import Origin
-from sciinterp.store.sparse import CodesReader
+from sciinterp.store.codes_reader import CodesReader
 
 if TYPE_CHECKING:
     from sciinterp.sae import SAE

@@ -20,10 +20,10 @@ from sciinterp.provenance import UNKNOWN, Origin, differing, origin_of
 from sciinterp.samples import Samples
 from sciinterp.store import ledger
 from sciinterp.store.atomic import array_sha256, is_overwriting
+from sciinterp.store.codes_reader import CodesReader, read_old_codes
 from sciinterp.store.layout import ENVIRONMENT, OLD_HEAD, PLAN
 from sciinterp.store.origins import load_origin
 from sciinterp.store.shards import open_writer
-from sciinterp.store.sparse import CodesReader, read_old_codes
 
 if TYPE_CHECKING:
     from sciinterp.activations import Activations

@@ -11,11 +11,11 @@ import scipy.sparse as sp
 
 from sciinterp.codes.by_feature import by_feature
 from sciinterp.errors import InputError
-from sciinterp.store.sparse import Compressed
+from sciinterp.store.codes_reader import Compressed
 
 
 class HeldCodes:
-    """One CSR matrix [n, width], as :class:`sciinterp.store.sparse.CodesReader` is many in files.
+    """One CSR matrix [n, width], as :class:`sciinterp.store.codes_reader.CodesReader` is many in files.
 
     Raises
     ------

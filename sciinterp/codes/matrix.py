@@ -21,7 +21,7 @@ from sciinterp.codes.positions import largest
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.provenance import HasOrigin, Origin, origin_of
 from sciinterp.samples import Samples
-from sciinterp.store.sparse import CodesReader
+from sciinterp.store.codes_reader import CodesReader
 
 if TYPE_CHECKING:
     import anndata
@@ -288,7 +288,7 @@ class FeatureMatrix(HasOrigin):
         return f"FeatureMatrix({self.n_positions:,} positions x {self.n_features:,} features, {l0:.1f} codes a position)"
 
     def _repr_html_(self) -> str:
-        from sciinterp.tables import html_card
+        from sciinterp.frames import html_card
 
         density = self.density
         alive = density[density > 0]

@@ -28,8 +28,8 @@ from sciinterp.discovery.recover import K, meets_hidden, single_feature_rule
 from sciinterp.discovery.search import discover
 from sciinterp.discovery.settings import Controls, DiscoverySettings
 from sciinterp.errors import MismatchError
+from sciinterp.frames import Table
 from sciinterp.store.atomic import make_folder, read_json, write_json
-from sciinterp.tables import Table
 
 # What a world is measured by, and what must hold of it (a bound, or None).
 MEASURES = ((f"precision_at_{K}", 0.8), ("gap_closed", 0.5), ("ap", None), ("ap_single_feature", None), ("recall", None),

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from sciinterp.frames import Table
 from sciinterp.store.atomic import read_json, write_json
 from sciinterp.store.ledger import require_intact
 from sciinterp.store.tables import write_tsv
-from sciinterp.tables import Table
 
 VERSION = 1
 COLUMNS = (

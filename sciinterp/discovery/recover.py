@@ -34,8 +34,8 @@ from sciinterp.discovery.search import discover
 from sciinterp.discovery.settings import DiscoverySettings
 from sciinterp.discovery.spans import first_overlap, per_run, runs
 from sciinterp.errors import InputError
+from sciinterp.frames import Table
 from sciinterp.samples import Samples, Split
-from sciinterp.tables import Table
 
 K = 50
 

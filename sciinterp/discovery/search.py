@@ -25,10 +25,10 @@ from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.refinement import PRIOR, calibrate_refinements, find_refinements
 from sciinterp.discovery.settings import Controls, DiscoverySettings
 from sciinterp.errors import InputError, ShapeError
+from sciinterp.frames import Table
 from sciinterp.provenance import carried_split, require_randomised, require_same, standing
 from sciinterp.samples import Split
 from sciinterp.store import ledger
-from sciinterp.tables import Table
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter

@@ -18,9 +18,9 @@ import scipy.sparse as sp
 
 from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.errors import InputError, SciinterpError
+from sciinterp.frames import Table
 from sciinterp.interventions.notation import Variant, parse_variant, row_variants
 from sciinterp.samples import Sample, Samples
-from sciinterp.tables import Table
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter

@@ -18,7 +18,7 @@ from .adapter import Adapter
 from .bert import Bert
 from .encodings import letters_to_batch
 from .site import Batch, Site, Targets, block_sites, own_tokens
-from .weights import built, fit, read_tensors, wheel_file
+from .weight_files import built, fit, read_tensors, wheel_file
 
 FILE = "antiberty/trained_models/AntiBERTy_md_smooth/pytorch_model.bin"
 SHA256 = "f1ae33eac8cc8784a7d4be5a600141d2fa7bc7d8d5b3f5324d64a6a63bd0f137"

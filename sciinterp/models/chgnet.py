@@ -28,7 +28,7 @@ from sciinterp.errors import InputError
 from .adapter import Adapter, data_of
 from .crystal_graph import NUMBER, build_graph, check_crystal, edges
 from .site import Batch, Site, block_sites
-from .weights import built, fit, read_tensors, wheel_file
+from .weight_files import built, fit, read_tensors, wheel_file
 
 FILES = {
     "chgnet": (

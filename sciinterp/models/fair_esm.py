@@ -28,7 +28,7 @@ from .adapter import Adapter, data_of
 from .encodings import letter_spans, letters_to_batch
 from .esm_blocks import fast_blocks
 from .site import Batch, Site, Targets, block_sites, own_tokens
-from .weights import built, fit, path_of, read_tensors, reading, unwrapped
+from .weight_files import built, fit, path_of, read_tensors, reading, unwrapped
 
 log = logging.getLogger(__name__)
 

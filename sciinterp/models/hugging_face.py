@@ -25,7 +25,7 @@ from sciinterp.errors import InputError, MissingWeightsError, SciinterpError
 from .adapter import LEAVE_OUT, Adapter, data_of
 from .encodings import Kmers, Letters, Pieces, reverse_complement
 from .site import Batch, Site, Targets, block_sites, next_tokens, own_tokens
-from .weights import log, misfit, path_of, reading, silence, transformers
+from .weight_files import log, misfit, path_of, reading, silence, transformers
 
 PROTEIN_LETTERS = "ACDEFGHIKLMNPQRSTVWYXBUZO.-"
 DNA_LETTERS = "ACGTN"

@@ -143,7 +143,7 @@ def load_model(name: str, *, weights: Any = None, device: str = "cpu", dtype: st
     """
     from .adapter import checked_dtype
     from .running import device_of
-    from .weights import reading
+    from .weight_files import reading
 
     device, dtype = str(device_of(device)), checked_dtype(dtype)
     name, weights = _published(str(name), weights)

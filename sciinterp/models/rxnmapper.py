@@ -20,7 +20,7 @@ from sciinterp.errors import InputError
 from .adapter import Adapter, data_of
 from .encodings import pieces_to_batch
 from .site import Batch, Site, Targets, own_tokens
-from .weights import built, fit, read_tensors, transformers, wheel_file
+from .weight_files import built, fit, read_tensors, transformers, wheel_file
 
 FOLDER = "rxnmapper/models/transformers/albert_heads_8_uspto_all_1310k"
 SHA256 = "8541f3f500dae71abe678d546bd035ca946e2d1c819f6b2cf41a97faedd7e6a2"

@@ -22,7 +22,7 @@ from sciinterp.errors import InputError
 
 from .adapter import Adapter, data_of
 from .site import Batch, Site, Targets, block_sites, own_tokens
-from .weights import built, fit, read_tensors, wheel_file
+from .weight_files import built, fit, read_tensors, wheel_file
 
 FILE = "sceptr/_model_saves/SCEPTR/state_dict.pt"
 SHA256 = "b4c2d06bc5ac1c395cbf97e9be8e8e6db4b06996bc9b5b6a79451fef9ec3c8d8"

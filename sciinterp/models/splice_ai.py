@@ -23,7 +23,7 @@ from sciinterp.errors import FormatError, InputError
 from .adapter import Adapter
 from .encodings import OneHot, reverse_complement
 from .site import Batch, Site, Targets
-from .weights import built, fit, reading, wheel_file
+from .weight_files import built, fit, reading, wheel_file
 
 SHA256 = (
     "e1fd5adcef7489d604b10e79c40078ef790d51ef048c4ce3869c9119ac5de42b",

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from .adapter import Adapter
 from .encodings import letters_to_batch
 from .site import Batch, Site, Targets, next_tokens
-from .weights import built, fit, reading, wheel_file
+from .weight_files import built, fit, reading, wheel_file
 
 SHA256 = {
     64: "002767589d56f83ddcfc4fea3eb5845d4fb0f7408f695613c0dbc2ff3a421d6a",

@@ -6,9 +6,9 @@ Figures made with ``ax=None`` come in the journal style; :func:`style` gives the
 
 from __future__ import annotations
 
+from sciinterp.plots.calibration import layer_sweep, precision_at_k, reliability, variant_effect
 from sciinterp.plots.concepts import concept_counts, concepts_vs_baselines, heatmap, volcano
-from sciinterp.plots.evidence import layer_sweep, precision_at_k, reliability, variant_effect
-from sciinterp.plots.letters import logo
+from sciinterp.plots.logos import logo
 from sciinterp.plots.style import save, style
 from sciinterp.plots.tracks import family_heatmap, feature
 from sciinterp.plots.training import (

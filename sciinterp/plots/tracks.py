@@ -149,7 +149,7 @@ def _draw_letters(ax: Axes, sequence: str, low: float, on: np.ndarray) -> None:
     from matplotlib.patches import PathPatch
     from matplotlib.transforms import Affine2D
 
-    from sciinterp.plots.letters import outline
+    from sciinterp.plots.logos import outline
 
     wide = min(0.74, 0.0095 * len(sequence))  # in positions: about a millimetre on a page
     patches = []

@@ -18,7 +18,7 @@ from typing import Any
 from sciinterp.errors import FormatError, InputError
 from sciinterp.readers.bounded import first_lines, open_regular, read_lines, unquoted
 from sciinterp.readers.identifiers import match_ids, nearest
-from sciinterp.readers.tables import SEQUENCES, SMILES, sample_columns
+from sciinterp.readers.sample_tables import SEQUENCES, SMILES, sample_columns
 from sciinterp.samples import Samples
 
 log = logging.getLogger(__name__)
@@ -32,9 +32,9 @@ FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "uniprot-xml": ("sequences", "read_uniprot_xml", ()),
     "uniprot-json": ("sequences", "read_uniprot_json", ()),
     "airr": ("airr", "read_airr", ()),
-    "smiles": ("tables", "read_smiles", (".smi", ".smiles")),
+    "smiles": ("sample_tables", "read_smiles", (".smi", ".smiles")),
     "receptors": ("receptors", "read_receptors", ()),
-    "table": ("tables", "read_table", ()),
+    "table": ("sample_tables", "read_table", ()),
     "mmcif": ("structures", "read_mmcif", (".mmcif",)),
     "pdb": ("structures", "read_pdb", (".pdb", ".ent")),
     "cif": ("structures", "read_crystals", ()),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sciinterp.errors import FormatError, InputError
 from sciinterp.readers.entries import check_ids
-from sciinterp.readers.tables import identifiers, text_table, typed
+from sciinterp.readers.sample_tables import identifiers, text_table, typed
 from sciinterp.samples import Samples
 
 LOOPS = ("cdr1a", "cdr2a", "cdr3a", "cdr1b", "cdr2b", "cdr3b")

@@ -21,7 +21,7 @@ from sciinterp.provenance import require_one_run
 from sciinterp.report import content as c
 from sciinterp.report.belonging import belonging
 from sciinterp.report.site_data import SiteData
-from sciinterp.report.structures import viewer_files
+from sciinterp.report.viewer import viewer_files
 from sciinterp.report.write import describe
 from sciinterp.store import ledger
 from sciinterp.store.atomic import atomic_write

@@ -15,11 +15,11 @@ import pandas as pd
 
 from sciinterp.association.explanations import ABOVE, OTHER, THRESHOLDS, explained_by, verdicts
 from sciinterp.plots.concepts import baseline_kind, baselines_of, selected
-from sciinterp.plots.letters import Letters, information
+from sciinterp.plots.logos import Letters, information
 from sciinterp.plots.style import finite
 from sciinterp.provenance import measured_on, origin_of
-from sciinterp.report.peaks import Activity, activities
-from sciinterp.report.plain import number, plain_data
+from sciinterp.report.feature_facts import Activity, activities
+from sciinterp.report.json_values import number, plain_data
 from sciinterp.report.proposals import candidate_rows
 
 __all__ = [

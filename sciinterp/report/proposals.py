@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.discovery.calibrate import precision_at
-from sciinterp.report.plain import number, plain_data
+from sciinterp.report.json_values import number, plain_data
 
 MAX_SHOWN = 300  # candidates listed in all; every kind gets its share
 LOW_Q = 0.1

@@ -12,10 +12,10 @@ from sciinterp.association.explanations import legend
 from sciinterp.codes.active import only_active
 from sciinterp.codes.peaks import BLOCK_VALUES
 from sciinterp.report import content as c
-from sciinterp.report import peaks as pk
+from sciinterp.report import feature_facts as pk
 from sciinterp.report import site_tracks as tr
 from sciinterp.report.proposals import all_rows
-from sciinterp.report.structures import find_structures, read_structure
+from sciinterp.report.viewer import find_structures, read_structure
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 from sciinterp.association.explanations import legend
 from sciinterp.errors import InputError
+from sciinterp.frames import Table
 from sciinterp.provenance import Origin, held_out, origin_of, require_one_run
 from sciinterp.report import content as c
 from sciinterp.report import methods, pictures, prose
 from sciinterp.report.belonging import belonging
 from sciinterp.report.beyond import beyond
 from sciinterp.report.inline import inline_svg
-from sciinterp.report.plain import in_order
+from sciinterp.report.json_values import in_order
 from sciinterp.report.proposals import LOW_Q, candidate_rows
 from sciinterp.store import ledger
 from sciinterp.store.atomic import atomic_write, write_json
-from sciinterp.tables import Table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -120,7 +120,7 @@ class SAE(HasOrigin, abc.ABC):
         return f"<SAE {self.d_in} -> {self.n_features}, {made}, {self.origin}>"
 
     def _repr_html_(self) -> str:
-        from sciinterp.tables import html_card
+        from sciinterp.frames import html_card
 
         measured = {name: self.metrics.get(name) for name in ("fve", "l0", "dead", "seed")}
         return html_card(repr(self), {**measured, "folder": self.folder})

@@ -17,6 +17,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from sciinterp.errors import MismatchError
+from sciinterp.frames import Table
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.base import SAE
 from sciinterp.sae.batchtopk import BatchTopK
@@ -29,7 +30,6 @@ from sciinterp.sae.relu import ReLU
 from sciinterp.sae.settings import FROZEN, TrainSettings
 from sciinterp.sae.topk import TopK
 from sciinterp.store.atomic import make_folder, read_json, write_json
-from sciinterp.tables import Table
 
 log = logging.getLogger(__name__)
 

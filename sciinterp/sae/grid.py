@@ -9,7 +9,7 @@ Description length (:mod:`sciinterp.sae.mdl`) is measured on calibration familie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ import scipy.sparse as sp
 from tqdm import tqdm
 
 from sciinterp.errors import InputError
+from sciinterp.frames import Table
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.base import SAE
 from sciinterp.sae.batches import SPAN, Source, parts_of, thinned
@@ -25,7 +26,6 @@ from sciinterp.sae.loop import Job, train_together
 from sciinterp.sae.mdl import description_length
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.store.tables import write_tsv
-from sciinterp.tables import Table
 
 if TYPE_CHECKING:
     from sciinterp.samples import Split
@@ -100,12 +100,9 @@ def sweep_saes(
     wanted = [(architecture, int(seed)) for architecture in architectures for seed in seeds]
     names = [name_of(*pair) for pair in wanted]
     _require_different(names)
+    how = TrainSettings(steps=steps, batch_size=batch_size, order_seed=int(seeds[0]))
     jobs = [
-        Job(
-            architecture,
-            TrainSettings(steps=steps, batch_size=batch_size, seed=seed, order_seed=int(seeds[0])),
-            None if out is None else Path(out) / name,
-        )
+        Job(architecture, replace(how, seed=seed), None if out is None else Path(out) / name)
         for (architecture, seed), name in zip(wanted, names)
     ]
     saes = train_together(source, jobs, split=split)

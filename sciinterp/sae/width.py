@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sciinterp.frames import Table
 from sciinterp.sae.grid import sweep_saes
 from sciinterp.sae.topk import TopK
-from sciinterp.tables import Table
 
 if TYPE_CHECKING:
     from sciinterp.samples import Split

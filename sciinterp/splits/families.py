@@ -17,7 +17,7 @@ import pandas as pd
 
 from sciinterp.errors import InputError
 from sciinterp.readers.identifiers import nearest
-from sciinterp.readers.tables import MISSING
+from sciinterp.readers.sample_tables import MISSING
 from sciinterp.samples import Samples
 from sciinterp.splits.places import places
 

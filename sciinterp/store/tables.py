@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,8 @@ import pandas as pd
 from sciinterp.errors import FormatError, StoreError
 from sciinterp.store.atomic import atomic_write, to_json
 
+# Rows written, and bytes read, at once: tables of hits have hundreds of thousands of rows.
+_ROWS, _BYTES = 1 << 14, 1 << 22
 _STARTS = "=+-@＝＋－＠'"
 _CONTROL = re.compile("[\t\n\r\0\x0b\x0c\x85\u2028\u2029]")
 _ESCAPE = {
@@ -86,10 +88,17 @@ def write_tsv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         The file to write.
     """
     frame = _with_index(frame)
-    header = [_quote(escape_cell(str(name))) for name in frame.columns]
-    columns = [_written(frame.iloc[:, j]) for j in range(frame.shape[1])]
-    lines = ["\t".join(header), *("\t".join(row) for row in zip(*columns))]
-    atomic_write(path, ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass"))
+
+    def write(file: BinaryIO) -> None:
+        header = "\t".join(_quote(escape_cell(str(name))) for name in frame.columns)
+        file.write((header + "\n").encode("utf-8", "surrogatepass"))
+        for low in range(0, len(frame), _ROWS):
+            some = frame.iloc[low : low + _ROWS]
+            rows = zip(*(_written(some.iloc[:, j]) for j in range(frame.shape[1])))
+            lines = ("\t".join(row) + "\n" for row in rows)
+            file.write("".join(lines).encode("utf-8", "surrogatepass"))
+
+    atomic_write(path, write)
 
 
 def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
@@ -155,33 +164,59 @@ def read_tsv(path: str | os.PathLike[str], *, text: Iterable[str] = ()) -> pd.Da
         Not UTF-8, no header, two columns of one name, or a line with another number of cells.
     """
     raw = _read_bytes(path)
-    try:
-        content = raw.decode("utf-8-sig", "strict" if b"\xed" not in raw else "surrogatepass")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise FormatError("not UTF-8 text", file=str(path), line=line, got=str(error.reason)) from error
-    lines = content.split("\n")
-    if lines and lines[-1] in ("", "\r"):
-        lines.pop()
-    if not lines:
+    names = next(_rows_of(raw, path), [[]])[0]
+    names = [unescape_cell(_unquote(name)) for name in names]
+    if not raw or not names:
         raise FormatError("an empty table", file=str(path), expected="a header line")
-    rows = [line.removesuffix("\r").split("\t") for line in lines]
-    names = [unescape_cell(_unquote(name)) for name in rows[0]]
     if len(set(names)) != len(names):
         raise FormatError("two columns have one name", file=str(path), line=1, got=", ".join(names))
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(names):
-            raise FormatError(
-                "a line has another number of cells than the header",
-                file=str(path),
-                line=number,
-                expected=f"{len(names)} cells",
-                got=str(len(row)),
-            )
     keep = set(text)
-    columns = zip(*rows[1:]) if len(rows) > 1 else ([] for _ in names)
-    typed = {name: _typed(list(cells), name in keep) for name, cells in zip(names, columns)}
+    # Twice over the lines: what a column is follows from all of its cells, and a cell as text takes much memory.
+    columns = [_Column(name in keep) for name in names]
+    for cells in _columns_of(raw, path, len(names)):
+        for column, some in zip(columns, cells):
+            column.see(some)
+    for cells in _columns_of(raw, path, len(names)):
+        for column, some in zip(columns, cells):
+            column.take(some)
+    typed = {name: column.series() for name, column in zip(names, columns)}
     return pd.DataFrame(typed, columns=pd.Index(names, dtype="str"))
+
+
+def _rows_of(raw: bytes, path: str | os.PathLike[str]) -> Iterator[list[list[str]]]:
+    """The cells of some lines at a time."""
+    how, low, number = "strict" if b"\xed" not in raw else "surrogatepass", 0, 1
+    while low < len(raw):
+        end = raw.find(b"\n", low + _BYTES)
+        high = len(raw) if end < 0 else end + 1
+        try:
+            content = raw[low:high].decode("utf-8" if low else "utf-8-sig", how)
+        except UnicodeDecodeError as error:
+            line = number + raw.count(b"\n", low, low + error.start)
+            raise FormatError("not UTF-8 text", file=str(path), line=line, got=str(error.reason)) from error
+        lines = content.split("\n")
+        if lines[-1] == "" or (lines[-1] == "\r" and high == len(raw)):
+            lines.pop()
+        if lines:
+            yield [line.removesuffix("\r").split("\t") for line in lines]
+        low, number = high, number + len(lines)
+
+
+def _columns_of(raw: bytes, path: str | os.PathLike[str], width: int) -> Iterator[Iterable[tuple[str, ...]]]:
+    """The cells of some lines below the header at a time, column by column."""
+    number = 1
+    for rows in _rows_of(raw, path):
+        for line, row in enumerate(rows, start=number):
+            if len(row) != width:
+                raise FormatError(
+                    "a line has another number of cells than the header",
+                    file=str(path),
+                    line=line,
+                    expected=f"{width} cells",
+                    got=str(len(row)),
+                )
+        yield zip(*(rows[1:] if number == 1 else rows))
+        number += len(rows)
 
 
 def _read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -191,19 +226,50 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise FormatError(f"cannot read ({error.strerror or error})", file=str(path)) from error
 
 
-def _typed(cells: list[str], as_text: bool) -> pd.Series:
-    unique = set(cells)
-    if not as_text and unique - {"", "nan", "NaN"}:
-        if unique <= {"True", "False"}:
-            return pd.Series([cell == "True" for cell in cells], dtype=bool)
-        if all(map(_INTEGER.match, unique)):
-            return pd.Series([int(cell) for cell in cells], dtype=np.int64)
-        if all(map(_FLOAT.match, unique)):
-            return pd.Series([float(cell) if cell else np.nan for cell in cells], dtype=np.float64)
-    if not as_text and unique and unique <= {"nan", "NaN"}:
-        return pd.Series(np.full(len(cells), np.nan))
-    known = {cell: unescape_cell(_unquote(cell)) for cell in unique}
-    return pd.Series([known[cell] for cell in cells], dtype="str")
+class _Column:
+    """One column of a table as it is read: what all of its cells can be, then the cells."""
+
+    def __init__(self, as_text: bool) -> None:
+        self.could = dict.fromkeys((bool, int, float), not as_text)
+        self.valued, self.nan = False, not as_text
+        self.parts: list[np.ndarray] = []
+        self.known: dict[str, str] = {}
+        self.texts: list[str] = []
+
+    def see(self, cells: Iterable[str]) -> None:
+        """Narrow what the column can be."""
+        unique = set(cells)
+        self.valued = self.valued or bool(unique - {"", "nan", "NaN"})
+        self.nan = self.nan and unique <= {"nan", "NaN"}
+        self.could[bool] = self.could[bool] and unique <= {"True", "False"}
+        for kind, form in ((int, _INTEGER), (float, _FLOAT)):
+            self.could[kind] = self.could[kind] and all(map(form.match, unique))
+
+    @property
+    def kind(self) -> type:
+        """What the column is; without any value it is numbers where every cell is ``nan``, else text."""
+        if not self.valued:
+            return float if self.nan else str
+        return next((kind for kind, could in self.could.items() if could), str)
+
+    def take(self, cells: Iterable[str]) -> None:
+        """Keep some cells."""
+        kind = self.kind
+        if kind is str:
+            for cell in cells:
+                if cell not in self.known:
+                    self.known[cell] = unescape_cell(_unquote(cell))
+                self.texts.append(self.known[cell])
+        elif kind is bool:
+            self.parts.append(np.array([cell == "True" for cell in cells], bool))
+        elif kind is int:
+            self.parts.append(np.array([int(cell) for cell in cells], np.int64))
+        else:
+            self.parts.append(np.array([float(cell) if cell else np.nan for cell in cells]))
+
+    def series(self) -> pd.Series:
+        """The cells as a column."""
+        return pd.Series(np.concatenate(self.parts)) if self.parts else pd.Series(self.texts, dtype="str")
 
 
 def write_parquet(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 from sciinterp.errors import SciinterpError, StoreError
 from sciinterp.store.arrays import check_sha256, load_arrays, read_header
 from sciinterp.store.atomic import TEMPORARY_PREFIX, read_json, to_json
+from sciinterp.store.codes_reader import CodesReader, read_old_codes
 from sciinterp.store.layout import (
     INDEX,
     MANIFEST,
@@ -29,7 +30,6 @@ from sciinterp.store.lock import LOCK
 from sciinterp.store.origins import TRAINING, training_sha256
 from sciinterp.store.samples_file import SAMPLES, load_samples
 from sciinterp.store.sealed import check_sealed
-from sciinterp.store.sparse import CodesReader, read_old_codes
 
 # The files of an SAE, as sciinterp.sae.weights names them: no torch is imported here.
 CONFIG, ARRAYS, METRICS = "cfg.json", "sae_weights.safetensors", "metrics.json"

@@ -13,8 +13,8 @@ from sciinterp.annotations import read_annotations
 from sciinterp.annotations.cells import cell_annotations, parse_h5ad
 from sciinterp.annotations.crystals import site_properties
 from sciinterp.annotations.go import read_ontology
+from sciinterp.annotations.jaspar import jaspar_motifs, motif_hits
 from sciinterp.annotations.molecules import functional_groups
-from sciinterp.annotations.motifs import jaspar_motifs, motif_hits
 from sciinterp.annotations.pfam import pfam_hits
 from sciinterp.annotations.structure import parse_structure
 from sciinterp.errors import FormatError, InputError

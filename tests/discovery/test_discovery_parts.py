@@ -30,7 +30,7 @@ from sciinterp.discovery.positive_unlabelled import fit_mixture
 from sciinterp.discovery.problem import make_problem
 from sciinterp.discovery.sequence_identity import aligned_identity
 from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_means
-from sciinterp.tables import Table
+from sciinterp.frames import Table
 
 few = settings(max_examples=40, deadline=None)
 

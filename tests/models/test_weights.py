@@ -10,7 +10,7 @@ from torch import nn
 from sciinterp.errors import FormatError, InputError, SciinterpError
 from sciinterp.models import capture, load_model
 from sciinterp.models.registry import ENTRIES
-from sciinterp.models.weights import fit, misfit
+from sciinterp.models.weight_files import fit, misfit
 
 LOADERS = {entry.loader: entry.name for entry in reversed(ENTRIES)}
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 31000000\n"

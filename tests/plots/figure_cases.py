@@ -11,7 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 import sciinterp as si
-from sciinterp.tables import Table
+from sciinterp.frames import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "report"))
 import synthetic_run as made

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 import sciinterp as si
 from sciinterp.errors import InputError
-from sciinterp.plots.letters import information
+from sciinterp.frames import Table
+from sciinterp.plots.logos import information
 from sciinterp.plots.style import plain, to_bytes
-from sciinterp.tables import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from figure_cases import KINDS, cases, made, reason, sites, sweep_table

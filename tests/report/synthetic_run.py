@@ -8,8 +8,8 @@ import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
+from sciinterp.frames import Table
 from sciinterp.samples import Samples
-from sciinterp.tables import Table
 
 REGIONS = [
     ("imgt:FR1", 0, 25),

@@ -27,12 +27,12 @@ from webdriver import Chromium, available
 
 import sciinterp as si
 from sciinterp.errors import FormatError, InputError
-from sciinterp.plots.letters import Letters
+from sciinterp.plots.logos import Letters
 from sciinterp.report import browser as site
-from sciinterp.report import peaks as pk
+from sciinterp.report import feature_facts as pk
 from sciinterp.report import site_tracks as tr
 from sciinterp.report.site_data import SiteData
-from sciinterp.report.structures import find_structures, read_structure
+from sciinterp.report.viewer import find_structures, read_structure
 
 OURS = ("file:", "data:", "chrome:")
 

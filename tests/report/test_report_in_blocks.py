@@ -6,7 +6,7 @@ from report_fixtures import run  # noqa: F401
 
 import sciinterp as si
 from sciinterp.codes import FeatureMatrix, load_features
-from sciinterp.report import peaks, site_data
+from sciinterp.report import feature_facts, site_data
 from sciinterp.report.browser import write_browser
 
 
@@ -30,9 +30,9 @@ def test_blocks_of_codes_on_disk_give_the_same_bytes(tmp_path, run, monkeypatch)
     by_feature, most = FeatureMatrix.by_feature, features.n_stored // 4
     monkeypatch.setattr(FeatureMatrix, "by_feature", spied)
     monkeypatch.setattr(FeatureMatrix, "codes", property(lambda self: pytest.fail("all codes were read")))
-    for module in (peaks, site_data):
+    for module in (feature_facts, site_data):
         monkeypatch.setattr(module, "BLOCK_VALUES", most)
-    monkeypatch.setattr(peaks, "FEATURES_AT_ONCE", 7)
+    monkeypatch.setattr(feature_facts, "FEATURES_AT_ONCE", 7)
     assert everything(tmp_path / "stored", features, run) == held
     assert asked
     assert all(len(block) == 1 or block.sum() <= most for block in asked)

@@ -21,12 +21,12 @@ from report_fixtures import chromium, hostile_run, run  # noqa: F401
 import sciinterp as si
 from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.errors import InputError
+from sciinterp.frames import Table
 from sciinterp.plots.style import plain
 from sciinterp.report.content import VERDICTS, plain_data, verdict
 from sciinterp.report.inline import inline_svg
 from sciinterp.report.prose import value as number
 from sciinterp.report.write import render
-from sciinterp.tables import Table
 
 MANIFEST = {"licences": {"model": "MIT"}, "full": made.make_full()}
 

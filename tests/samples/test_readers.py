@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import sciinterp as si
 from sciinterp.errors import FormatError, InputError, SciinterpError
 from sciinterp.readers import FORMATS, guess
-from sciinterp.readers.tables import smiles_atoms
+from sciinterp.readers.sample_tables import smiles_atoms
 
 NAMES = st.text(string.ascii_letters + string.digits + "_.-:", min_size=1, max_size=12)
 PROTEINS = st.text("ACDEFGHIKLMNPQRSTVWY", min_size=1, max_size=60)

@@ -8,7 +8,7 @@ import pytest
 import sciinterp as si
 from sciinterp.errors import FormatError, SciinterpError
 from sciinterp.readers.structures import read_structure
-from sciinterp.report.structures import read_structure as read_traces
+from sciinterp.report.viewer import read_structure as read_traces
 
 BACKBONE = ("N", "CA", "C", "O")
 OFFSETS = np.array([[1.4, -0.7, -0.9], [0, 0, 0], [-0.8, 0.7, 1.1], [-0.5, 1.0, 2.3]])

@@ -25,10 +25,10 @@ from sciinterp.errors import MismatchError, SciinterpError, StoreError
 from sciinterp.store import reader as module
 from sciinterp.store.arrays import load_arrays, save_arrays
 from sciinterp.store.atomic import read_json, sha256_file, to_json
+from sciinterp.store.codes_reader import CodesReader, read_old_codes
 from sciinterp.store.describe import info
 from sciinterp.store.layout import shard_name
 from sciinterp.store.reader import Reader
-from sciinterp.store.sparse import CodesReader, read_old_codes
 from sciinterp.store.verify import verify
 
 ARCHIVE = Path(__file__).parent / "archive"

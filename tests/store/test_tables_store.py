@@ -119,6 +119,30 @@ def test_any_bytes_give_rows_or_a_format_error(tmp_path_factory, raw):
         assert "any.tsv" in str(error)  # noqa: PT017
 
 
+@pytest.mark.parametrize("n_bytes", [1, 7, 40])
+def test_read_and_written_some_lines_at_a_time(tmp_path, monkeypatch, n_bytes):
+    """What a column is follows from all of its lines, and an error names its line, wherever the pieces end."""
+    frame = pd.DataFrame(
+        {
+            "late": ["1", "2", "3", "x"], "int": [1, 2, 3, 4], "float": [1.0, np.nan, 0.5, np.inf],
+            "gap": [np.nan] * 4, "yes": [True, False, True, True], "text": ["é", "", "a\tb", "=1"], "none": [""] * 4,
+        }
+    )  # fmt: skip
+    write_tsv(frame, tmp_path / "whole.tsv")
+    whole = read_tsv(tmp_path / "whole.tsv")
+    monkeypatch.setattr("sciinterp.store.tables._BYTES", n_bytes)
+    monkeypatch.setattr("sciinterp.store.tables._ROWS", 3)
+    write_tsv(frame, tmp_path / "parts.tsv")
+    assert (tmp_path / "parts.tsv").read_bytes() == (tmp_path / "whole.tsv").read_bytes()
+    pd.testing.assert_frame_equal(read_tsv(tmp_path / "parts.tsv"), whole)
+    assert [t.kind for t in whole.dtypes] == list("OiffbOO")
+    for line, fault in ((3, b"1\n"), (4, b"\xff\t\n")):
+        lines = (tmp_path / "whole.tsv").read_bytes().splitlines(keepends=True)
+        (tmp_path / "bad.tsv").write_bytes(b"".join([*lines[: line - 1], fault, *lines[line:]]))
+        with pytest.raises(FormatError, match=f"line {line}"):
+            read_tsv(tmp_path / "bad.tsv")
+
+
 def test_ragged_line_names_its_number(tmp_path):
     (tmp_path / "a.tsv").write_text("a\tb\n1\t2\n3\n")
     with pytest.raises(FormatError, match=r"line 3: expected 2 cells, got 1"):

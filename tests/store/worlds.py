@@ -10,10 +10,10 @@ import scipy.sparse as sp
 from sciinterp.samples import Samples
 from sciinterp.store.arrays import load_arrays, save_arrays
 from sciinterp.store.atomic import read_json, sha256_file, to_json
+from sciinterp.store.codes_reader import CodesReader
 from sciinterp.store.layout import seal, shard_name, sidecar
 from sciinterp.store.reader import Reader
 from sciinterp.store.shards import open_writer
-from sciinterp.store.sparse import CodesReader
 
 D_IN = 4
 LENGTHS = (3, 0, 5, 2, 4, 1)

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 
 from sciinterp.codes.active import active_cells, only_active
 from sciinterp.codes.peaks import BLOCK_VALUES, largest_in_groups, strongest_first
-from sciinterp.plots.letters import Letters, information
+from sciinterp.plots.logos import Letters, information
 
 if TYPE_CHECKING:
     from sciinterp.codes import FeatureMatrix
