@@ -74,6 +74,11 @@ class Fit:
         """float32 [d_in, n_components]: principal axes."""
         return principal_axes(self.moments, self.inputs.settings.n_components).astype(np.float32)
 
+    @cached_property
+    def rotation(self) -> np.ndarray:
+        """float32 [n_components, n_components]: from principal to independent components."""
+        return independent_axes(self.project(self.values), self.inputs.seed)
+
     def project(self, values: np.ndarray) -> np.ndarray:
         """float32 [n, n_components]: principal components of activations."""
         return (values - self.moments.mean.astype(np.float32)) @ self.axes
@@ -93,8 +98,7 @@ def pca(inputs: Inputs) -> Reader:
 def ica(inputs: Inputs) -> Reader:
     """The best independent component."""
     fit = Fit.of(inputs)
-    rotation = independent_axes(fit.project(fit.values), inputs.seed)
-    return _best(fit, lambda x: fit.project(x) @ rotation, "component")
+    return _best(fit, lambda x: fit.project(x) @ fit.rotation, "component")
 
 
 def _best(fit: Fit, transform: Callable[[np.ndarray], np.ndarray], word: str) -> Reader:

@@ -1,7 +1,7 @@
 """Hits as files, and what belongs to them.
 
 ``hits.tsv`` and ``hits.parquet`` hold the same rows. Beside them ``hits.baselines.tsv`` has one row a concept and
-baseline, and ``hits.context.json`` the settings, counts, caveats and what was not run or tested and why.
+baseline, ``hits.sets.tsv`` one a concept, reader, rule and size of set, and ``hits.context.json`` the settings, counts, caveats and what was not run or tested and why.
 ``annotations.tsv`` and ``split.tsv`` are what the hits were made with. Facts about whole samples are not hits: their
 tests are in ``enrichment.tsv``. ``features.h5ad`` and ``samples.h5ad`` are for other tools
 (:mod:`sciinterp.association.h5ad`).
@@ -29,7 +29,8 @@ from sciinterp.store.tables import read_tsv, write_parquet, write_tsv
 
 NAMES = ("hits.tsv", "hits.parquet", "hits.baselines.tsv", "hits.context.json")
 _PLAIN = ("not_run", "not_tested", "held_out", "caveats", "belongs", "settings", "counts")
-_TEXT = ("concept", "test", "best_baseline", "explained_by", "baseline", "detail")
+_TEXT = ("concept", "test", "best_baseline", "explained_by", "baseline", "detail", "reader", "rule", "units")
+SETS = "hits.sets.tsv"
 
 
 def write_hits(hits: Table, folder: str | Path) -> None:
@@ -88,7 +89,9 @@ def _hits_files(hits: Table, folder: Path) -> dict[str, Callable[[], object]]:
     context: dict[str, Any] = getattr(hits, "context", None) or {}
     baselines = context.get("baselines", pd.DataFrame({"concept": [], "baseline": []}))
     plain = {key: context.get(key, {}) for key in _PLAIN}
+    sets: pd.DataFrame = context.get("sets", pd.DataFrame())
     return {
+        **({SETS: lambda: write_tsv(sets, folder / SETS)} if len(sets) else {}),
         "hits.context.json": lambda: write_json(folder / "hits.context.json", plain),
         "hits.baselines.tsv": lambda: write_tsv(baselines, folder / "hits.baselines.tsv"),
         "hits.tsv": lambda: write_tsv(pd.DataFrame(hits), folder / "hits.tsv"),
@@ -164,8 +167,9 @@ def read_hits(folder: str | Path) -> Table:
             got=f"no {', '.join(absent)}",
             do="Run associate first.",
         )
-    require_intact(folder, "hits.tsv", "hits.context.json", "hits.baselines.tsv")
+    require_intact(folder, "hits.tsv", "hits.context.json", "hits.baselines.tsv", SETS)
     context: dict[str, Any] = dict(read_json(folder / "hits.context.json"))
     context.setdefault("caveats", context.pop("doubts", {}))  # the name of before
     context["baselines"] = read_tsv(folder / "hits.baselines.tsv", text=_TEXT)
+    context["sets"] = read_tsv(folder / SETS, text=_TEXT) if (folder / SETS).is_file() else pd.DataFrame()
     return Table(read_tsv(folder / "hits.tsv", text=_TEXT), context=context)

@@ -25,6 +25,7 @@ from sciinterp.association.files import write_association
 from sciinterp.association.fitting import BaselineSettings, Inputs
 from sciinterp.association.measure import Judge, Training, agreement, choose, measured, train_pairs
 from sciinterp.association.partitions import Folds, Partition, cross, deal, partition
+from sciinterp.association.sets import KS, set_curves
 from sciinterp.association.shift_test import compare_shifts
 from sciinterp.association.statistics import Screen, ScreenSettings, screen
 from sciinterp.codes import FeatureMatrix
@@ -75,6 +76,9 @@ class AssociationSettings:
         Baselines that are shown beside, each in columns of its own, but are never the best one: by default
         those that are fitted with the labels on many inputs at once, and ICA, which is another dictionary.
         ``("probe",)`` holds single features against all but the linear probe.
+    sets : tuple of int
+        Sizes of sets of features, and of every rival's units, that are read together
+        (:mod:`sciinterp.association.sets`), on the test families of the split; empty for none.
     screen : ScreenSettings
         The family-level test.
     baselines : BaselineSettings
@@ -85,6 +89,7 @@ class AssociationSettings:
     n_boot: int = 2000
     level: float = 0.95
     ceilings: tuple[str, ...] = field(default_factory=registry.ceilings)
+    sets: tuple[int, ...] = KS
     screen: ScreenSettings = field(default_factory=ScreenSettings)
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
 
@@ -125,7 +130,7 @@ def associate(
     Table
         One ``selected`` row a concept and the strongest others. ``explained_by`` is
         :func:`sciinterp.association.explanations.explained_by`. ``context`` holds ``baselines`` (one row a concept
-        and baseline), ``not_run`` (baseline -> reason), ``not_tested`` (concept -> reason), ``held_out``, ``caveats``
+        and baseline), ``sets`` (one row a concept, reader, rule and size), ``not_run`` (baseline -> reason), ``not_tested`` (concept -> reason), ``held_out``, ``caveats``
         and ``belongs`` (:func:`sciinterp.provenance.standing`), ``settings`` and ``counts``.
 
     Raises
@@ -176,6 +181,7 @@ class _Found:
 
     rows: list[pd.DataFrame] = field(default_factory=list)
     baselines: list[pd.DataFrame] = field(default_factory=list)
+    sets: list[pd.DataFrame] = field(default_factory=list)
     not_run: dict[str, str] = field(default_factory=dict)
     not_tested: dict[str, str] = field(default_factory=dict)
 
@@ -202,6 +208,7 @@ def _associate(job: _Job) -> Table:
     }
     context = {
         "baselines": pd.concat(found.baselines, ignore_index=True),
+        "sets": pd.concat(found.sets, ignore_index=True) if found.sets else pd.DataFrame(),
         "not_run": found.not_run,
         "not_tested": found.not_tested,
         "counts": counts,
@@ -239,6 +246,11 @@ def _associate_group(
     of_baselines = baseline_table(pairs[pairs["selected"]], of_selected.counts, rivals.ran, draws, **how)
     of_baselines["concept"] = [names[c] for c in parts.concepts[of_baselines["concept"]]]
     found.baselines.append(of_baselines)
+    if settings.sets:
+        beside = _inputs(job, parts, instances, training)
+        sets = set_curves(beside, ks=settings.sets, level=settings.level)
+        sets["concept"] = [names[c] for c in parts.concepts[sets["concept"]]]
+        found.sets.append(sets)
     found.rows.append(table)
 
 
@@ -256,19 +268,24 @@ def _judge(
     crossed = folds is not None and len(np.unique(folds.fold[folds.numbers])) > 1
     for fold in folds if folds is not None and crossed else [parts]:
         trained = train_pairs(job.features, fold) if crossed else training
-        inputs = Inputs(
-            job.features.samples,
-            fold,
-            job.settings.baselines,
-            job.seed,
-            job.acts,
-            job.control,
-            instances,
-            trained,
-        )
+        inputs = _inputs(job, fold, instances, trained)
         judges.append(Judge.of(trained, fold, pairs, instances))
         rivals.append(registry.run_baselines(inputs))
     return judges, registry.pool(rivals)
+
+
+def _inputs(job: _Job, parts: Partition, instances: pd.DataFrame, training: Training) -> Inputs:
+    """What baselines and sets may look at."""
+    return Inputs(
+        job.features.samples,
+        parts,
+        job.settings.baselines,
+        job.seed,
+        job.acts,
+        job.control,
+        instances,
+        training,
+    )
 
 
 class _Kept:
