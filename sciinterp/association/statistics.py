@@ -5,9 +5,10 @@ on 12 families of 10 homologs a residue-level Fisher test rejects 97% of true nu
 the unit here. A family *carries* a concept when at least a fifth of its covered samples do; a feature is
 *present* in a family when its activity there (mean over samples of the largest activation) lies above a
 threshold that divides the families' activities best (Otsu 1979), chosen without looking at any concept. The
-table of the two is tested by Fisher's exact test, one-sided; with strata (family size by default) by its
-exact stratified form, the conditional test behind Cochran-Mantel-Haenszel. Over all pairs q-values are
-Benjamini and Hochberg's (1995), and ``p_family`` is the max-T adjusted p-value (Westfall and Young 1993) from
+table of the two is tested by Fisher's exact test, one-sided; with strata of like exposure
+(:mod:`sciinterp.association.exposure`: family size and length, which make any feature and any concept more likely to
+be seen) by its exact stratified form, the conditional test behind Cochran-Mantel-Haenszel. Over all pairs q-values
+are Benjamini and Hochberg's (1995), and ``p_family`` is the max-T adjusted p-value (Westfall and Young 1993) from
 permuting whole families within strata.
 
 A concept that every family carries (or all but a number too small to test against) has no such test: it is
@@ -27,6 +28,7 @@ from scipy.special import gammaln, ndtr
 from scipy.stats import false_discovery_control
 
 from sciinterp.association._jit import compiled
+from sciinterp.association.exposure import family_exposure, strata_of_exposure
 from sciinterp.association.presence import family_activity, present_in
 from sciinterp.association.within import Units, families_leaning, mixed_families, within_families
 from sciinterp.codes import FeatureMatrix
@@ -53,7 +55,7 @@ class ScreenSettings:
     carried : float
         Share of a family's covered samples that must carry the concept.
     strata : str
-        ``size`` (families below and above the median number of samples) or ``none``.
+        ``exposure`` (families of like size and length, :mod:`sciinterp.association.exposure`) or ``none``.
     n_permutations : int
         Of whole families, for the max-T adjustment.
     within : tuple of str
@@ -65,7 +67,7 @@ class ScreenSettings:
     min_families: int = 8
     min_carriers: int = 3
     carried: float = 0.2
-    strata: str = "size"
+    strata: str = "exposure"
     n_permutations: int = 1000
     within: tuple[str, ...] = ("cells",)
     per_family: int = 200
@@ -179,9 +181,14 @@ def screen_samples(
     n_families = len(split.family_names)
     activity = family_activity(features, split.family, n_families)
     share, known = carriage_share(carries, covered, split.family, n_families)
-    families = Units(present_in(activity), known & (share >= settings.carried), known, np.arange(n_families))
-    sizes = np.bincount(split.family, minlength=n_families)
-    test, tables = _by_family(families, sizes, settings)
+    families = Units(
+        present_in(activity),
+        known & (share >= settings.carried),
+        known,
+        np.arange(n_families),
+        family_exposure(features.samples.lengths, split.family, n_families),
+    )
+    test, tables = _by_family(families, settings)
     carriage, within = families.carries, None
     left = np.array([t in (UNIVERSAL, TOO_FEW) for t in test], bool)
     if features.samples.kind in settings.within and left.any():
@@ -191,13 +198,14 @@ def screen_samples(
         left &= mixed.sum(axis=1) >= settings.min_carriers
         carriage = np.where(left[:, None], mixed, carriage)
         for mine, inside in _groups(within, np.flatnonzero(left)):
-            tables.append(_Tested(mine, within, inside, within.family[inside]))
+            strata = _strata(within.exposure[inside], settings.strata, within.family[inside])
+            tables.append(_Tested(mine, within, inside, strata))
         test = [WITHIN if on else word for word, on in zip(test, left)]
     p, p_family, p_min, n_done = _tests_of(tables, (len(activity), len(test)), settings.n_permutations, seed)
     never = ~(activity > 0).any(axis=1)
     p[never], p_family[never] = np.nan, np.nan
     summary = {
-        "families": int((sizes > 0).sum()),
+        "families": len(np.unique(split.family)),
         "pairs": int(np.isfinite(p).sum()),
         "permutations": n_done,
         "min_families": settings.min_families,
@@ -219,13 +227,11 @@ def _tests_of(
     return p, p_family, p_min, _max_t(z, tables, p_family, n_permutations, seed)
 
 
-def _by_family(
-    families: Units, sizes: np.ndarray, settings: ScreenSettings
-) -> tuple[list[str], list[_Tested]]:
+def _by_family(families: Units, settings: ScreenSettings) -> tuple[list[str], list[_Tested]]:
     """The test of each concept on families, or why there is none, and what is tested."""
     test, tables = [""] * len(families.carries), []
     for mine, inside in _groups(families, np.arange(len(test))):
-        strata = _strata(sizes[inside], settings.strata)
+        strata = _strata(families.exposure[inside], settings.strata)
         label = "fisher" if len(np.unique(strata)) == 1 else "cochran-mantel-haenszel"
         for concept in mine:
             test[concept] = _verdict(families.carries[concept, inside], settings) or label
@@ -252,15 +258,13 @@ def _verdict(carries: np.ndarray, settings: ScreenSettings) -> str:
     return ""
 
 
-def _strata(sizes: np.ndarray, kind: str) -> np.ndarray:
-    """int64 [n_families]: stratum of each family."""
-    if kind == "none" or len(sizes) == 0:
-        return np.zeros(len(sizes), np.int64)
-    if kind != "size":
+def _strata(exposure: np.ndarray, kind: str, group: np.ndarray | None = None) -> np.ndarray:
+    """int64 [n_units]: stratum of each unit; those of different groups are never in one."""
+    if kind not in ("exposure", "none"):
         raise InputError(
-            "there is no such way to form strata", where=f"strata={kind!r}", expected="size or none"
+            "there is no such way to form strata", where=f"strata={kind!r}", expected="exposure or none"
         )
-    return (sizes > np.median(sizes)).astype(np.int64)
+    return strata_of_exposure(exposure if kind == "exposure" else exposure[:, :0], group)
 
 
 def carriage_share(

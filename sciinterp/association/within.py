@@ -2,7 +2,8 @@
 
 Where every donor has every cell type, families tell nothing apart: all of them carry the concept. Given the donor, its
 cells are exchangeable as far as a feature knows nothing of their type, so the test permutes labels within donors: the
-exact stratified test of :mod:`sciinterp.association.statistics` with samples as units and families as strata. What it
+exact stratified test of :mod:`sciinterp.association.statistics` with samples as units and families, divided by length, as
+strata. What it
 says holds for the donors at hand; in how many of them the feature leans the same way is counted beside.
 
 Homologs are not exchangeable: a family has its own clades, which share features and annotations alike.
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.association.exposure import sample_exposure
 from sciinterp.association.presence import present_in_samples
 from sciinterp.codes import FeatureMatrix
 
@@ -32,12 +34,15 @@ class Units:
     carries, known : bool [n_concepts, n_units]
         Whether the unit carries a concept, and whether anything is known of it there.
     family : int64 [n_units]
+    exposure : float64 [n_units, n_kinds]
+        What makes anything more likely to be seen in a unit, see :mod:`sciinterp.association.exposure`.
     """
 
     present: np.ndarray
     carries: np.ndarray
     known: np.ndarray
     family: np.ndarray
+    exposure: np.ndarray
 
 
 def within_families(
@@ -59,7 +64,8 @@ def within_families(
     numbers = _drawn(family, per_family, seed)
     present = present_in_samples(sp.csr_array(features.max_per_sample()[numbers]))
     known = covered[numbers].T
-    return Units(present, known & carries[numbers].T, known, np.asarray(family)[numbers])
+    exposure = sample_exposure(features.samples.lengths[numbers])
+    return Units(present, known & carries[numbers].T, known, np.asarray(family)[numbers], exposure)
 
 
 def _drawn(family: np.ndarray, per_family: int, seed: int) -> np.ndarray:

@@ -114,7 +114,7 @@ def _testing(content: Mapping[str, Any]) -> str:
             text += (
                 f" (a family carries a concept when {screen.get('carried', 0):.0%} of its samples do; at least "
                 f"{screen.get('min_families')} families, {screen.get('min_carriers')} with and without it; strata by "
-                f"{screen.get('strata')}; {screen.get('n_permutations'):,} permutations of whole families)"
+                f"{STRATA.get(screen.get('strata'), screen.get('strata'))}; {screen.get('n_permutations'):,} permutations of whole families)"
             )
         text += ", with Benjamini-Hochberg q-values. "
     universal = sum(c["test"] == "universal" for c in tested)
@@ -123,6 +123,7 @@ def _testing(content: Mapping[str, Any]) -> str:
     return text
 
 
+STRATA = {"exposure": "family size and length", "size": "family size"}
 TESTS = {
     "cochran-mantel-haenszel": "the Cochran-Mantel-Haenszel test",
     "fisher": "Fisher's exact test",

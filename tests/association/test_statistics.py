@@ -61,7 +61,7 @@ def simulate(seed, n_families, members, *, n_features=6, n_concepts=3, planted=0
 
 
 @pytest.mark.parametrize(("n_families", "members"), [(12, 10), (60, 5)])
-@pytest.mark.parametrize("strata", ["size", "none"])
+@pytest.mark.parametrize("strata", ["exposure", "none"])
 def test_nulls_are_rejected_at_most_at_the_nominal_rate(n_families, members, strata):
     few = ScreenSettings(n_permutations=99, strata=strata)
     found = [screen(*simulate(seed, n_families, members), settings=few, seed=seed) for seed in range(60)]
