@@ -218,7 +218,7 @@ def run_baselines(inputs: Inputs) -> Baselines:
         else:
             out.ran[record.name] = found
     if readers:
-        chunks = dense.Fit.of(inputs).held_out()
+        chunks = dense.Fit.of(inputs).held_out(inputs.parts.test)
         out.ran |= dict(zip(readers, read_all(list(readers.values()), chunks, inputs.parts.test)))
     order = [record.name for record in BASELINES]
     out.ran = {name: out.ran[name] for name in order if name in out.ran}

@@ -18,6 +18,7 @@ from sciinterp.activations.axes import Moments, independent_axes, principal_axes
 from sciinterp.association.dense_scores import best_thresholds
 from sciinterp.association.dense_units import best_unit, read_units
 from sciinterp.association.fitting import Inputs, Reader, concept_blocks
+from sciinterp.association.partitions import Part
 from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import ShapeError
 from sciinterp.samples import Samples
@@ -32,23 +33,32 @@ _FIT_VALUES, _CHUNK_VALUES = 1 << 27, 1 << 22
 
 
 class Fit:
-    """Training activations of one call, and what is computed of them once.
+    """Activations that baselines are fitted on, and what is computed of them once.
+
+    Axes are unsupervised, as a dictionary is: one set, of the activations that the split trains on, serves all folds.
+    What is chosen of them, and its threshold, is each fold's own.
 
     Parameters
     ----------
     inputs : Inputs
-        With ``acts``.
+        With ``acts``; of the first fold, where there are several.
     """
 
     def __init__(self, inputs: Inputs) -> None:
         assert inputs.acts is not None
-        self.inputs, self.acts = inputs, inputs.acts
+        self.acts, self.settings, self.seed = inputs.acts, inputs.settings, inputs.seed
         self.rows = position_rows(self.acts, inputs.samples)
-        train = inputs.parts.train
         d_in = self.acts.shape[1] if isinstance(self.acts, np.ndarray) else self.acts.d_in
-        on = inputs.fit_on(max(1, _FIT_VALUES // d_in))
-        self.part = train if len(on) == train.n_positions else train.take(on)
-        self.values = read_rows(self.acts, self.rows[self.part.rows])
+        trained = inputs.parts.train.rows if inputs.axes_on is None else inputs.axes_on
+        judged = np.concatenate([inputs.parts.train.rows, inputs.parts.test.rows])
+        self.held = trained if inputs.axes_on is None else np.union1d(trained, judged)
+        limit = min(self.settings.max_fit, max(1, _FIT_VALUES // d_in))
+        if len(self.held) > limit:
+            rng = np.random.default_rng(self.seed)
+            self.held = self.held[np.sort(rng.choice(len(self.held), limit, replace=False))]
+        self.values = read_rows(self.acts, self.rows[self.held])
+        self.trained = np.isin(self.held, trained)
+        self.last: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
     def of(cls, inputs: Inputs) -> Fit:
@@ -57,9 +67,17 @@ class Fit:
             inputs.kept["activations"] = cls(inputs)
         return inputs.kept["activations"]
 
-    def held_out(self) -> Iterator[tuple[slice, np.ndarray]]:
+    def training(self, inputs: Inputs) -> tuple[np.ndarray | slice, Part]:
+        """Which of the rows held are in training, and the training part on them."""
+        train = inputs.parts.train
+        at = np.searchsorted(train.rows, self.held)
+        inside = train.rows[np.minimum(at, train.n_positions - 1)] == self.held
+        part = train if inside.sum() == train.n_positions else train.take(at[inside])
+        return slice(None) if inside.all() else np.flatnonzero(inside), part
+
+    def held_out(self, test: Part) -> Iterator[tuple[slice, np.ndarray]]:
         """Held-out activations in chunks of positions."""
-        rows = self.rows[self.inputs.parts.test.rows]
+        rows = self.rows[test.rows]
         step = max(1, _CHUNK_VALUES // max(1, self.values.shape[1]))
         for low in range(0, len(rows), step):
             yield slice(low, low + step), read_rows(self.acts, rows[low : low + step])
@@ -67,43 +85,57 @@ class Fit:
     @cached_property
     def moments(self) -> Moments:
         """Mean and covariance."""
-        return Moments.of(self.values)
+        return Moments.of(self.values if self.trained.all() else self.values[self.trained])
 
     @cached_property
     def axes(self) -> np.ndarray:
         """float32 [d_in, n_components]: principal axes."""
-        return principal_axes(self.moments, self.inputs.settings.n_components).astype(np.float32)
+        return principal_axes(self.moments, self.settings.n_components).astype(np.float32)
+
+    @cached_property
+    def components(self) -> np.ndarray:
+        """float32 [n, n_components]: principal components of the activations held."""
+        return self.project(self.values)
 
     @cached_property
     def rotation(self) -> np.ndarray:
         """float32 [n_components, n_components]: from principal to independent components."""
-        return independent_axes(self.project(self.values), self.inputs.seed)
+        return independent_axes(self.components[self.trained], self.seed)
+
+    @cached_property
+    def independent(self) -> np.ndarray:
+        """float32 [n, n_components]: independent components of the activations held."""
+        return self.components @ self.rotation
 
     def project(self, values: np.ndarray) -> np.ndarray:
-        """float32 [n, n_components]: principal components of activations."""
-        return (values - self.moments.mean.astype(np.float32)) @ self.axes
+        """float32 [n, n_components]: principal components of activations; of the same ones as last time, the same."""
+        if self.last is None or self.last[0] is not values:
+            self.last = values, (values - self.moments.mean.astype(np.float32)) @ self.axes
+        return self.last[1]
 
 
 def neuron(inputs: Inputs) -> Reader:
     """The best raw neuron."""
-    return _best(Fit.of(inputs), lambda x: x, "neuron")
+    return _best(inputs, Fit.of(inputs).values, lambda x: x, "neuron")
 
 
 def pca(inputs: Inputs) -> Reader:
     """The best principal component."""
     fit = Fit.of(inputs)
-    return _best(fit, fit.project, "component")
+    return _best(inputs, fit.components, fit.project, "component")
 
 
 def ica(inputs: Inputs) -> Reader:
     """The best independent component."""
     fit = Fit.of(inputs)
-    return _best(fit, lambda x: fit.project(x) @ fit.rotation, "component")
+    return _best(inputs, fit.independent, lambda x: fit.project(x) @ fit.rotation, "component")
 
 
-def _best(fit: Fit, transform: Callable[[np.ndarray], np.ndarray], word: str) -> Reader:
-    values = transform(fit.values)
-    best = best_unit(lambda number: values[:, number], values.shape[1], fit.part)
+def _best(
+    inputs: Inputs, values: np.ndarray, transform: Callable[[np.ndarray], np.ndarray], word: str
+) -> Reader:
+    rows, part = Fit.of(inputs).training(inputs)
+    best = best_unit(lambda number: values[:, number][rows], values.shape[1], part)
     detail = best.detail(lambda unit: f"{word} {unit}")
     return Reader(
         best.f1_train, best.threshold, detail, lambda x: read_units(transform(x)[:, best.unit], best.sign)
@@ -113,21 +145,23 @@ def _best(fit: Fit, transform: Callable[[np.ndarray], np.ndarray], word: str) ->
 def probe(inputs: Inputs) -> Reader:
     """A linear direction for each concept, told the labels: ridge regression."""
     fit = Fit.of(inputs)
-    directions = np.ascontiguousarray(linear_probe(fit).astype(np.float32).T)
+    rows, part = fit.training(inputs)
+    values = fit.values[rows]
+    directions = np.ascontiguousarray(linear_probe(fit.moments, values, part).astype(np.float32).T)
     threshold, f1 = np.empty(len(directions)), np.empty(len(directions))
-    for low, high in concept_blocks(len(directions), len(fit.values)):
-        scores = directions[low:high] @ fit.values.T
-        threshold[low:high], f1[low:high] = best_thresholds(scores, fit.part, low)
+    for low, high in concept_blocks(len(directions), len(values)):
+        scores = directions[low:high] @ values.T
+        threshold[low:high], f1[low:high] = best_thresholds(scores, part, low)
     return Reader(f1, threshold, [""] * len(directions), lambda x: directions @ x.T)
 
 
-def linear_probe(fit: Fit) -> np.ndarray:
-    """float64 [d_in, n_concepts]: one direction a concept, by ridge regression on the labels."""
-    values, positives, covariance = fit.values, fit.part.positives, fit.moments.covariance.copy()
+def linear_probe(moments: Moments, values: np.ndarray, part: Part) -> np.ndarray:
+    """float64 [d_in, n_concepts]: one direction a concept, by ridge regression on the labels of `values`."""
+    positives, covariance = part.positives, moments.covariance.copy()
     covariance[np.diag_indices(len(covariance))] += _PROBE_RIDGE * np.trace(covariance) / len(covariance)
     sums = np.asarray(positives.T.astype(np.float32) @ values, np.float64)
     share = np.asarray(positives.sum(axis=0)).reshape(-1) / max(1, len(values))
-    cross = sums / max(1, len(values)) - share[:, None] * fit.moments.mean
+    cross = sums / max(1, len(values)) - share[:, None] * values.mean(axis=0, dtype=np.float64)
     return np.linalg.solve(covariance, cross.T)
 
 

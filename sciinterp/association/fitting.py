@@ -78,8 +78,11 @@ class Inputs:
         ``concept`` (number within `parts`), ``start``, ``end``, ``sample`` on the axis of all samples.
     training : Training, optional
         What the features scored in training.
+    axes_on : int64, optional
+        Positions whose activations give the linear axes, where they are not those of the training part: folds share
+        them.
     kept : dict
-        What one baseline computes and another reads.
+        What one baseline, or fold, computes and another reads.
     """
 
     samples: Samples
@@ -90,6 +93,7 @@ class Inputs:
     control: FeatureMatrix | None = None
     instances: pd.DataFrame | None = None
     training: Training | None = None
+    axes_on: np.ndarray | None = None
     kept: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -102,9 +106,9 @@ class Inputs:
         """The genes of the positions, or of the cells that they are; None where samples name none."""
         return Genes.of(self.samples)
 
-    def fit_on(self, limit: int | None = None) -> np.ndarray:
-        """Positions of the training part that regressions are fitted on, at most `limit`."""
-        n, limit = self.parts.train.n_positions, min(self.settings.max_fit, limit or self.settings.max_fit)
+    def fit_on(self) -> np.ndarray:
+        """Positions of the training part that regressions are fitted on."""
+        n, limit = self.parts.train.n_positions, self.settings.max_fit
         if n <= limit:
             return np.arange(n)
         return np.sort(np.random.default_rng(self.seed).choice(n, limit, replace=False))

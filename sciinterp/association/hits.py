@@ -234,7 +234,7 @@ def _associate_group(
     n_kept = None if settings.strongest is None else max(1, settings.strongest // max(1, len(names)))
     training = train_pairs(features, parts)
     pairs = choose(training, parts.train.by_position.n_positive, n_kept=n_kept)
-    judges, rivals = _judge(job, parts, folds, training, pairs, instances)
+    judges, rivals, shared = _judge(job, parts, folds, training, pairs, instances)
     found.not_run |= rivals.not_run
     draws = family_draws(max(1, judges[0].test.n_families), settings.n_boot, job.seed)
     how: dict[str, Any] = {"ceilings": settings.ceilings, "level": settings.level}
@@ -247,7 +247,7 @@ def _associate_group(
     of_baselines["concept"] = [names[c] for c in parts.concepts[of_baselines["concept"]]]
     found.baselines.append(of_baselines)
     if settings.sets:
-        beside = _inputs(job, parts, instances, training)
+        beside = _inputs(job, parts, instances, training, shared)
         sets = set_curves(beside, ks=settings.sets, level=settings.level)
         sets["concept"] = [names[c] for c in parts.concepts[sets["concept"]]]
         found.sets.append(sets)
@@ -261,21 +261,24 @@ def _judge(
     training: Training,
     pairs: pd.DataFrame,
     instances: pd.DataFrame,
-) -> tuple[list[Judge], registry.Baselines]:
-    """Who judges the pairs, and the baselines as each of them sees them: the test families, or every fold in turn."""
+) -> tuple[list[Judge], registry.Baselines, dict[str, Any]]:
+    """Who judges the pairs: the test families, or every fold in turn; the baselines as they see them; what they share."""
     judges, rivals = [], []
     # Where all covered families are in one fold, the split is left.
     crossed = folds is not None and len(np.unique(folds.fold[folds.numbers])) > 1
+    shared: dict[str, Any] = {"axes_on": parts.train.rows if crossed else None, "kept": {}}
     for fold in folds if folds is not None and crossed else [parts]:
         trained = train_pairs(job.features, fold) if crossed else training
-        inputs = _inputs(job, fold, instances, trained)
+        inputs = _inputs(job, fold, instances, trained, shared)
         judges.append(Judge.of(trained, fold, pairs, instances))
         rivals.append(registry.run_baselines(inputs))
-    return judges, registry.pool(rivals)
+    return judges, registry.pool(rivals), shared
 
 
-def _inputs(job: _Job, parts: Partition, instances: pd.DataFrame, training: Training) -> Inputs:
-    """What baselines and sets may look at."""
+def _inputs(
+    job: _Job, parts: Partition, instances: pd.DataFrame, training: Training, shared: dict[str, Any]
+) -> Inputs:
+    """What baselines and sets may look at; `shared` by all folds."""
     return Inputs(
         job.features.samples,
         parts,
@@ -285,6 +288,7 @@ def _inputs(job: _Job, parts: Partition, instances: pd.DataFrame, training: Trai
         job.control,
         instances,
         training,
+        **shared,
     )
 
 

@@ -115,17 +115,18 @@ def _readers(
         "independent components": lambda x: fit.project(x) @ fit.rotation,
     }
     for name, view in views.items():
-        yield name, _dense_units(fit, view)
+        yield name, _dense_units(inputs, fit, view)
 
 
-def _dense_units(fit: Fit, view: Callable[[np.ndarray], np.ndarray]) -> Units:
-    values = view(fit.values)
+def _dense_units(inputs: Inputs, fit: Fit, view: Callable[[np.ndarray], np.ndarray]) -> Units:
+    rows, part = fit.training(inputs)
+    values = view(fit.values[rows])
 
     def held_out(chosen: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        for rows, block in fit.held_out():
+        for rows, block in fit.held_out(inputs.parts.test):
             yield rows, view(block)[:, chosen]
 
-    return Units(values, fit.part, held_out, np.arange(values.shape[1]))
+    return Units(values, part, held_out, np.arange(values.shape[1]))
 
 
 def _sparse_units(inputs: Inputs, features: FeatureMatrix) -> Units:

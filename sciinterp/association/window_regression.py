@@ -22,6 +22,9 @@ _RIDGE = 1.0
 def window_scores(letters: Letters, train: Part, test: Part, *, reach: int, fit_on: np.ndarray) -> Block:
     """Log-odds of each concept given the letters of a window, by ridge logistic regression.
 
+    Relatives share most of their windows, so each distinct one is walked once, with how many positions have it and
+    how many of them carry the concept.
+
     Parameters
     ----------
     reach : int
@@ -29,56 +32,68 @@ def window_scores(letters: Letters, train: Part, test: Part, *, reach: int, fit_
     fit_on : int64
         Positions of `train` to fit on.
     """
-    window, size = letters.windows(reach), letters.n_letters + 1
-    shift = np.arange(2 * reach + 1, dtype=np.int32) * size
-    of_train, of_test, of_fit = (window[r] + shift for r in (train.rows, test.rows, train.rows[fit_on]))
+    size = letters.n_letters + 1
+    windows, of = _distinct(letters.windows(reach), size)
+    columns = windows + np.arange(2 * reach + 1, dtype=np.int32) * size
+    of_fit = of[train.rows[fit_on]]
+    held = np.bincount(of_fit, minlength=len(columns)).astype(np.float64)
+    seen = np.flatnonzero(held)
     n_weights = (2 * reach + 1) * size + 1
     truth = sp.csc_array(train.positives[fit_on])
-    rows, starts = truth.indices.astype(np.int32), truth.indptr.astype(np.int64)
 
     def block(low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
         weights = np.zeros((high - low, n_weights))
-        _logistic(of_fit, rows, starts, low, weights)
-        weights = weights.astype(np.float32)
-        return _sum_of_weights(of_train, weights), _sum_of_weights(of_test, weights)
+        for concept in range(low, high):
+            mine = truth.indices[truth.indptr[concept] : truth.indptr[concept + 1]]
+            carrying = np.bincount(of_fit[mine], minlength=len(columns)).astype(np.float64)
+            _logistic(columns[seen], held[seen], carrying[seen], weights[concept - low])
+        scores = _sum_of_weights(columns, weights.astype(np.float32))
+        return scores[:, of[train.rows]], scores[:, of[test.rows]]
 
     return block
 
 
+def _distinct(windows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct rows (int32) of letters below `size`, and which of them each row is."""
+    code, n_codes = np.zeros(len(windows), np.int64), 1
+    for column in windows.T:
+        if n_codes > (1 << 62) // size:
+            known, code = np.unique(code, return_inverse=True)
+            n_codes = len(known)
+        code = code * size + column
+        n_codes *= size
+    _, first, of = np.unique(code, return_index=True, return_inverse=True)
+    return windows[first].astype(np.int32), np.asarray(of).reshape(-1)
+
+
 @compiled
-def _logistic(columns, positive_rows, positive_starts, first, weights):
-    """Weights of ridge logistic regressions on one-hot columns, one a concept; the last is the intercept."""
-    n, n_weights = columns.shape[0], weights.shape[1]
-    truth = np.zeros(n, np.uint8)
-    for i in range(weights.shape[0]):
-        mine = positive_rows[positive_starts[first + i] : positive_starts[first + i + 1]]
-        truth[:] = 0
-        for row in mine:
-            truth[row] = 1
-        share = min(max(len(mine) / max(1, n), 1e-6), 1 - 1e-6)
-        weights[i, n_weights - 1] = np.log(share / (1 - share))
-        for _ in range(_NEWTON_STEPS):
-            hessian, gradient = np.zeros((n_weights, n_weights)), np.zeros(n_weights)
-            _newton_sums(columns, truth, weights[i], hessian, gradient)
-            for a in range(n_weights):
-                penalty = _RIDGE if a < n_weights - 1 else 1e-6
-                hessian[a, a] += penalty
-                gradient[a] -= penalty * weights[i, a]
-            step = _solve_in_place(hessian, gradient)
-            # Loops, not array expressions: the same numbers, and a second less to compile.
-            largest = 0.0
-            for a in range(n_weights):
-                largest = max(largest, abs(step[a]))
-            scale = min(1.0, 5.0 / max(1e-12, largest))
-            for a in range(n_weights):
-                weights[i, a] += step[a] * scale
-            if largest < 1e-3:
-                break
+def _logistic(columns, held, carrying, weights):
+    """Weights of a ridge logistic regression on one-hot columns; the last is the intercept."""
+    n_weights = len(weights)
+    share = min(max(carrying.sum() / max(1.0, held.sum()), 1e-6), 1 - 1e-6)
+    weights[n_weights - 1] = np.log(share / (1 - share))
+    for _ in range(_NEWTON_STEPS):
+        hessian, gradient = np.zeros((n_weights, n_weights)), np.zeros(n_weights)
+        _newton_sums(columns, held, carrying, weights, hessian, gradient)
+        for a in range(n_weights):
+            penalty = _RIDGE if a < n_weights - 1 else 1e-6
+            hessian[a, a] += penalty
+            gradient[a] -= penalty * weights[a]
+        step = _solve_in_place(hessian, gradient)
+        # Loops, not array expressions: the same numbers, and a second less to compile.
+        largest = 0.0
+        for a in range(n_weights):
+            largest = max(largest, abs(step[a]))
+        scale = min(1.0, 5.0 / max(1e-12, largest))
+        for a in range(n_weights):
+            weights[a] += step[a] * scale
+        if largest < 1e-3:
+            break
 
 
 @compiled
 def _sum_of_weights(columns, weights):
-    """float32 [n_concepts, n_positions]: the log-odds, but for the intercept."""
+    """float32 [n_concepts, n_windows]: the log-odds, but for the intercept."""
     out = np.zeros((weights.shape[0], columns.shape[0]), np.float32)
     for i in range(weights.shape[0]):
         for row in range(columns.shape[0]):
@@ -118,7 +133,7 @@ def _solve_in_place(upper, right):
 
 
 @compiled
-def _newton_sums(columns, truth, weights, hessian, gradient):
+def _newton_sums(columns, held, carrying, weights, hessian, gradient):
     """Upper triangle of the Hessian, and the gradient of the log likelihood."""
     last = len(weights) - 1
     width = columns.shape[1]
@@ -127,7 +142,7 @@ def _newton_sums(columns, truth, weights, hessian, gradient):
         for a in range(width):
             logit += weights[columns[i, a]]
         p = 1.0 / (1.0 + np.exp(-logit))
-        rest, curve = truth[i] - p, p * (1.0 - p)
+        rest, curve = carrying[i] - held[i] * p, held[i] * p * (1.0 - p)
         gradient[last] += rest
         hessian[last, last] += curve
         for a in range(width):

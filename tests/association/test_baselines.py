@@ -222,10 +222,10 @@ def test_window_regression_is_ridge_logistic_regression(seed):
     rng = np.random.default_rng(seed)
     columns = rng.integers(0, 4, (300, 3)).astype(np.int32) + np.array([0, 4, 8], np.int32)
     truth = (rng.random(300) < 1 / (1 + np.exp(2 - columns[:, 0]))).astype(np.uint8)
-    weights = np.zeros((1, 13))
-    rows = np.flatnonzero(truth).astype(np.int32)
-    _logistic(columns, rows, np.array([0, len(rows)]), 0, weights)
-    weights = weights[0]
+    weights = np.zeros(13)
+    distinct, of = np.unique(columns, axis=0, return_inverse=True)
+    held, carrying = (np.bincount(of.reshape(-1), weights=w, minlength=len(distinct)) for w in (None, truth))
+    _logistic(distinct, held.astype(np.float64), carrying, weights)
     onehot = np.zeros((300, 12))
     onehot[np.arange(300)[:, None], columns] = 1
     peer = LogisticRegression(C=1.0, tol=1e-8, max_iter=2000).fit(onehot, truth)
