@@ -30,6 +30,9 @@ from sciinterp.codes.active import is_active
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.samples import Split
 
+# What is said of the place of a fact about a whole sample.
+WHOLE = "none: a fact about the whole sample"
+
 
 def enrich_sets(
     members: sp.csr_array,
@@ -211,8 +214,9 @@ def enrichment(
     Returns
     -------
     DataFrame
-        ``feature concept families_with families_both p q p_family test``; the pairs with p <= 0.05, and one
-        row with feature -1 for every concept that could not be tested.
+        ``feature concept families_with families_both q p_presence q_presence p_place q_place place p_family test``; the
+        pairs with p_presence <= 0.05, and one row with feature -1 for every concept that could not be tested. A fact
+        about a whole sample has no place in it: `place` says so, `p_place` and `q_place` are NaN and `q` is `q_presence`.
     """
     frame = annotations.frame
     names = sorted(frame.loc[frame["start"] < 0, "concept"].unique())
@@ -230,8 +234,12 @@ def _table(found: Screen, names: list[str]) -> pd.DataFrame:
             "concept": np.array(names, dtype=object)[concept],
             "families_with": found.n_families[concept],
             "families_both": found.families_both(feature, concept),
-            "p": found.p[feature, concept],
             "q": found.q[feature, concept],
+            "p_presence": found.p[feature, concept],
+            "q_presence": found.q[feature, concept],
+            "p_place": np.nan,
+            "q_place": np.nan,
+            "place": WHOLE,
             "p_family": found.p_family[feature, concept],
             "test": np.array(found.test, dtype=object)[concept],
         }
@@ -242,8 +250,9 @@ def _table(found: Screen, names: list[str]) -> pd.DataFrame:
             "feature": -1,
             "concept": [names[c] for c in without],
             "families_with": found.n_families[without],
+            "place": WHOLE,
             "test": [found.test[c] for c in without],
         }
     )
     table = pd.concat([table, rest], ignore_index=True) if len(rest) else table
-    return table.sort_values(["p", "concept", "feature"], kind="stable", ignore_index=True)
+    return table.sort_values(["p_presence", "concept", "feature"], kind="stable", ignore_index=True)

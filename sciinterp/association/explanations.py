@@ -27,7 +27,7 @@ class Thresholds:
         Held-out F1 from which a concept counts as found: half of what is marked and half of what is there are
         right together.
     q : float
-        q-value of presence in families up to which discovery takes a hit for what the feature is about.
+        q-value of presence and place in families up to which discovery takes a hit for what the feature is about.
     """
 
     floor: float = 0.3

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from sciinterp.sae import SAE
 
 _STATISTICS = (
-    "f1_train", "threshold", "precision", "recall", "f1_low", "f1_high", "average_precision", "auroc", "p",
-    "q", "p_family", "delta_f1", "delta_low", "delta_high",
+    "f1_train", "threshold", "precision", "recall", "f1_low", "f1_high", "average_precision", "auroc", "q",
+    "p_presence", "q_presence", "p_place", "q_place", "p_family", "delta_f1", "delta_low", "delta_high",
 )  # fmt: skip
 _OF_CONCEPT = ("prevalence", "n_positive", "n_families", "test", "p_min", "best_baseline", "best_baseline_f1")
 

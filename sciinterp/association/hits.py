@@ -26,8 +26,8 @@ from sciinterp.association.fitting import BaselineSettings, Inputs
 from sciinterp.association.measure import Judge, Training, agreement, choose, measured, train_pairs
 from sciinterp.association.partitions import Folds, Partition, cross, deal, partition
 from sciinterp.association.sets import KS, set_curves
-from sciinterp.association.shift_test import compare_shifts
-from sciinterp.association.statistics import Screen, ScreenSettings, screen
+from sciinterp.association.shift_test import Places, screen_places
+from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
@@ -42,13 +42,23 @@ log = logging.getLogger(__name__)
 
 _FIRST = (
     "feature", "concept", "selected", "folds_agree", "f1_train", "threshold", "precision", "recall", "f1", "f1_low",
-    "f1_high", "average_precision", "auroc", "prevalence", "n_positive", "n_families", "test", "p", "q",
-    "p_family", "p_min", "best_baseline", "best_baseline_f1", "delta_f1", "delta_low", "delta_high",
+    "f1_high", "average_precision", "auroc", "prevalence", "n_positive", "n_families", "test", "q", "p_presence",
+    "q_presence", "p_place", "q_place", "p_family", "p_min", "best_baseline", "best_baseline_f1", "delta_f1", "delta_low", "delta_high",
     "explained_by",
 )  # fmt: skip
 _LAST = (
-    "instance_recall", "instance_recall_iou", "lift", "lift_letter", "lift_position", "shift_fold", "shift_p",
+    "instance_recall", "instance_recall_iou", "lift", "lift_letter", "lift_position", "place_fold",
 )  # fmt: skip
+
+# What a q-value says, wherever one is shown.
+Q_SAYS = (
+    "the feature is present in the families that have the concept beyond what their size and length explain, and in "
+    "them it is active on the annotated places beyond what shifts along the chain explain, whichever is weaker"
+)
+Q_WITHOUT_PLACE = (
+    "the feature is present where the concept is beyond what size and length explain; where there is no chain to shift "
+    "along, or the concept always fills its samples, nothing is said of place"
+)
 
 
 def columns() -> list[str]:
@@ -142,7 +152,7 @@ def associate(
 
     Notes
     -----
-    Memory: 20 bytes for each feature and concept (the tests and the training scores), some bytes a position, at most
+    Memory: 60 bytes for each feature and concept (the tests and the training scores), some bytes a position, at most
     half a gigabyte of training activations, and blocks of codes and scores of some hundred megabytes.
     """
     settings = settings or AssociationSettings()
@@ -192,6 +202,7 @@ def _associate(job: _Job) -> Table:
     positives, covered = job.annotations.positives(samples, names), job.annotations.covered(samples, names)
     instances = job.annotations.instances(samples, names)
     tested = screen(job.features, positives, covered, job.split, settings=job.settings.screen, seed=job.seed)
+    places = screen_places(job.features, positives, job.split.family, tested)
     groups, found = partition(samples, positives, covered, job.split), _Found()
     crossed: list[Any] = [None] * len(groups)
     if job.fold is not None:
@@ -203,7 +214,11 @@ def _associate(job: _Job) -> Table:
         raise _nothing_there(names)
     counts = {
         **_sizes(job, groups),
-        "screen": tested.summary,
+        "screen": {
+            **tested.summary,
+            "places": int(np.isfinite(places.p).sum()),
+            "q_says": _what_q_says(places),
+        },
         "facts_about_samples": _facts_about_samples(job.annotations),
     }
     context = {
@@ -213,7 +228,7 @@ def _associate(job: _Job) -> Table:
         "not_tested": found.not_tested,
         "counts": counts,
     }
-    return _finish(pd.concat(found.rows, ignore_index=True), tested, names, context)
+    return _finish(pd.concat(found.rows, ignore_index=True), tested, places, names, context)
 
 
 def _associate_group(
@@ -241,7 +256,6 @@ def _associate_group(
     of_selected = _Kept(measured(features, judges, pairs))
     table = compare(iter(of_selected), rivals.ran, draws, **how)
     table["folds_agree"] = agreement(judges, pairs)
-    _add_shifts(table, job, parts)
     table["concept"] = parts.concepts[table["concept"]]
     of_baselines = baseline_table(pairs[pairs["selected"]], of_selected.counts, rivals.ran, draws, **how)
     of_baselines["concept"] = [names[c] for c in parts.concepts[of_baselines["concept"]]]
@@ -316,25 +330,6 @@ class _Kept:
         )
 
 
-def _add_shifts(table: pd.DataFrame, job: _Job, parts: Partition) -> None:
-    """Add what shifting the annotation around held-out samples says of the selected pairs, a description."""
-    mine = table["selected"].to_numpy() & (table["n_positive"].to_numpy() > 0)
-    table["shift_fold"], table["shift_p"] = np.nan, np.nan
-    if not mine.any():
-        return
-    said = compare_shifts(
-        job.features,
-        parts.test.positives,
-        job.split.family[parts.test.samples],
-        feature=table.loc[mine, "feature"].to_numpy(),
-        concept=table.loc[mine, "concept"].to_numpy(),
-        samples=parts.test.samples,
-        seed=job.seed,
-    )
-    table.loc[mine, "shift_fold"] = said["fold"].to_numpy()
-    table.loc[mine, "shift_p"] = said["p_shift"].to_numpy()
-
-
 def _instances_of(instances: pd.DataFrame, parts: Partition, n_concepts: int) -> pd.DataFrame:
     """Instances of the concepts of a group, which are numbered as there."""
     number = np.full(n_concepts, -1)
@@ -343,11 +338,15 @@ def _instances_of(instances: pd.DataFrame, parts: Partition, n_concepts: int) ->
     return mine[mine["concept"] >= 0]
 
 
-def _finish(hits: pd.DataFrame, tested: Screen, names: list[str], context: dict[str, Any]) -> Table:
-    """Add the family-level test of each pair, sort, and order the columns."""
-    feature, concept = hits["feature"].to_numpy(), hits["concept"].to_numpy()
-    for name in ("p", "q", "p_family"):
-        hits[name] = getattr(tested, name)[feature, concept]
+def _finish(
+    hits: pd.DataFrame, tested: Screen, places: Places, names: list[str], context: dict[str, Any]
+) -> Table:
+    """Add the tests of presence and place of each pair, sort, and order the columns."""
+    at = hits["feature"].to_numpy(), hits["concept"].to_numpy()
+    concept = at[1]
+    hits["q"] = weaker(tested.p, places.p)[at]
+    hits["p_presence"], hits["q_presence"], hits["p_family"] = tested.p[at], tested.q[at], tested.p_family[at]
+    hits["p_place"], hits["q_place"], hits["place_fold"] = places.p[at], places.q[at], places.fold[at]
     hits["p_min"], hits["test"] = tested.p_min[concept], np.array(tested.test, dtype=object)[concept]
     hits["n_families"] = tested.n_families[concept]
     hits["concept"] = np.array(names, dtype=object)[concept]
@@ -357,6 +356,30 @@ def _finish(hits: pd.DataFrame, tested: Screen, names: list[str], context: dict[
         ["selected", "concept", "f1_train"], ascending=[False, True, False], kind="stable"
     )
     return Table(hits.reindex(columns=columns()).reset_index(drop=True), context=context)
+
+
+def weaker(p_presence: np.ndarray, p_place: np.ndarray) -> np.ndarray:
+    """q-values of the weaker of two claims: Benjamini and Hochberg over the larger p-value of each pair.
+
+    No smaller than either claim's own q-value, and more than the larger of them where many pairs pass one test and few
+    pass both: those whose place is real and whose presence is chance would else be left over together with those of
+    the other sort, every one of them false.
+
+    Parameters
+    ----------
+    p_presence, p_place : float [n_features, n_concepts]
+        Where `p_presence` is NaN there is no q-value; where `p_place` is, it is that of presence.
+
+    Examples
+    --------
+    >>> weaker(np.array([0.01, 0.02, 0.03, np.nan]), np.array([0.5, np.nan, 0.001, 0.1])).round(3).tolist()
+    [0.5, 0.045, 0.045, nan]
+    """
+    return benjamini_hochberg(np.where(np.isnan(p_presence), np.nan, np.fmax(p_presence, p_place)))
+
+
+def _what_q_says(places: Places) -> str:
+    return Q_SAYS if np.isfinite(places.p).any() else Q_WITHOUT_PLACE
 
 
 def _sizes(job: _Job, groups: list[Partition]) -> dict[str, Any]:

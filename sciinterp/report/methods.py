@@ -116,13 +116,22 @@ def _testing(content: Mapping[str, Any]) -> str:
                 f"{screen.get('min_families')} families, {screen.get('min_carriers')} with and without it; strata by "
                 f"{STRATA.get(screen.get('strata'), screen.get('strata'))}; {screen.get('n_permutations'):,} permutations of whole families)"
             )
-        text += ", with Benjamini-Hochberg q-values. "
+        text += ". "
+        if any(c["p_place"] is not None for c in tested):
+            text += PLACE
+        said = f", and say that {done['q_says']}" if done.get("q_says") else ""
+        text += f"q-values are Benjamini and Hochberg's{said}. "
     universal = sum(c["test"] == "universal" for c in tested)
     few = sum(c["test"] == "too few families" for c in tested)
     text += f"{count(universal, 'concept')} that every family carries and {few} with too few families have no p-value. "
     return text
 
 
+PLACE = (
+    "Place was tested by shifting annotations around their chains, all relatives of a family together and families "
+    "independently: the tail of the sum over families of positions that are active and annotated is a saddlepoint "
+    "approximation to its exact distribution. The larger p-value of each pair counts. "
+)
 STRATA = {"exposure": "family size and length", "size": "family size"}
 TESTS = {
     "cochran-mantel-haenszel": "the Cochran-Mantel-Haenszel test",

@@ -196,10 +196,12 @@ def describe(
         told = judged = of_hits or told
     elif of_hits.get("crossed"):  # all families judged the hits, and those of the test part the SAE
         judged = held_out(origin, samples, split, all_judge=True).to_record()
+    counts = context.get("counts") or {}
     out: dict[str, Any] = {
         "held_out": told,
         "judged": judged,
-        "folds": (context.get("counts") or {}).get("folds", 1),
+        "folds": counts.get("folds", 1),
+        "q_says": (counts.get("screen") or {}).get("q_says", ""),
         "model": origin.model or "a model that was not named",
         "site": str(origin.site or (manifest.get("settings") or {}).get("site") or "not stated"),
         "data": {

@@ -294,11 +294,18 @@ def test_what_stands_beside_has_columns_of_its_own(hits):
     assert hits["domain_f1"].isna().all()
 
 
-def test_localisation_is_described_for_selected_pairs_and_decides_nothing(hits):
+def test_a_hit_says_presence_and_place_and_its_q_is_of_the_weaker(hits, world):
     site = hits[hits["selected"] & (hits["concept"] == "site")].iloc[0]
-    assert site["shift_fold"] > 3
-    assert site["shift_p"] < 0.05
-    assert hits[~hits["selected"]]["shift_fold"].isna().all()
+    assert site["place_fold"] > 3
+    assert max(site["q_presence"], site["q_place"]) <= site["q"] < 0.01
+    start = hits[hits["selected"] & (hits["concept"] == "start")].iloc[0]
+    assert start["q_place"] < 1e-6
+    assert np.isnan(start["q_presence"])
+    tested = hits[hits["q"].notna()]
+    assert len(tested) > 10
+    assert (tested["q"] >= tested[["q_presence", "q_place"]].max(axis=1) * (1 - 1e-6)).all()
+    assert "whichever is weaker" in hits.context["counts"]["screen"]["q_says"]
+    assert hits.context["counts"]["screen"]["places"] == 2 * world.features.n_features
 
 
 def test_facts_about_whole_samples_are_counted_and_left_to_enrichment(world):

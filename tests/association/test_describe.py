@@ -12,7 +12,6 @@ from scipy.stats import hypergeom
 
 from sciinterp.annotations import Annotations
 from sciinterp.association import (
-    compare_shifts,
     domain_adjusted_f1,
     enrich_genes,
     enrich_sets,
@@ -33,57 +32,6 @@ from sciinterp.samples import Samples, Split
 @pytest.fixture(scope="module")
 def world():
     return plant(1, PlantedSettings(n_families=60, n_seeds=0, hide=False, n_features=96))
-
-
-def test_localisation_by_fft_equals_shifting_by_hand():
-    rng = np.random.default_rng(0)
-    lengths = np.array([128, 256, 128])
-    samples = pd.DataFrame({"id": list("abc"), "length": lengths})
-    n = int(lengths.sum())
-    codes = ((rng.random((n, 2)) < 0.2) * rng.random((n, 2))).astype(np.float32)
-    truth = rng.random((n, 1)) < 0.1
-    features = FeatureMatrix(sp.csr_array(codes), samples)
-    family = np.array([0, 0, 1])
-    found = compare_shifts(features, sp.csr_array(truth), family, feature=[0, 1], concept=[0, 0], n_draws=200)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-
-    def total(feature, shift):  # shift: one fraction of 128 for each family
-        return sum(
-            codes[a:b, feature] @ np.roll(truth[a:b, 0], shift[f] * (b - a) // 128)
-            for a, b, f in zip(offsets, offsets[1:], family)
-        )
-
-    draws = np.random.default_rng(0).integers(0, 128, (200, 2))
-    for j in range(2):
-        null = np.array([total(j, shift) for shift in draws])
-        every = np.mean([total(j, (s, s)) for s in range(128)])
-        assert found["fold"][j] == pytest.approx(total(j, (0, 0)) / every, rel=1e-4)
-        assert found["p_shift"][j] == pytest.approx((1 + (null >= total(j, (0, 0)) - 1e-6).sum()) / 201)
-
-
-def test_readers_of_a_concept_sit_on_it_and_others_do_not(world):
-    names = world.annotations.position_names
-    positives = world.annotations.positives(world.features.samples, names)
-    concept = np.array(
-        [
-            i
-            for i, name in enumerate(names)
-            if name.removeprefix("planted:") in world.readers or name in world.readers
-        ]
-    )
-    readers = np.array(
-        [
-            (world.readers.get(names[c]) or world.readers[names[c].removeprefix("planted:")])[0]
-            for c in concept
-        ]
-    )
-    found = compare_shifts(
-        world.features, positives, world.split.family, feature=readers, concept=concept, n_draws=200
-    )
-    assert (found["p_shift"] < 0.05).mean() > 0.8
-    assert (found["fold"] > 2).mean() > 0.8
-    with pytest.raises(ShapeError, match="family"):
-        compare_shifts(world.features, positives, np.zeros(3, int), feature=readers, concept=concept)
 
 
 @settings(max_examples=40, deadline=None)
