@@ -11,12 +11,14 @@ and is drawn with ``parse_math=False``.
 from __future__ import annotations
 
 import io
+import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import matplotlib as mpl
 import numpy as np
@@ -98,19 +100,49 @@ RC: dict[RcKeyType, Any] = {
 }
 
 
+# What a figure in the user's own style still needs: fonts in the file, the same bytes twice, text drawn literally.
+_FILE: tuple[RcKeyType, ...] = ("pdf.fonttype", "ps.fonttype", "svg.fonttype", "svg.hashsalt", "text.usetex")
+_OWN: ContextVar[bool] = ContextVar("sciinterp_own_style", default=False)
+# Figures in the journal style; those on axes of the user, or made in her style, are none of them.
+_JOURNAL: WeakSet[Figure] = WeakSet()
+
+
 @contextmanager
-def style() -> Iterator[None]:
-    """The journal style, for as long as the block lasts.
+def style(*, own: bool = False) -> Iterator[None]:
+    """The journal style, for as long as the block lasts; or your own.
+
+    Parameters
+    ----------
+    own : bool
+        Figures of this package made inside the block keep your rcParams: fonts, sizes, colours of axes, resolution.
 
     Examples
     --------
     >>> with style():
     ...     mpl.rcParams["font.size"]
     7.0
+    >>> with mpl.rc_context({"font.size": 11}), style(own=True):
+    ...     mpl.rcParams["font.size"]
+    11.0
     """
+    before = _OWN.set(own)
+    try:
+        with _settings({key: RC[key] for key in _FILE} if own else RC):
+            yield
+    finally:
+        _OWN.reset(before)
+
+
+def is_own() -> bool:
+    """Whether figures keep the user's style."""
+    return _OWN.get()
+
+
+@contextmanager
+def _settings(values: dict[RcKeyType, Any]) -> Iterator[None]:
     interactive = mpl.is_interactive()
     try:
-        with mpl.rc_context(RC):
+        with mpl.rc_context(values):
             try:
                 yield
             finally:
@@ -140,18 +172,26 @@ def drawing(ax: Axes | None, *, width: str | float = "single", height: float = 5
         yield ax
         return
     size = (_mm(width) * MM, height * MM)
-    with style():
-        if _OFFSCREEN.get():
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
+    with style(own=_OWN.get()):
+        yield _new_axes(size)
 
-            figure = Figure(figsize=size, layout="constrained")
-            FigureCanvasAgg(figure)
-            yield figure.add_subplot()
-        else:
-            import matplotlib.pyplot as plt
 
-            yield plt.subplots(figsize=size, layout="constrained")[1]
+def _new_axes(size: tuple[float, float]) -> Axes:
+    """Axes on a new figure, which remembers its style."""
+    if _OFFSCREEN.get():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        ax = figure.add_subplot()
+    else:
+        import matplotlib.pyplot as plt
+
+        ax = plt.subplots(figsize=size, layout="constrained")[1]
+    if not _OWN.get():
+        _JOURNAL.add(figure_of(ax))
+    return ax
 
 
 def _mm(width: str | float) -> float:
@@ -187,7 +227,7 @@ def to_bytes(ax: Axes, format: str = "svg") -> bytes:
         )
     buffer = io.BytesIO()
     figure = figure_of(ax)
-    with style():
+    with style(own=figure not in _JOURNAL):
         engine = figure.get_layout_engine()
         if engine is not None:
             engine.execute(figure)
@@ -252,9 +292,10 @@ def label(
     transform: Any = None,
     ha: str = "left",
     va: str = "center",
-    color: str = INK,
+    color: str | None = None,
 ) -> Text:
-    """Literal text on axes."""
+    """Literal text on axes, in the colour of text."""
+    color = mpl.rcParams["text.color"] if color is None else color
     where = {} if transform is None else {"transform": transform}
     return ax.text(
         x, y, plain(text, LABEL_LIMIT), ha=ha, va=va, color=color, parse_math=False, usetex=False, **where
@@ -262,11 +303,25 @@ def label(
 
 
 def name_axes(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
-    """Axis names and title, literally."""
-    ax.set_xlabel(plain(x, 90), parse_math=False)
-    ax.set_ylabel(plain(y, 90), parse_math=False)
+    """Axis names and title, literally, on as many lines as the figure has no room for on one."""
+    width, height = figure_of(ax).get_size_inches()
+    below = plain(x, 90)
+    # Long names end where the axes end: names of ticks may have taken half of the page.
+    where = "right" if len(below) > 0.75 * _room(width, ax.xaxis.label) else "center"
+    ax.set_xlabel(_lines(below, width, ax.xaxis.label), parse_math=False, loc=where)
+    ax.set_ylabel(_lines(plain(y, 90), height, ax.yaxis.label), parse_math=False)
     if title:
-        ax.set_title(plain(title, 110), parse_math=False)
+        ax.set_title(_lines(plain(title, 110), 0.55 * width, ax.title), parse_math=False)
+
+
+def _room(inches: float, like: Text) -> int:
+    """Letters that fit on a line, each about half as wide as high."""
+    return max(int(0.9 * inches * 72 / (0.5 * like.get_fontsize())), 12)
+
+
+def _lines(text: str, inches: float, like: Text) -> str:
+    """Text broken at spaces so that each line fits."""
+    return "\n".join(textwrap.wrap(text, _room(inches, like), break_long_words=False))
 
 
 def ticks(

@@ -22,6 +22,7 @@ from sciinterp.plots.style import (
     VERMILLION,
     drawing,
     finite,
+    is_own,
     label,
     legend,
     log_axis,
@@ -316,7 +317,7 @@ def mdl(runs: Any, *, ax: Axes | None = None) -> Axes:
     frame = _runs(runs)
     if not {"n_features", "mdl"} <= set(frame.columns):
         return axes
-    with style() if ax is None else nullcontext():
+    with style(own=is_own()) if ax is None else nullcontext():
         known = frame.assign(at=finite(frame["n_features"]), mdl=finite(frame["mdl"])).dropna(
             subset=["at", "mdl"]
         )

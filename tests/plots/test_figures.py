@@ -24,7 +24,7 @@ import sciinterp as si
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
 from sciinterp.plots.logos import information
-from sciinterp.plots.style import plain, to_bytes
+from sciinterp.plots.style import figure_of, plain, to_bytes
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from figure_cases import KINDS, cases, made, reason, sites, sweep_table
@@ -264,6 +264,62 @@ def test_style_leaves_no_trace(run):
     with si.pl.style():
         assert mpl.rcParams["pdf.fonttype"] == 42
     assert dict(mpl.rcParams) == before
+
+
+def over_the_edge(ax) -> float:
+    """How far, in mm, anything drawn lies outside the page."""
+    figure = figure_of(ax)
+    figure.canvas.draw()
+    left, low, right, high = figure.get_tightbbox(figure.canvas.get_renderer()).extents
+    width, height = figure.get_size_inches()
+    return 25.4 * max(-left, -low, right - width, high - height)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_drawn_lies_inside_the_page_of_89_mm_too(figures, name):
+    for kind in KINDS:
+        assert over_the_edge(figures[name][kind]()) < 0.3, kind
+    for kind in ("full", "empty"):
+        with si.pl.style():
+            _, ax = plt.subplots(figsize=(89 / 25.4, 60 / 25.4), layout="constrained")
+            assert over_the_edge(figures[name][kind](ax)) < 0.3, kind
+
+
+def test_long_names_stay_inside_the_page():
+    long = "a very long name of a concept from an ontology, with a comma and a tail of forty letters"
+    samples = made.make_samples(8, names=[f"{long} {i}" for i in range(8)])
+    annotations = made.make_annotations(samples, {"imgt:FR1": long, "imgt:CDR3": f"{long} too"})
+    hits = made.make_hits(samples, annotations)
+    for draw in (
+        lambda ax: si.pl.concepts_vs_baselines(hits, ax=ax),
+        lambda ax: si.pl.heatmap(hits, ax=ax),
+        lambda ax: si.pl.volcano(hits, ax=ax),
+        lambda ax: si.pl.feature(made.make_features(samples), 3, annotations=annotations, ax=ax),
+        lambda ax: si.pl.family_heatmap(made.make_features(samples), 3, ax=ax),
+        lambda ax: si.pl.layer_sweep(sites().assign(site=[f"{long} {i}" for i in range(5)]), ax=ax),
+    ):
+        assert over_the_edge(draw(None)) < 0.3
+        with si.pl.style():
+            _, ax = plt.subplots(figsize=(89 / 25.4, 80 / 25.4), layout="constrained")
+            assert over_the_edge(draw(ax)) < 0.3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ones_own_style_is_kept(figures, name):
+    mine = {"font.family": "DejaVu Serif", "axes.linewidth": 2.5, "text.color": "#123456"}
+    with mpl.rc_context(mine):
+        with si.pl.style(own=True):
+            ax = figures[name]["full"]()
+        _, given_ax = plt.subplots()
+        figures[name]["full"](given_ax)
+        for one in (ax, given_ax):
+            assert {t.get_fontfamily()[0] for t in [*one.get_xticklabels(), one.xaxis.label]} == {
+                "DejaVu Serif"
+            }
+            assert one.spines["bottom"].get_linewidth() == 2.5
+        before = to_bytes(ax)
+    assert figures[name]["full"]().spines["bottom"].get_linewidth() == 0.6
+    assert len(before) > 1000
 
 
 def test_save_writes_by_ending(run, tmp_path):
