@@ -124,6 +124,9 @@ class RunConfig:
     discover : DiscoverySettings
     control : bool
         Train the same recipe on the model with randomised weights, and show it beside everything.
+    twins : tuple of str
+        Dictionaries by the same recipe a part of which is not trained, shown beside: "decoder", "decoder_soft" (it turns
+        by at most 37 degrees), "encoder"; empty for none.
     seed : int
         Of every random choice that has no seed of its own.
     licences : mapping of str to str
@@ -139,6 +142,7 @@ class RunConfig:
     associate: AssociationSettings = field(default_factory=AssociationSettings)
     discover: DiscoverySettings = field(default_factory=DiscoverySettings)
     control: bool = True
+    twins: tuple[str, ...] = ("decoder_soft", "encoder")
     seed: int = 0
     licences: Mapping[str, str] = field(default_factory=dict)
 

@@ -7,6 +7,7 @@ seed, and its codes are returned. A concept that the control finds as well is in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,33 @@ def control_codes(sae: SAE, acts: Activations, *, split: Split, out: str | Path)
     architecture, settings = _recipe(sae)
     twin = train(acts, architecture, settings=settings, out=out / "sae", split=split)
     return encode(twin, acts, out=out / "features")
+
+
+def twin_codes(
+    sae: SAE, acts: Activations, *, split: Split, out: str | Path, frozen: Sequence[str]
+) -> dict[str, FeatureMatrix]:
+    """Codes of twins of an SAE (:func:`sciinterp.twins`), by the part that was not trained.
+
+    Parameters
+    ----------
+    sae : SAE
+        Gives the architecture and the training settings.
+    acts : Activations
+        Those it was trained on.
+    split : Split
+        The split it was trained with.
+    out : path
+        A folder with a folder a twin, each with its codes in ``features``. Run again to resume.
+    frozen : sequence of str
+        Parts: "decoder", "decoder_soft", "encoder".
+    """
+    from sciinterp.codes import encode
+    from sciinterp.sae.twins import twins
+
+    architecture, settings = _recipe(sae)
+    with ledger.recorded("twins", out, settings={**architecture.as_dict(), **settings.deciding()}):
+        found = twins(acts, architecture, split=split, settings=settings, frozen=frozen, out=out)
+        return {part: encode(twin, acts, out=Path(out) / part / "features") for part, twin in found.items()}
 
 
 def _recipe(sae: SAE) -> tuple[Architecture, TrainSettings]:

@@ -12,7 +12,7 @@ import json
 import logging
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from sciinterp.activations import Activations, extract, load_activations, same_f
 from sciinterp.annotations import Annotations, read_annotations
 from sciinterp.association import associate, read_hits
 from sciinterp.codes import FeatureMatrix, encode, load_features
-from sciinterp.control import randomised_control
+from sciinterp.control import randomised_control, twin_codes
 from sciinterp.discovery import discover, read_candidates
 from sciinterp.errors import InputError, MismatchError, StoreError
 from sciinterp.frames import html_card
@@ -73,6 +73,7 @@ class Run:
     hits: pd.DataFrame | None = None
     sae: SAE | None = None
     control: FeatureMatrix | None = None
+    twins: dict[str, FeatureMatrix] = field(default_factory=dict)
     candidates: pd.DataFrame | None = None
     acts: Activations | None = None
     model: Adapter | None = None
@@ -180,6 +181,8 @@ def _represent(made: Run, config: RunConfig) -> None:
         made.control = randomised_control(
             model, made.sae, samples, split=made.split, out=out / "control", seed=config.seed
         )
+    if config.twins:
+        made.twins = twin_codes(made.sae, made.acts, split=made.split, out=out / "twins", frozen=config.twins)
 
 
 def _conclude(made: Run, config: RunConfig) -> None:
@@ -194,7 +197,7 @@ def _conclude(made: Run, config: RunConfig) -> None:
             made.annotations,
             split=made.split,
             acts=made.acts,
-            control=made.control,
+            control={**({"randomised": made.control} if made.control else {}), **made.twins},
             settings=config.associate,
             seed=config.seed,
             out=out,
@@ -295,12 +298,19 @@ def load_run(folder: str | Path) -> Run:
         found.sae = features.sae = load_sae(folder / "sae")
     if (folder / "control" / "features").is_dir():
         found.control = load_features(folder / "control" / "features")
+    found.twins = twins_beside(folder)
     if (folder / "activations" / "manifest.json").is_file():
         found.acts = load_activations(folder / "activations")
     seeded = folder / "full" if (folder / "full.json").is_file() else folder  # with other seeds known
     if (seeded / "candidates.json").is_file():
         found.candidates = read_candidates(seeded)
     return found
+
+
+def twins_beside(folder: Path) -> dict[str, FeatureMatrix]:
+    """Codes of twins in a run folder, by the part that was not trained."""
+    places = sorted((folder / "twins").glob("*/features/manifest.json"))
+    return {place.parent.parent.name: load_features(place.parent) for place in places}
 
 
 def beside(features: FeatureMatrix, folder: Path) -> dict[str, Path]:

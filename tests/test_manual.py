@@ -125,7 +125,14 @@ def test_tables_on_disk_hold_what_is_defined(root: Path, tmp_path: Path) -> None
     )
     codes = si.FeatureMatrix(sae.encode_scipy(array), samples, sae=sae)
     si.associate(codes, notes, split=split, out=tmp_path)
-    for name in ("hits.tsv", "hits.baselines.tsv", "enrichment.tsv", "split.tsv", "annotations.tsv"):
+    for name in (
+        "hits.tsv",
+        "hits.baselines.tsv",
+        "hits.sets.tsv",
+        "enrichment.tsv",
+        "split.tsv",
+        "annotations.tsv",
+    ):
         header = (tmp_path / name).read_text().partition("\n")[0].split("\t")
         assert sorted(defined(root, name)) == sorted(header), name
     assert set(json.loads((tmp_path / "sae" / "metrics.json").read_text())) == set(

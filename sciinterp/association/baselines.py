@@ -18,6 +18,13 @@ from sciinterp.association import sequence_baselines as of_sequence
 from sciinterp.association.blocks import blocks_of
 from sciinterp.association.fitting import Fitted, Inputs, Reader, best_column, everything, pooled, read_all
 
+# Twins: the part that was not trained -> in words.
+TWINS: Mapping[str, str] = {
+    "decoder": "decoder",
+    "decoder_soft": "decoder, but for a turn of at most 37 degrees,",
+    "encoder": "encoder",
+}
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -61,6 +68,15 @@ def randomised(inputs: Inputs) -> Fitted:
     return best_column(inputs, lambda part: blocks_of(control, part), lambda j: f"feature {j}")
 
 
+def _twin(part: str) -> Callable[[Inputs], Fitted]:
+    """The best feature of a dictionary a part of which was not trained."""
+
+    def fit(inputs: Inputs) -> Fitted:
+        return best_column(inputs, lambda rows: blocks_of(inputs.twins[part], rows), lambda j: f"feature {j}")
+
+    return fit
+
+
 def _other_positions(inputs: Inputs) -> str:
     n = inputs.control.n_positions if inputs.control is not None else inputs.samples.n_positions
     same = n == inputs.samples.n_positions
@@ -78,6 +94,13 @@ NEEDS: Mapping[str, tuple[Callable[[Inputs], bool], str]] = {
     "instances": (lambda i: i.instances is not None, "no instances were given"),
     "activations": (lambda i: i.acts is not None, "no activations were given (acts)"),
     "control": (lambda i: i.control is not None, "no codes of the randomised model were given (control)"),
+    **{
+        f"twin {part}": (
+            lambda i, part=part: part in i.twins,
+            f"no codes of a twin were given (its {what} not trained)",
+        )
+        for part, what in TWINS.items()
+    },
     "training": (lambda i: i.training is not None, "no features were given"),
 }
 _HIGH_OR_LOW = "read high or low"
@@ -142,6 +165,14 @@ BASELINES: tuple[Baseline, ...] = (
         "ica", dense.ica, "components",
         "the best of {n_components} independent components, another dictionary of the same activations",
         "MUTED", "2", ("activations",), ceiling=True,
+    ),
+    *(
+        Baseline(
+            f"twin_{part}", _twin(part), "twin",
+            f"the best feature of a dictionary by the same recipe whose {what} stayed at its random start",
+            "MUTED", marker, (f"twin {part}",), ceiling=True,
+        )
+        for (part, what), marker in zip(TWINS.items(), "4|_")
     ),
     Baseline(
         "kmer", of_sequence.kmer, "letters",

@@ -99,6 +99,10 @@ KINDS: tuple[Kind, ...] = (
         "One linear component of the activations scores as high as the selected feature.",
     ),
     Kind(
+        "twin", "an untrained dictionary", "an untrained dictionary does as well",
+        "A dictionary by the same recipe whose directions stayed at random scores as high: training it adds nothing here.",
+    ),
+    Kind(
         "randomised", "randomised weights", "randomised weights do as well",
         "The same recipe on randomised weights scores as high: the architecture and "
         "the input explain it, not training.",

@@ -8,7 +8,7 @@ first and read afterwards (:class:`Reader`), so that one pass over the held-out 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -74,6 +74,8 @@ class Inputs:
         For neurons, components and the probe.
     control : FeatureMatrix, optional
         Codes of the same recipe on randomised weights.
+    twins : mapping of str to FeatureMatrix
+        Codes of dictionaries a part of which was not trained, by the part.
     instances : DataFrame, optional
         ``concept`` (number within `parts`), ``start``, ``end``, ``sample`` on the axis of all samples.
     training : Training, optional
@@ -91,6 +93,7 @@ class Inputs:
     seed: int = 0
     acts: Activations | np.ndarray | None = None
     control: FeatureMatrix | None = None
+    twins: Mapping[str, FeatureMatrix] = field(default_factory=dict)
     instances: pd.DataFrame | None = None
     training: Training | None = None
     axes_on: np.ndarray | None = None

@@ -9,7 +9,7 @@ score.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +29,9 @@ from sciinterp.association.sets import KS, set_curves
 from sciinterp.association.shift_test import Places, screen_places
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen
 from sciinterp.codes import FeatureMatrix
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such
 from sciinterp.frames import Table
-from sciinterp.provenance import carried_split, require_activations, require_randomised, standing
+from sciinterp.provenance import carried_split, require_activations, require_randomised, require_twins, standing
 from sciinterp.samples import Split
 from sciinterp.store import ledger
 
@@ -110,7 +110,7 @@ def associate(
     *,
     split: Split | None = None,
     acts: Activations | np.ndarray | None = None,
-    control: FeatureMatrix | None = None,
+    control: FeatureMatrix | Mapping[str, FeatureMatrix] | None = None,
     settings: AssociationSettings | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -126,8 +126,9 @@ def associate(
         Families of the same samples; by default the split that the SAE was trained with.
     acts : Activations or ndarray [n_positions, d_in], optional
         The activations the codes come from: for the best raw neuron, components and the linear probe.
-    control : FeatureMatrix, optional
-        Codes of the same recipe on randomised weights.
+    control : FeatureMatrix or mapping of str to FeatureMatrix, optional
+        Codes of the same recipe on randomised weights; or several by name, ``"randomised"`` and twins by the part
+        that was not trained (:func:`sciinterp.twins`).
     settings : AssociationSettings, optional
     seed : int
         Of resampling and permutation.
@@ -148,7 +149,7 @@ def associate(
     InputError
         The split is of other samples, or no concept lies on any training position.
     MismatchError
-        The control's codes are not of randomised weights, or the activations are of another model or site.
+        The control's codes are not of randomised weights, or activations or twins are of another model or site.
 
     Notes
     -----
@@ -158,13 +159,15 @@ def associate(
     settings = settings or AssociationSettings()
     split = carried_split(features.origin, features.samples) if split is None else split
     _require_samples(split, len(features.samples))
-    require_randomised(control, features)
+    randomised, twins = _controls(control)
+    require_randomised(randomised, features)
+    require_twins(twins, features)
     require_activations(features, acts)
     fold = None if settings.folds == 1 else deal(split, settings.folds)
     about = standing(features, annotations, split, all_judge=fold is not None)
     stated = asdict(settings) | {"seed": seed, "by": split.by, "split_seed": split.seed}
     with ledger.recorded("associate", out, settings=stated, inputs=about["belongs"]):
-        hits = _associate(_Job(features, annotations, split, acts, control, settings, seed, fold))
+        hits = _associate(_Job(features, annotations, split, acts, randomised, twins, settings, seed, fold))
         hits.context |= {**about, "settings": stated}
         if out is not None:
             write_association(out, hits, features, annotations, split=split, seed=seed)
@@ -180,6 +183,7 @@ class _Job:
     split: Split
     acts: Activations | np.ndarray | None
     control: FeatureMatrix | None
+    twins: Mapping[str, FeatureMatrix]
     settings: AssociationSettings
     seed: int
     fold: np.ndarray | None
@@ -300,10 +304,23 @@ def _inputs(
         job.seed,
         job.acts,
         job.control,
+        job.twins,
         instances,
         training,
         **shared,
     )
+
+
+def _controls(
+    control: FeatureMatrix | Mapping[str, FeatureMatrix] | None,
+) -> tuple[FeatureMatrix | None, dict[str, FeatureMatrix]]:
+    """The randomised model's codes, and those of twins."""
+    if not isinstance(control, Mapping):
+        return control, {}
+    for name in control:
+        if name not in (known := ("randomised", *registry.TWINS)):
+            raise no_such("control", name, known, where="argument 'control'")
+    return control.get("randomised"), {k: v for k, v in control.items() if k != "randomised"}
 
 
 class _Kept:

@@ -15,7 +15,7 @@ of neurons, components, the randomised model and twins (:func:`sciinterp.twins`)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +67,6 @@ def set_curves(
     inputs: Inputs,
     *,
     ks: Sequence[int] = KS,
-    twins: Mapping[str, FeatureMatrix] | None = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
     """The curve over the size of a set, for features and for every rival that is there.
@@ -75,11 +74,9 @@ def set_curves(
     Parameters
     ----------
     inputs : Inputs
-        With ``training``; activations and control are read where they are given.
+        With ``training``; activations, control and twins are read where they are given.
     ks : sequence of int
         Sizes.
-    twins : mapping of name to FeatureMatrix, optional
-        Codes of dictionaries a part of which was not trained.
     level : float
         Of the intervals, by family.
 
@@ -93,14 +90,13 @@ def set_curves(
     assert training is not None
     ks = sorted({int(k) for k in ks})
     rows = [_or_sets(inputs, training, ks, level)]
-    for name, units in _readers(inputs, training, dict(twins or {})):
+    for name, units in _readers(inputs, training):
         rows.append(_weighted(name, units, inputs.parts.test, ks, level))
     return pd.concat(rows, ignore_index=True).sort_values(["concept", "reader", "rule", "k"], kind="stable")
 
 
-def _readers(
-    inputs: Inputs, training: Training, twins: Mapping[str, FeatureMatrix]
-) -> Iterator[tuple[str, Units]]:
+def _readers(inputs: Inputs, training: Training) -> Iterator[tuple[str, Units]]:
+    twins = {f"twin_{part}": codes for part, codes in inputs.twins.items()}
     codes = {"features": training.features, "randomised": inputs.control, **twins}
     for name, features in codes.items():
         if features is not None and features.n_positions == inputs.samples.n_positions:

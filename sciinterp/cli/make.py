@@ -191,7 +191,7 @@ def associate(
 
     settings = AssociationSettings(strongest=None) if every else None
     given = _given(features, annotations, activations, control, format, by, seed)
-    hits = si.associate(**given, settings=settings, seed=seed, out=out)
+    hits = si.associate(**_with_twins(given, features), settings=settings, seed=seed, out=out)
     shown = ["concept", "feature", "f1", "f1_low", "f1_high", "best_baseline", "best_baseline_f1"]
     chosen = hits[hits["selected"]][[*shown, "delta_low", "explained_by"]]
     echo_table(chosen.assign(explained_by=chosen["explained_by"].map(shown_word)))
@@ -222,7 +222,7 @@ def discover(
         logging.getLogger("sciinterp").info("hits: %s", out / "hits.tsv")
         hits = si.read_hits(out)
     else:
-        hits = si.associate(**given, seed=seed, out=out)
+        hits = si.associate(**_with_twins(given, features), seed=seed, out=out)
     given.pop("acts")
     candidates = si.discover(**given, hits=hits, settings=DiscoverySettings(seed=seed), out=out)
     shown = ["kind", "sample", "start", "end", "concept", "feature", "probability", "q", "reason_against"]
@@ -314,6 +314,14 @@ def _given(
         "acts": si.load_activations(activations) if activations else None,
         "control": si.load_features(control) if control else None,
     }
+
+
+def _with_twins(given: dict[str, Any], features: Path) -> dict[str, Any]:
+    """What was read, with the codes of twins that lie in the run folder of the features as further controls."""
+    from sciinterp.project import twins_beside
+
+    control = {"randomised": given["control"]} if given["control"] is not None else {}
+    return {**given, "control": {**control, **twins_beside(features.resolve().parent)}}
 
 
 def _assigned(options: list[str]) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from sciinterp.provenance.checks import (
     require_one_run,
     require_randomised,
     require_same,
+    require_twins,
     site_of,
     stated,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "require_one_run",
     "require_randomised",
     "require_same",
+    "require_twins",
     "site_of",
     "standing",
     "stated",

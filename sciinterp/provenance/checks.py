@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -183,13 +183,29 @@ def require_randomised(control: object | None, features: object | None = None) -
             got=f"codes of {theirs.model} with its own weights",
             do="Make them with si.randomised_control.",
         )
-    for field, (a, b) in differing(origin_of(features), theirs, ("model", "site", "norm")).items():
+    _require_beside(features, control, ("model", "site", "norm"), "control", "si.randomised_control")
+
+
+def require_twins(twins: Mapping[str, object], features: object) -> None:
+    """Raise where codes given as those of twins are of another model, of other weights or of another site.
+
+    Raises
+    ------
+    MismatchError
+    """
+    for name, twin in twins.items():
+        fields = ("model", "randomised_seed", "site", "norm")
+        _require_beside(features, twin, fields, f"twin '{name}'", "si.twins")
+
+
+def _require_beside(features: object, other: object, fields: Sequence[str], name: str, maker: str) -> None:
+    for field, (a, b) in differing(origin_of(features), origin_of(other), fields).items():
         raise MismatchError(
-            f"the control is of another {field}",
-            where="control",
+            f"the {name.split()[0]} is of another {field.replace('_', ' ')}",
+            where=name,
             expected=str(a),
             got=str(b),
-            do="Make it with si.randomised_control.",
+            do=f"Make it with {maker}.",
         )
 
 

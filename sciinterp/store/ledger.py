@@ -11,7 +11,6 @@ under another name they are folders of their own, and no ledger is kept of them.
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import json
 import logging
@@ -79,11 +78,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "twins",
             "twins",
-            tuple(
-                f"twins/{part}/{name}"
-                for part in ("decoder", "decoder_soft", "encoder")
-                for name in (*_SAE, "features/manifest.json")
-            ),
+            tuple(f"twins/*/{name}" for name in (*_SAE, "manifest.json", "features/manifest.json")),
             ("train",),
         ),
         Stage(
@@ -97,7 +92,7 @@ STAGES: dict[str, Stage] = {
                 "features.h5ad",
                 "samples.h5ad",
             ),
-            ("encode", "control"),
+            ("encode", "control", "twins"),
         ),
         Stage("discover", "", ("candidates.tsv", "candidates.json"), ("associate",)),
         Stage("full", "", ("full.json", "full/candidates.*"), ("discover",)),
@@ -198,11 +193,8 @@ def outputs(folder: Path, stage: str) -> list[str]:
     """Names, relative to the folder, of the outputs of a stage that are there."""
     found: list[str] = []
     for pattern in STAGES[stage].files:
-        parent, _, last = pattern.rpartition("/")
-        place = folder / parent
-        if place.is_dir():
-            names = sorted(p.name for p in place.iterdir() if p.is_file() and fnmatch.fnmatch(p.name, last))
-            found += [f"{parent}/{name}".lstrip("/") for name in names if not name.startswith(".")]
+        paths = sorted(p for p in folder.glob(pattern) if p.is_file() and not p.name.startswith("."))
+        found += [p.relative_to(folder).as_posix() for p in paths]
     return found
 
 

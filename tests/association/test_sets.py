@@ -8,6 +8,7 @@ import scipy.sparse as sp
 import sciinterp as si
 from sciinterp.association import AssociationSettings
 from sciinterp.association.sets import pursue
+from sciinterp.errors import InputError, MismatchError
 
 N_FAMILIES, PER_FAMILY, LENGTH = 24, 2, 40
 
@@ -131,3 +132,21 @@ def test_the_right_pair_is_found_in_95_of_100_worlds():
         pair = found[(found["rule"] == "or") & (found["k"] == 2)]
         right += set(pair["units"].iloc[0].split()) == {"3", "7"}
     assert right >= 95
+
+
+def test_twins_stand_beside_hits_and_in_sets_and_others_are_refused():
+    features, annotations, split = world(4)
+    rng = np.random.default_rng(9)
+    twin = si.FeatureMatrix(
+        sp.csr_array(rng.random(features.codes.shape).astype(np.float32)), features.samples
+    )
+    hits = si.associate(features, annotations, split=split, control={"encoder": twin, "randomised": twin})
+    assert hits.loc[hits["selected"], "twin_encoder_f1"].notna().all()
+    assert "twin_decoder" in hits.context["not_run"]
+    assert {"twin_encoder", "randomised", "features"} == set(hits.context["sets"]["reader"])
+    with pytest.raises(InputError, match=r"no such control.*decoder.*got 'decoders'"):
+        si.associate(features, annotations, split=split, control={"decoders": twin})
+    stranger = si.FeatureMatrix(twin.codes, twin.samples, origin=si.Origin(model="a", site="b"))
+    mine = si.FeatureMatrix(features.codes, features.samples, origin=si.Origin(model="a", site="c"))
+    with pytest.raises(MismatchError, match="another site"):
+        si.associate(mine, annotations, split=split, control={"encoder": stranger})
