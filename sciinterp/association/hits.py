@@ -31,7 +31,13 @@ from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_h
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, no_such
 from sciinterp.frames import Table
-from sciinterp.provenance import carried_split, require_activations, require_randomised, require_twins, standing
+from sciinterp.provenance import (
+    carried_split,
+    require_activations,
+    require_randomised,
+    require_twins,
+    standing,
+)
 from sciinterp.samples import Split
 from sciinterp.store import ledger
 

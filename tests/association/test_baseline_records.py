@@ -201,7 +201,17 @@ def test_nothing_is_lost_to_a_writer_that_fails(tmp_path, monkeypatch):
 def test_hits_are_a_plain_table_and_a_missing_part_is_said(tmp_path):
     features, annotations, split = small()
     hits = associate(features, annotations, split=split, settings=FEW, out=tmp_path)
-    plain = {"baselines", "not_run", "not_tested", "counts", "caveats", "belongs", "held_out", "settings"}
+    plain = {
+        "baselines",
+        "sets",
+        "not_run",
+        "not_tested",
+        "counts",
+        "caveats",
+        "belongs",
+        "held_out",
+        "settings",
+    }
     assert set(hits.context) == set(read_hits(tmp_path).context) == plain
     for name in ("hits.context.json", "hits.baselines.tsv", "hits.tsv"):
         (tmp_path / name).rename(tmp_path / "away")
