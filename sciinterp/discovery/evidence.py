@@ -218,7 +218,7 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
         },
         "nearest_concept": evidence.nearest(feature),
         "held_out_auroc": measures,
-        "explains_the_peaks_from": {n: round(float(v), 3) if v <= 1 else None for n, v in limit.items()},
+        "explains_the_peaks_from": {name: round(float(v), 3) for name, v in limit.items()},
         "stability": None if np.isnan(stable) else round(stable, 3),
         "co_active": companions,
         "partial_matches": evidence.also_fires_on(feature),
@@ -240,7 +240,9 @@ def _reads(problem: Problem, novel: Novel, i: int) -> dict[str, Any]:
         "auroc": round(float(auroc), 3),
         "auroc_low": round(float(read.low[i]), 3),
         "auroc_high": round(float(read.high[i]), 3),
-        "training_families_auroc": {name: round(float(v[i]), 3) for name, v in read.tried.items()},
+        "training_families_auroc": {
+            name: None if np.isnan(v[i]) else round(float(v[i]), 3) for name, v in read.tried.items()
+        },
     }
 
 

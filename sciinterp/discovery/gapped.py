@@ -38,16 +38,21 @@ def fit_gapped(
     """
     odds = np.zeros((len(at), 2, HALF, len(share) + 1))
     gap = np.zeros((len(at), MAX_GAP + 1))
-    _fit(letters, word, at, train & (at >= 0), share, pairs[0], odds, gap)
+    _fit(letters, word, np.where(train, at, -1), share, pairs[0], odds, gap)
     return odds, gap
 
 
 def score_gapped(letters: np.ndarray, at: np.ndarray, model: Gapped) -> tuple[np.ndarray, np.ndarray]:
     """Best score [n, n_peaks] about each position; begin of the first half and gap [n, n_peaks, 2] there."""
     best, where = np.zeros(at.shape), np.zeros((*at.shape, 2), np.int64)
-    for i in range(len(at)):
-        _align(letters, at[i], model[0][i], model[1][i], best[i], where[i])
+    _align_all(letters, at, *model, best, where)
     return best, where
+
+
+@compiled
+def _align_all(letters, at, odds, gap, best, where) -> None:
+    for i in range(len(at)):
+        _align(letters, at[i], odds[i], gap[i], best[i], where[i])
 
 
 @compiled
@@ -78,38 +83,27 @@ def _align(letters, at, odds, gap, best, where) -> None:
 
 
 @compiled
-def _column(counts, share, odds) -> None:
-    """Log odds of one column from its counts."""
-    n_letters = len(share)
-    total = counts[:n_letters].sum()
-    for x in range(n_letters):
-        odds[x] = np.log((counts[x] + PRIOR * share[x]) / (total + PRIOR) / (share[x] + 1e-9) + 1e-12)
-    odds[n_letters] = 0.0
+def _column(counts, share, odds) -> float:
+    """Log odds of one column from its counts; its information against the background."""
+    total, information = PRIOR, 0.0
+    for x in range(len(share)):
+        total += counts[x]
+    for x in range(len(share)):
+        seen = (counts[x] + PRIOR * share[x]) / total
+        odds[x] = np.log(seen / (share[x] + 1e-9) + 1e-12)
+        information += seen * odds[x]
+    odds[len(share)] = 0.0
+    return information
 
 
 @compiled
-def _information(counts, share) -> float:
-    """Information of one column against the background, less what chance gives."""
-    n_letters = len(share)
-    total = counts[:n_letters].sum()
-    if total < 2:
-        return 0.0
-    value = 0.0
-    for x in range(n_letters):
-        p = (counts[x] + PRIOR * share[x]) / (total + PRIOR)
-        if p > 0:
-            value += p * np.log(p / (share[x] + 1e-9))
-    return value
-
-
-@compiled
-def _begin(letters, word, at, train, pair, share, odds) -> bool:
+def _begin(letters, word, at, pair, share, odds) -> bool:
     """Both halves from the windows laid over each other at their best pair."""
     n_letters, a, b, d = len(share), pair[0], pair[1], pair[2]
     reach = NEAR if pair[3] else AROUND
     counts = np.zeros((2 * SPAN + 2 * HALF, n_letters + 1))
     for p in range(len(at)):
-        if not train[p]:
+        if at[p] < 0:
             continue
         for step in range(reach + 1):
             found = False
@@ -124,27 +118,33 @@ def _begin(letters, word, at, train, pair, share, odds) -> bool:
                                 counts[k, letters[j]] += 1.0
             if found:
                 break
-    column = np.zeros(len(counts))
+    column, unused = np.zeros(len(counts)), np.zeros(n_letters + 1)
     for k in range(len(counts)):
-        column[k] = _information(counts[k], share)
+        column[k] = _column(counts[k], share, unused)
     top, place = -1.0, 0
     for k in range(len(counts) - HALF + 1):
-        value = column[k : k + HALF].sum()
+        value = 0.0
+        for j in range(HALF):
+            value += column[k + j]
         if value > top:
             top, place = value, k
     # The other half may slide: its columns are counted over neighbouring places too.
-    blurred = counts.copy()
-    for k in range(2, len(counts) - 2):
-        for x in range(n_letters + 1):
-            blurred[k, x] = counts[k, x] + (counts[k - 1, x] + counts[k + 1, x]) / 2
-            blurred[k, x] += (counts[k - 2, x] + counts[k + 2, x]) / 4
+    blurred = np.zeros((len(counts), n_letters + 1))
     for k in range(len(counts)):
-        column[k] = _information(blurred[k], share)
+        for step in range(-2, 3):
+            if 0 <= k + step < len(counts):
+                weight = (1.0, 0.5, 0.25)[abs(step)]
+                for x in range(n_letters + 1):
+                    blurred[k, x] += weight * counts[k + step, x]
+    for k in range(len(counts)):
+        column[k] = _column(blurred[k], share, unused)
     top, other = -1.0, -1
     for k in range(len(counts) - HALF + 1):
         apart = k - place - HALF if k > place else place - k - HALF
         if 0 <= apart <= MAX_GAP:
-            value = column[k : k + HALF].sum()
+            value = 0.0
+            for j in range(HALF):
+                value += column[k + j]
             if value > top:
                 top, other = value, k
     if other < 0:
@@ -157,28 +157,26 @@ def _begin(letters, word, at, train, pair, share, odds) -> bool:
 
 
 @compiled
-def _fit(letters, word, at, train, share, pairs, odds, gap) -> None:
-    n_letters = len(share)
-    best, where = np.zeros(at.shape[1]), np.zeros((at.shape[1], 2), np.int64)
+def _fit(letters, word, at, share, pairs, odds, gap) -> None:
+    n_letters, n_peaks = len(share), at.shape[1]
+    best, where = np.zeros(n_peaks), np.zeros((n_peaks, 2), np.int64)
     for i in range(at.shape[0]):
-        if pairs[i, 0, 2] == 0 or not _begin(letters, word, at[i], train[i], pairs[i, 0], share, odds[i]):
+        if pairs[i, 0, 2] == 0 or not _begin(letters, word, at[i], pairs[i, 0], share, odds[i]):
             continue
-        inside = np.where(train[i], at[i], -1)
         for _ in range(STEPS):
-            _align(letters, inside, odds[i], gap[i], best, where)
-            counts = np.zeros((2, HALF, n_letters + 1))
-            gaps = np.full(MAX_GAP + 1, 0.5)
-            for p in range(len(inside)):
-                if inside[p] >= 0:
-                    begin, g = inside[p] + where[p, 0], where[p, 1]
+            _align(letters, at[i], odds[i], gap[i], best, where)
+            counts, gaps, total = np.zeros((2, HALF, n_letters + 1)), np.zeros(MAX_GAP + 1), 0.0
+            for p in range(n_peaks):
+                if at[i, p] >= 0:
+                    begin, g = at[i, p] + where[p, 0], where[p, 1]
                     gaps[g] += 1.0
+                    total += 1.0
                     for j in range(HALF):
                         counts[0, j, letters[begin + j]] += 1.0
                         counts[1, j, letters[begin + HALF + g + j]] += 1.0
             for half in range(2):
                 for j in range(HALF):
                     _column(counts[half, j], share, odds[i, half, j])
-            total = gaps.sum()
             for g in range(MAX_GAP + 1):
-                near = gaps[g] * 2 + gaps[max(g - 1, 0)] + gaps[min(g + 1, MAX_GAP)]
-                gap[i, g] = np.log(near / 4 / total * (MAX_GAP + 1))
+                near = gaps[g] * 2 + gaps[max(g - 1, 0)] + gaps[min(g + 1, MAX_GAP)] + 2.0
+                gap[i, g] = np.log(near / 4 / (total + (MAX_GAP + 1) / 2) * (MAX_GAP + 1))

@@ -61,17 +61,17 @@ def fit_pairs(word: np.ndarray, n: int, at: np.ndarray, train: np.ndarray, chanc
     """
     found = np.zeros((len(at), KEPT, 4), np.int64)
     weight = np.zeros((len(at), KEPT, 2))
-    _fit(word, n, at, train & (at >= 0), chance, np.log(len(chance)), found, weight)
+    _fit(word, n, np.where(train, at, -1), chance, np.log(len(chance)), found, weight)
     return found, weight
 
 
 def chance_of_pairs(word: np.ndarray, n: int, at: np.ndarray) -> np.ndarray:
     """Share of positions about which each pair stands, float [n_pairs]."""
-    count = np.zeros((FAR + FREE) * n * n)
-    stamp = np.full(len(count), -1, np.int64)
+    count = np.zeros((FAR + FREE) * n * n, np.int32)
+    stamp, twice = np.full(len(count), -1, np.int32), np.zeros(len(count), np.int32)
     positions = at[at >= 0]
     for p, position in enumerate(positions):
-        _count(word, n, position, p, stamp, count)
+        _count(word, n, position, p, 0, stamp, count, twice, 0)
     return (count + 0.5) / (len(positions) + 1)
 
 
@@ -83,8 +83,8 @@ def score_pairs(word: np.ndarray, at: np.ndarray, pairs: Pairs) -> np.ndarray:
 
 
 @compiled
-def _count(word, n, position, p, stamp, count) -> None:
-    """Count the pairs about one position, each once."""
+def _count(word, n, position, p, first, stamp, count, twice, n_twice) -> int:
+    """Count the pairs about one position, each once, since stamp ``first``; and list those that were seen twice."""
     for o in range(-NEAR, NEAR + 1):
         here = word[position + o]
         if here >= n:
@@ -94,13 +94,19 @@ def _count(word, n, position, p, stamp, count) -> None:
             if right < n:
                 code = ((d - 1) * n + here) * n + right
                 if stamp[code] != p:
+                    count[code] = count[code] + 1 if stamp[code] >= first else 1
                     stamp[code] = p
-                    count[code] += 1.0
+                    if count[code] == 2:
+                        twice[n_twice] = code
+                        n_twice += 1
             if left < n:
                 code = ((d - 1) * n + left) * n + here
                 if stamp[code] != p:
+                    count[code] = count[code] + 1 if stamp[code] >= first else 1
                     stamp[code] = p
-                    count[code] += 1.0
+                    if count[code] == 2:
+                        twice[n_twice] = code
+                        n_twice += 1
     for o in range(-AROUND, AROUND):
         here = word[position + o]
         if here >= n:
@@ -110,41 +116,47 @@ def _count(word, n, position, p, stamp, count) -> None:
             if right < n:
                 code = ((FAR + d - 1) * n + here) * n + right
                 if stamp[code] != p:
+                    count[code] = count[code] + 1 if stamp[code] >= first else 1
                     stamp[code] = p
-                    count[code] += 1.0
+                    if count[code] == 2:
+                        twice[n_twice] = code
+                        n_twice += 1
+    return n_twice
 
 
 @compiled
-def _fit(word, n, at, train, chance, threshold, found, weight) -> None:
-    stamp = np.full(len(chance), -1, np.int64)
-    count = np.zeros(len(chance))
+def _fit(word, n, at, chance, threshold, found, weight) -> None:
+    stamp, twice = np.full(len(chance), -1, np.int32), np.zeros(len(chance), np.int32)
+    count = np.zeros(len(chance), np.int32)
     value, likely = np.zeros(len(chance)), np.zeros(len(chance), np.int64)
     for i in range(at.shape[0]):
-        count[:] = 0.0
-        n_train = 0.0
+        n_train, n_twice, first = 0.0, 0, i * at.shape[1]
         for p in range(at.shape[1]):
-            if train[i, p]:
+            if at[i, p] >= 0:
                 n_train += 1.0
-                _count(word, n, at[i, p], i * at.shape[1] + p, stamp, count)
-        if n_train == 0:
-            continue
+                n_twice = _count(word, n, at[i, p], first + p, first, stamp, count, twice, n_twice)
         n_likely, top = 0, -1.0
-        for code in range(len(chance)):
+        for k in range(n_twice):
+            code = twice[k]
             share, base = count[code] / n_train, chance[code]
-            if count[code] < 2 or share <= base:
+            if share <= base:
                 continue
             ratio = n_train * share * np.log(share / base)
             if share < 1:
                 ratio += n_train * (1 - share) * np.log((1 - share) / (1 - base))
-            if ratio >= threshold or ratio > top:
-                # The best stands in front of those that no chance explains.
+            # The best alone, or all those that no chance explains; of equal ones the first in the alphabet.
+            alone = n_likely == 1 and top < threshold
+            if ratio >= threshold or ratio > top or (alone and ratio == top and code < likely[0]):
                 if ratio < threshold or top < threshold:
                     n_likely = 0
                 likely[n_likely], value[n_likely] = code, ratio
                 n_likely += 1
                 top = max(top, ratio)
         for k in range(min(KEPT, n_likely)):
-            place = np.argmax(value[:n_likely])
+            place = 0
+            for j in range(1, n_likely):
+                if value[j] > value[place] or (value[j] == value[place] and likely[j] < likely[place]):
+                    place = j
             best = likely[place]
             value[place] = -1.0
             base = chance[best]

@@ -55,7 +55,6 @@ COHERENT = 0.65  # AUROC of the reader at held-out peaks below which nothing is 
 PERIODIC = 0.35  # share of gaps of one length from which a feature counts as periodic
 BETTER = 0.8  # AUROC from which something plainer explains the peaks if it does so at least as well
 FAIR = 0.7  # AUROC from which it does if it is much better than the reader
-ABOVE = 1.01  # a limit that nothing reaches
 READINGS = ("composition", "centre", "position", "conservation")
 KNOWN = (f"associated with a concept (F1 of {F1_KNOWN:g} or more, a hit, or {PRECISION_KNOWN:g} of its activity in a narrow "
          "concept)")  # fmt: skip
@@ -293,9 +292,9 @@ def _columns(measures: np.ndarray, stable: np.ndarray) -> np.ndarray:
 def limits(measures: np.ndarray) -> np.ndarray:
     """AUROC [n, 4] from which each of :data:`READINGS` explains the peaks, given what the reader reaches.
 
-    The letter at the peak explains them where it is as good as the reader, unless the reader tells the peaks from other
-    positions with the same letter (AUROC against these of 0.7 or more; the limit is then above 1). Composition is held
-    against the reader by how much the letters' order matters: where shuffling hardly hurts (AUROC against shuffled
+    The letter at the peak explains them where it is as good as the reader; where the reader tells the peaks from other
+    positions with the same letter (AUROC against these of 0.7 or more) the letter must be clearly better. Composition is
+    held against the reader by how much the letters' order matters: where shuffling hardly hurts (AUROC against shuffled
     windows below 0.7) being about as good will do, where it hurts somewhat (below 0.8) as good, and beyond it must be
     clearly better, because the letters of a conserved motif are conserved too. Distance from the ends and conservation
     explain them where they are as good, or about as good from 0.9. "About" and "clearly" are 0.05. All must reach 0.8;
@@ -312,12 +311,10 @@ def limits(measures: np.ndarray) -> np.ndarray:
     composition = np.select(
         [unordered, order < 0.7, order < 0.8], [about, np.maximum(BETTER, about), as_good], clearly
     )
-    centre = np.where(unordered, about, as_good)
+    centre = np.select([matched >= FAIR, unordered], [clearly, about], as_good)
     plain = np.minimum(as_good, np.maximum(EXPLAINED, about))
     much_better = np.maximum(FAIR, reader + 2 * CLEARLY)
-    found = np.minimum(np.column_stack([composition, centre, plain, plain]), much_better[:, None])
-    found[matched >= FAIR, READINGS.index("centre")] = ABOVE
-    return found
+    return np.minimum(np.column_stack([composition, centre, plain, plain]), much_better[:, None])
 
 
 def _explained(measures: np.ndarray) -> np.ndarray:

@@ -98,13 +98,9 @@ def score_periodicity(
     letters: np.ndarray, values: np.ndarray, at: np.ndarray, found: Periodicity
 ) -> np.ndarray:
     """The largest moment [n, n_peaks] within :data:`SHIFT` of each position, of what each row follows."""
-    out, halves, periods = np.zeros(at.shape), np.array(HALVES), np.array(PERIODS)
+    out = np.zeros(at.shape)
     scale, half, period = found
-    for i in range(len(at)):
-        near = (at[i][at[i] >= 0][:, None] + np.arange(-SHIFT, SHIFT + 1)).ravel()
-        moment = np.zeros(len(near), np.float32)
-        _moments_at(letters, near, values[scale[i]], halves[half[i]], periods[period[i]], moment)
-        out[i, at[i] >= 0] = moment.reshape(-1, 2 * SHIFT + 1).max(1)
+    _largest(letters, at, values[scale], np.array(HALVES)[half], np.array(PERIODS)[period], out)
     return out
 
 
@@ -139,9 +135,14 @@ def _run(letters, values, half, period, total, out) -> None:
 
 
 @compiled
-def _moments_at(letters, at, values, half, period, out) -> None:
-    for k in range(len(at)):
-        out[k] = _moment(letters, at[k], values, half, period)
+def _largest(letters, at, values, half, period, out) -> None:
+    """The largest moment near each position."""
+    for i in range(at.shape[0]):
+        for p in range(at.shape[1]):
+            if at[i, p] >= 0:
+                for step in range(-SHIFT, SHIFT + 1):
+                    moment = _moment(letters, at[i, p] + step, values[i], half[i], period[i])
+                    out[i, p] = max(out[i, p], moment)
 
 
 @compiled

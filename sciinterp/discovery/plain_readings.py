@@ -11,6 +11,7 @@ Each has the form of a reader (:mod:`sciinterp.discovery.sequence_readers`): fit
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import convolve1d
 
 from sciinterp.association._jit import compiled
 from sciinterp.discovery.surroundings import Surroundings
@@ -47,7 +48,7 @@ def fit_place(around: Surroundings, at: np.ndarray, other: np.ndarray, train: np
         counts, by_chance = (_bins(around, x, end)[train] for x in (at, other))
         counts = np.bincount(row * N_BINS + counts, minlength=len(at) * N_BINS).reshape(-1, N_BINS)
         expected = np.bincount(by_chance, minlength=N_BINS) / max(len(by_chance), 1)
-        smooth = np.apply_along_axis(lambda x: np.convolve(x, SMOOTH, "same"), 1, counts.astype(float))
+        smooth = convolve1d(counts.astype(float), SMOOTH, mode="constant")
         odds[end] = np.log(
             (smooth + 4 * expected + 1e-4) / ((smooth.sum(1, keepdims=True) + 4) * (expected + 1e-4))
         )

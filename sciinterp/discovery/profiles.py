@@ -63,8 +63,7 @@ def fit_profile(
     odds = np.zeros((len(at), int(shape.tie.max()) + 1, len(share) + 1))
     _fit(
         values,
-        at,
-        train & (at >= 0),
+        np.where(train, at, -1),
         share,
         shape.tie,
         shape.offsets,
@@ -108,45 +107,55 @@ def _slide_row(values, at, odds, tie, offsets, best, where) -> None:
 
 
 @compiled
-def _columns(values, at, train, where, share, tie, prior, odds) -> None:
-    """Log odds of the columns, given where the profile lies about each training peak."""
+def _columns(values, at, where, share, tie, prior, counts, odds) -> None:
+    """Log odds of the columns, given where the profile lies about each peak."""
     half, n_letters = len(tie) // 2, len(share)
-    counts = np.zeros(odds.shape)
+    for c in range(odds.shape[0]):
+        for x in range(n_letters + 1):
+            counts[c, x] = 0.0
     for p in range(len(at)):
-        if train[p]:
+        if at[p] >= 0:
             first = at[p] + where[p] - half
             for j in range(len(tie)):
                 counts[tie[j], values[first + j]] += 1.0
     for c in range(odds.shape[0]):
-        total = counts[c, :n_letters].sum()
+        total = prior
         for x in range(n_letters):
-            odds[c, x] = np.log(
-                (counts[c, x] + prior * share[x]) / (total + prior) / (share[x] + 1e-9) + 1e-12
-            )
+            total += counts[c, x]
+        for x in range(n_letters):
+            seen = (counts[c, x] + prior * share[x]) / total
+            odds[c, x] = np.log(seen / (share[x] + 1e-9) + 1e-12)
         odds[c, n_letters] = 0.0
 
 
 @compiled
-def _fit(values, at, train, share, tie, offsets, starts, steps, prior, out) -> None:
-    best, where = np.zeros(at.shape[1]), np.zeros(at.shape[1], np.int64)
-    before, odds = where.copy(), np.zeros(out.shape[1:])
+def _fit(values, at, share, tie, offsets, starts, steps, prior, out) -> None:
+    n_peaks = at.shape[1]
+    best, where, before = np.zeros(n_peaks), np.zeros(n_peaks, np.int64), np.zeros(n_peaks, np.int64)
+    odds, counts = np.zeros(out.shape[1:]), np.zeros(out.shape[1:])
     for i in range(at.shape[0]):
         top = -np.inf
-        inside = np.where(train[i], at[i], -1)
         for start in starts:
-            where[:] = start
-            _columns(values, inside, train[i], where, share, tie, prior, odds)
+            for p in range(n_peaks):
+                where[p] = start
+            _columns(values, at[i], where, share, tie, prior, counts, odds)
             for _ in range(steps):
-                before[:] = where
-                _slide_row(values, inside, odds, tie, offsets, best, where)
-                if np.array_equal(before, where):
+                for p in range(n_peaks):
+                    before[p] = where[p]
+                _slide_row(values, at[i], odds, tie, offsets, best, where)
+                moved = False
+                for p in range(n_peaks):
+                    moved = moved or before[p] != where[p]
+                if not moved:
                     break
-                _columns(values, inside, train[i], where, share, tie, prior, odds)
+                _columns(values, at[i], where, share, tie, prior, counts, odds)
             # As it was scored before its last fit: what the alignment itself reached.
             value = 0.0
-            for p in range(len(inside)):
-                if inside[p] >= 0:
+            for p in range(n_peaks):
+                if at[i, p] >= 0:
                     value += best[p]
             if value > top:
                 top = value
-                out[i] = odds
+                for c in range(odds.shape[0]):
+                    for x in range(odds.shape[1]):
+                        out[i, c, x] = odds[c, x]

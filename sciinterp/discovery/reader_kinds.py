@@ -51,6 +51,10 @@ class FitData:
     other: np.ndarray
     train: np.ndarray
 
+    def rows(self, some: np.ndarray) -> FitData:
+        """Some rows."""
+        return FitData(self.around, self.at[some], self.other[some], self.train[:, some])
+
     @cached_property
     def pairs(self) -> list[Model]:
         """Pairs of each fit, which two readers need."""

@@ -47,6 +47,7 @@ N_COMPARED = 24  # random positions that a peak is compared with
 N_TRIED = 2  # of these while readers are chosen
 N_SHUFFLED = 2  # shuffled windows a peak
 N_MATCHED = 8  # positions with the peak's own letter
+GOOD = 0.95  # AUROC on training families from which the motif is not challenged
 MARGIN = 0.02  # AUROC on training families by which another reader must be better than the motif
 ROWS = 256  # rows whose windows are shuffled at once
 COLUMNS = ("reader", "composition", "centre", "position", "conservation", "order", "matched")
@@ -65,7 +66,7 @@ class Coherence:
     low, high : float [n]
         95% interval of the reader's AUROC over families.
     tried : dict
-        AUROC [n] of each reader on the families it was chosen on.
+        AUROC [n] of each reader on the families it was chosen on; NaN where it was not asked.
     """
 
     measures: np.ndarray
@@ -98,22 +99,27 @@ def coherence(problem: Problem, position: np.ndarray, *, seed: int = 0) -> Coher
     inner = np.stack([real & (part == k) for k in range(N_PARTS)])
     outer = np.stack([real & (part != k) for k in range(N_PARTS)])
     peaks = FitData(around, at, other[..., 0], np.concatenate([inner, outer]))
-    models = [reader.fit(peaks) for reader in readers]
-    tried = np.stack(
-        [_tried(reader, fits[:N_PARTS], peaks, other, part) for reader, fits in zip(readers, models)]
-    )
-    # The motif comes first, and where others are hardly better it stays.
-    choice = np.argmax(tried - MARGIN * (np.arange(len(readers)) > 0)[:, None, None], axis=0)
+    # The motif comes first: where it is good nothing else is asked, where others are hardly better it stays.
+    tried, models = np.full((len(readers), N_PARTS, len(at)), np.nan), []
+    rows, some = np.arange(len(at)), peaks
+    for r, reader in enumerate(readers):
+        models.append(reader.fit(some))
+        tried[r][:, rows] = _tried(reader, models[r][:N_PARTS], some, other[rows], part)
+        if r == 0:
+            rows = np.flatnonzero((tried[0] < GOOD).any(0))
+            some = peaks.rows(rows)
+    challenged = np.nan_to_num(tried) - MARGIN * (np.arange(len(readers)) > 0)[:, None, None]
+    choice = np.where(tried[0] >= GOOD, 0, np.argmax(challenged, axis=0))
     scores = _Scores(at, other.shape, matched.shape)
     for r, reader in enumerate(readers):
         for k, model in enumerate(models[r][N_PARTS:]):
-            rows = np.flatnonzero(choice[k] == r)
-            cells = np.ix_(rows, np.flatnonzero(part == k))
-            some = tuple(x[rows] for x in model)
-            scores.own[cells] = reader.score(around, at[cells], some)
-            scores.other[cells] = _many(reader.score, around, other[cells], some)
-            scores.matched[cells] = _many(reader.score, around, matched[cells], some)
-            scores.order[cells] = _shuffled(reader, around, at[cells], some, rng)
+            mine = np.flatnonzero(choice[k] == r)
+            cells = np.ix_(mine, np.flatnonzero(part == k))
+            own = tuple(x[np.searchsorted(rows, mine) if r else mine] for x in model)
+            scores.own[cells] = reader.score(around, at[cells], own)
+            scores.other[cells] = _many(reader.score, around, other[cells], own)
+            scores.matched[cells] = _many(reader.score, around, matched[cells], own)
+            scores.order[cells] = _shuffled(reader, around, at[cells], own, rng)
     auroc, spread = _auroc(scores.own, scores.other, at, part)
     measures = {"reader": auroc, **_plain(around, at, other, outer, part)}
     for name in ("order", "matched"):
@@ -253,9 +259,8 @@ def _auroc(
     nothing stands in the interval, so that none is of no width.
     """
     part = np.zeros(at.shape[1], np.int64) if part is None else part
-    mine, theirs = np.full(at.shape, np.nan), np.full(at.shape, np.nan)
+    mine, theirs, known = np.zeros(at.shape), np.zeros(at.shape), at >= 0
     _place(own, other, at, part, mine, theirs)
-    known = ~np.isnan(mine)
     n = known.sum(1)
     value = np.where(n > 0, np.where(known, mine, 0).sum(1) / np.maximum(n, 1), 0.5)
     moved = np.where(known, mine + theirs - 2 * value[:, None], 0)
@@ -266,16 +271,20 @@ def _auroc(
 @compiled
 def _place(own, other, at, part, mine, theirs) -> None:
     """Share of others that each peak beats, and share of peaks that beat each family's others, within parts."""
-    for i in range(at.shape[0]):
-        for k in range(part.max() + 1):
-            here = np.flatnonzero((part == k) & (at[i] >= 0))
-            if not len(here):
+    n_peaks, n_others = other.shape[1], other.shape[2]
+    for i in range(other.shape[0]):
+        for p in range(n_peaks):
+            if at[i, p] < 0:
                 continue
-            peaks, others = np.sort(own[i][here]), np.sort(other[i][here].ravel())
-            for p in here:
-                low = np.searchsorted(others, own[i, p], side="left")
-                high = np.searchsorted(others, own[i, p], side="right")
-                mine[i, p] = (low + high) / (2 * len(others))
-                low = np.searchsorted(peaks, other[i, p], side="left").sum()
-                high = np.searchsorted(peaks, other[i, p], side="right").sum()
-                theirs[i, p] = 1 - (low + high) / (2 * len(peaks) * other.shape[2])
+            n = 0
+            for q in range(n_peaks):
+                if at[i, q] < 0 or part[q] != part[p]:
+                    continue
+                n += 1
+                for k in range(n_others):
+                    x, y = own[i, p], other[i, q, k]
+                    mine[i, p] += 1.0 if y < x else 0.5 if y == x else 0.0
+                    x, y = own[i, q], other[i, p, k]
+                    theirs[i, p] += 1.0 if y < x else 0.5 if y == x else 0.0
+            mine[i, p] /= n * n_others
+            theirs[i, p] /= n * n_others

@@ -18,9 +18,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
+    from sciinterp.demo import demo_config
+    from sciinterp.project import run
 
     out = tmp_path_factory.mktemp("repertoire") / "run"
-    return run_project(demo_config(), out)
+    return run(demo_config(), out)
 
 
 def test_hidden_concepts_come_back(run):
@@ -46,7 +48,7 @@ def test_candidates_on_the_repertoire_are_honest(run):
     for row in found[found["kind"] == "novel"].to_dict("records"):
         measures = row["evidence"]["held_out_auroc"]
         assert measures["reader"] >= 0.65
-        assert measures["centre"] < max(0.8, measures["reader"]) or measures["matched"] >= 0.7
+        assert measures["centre"] < max(0.8, measures["reader"] + 0.05)
         assert row["evidence"].get("ablation", {"times_random": 2})["times_random"] > 1
 
 
