@@ -10,41 +10,51 @@ from sciinterp.discovery.logistic import predict
 from sciinterp.discovery.problem import Problem
 from sciinterp.discovery.spans import window_means
 
+# Positions whose row of all columns is laid out at once.
+POSITIONS = 1 << 18
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A design matrix, float32 [n_positions, n_columns], of which only rows ``at`` hold anything but zeros."""
+    """A design matrix, float32 [n_positions, n_columns], of which only the rows of each column's ``at`` are held."""
 
-    at: np.ndarray
-    x: np.ndarray
+    at: list[np.ndarray]
+    values: list[np.ndarray]
     n: int
 
     def column(self, j: int) -> np.ndarray:
         """float32 [n_positions]: one column."""
-        return self._spread(self.x[:, j], 0.0)
+        out = np.zeros(self.n, np.float32)
+        out[self.at[j]] = self.values[j]
+        return out
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """float32 [n_rows, n_columns]: some rows."""
-        place = np.minimum(np.searchsorted(self.at, rows), max(len(self.at) - 1, 0))
-        out = np.zeros((len(rows), self.x.shape[1]), np.float32)
-        here = np.flatnonzero(self.at[place] == rows) if len(self.at) else place[:0]
-        out[here] = self.x[place[here]]
+        out = np.zeros((len(rows), len(self.at)), np.float32, order="F")
+        for j, (at, values) in enumerate(zip(self.at, self.values)):
+            place = np.minimum(np.searchsorted(at, rows), max(len(at) - 1, 0))
+            here = np.flatnonzero(at[place] == rows) if len(at) else place[:0]
+            out[here, j] = values[place[here]]
         return out
 
     def any(self) -> np.ndarray:
         """bool [n_positions]: is anything in the row?"""
         out = np.zeros(self.n, bool)
-        out[self.at] = self.x.any(axis=1)
+        for at, values in zip(self.at, self.values):
+            out[at[values != 0]] = True
         return out
 
     def log_odds(self, beta: np.ndarray) -> np.ndarray:
         """float32 [n_positions]: the intercept where the row is silent."""
         beta = beta.astype(np.float32)
-        return self._spread(predict(self.x, beta), beta[-1])
-
-    def _spread(self, values: np.ndarray, silent: float) -> np.ndarray:
-        out = np.full(self.n, silent, np.float32)
-        out[self.at] = values
+        out = np.full(self.n, beta[-1], np.float32)
+        for low in range(0, self.n, POSITIONS):
+            ends = [np.searchsorted(at, (low, low + POSITIONS)) for at in self.at]
+            rows = np.unique(np.concatenate([at[a:b] for at, (a, b) in zip(self.at, ends)]))
+            x = np.zeros((len(rows), len(self.at)), np.float32, order="F")
+            for j, (a, b) in enumerate(ends):
+                x[np.searchsorted(rows, self.at[j][a:b]), j] = self.values[j][a:b]
+            out[rows] = predict(x, beta)
         return out
 
 
@@ -82,9 +92,5 @@ class Design:
         """The columns of some features, those of the positions first, then the means'."""
         self.add(features)
         made = [self.made[int(f)] for f in features]
-        at = np.unique(np.concatenate([m[1] for m in made]))
-        x = np.zeros((len(at), 2 * len(made)), np.float32, order="F")
-        for j, (_, mine, own, mean) in enumerate(made):
-            rows = np.searchsorted(at, mine)
-            x[rows, j], x[rows, len(made) + j] = own, mean
-        return Rows(at, x, self.problem.n_positions)
+        values = [own for _, _, own, _ in made] + [mean for *_, mean in made]
+        return Rows([at for _, at, _, _ in made] * 2, values, self.problem.n_positions)

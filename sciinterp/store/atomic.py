@@ -5,7 +5,8 @@ folder. On any error, KeyboardInterrupt included, the temporary is removed and t
 full disk becomes one :class:`~sciinterp.errors.StoreError` that names the need.
 
 A process killed outright can leave a temporary behind; its name starts with :data:`TEMPORARY_PREFIX`, and the
-next writer that holds the folder's lock removes it with :func:`remove_temporaries`.
+next writer that holds the folder's lock removes it with :func:`remove_temporaries`. A run folder has no lock, since
+its verbs may run side by side: there what nobody has written to for an hour is removed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import math
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -152,15 +154,22 @@ def is_overwriting() -> bool:
     return _OVERWRITING.get()
 
 
-def remove_temporaries(folder: str | os.PathLike[str]) -> int:
-    """Remove what a killed writer left in ``folder``; call it only while holding the folder's lock.
+def remove_temporaries(folder: str | os.PathLike[str], *, idle: float = 0.0) -> int:
+    """Remove what a killed writer left in ``folder``; without ``idle`` call it only while holding the folder's lock.
+
+    Parameters
+    ----------
+    folder : path
+    idle : float
+        Seconds since a temporary was last written to, below which it is kept.
 
     Returns
     -------
     int
         How many temporaries were removed.
     """
-    left = [p for p in Path(folder).glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}") if p.is_file()]
+    names, newest = f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}", time.time() - idle
+    left = [p for p in Path(folder).glob(names) if p.is_file() and (not idle or p.stat().st_mtime < newest)]
     for path in left:
         # One that cannot be removed is in nobody's way.
         with contextlib.suppress(OSError):

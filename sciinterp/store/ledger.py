@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from sciinterp.errors import StoreError, no_such
-from sciinterp.store.atomic import read_json, remove, sha256_file, to_json, write_json
+from sciinterp.store.atomic import read_json, remove, remove_temporaries, sha256_file, to_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ _WORDS = (b'"stages"', b'"settings"', b'"complete"', b'"outputs"', b'"needs"', b
 _STORE = (b'"sciinterp.store"', b'"sciinterp.activations"')
 
 VERSION, NAME, TIMINGS, SEAL = 2, "manifest.json", "timings.jsonl", "sha256"
+# Seconds after which a temporary that nobody writes to is what a killed verb left.
+_IDLE = 3600.0
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ def recorded(
     started = time.perf_counter()
     log.info("%s ...", stage)
     yield
+    remove_temporaries(folder, idle=_IDLE)
     ours = is_ledger(folder) or (folder.is_dir() and not (folder / NAME).is_file())
     if ours and _enter(folder, stage, settings or {}, inputs or {}):
         _time(folder, stage, time.perf_counter() - started)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.samples import Samples
+from sciinterp.store import ledger
 from sciinterp.store.arrays import load_arrays, save_arrays
 from sciinterp.store.atomic import read_json, sha256_file, to_json
 from sciinterp.store.codes_reader import CodesReader
 from sciinterp.store.layout import seal, shard_name, sidecar
 from sciinterp.store.reader import Reader
 from sciinterp.store.shards import open_writer
+from sciinterp.store.tables import write_tsv
 
 D_IN = 4
 LENGTHS = (3, 0, 5, 2, 4, 1)
@@ -96,6 +99,21 @@ def build_codes(folder: Path, *, computed=None, **changes) -> int:
     return made
 
 
+def build_run(folder: Path, *, computed=None) -> int:
+    """Three stages of a run that are not entered yet: a table each, and the ledger's entry."""
+    made = 0
+    for stage, name in (("associate", "hits.tsv"), ("discover", "candidates.tsv"), ("full", "full.json")):
+        if stage in ledger.read_stages(folder):
+            continue
+        if computed is not None:
+            computed(stage)
+        made += 1
+        folder.mkdir(exist_ok=True)
+        with ledger.recorded(stage, folder, settings={"seed": 0}):
+            write_tsv(pd.DataFrame({"of": [stage], "f1": [0.5]}), folder / name)
+    return made
+
+
 def read_everything(folder: Path):
     """Every number of a store of activations."""
     reader = Reader(folder)
@@ -139,4 +157,7 @@ def forge_index(folder: Path, **arrays: np.ndarray) -> None:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """Every file; of a run not its timings, which no two share, nor what another of its verbs may be writing."""
+    run = (folder / ledger.TIMINGS).is_file()
+    files = [p for p in folder.rglob("*") if p.is_file() and not (run and p.suffix in (".tmp", ".jsonl"))]
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
