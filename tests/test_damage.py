@@ -185,6 +185,60 @@ def test_a_verb_stops_at_damage(folder: Path, verb: str) -> None:
     assert "Traceback" not in said.stderr
 
 
+# What a verb reads of a run folder: every file of it, and those tried by default.
+INPUTS = {
+    "associate": ("features/*", "activations/*", "control/features/*", "annotations*.tsv"),
+    "discover": ("features/*", "control/features/*", "annotations*.tsv", "hits.*s[tv]*", "manifest.json"),
+}
+TRIED = {"associate": ("activations/shard-*0.safetensors", "control/features/index*"), "discover": ("features/shard-*0.safetensors", "manifest.json")}  # fmt: skip
+
+
+def stopped(
+    verb: str, folder: Path, patterns: tuple[str, ...], kinds: tuple[str, ...]
+) -> tuple[int, list[str]]:
+    """How many damaged inputs a command was given, and those at which it neither stopped with one line that names them
+    nor made them again (hits), as they were.
+    """
+    tried, missed = 0, []
+    kept = {p: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+    for name in (
+        n for n in files(folder) if any(fnmatch(n, p) and n.count("/") == p.count("/") for p in patterns)
+    ):
+        whole = (folder / name).read_bytes()
+        for kind in kinds:
+            if not harm(folder / name, kind, 0):
+                continue
+            tried += 1
+            out = folder if verb == "discover" else folder / "again"
+            said = command(verb, str(folder / "features"), str(folder / "annotations.tsv"), "--out", str(out))
+            errors = [line for line in said.stderr.splitlines() if "error: " in line]
+            named = len(errors) == 1 and Path(name).name in errors[0] and "Traceback" not in said.stderr
+            made_again = said.returncode == 0 and (folder / name).read_bytes() == whole
+            if not (made_again or (said.returncode == 2 and named)):
+                missed.append(f"{name} ({kind}): {said.returncode} {said.stderr[-300:]!r}")
+            (folder / name).write_bytes(whole)
+            assert not (folder / "again" / "hits.tsv").exists()
+            results = [p for p, raw in kept.items() if p.suffix != ".jsonl" and p.read_bytes() != raw]
+            assert results == [], "a result was written from damaged inputs"
+    return tried, missed
+
+
+@pytest.mark.parametrize("verb", TRIED)
+def test_a_command_stops_at_a_damaged_input(folder: Path, verb: str) -> None:
+    tried, missed = stopped(verb, folder, TRIED[verb], KINDS[:1])
+    assert tried >= len(TRIED[verb])
+    assert missed == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", INPUTS)
+def test_a_command_stops_at_every_damaged_input(folder: Path, verb: str) -> None:
+    tried, missed = stopped(verb, folder, INPUTS[verb], KINDS)
+    print(f"{verb}: {tried} damaged inputs")
+    assert tried > 20
+    assert missed == []
+
+
 def test_an_sae_that_stands_alone_keeps_its_seal(small_run: Path, tmp_path: Path) -> None:
     """A damaged name of the checksum does not make the file one without a checksum."""
     alone = Path(shutil.copytree(small_run / "sae", tmp_path / "mine"))
