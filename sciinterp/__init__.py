@@ -47,6 +47,7 @@ _EXPORTS = {
     "discover": "discovery",
     "variant_effect": "interventions.variants",
     "variant_effects": "interventions.variants",
+    "read_variants": "interventions.vcf",
     "report": "report.write",
     "sweep_sites": "sweep",
     "select_width": "sae.width",

@@ -8,7 +8,7 @@ of Meier et al. 2021: log p(alt) - log p(ref) at the hidden position, for single
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.association.explanations import THRESHOLDS
-from sciinterp.errors import InputError, SciinterpError
+from sciinterp.errors import InputError, SciinterpError, no_such
 from sciinterp.frames import Table
 from sciinterp.interventions.notation import Variant, parse_variant, row_variants
+from sciinterp.readers.identifiers import match_ids
 from sciinterp.samples import Sample, Samples
 
 if TYPE_CHECKING:
@@ -157,12 +158,14 @@ def _fitted(
     """The changes that fit their samples and the model, and why the others do not."""
     rows: list[_Row] = []
     refused: list[dict[str, int | str]] = []
-    for number, row in enumerate(table.to_dict("records"), 1):
+    records = table.to_dict("records")
+    meant = match_ids([name for name in map(_sample_name, records) if name is not None], samples.ids)
+    for number, row in enumerate(records, 1):
         for change in row_variants(row):
             try:
                 if isinstance(change, InputError):
                     raise change
-                sample = samples[_sample_name(row)]
+                sample = _sample_of(row, samples, meant)
                 fitted = change.fitted(sample)
                 model.check([fitted.apply(sample)])
                 rows.append(_Row(number, sample, fitted))
@@ -171,12 +174,19 @@ def _fitted(
     return rows, refused
 
 
-def _sample_name(row: dict[str, object]) -> str:
+def _sample_name(row: Mapping[str, object]) -> str | None:
     lower = {str(k).lower().lstrip("#"): v for k, v in row.items()}
     name = lower.get("sample", lower.get("chrom"))
+    return None if name is None else str(name).strip()
+
+
+def _sample_of(row: Mapping[str, object], samples: Samples, meant: Mapping[str, str]) -> Sample:
+    name = _sample_name(row)
     if name is None:
         raise InputError("a variant without its sample", expected="a column 'sample' or 'chrom'")
-    return str(name)
+    if name not in meant:
+        raise no_such("sample", name, samples.ids)
+    return samples[meant[name]]
 
 
 def _effects(
