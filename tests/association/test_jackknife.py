@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from scipy import stats
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from sciinterp.association.bootstrap import f1_score
 from sciinterp.association.jackknife import (
@@ -16,6 +18,10 @@ from sciinterp.association.jackknife import (
     jackknife,
     p_above,
 )
+from sciinterp.association.partitions import Part
+from sciinterp.association.ranking import score_pairs
+from sciinterp.association.ranking_without import jackknife_ranking
+from sciinterp.codes.by_feature import by_feature
 
 EQUAL, WIDE, UNIFORM = "equal", "lognormal", "1 to 80"
 # How families differ: all-or-none (0), and the strength of the beta distribution that their recall comes from.
@@ -215,3 +221,74 @@ def test_a_feature_as_good_as_its_rival_seldom_lies_above_it_in_any_design(n_fam
     high = {design: rate for design, rate in found.items() if rate > 0.035 + 0.0075}  # one error of 600
     assert not high
     assert np.mean(list(found.values())) <= 0.025
+
+
+def a_part(rng, n_families=7, n_positions=240, n_concepts=3):
+    family = np.sort(rng.integers(0, n_families, n_positions))
+    positives = sp.csr_array(rng.random((n_positions, n_concepts)) < 0.2)
+    return Part(np.arange(1), np.arange(n_positions), positives, family, np.arange(n_families))
+
+
+def test_ranking_without_each_family_is_scikit_learns_on_the_others():
+    rng = np.random.default_rng(5)
+    part = a_part(rng)
+    codes = np.round(rng.random((240, 4)) * (rng.random((240, 4)) < 0.5), 1).astype(np.float32)  # many ties
+    feature, concept = np.array([0, 1, 2, 3, 3]), np.array([0, 1, 2, 0, 2])
+    found = jackknife_ranking(by_feature(sp.csr_array(codes)), part, feature, concept)
+    for score, of in zip((average_precision_score, roc_auc_score), found):
+        for i, (j, c) in enumerate(zip(feature, concept)):
+            truth = part.truth(c)
+            assert of.value[i] == pytest.approx(score(truth, codes[:, j]))
+            without = [score(truth[part.family != f], codes[part.family != f, j]) for f in range(7)]
+            assert of.moves[i] == pytest.approx(np.array(without) - np.mean(without))
+    again = score_pairs(by_feature(sp.csr_array(codes)), part.by_position, feature, concept)
+    assert found[0].value == pytest.approx(again[0]) and found[1].value == pytest.approx(again[1])
+
+
+def ranked_families(rng, n_families, kind, spread, shift):
+    """Codes of one feature and where the concept is: how far positives lie above the rest is a family's own."""
+    size = drawn_sizes(rng, kind, n_families)
+    family = np.repeat(np.arange(n_families), 6 * size)
+    truth = np.concatenate([np.arange(6 * n) < n for n in size])
+    away = rng.normal(shift, spread, n_families)[family]
+    codes = np.maximum(rng.normal(size=len(family)) + np.where(truth, away, 0) - 0.5, 0)
+    return codes.astype(np.float32), truth, family
+
+
+def ranking_coverage(rng, n_families, kind, spread, shift, n_worlds):
+    """Shares of intervals of average precision and AUROC that hold what they tend to with families."""
+    codes, truth, _ = ranked_families(rng, 4000, kind, spread, shift)
+    limit = (average_precision_score(truth, codes), roc_auc_score(truth, codes))
+    inside = np.zeros(2)
+    for _ in range(n_worlds):
+        codes, truth, family = ranked_families(rng, n_families, kind, spread, shift)
+        part = Part(
+            np.arange(1),
+            np.arange(len(codes)),
+            sp.csr_array(truth[:, None]),
+            family,
+            np.arange(n_families),
+        )
+        found = jackknife_ranking(
+            by_feature(sp.csr_array(codes[:, None])), part, np.zeros(1, int), np.zeros(1, int)
+        )
+        ends = [interval(of) for of in found]
+        inside += [low[0] <= value <= high[0] for value, (low, high) in zip(limit, ends)]
+    return inside / n_worlds
+
+
+@pytest.mark.parametrize("n_families", [8, 40])
+def test_intervals_of_average_precision_and_auroc_hold(n_families):
+    rng = np.random.default_rng(n_families)
+    assert (ranking_coverage(rng, n_families, EQUAL, 1.0, 1.0, 150) >= 0.9).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_families", [5, 8, 15, 40])
+def test_intervals_of_average_precision_and_auroc_hold_in_all_designs(n_families):
+    rng, found = np.random.default_rng(n_families), {}
+    for kind in (EQUAL, WIDE, UNIFORM):
+        for spread, shift in ((0.0, 1.0), (1.0, 0.0), (1.0, 2.0), (3.0, 2.0)):
+            found[kind, spread, shift] = ranking_coverage(rng, n_families, kind, spread, shift, 200)
+    low = {design: shares for design, shares in found.items() if (shares < 0.93 - 0.035).any()}
+    assert not low  # two errors of 200 below .93
