@@ -22,6 +22,7 @@ import pandas as pd
 from sciinterp.activations import Activations, extract, load_activations, same_fingerprint
 from sciinterp.annotations import Annotations, read_annotations
 from sciinterp.association import associate, read_hits
+from sciinterp.association.explanations import TOO_FEW, above_all, above_without_control
 from sciinterp.codes import FeatureMatrix, encode, load_features
 from sciinterp.control import randomised_control, twin_codes
 from sciinterp.discovery import discover, read_candidates
@@ -390,7 +391,9 @@ def _results(made: Run) -> dict[str, Any]:
         "sae": {k: made.sae.metrics.get(k) for k in ("fve", "l0", "dead")},
         "concepts_tested": len(selected),
         "concepts_f1_half": int((selected["f1"] >= 0.5).sum()),
-        "concepts_beating_every_baseline": int((selected["delta_low"] > 0).sum()),
+        "concepts_beating_every_baseline": int(above_all(selected).sum()),
+        "concepts_beating_every_baseline_uncontrolled": int(above_without_control(selected).sum()),
+        "concepts_in_too_few_families": int((selected["explained_by"] == TOO_FEW).sum()),
         "candidates": {k: int(v) for k, v in made.candidates["kind"].value_counts().sort_index().items()},
     }
 

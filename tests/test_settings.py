@@ -86,7 +86,7 @@ def test_every_default_of_the_template_can_be_uncommented(tmp_path: Path) -> Non
         ("sae", "architecture", "topkk", ["[sae]", "'topk'"]),
         ("sae", "kk", 3, ["[sae]", "'k'"]),
         ("sae", "k", 4096, ["[sae]", "k"]),
-        ("associate", "n_bot", 3, ["[associate]", "'n_boot'"]),
+        ("associate", "levl", 0.9, ["[associate]", "'level'"]),
         ("associate", "screen", 3, ["associate.screen"]),
         ("discover", "n_fold", 3, ["[discover]", "'n_folds'"]),
         ("data", "unreadable", "drop", ["[data]", "'stop'"]),

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sciinterp.association.bootstrap import count_pairs
+from sciinterp.association.family_counts import count_pairs
 from sciinterp.association.letters import Letters, distance_from_start
 from sciinterp.association.partitions import Part
 from sciinterp.codes.by_feature import ByFeature

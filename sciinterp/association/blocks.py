@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sciinterp.association.bootstrap import FamilyCounts, count_pairs
+from sciinterp.association.family_counts import FamilyCounts, count_pairs
 from sciinterp.association.partitions import Part
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.by_feature import ByFeature
@@ -43,7 +43,7 @@ def count_listed(
     concept: np.ndarray,
     threshold: np.ndarray,
 ) -> FamilyCounts:
-    """As :func:`~sciinterp.association.bootstrap.count_pairs`, of codes that come in blocks of features."""
+    """As :func:`~sciinterp.association.family_counts.count_pairs`, of codes that come in blocks of features."""
     tp, predicted = (np.zeros((len(feature), part.n_families), np.int64) for _ in range(2))
     for low, codes in blocks:
         mine = np.flatnonzero((feature >= low) & (feature < low + codes.n_features))

@@ -1,71 +1,133 @@
-"""Features against baselines: differences on the same resampled families, and the words that follow from them."""
+"""Features against baselines: differences on the same families, and the words that follow from them.
+
+A pair lies above every counted baseline where its difference to each of them clears zero: its verdict rests on the
+*least* lower end, and its p-value is the largest of the one-sided ones (an intersection-union test, which needs no
+correction for the number of baselines). Which baseline scores best held out decides neither.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from sciinterp.association import baselines as registry
-from sciinterp.association.bootstrap import FamilyCounts, intervals, ratio
-from sciinterp.association.explanations import OTHER, explained_by
+from sciinterp.association.explanations import OTHER, PREVALENCE, explained_by
+from sciinterp.association.family_counts import FamilyCounts, ratio
 from sciinterp.association.fitting import Fitted
+from sciinterp.association.jackknife import Jackknifed, difference, interval, p_above
+
+
+@dataclass(frozen=True, eq=False)
+class Rivals:
+    """Baselines of one partition, held out.
+
+    Attributes
+    ----------
+    of : dict of str to Jackknifed
+        F1 of every baseline that ran, one row a concept.
+    counted : list of str
+        Those that a feature has to lie above.
+    separates : dict of str to ndarray of bool [n_concepts]
+        Whether its own interval lies above chance: above calling every position positive, on the same families.
+    """
+
+    of: dict[str, Jackknifed]
+    counted: list[str]
+    separates: dict[str, np.ndarray]
+
+    @classmethod
+    def made(cls, ran: Mapping[str, Fitted], ceilings: tuple[str, ...], level: float) -> Rivals:
+        """Of baselines that ran; `ceilings` are never counted."""
+        of = {name: fitted.counts.jackknifed() for name, fitted in ran.items()}
+        chance = next((value for name, value in of.items() if explains(name) == PREVALENCE), None)
+        separates = {
+            name: np.ones(len(value.value), bool)
+            if chance is None
+            else np.asarray(difference(value, chance, level=level)[0] > 0)
+            for name, value in of.items()
+        }
+        return cls(of, [name for name in of if name not in ceilings], separates)
+
+    def reach(self) -> dict[str, np.ndarray]:
+        """Kind to the best F1 [n_concepts] of its counted baselines; of those that are no better than chance, NaN.
+
+        Calling everything positive is chance itself: it is what the verdict on too wide a concept is about.
+        """
+        out: dict[str, np.ndarray] = {}
+        for name in self.counted:
+            kind, f1 = explains(name), self.of[name].value
+            reads = self.separates[name] | (kind == PREVALENCE)
+            out[kind] = np.fmax(out.get(kind, np.nan), np.where(reads, f1, np.nan))
+        return out
 
 
 def compare(
     pieces: Iterator[tuple[pd.DataFrame, FamilyCounts]],
     ran: Mapping[str, Fitted],
-    draws: np.ndarray,
     *,
     ceilings: tuple[str, ...],
     level: float,
 ) -> pd.DataFrame:
-    """Intervals of each pair, and its difference to the baseline with the best held-out F1.
+    """Intervals of each pair, and its differences to the counted baselines.
 
     Parameters
     ----------
     pieces : iterator
         From :func:`sciinterp.association.measure.measured`.
     ran : mapping of str to Fitted
-    draws : float64 [n_boot, n_families]
     ceilings : tuple of str
-        Baselines that are never the best one.
+        Baselines that are not counted.
     level : float
     """
-    names = [name for name in ran if name not in ceilings]
-    rivals = [ran[name] for name in names]
-    f1 = np.stack([rival.counts.f1() for rival in rivals])
-    best, kinds = np.argmax(f1, axis=0), [explains(name) for name in names]
-    reach = {kind: f1[[k == kind for k in kinds]].max(axis=0) for kind in kinds}
-    beside = {name: ran[name] for name in registry.ceilings() if name in ran}
+    rivals = Rivals.made(ran, ceilings, level)
+    f1 = np.stack([rivals.of[name].value for name in rivals.counted])
+    best, reach = np.argmax(f1, axis=0), rivals.reach()
+    beside = [name for name in registry.ceilings() if name in rivals.of]
     tables = []
     for out, counts in pieces:
-        out["f1_low"], out["f1_high"] = intervals(counts, draws, level=level)
-        concept = out["concept"].to_numpy()
-        out["best_baseline"], out["best_baseline_f1"] = (
-            np.array(names)[best[concept]],
-            f1[best[concept], concept],
-        )
+        mine, concept = counts.jackknifed(), out["concept"].to_numpy()
+        out["n_test_families"], out["n_test_families_effective"] = mine.n_families, mine.effective
+        out["f1_low"], out["f1_high"] = interval(mine, level=level)
+        out["best_baseline"] = np.array(rivals.counted)[best[concept]]
+        out["best_baseline_f1"] = f1[best[concept], concept]
         out["delta_f1"] = out["f1"] - out["best_baseline_f1"]
-        against = _of_best(rivals, best, concept, counts)
-        out["delta_low"], out["delta_high"] = intervals(counts, draws, against=against, level=level)
+        out["delta_low"], out["delta_high"], out["p_above"] = _over_all(mine, rivals, best, out, level)
         unknown = out["n_positive"].to_numpy() == 0
         out.loc[unknown, ["best_baseline_f1", "delta_f1"]] = np.nan
-        reached = {kind: value[concept] for kind, value in reach.items()}
         out["explained_by"] = explained_by(
-            np.where(unknown, np.nan, out["f1"]), out["delta_low"].to_numpy(), reached
+            np.where(unknown, np.nan, out["f1"]),
+            out["delta_low"].to_numpy(),
+            {kind: value[concept] for kind, value in reach.items()},
         )
-        for name, other in beside.items():
-            out[f"{name}_f1"] = np.where(unknown, np.nan, other.counts.f1()[concept])
-            # An interval costs more than the rest of a row; beside ceilings the selected pairs have one.
-            mine, low = np.flatnonzero(out["selected"].to_numpy()), np.full(len(out), np.nan)
-            low[mine] = intervals(
-                counts.take(mine), draws, against=other.counts.take(concept[mine]), level=level
-            )[0]
-            out[f"{name}_delta_low"] = low
+        for name in beside:
+            other = rivals.of[name].take(concept)
+            out[f"{name}_f1"] = np.where(unknown, np.nan, other.value)
+            out[f"{name}_delta_low"] = difference(mine, other, level=level)[0]
         tables.append(out)
     return pd.concat(tables).sort_index()
+
+
+def _over_all(
+    mine: Jackknifed, rivals: Rivals, best: np.ndarray, table: pd.DataFrame, level: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The least lower end over counted baselines, the upper end to the best one, and the largest p-value.
+
+    A p-value is that of a verdict: only selected rows have one.
+    """
+    concept, chosen = table["concept"].to_numpy(), np.flatnonzero(table["selected"].to_numpy())
+    low, high, p = np.full(len(table), np.inf), np.full(len(table), np.nan), np.full(len(table), np.nan)
+    of_chosen, largest = mine.take(chosen), np.zeros(len(chosen))
+    for number, name in enumerate(rivals.counted):
+        other = rivals.of[name]
+        ends = difference(mine, other.take(concept), level=level)
+        low = np.minimum(low, ends[0])
+        high = np.where(best[concept] == number, ends[1], high)
+        largest = np.maximum(largest, p_above(of_chosen, other.take(concept[chosen])))
+    p[chosen] = largest
+    return low, high, p
 
 
 def explains(name: str) -> str:
@@ -74,22 +136,10 @@ def explains(name: str) -> str:
     return OTHER if record is None else record.explains
 
 
-def _of_best(
-    rivals: list[Fitted], best: np.ndarray, concept: np.ndarray, counts: FamilyCounts
-) -> FamilyCounts:
-    """Counts of the best rival of each row's concept."""
-    tp, predicted = np.empty_like(counts.tp), np.empty_like(counts.predicted)
-    for number, rival in enumerate(rivals):
-        mine = np.flatnonzero(best[concept] == number)
-        tp[mine], predicted[mine] = rival.counts.tp[concept[mine]], rival.counts.predicted[concept[mine]]
-    return FamilyCounts(tp, predicted, counts.positive)
-
-
 def baseline_table(
     pairs: pd.DataFrame,
     of_feature: FamilyCounts,
     ran: Mapping[str, Fitted],
-    draws: np.ndarray,
     *,
     ceilings: tuple[str, ...],
     level: float,
@@ -102,12 +152,12 @@ def baseline_table(
         The selected ones of :func:`sciinterp.association.measure.choose`.
     of_feature : FamilyCounts
         Theirs.
-    ran, draws, ceilings, level
+    ran, ceilings, level
         As for :func:`compare`.
     """
     concept = pairs["concept"].to_numpy()
     held_out = np.where(of_feature.positive.sum(axis=1) > 0, of_feature.f1(), np.nan)
-    out = []
+    rivals, of_chosen, out = Rivals.made(ran, ceilings, level), of_feature.jackknifed(), []
     for name, baseline in ran.items():
         mine = baseline.counts.take(concept)
         tp, predicted, positive = (x.sum(axis=1) for x in (mine.tp, mine.predicted, mine.positive))
@@ -121,8 +171,10 @@ def baseline_table(
             "recall": ratio(tp, positive),
             "f1": f1,
         }
-        table["f1_low"], table["f1_high"] = intervals(mine, draws, level=level)
+        other = rivals.of[name].take(concept)
+        table["f1_low"], table["f1_high"] = interval(other, level=level)
+        table["separates"] = rivals.separates[name][concept]
         table["delta_f1"] = held_out - f1
-        table["delta_low"], table["delta_high"] = intervals(of_feature, draws, against=mine, level=level)
+        table["delta_low"], table["delta_high"] = difference(of_chosen, other, level=level)
         out.append(pd.DataFrame({**table, "ceiling": name in ceilings}))
     return pd.concat(out, ignore_index=True)

@@ -1,8 +1,9 @@
 """What held-out numbers say of a concept, in words: decided here for hits, report, browser, figures and terminal.
 
-A concept is *above all* where its selected feature lies above every counted baseline; else it is explained by the
-simplest kind of baseline that does as well, or found by nothing, or not separated; where no held-out family carries
-it, it is not tested. Each of these has its word, its sentence and its threshold here and nowhere else.
+A concept is *above all* where its selected feature lies above every counted baseline, with false discovery control
+over concepts; else it is explained by the simplest kind of baseline that does as well and is itself better than
+chance, or found by nothing, or not separated. Where too few held-out families carry it nothing is said, and where none
+does it is not tested. Each of these has its word, its sentence and its threshold here and nowhere else.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+
+from sciinterp.association.jackknife import MIN_FAMILIES
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,19 @@ class Thresholds:
         right together.
     q : float
         q-value of presence and place in families up to which discovery takes a hit for what the feature is about.
+    q_above : float
+        q-value over concepts up to which a feature is said to lie above every counted baseline.
     """
 
     floor: float = 0.3
     found: float = 0.5
     q: float = 0.05
+    q_above: float = 0.05
 
 
 THRESHOLDS = Thresholds()
 ABOVE, NOT_TESTED, NOT_FOUND, UNCLEAR, OTHER = "", "not tested", "not found", "unclear", "other"
+TOO_FEW, PREVALENCE = "too few families", "prevalence"
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ KINDS: tuple[Kind, ...] = (
         "whatever their order, scores as high as the selected feature.",
     ),
     Kind(
-        "prevalence", "everything positive", "calling everything positive does as well",
+        PREVALENCE, "everything positive", "calling everything positive does as well",
         "Calling every position positive scores as high: the concept covers too much to tell.",
     ),
     Kind(
@@ -124,15 +132,17 @@ _ABOVE = Kind(
     ABOVE,
     "feature, above every baseline",
     "above every baseline",
-    "The selected feature lies above every counted baseline: the interval of the difference on "
-    "held-out families lies above zero.",
+    "The selected feature lies above every counted baseline: on held-out families the interval of its difference to "
+    f"each of them lies above zero, and of all concepts said to be so a share of {THRESHOLDS.q_above:.0%} is expected to be "
+    "wrong (Benjamini-Hochberg).",
 )
 _BEYOND = (
     Kind(
         UNCLEAR,
         "not separated",
-        "not separated from the best baseline",
-        "The selected feature scores higher than every baseline, but the interval of the difference reaches zero.",
+        "not separated from the baselines",
+        "No baseline that tells the concept from chance scores as high as the selected feature, but the interval of a "
+        "difference reaches zero, or false discovery control over concepts takes the lead back.",
     ),
     Kind(
         NOT_FOUND,
@@ -141,6 +151,12 @@ _BEYOND = (
         f"Found by nothing: neither the selected feature nor any counted baseline reaches an F1 of "
         f"{THRESHOLDS.floor:g} on held-out families, and the feature does not lie above all of them: there is "
         "nothing to explain.",
+    ),
+    Kind(
+        TOO_FEW,
+        "too few families",
+        "too few families",
+        f"Fewer than {MIN_FAMILIES} held-out families carry the concept: no interval would hold, so nothing is said of it.",
     ),
     Kind(
         NOT_TESTED,
@@ -172,10 +188,11 @@ def shown(explained: str) -> str:
 def legend() -> str:
     """What the words of ``explained_by`` mean: one line for table, report, browser and terminal."""
     return (
-        f"'{shown(ABOVE)}': the feature lies above every counted baseline; a kind of baseline: the "
-        f"simplest that does as well; '{UNCLEAR}': none does, but the interval of the difference reaches zero; "
-        f"'{NOT_FOUND}': neither feature nor baseline reaches an F1 of {THRESHOLDS.floor:g}; '{NOT_TESTED}': no held-out "
-        "family carries the concept"
+        f"'{shown(ABOVE)}': the feature lies above every counted baseline (each difference clears zero, q_above at most "
+        f"{THRESHOLDS.q_above:g}); a kind of baseline: the simplest that does as well and is better than chance; "
+        f"'{UNCLEAR}': none does, but the feature is not above all; '{NOT_FOUND}': neither feature nor baseline reaches "
+        f"an F1 of {THRESHOLDS.floor:g}; '{TOO_FEW}': fewer than {MIN_FAMILIES} held-out families carry the concept; "
+        f"'{NOT_TESTED}': none does"
     )
 
 
@@ -187,23 +204,25 @@ def explained_by(f1: np.ndarray, delta_low: np.ndarray, rivals: Mapping[str, np.
     f1 : ndarray [n]
         Held-out F1 of the features; NaN where the concept could not be tested.
     delta_low : ndarray [n]
-        Lower end of the interval of the difference to the best counted baseline.
+        The least lower end of the intervals of the differences to the counted baselines; NaN where too few held-out
+        families carry the concept.
     rivals : mapping of str to ndarray [n]
-        Kind (of :data:`KINDS`) to the best held-out F1 of the counted baselines of that kind; NaN where none ran.
+        Kind (of :data:`KINDS`) to the best held-out F1 of the counted baselines of that kind that are better than
+        chance; NaN where there is none.
 
     Returns
     -------
     ndarray [n] of str
-        ``"not tested"`` where the concept could not be; ``""`` where the interval lies above zero; else ``"not
-        found"`` where neither the feature nor a baseline reaches the floor; else the simplest kind that reaches both
-        the feature's F1 and the floor; else ``"unclear"``: no baseline reaches the feature, but the interval does
-        not exclude it.
+        ``"not tested"`` where the concept could not be; ``"too few families"`` where no interval holds; ``""`` where
+        all intervals lie above zero; else ``"not found"`` where neither the feature nor a baseline reaches the floor;
+        else the simplest kind that reaches both the feature's F1 and the floor; else ``"unclear"``: no baseline reaches
+        the feature, but an interval does not exclude it.
 
     Examples
     --------
-    >>> f1, low = np.array([0.9, 0.5, 0.5, 0.0, np.nan]), np.array([0.1, -0.2, -0.1, -0.1, np.nan])
-    >>> explained_by(f1, low, {"position": np.array([0.6, 0.7, 0.45, 0.01, 0.5])}).tolist()
-    ['', 'position', 'unclear', 'not found', 'not tested']
+    >>> f1, low = np.array([0.9, 0.5, 0.5, 0.0, 0.9, np.nan]), np.array([0.1, -0.2, -0.1, -0.1, np.nan, np.nan])
+    >>> explained_by(f1, low, {"position": np.array([0.6, 0.7, 0.45, 0.01, 0.5, 0.5])}).tolist()
+    ['', 'position', 'unclear', 'not found', 'too few families', 'not tested']
     """
     f1, delta_low = np.asarray(f1, np.float64), np.asarray(delta_low, np.float64)
     out = np.full(f1.shape, UNCLEAR, dtype=object)
@@ -214,8 +233,41 @@ def explained_by(f1: np.ndarray, delta_low: np.ndarray, rivals: Mapping[str, np.
         out[(value >= f1) & (value >= THRESHOLDS.floor)] = name
     out[highest < THRESHOLDS.floor] = NOT_FOUND
     out[delta_low > 0] = ABOVE
+    out[np.isnan(delta_low)] = TOO_FEW
     out[np.isnan(f1)] = NOT_TESTED
     return out
+
+
+def controlled(explained: pd.Series, f1: pd.Series, q_above: pd.Series) -> pd.Series:
+    """What is left of ``explained_by`` under false discovery control over concepts.
+
+    A pair without a q-value (not selected) keeps its word. Where a lead is taken back no baseline scores as high, so
+    what is left to say is that the two are not separated, or that nothing finds the concept.
+
+    Examples
+    --------
+    >>> said = controlled(pd.Series(["", "", "", "position"]), pd.Series([0.9, 0.9, 0.1, 0.5]), pd.Series([0.01, 0.2, 0.2, 0.9]))
+    >>> said.tolist()
+    ['', 'unclear', 'not found', 'position']
+    """
+    back = (explained == ABOVE) & (q_above > THRESHOLDS.q_above)
+    return explained.mask(back, np.where(f1 < THRESHOLDS.floor, NOT_FOUND, UNCLEAR))
+
+
+def above_all(hits: pd.DataFrame) -> pd.Series:
+    """Selected rows whose feature is said to lie above every counted baseline; without verdicts, by the interval."""
+    if "explained_by" not in hits:
+        return above_without_control(hits)
+    return _selected(hits) & (hits["explained_by"].fillna(ABOVE) == ABOVE)
+
+
+def above_without_control(hits: pd.DataFrame) -> pd.Series:
+    """Selected rows whose every difference clears zero, concept by concept: the raw count, to stand beside."""
+    return _selected(hits) & (hits["delta_low"] > 0 if "delta_low" in hits else False)
+
+
+def _selected(hits: pd.DataFrame) -> pd.Series:
+    return hits["selected"].astype(bool) if "selected" in hits else pd.Series(True, hits.index)
 
 
 def _simplicity(name: str) -> int:

@@ -32,7 +32,10 @@ _STATISTICS = (
     "f1_train", "threshold", "precision", "recall", "f1_low", "f1_high", "average_precision", "auroc", "q",
     "p_presence", "q_presence", "p_place", "q_place", "p_family", "delta_f1", "delta_low", "delta_high",
 )  # fmt: skip
-_OF_CONCEPT = ("prevalence", "n_positive", "n_families", "test", "p_min", "best_baseline", "best_baseline_f1")
+_OF_CONCEPT = (
+    "prevalence", "n_positive", "n_test_families", "n_test_families_effective", "n_families", "test", "p_min",
+    "best_baseline", "best_baseline_f1", "p_above", "q_above", "explained_by",
+)  # fmt: skip
 
 
 def features_anndata(features: FeatureMatrix, hits: Table, *, sae: SAE | None = None) -> anndata.AnnData:

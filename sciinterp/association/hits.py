@@ -1,9 +1,9 @@
 """``associate``: every feature against every concept, beside what could explain it.
 
 For each concept the feature and its threshold with the best F1 on training families are *selected*; they, the
-strongest other features and every baseline are then measured once, on held-out families. The difference to
-the best baseline carries an interval from the same resampled families. All concepts are shown, whatever they
-score.
+strongest other features and every baseline are then measured once, on held-out families. Differences to the
+baselines carry intervals over the same families, and the verdict on a concept false discovery control over concepts.
+All concepts are shown, whatever they score.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ import pandas as pd
 
 from sciinterp.annotations import Annotations
 from sciinterp.association import baselines as registry
-from sciinterp.association.bootstrap import FamilyCounts, family_draws
 from sciinterp.association.compare import baseline_table, compare
+from sciinterp.association.explanations import controlled
+from sciinterp.association.family_counts import FamilyCounts
 from sciinterp.association.files import write_association
 from sciinterp.association.fitting import BaselineSettings, Inputs
 from sciinterp.association.measure import Judge, Training, agreement, choose, measured, train_pairs
 from sciinterp.association.partitions import Folds, Partition, cross, deal, partition
+from sciinterp.association.ranking_without import add_ranked_intervals
 from sciinterp.association.sets import KS, set_curves
 from sciinterp.association.shift_test import Places, screen_places
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen
@@ -48,9 +50,10 @@ log = logging.getLogger(__name__)
 
 _FIRST = (
     "feature", "concept", "selected", "folds_agree", "f1_train", "threshold", "precision", "recall", "f1", "f1_low",
-    "f1_high", "average_precision", "auroc", "prevalence", "n_positive", "n_families", "test", "q", "p_presence",
-    "q_presence", "p_place", "q_place", "p_family", "p_min", "best_baseline", "best_baseline_f1", "delta_f1", "delta_low", "delta_high",
-    "explained_by",
+    "f1_high", "average_precision", "average_precision_low", "average_precision_high", "auroc", "auroc_low",
+    "auroc_high", "prevalence", "n_positive", "n_test_families", "n_test_families_effective", "n_families", "test",
+    "q", "p_presence", "q_presence", "p_place", "q_place", "p_family", "p_min", "best_baseline", "best_baseline_f1",
+    "delta_f1", "delta_low", "delta_high", "p_above", "q_above", "explained_by",
 )  # fmt: skip
 _LAST = (
     "instance_recall", "instance_recall_iou", "lift", "lift_letter", "lift_position", "place_fold",
@@ -84,8 +87,6 @@ class AssociationSettings:
     folds : int or None
         Folds over which choices are cross-fitted, so that every family judges what was chosen without it; 1 measures on
         the test families of the split alone. None is five, or as many as there are families.
-    n_boot : int
-        Resamples of the held-out families.
     level : float
         Coverage of the intervals.
     ceilings : tuple of str
@@ -102,7 +103,6 @@ class AssociationSettings:
 
     strongest: int | None = 300_000
     folds: int | None = 1
-    n_boot: int = 2000
     level: float = 0.95
     ceilings: tuple[str, ...] = field(default_factory=registry.ceilings)
     sets: tuple[int, ...] = KS
@@ -137,7 +137,7 @@ def associate(
         that was not trained (:func:`sciinterp.twins`).
     settings : AssociationSettings, optional
     seed : int
-        Of resampling and permutation.
+        Of permutations and of the positions that regressions are fitted on.
     out : path, optional
         Folder for hits and all that belongs to them, see :mod:`sciinterp.association.files`; where it is a run
         folder, its ledger is kept.
@@ -261,13 +261,13 @@ def _associate_group(
     pairs = choose(training, parts.train.by_position.n_positive, n_kept=n_kept)
     judges, rivals, shared = _judge(job, parts, folds, training, pairs, instances)
     found.not_run |= rivals.not_run
-    draws = family_draws(max(1, judges[0].test.n_families), settings.n_boot, job.seed)
     how: dict[str, Any] = {"ceilings": settings.ceilings, "level": settings.level}
     of_selected = _Kept(measured(features, judges, pairs))
-    table = compare(iter(of_selected), rivals.ran, draws, **how)
+    table = compare(iter(of_selected), rivals.ran, **how)
     table["folds_agree"] = agreement(judges, pairs)
+    add_ranked_intervals(table, features, judges, level=settings.level)
     table["concept"] = parts.concepts[table["concept"]]
-    of_baselines = baseline_table(pairs[pairs["selected"]], of_selected.counts, rivals.ran, draws, **how)
+    of_baselines = baseline_table(pairs[pairs["selected"]], of_selected.counts, rivals.ran, **how)
     of_baselines["concept"] = [names[c] for c in parts.concepts[of_baselines["concept"]]]
     found.baselines.append(of_baselines)
     if settings.sets:

@@ -15,8 +15,8 @@ import pandas as pd
 
 from sciinterp.association.background import BACKGROUNDS, expected, strata_of
 from sciinterp.association.blocks import BLOCK_VALUES, blocks_of, count_listed
-from sciinterp.association.bootstrap import FamilyCounts, count_pairs, f1_score, ratio
 from sciinterp.association.domains import instance_recall, instances_of
+from sciinterp.association.family_counts import FamilyCounts, count_pairs, f1_score, ratio
 from sciinterp.association.fitting import Fitted, Inputs
 from sciinterp.association.partitions import Part, Partition
 from sciinterp.association.ranking import fit_pairs, score_pairs

@@ -7,25 +7,75 @@ the positives and positions so far, and ``tp_f``, ``k_f`` those of family ``f``,
 * (positive, negative) pairs in the wrong order without ``f`` are all of them, less those of its positives, less those
   of its negatives, and once more those that lie within it.
 
-The work of a pair is one step a stored code, and one a family where a group of ties gains a positive.
+The work of a pair is one step a stored code, and one a family where a group of ties gains a positive. What is
+returned adds up over folds whose families are numbered alike: a fold that does not hold a family gives its whole.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Int64
+import pandas as pd
+from jaxtyping import Float64, Int64
 
 from sciinterp.association._jit import compiled
-from sciinterp.association.jackknife import Jackknifed
+from sciinterp.association.blocks import BLOCK_VALUES
+from sciinterp.association.jackknife import Jackknifed, interval
+from sciinterp.association.measure import Judge
 from sciinterp.association.partitions import Part
+from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.by_feature import ByFeature
 
 
-def jackknife_ranking(
+def add_ranked_intervals(
+    table: pd.DataFrame, features: FeatureMatrix, judges: Sequence[Judge], *, level: float
+) -> None:
+    """Add ends of the intervals of average precision and AUROC to a table of pairs; selected ones have them.
+
+    Parameters
+    ----------
+    table : DataFrame
+        All pairs of the judges, in their order.
+    features : FeatureMatrix
+    judges : sequence of Judge
+    level : float
+    """
+    mine = np.flatnonzero(table["selected"].to_numpy() & (table["n_positive"].to_numpy() > 0))
+    concept, n_families = table["concept"].to_numpy()[mine], judges[0].test.n_families
+    sums = [np.zeros((len(mine), n_families + 1)) for _ in range(4)]
+    for low, high in features.feature_blocks(BLOCK_VALUES):
+        inside = [np.flatnonzero((j.feature[mine] >= low) & (j.feature[mine] < high)) for j in judges]
+        codes = features.by_feature(low, high) if any(len(at) for at in inside) else None
+        for judge, at in zip(judges, inside):
+            if codes is not None and len(at):
+                here = codes.at(judge.test.rows)
+                found = sums_without(here, judge.test, judge.feature[mine][at] - low, concept[at])
+                for total, value in zip(sums, found):
+                    total[at] += value
+    positive = np.sum([judge.test.positive_by_family[concept] for judge in judges], axis=0)
+    for name, of in zip(("average_precision", "auroc"), ranked(sums, positive)):
+        for end, value in zip(("low", "high"), interval(of, level=level)):
+            column = np.full(len(table), np.nan)
+            column[mine] = value
+            table[f"{name}_{end}"] = column
+
+
+def ranked(sums: Sequence[np.ndarray], positive: np.ndarray) -> tuple[Jackknifed, Jackknifed]:
+    """Average precision and AUROC from :func:`sums_without`, with what they move by as families are left out."""
+    ap, right, n_positive, n_pairs = sums
+    scores = [
+        np.divide(above, below, out=np.zeros_like(below), where=below > 0)
+        for above, below in ((ap, n_positive), (right, n_pairs))
+    ]
+    of_ap, of_auroc = (Jackknifed.of(score[:, -1], score[:, :-1], positive) for score in scores)
+    return of_ap, of_auroc
+
+
+def sums_without(
     codes: ByFeature, part: Part, feature: Int64[np.ndarray, " n"], concept: Int64[np.ndarray, " n"]
-) -> tuple[Jackknifed, Jackknifed]:
-    """Average precision and AUROC of listed pairs, as :func:`~sciinterp.association.ranking.score_pairs` gives them,
-    with what they move by as families are left out.
+) -> tuple[Float64[np.ndarray, "n n_families_and_one"], ...]:
+    """What the scores of listed pairs are ratios of, without each family, and in the last column without none.
 
     Parameters
     ----------
@@ -33,10 +83,13 @@ def jackknife_ranking(
         Codes of the positions of `part`.
     part : Part
     feature, concept : int64 [n_pairs]
+
+    Returns
+    -------
+    ap, right, n_positive, n_pairs : float64 [n_pairs, n_families + 1]
+        Sum of precisions over positives, (positive, negative) pairs in the right order, and of how many of each.
     """
-    shape = (len(feature), part.n_families)
-    # The last column leaves out no family.
-    ap, wrong = (np.zeros((shape[0], shape[1] + 1)) for _ in range(2))
+    ap, wrong = (np.zeros((len(feature), part.n_families + 1)) for _ in range(2))
     columns, positive = part.by_concept, part.positive_by_family[np.asarray(concept, np.int64)]
     size = np.bincount(part.family, minlength=part.n_families)
     _walk(
@@ -53,15 +106,9 @@ def jackknife_ranking(
         ap,
         wrong,
     )
-    negative = size - positive
-    left = [x.sum(axis=1, keepdims=True) - np.pad(x, ((0, 0), (0, 1))) for x in (positive, negative)]
-    pairs = (left[0] * left[1]).astype(np.float64)
-    ap = np.divide(ap, left[0], out=np.zeros_like(ap), where=left[0] > 0)
-    auroc = 1 - np.divide(wrong, pairs, out=np.full_like(wrong, np.nan), where=pairs > 0)
-    return (
-        Jackknifed.of(ap[:, -1], ap[:, :-1], positive),
-        Jackknifed.of(auroc[:, -1], auroc[:, :-1], positive),
-    )
+    left = [x.sum(axis=1, keepdims=True) - np.pad(x, ((0, 0), (0, 1))) for x in (positive, size - positive)]
+    n_pairs = (left[0] * left[1]).astype(np.float64)
+    return ap, n_pairs - wrong, left[0].astype(np.float64), n_pairs
 
 
 @compiled

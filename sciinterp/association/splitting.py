@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.annotations import Annotations
-from sciinterp.association.bootstrap import f1_score
+from sciinterp.association.family_counts import f1_score
 from sciinterp.codes import FeatureMatrix
 from sciinterp.samples import Split
 

@@ -185,7 +185,7 @@ def associate(
     """Test every feature against every concept on held-out families."""
     import sciinterp as si
     from sciinterp.association import AssociationSettings
-    from sciinterp.association.explanations import legend
+    from sciinterp.association.explanations import above_all, above_without_control, legend
     from sciinterp.association.explanations import shown as shown_word
     from sciinterp.provenance import families_of
 
@@ -193,11 +193,13 @@ def associate(
     given = _given(features, annotations, activations, control, format, by, seed)
     hits = si.associate(**_with_twins(given, features), settings=settings, seed=seed, out=out)
     shown = ["concept", "feature", "f1", "f1_low", "f1_high", "best_baseline", "best_baseline_f1"]
-    chosen = hits[hits["selected"]][[*shown, "delta_low", "explained_by"]]
+    chosen = hits[hits["selected"]][[*shown, "delta_low", "q_above", "explained_by"]]
     echo_table(chosen.assign(explained_by=chosen["explained_by"].map(shown_word)))
     typer.echo(
-        f"\nscores on {families_of(hits)}; delta_low: lower end of the interval of F1 minus that of the best baseline; "
-        f"explained_by: {legend()}"
+        f"\nscores on {families_of(hits)}; delta_low: the least lower end of the intervals of F1 minus that of each "
+        "counted baseline; q_above: the q-value over concepts of its lying above all of them; explained_by: "
+        f"{legend()}\n{int(above_all(hits).sum())} of {len(chosen)} above every counted baseline, "
+        f"{int(above_without_control(hits).sum())} before false discovery control over concepts"
     )
     echo_not_run(hits.context["not_run"])
 

@@ -128,7 +128,8 @@ def _say(made: Run) -> None:
     results = made.manifest["results"]
     typer.echo(
         f"{results['concepts_f1_half']} of {results['concepts_tested']} concepts at held-out F1 >= 0.5, "
-        f"{results['concepts_beating_every_baseline']} beat every counted baseline; "
+        f"{results['concepts_beating_every_baseline']} above every counted baseline "
+        f"({results['concepts_beating_every_baseline_uncontrolled']} before false discovery control over concepts); "
         f"variance explained {results['sae']['fve']:.3f}"
     )
     typer.echo(f"report: {made.folder / 'report.html'}")

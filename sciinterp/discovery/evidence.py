@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sciinterp.association.explanations import above_all
 from sciinterp.discovery.caveats import against_missing, against_novel, against_refinement
 from sciinterp.discovery.missing import Spans
 from sciinterp.discovery.novel import READINGS, Novel, firing_pattern, limits
@@ -53,6 +54,7 @@ class Evidence:
         self.hit = (
             {str(r["concept"]): r for r in selected.to_dict("records")} if "concept" in hits.columns else {}
         )
+        self.above = set(selected["concept"][above_all(selected)].astype(str)) if self.hit else set()
         self.identity = SequenceIdentity(problem)
         self._placed: dict[str, _Placed] = {}
         self._also: dict[tuple[int, str], list[dict[str, Any]]] = {}
@@ -91,11 +93,13 @@ class Evidence:
             "delta_f1",
             "delta_low",
             "delta_high",
+            "q_above",
+            "explained_by",
             "q",
         )
         record = {"run": True, **{k: _plain(row[k]) for k in keep if k in row}}
         if "delta_low" in row:
-            record["beaten"] = bool(row["delta_low"] > 0)
+            record["beaten"] = concept in self.above
         return record
 
     def nearest(self, feature: int) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ from scipy.special import expit
 
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import only_active
+from sciinterp.discovery.calibrate import by_chance
 from sciinterp.discovery.homology import Place, at_known_concepts, place
 from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.motifs import MAX_PEAKS, find_peaks, letters_of
@@ -244,7 +245,9 @@ def _gates(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Stability [n], and by reason what a target is left out for (decoys are held to the same): bool [n]."""
     problem, judged = columns[0]
-    explained, incoherent = _explained(measures), measures[:, 0] < COHERENT
+    # What reads no better than chance explains nothing: where it does as well as a motif, neither is there.
+    reached, explained = _explained(measures), _explained(measures, (rows >= 0).sum(axis=1))
+    incoherent = (measures[:, 0] < COHERENT) | (reached & ~explained)
     incoherent[targets] &= ~periodic(problem, judged[targets])
     looked_at = known | (~explained & ~incoherent)
     stable = _stability(columns, others, where=looked_at)
@@ -317,9 +320,15 @@ def limits(measures: np.ndarray) -> np.ndarray:
     return np.minimum(np.column_stack([composition, centre, plain, plain]), much_better[:, None])
 
 
-def _explained(measures: np.ndarray) -> np.ndarray:
-    """bool [n]: composition, letter, position or conservation reaches the limit from which it explains the peaks."""
-    reached = measures[:, [COLUMNS.index(c) for c in READINGS]] >= limits(measures)
+def _explained(measures: np.ndarray, n_peaks: np.ndarray | None = None) -> np.ndarray:
+    """bool [n]: composition, letter, position or conservation reaches the limit from which it explains the peaks.
+
+    With `n_peaks` [n], it must also tell so many peaks from chance itself.
+    """
+    plain = measures[:, [COLUMNS.index(c) for c in READINGS]]
+    reached = plain >= limits(measures)
+    if n_peaks is not None:
+        reached &= plain > by_chance(n_peaks)[:, None]
     return np.asarray(reached.any(1))
 
 

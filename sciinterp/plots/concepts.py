@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.association import baselines as registry
-from sciinterp.association.explanations import ABOVE, NOT_TESTED, OTHER, THRESHOLDS, kind
+from sciinterp.association.explanations import ABOVE, NOT_TESTED, OTHER, THRESHOLDS, above_all, kind
 from sciinterp.plots.style import (
     COLOURS,
     GREY,
@@ -103,13 +103,13 @@ def _rank(name: Any) -> tuple[int, str]:
 def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: int = 40) -> Axes:
     """Held-out F1 of every concept's selected feature, with its interval, beside the best baseline of each kind.
 
-    A filled point lies above every counted baseline: the interval of the difference lies above zero. Grey crosses
+    A filled point is said to lie above every counted baseline, with false discovery control over concepts. Grey crosses
     are ceilings, fitted with the labels on many inputs at once: shown, not counted.
 
     Parameters
     ----------
     hits : pandas.DataFrame
-        Columns ``concept f1 f1_low f1_high delta_low``; baselines come from ``hits.context["baselines"]``.
+        Columns ``concept f1 f1_low f1_high explained_by`` (or ``delta_low``); baselines come from ``hits.context["baselines"]``.
     top : int
         The strongest concepts to show.
 
@@ -182,7 +182,7 @@ def _points(ax: Axes, rows: pd.DataFrame, value: np.ndarray, y: np.ndarray, *, b
             lw=1.1,
             zorder=3,
         )
-    beats = finite(rows["delta_low"]) > 0 if "delta_low" in rows else np.zeros(len(rows), bool)
+    beats = above_all(rows).to_numpy()
     for mask, face, name in (
         (beats, INK, kind(ABOVE).short),
         (~beats, "white", "feature, not above"),

@@ -49,9 +49,15 @@ NUMBERS = (
     "f1_low",
     "f1_high",
     "average_precision",
+    "average_precision_low",
+    "average_precision_high",
     "auroc",
+    "auroc_low",
+    "auroc_high",
     "prevalence",
     "n_positive",
+    "n_test_families",
+    "n_test_families_effective",
     "n_families",
     "p_presence",
     "p_place",
@@ -60,16 +66,18 @@ NUMBERS = (
     "delta_f1",
     "delta_low",
     "delta_high",
+    "p_above",
+    "q_above",
 )
 
 
 def verdict(row: Mapping[str, Any], baselines: Mapping[str, float | None]) -> str:
-    """What the held-out numbers of one concept say, as a key of :data:`VERDICTS`.
+    """What is said of one concept, as a key of :data:`VERDICTS`: what its hit says, else what its numbers do.
 
     Parameters
     ----------
     row : mapping
-        ``f1 delta_low``, and ``best_baseline best_baseline_f1`` for hits that came without their baselines.
+        ``explained_by``; or ``f1 delta_low``, and ``best_baseline best_baseline_f1`` for hits without their baselines.
     baselines : mapping of str to float
         Held-out F1 of the counted baselines.
 
@@ -78,6 +86,9 @@ def verdict(row: Mapping[str, Any], baselines: Mapping[str, float | None]) -> st
     str
         ``"above"``, or what :func:`sciinterp.association.explanations.explained_by` says.
     """
+    given = row.get("explained_by")
+    if isinstance(given, str):
+        return given or "above"
     f1, low = number(row.get("f1")), number(row.get("delta_low"))
     if not baselines and row.get("best_baseline"):
         baselines = {str(row["best_baseline"]): number(row.get("best_baseline_f1"))}

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sciinterp.association.baselines import describe
+from sciinterp.association.explanations import THRESHOLDS
+from sciinterp.association.jackknife import MIN_FAMILIES
 from sciinterp.report.prose import THINGS, UNITS, count, join, value
 
 
@@ -150,11 +152,19 @@ def _effects(content: Mapping[str, Any]) -> str:
         f"thresholds, and scored once on {families}; precision is a lower bound where a source does not annotate "
         "exhaustively. "
     )
-    if settings.get("n_boot"):
+    if settings.get("n_boot"):  # hits of before 0.4
         text += (
             f"Intervals ({settings.get('level', 0.95):.0%}) come from {settings['n_boot']:,} bootstrap samples of the "
             f"{families} (seed {settings.get('seed', 'not stated')}); the difference to the best baseline has its "
             "own, from the same samples. "
+        )
+    elif settings.get("level"):
+        text += (
+            f"Intervals ({settings['level']:.0%}) leave out one of the {families} at a time (jackknife, Student's t with as "
+            "many degrees of freedom as equal families would say as much, less one; score interval, differences after "
+            f"Zou and Donner, 2008); with fewer than {MIN_FAMILIES} families that carry a concept there are none. A "
+            "feature is said to lie above every counted baseline where its difference to each of them clears zero, with "
+            f"false discovery control over concepts (Benjamini-Hochberg, q at most {THRESHOLDS.q_above:g}). "
         )
     kept = settings.get("strongest")
     text += f"Beside each selected pair the {kept} strongest others were measured. " if kept else ""

@@ -81,8 +81,8 @@ def run_figures(
             "concepts_vs_baselines",
             "Concepts against baselines",
             f"F1 of the feature selected on training families, measured once on {families}, with its interval "
-            "(bootstrap over families), beside the best baseline of each kind. A filled point lies above every counted "
-            "baseline; crosses are ceilings, fitted with the labels on many inputs at once.",
+            "over families, beside the best baseline of each kind. A filled point lies above every counted baseline, with "
+            "false discovery control over concepts; crosses are ceilings, fitted with the labels on many inputs at once.",
             lambda: pl.concepts_vs_baselines(hits),
         ),
         draw(

@@ -90,6 +90,14 @@ def statements(concepts: Sequence[Mapping[str, Any]], families: str) -> list[dic
     return out
 
 
+def _uncontrolled(concepts: Sequence[Mapping[str, Any]]) -> str:
+    """How many there are before false discovery control, where the hits say so."""
+    if all(c.get("q_above") is None for c in concepts):
+        return ""
+    raw = sum((c.get("delta_low") or 0.0) > 0 for c in concepts)
+    return f" ({raw} before false discovery control over concepts)"
+
+
 def summary(content: Mapping[str, Any]) -> list[dict[str, str]]:
     """The figures a reader sees first: value, what it counts, and of how many."""
     concepts, sae = content["concepts"], content["sae"]
@@ -107,7 +115,7 @@ def summary(content: Mapping[str, Any]) -> list[dict[str, str]]:
         {
             "value": str(above),
             "of": f"of {len(tested)}",
-            "text": "concepts where a feature lies above every counted baseline",
+            "text": "concepts where a feature lies above every counted baseline" + _uncontrolled(concepts),
         },
         {
             "value": value(metrics.get("fve"), 3),

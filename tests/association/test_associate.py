@@ -28,7 +28,7 @@ LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
 class World:
     """Families of homologs; feature 0 reads concept 'site', feature 1 the first ten positions ('start')."""
 
-    def __init__(self, n_families=24, members=6, length=60, n_features=12, seed=0):
+    def __init__(self, n_families=60, members=3, length=60, n_features=12, seed=0):
         rng = np.random.default_rng(seed)
         sequences, family, rows, cells = [], [], [], []
         for f in range(n_families):
@@ -130,7 +130,7 @@ def test_the_neuron_and_the_control_that_read_it_explain_the_site(hits, world):
     assert site.loc["randomised", "f1"] == pytest.approx(
         hits[hits["selected"] & (hits["concept"] == "site")]["f1"].iloc[0]
     )
-    assert site.loc["randomised", "delta_low"] == 0
+    assert site.loc["randomised", "delta_low"] <= 0 <= site.loc["randomised", "delta_high"]
     assert site.loc["probe", "ceiling"]
     alone = world.associate()
     row = alone[alone["selected"] & (alone["concept"] == "site")].iloc[0]
@@ -145,9 +145,7 @@ def test_the_neuron_and_the_control_that_read_it_explain_the_site(hits, world):
 def test_the_report_says_what_the_hits_say(hits, world, tmp_path):
     from sciinterp.report.content import concept_rows
 
-    only_probe = world.associate(
-        acts=world.acts, settings=AssociationSettings(n_boot=200, ceilings=("probe",))
-    )
+    only_probe = world.associate(acts=world.acts, settings=AssociationSettings(ceilings=("probe",)))
     for table in (hits, only_probe):
         said = table[table["selected"]].set_index("concept")["explained_by"]
         rows, _ = concept_rows(table, {})
@@ -214,7 +212,7 @@ def test_rows_of_other_samples_are_counted_and_said(world, caplog, tmp_path):
     frame = world.annotations.frame
     renamed = Annotations(frame.assign(sample=[f"x{s}" if s in ("s8", "s9") else s for s in frame["sample"]]))
     n = int(frame["sample"].isin(["s8", "s9"]).sum())
-    hits = world.associate(annotations=renamed, settings=AssociationSettings(n_boot=50))
+    hits = world.associate(annotations=renamed, settings=AssociationSettings())
     said = hits.context["caveats"]["annotations"]
     assert said.startswith(f"{n} of {len(frame):,} rows of annotations are of 2 samples")
     assert said in caplog.text
@@ -236,7 +234,7 @@ def test_families_that_trained_the_sae_are_not_called_held_out(world, caplog, tm
     if split is not None:
         trained |= {"by": split.by, "seed": split.seed, "train": split.training_digest}
     features = FeatureMatrix(world.features.codes, world.samples, identity={"sae": {"trained_on": trained}})
-    hits = associate(features, world.annotations, split=world.split, settings=AssociationSettings(n_boot=50))
+    hits = associate(features, world.annotations, split=world.split, settings=AssociationSettings())
     page = si.report(tmp_path / "r.html", features=features, hits=hits).read_text()
     claimed = "tested on families that the features were not trained on" in page
     assert claimed == (given == "same")
@@ -260,9 +258,9 @@ def test_a_control_that_is_not_randomised_is_refused(world):
                 )
         else:
             assert "randomised" in set(
-                world.associate(control=control, settings=AssociationSettings(n_boot=50)).context[
-                    "baselines"
-                ]["baseline"]
+                world.associate(control=control, settings=AssociationSettings()).context["baselines"][
+                    "baseline"
+                ]
             )
 
 
@@ -317,7 +315,7 @@ def test_facts_about_whole_samples_are_counted_and_left_to_enrichment(world):
 
 
 def test_all_pairs_on_request_are_measured_a_few_at_a_time(world, monkeypatch):
-    settings = AssociationSettings(strongest=None, n_boot=200)
+    settings = AssociationSettings(strongest=None)
     whole = world.associate(settings=settings)
     monkeypatch.setattr("sciinterp.association.measure._CELLS", 1000)
     monkeypatch.setattr("sciinterp.association.ranking._BLOCK_BYTES", 1000)

@@ -32,7 +32,7 @@ from sciinterp.report.prose import statements
 from sciinterp.samples import Samples
 from sciinterp.splits import split_families
 
-FEW = AssociationSettings(n_boot=50)
+FEW = AssociationSettings()
 
 
 def small(names=("first", "letter A"), *, n=24, seed=0, table=None):

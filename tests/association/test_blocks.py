@@ -54,7 +54,7 @@ def everything_of(features, annotations, split, acts):
         split=split,
         acts=acts,
         control=features,
-        settings=AssociationSettings(n_boot=100, strongest=None),
+        settings=AssociationSettings(strongest=None),
     )
     names = annotations.position_names
     positives = annotations.positives(features.samples, names)

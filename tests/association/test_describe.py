@@ -19,7 +19,6 @@ from sciinterp.association import (
     family_f1,
 )
 from sciinterp.association.background import expected, stratified
-from sciinterp.association.bootstrap import FamilyCounts, _quantiles, family_draws, intervals
 from sciinterp.association.dense_scores import best_thresholds, count_scores
 from sciinterp.association.partitions import make_part
 from sciinterp.codes import FeatureMatrix
@@ -173,30 +172,6 @@ def test_best_thresholds_are_the_best_of_all(seed, digits):
         on &= truth[:, c]
         np.testing.assert_array_equal(tp[c], np.bincount(part.family[on], minlength=part.n_families))
     assert threshold[2] == np.inf or truth[:, 2].any()
-
-
-def test_quantiles_are_over_the_draws_that_count():
-    rng = np.random.default_rng(0)
-    value, drawn = rng.normal(size=(50, 8)), rng.random((50, 8)) < np.linspace(0.05, 1, 8)
-    low, high = _quantiles(value, drawn, [0.025, 0.975])
-    for j in np.flatnonzero(drawn.any(axis=0)):
-        assert [low[j], high[j]] == pytest.approx(np.quantile(value[drawn[:, j], j], [0.025, 0.975]))
-
-
-def test_intervals_cover_the_truth_of_families_that_differ():
-    rng = np.random.default_rng(0)
-    inside, n = 0, 200
-    for i in range(n):
-        size = rng.integers(20, 60, 25)
-        recall = rng.beta(8, 3, 25)
-        tp = rng.binomial(size, recall)[None]
-        counts = FamilyCounts(tp, tp + rng.poisson(5, 25), size[None])
-        low, high = intervals(counts, family_draws(25, 500, i))
-        truth = 2 * 40 * (8 / 11) / (40 * (8 / 11) + 5 + 40)
-        inside += low[0] <= truth <= high[0]
-    assert inside / n >= 0.88
-    nothing = FamilyCounts(np.zeros((1, 1)), np.ones((1, 1)), np.ones((1, 1)))
-    assert np.isnan(intervals(nothing, family_draws(1, 10, 0))[0]).all()
 
 
 def test_scores_of_earlier_work_leave_out_what_a_source_does_not_cover(world):

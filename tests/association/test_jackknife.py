@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from sciinterp.association.bootstrap import f1_score
+from sciinterp.association.family_counts import f1_score
 from sciinterp.association.jackknife import (
     MIN_FAMILIES,
     Jackknifed,
@@ -20,7 +20,7 @@ from sciinterp.association.jackknife import (
 )
 from sciinterp.association.partitions import Part
 from sciinterp.association.ranking import score_pairs
-from sciinterp.association.ranking_without import jackknife_ranking
+from sciinterp.association.ranking_without import ranked, sums_without
 from sciinterp.codes.by_feature import by_feature
 
 EQUAL, WIDE, UNIFORM = "equal", "lognormal", "1 to 80"
@@ -227,6 +227,10 @@ def a_part(rng, n_families=7, n_positions=240, n_concepts=3):
     family = np.sort(rng.integers(0, n_families, n_positions))
     positives = sp.csr_array(rng.random((n_positions, n_concepts)) < 0.2)
     return Part(np.arange(1), np.arange(n_positions), positives, family, np.arange(n_families))
+
+
+def jackknife_ranking(codes, part, feature, concept):
+    return ranked(sums_without(codes, part, feature, concept), part.positive_by_family[concept])
 
 
 def test_ranking_without_each_family_is_scikit_learns_on_the_others():

@@ -154,7 +154,7 @@ def hits_of(world, tmp_path_factory):
         columns=["sample", "start", "end", "concept"],
     )  # fmt: skip
     annotations = si.Annotations(rows)
-    settings = AssociationSettings(n_boot=20, strongest=30)
+    settings = AssociationSettings(strongest=30)
 
     def make(features, split=split, annotations=annotations):
         hits = si.associate(features, annotations, split=split, settings=settings)

@@ -162,7 +162,7 @@ def make_hits(samples: Samples, annotations: Annotations, *, n_features: int = 6
     context = {
         "baselines": pd.DataFrame.from_dict(baselines, orient="index", columns=BASELINES),
         "not_run": {"probe": "no activations were given"},
-        "settings": {"n_boot": 200},
+        "settings": {"level": 0.95},
         "counts": {"concepts": len(concepts)},
     }
     return Table(rows, context=context)

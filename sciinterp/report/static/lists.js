@@ -22,7 +22,7 @@ const COMPARE = "words, or e.g. f1>0.5";
 
 function featuresPage() {
   const f = index.features;
-  const pick = h("select", { change: () => table.reset() }, [["", "all features"], ["above", "beat every baseline"], ["selected", "selected for a concept"],
+  const pick = h("select", { change: () => table.reset() }, [["", "all features"], ["above", "above every baseline"], ["selected", "selected for a concept"],
     ["none", "no tested concept reaches F1 " + index.floor]].map(([value, text]) => h("option", { value }, text)));
   const state = kept.get("pick" + location.hash) || "";
   pick.value = state;
@@ -75,8 +75,9 @@ async function conceptsPage() {
       { name: "Feature", num: true, get: (i) => at(i).feature, cell: (i) => (absent(at(i).feature) ? "–" : link("feature", at(i).feature, at(i).feature)) },
       { name: "F1", num: true, get: (i) => at(i).f1, cell: (i) => withRange(at(i).f1, at(i).f1_low, at(i).f1_high), why: "On " + families() + ", with the interval over families" },
       { name: "Best baseline", get: (i) => at(i).best_baseline || "", cell: (i) => (at(i).best_baseline ? at(i).best_baseline + " " + show(at(i).best_baseline_f1, 2) : "–") },
-      { name: "Difference", num: true, get: (i) => at(i).delta_f1, cell: (i) => withRange(at(i).delta_f1, at(i).delta_low, at(i).delta_high), why: "F1 less that of the best counted baseline" },
+      { name: "Difference", num: true, get: (i) => at(i).delta_f1, cell: (i) => withRange(at(i).delta_f1, at(i).delta_low, at(i).delta_high), why: "F1 less that of the best counted baseline; the interval begins at the least lower end over all counted ones" },
       { name: "Verdict", get: (i) => at(i).verdict || "", text: (i) => (at(i).verdict ? index.verdicts[at(i).verdict] : "not tested"), cell: (i) => tag(at(i).verdict) || h("span", { class: "soft" }, "not tested") },
+      { name: "q above", num: true, digits: 3, get: (i) => at(i).q_above, why: "Over concepts: that the feature lies above every counted baseline" },
       { name: "q", num: true, digits: 3, get: (i) => at(i).q, why: "Family permutation, maximum over features" },
       ...counted.map((b) => ({ name: b.name, num: true, digits: 2, get: (i) => (at(i).baselines ? at(i).baselines[b.name] : null), why: "F1 of this baseline" })),
     ] }).node]];
