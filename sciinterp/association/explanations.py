@@ -191,7 +191,7 @@ def legend() -> str:
         f"'{shown(ABOVE)}': the feature lies above every counted baseline (each difference clears zero, q_above at most "
         f"{THRESHOLDS.q_above:g}); a kind of baseline: the simplest that does as well and is better than chance; "
         f"'{UNCLEAR}': none does, but the feature is not above all; '{NOT_FOUND}': neither feature nor baseline reaches "
-        f"an F1 of {THRESHOLDS.floor:g}; '{TOO_FEW}': fewer than {MIN_FAMILIES} held-out families carry the concept; "
+        f"an F1 of {THRESHOLDS.floor:g}; '{TOO_FEW}': fewer than {MIN_FAMILIES} of the families it is measured on carry the concept; "
         f"'{NOT_TESTED}': none does"
     )
 

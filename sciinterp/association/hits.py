@@ -370,6 +370,8 @@ def _finish(
     hits["q"] = weaker(tested.p, places.p)[at]
     hits["p_presence"], hits["q_presence"], hits["p_family"] = tested.p[at], tested.q[at], tested.p_family[at]
     hits["p_place"], hits["q_place"], hits["place_fold"] = places.p[at], places.q[at], places.fold[at]
+    hits["q_above"] = benjamini_hochberg(hits["p_above"].to_numpy())
+    hits["explained_by"] = controlled(hits["explained_by"], hits["f1"], hits["q_above"])
     hits["p_min"], hits["test"] = tested.p_min[concept], np.array(tested.test, dtype=object)[concept]
     hits["n_families"] = tested.n_families[concept]
     hits["concept"] = np.array(names, dtype=object)[concept]

@@ -20,7 +20,7 @@ import pandas as pd
 from jaxtyping import Float64, Int64
 
 from sciinterp.association._jit import compiled
-from sciinterp.association.blocks import BLOCK_VALUES
+from sciinterp.association.blocks import blocks_of
 from sciinterp.association.jackknife import Jackknifed, interval
 from sciinterp.association.measure import Judge
 from sciinterp.association.partitions import Part
@@ -44,15 +44,12 @@ def add_ranked_intervals(
     mine = np.flatnonzero(table["selected"].to_numpy() & (table["n_positive"].to_numpy() > 0))
     concept, n_families = table["concept"].to_numpy()[mine], judges[0].test.n_families
     sums = [np.zeros((len(mine), n_families + 1)) for _ in range(4)]
-    for low, high in features.feature_blocks(BLOCK_VALUES):
-        inside = [np.flatnonzero((j.feature[mine] >= low) & (j.feature[mine] < high)) for j in judges]
-        codes = features.by_feature(low, high) if any(len(at) for at in inside) else None
-        for judge, at in zip(judges, inside):
-            if codes is not None and len(at):
-                here = codes.at(judge.test.rows)
-                found = sums_without(here, judge.test, judge.feature[mine][at] - low, concept[at])
-                for total, value in zip(sums, found):
-                    total[at] += value
+    for judge in judges:
+        feature = judge.feature[mine]
+        for low, codes in blocks_of(features, judge.test, feature):
+            at = np.flatnonzero((feature >= low) & (feature < low + codes.n_features))
+            for total, value in zip(sums, sums_without(codes, judge.test, feature[at] - low, concept[at])):
+                total[at] += value
     positive = np.sum([judge.test.positive_by_family[concept] for judge in judges], axis=0)
     for name, of in zip(("average_precision", "auroc"), ranked(sums, positive)):
         for end, value in zip(("low", "high"), interval(of, level=level)):

@@ -98,7 +98,7 @@ def verdict(row: Mapping[str, Any], baselines: Mapping[str, float | None]) -> st
             best[_explains(name)] = max(value, best.get(_explains(name), -1.0))
     said = explained_by(
         np.array([np.nan if f1 is None else f1]),
-        np.array([np.nan if low is None else low]),
+        np.array([-np.inf if low is None else low]),  # without an interval nothing is above
         {k: np.array([v]) for k, v in best.items()},
     )
     return "above" if said[0] == ABOVE else str(said[0])

@@ -35,8 +35,8 @@ from sciinterp.splits import split_families
 FEW = AssociationSettings()
 
 
-def small(names=("first", "letter A"), *, n=24, seed=0, table=None):
-    """24 samples in 12 families; the last third of families carries a rare concept, which training does not."""
+def small(names=("first", "letter A"), *, n=60, seed=0, table=None):
+    """60 samples in 30 families; the last third of families carries a rare concept, which training does not."""
     rng = np.random.default_rng(seed)
     sequences = ["".join(rng.choice(list("ACDEFGHIKL"), 30)) for _ in range(n)]
     frame = pd.DataFrame({"family": [f"f{i // 2}" for i in range(n)], **(table or {})})
@@ -107,7 +107,9 @@ CASES = [  # F1 of the feature, lower end of its lead, best rival by kind -> wor
     (0.1, -0.1, {"position": 0.31}, "position"),
     (0.5, -0.1, {"something new": 0.6}, "something new"),
     (0.5, -0.1, {"something new": 0.6, "probe": 0.6}, "probe"),
-    (0.5, NAN, {"position": NAN}, ex.UNCLEAR),
+    (0.5, -0.1, {"position": NAN}, ex.UNCLEAR),
+    (0.5, NAN, {"position": 0.6}, ex.TOO_FEW),
+    (0.1, NAN, {}, ex.TOO_FEW),
     (NAN, NAN, {"position": 0.9}, ex.NOT_TESTED),
     (NAN, 0.3, {}, ex.NOT_TESTED),
 ]
@@ -125,7 +127,7 @@ def test_every_word_has_a_sentence_and_is_in_the_legend():
     spoken = statements(rows, HELD_OUT_FAMILIES)
     assert {s["verdict"] for s in spoken} == said
     assert all(s["says"].endswith(".") for s in spoken)
-    for word in (ex.shown(ex.ABOVE), ex.UNCLEAR, ex.NOT_FOUND, ex.NOT_TESTED):
+    for word in (ex.shown(ex.ABOVE), ex.UNCLEAR, ex.NOT_FOUND, ex.TOO_FEW, ex.NOT_TESTED):
         assert f"'{word}'" in ex.legend()
     assert f"{ex.THRESHOLDS.floor:g}" in ex.legend()
 

@@ -56,7 +56,7 @@ def annotations_of(truth, samples):
 
 
 def run(world, folds, split=None, **given):
-    plain = AssociationSettings(folds=folds, n_boot=50, strongest=None)
+    plain = AssociationSettings(folds=folds, strongest=None)
     return associate(world.features, world.annotations, split=split or world.split, settings=plain, **given)
 
 
