@@ -189,7 +189,7 @@ def test_another_run_or_training_takes_the_place_of_one_only_where_told(
     out = tmp_path / "run"
     shutil.copytree(small_run, out)
     (out / "notes.txt").write_text("mine")
-    changed = {"associate": {"n_boot": 50}}
+    changed = {"associate": {"level": 0.9}}
     with pytest.raises(MismatchError, match="--overwrite"):
         do(small_data, out, **changed)
     ours = set(ledger.read_files(out))
@@ -202,7 +202,7 @@ def test_another_run_or_training_takes_the_place_of_one_only_where_told(
     assert (out / "notes.txt").read_text() == "mine"
     kept = {name for name in ours if name.split("/")[0] in ("activations", "sae", "features", "control")}
     assert kept == {name for name in ours if (out / name).exists()} < ours
-    assert ledger.read_ledger(out)["settings"]["associate"]["n_boot"] == 50
+    assert ledger.read_ledger(out)["settings"]["associate"]["level"] == 0.9
     words = ["train", str(out / "activations"), "--out", str(out / "sae"), "--features", "32", "--steps", "3"]
     assert "--overwrite" in command(*words).stderr
     assert command(*words, "--overwrite").returncode == 0

@@ -23,9 +23,9 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.association.blocks import blocks_of
-from sciinterp.association.bootstrap import FamilyCounts, f1_score
 from sciinterp.association.dense_baselines import Fit
 from sciinterp.association.dense_scores import BLOCK_VALUES, best_thresholds, count_scores
+from sciinterp.association.family_counts import FamilyCounts, f1_score
 from sciinterp.association.fitting import Inputs, concept_blocks
 from sciinterp.association.jackknife import interval, jackknife
 from sciinterp.association.measure import Training

@@ -321,15 +321,10 @@ def limits(measures: np.ndarray) -> np.ndarray:
 
 
 def _explained(measures: np.ndarray, n_peaks: np.ndarray | None = None) -> np.ndarray:
-    """bool [n]: composition, letter, position or conservation reaches the limit from which it explains the peaks.
-
-    With `n_peaks` [n], it must also tell so many peaks from chance itself.
-    """
+    """bool [n]: a plain reading reaches the limit from which it explains the peaks, and tells `n_peaks` from chance."""
     plain = measures[:, [COLUMNS.index(c) for c in READINGS]]
-    reached = plain >= limits(measures)
-    if n_peaks is not None:
-        reached &= plain > by_chance(n_peaks)[:, None]
-    return np.asarray(reached.any(1))
+    chance = 0.0 if n_peaks is None else by_chance(n_peaks)[:, None]
+    return np.asarray(((plain >= limits(measures)) & (plain > chance)).any(1))
 
 
 def periodic(problem: Problem, features: np.ndarray) -> np.ndarray:

@@ -137,8 +137,9 @@ def test_the_neuron_and_the_control_that_read_it_explain_the_site(hits, world):
     assert row["delta_low"] > 0.3
     assert row["explained_by"] == ""
     assert row["q"] < 0.05
-    assert set(alone.context["not_run"]) == {"neuron", "pca", "ica", "probe", "randomised", "domain"}
-    assert set(hits.context["not_run"]) == {"domain"}
+    reading = {"neuron", "pca", "ica", "probe", "randomised"}
+    assert {*reading, "domain"} <= set(alone.context["not_run"])
+    assert not reading & set(hits.context["not_run"])
     assert list(alone.columns) == list(hits.columns)
 
 

@@ -284,3 +284,13 @@ def test_candidates_come_back_from_disk(tmp_path):
 def test_an_empty_list_is_written_and_read(tmp_path):
     write_candidates(Table(pd.DataFrame([], columns=list(COLUMNS)), context={}), tmp_path)
     assert len(read_candidates(tmp_path)) == 0
+
+
+def test_a_reading_at_chance_explains_no_peaks():
+    """Composition that does as well as a motif, both near 0.5: neither tells so few peaks from others."""
+    measures = np.full((3, len(COLUMNS)), 0.5)
+    measures[:, COLUMNS.index("motif")], measures[:, COLUMNS.index("composition")] = 0.55, [0.52, 0.6, 0.75]
+    assert _explained(measures).all()
+    few, many = np.full(3, 12), np.full(3, 80)
+    assert _explained(measures, few).tolist() == [False, False, True]
+    assert _explained(measures, many).tolist() == [False, True, True]
