@@ -50,18 +50,29 @@ def browse(
 
 
 def benchmark(
-    what: Annotated[str, typer.Argument(help="discovery")] = "discovery",
+    what: Annotated[str, typer.Argument(help="discovery or trust")] = "discovery",
     seed: Seed = 0,
-    worlds: Annotated[int, typer.Option(help="Planted worlds with something hidden.")] = 3,
+    worlds: Annotated[
+        int | None,
+        typer.Option(help="Worlds with something hidden (3 by default), or of each design of trust (20)."),
+    ] = None,
     null: Annotated[int, typer.Option(help="Planted worlds with nothing hidden.")] = 3,
     out: Annotated[Path | None, typer.Option(help="Keep each world here; run again to resume.")] = None,
     run: Annotated[
         Path | None, typer.Option(help="Hide and recover the concepts of this run instead.")
     ] = None,
+    only: Annotated[str | None, typer.Option(help="Claims of trust, by commas; all by default.")] = None,
 ) -> None:
-    """Measure candidates against planted truth, or against what a run hides from them: precision, calibration."""
+    """Measure candidates against planted truth, or what a run hides from them; or every claim in worlds that set no constant."""
+    if what == "trust":
+        from sciinterp.trust import benchmark_trust
+
+        claims = None if only is None else [name.strip() for name in only.split(",")]
+        given = {} if worlds is None else {"n_worlds": worlds}
+        echo_table(benchmark_trust(seed=seed, only=claims, out=out, **given))
+        return
     if what != "discovery":
-        raise no_such("benchmark", what, ["discovery"])
+        raise no_such("benchmark", what, ["discovery", "trust"])
     if run is not None:
         from sciinterp.full import hide_and_recover
         from sciinterp.project import load_run
@@ -70,7 +81,9 @@ def benchmark(
     else:
         from sciinterp.discovery import benchmark_discovery
 
-        tables = benchmark_discovery(seed=seed, n_worlds=worlds, n_null=null, out=out)
+        tables = benchmark_discovery(
+            seed=seed, n_worlds=3 if worlds is None else worlds, n_null=null, out=out
+        )
     for name, table in tables.items():
         typer.echo(f"\n{name}")
         echo_table(table.T.rename_axis("measure") if len(table) < 3 < table.shape[1] else table)

@@ -6,7 +6,6 @@ the mean of each measure over worlds with a 90% interval from a bootstrap of the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sciinterp import __version__
 from sciinterp.discovery.calibrate import (
     average_precision,
     brier,
@@ -27,9 +27,8 @@ from sciinterp.discovery.problem import make_problem
 from sciinterp.discovery.recover import K, meets_hidden, single_feature_rule
 from sciinterp.discovery.search import discover
 from sciinterp.discovery.settings import Controls, DiscoverySettings
-from sciinterp.errors import MismatchError
 from sciinterp.frames import Table
-from sciinterp.store.atomic import make_folder, read_json, write_json
+from sciinterp.store.kept import kept, planned_folder
 
 # What a world is measured by, and what must hold of it (a bound, or None).
 MEASURES = ((f"precision_at_{K}", 0.8), ("gap_closed", 0.5), ("ap", None), ("ap_single_feature", None), ("recall", None),
@@ -72,17 +71,16 @@ def benchmark_discovery(
         When the folder holds worlds of other settings.
     """
     base = settings or PlantedSettings()
-    folder = None if out is None else make_folder(out)
-    if folder is not None:
-        _require_same(folder, base)
+    plan = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(base).items()}
+    folder = planned_folder(out, {"settings": plan, "version": __version__})
     worlds, pooled, nulls = [], [], []
     for s in range(seed, seed + n_worlds):
-        found = _kept(folder, f"world-{s}", lambda s=s: _world(s, base))
+        found = kept(folder, f"world-{s}", lambda s=s: _world(s, base))
         worlds.append({"seed": s, **found["row"]})
         pooled.append(pd.DataFrame({"probability": found["probability"], "truth": found["truth"]}))
     nothing = PlantedSettings(**{**base.__dict__, "hide": False})
     for s in range(seed, seed + n_null):
-        nulls.append({"seed": s, **_kept(folder, f"null-{s}", lambda s=s: _null(s, nothing))})
+        nulls.append({"seed": s, **kept(folder, f"null-{s}", lambda s=s: _null(s, nothing))})
     pool = pd.concat(pooled, ignore_index=True) if pooled else pd.DataFrame({"probability": [], "truth": []})
     p, truth = pool["probability"].to_numpy(float), pool["truth"].to_numpy(float)
     frame, empty = pd.DataFrame(worlds), pd.DataFrame(nulls)
@@ -154,37 +152,6 @@ def _summary(
             }
         )
     return rows
-
-
-def _kept(folder: Path | None, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a world's file holds, made first where there is none."""
-    if folder is None:
-        return make()
-    path = folder / f"{name}.json"
-    if not path.is_file():
-        write_json(path, make())
-    return read_json(path)
-
-
-def _require_same(folder: Path, settings: PlantedSettings) -> None:
-    """The folder's plan, written first, must be of these settings and this version."""
-    from sciinterp import __version__
-
-    plan = {
-        "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()},
-        "version": __version__,
-    }
-    path = folder / "plan.json"
-    if not path.is_file():
-        write_json(path, plan)
-    elif (found := read_json(path)) != plan:
-        raise MismatchError(
-            "the folder holds a benchmark of other settings",
-            where=f"folder '{folder}'",
-            expected=str(plan),
-            got=str(found),
-            do="Choose another --out.",
-        )
 
 
 def _world(seed: int, settings: PlantedSettings) -> dict[str, Any]:

@@ -33,6 +33,7 @@ ORDER = [
     "association",
     "interventions",
     "discovery",
+    "trust",
     "plots",
     "report",
     "testing",
@@ -57,6 +58,7 @@ TORCH_FREE = (
     "annotations",
     "association",
     "discovery",
+    "trust",
     "report",
     "plots",
 )
