@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from sciinterp import __version__
 from sciinterp.errors import no_such
+from sciinterp.frames import Table
 from sciinterp.store.atomic import atomic_write, read_json, write_json
 from sciinterp.store.kept import kept, planned_folder
-from sciinterp.frames import Table
 from sciinterp.trust.claims import CLAIMS, Claim
 from sciinterp.trust.designs import DESIGNS, Counts
 

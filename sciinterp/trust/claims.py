@@ -157,11 +157,18 @@ _KEPT = (*(f"novel-{kind}" for kind, _, _ in _NOVEL), "refined")
 def _claims() -> tuple[Claim, ...]:
     rows = [
         *(
-            Claim("p-value", words, (name,), "p", ("<=", 0.075), 0.05)
+            Claim(claim, words, (name,), key, bar, nominal)
+            for claim, key, bar, nominal in (
+                ("p of presence", "presence", ("<=", 0.075), 0.05),
+                ("p of place", "place", ("<=", 0.075), 0.05),
+                ("any q of presence", "any-q_presence", ("<=", 0.1), 0.1),
+                ("any q", "any-q", ("<=", 0.1), 0.1),
+            )
             for name, (words, _) in UNRELATED.items()
         ),
-        *(Claim("any q", words, (name,), "q", ("<=", 0.1), 0.1) for name, (words, _) in UNRELATED.items()),
-        Claim("q of place", "annotations rotated", ("rotated",), "q", ("<=", 0.1), 0.1),
+        Claim("p of place", "annotations rotated", ("rotated",), "place", ("<=", 0.075), 0.05),
+        Claim("any q of place", "annotations rotated", ("rotated",), "any-q_place", ("<=", 0.1), 0.1),
+        Claim("any q", "annotations rotated", ("rotated",), "any-q", ("<=", 0.1), 0.1),
         *(
             Claim("power", words, (name,), "found", (">=", 0.8) if name == "planted-15-8" else None)
             for name, (words, _, _) in PLANTED.items()

@@ -15,6 +15,7 @@ import pandas as pd
 
 from sciinterp.association import AssociationSettings, associate
 from sciinterp.association.explanations import ABOVE
+from sciinterp.association.shift_test import screen_places
 from sciinterp.association.statistics import screen
 from sciinterp.discovery import Controls, DiscoverySettings, discover
 from sciinterp.frames import Table
@@ -53,19 +54,28 @@ RIVALS = (5, 8, 14, 15, 40)  # test families
 
 def _unrelated(seed: int, collection: Collection) -> Counts:
     """p of all pairs, and whether any hit has a small q."""
-    world = unrelated(seed, collection)
+    return _tested(unrelated(seed, collection), seed)
+
+
+def _tested(world: AssociationWorld, seed: int) -> Counts:
     samples, names = world.features.samples, world.annotations.position_names
     positives, covered = (
         world.annotations.positives(samples, names),
         world.annotations.covered(samples, names),
     )
-    p = screen(world.features, positives, covered, world.split, seed=seed).p
-    return {"p": _few(p, P), "q": _any(_hits(world, seed, strongest=None)["q"])}
+    presence = screen(world.features, positives, covered, world.split, seed=seed)
+    place = screen_places(world.features, positives, world.split.family, presence)
+    hits = _hits(world, seed, strongest=None)
+    return {
+        "presence": _few(presence.p, P),
+        "place": _few(place.p, P),
+        **{f"any-{name}": _any(hits[name]) for name in ("q", "q_presence", "q_place")},
+    }
 
 
 def _rotated(seed: int) -> Counts:
-    """Whether any hit has a small q where families carry a concept, and its places are by chance."""
-    return {"q": _any(_hits(rotated(seed), seed, strongest=None)["q"])}
+    """The same where families that carry a concept have the feature, and its places are by chance."""
+    return _tested(rotated(seed), seed)
 
 
 def _planted(seed: int, n_carriers: int, recall: float) -> Counts:
@@ -111,7 +121,7 @@ def _hits(world: AssociationWorld, seed: int, *, strongest: int | None) -> Table
         split=world.split,
         control=control,
         acts=None if acts is None else acts.by_feature(0, acts.n_features).to_csc().toarray(),
-        settings=AssociationSettings(strongest=strongest),
+        settings=AssociationSettings(strongest=strongest, sets=()),
         seed=seed,
     )
 

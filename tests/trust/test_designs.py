@@ -94,8 +94,9 @@ def test_discovery_counts_add_up():
 @pytest.mark.parametrize("copies", [1, 2])
 def test_pairs_without_a_relation(copies):
     found = _unrelated(0, Collection(n_families=24, n_features=8, n_concepts=4, copies=copies))
-    assert 0 < found["p"][1] <= 32 and found["p"][0] <= found["p"][1]
-    assert found["q"][1] == 1
+    for name in ("presence", "place"):
+        assert 0 < found[name][1] <= 32 and found[name][0] <= found[name][1]
+    assert found["any-q"][1] == 1 and found["any-q"][0] <= found["any-q_presence"][0]
 
 
 def test_one_rival_and_two():
@@ -108,7 +109,9 @@ def test_one_rival_and_two():
 
 def test_a_strong_relation_is_found():
     assert _planted(0, 15, 0.8)["found"] == [4, 4]
-    assert _rotated(0)["q"][1] == 1
+    rotated = _rotated(0)
+    assert rotated["presence"][0] >= 8, "that families carry what their feature reads stays"
+    assert rotated["any-q_place"][1] == 1
 
 
 def test_every_claim_is_counted_by_its_designs():
@@ -117,7 +120,7 @@ def test_every_claim_is_counted_by_its_designs():
         "rivals": {"above", "covers", "given"},
         "planted": {"found"},
         "verdicts": {"false", "any", "found"},
-        "rotated": {"q"},
+        "rotated": {"presence", "place", "any-q", "any-q_presence", "any-q_place"},
     }
     for claim in CLAIMS:
         for name in claim.designs:
