@@ -4,6 +4,6 @@ No constant that decides is fitted here; those were fitted on :mod:`sciinterp.di
 data, or on nothing.
 """
 
-from sciinterp.trust.benchmark import benchmark_trust
+from sciinterp.trust.suite import benchmark_trust
 
 __all__ = ["benchmark_trust"]

@@ -1,6 +1,6 @@
 """Worlds for discovery: what a dictionary reads of sequences with concepts in them, and what sources say of these.
 
-Sequences are those of :mod:`sciinterp.trust.sequences`. Every concept has two or three readers, which miss instances and
+Sequences are those of :mod:`sciinterp.trust.forms`. Every concept has two or three readers, which miss instances and
 whole families, spill over the bounds, misfire and answer weakly to look-alikes; around them stand features of letters,
 words, composition and ends, of stretches that a clade conserves, of runs that relatives share, and of two concepts at
 once. All features answer to everything a little. From these activations codes are made in one of two ways: the ``k``
@@ -24,7 +24,7 @@ from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
 from sciinterp.samples import Samples, Split
 from sciinterp.splits import split_families
-from sciinterp.trust.sequences import (
+from sciinterp.trust.forms import (
     BACKGROUND,
     KINDS,
     LETTERS,

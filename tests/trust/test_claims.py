@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-import sciinterp.trust.benchmark as benchmark
+import sciinterp.trust.suite as benchmark
 from sciinterp.discovery.calibrate import expected_calibration_error
 from sciinterp.errors import InputError, MismatchError
 from sciinterp.trust import benchmark_trust

@@ -8,7 +8,7 @@ import pytest
 
 from sciinterp.trust.designs import meets
 from sciinterp.trust.discovery_worlds import CLADES, MERGED, make_world
-from sciinterp.trust.sequences import (
+from sciinterp.trust.forms import (
     BACKGROUND,
     EXCHANGE,
     KINDS,
