@@ -10,11 +10,13 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciinterp.association.explanations import legend
+from sciinterp.association.worth import worth
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
 from sciinterp.provenance import Origin, held_out, origin_of, require_one_run
@@ -156,6 +158,10 @@ def _assemble(
         "candidates": candidate_rows(candidates, of_sample),
         "sae": c.sae_summary(sae, features, manifest.get("control") or full.get("measures_control")),
         "beyond": beyond(full),
+        "worth": [
+            {k: v if isinstance(v, str) else c.number(v) for k, v in asdict(w).items() if k != "against"}
+            for w in worth(hits)
+        ],
         "controls": c.controls(hits, candidates, concepts, used),
         "done": done,
         "provenance": _provenance(sae, features, manifest),
