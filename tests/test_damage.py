@@ -313,3 +313,17 @@ def test_samples_that_unpack_to_gigabytes_are_refused_before(tmp_path: Path) -> 
     pq.write_table(table, tmp_path / SAMPLES, compression="zstd", store_schema=False)
     with pytest.raises(FormatError, match="declares what the file does not hold"):
         load_samples(tmp_path)
+
+
+def test_candidates_of_a_folder_inside_a_run_are_held_against_its_ledger(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    path = tmp_path / "full" / "candidates.json"
+    text = '{"candidates": [], "context": {"seed": 0}}'
+    path.write_text(text)
+    (tmp_path / "full.json").write_text("{}")
+    with ledger.recorded("full", tmp_path):
+        pass
+    assert len(read_candidates(tmp_path / "full")) == 0
+    path.write_text(text.replace("0", "1"))
+    with pytest.raises(StoreError, match="damaged"):
+        read_candidates(tmp_path / "full")

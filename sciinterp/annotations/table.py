@@ -22,7 +22,7 @@ import scipy.sparse as sp
 
 from sciinterp.annotations.projection import project, unproject
 from sciinterp.codes.intervals import positions_in
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such
 from sciinterp.readers.identifiers import match_ids, nearest
 from sciinterp.readers.sample_tables import MISSING
 from sciinterp.samples import Samples
@@ -98,15 +98,11 @@ class Annotations:
         return hashlib.sha256(marks.tobytes()).hexdigest()
 
     def select(self, concepts: Iterable[str]) -> Annotations:
-        """Only these concepts."""
-        keep = set(concepts)
+        """Only these concepts, or this one."""
+        keep = {concepts} if isinstance(concepts, str) else set(concepts)
         unknown = keep - set(self.concepts.index)
         if unknown:
-            raise InputError(
-                "there is no such concept",
-                where=f"concept {min(unknown)!r}",
-                expected=f"one of {len(self.concepts)} concepts",
-            )
+            raise no_such("concept", min(unknown, key=str), self.concepts.index)
         frame = self.frame[self.frame["concept"].isin(keep)]
         return Annotations(
             frame,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,12 +92,21 @@ def read_structure(path: str | Path, *, format: str = "auto") -> tuple[str, list
         first = next((line for line in first_lines(path) if not line.startswith("#")), "")
         format = "mmcif" if first.startswith(("data_", "loop_")) else "pdb"
     found: Any = _Gatherer()
-    parser = (PDB.MMCIFParser if format == "mmcif" else PDB.PDBParser)(structure_builder=found, QUIET=True)
+    parser: Any = (PDB.MMCIFParser if format == "mmcif" else PDB.PDBParser)(
+        structure_builder=found, QUIET=True
+    )
     with Text(path) as handle, parsing(path, "a structure"):
         parser.get_structure("x", handle)
-    code = str(found.header.get("idcode") or "").strip()
+    code = _entry_name(found.header, getattr(parser, "_mmcif_dict", {}))
     chains = [_chain(name, models) for name, models in found.chains.items()]
     return code or path.name.removesuffix(".gz").rsplit(".", 1)[0], chains
+
+
+def _entry_name(header: Mapping[str, Any], columns: Mapping[str, Any]) -> str:
+    """What the file calls itself: mmCIF in ``_entry.id`` (which Biopython's header does not read), else the header."""
+    named = columns.get("_entry.id") or []
+    of_entry = str(named if isinstance(named, str) else next(iter(named), "")).strip()
+    return of_entry if of_entry not in ("", "?", ".") else str(header.get("idcode") or "").strip()
 
 
 class _Gatherer:

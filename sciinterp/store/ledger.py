@@ -326,7 +326,7 @@ def require_intact(folder: str | Path, *names: str) -> None:
     """
     folder = Path(folder)
     require_kept(folder)
-    kept = checksums(read_ledger(folder)) if is_ledger(folder) else {}
+    kept = checksums(read_ledger(folder)) if is_ledger(folder) else _kept_above(folder)
     for name in names:
         if name not in kept:
             continue
@@ -339,6 +339,13 @@ def require_intact(folder: str | Path, *names: str) -> None:
                 got=f"sha256 {sha256_file(path)[:12]}" if path.is_file() else "none",
                 do="Run its stage again, or restore it from a copy.",
             )
+
+
+def _kept_above(folder: Path) -> dict[str, str]:
+    """What the ledger of the run folder above says of a folder inside it that has none, such as ``full``."""
+    above, inside = folder.absolute().parent, f"{folder.absolute().name}/"
+    kept = checksums(read_ledger(above)) if is_ledger(above) else {}
+    return {name.removeprefix(inside): digest for name, digest in kept.items() if name.startswith(inside)}
 
 
 def plain(value: Any) -> Any:

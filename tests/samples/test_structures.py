@@ -130,6 +130,15 @@ def test_mmcif_gives_the_residues_of_pdb(tmp_path, name) -> None:
     out.set_structure(PDB.PDBParser(QUIET=True).get_structure("x", tmp_path / "x.pdb"))
     out.save(str(tmp_path / "y.cif"))
     assert si.read_samples(tmp_path / "y.cif").sequences == [sequence]
+    text = (tmp_path / "y.cif").read_text()
+    for line, entry in (
+        ("_entry.id 4HHB\n", "4HHB"),
+        ("_entry.id AF-P69905-F1\n", "AF-P69905-F1"),
+        ("_entry.id ?\n", "y"),
+    ):
+        head, _, rest = text.partition("\n")
+        (tmp_path / "y.cif").write_text(f"{head}\n{line}{rest}")
+        assert si.read_samples(tmp_path / "y.cif").ids == (f"{entry}_A",)
 
 
 def test_only_the_first_model_is_read(tmp_path) -> None:
