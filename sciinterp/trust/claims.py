@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import beta, t
 
-from sciinterp.trust.designs import PLANTED, RIVALS, UNRELATED, Counts
+from sciinterp.trust.designs import FOLDED, PLANTED, RIVALS, UNRELATED, Counts
 
 LEVEL, N_DRAWS = 0.95, 400
 N_BINS = 10  # of probability, as in :func:`sciinterp.discovery.calibrate.expected_calibration_error`
@@ -189,6 +189,14 @@ def _claims() -> tuple[Claim, ...]:
             Claim("coverage", f"F1, {n} test families", (f"rivals-{n}",), "covers", (">=", 0.93), 0.95)
             for n in RIVALS
             if n in (8, 15, 40)
+        ),
+        *(
+            Claim(claim, words.format(n), (f"folded-{n}",), key, bar, nominal)
+            for claim, words, key, bar, nominal in (
+                ("lead", "true difference 0, {} families, cross-fitted", "above", ("<=", 0.035), 0.025),
+                ("coverage", "F1, {} families, cross-fitted", "covers", (">=", 0.93), 0.95),
+            )
+            for n in FOLDED
         ),
         Claim("verdict", "two rivals, true difference 0: any", ("verdicts-none",), "any", ("<=", 0.1), 0.1),
         Claim("verdict", "6 of 18 concepts lead: false ones", ("verdicts-third",), "false", ("<=", 0.1), 0.1),

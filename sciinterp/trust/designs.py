@@ -50,6 +50,7 @@ PLANTED: Mapping[str, tuple[str, int, float]] = {
     "planted-3-8": ("3 families, recall .8", 3, 0.8),
 }
 RIVALS = (5, 8, 14, 15, 40)  # test families
+FOLDED = (15, 40)  # families in all, every one of which judges
 
 
 def _unrelated(seed: int, collection: Collection) -> Counts:
@@ -86,9 +87,9 @@ def _planted(seed: int, n_carriers: int, recall: float) -> Counts:
     return {"found": [int((mine["q"] <= Q).sum()), len(world.planted)]}
 
 
-def _rivals(seed: int, n_test: int) -> Counts:
+def _rivals(seed: int, n_test: int, n_train: int = 30, **how: int) -> Counts:
     """Ends of the intervals of a difference that is 0, and of an F1 that is known."""
-    hits = _selected(rivals(seed, n_test=n_test), seed)
+    hits = _selected(rivals(seed, n_test=n_test, n_train=n_train), seed, **how)
     low = hits["delta_low"].to_numpy(float)
     given = np.isfinite(hits[["f1_low", "f1_high"]].to_numpy(float)).all(1)
     inside = (hits["f1_low"] <= hits["truth"]) & (hits["truth"] <= hits["f1_high"])
@@ -112,7 +113,7 @@ def _verdicts(seed: int, lead: int) -> Counts:
     }
 
 
-def _hits(world: AssociationWorld, seed: int, *, strongest: int | None) -> Table:
+def _hits(world: AssociationWorld, seed: int, *, strongest: int | None, **how: int) -> Table:
     # Rivals are a control and neurons: two kinds of readers that are chosen and judged as a feature is.
     control, acts = (*world.rivals, None, None)[:2]
     return associate(
@@ -121,14 +122,14 @@ def _hits(world: AssociationWorld, seed: int, *, strongest: int | None) -> Table
         split=world.split,
         control=control,
         acts=None if acts is None else acts.by_feature(0, acts.n_features).to_csc().toarray(),
-        settings=AssociationSettings(strongest=strongest, sets=()),
+        settings=AssociationSettings(strongest=strongest, sets=(), **how),
         seed=seed,
     )
 
 
-def _selected(world: AssociationWorld, seed: int) -> pd.DataFrame:
+def _selected(world: AssociationWorld, seed: int, **how: int) -> pd.DataFrame:
     """The selected hits of features that read their concept, with the truth beside."""
-    hits = _hits(world, seed, strongest=len(world.planted))
+    hits = _hits(world, seed, strongest=len(world.planted), **how)
     hits = pd.DataFrame(hits[hits["selected"]])
     hits = hits[[world.planted.get(c) == f for c, f in zip(hits["concept"], hits["feature"])]]
     return hits.assign(
@@ -218,7 +219,8 @@ DESIGNS: dict[str, Callable[[int], Counts]] = {
     **{name: partial(_unrelated, collection=of) for name, (_, of) in UNRELATED.items()},
     "rotated": _rotated,
     **{name: partial(_planted, n_carriers=n, recall=r) for name, (_, n, r) in PLANTED.items()},
-    **{f"rivals-{n}": partial(_rivals, n_test=n) for n in RIVALS},
+    **{f"rivals-{n}": partial(_rivals, n_test=n, folds=1) for n in RIVALS},
+    **{f"folded-{n}": partial(_rivals, n_test=n // 3, n_train=n - n // 3) for n in FOLDED},
     "verdicts-none": partial(_verdicts, lead=0),
     "verdicts-third": partial(_verdicts, lead=6),
     "hidden-topk": partial(_discovered, hide=True, codes="topk"),

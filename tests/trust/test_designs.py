@@ -100,7 +100,7 @@ def test_pairs_without_a_relation(copies):
 
 
 def test_one_rival_and_two():
-    found = _rivals(0, 8)
+    found = _rivals(0, 8, folds=1)
     assert found["given"][1] >= 15 and found["covers"][1] == found["given"][0]
     two = _verdicts(0, 6)
     assert two["found"][1] >= 4 and two["false"][0] <= two["false"][1]
@@ -118,6 +118,7 @@ def test_every_claim_is_counted_by_its_designs():
     """Keys of the table are keys of what designs return; those of one kind return the same ones."""
     of_kind = {
         "rivals": {"above", "covers", "given"},
+        "folded": {"above", "covers", "given"},
         "planted": {"found"},
         "verdicts": {"false", "any", "found"},
         "rotated": {"presence", "place", "any-q", "any-q_presence", "any-q_place"},
