@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
+# Units of a stratum that are permuted together at least. What confounding is left in a stratum shows in the largest of many
+# statistics: with whole strata permuted, `p_family` was at most 0.05 in 11% of null worlds of 60 families of 1 to 80.
+NEIGHBOURS = 3
 # Units of a stratum at least: of five, a permutation within tells little.
 _LEAST = 6
 # A difference of 10% in length is none.
@@ -34,7 +37,9 @@ def sample_exposure(lengths: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(1.0, lengths))[:, None]
 
 
-def strata_of_exposure(exposure: np.ndarray, group: np.ndarray | None = None) -> np.ndarray:
+def strata_of_exposure(
+    exposure: np.ndarray, group: np.ndarray | None = None, *, least: int | None = None
+) -> np.ndarray:
     """Strata of units with like exposure.
 
     Parameters
@@ -42,6 +47,8 @@ def strata_of_exposure(exposure: np.ndarray, group: np.ndarray | None = None) ->
     exposure : float64 [n_units, n_kinds]
     group : int64 [n_units], optional
         Units of different groups never share a stratum.
+    least : int, optional
+        Units of a stratum at least; by default the square root of those of its group, and six.
 
     Returns
     -------
@@ -56,18 +63,19 @@ def strata_of_exposure(exposure: np.ndarray, group: np.ndarray | None = None) ->
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     """
     group = np.zeros(len(exposure), np.int64) if group is None else group
-    waiting = [
-        (np.flatnonzero(group == g), max(_LEAST, int((group == g).sum() ** 0.5))) for g in np.unique(group)
-    ]
+    waiting = []
+    for number in np.unique(group):
+        units = np.flatnonzero(group == number)
+        waiting.append((units, least or max(_LEAST, int(len(units) ** 0.5))))
     out, n_done = np.zeros(len(exposure), np.int64), 0
     while waiting:
-        units, least = waiting.pop(0)
-        halves = _halves(exposure[units], least)
+        units, fewest = waiting.pop(0)
+        halves = _halves(exposure[units], fewest)
         if halves is None:
             out[units] = n_done
             n_done += 1
         else:
-            waiting += [(units[half], least) for half in halves]
+            waiting += [(units[half], fewest) for half in halves]
     return out
 
 

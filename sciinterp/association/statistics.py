@@ -9,7 +9,7 @@ table of the two is tested by Fisher's exact test, one-sided; with strata of lik
 (:mod:`sciinterp.association.exposure`: family size and length, which make any feature and any concept more likely to
 be seen) by its exact stratified form, the conditional test behind Cochran-Mantel-Haenszel. Over all pairs q-values
 are Benjamini and Hochberg's (1995), and ``p_family`` is the max-T adjusted p-value (Westfall and Young 1993) from
-permuting whole families within strata.
+permuting whole families among those of a stratum that are nearest in exposure.
 
 A concept that every family carries (or all but a number too small to test against) has no such test: it is
 called ``universal`` and judged by its held-out effect alone; where the samples of a family are exchangeable, as the
@@ -28,7 +28,7 @@ from scipy.special import gammaln, ndtr
 from scipy.stats import false_discovery_control
 
 from sciinterp.association._jit import compiled
-from sciinterp.association.exposure import family_exposure, strata_of_exposure
+from sciinterp.association.exposure import NEIGHBOURS, family_exposure, strata_of_exposure
 from sciinterp.association.presence import family_activity, present_in
 from sciinterp.association.within import Units, families_leaning, mixed_families, within_families
 from sciinterp.codes import FeatureMatrix
@@ -117,12 +117,13 @@ class Screen:
 
 @dataclass(frozen=True, eq=False)
 class _Tested:
-    """Concepts that are tested on the same units."""
+    """Concepts that are tested on the same units, their strata, and in them who is permuted with whom."""
 
     concepts: np.ndarray
     units: Units
     inside: np.ndarray
     strata: np.ndarray
+    neighbours: np.ndarray
 
     @property
     def present(self) -> np.ndarray:
@@ -199,7 +200,7 @@ def screen_samples(
         carriage = np.where(left[:, None], mixed, carriage)
         for mine, inside in _groups(within, np.flatnonzero(left)):
             strata = _strata(within.exposure[inside], settings.strata, within.family[inside])
-            tables.append(_Tested(mine, within, inside, strata))
+            tables.append(_Tested(mine, within, inside, *strata))
         test = [WITHIN if on else word for word, on in zip(test, left)]
     p, p_family, p_min, n_done = _tests_of(tables, (len(activity), len(test)), settings.n_permutations, seed)
     never = ~(activity > 0).any(axis=1)
@@ -231,13 +232,13 @@ def _by_family(families: Units, settings: ScreenSettings) -> tuple[list[str], li
     """The test of each concept on families, or why there is none, and what is tested."""
     test, tables = [""] * len(families.carries), []
     for mine, inside in _groups(families, np.arange(len(test))):
-        strata = _strata(families.exposure[inside], settings.strata)
+        strata, neighbours = _strata(families.exposure[inside], settings.strata)
         label = "fisher" if len(np.unique(strata)) == 1 else "cochran-mantel-haenszel"
         for concept in mine:
             test[concept] = _verdict(families.carries[concept, inside], settings) or label
         tested = mine[[test[c] == label for c in mine]]
         if len(tested):
-            tables.append(_Tested(tested, families, inside, strata))
+            tables.append(_Tested(tested, families, inside, strata, neighbours))
     return test, tables
 
 
@@ -258,13 +259,17 @@ def _verdict(carries: np.ndarray, settings: ScreenSettings) -> str:
     return ""
 
 
-def _strata(exposure: np.ndarray, kind: str, group: np.ndarray | None = None) -> np.ndarray:
-    """int64 [n_units]: stratum of each unit; those of different groups are never in one."""
+def _strata(
+    exposure: np.ndarray, kind: str, group: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """int64 [n_units], twice: stratum of each unit, those of different groups never in one, and its nearest in it."""
     if kind not in ("exposure", "none"):
         raise InputError(
             "there is no such way to form strata", where=f"strata={kind!r}", expected="exposure or none"
         )
-    return strata_of_exposure(exposure if kind == "exposure" else exposure[:, :0], group)
+    exposure = exposure if kind == "exposure" else exposure[:, :0]
+    strata = strata_of_exposure(exposure, group)
+    return strata, strata_of_exposure(exposure, strata, least=NEIGHBOURS)
 
 
 def carriage_share(
@@ -386,7 +391,7 @@ def _exact_tails(both, feature, concept, with_feature, with_concept, sizes, log_
 
 
 def _max_t(z: np.ndarray, tables: list[_Tested], p_family: np.ndarray, n_permutations: int, seed: int) -> int:
-    """Fill max-T adjusted p-values from permutations of whole units within strata; return their number."""
+    """Fill max-T adjusted p-values from permutations of whole units among neighbours in strata; return their number."""
     work = sum(len(z) * table.inside.sum() * len(table.concepts) for table in tables)
     if work == 0:
         return 0
@@ -401,11 +406,9 @@ def _max_t(z: np.ndarray, tables: list[_Tested], p_family: np.ndarray, n_permuta
         scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
         if not alive.any():
             continue
-        members = [np.flatnonzero(table.strata == s) for s in np.unique(table.strata)]
+        order, slots = np.arange(len(table.strata)), np.argsort(table.neighbours, kind="stable")
         for b in range(n_permutations):
-            order = np.arange(len(table.strata))
-            for group in members:
-                order[group] = rng.permutation(group)
+            order[slots] = np.lexsort((rng.random(len(slots)), table.neighbours))
             largest[b] = max(largest[b], float(((has @ of_concept[order] - mean) * scale).max()))
     ranked = np.sort(largest)
     for table in tables:

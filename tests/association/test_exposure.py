@@ -93,7 +93,7 @@ def test_what_goes_with_length_alone_is_not_found_over_many_worlds(design):
     small, any_q, any_max_t = rates(design, 300)
     assert small <= 0.075
     assert any_q <= 0.1
-    assert any_max_t <= 0.15
+    assert any_max_t <= 0.075
 
 
 def test_without_strata_it_would_be():

@@ -148,7 +148,7 @@ def make_hits(samples: Samples, annotations: Annotations, *, n_features: int = 6
                     "prevalence": 0.03124 + i / 1000,
                     "n_positive": 40 + i,
                     "n_families": 8,
-                    "test": "family permutation",
+                    "test": "cochran-mantel-haenszel",
                     "p_presence": 0.00123 * (rank + 1) + i / 10000,
                     "p_place": 0.00211 * (rank + 1) + i / 10000,
                     "q": 0.004 * (rank + 1),
