@@ -57,6 +57,7 @@ def benchmark(
         typer.Option(help="Worlds with something hidden (3 by default), or of each design of trust (20)."),
     ] = None,
     null: Annotated[int, typer.Option(help="Planted worlds with nothing hidden.")] = 3,
+    forms: Annotated[int, typer.Option(help="Planted worlds with a hidden concept of each form.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Keep each world here; run again to resume.")] = None,
     run: Annotated[
         Path | None, typer.Option(help="Hide and recover the concepts of this run instead.")
@@ -81,9 +82,8 @@ def benchmark(
     else:
         from sciinterp.discovery import benchmark_discovery
 
-        tables = benchmark_discovery(
-            seed=seed, n_worlds=3 if worlds is None else worlds, n_null=null, out=out
-        )
+        n_worlds = 3 if worlds is None else worlds
+        tables = benchmark_discovery(seed=seed, n_worlds=n_worlds, n_null=null, n_forms=forms, out=out)
     for name, table in tables.items():
         typer.echo(f"\n{name}")
         echo_table(table.T.rename_axis("measure") if len(table) < 3 < table.shape[1] else table)

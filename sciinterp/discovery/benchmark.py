@@ -23,6 +23,7 @@ from sciinterp.discovery.calibrate import (
     share_interval,
 )
 from sciinterp.discovery.planted import Planted, PlantedSettings, plant
+from sciinterp.discovery.planted_forms import FORMS
 from sciinterp.discovery.problem import make_problem
 from sciinterp.discovery.recover import K, meets_hidden, single_feature_rule
 from sciinterp.discovery.search import discover
@@ -35,6 +36,11 @@ MEASURES = ((f"precision_at_{K}", 0.8), ("gap_closed", 0.5), ("ap", None), ("ap_
             ("recall_q", None), ("precision_q", None), ("novel_in_ten", 0.8), ("refined", 2 / 3), ("covered", 0.85))  # fmt: skip
 MAX_ECE, MAX_NULL = 0.05, 0.10
 KINDS = ("missing", "novel", "refinement")
+# Worlds with one hidden concept of each form, in sequences long enough for a stretch of forty beside the known ones.
+OF_FORMS = PlantedSettings(
+    n_masked=4, n_plain=6, n_merged=0, n_novel=len(FORMS), length=(160, 240), novel_forms=FORMS
+)
+FORM_BOUNDS = {"motif": 0.6, "gapped": 0.3, "paired": 0.3, "periodic": 0.5}
 
 
 def benchmark_discovery(
@@ -42,6 +48,7 @@ def benchmark_discovery(
     seed: int = 0,
     n_worlds: int = 3,
     n_null: int = 3,
+    n_forms: int = 0,
     settings: PlantedSettings | None = None,
     out: str | Path | None = None,
 ) -> dict[str, Table]:
@@ -53,6 +60,9 @@ def benchmark_discovery(
         Worlds ``seed, seed + 1 ...`` are planted.
     n_worlds, n_null : int
         Worlds with something hidden, and worlds where everything is annotated.
+    n_forms : int
+        Worlds where a concept of each form is hidden (:mod:`sciinterp.discovery.planted_forms`): motif, gapped motif,
+        pair, periodic stretch, domain, turn of labels.
     settings : PlantedSettings, optional
     out : path, optional
         Folder that keeps each world's outcome; run again to resume.
@@ -63,7 +73,8 @@ def benchmark_discovery(
         ``worlds`` (one row a world: average precision beside the best single-feature rule, precision at 50 with its
         predicted interval, novel concepts in the first ten, refinements recovered), ``null`` (candidates at q <= 0.1
         where nothing is hidden), ``calibration`` (reliability of the pooled missing candidates) and ``summary``
-        (``measure value low high bound n``; ``low, high`` a 90% interval).
+        (``measure value low high bound n``; ``low, high`` a 90% interval); and ``forms``, where they are asked for: of
+        each form the share found in the first ten candidates, and rows among these that read nothing hidden.
 
     Raises
     ------
@@ -84,7 +95,9 @@ def benchmark_discovery(
     pool = pd.concat(pooled, ignore_index=True) if pooled else pd.DataFrame({"probability": [], "truth": []})
     p, truth = pool["probability"].to_numpy(float), pool["truth"].to_numpy(float)
     frame, empty = pd.DataFrame(worlds), pd.DataFrame(nulls)
-    return {
+    forms = [kept(folder, f"forms-{s}", lambda s=s: _forms(s)) for s in range(seed, seed + n_forms)]
+    by_form = {"forms": Table(_forms_summary(pd.DataFrame(forms)))} if forms else {}
+    return by_form | {
         "worlds": Table(frame),
         "null": Table(empty),
         "calibration": Table(reliability(p, truth)),
@@ -167,6 +180,32 @@ def _null(seed: int, settings: PlantedSettings) -> dict[str, Any]:
     found = _search(plant(seed, settings), seed)
     kept = found[found["q"] <= 0.1]
     return {**{kind: int((kept["kind"] == kind).sum()) for kind in KINDS}, "any": bool(len(kept) > 0)}
+
+
+def _forms(seed: int) -> dict[str, Any]:
+    """Of each form the share of its hidden concepts among the first ten; how many of these read nothing hidden."""
+    world = plant(seed, OF_FORMS)
+    found = _search(world, seed)
+    novel = found[found["kind"] == "novel"].head(10)
+    of = {f: concept for concept, features in world.novel.items() for f in features}
+    names = {of[f] for f in novel["feature"] if f in of}
+    row: dict[str, Any] = {"false": sum(f not in of for f in novel["feature"])}
+    for form in FORMS:
+        hidden = [c for c in world.novel if world.forms[c] == form]
+        row[form] = sum(c in names for c in hidden) / max(len(hidden), 1)
+    return row
+
+
+def _forms_summary(worlds: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = []
+    for name in (*FORMS, "false"):
+        mean, low, high = share_interval(worlds[name].to_numpy(float), np.arange(len(worlds)))
+        bound = f">= {FORM_BOUNDS[name]:.2f}" if name in FORM_BOUNDS else ""
+        measure = "false rows in ten" if name == "false" else f"{name} in ten"
+        rows.append(
+            {"measure": measure, "value": mean, "low": low, "high": high, "bound": bound, "n": len(worlds)}
+        )
+    return rows
 
 
 def _search(world: Planted, seed: int) -> Table:

@@ -104,6 +104,8 @@ class Planted:
         Every instance under its leaf name.
     readers : dict
         Leaf concept -> features that read it.
+    forms : dict
+        Leaf concept -> what it looks like in sequence.
     """
 
     features: FeatureMatrix
@@ -115,6 +117,7 @@ class Planted:
     merged: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
     instances: pd.DataFrame
     readers: dict[str, tuple[int, ...]]
+    forms: dict[str, str]
     settings: PlantedSettings = field(default_factory=PlantedSettings)
 
 
@@ -492,5 +495,6 @@ def _withhold(
         merged,
         frame,
         {f"planted:{x.name}": roles.by_leaf[i] for i, x in enumerate(world.leaves)},
+        {f"planted:{x.name}": x.form.kind for x in world.leaves},
         settings,
     )

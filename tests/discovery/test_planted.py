@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from sciinterp.discovery.planted import PlantedSettings, plant
+from sciinterp.discovery.planted_forms import FORMS
 
 SMALL = PlantedSettings(n_families=24, n_seeds=1)
 
@@ -68,3 +71,52 @@ def test_readers_fire_on_their_concept(world):
         for feature in world.readers[concept][:1]:
             column = world.features.column(feature) > 0
             assert column[inside].mean() > 5 * column[~inside].mean(), (concept, codes.shape)
+
+
+@pytest.fixture(scope="module")
+def formed():
+    from sciinterp.discovery.benchmark import OF_FORMS
+
+    return plant(5, replace(OF_FORMS, n_families=24, n_seeds=0))
+
+
+def instances_of(world, form):
+    names = [concept for concept in world.novel if world.forms[concept] == form]
+    return world.instances[world.instances["concept"].isin(names)]
+
+
+def test_every_form_is_hidden_once_and_read(formed):
+    assert sorted(formed.forms[c] for c in formed.novel) == sorted(FORMS)
+    family = formed.features.samples.table["family"]
+    for concept, features in formed.novel.items():
+        spans = formed.instances.query("concept == @concept")
+        assert family[spans["sample"]].nunique() >= 4, formed.forms[concept]
+        offsets = formed.features.samples.offsets
+        first = offsets[[formed.features.samples.index(s) for s in spans["sample"]]]
+        inside = np.zeros(formed.features.n_positions, bool)
+        for start, end in zip(first + spans["start"], first + spans["end"]):
+            inside[start:end] = True
+        column = formed.features.column(features[0]) > 0
+        assert column[inside].mean() > 3 * column[~inside].mean(), formed.forms[concept]
+
+
+def test_a_pair_is_two_letters_at_one_distance(formed):
+    spans = instances_of(formed, "paired")
+    assert (spans["end"] - spans["start"]).nunique() == 1
+    for side in (spans["start"], spans["end"] - 1):
+        letters = [formed.features.samples[s].data[i] for s, i in zip(spans["sample"], side)]
+        assert max(map(letters.count, letters)) > 0.6 * len(letters)
+
+
+def test_a_gap_is_as_wide_as_it_likes(formed):
+    spans = instances_of(formed, "gapped")
+    assert (spans["end"] - spans["start"]).nunique() > 2
+
+
+def test_labels_are_annotated_and_their_turns_are_not(formed):
+    labels = formed.annotations.frame[formed.annotations.frame["concept"].str.startswith("structure:")]
+    assert set(labels["concept"]) == {"structure:helix", "structure:strand"}
+    assert formed.annotations.concepts.loc["structure:helix", "exhaustive"]
+    ends = set(zip(*(labels.query("concept == 'structure:helix'")[c] for c in ("sample", "end"))))
+    spans = instances_of(formed, "labelled")
+    assert all((s, start + 3) in ends for s, start in zip(spans["sample"], spans["start"]))
