@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,7 +50,7 @@ def browse(
 
 
 def benchmark(
-    what: Annotated[str, typer.Argument(help="discovery or trust")] = "discovery",
+    what: Annotated[str, typer.Argument(help="discovery, trust or dictionary")] = "discovery",
     seed: Seed = 0,
     worlds: Annotated[
         int | None,
@@ -62,9 +62,11 @@ def benchmark(
     run: Annotated[
         Path | None, typer.Option(help="Hide and recover the concepts of this run instead.")
     ] = None,
-    only: Annotated[str | None, typer.Option(help="Claims of trust, by commas; all by default.")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Claims of trust, or worlds of dictionary, by commas; all by default.")
+    ] = None,
 ) -> None:
-    """Measure candidates against planted truth, or what a run hides from them; or every claim in worlds that set no constant."""
+    """Measure candidates against planted truth, or what a run hides; every claim in worlds that set no constant; dictionaries."""
     if what == "trust":
         from sciinterp.trust import benchmark_trust
 
@@ -72,9 +74,11 @@ def benchmark(
         given = {} if worlds is None else {"n_worlds": worlds}
         echo_table(benchmark_trust(seed=seed, only=claims, out=out, **given))
         return
-    if what != "discovery":
-        raise no_such("benchmark", what, ["discovery", "trust"])
-    if run is not None:
+    if what not in ("discovery", "dictionary"):
+        raise no_such("benchmark", what, ["discovery", "trust", "dictionary"])
+    if what == "dictionary":
+        tables = _dictionaries(seed, only, out)
+    elif run is not None:
         from sciinterp.full import hide_and_recover
         from sciinterp.project import load_run
 
@@ -87,6 +91,20 @@ def benchmark(
     for name, table in tables.items():
         typer.echo(f"\n{name}")
         echo_table(table.T.rename_axis("measure") if len(table) < 3 < table.shape[1] else table)
+
+
+def _dictionaries(seed: int, only: str | None, out: Path | None) -> dict[str, Any]:
+    """Every architecture and its twins on known features, in the worlds that were named."""
+    from sciinterp.sae.dictionary_benchmark import benchmark_dictionary
+    from sciinterp.sae.ground_truth import WIDE, WORLDS
+
+    known = {world.name: world for world in (*WORLDS, WIDE)}
+    wanted = [w.name for w in WORLDS] if only is None else [name.strip() for name in only.split(",")]
+    for name in wanted:
+        if name not in known:
+            raise no_such("world", name, known, where="--only")
+    tables = benchmark_dictionary(worlds=[known[name] for name in wanted], seeds=(seed,), out=out)
+    return {"recovery": tables["summary"]}
 
 
 def verify(folder: Folder) -> None:
