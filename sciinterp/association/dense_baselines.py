@@ -109,9 +109,10 @@ class Fit:
 
     def project(self, values: np.ndarray) -> np.ndarray:
         """float32 [n, n_components]: principal components of activations; of the same ones as last time, the same."""
-        if self.last is None or self.last[0] is not values:
-            self.last = values, (values - self.moments.mean.astype(np.float32)) @ self.axes
-        return self.last[1]
+        last = self.last  # read once: folds run side by side
+        if last is None or last[0] is not values:
+            self.last = last = values, (values - self.moments.mean.astype(np.float32)) @ self.axes
+        return last[1]
 
 
 def neuron(inputs: Inputs) -> Reader:

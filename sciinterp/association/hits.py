@@ -1,15 +1,21 @@
 """``associate``: every feature against every concept, beside what could explain it.
 
-For each concept the feature and its threshold with the best F1 on training families are *selected*; they, the
-strongest other features and every baseline are then measured once, on held-out families. Differences to the
-baselines carry intervals over the same families, and the verdict on a concept false discovery control over concepts.
+For each concept the feature and its threshold with the best F1 on training families are *selected*. Effects are
+cross-fitted: families are dealt into folds, feature, threshold and every baseline are chosen anew on the families of
+all other folds and measured once, on those of the fold, and the counts of all families together are the effect. So the
+effect of a selected row is that of choosing, which ``folds_agree`` folds did as the row says; the strongest other
+features stay the row's, their thresholds are the folds'. With ``folds=1`` the test families of the split judge alone.
+Differences to the baselines carry intervals over the same families, and the verdict on a concept false discovery
+control over concepts.
 All concepts are shown, whatever they score.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +26,7 @@ import pandas as pd
 from sciinterp.annotations import Annotations
 from sciinterp.association import baselines as registry
 from sciinterp.association.compare import baseline_table, compare
+from sciinterp.association.dense_baselines import Fit
 from sciinterp.association.explanations import controlled
 from sciinterp.association.family_counts import FamilyCounts
 from sciinterp.association.files import write_association
@@ -86,7 +93,8 @@ class AssociationSettings:
         Pairs measured in all: the same number of features for each concept, by ``f1_train``; None is every pair.
     folds : int or None
         Folds over which choices are cross-fitted, so that every family judges what was chosen without it; 1 measures on
-        the test families of the split alone. None is five, or as many as there are families.
+        the test families of the split alone. None is three, or as many as there are families: on worlds of 43 families
+        three, five and ten folds find the same concepts.
     level : float
         Coverage of the intervals.
     ceilings : tuple of str
@@ -102,7 +110,7 @@ class AssociationSettings:
     """
 
     strongest: int | None = 300_000
-    folds: int | None = 1
+    folds: int | None = None
     level: float = 0.95
     ceilings: tuple[str, ...] = field(default_factory=registry.ceilings)
     sets: tuple[int, ...] = KS
@@ -169,7 +177,8 @@ def associate(
     require_randomised(randomised, features)
     require_twins(twins, features)
     require_activations(features, acts)
-    fold = None if settings.folds == 1 else deal(split, settings.folds)
+    single = settings.folds == 1 or (settings.folds is None and len(np.unique(split.family)) < 2)
+    fold = None if single else deal(split, settings.folds)
     about = standing(features, annotations, split, all_judge=fold is not None)
     stated = asdict(settings) | {"seed": seed, "by": split.by, "split_seed": split.seed}
     with ledger.recorded("associate", out, settings=stated, inputs=about["belongs"]):
@@ -287,16 +296,24 @@ def _judge(
     instances: pd.DataFrame,
 ) -> tuple[list[Judge], registry.Baselines, dict[str, Any]]:
     """Who judges the pairs: the test families, or every fold in turn; the baselines as they see them; what they share."""
-    judges, rivals = [], []
     # Where all covered families are in one fold, the split is left.
     crossed = folds is not None and len(np.unique(folds.fold[folds.numbers])) > 1
     shared: dict[str, Any] = {"axes_on": parts.train.rows if crossed else None, "kept": {}}
-    for fold in folds if folds is not None and crossed else [parts]:
+
+    def one(fold: Partition) -> tuple[Judge, registry.Baselines]:
         trained = train_pairs(job.features, fold) if crossed else training
         inputs = _inputs(job, fold, instances, trained, shared)
-        judges.append(Judge.of(trained, fold, pairs, instances))
-        rivals.append(registry.run_baselines(inputs))
-    return judges, registry.pool(rivals), shared
+        return Judge.of(trained, fold, pairs, instances), registry.run_baselines(inputs)
+
+    if folds is None or not crossed:
+        judge, rivals = one(parts)
+        return [judge], rivals, shared
+    of_folds = list(folds)
+    if job.acts is not None:  # read once, before the folds go side by side
+        Fit.of(_inputs(job, of_folds[0], instances, training, shared))
+    with ThreadPoolExecutor(min(len(of_folds), os.cpu_count() or 1)) as pool:
+        judges, found = zip(*pool.map(one, of_folds))
+    return list(judges), registry.pool(found), shared
 
 
 def _inputs(

@@ -21,7 +21,7 @@ from sciinterp.errors import InputError
 from sciinterp.samples import Samples, Split
 
 # Folds unless a number is asked for; fewer where there are fewer families.
-FOLDS = 5
+FOLDS = 3
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,6 +61,8 @@ class World:
         self.acts[:, 3] -= 3 * self.features.column(0)
 
     def associate(self, **given):
+        """On the test families of the split alone; folds have a file of their own."""
+        given.setdefault("settings", AssociationSettings(folds=1))
         return associate(self.features, given.pop("annotations", self.annotations), split=self.split, **given)
 
 
@@ -146,7 +148,7 @@ def test_the_neuron_and_the_control_that_read_it_explain_the_site(hits, world):
 def test_the_report_says_what_the_hits_say(hits, world, tmp_path):
     from sciinterp.report.content import concept_rows
 
-    only_probe = world.associate(acts=world.acts, settings=AssociationSettings(ceilings=("probe",)))
+    only_probe = world.associate(acts=world.acts, settings=AssociationSettings(folds=1, ceilings=("probe",)))
     for table in (hits, only_probe):
         said = table[table["selected"]].set_index("concept")["explained_by"]
         rows, _ = concept_rows(table, {})
@@ -213,7 +215,7 @@ def test_rows_of_other_samples_are_counted_and_said(world, caplog, tmp_path):
     frame = world.annotations.frame
     renamed = Annotations(frame.assign(sample=[f"x{s}" if s in ("s8", "s9") else s for s in frame["sample"]]))
     n = int(frame["sample"].isin(["s8", "s9"]).sum())
-    hits = world.associate(annotations=renamed, settings=AssociationSettings())
+    hits = world.associate(annotations=renamed, settings=AssociationSettings(folds=1))
     said = hits.context["caveats"]["annotations"]
     assert said.startswith(f"{n} of {len(frame):,} rows of annotations are of 2 samples")
     assert said in caplog.text
@@ -235,7 +237,7 @@ def test_families_that_trained_the_sae_are_not_called_held_out(world, caplog, tm
     if split is not None:
         trained |= {"by": split.by, "seed": split.seed, "train": split.training_digest}
     features = FeatureMatrix(world.features.codes, world.samples, identity={"sae": {"trained_on": trained}})
-    hits = associate(features, world.annotations, split=world.split, settings=AssociationSettings())
+    hits = associate(features, world.annotations, split=world.split, settings=AssociationSettings(folds=1))
     page = si.report(tmp_path / "r.html", features=features, hits=hits).read_text()
     claimed = "tested on families that the features were not trained on" in page
     assert claimed == (given == "same")
@@ -259,7 +261,7 @@ def test_a_control_that_is_not_randomised_is_refused(world):
                 )
         else:
             assert "randomised" in set(
-                world.associate(control=control, settings=AssociationSettings()).context["baselines"][
+                world.associate(control=control, settings=AssociationSettings(folds=1)).context["baselines"][
                     "baseline"
                 ]
             )
@@ -276,7 +278,7 @@ def test_ceilings_are_beside_and_can_be_made_rivals(world, hits):
     table = hits.context["baselines"]
     assert set(table[table["ceiling"]]["baseline"]) == {"window", "kmer", "probe", "ica"}
     assert not set(hits["best_baseline"]) & {"window", "kmer", "probe", "ica"}
-    strict = world.associate(acts=world.acts, settings=AssociationSettings(ceilings=()))
+    strict = world.associate(acts=world.acts, settings=AssociationSettings(folds=1, ceilings=()))
     row = strict[strict["selected"] & (strict["concept"] == "site")].iloc[0]
     every = strict.context["baselines"]
     assert row["best_baseline_f1"] == every[every["concept"] == "site"]["f1"].max()
@@ -316,7 +318,7 @@ def test_facts_about_whole_samples_are_counted_and_left_to_enrichment(world):
 
 
 def test_all_pairs_on_request_are_measured_a_few_at_a_time(world, monkeypatch):
-    settings = AssociationSettings(strongest=None)
+    settings = AssociationSettings(folds=1, strongest=None)
     whole = world.associate(settings=settings)
     monkeypatch.setattr("sciinterp.association.measure._CELLS", 1000)
     monkeypatch.setattr("sciinterp.association.ranking._BLOCK_BYTES", 1000)

@@ -32,7 +32,7 @@ from sciinterp.report.prose import statements
 from sciinterp.samples import Samples
 from sciinterp.splits import split_families
 
-FEW = AssociationSettings()
+FEW = AssociationSettings(folds=1)
 
 
 def small(names=("first", "letter A"), *, n=60, seed=0, table=None):

@@ -154,9 +154,9 @@ def hits_of(world, tmp_path_factory):
         columns=["sample", "start", "end", "concept"],
     )  # fmt: skip
     annotations = si.Annotations(rows)
-    settings = AssociationSettings(strongest=30)
 
-    def make(features, split=split, annotations=annotations):
+    def make(features, split=split, annotations=annotations, folds=1):
+        settings = AssociationSettings(strongest=30, folds=folds)
         hits = si.associate(features, annotations, split=split, settings=settings)
         folder = tmp_path_factory.mktemp("hits")
         write_hits(hits, folder)
@@ -195,6 +195,22 @@ def test_no_sentence_claims_more_than_is_known(way, world, hits_of, tmp_path, mo
     assert ("held_out" in hits.context["caveats"]) == (WAYS[way] != "held out")
     assert text.count(judged["sentence"]) >= 2
     assert (judged["n_overlap"] > 0) == (WAYS[way] == "not held out")
+
+
+def test_where_all_families_judge_those_that_trained_the_sae_are_named(world, hits_of, tmp_path, monkeypatch):
+    _, split, _ = world
+    features = made("store with this split", world, tmp_path)
+    hits = hits_of(features, folds=None)
+    judged = hits.context["held_out"]
+    assert (judged["state"], judged["crossed"]) == ("not held out", True)
+    assert judged["n_overlap"] == len(split.families("train"))
+    assert judged["n_families"] == len(np.unique(split.family))
+    text = printed(features, hits, tmp_path, monkeypatch, split=split)
+    assert text.count(judged["sentence"]) >= 2
+    assert "chosen by F1 on the families of all other of 3 folds" in text
+    assert f"F1 on {judged['families']}" in text
+    unseen = hits_of(made("store of other samples, same column", world, tmp_path / "other"), folds=None)
+    assert unseen.context["held_out"]["n_overlap"] == 0
 
 
 def test_a_split_is_a_split_of_families_not_of_a_set(world):
