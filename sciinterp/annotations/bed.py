@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sciinterp.annotations.rows import Rows, cells_of, concept_name, join_note
 from sciinterp.annotations.table import Annotations
-from sciinterp.readers.bounded import whole
+from sciinterp.readers.bounded import first_lines, whole
 
 MAX_BLOCKS = 100_000
 # narrowPeak and gappedPeak, the widest of the family, add to BED's 12 columns
@@ -39,6 +39,14 @@ def parse_bed(path: str | Path, *, name: str = "column", release: str = "") -> A
     """
     rows = Rows("bed", path, release=release)
     default = Path(path).name.split(".")[0] if name == "column" else name
+    if track := _values(Path(path)):
+        raise rows.bad(
+            "this is a track of values, not of intervals",
+            1,
+            expected="BED",
+            got=track,
+            do="Keep the intervals whose value says yes.",
+        )
     for number, line in rows.lines("BED", skip=COMMENTS):
         _line(rows, line, name == "column", default, number)
     return rows.annotations(unique=True, coverage=False)
@@ -47,6 +55,17 @@ def parse_bed(path: str | Path, *, name: str = "column", release: str = "") -> A
 def parse_peaks(path: str | Path, *, release: str = "") -> Annotations:
     """Peaks of ENCODE (narrowPeak, broadPeak, gappedPeak): one concept, named after the file."""
     return parse_bed(path, name=Path(path).name.split(".")[0], release=release)
+
+
+def _values(path: Path) -> str:
+    """What says that the fourth column is a value and no name: bedGraph or wiggle; empty for BED."""
+    ending = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    types = [line.lower() for line in first_lines(path) if line.lower().startswith("track")]
+    said = next(
+        (t for t in ("bedgraph", "wiggle_0") if any(f"type={t}" in line.replace('"', "") for line in types)),
+        "",
+    )
+    return said or (ending if ending in ("bedgraph", "bdg", "bg", "wig") else "")
 
 
 def _line(rows: Rows, line: str, named: bool, default: str, number: int) -> None:

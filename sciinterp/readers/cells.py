@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from sciinterp.errors import InputError
 from sciinterp.readers.entries import check_ids
 from sciinterp.readers.hdf5 import open_h5ad
 from sciinterp.samples import Samples
+
+log = logging.getLogger(__name__)
 
 
 def read_h5ad(path: Path, *, kind: str | None = None, layer: str | None = None, raw: bool = False) -> Samples:
@@ -68,7 +71,7 @@ def read_h5ad(path: Path, *, kind: str | None = None, layer: str | None = None, 
         cells.append({"genes": of.tolist(), "values": held.tolist()})
     table = pd.DataFrame({str(c): _plain(obs[c]) for c in obs.columns}, index=range(len(keep)))
     empty = matrix.shape[0] - len(keep)
-    return Samples(
+    samples = Samples(
         ids,
         cells,
         lengths=[len(c["genes"]) for c in cells],
@@ -78,6 +81,11 @@ def read_h5ad(path: Path, *, kind: str | None = None, layer: str | None = None, 
         dropped={"no gene expressed": empty} if empty else {},
         source=str(path),
     )
+    if twice := int(names.index.duplicated(keep=False).sum()):
+        log.warning(
+            "%s: %d genes share their name with another; each stays a position of its own", path.name, twice
+        )
+    return samples
 
 
 def _matrices(path: Path, part: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 _NUCLEOTIDES = frozenset("ACGTUN")
 _AMBIGUOUS = frozenset("ACGTUNRYSWKMBDHV")
+
+
+_NUMBERS = re.compile("[0-9]+", re.ASCII)
 
 
 def kind_of(sequences: Iterable[str]) -> str:
@@ -42,7 +46,7 @@ def sequences_to_samples(
 ) -> Samples:
     """Samples of (identifier, sequence) entries: cleaned, counted, checked.
 
-    White space inside a sequence and one ``*`` at the end of a protein are removed, ``sp|P12345|NAME`` is
+    White space and numbers (of positions) inside a sequence and one ``*`` at the end of a protein are removed, ``sp|P12345|NAME`` is
     shortened to its accession, all counted; entries without letters are dropped. Letters are upper case;
     whether a model knows them is the model's to say.
 
@@ -61,6 +65,9 @@ def sequences_to_samples(
         sequence = "".join(raw.split()).upper()
         if len(sequence) != len(raw):
             changed["white space removed from the sequence"] += 1
+        if _NUMBERS.search(sequence):
+            sequence = _NUMBERS.sub("", sequence)
+            changed["numbers removed from the sequence"] += 1
         if sequence.endswith("*"):
             sequence = sequence[:-1]
             changed["stop sign removed from the end"] += 1

@@ -59,7 +59,7 @@ def read_smiles(path: Path, *, kind: str | None = None) -> Samples:
     frame = _smi(path) if headless else text_table(path)
     column = find_column(frame, SMILES, path)
     names = identifiers(frame, path)
-    smiles = frame[column].str.strip()
+    smiles = _present(frame[column])
     lengths = np.array([len(smiles_atoms(text)) for text in smiles])
     keep = np.flatnonzero(lengths)
     ids = [names[i] for i in keep]
@@ -105,8 +105,14 @@ def read_table(path: Path, *, kind: str | None = None) -> Samples:
     """
     frame = text_table(path)
     column = find_column(frame, SEQUENCES, path)
-    entries = zip(identifiers(frame, path), frame[column])
+    entries = zip(identifiers(frame, path), _present(frame[column]))
     return sequences_to_samples(entries, path, kind=kind, table=typed(frame.drop(columns=[column])))
+
+
+def _present(column: pd.Series) -> pd.Series:
+    """Cells without white space around them; those of a missing value, such as NA, are empty."""
+    column = column.str.strip()
+    return column.where(~column.isin(MISSING), "")
 
 
 def text_table(path: Path) -> pd.DataFrame:

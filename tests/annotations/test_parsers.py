@@ -74,6 +74,21 @@ def test_impossible_gff_lines_are_named(tmp_path: Path, line: str) -> None:
     assert caught.value.line == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("x.bedgraph", ""),
+        ("x.bg", ""),
+        ("x.bed", "track type=bedGraph name=x\n"),
+        ("x.bed", 'track type="wiggle_0"\n'),
+    ],
+)
+def test_a_track_of_values_is_no_list_of_intervals(tmp_path: Path, name: str, head: str) -> None:
+    (tmp_path / name).write_text(f"{head}chr1\t0\t4\t1.5\n")
+    with pytest.raises(FormatError, match="a track of values"):
+        parse_bed(tmp_path / name)
+
+
 def test_bed_of_three_to_twelve_columns(tmp_path: Path) -> None:
     path = tmp_path / "peaks.bed"
     path.write_text(

@@ -361,3 +361,23 @@ def test_formats_are_guessed_by_content(tmp_path) -> None:
         assert guess(put(tmp_path / "x", text)) == format
     assert guess(put(tmp_path / "x.cif", CIF)) == "cif"
     assert guess(put(tmp_path / "x.cif", "data_1ABC\n_entry.id 1ABC\n")) == "mmcif"
+
+
+TABLES = [  # name, text -> identifiers, sequences, dropped, changed
+    ("x.csv", "id,sequence\na,MKV\nb,\nc,NA\nd,nan\n", ("a",), ["MKV"], {"empty sequence": 3}, {}),
+    ("x.csv", "smiles,id\nCCO,007\nnan,c\nNA,d\n", ("007",), ["CCO"], {"empty SMILES": 2}, {}),
+    ("x.fa", ">a\n 1 MKV LLL\n 7 MKK\n", ("a",), ["MKVLLLMKK"], {}, {"numbers removed from the sequence": 1}),
+    ("x.fa", ">sp|P69905|HBA x\rmkv*\r>1.10\rMKL\r", ("P69905", "1.10"), ["MKV", "MKL"], {},
+     {"name shortened to its accession": 1, "stop sign removed from the end": 1}),
+    ("x.fna", ">chr1\nACGTacgtNNRYK\n", ("chr1",), ["ACGTACGTNNRYK"], {}, {}),
+    ("x.csv", '\ufeff"id";"Sequence"\n"007";"MKV"\n', ("007",), ["MKV"], {}, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text", "ids", "data", "dropped", "changed"), TABLES)
+def test_what_a_cell_or_line_means(tmp_path, name, text, ids, data, dropped, changed) -> None:
+    samples = si.read_samples(put(tmp_path / name, text))
+    assert samples.ids == ids
+    assert list(samples.data) == data
+    assert samples.dropped == dropped
+    assert samples.changed == changed
