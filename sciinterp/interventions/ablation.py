@@ -92,16 +92,7 @@ def _without(sae: SAE, feature: int, direction: Tensor) -> Callable[[Tensor], Te
         at = (codes.col_indices() == feature).nonzero().ravel()
         own = torch.zeros(len(x))
         own[torch.searchsorted(codes.crow_indices(), at, right=True) - 1] = codes.values()[at]
-        part = own[:, None] * direction * _scale(sae, x, codes)
+        part = own[:, None] * direction * sae.units(x)[1]
         return rows - part.to(rows)
 
     return change
-
-
-def _scale(sae: SAE, rows: Tensor, codes: Tensor) -> Tensor | float:
-    """Length of the activation in units of the SAE's input, a row: 1 unless the SAE standardises its rows."""
-    if sae.input_norm == "none":
-        return 1.0
-    full, inner = sae.reconstruct(rows), sae.decode(codes) - sae.b_dec
-    full = (full - full.mean(-1, keepdim=True)).norm(dim=-1, keepdim=True)
-    return full / inner.norm(dim=-1, keepdim=True).clamp_min(1e-6)

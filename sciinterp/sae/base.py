@@ -177,8 +177,16 @@ class SAE(HasOrigin, abc.ABC):
     @torch.no_grad()
     def reconstruct(self, x: Float[Tensor, "n d_in"] | np.ndarray) -> Float[Tensor, "n d_in"]:
         """``decode(encode(x))``, scaled back where the input is standardised row by row."""
-        _, shift, scale = _normalise(self._rows(x), self.input_norm)
+        shift, scale = self.units(x)
         return self.decode(self.encode(x)) * scale + shift
+
+    @final
+    @torch.no_grad()
+    def units(self, x: Float[Tensor, "n d_in"] | np.ndarray) -> tuple[Tensor | float, Tensor | float]:
+        """Shift and scale [n, 1] of each row, which take the units of :meth:`decode` to those of ``x``: 0 and 1 unless
+        the input is standardised row by row. What is taken from an activation, or put there, has these units.
+        """
+        return _normalise(self._rows(x), self.input_norm)[1:]
 
     def signed(self) -> Origin:
         """The origin of codes of this SAE: its own, and what tells this SAE from another of the same model."""

@@ -56,7 +56,8 @@ def loss_recovered(
     site : str, optional
         The SAE's own when not given.
     mean : ndarray [d_in], optional
-        Mean activation for the ablation; the SAE's ``b_dec`` when not given.
+        Mean activation for the ablation; when not given what the SAE reconstructs without a feature: its ``b_dec``,
+        scaled back where its input is standardised row by row.
     seed : int
         Which positions are hidden.
 
@@ -82,12 +83,18 @@ def loss_recovered(
         )
     at = site or site_of(sae)
     check(origin_of(sae), model.origin_at(at))
-    centre = sae.b_dec.detach() if mean is None else torch.as_tensor(mean, dtype=torch.float32)
+    centre = None if mean is None else torch.as_tensor(mean, dtype=torch.float32)
+
+    def silent(rows: Tensor) -> Tensor:
+        """What the SAE reconstructs where no feature speaks, in units of the activations."""
+        shift, scale = sae.units(rows.float())
+        return (sae.b_dec.detach() * scale + shift).to(rows).expand_as(rows)
+
     edits: dict[str, Callable[[Tensor], Tensor] | None] = {
         "clean": None,
         "sae": lambda rows: sae.reconstruct(rows.float()).to(rows.dtype),
         "zero": torch.zeros_like,
-        "mean": lambda rows: centre.to(rows).expand_as(rows),
+        "mean": silent if centre is None else lambda rows: centre.to(rows).expand_as(rows),
     }
     losses: dict[str, list[np.ndarray]] = {name: [] for name in edits}
     for numbers in plan_batches(samples.lengths, max_tokens):

@@ -186,3 +186,17 @@ def test_an_exact_sae_loses_nothing_whatever_its_input_norm(case: Case, norm: st
     except InputError:
         pytest.skip("no likelihood of its own letters, refused by name")
     assert found["loss_sae"] == pytest.approx(found["loss_clean"], rel=1e-3, abs=1e-3)
+
+
+def test_what_replaces_an_activation_has_its_units(case: Case) -> None:
+    """Without a mean of its own, the ablation puts the SAE's bias there: scaled back, not as the encoder sees it."""
+    if not isinstance(case.model, HasLogits):
+        pytest.skip("no scores")
+    eye, zero = torch.eye(case.sae.d_in), torch.zeros(case.sae.d_in)
+    mute = ThresholdSAE(eye, zero - 1e9, eye, zero + 0.1, threshold=zero)  # no feature ever speaks
+    mute.input_norm, mute.origin = "constant_norm_rescale", case.sae.origin
+    try:
+        found = si.loss_recovered(case.model, mute, case.samples)
+    except InputError:
+        pytest.skip("no likelihood of its own letters, refused by name")
+    assert found["loss_mean"] == found["loss_sae"]
