@@ -41,6 +41,10 @@ N_SHIFTS = 128
 UNORDERED = ("cells", "crystal")
 # Pairs whose sum is not this many deviations above its mean get the normal p-value: they are far from any decision.
 _EXACT_FROM = 1.0
+# The approximation is off by up to a third where families are few; p-values err to the safe side by this factor.
+_SAFETY = 1.25
+# Smaller p-values are given as this: single precision ends there.
+_LEAST = 1e-37
 # Overlaps of less are rounding.
 _TINY = 1e-9
 
@@ -288,7 +292,7 @@ def _shift(rows, starts, sample_of, offsets, cuts, runs, pair_starts, column, p,
                     ends[n_families] = at
             if mean > _TINY:
                 fold[k] = observed / mean
-                p[k] = _tail(values, ends, n_families, observed, mean, variance)
+                p[k] = min(1.0, _SAFETY * _tail(values, ends, n_families, observed, mean, variance))
         for i in range(starts[j], starts[j + 1]):
             last[sample_of[rows[i]]] = 0
 
@@ -332,7 +336,7 @@ def _tail(values, ends, n_families, observed, mean, variance):
     w = math.sqrt(max(0.0, 2 * (theta * wanted - k)))
     u = theta * math.sqrt(curvature)
     density = math.exp(-0.5 * w * w) / math.sqrt(2 * math.pi)
-    return min(1.0, max(1e-300, 0.5 * math.erfc(w / math.sqrt(2)) + density * (1 / u - 1 / w)))
+    return min(1.0, max(_LEAST, 0.5 * math.erfc(w / math.sqrt(2)) + density * (1 / u - 1 / w)))
 
 
 @compiled

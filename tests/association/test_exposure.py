@@ -112,6 +112,32 @@ def test_an_association_is_found_at_any_length(design, share, bound):
     assert np.mean([s.p[0, 0] <= bound for s in found]) >= 0.95
 
 
+def test_cells_of_like_depth_are_compared_within_donors():
+    """Every donor has the type; that deeper cells show more of everything is not found."""
+    p = []
+    for seed in range(3):
+        rng = np.random.default_rng([seed, 22])
+        donor, depth = np.repeat(np.arange(5), 60), np.exp(rng.uniform(np.log(30), np.log(600), 300))
+        carries = rng.poisson(depth / 200, (N_CONCEPTS, 300)).T > 0
+        active = largest_of(
+            rng, np.exp(rng.uniform(np.log(0.2), np.log(2), (N_FEATURES, 1))) * depth / 100, 0.5
+        )
+        samples = Samples([f"c{i}" for i in range(300)], lengths=depth.astype(int), kind="cells")
+        codes = np.zeros((samples.n_positions, N_FEATURES), np.float32)
+        codes[samples.offsets[:-1]] = active.T
+        parts = (np.arange(300), np.zeros(0, int), np.zeros(0, int))
+        split = Split(*parts, family=donor, family_names=tuple("abcde"))
+        features = FeatureMatrix(sp.csr_array(codes), samples)
+        found = screen_samples(features, carries, np.ones_like(carries), split, settings=FEW)
+        assert set(found.test) == {"within families"}
+        p.append(found.p)
+        plain = screen_samples(
+            features, carries, np.ones_like(carries), split, settings=ScreenSettings(strata="none")
+        )
+        assert (plain.p <= 0.05).mean() > 0.2
+    assert (np.array(p) <= 0.05).mean() <= 0.075
+
+
 def test_strata_are_as_many_as_there_are_units_for():
     rng = np.random.default_rng(0)
     for n, fewest, most in ((15, 2, 2), (60, 4, 8), (300, 8, 17), (3000, 20, 54)):

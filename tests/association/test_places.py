@@ -90,7 +90,7 @@ DESIGNS = ["60 of 5", "unequal sizes", "singletons", "equal lengths", "15 of 8"]
 @pytest.mark.parametrize("rotate", ["family", "chain"])
 @pytest.mark.parametrize("design", ["unequal sizes", "equal lengths", "15 of 8"])
 def test_rotated_annotations_have_no_place(design, rotate):
-    small, tiny, any_q = rotated(design, rotate, 4)
+    small, tiny, any_q = rotated(design, rotate, 2 if design == "unequal sizes" else 4)
     assert small <= 0.05
     assert tiny <= 0.003
     assert any_q <= 1 / 2
@@ -100,7 +100,7 @@ def test_rotated_annotations_have_no_place(design, rotate):
 @pytest.mark.parametrize("rotate", ["family", "chain"])
 @pytest.mark.parametrize("design", DESIGNS)
 def test_rotated_annotations_have_no_place_over_many_worlds(design, rotate):
-    small, tiny, any_q = rotated(design, rotate, 200)
+    small, tiny, any_q = rotated(design, rotate, 100)
     assert small <= 0.05
     assert tiny <= 0.001
     assert any_q <= 0.1
@@ -152,12 +152,12 @@ def test_the_tail_is_that_of_all_shifts(n_families):
         null = sum(curve[rng.integers(0, N_SHIFTS, 20_000)] for curve in curves)
         exact = (null >= observed - 1e-9).mean()
         if n_families <= 2:
-            assert row.p_shift == pytest.approx(exact, abs=0.01)
+            assert row.p_shift == pytest.approx(min(1, 1.25 * exact), abs=0.01)
         else:  # half a position to the safe side, which shows where the sum is small
-            assert 0.7 * exact - 0.005 <= row.p_shift <= 2 * exact + 0.05
+            assert 0.9 * exact - 0.005 <= row.p_shift <= 2.5 * exact + 0.05
 
 
-def test_far_tails_are_within_a_third_of_the_exact_ones():
+def test_far_tails_are_those_of_the_exact_sum():
     """One span of four in each of many equal chains: the sum is of independent draws, whose distribution is a power."""
     n, length, hits = 20, N_SHIFTS, 6
     codes, truth = np.zeros((n, length), np.float32), np.zeros((n, length), bool)
@@ -173,7 +173,7 @@ def test_far_tails_are_within_a_third_of_the_exact_ones():
     one[[0, 1, 2, 3, 4]] = (length - 7) / length, 2 / length, 2 / length, 2 / length, 1 / length
     for _ in range(n):
         total = np.convolve(total, one)
-    assert found["p_shift"][0] == pytest.approx(total[4 * hits :].sum(), rel=1 / 3)
+    assert 1 < found["p_shift"][0] / total[4 * hits :].sum() < 2
     assert found["p_shift"][0] < 1e-6
 
 
