@@ -17,7 +17,7 @@ from sciinterp.association import baselines as registry
 from sciinterp.association.explanations import OTHER, PREVALENCE, explained_by
 from sciinterp.association.family_counts import FamilyCounts, ratio
 from sciinterp.association.fitting import Fitted
-from sciinterp.association.jackknife import Jackknifed, difference, interval, p_above
+from sciinterp.association.jackknife import Jackknifed, difference, families_needed, interval, p_above
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +95,7 @@ def compare(
         out["best_baseline_f1"] = f1[best[concept], concept]
         out["delta_f1"] = out["f1"] - out["best_baseline_f1"]
         out["delta_low"], out["delta_high"], out["p_above"] = _over_all(mine, rivals, best, out, level)
+        out["n_families_needed"] = _needed(mine, rivals, out, level)
         unknown = out["n_positive"].to_numpy() == 0
         out.loc[unknown, ["best_baseline_f1", "delta_f1"]] = np.nan
         out["explained_by"] = explained_by(
@@ -128,6 +129,16 @@ def _over_all(
         largest = np.maximum(largest, p_above(of_chosen, other.take(concept[chosen])))
     p[chosen] = largest
     return low, high, p
+
+
+def _needed(mine: Jackknifed, rivals: Rivals, table: pd.DataFrame, level: float) -> np.ndarray:
+    """Families that selected rows would need to lie above every counted baseline with a power of .8; NaN for no number."""
+    chosen = np.flatnonzero(table["selected"].to_numpy())
+    concept, of_chosen = table["concept"].to_numpy()[chosen], mine.take(chosen)
+    numbers = [families_needed(of_chosen, rivals.of[n].take(concept), level=level) for n in rivals.counted]
+    out = np.full(len(table), np.nan)
+    out[chosen] = np.max(numbers, axis=0)
+    return out
 
 
 def explains(name: str) -> str:

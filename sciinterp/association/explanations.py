@@ -156,7 +156,8 @@ _BEYOND = (
         TOO_FEW,
         "too few families",
         "too few families",
-        f"Fewer than {MIN_FAMILIES} held-out families carry the concept: no interval would hold, so nothing is said of it.",
+        f"Fewer than {MIN_FAMILIES} held-out families carry the concept: no interval would hold, so nothing is said of it "
+        "(n_families_needed in hits.tsv: how many would be needed).",
     ),
     Kind(
         NOT_TESTED,

@@ -58,7 +58,8 @@ log = logging.getLogger(__name__)
 _FIRST = (
     "feature", "concept", "selected", "folds_agree", "f1_train", "threshold", "precision", "recall", "f1", "f1_low",
     "f1_high", "average_precision", "average_precision_low", "average_precision_high", "auroc", "auroc_low",
-    "auroc_high", "prevalence", "n_positive", "n_test_families", "n_test_families_effective", "n_families", "test",
+    "auroc_high", "prevalence", "n_positive", "n_test_families", "n_test_families_effective", "n_families_needed",
+    "n_families", "test",
     "q", "p_presence", "q_presence", "p_place", "q_place", "p_family", "p_min", "best_baseline", "best_baseline_f1",
     "delta_f1", "delta_low", "delta_high", "p_above", "q_above", "explained_by",
 )  # fmt: skip

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Num
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 # Test families that must carry a concept: with fewer, a t quantile is larger than any difference of two shares.
 MIN_FAMILIES = 5
@@ -189,17 +189,43 @@ def p_above(of: Jackknifed, against: Jackknifed) -> np.ndarray:
     return np.where(of.enough, np.where(ahead, tail, 1 - tail), np.nan)
 
 
-def _freedom(of: Jackknifed) -> np.ndarray:
-    return np.maximum(of.effective - 1, 0.5)
+def families_needed(
+    of: Jackknifed, against: Jackknifed, *, power: float = 0.8, level: float = 0.95
+) -> np.ndarray:
+    """Families like these that a concept needs, for the lower end of the difference to lie above zero so often.
+
+    At the difference seen, and with families as unlike as they were seen to be (few are taken to be right or wrong as a
+    whole): the number at which the lower end lies above zero at the quantiles of level and power together.
+
+    Returns
+    -------
+    float64 [n_rows]
+        At least :data:`MIN_FAMILIES`; NaN where no family has positives, or there is no difference to find.
+    """
+    together, normal = _together(of, against), ndtri(power)
+    many = np.full(of.value.shape, np.log(_LARGEST_T))
+    few = -many
+    for _ in range(_HALVINGS):
+        middle = (few + many) / 2
+        times = np.exp(middle)
+        t = stdtrit(_freedom(of, times), (1 + level) / 2) + normal
+        clear = _difference_ends(of, against, together, t, times)[0] > 0
+        few, many = np.where(clear, few, middle), np.where(clear, middle, many)
+    number = np.maximum(np.ceil(np.exp(many) * of.n_families), MIN_FAMILIES)
+    return np.where((of.n_families > 0) & (of.value > against.value), number, np.nan)
 
 
-def _ends(of: Jackknifed, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the score interval at `t` standard errors."""
+def _freedom(of: Jackknifed, times: np.ndarray | float = 1.0) -> np.ndarray:
+    return np.maximum(of.effective * times - 1, 0.5)
+
+
+def _ends(of: Jackknifed, t: np.ndarray, times: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the score interval at `t` standard errors, of so many times as many families."""
     p, m = of.value, of.effective
     prior = _PRIOR / m**2
     whole = p * (1 - p) / m
     design = (of.variance + prior) / (whole + prior)
-    k = t**2 * design / m
+    k = t**2 * design / (m * times)
     centre, half = (p + k / 2) / (1 + k), np.sqrt(k * (np.maximum(p * (1 - p), 0) + k / 4)) / (1 + k)
     return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
 
@@ -213,9 +239,13 @@ def _together(of: Jackknifed, against: Jackknifed) -> np.ndarray:
 
 
 def _difference_ends(
-    of: Jackknifed, against: Jackknifed, together: np.ndarray, t: np.ndarray
+    of: Jackknifed,
+    against: Jackknifed,
+    together: np.ndarray,
+    t: np.ndarray,
+    times: np.ndarray | float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    (low, high), (other_low, other_high) = _ends(of, t), _ends(against, t)
+    (low, high), (other_low, other_high) = _ends(of, t, times), _ends(against, t, times)
     between = of.value - against.value
 
     def reach(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:

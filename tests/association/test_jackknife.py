@@ -14,6 +14,7 @@ from sciinterp.association.jackknife import (
     Jackknifed,
     difference,
     effective_families,
+    families_needed,
     interval,
     jackknife,
     p_above,
@@ -296,3 +297,32 @@ def test_intervals_of_average_precision_and_auroc_hold_in_all_designs(n_families
             found[kind, spread, shift] = ranking_coverage(rng, n_families, kind, spread, shift, 200)
     low = {design: shares for design, shares in found.items() if (shares < 0.93 - 0.035).any()}
     assert not low  # two errors of 200 below .93
+
+
+def test_so_many_families_as_are_asked_for_find_it_four_times_in_five():
+    rng, recall, other = np.random.default_rng(0), 0.6, 0.3
+
+    def pair(n_families, n_worlds=400):
+        size = drawn_sizes(rng, EQUAL, (n_worlds, n_families))
+        mine, theirs = (f1_of(*predictions(rng, size, r, 0.5, 4), size) for r in (recall, other))
+        return mine, theirs
+
+    needed = {n: np.nanmedian(families_needed(*pair(n))) for n in (3, 6, 12, 24)}
+    assert needed[3] >= needed[6] >= needed[12] - 1  # few families are taken to be unlike
+    assert needed[12] == pytest.approx(needed[24], rel=0.25)
+    found = {n: (difference(*pair(n))[0] > 0).mean() for n in (int(needed[24]), 2 * int(needed[24]))}
+    first, second = found.values()
+    assert 0.7 <= first <= 0.92
+    assert second >= 0.95
+
+
+def test_no_number_of_families_finds_a_lead_that_is_not_there():
+    tp, positive = (
+        np.array([[4, 5, 3, 0], [1, 0, 0, 0], [0, 0, 0, 0]]),
+        np.array([[5, 5, 5, 5]] * 2 + [[0] * 4]),
+    )
+    mine, other = f1_of(tp, tp, positive), f1_of(tp[::-1], tp[::-1], positive)
+    needed = families_needed(mine, other)
+    assert needed[0] >= MIN_FAMILIES
+    assert np.isnan(needed[2])
+    assert np.isnan(families_needed(mine, mine)).all()
