@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 
 import sciinterp as si
 from sciinterp.errors import SciinterpError
+from sciinterp.sae import foreign, published
+from sciinterp.sae.weights import Weights
 
 D, N, K = 6, 16, 3
 G = torch.Generator().manual_seed(0)
@@ -352,3 +354,31 @@ def test_arrays_without_a_configuration_are_not_guessed(tmp_path):
     save_file({k: v.contiguous() for k, v in NATIVE.items()}, tmp_path / "model.safetensors")
     with pytest.raises(SciinterpError, match="not an SAE known here"):
         si.load_sae(tmp_path / "model.safetensors")
+
+
+def read_turned(found: published.Found) -> Weights:
+    """Somebody's layout: every array under a name of its own, the encoder turned."""
+    parts = found.arrays({"lift": "Fd", "shift": "F", "atoms": "Fd", "centre": "d"})
+    return Weights(parts["lift"].T, parts["shift"], parts["atoms"], parts["centre"], k=found.k(found.config.whole("active")))  # fmt: skip
+
+
+def test_a_new_format_is_one_function_and_one_row(tmp_path, monkeypatch):
+    """Recognised by its arrays, asked for by name, checked, saved and exported as any other; and unknown without it."""
+    held = {"lift": W_ENC.T, "shift": B_ENC, "atoms": W_DEC, "centre": B_DEC}
+    folder = put(tmp_path / "theirs", held, {"config.json": {"active": K}}, "weights.safetensors")
+    with pytest.raises(SciinterpError, match="esmc"):
+        si.load_sae(folder)
+    mine = foreign.Format(lambda found: "atoms" in found.held, read_turned)
+    monkeypatch.setitem(foreign.FORMATS, "turned", mine)
+    for format in ("auto", "turned"):
+        sae = si.load_sae(folder, format=format)
+        check_agrees(sae, *plain(top(pre())))
+    sae.save(tmp_path / "ours")
+    check_agrees(si.load_sae(tmp_path / "ours"), *plain(top(pre())))
+    check_agrees(si.load_sae(sae.export(tmp_path / "back", format="sparsify")), *plain(top(pre())))
+    for harm in ({"centre": B_DEC[1:]}, {"shift": B_ENC * float("nan")}, {"extra": B_ENC + 1}):
+        bad = put(
+            tmp_path / next(iter(harm)), held | harm, {"config.json": {"active": K}}, "weights.safetensors"
+        )
+        with pytest.raises(SciinterpError, match=next(iter(harm))):
+            si.load_sae(bad)
