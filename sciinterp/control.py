@@ -11,8 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sciinterp.activations import extract
+from sciinterp.codes import encode
 from sciinterp.errors import InputError
 from sciinterp.provenance import carried_split, site_of
+from sciinterp.sae import TrainSettings, train
+from sciinterp.sae.twins import twins
 from sciinterp.store import ledger
 
 if TYPE_CHECKING:
@@ -57,8 +61,6 @@ def randomised_control(
     --------
     sciinterp.associate : takes it as ``control=``.
     """
-    from sciinterp.activations import extract
-
     _recipe(sae)
     sae.check(model)
     split = carried_split(sae.origin, samples) if split is None else split
@@ -85,9 +87,6 @@ def control_codes(sae: SAE, acts: Activations, *, split: Split, out: str | Path)
     split, out
         As there.
     """
-    from sciinterp.codes import encode
-    from sciinterp.sae import train
-
     out = Path(out)
     architecture, settings = _recipe(sae)
     twin = train(acts, architecture, settings=settings, out=out / "sae", split=split)
@@ -112,9 +111,6 @@ def twin_codes(
     frozen : sequence of str
         Parts: "decoder", "decoder_soft", "encoder".
     """
-    from sciinterp.codes import encode
-    from sciinterp.sae.twins import twins
-
     architecture, settings = _recipe(sae)
     with ledger.recorded("twins", out, settings={**architecture.as_dict(), **settings.deciding()}):
         found = twins(acts, architecture, split=split, settings=settings, frozen=frozen, out=out)
@@ -123,8 +119,6 @@ def twin_codes(
 
 def _recipe(sae: SAE) -> tuple[Architecture, TrainSettings]:
     """The architecture and the settings an SAE was trained with."""
-    from sciinterp.sae import TrainSettings
-
     recipe = dict(getattr(sae, "recipe", None) or {})
     if not sae.origin.site or sae.architecture is None or not recipe:
         raise InputError(

@@ -10,9 +10,21 @@ import logging
 from pathlib import Path
 from typing import Any, TypeVar
 
+import sciinterp as si
+from sciinterp.discovery import (
+    Controls,
+    DiscoverySettings,
+    benchmark_discovery,
+    leave_concept_out,
+    mask_and_recover,
+    merge_and_recover,
+    write_candidates,
+)
+from sciinterp.discovery.probe import shuffled_codes
 from sciinterp.errors import InputError
 from sciinterp.measures import measure_sae, measure_splits, seed_stability
 from sciinterp.project import Run, write_report
+from sciinterp.sae.width import select_width
 from sciinterp.store import ledger
 from sciinterp.store.atomic import read_json, write_json
 
@@ -66,9 +78,6 @@ def _held(part: Part | None, name: str) -> Part:
 
 def _measure(run: Run, out: Path, settings: dict[str, Any], *, seeds: int, calibrate: bool) -> dict[str, Any]:
     """Everything that ``full.json`` holds."""
-    import sciinterp as si
-    from sciinterp.sae.width import select_width
-
     out.mkdir(exist_ok=True)
     model = run.model or si.load_model(
         settings["model"]["name"], weights=None, dtype=settings["model"]["precision"]
@@ -102,8 +111,6 @@ def _measure(run: Run, out: Path, settings: dict[str, Any], *, seeds: int, calib
         )
         found["splitting"] = measure_splits(features, run.annotations, run.hits, split=run.split)
     if calibrate:
-        from sciinterp.discovery import benchmark_discovery
-
         with ledger.timed(run.folder, "calibration"):
             tables = benchmark_discovery(seed=settings["seed"], out=out / "worlds")
             tables |= hide_and_recover(run, seed=settings["seed"])
@@ -113,10 +120,6 @@ def _measure(run: Run, out: Path, settings: dict[str, Any], *, seeds: int, calib
 
 def _with_seeds(run: Run, model: Any, out: Path, seeds: int) -> Any:
     """Candidates again, now that other seeds say which features come back; kept in ``full/``."""
-    import sciinterp as si
-    from sciinterp.discovery import Controls, DiscoverySettings, write_candidates
-    from sciinterp.discovery.probe import shuffled_codes
-
     features, acts = _held(run.features, "codes"), _held(run.acts, "activations")
     others = [
         si.encode(si.load_sae(folder), acts, out=out / "features" / folder.name)
@@ -152,8 +155,6 @@ def hide_and_recover(run: Run, *, seed: int = 0) -> dict[str, Any]:
         ``hidden`` (:func:`sciinterp.discovery.mask_and_recover`), ``forgotten`` (``leave_concept_out``) and ``merged``
         (``merge_and_recover``). Somatic mutation is among the hidden where it is annotated, without a bar.
     """
-    from sciinterp.discovery import leave_concept_out, mask_and_recover, merge_and_recover
-
     features, hits = _held(run.features, "codes"), _held(run.hits, "hits")
     selected = hits[hits["selected"]].sort_values("f1", ascending=False)
     names = selected.loc[selected["prevalence"] <= NARROW, "concept"].tolist()

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sciinterp.association.dense_baselines import position_rows
+from sciinterp.association.splitting import absorption, splitting
 from sciinterp.errors import InputError
+from sciinterp.sae.batches import Source, thinned
+from sciinterp.sae.darkmatter import dark_matter, unexplained_by_concept
+from sciinterp.sae.grid import MAX_ROWS, describe, rows_for_length
+from sciinterp.sae.loop import Job, train_together
+from sciinterp.sae.recovered import loss_recovered
+from sciinterp.sae.settings import TrainSettings
+from sciinterp.sae.stability import stability
+from sciinterp.store.tables import write_tsv
 
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
@@ -61,10 +71,6 @@ def measure_sae(
         (:func:`~sciinterp.sae.darkmatter.dark_matter`) and ``unexplained``, one record a concept
         (:func:`~sciinterp.sae.darkmatter.unexplained_by_concept`), the most enriched first.
     """
-    from sciinterp.sae.darkmatter import dark_matter
-    from sciinterp.sae.grid import describe, rows_for_length
-    from sciinterp.sae.recovered import loss_recovered
-
     rows = rows_for_length(acts, split, part="test")
     n, x = len(rows[0]), np.concatenate(rows[:2])
     x_hat = np.concatenate([sae.reconstruct(x[lo : lo + 8192]).numpy() for lo in range(0, len(x), 8192)])
@@ -85,8 +91,6 @@ def measure_splits(
     """Splitting and absorption (:mod:`sciinterp.association.splitting`): records of ``splitting`` and
     ``absorption``.
     """
-    from sciinterp.association.splitting import absorption, splitting
-
     return {
         "splitting": splitting(features, annotations, hits, split=split).to_dict("records"),
         "absorption": absorption(features, annotations, hits, split=split).to_dict("records"),
@@ -114,12 +118,6 @@ def seed_stability(sae: SAE, acts: Activations, split: Split, out: Path, *, seed
     InputError
         The SAE does not say how it was trained.
     """
-    from sciinterp.sae.batches import Source, thinned
-    from sciinterp.sae.loop import Job, train_together
-    from sciinterp.sae.settings import TrainSettings
-    from sciinterp.sae.stability import stability
-    from sciinterp.store.tables import write_tsv
-
     if sae.architecture is None:
         raise InputError("the SAE does not say how it was trained", where=repr(sae))
     settings = TrainSettings.of(sae.recipe)
@@ -147,11 +145,6 @@ def _unexplained(
     x: np.ndarray, x_hat: np.ndarray, acts: Activations, split: Split, annotations: Annotations
 ) -> list[dict[str, Any]]:
     """Concepts the error is enriched in; ``x`` are the (thinned) rows of the test samples."""
-    from sciinterp.association.dense_baselines import position_rows
-    from sciinterp.sae.batches import Source, thinned
-    from sciinterp.sae.darkmatter import unexplained_by_concept
-    from sciinterp.sae.grid import MAX_ROWS
-
     samples = acts.samples
     rows = thinned(Source(acts).rows_of(split.test), MAX_ROWS)
     of_position = position_rows(acts, samples)

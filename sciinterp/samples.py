@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from sciinterp.errors import InputError, ShapeError
+from sciinterp.frames import html_card
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -252,8 +253,6 @@ class Samples(Sequence[Sample]):
         return f"Samples({len(self):,} {self.kind}, {self.n_positions:,} positions{dropped})"
 
     def _repr_html_(self) -> str:
-        from sciinterp.frames import html_card
-
         head = self.table.head(5)
         head["length"] = self.lengths[:5]
         return html_card(repr(self), self.dropped, head)
@@ -350,8 +349,6 @@ class Split:
         return f"Split(by {self.by!r}, seed {self.seed}: samples in families: {sizes})"
 
     def _repr_html_(self) -> str:
-        from sciinterp.frames import html_card
-
         return html_card(
             f"Split by {self.by}, seed {self.seed}: no family is in two parts", table=self.summary()
         )

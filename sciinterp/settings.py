@@ -10,6 +10,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import textwrap
+import tomllib
 import types
 import typing
 from collections.abc import Mapping
@@ -31,8 +33,6 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     InputError, FormatError
         No such file, or it is not TOML: the message names the line.
     """
-    import tomllib
-
     path = Path(path)
     if not path.is_file():
         raise InputError("there is no such file", where=f"file '{path}'", do="'sciinterp init' writes one.")
@@ -53,8 +53,6 @@ def parse_value(text: str) -> Any:
     >>> parse_value("3"), parse_value("[1, 2]"), parse_value("layers.4")
     (3, [1, 2], 'layers.4')
     """
-    import tomllib
-
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -224,8 +222,6 @@ def to_toml(record: Any, section: str, *, commented: bool = False) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    import textwrap
-
     return textwrap.wrap(text, 100)
 
 

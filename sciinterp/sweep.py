@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+import sciinterp as si
+from sciinterp.activations import site_folder
 from sciinterp.association.explanations import above_all
+from sciinterp.control import control_codes
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
+from sciinterp.sae import TrainSettings, train
 
 if TYPE_CHECKING:
     from sciinterp.annotations import Annotations
@@ -85,9 +89,6 @@ def sweep_sites(
     >>> table[["site", "depth", "concepts"]].values.tolist()
     [['layers.0', 0.125, 1], ['layers.1', 0.25, 1]]
     """
-    import sciinterp as si
-    from sciinterp.sae import TrainSettings
-
     if not sites:
         raise InputError("no sites to sweep", expected="one or more names", do="See 'sciinterp sites MODEL'.")
     sites = list(dict.fromkeys(sites))
@@ -111,11 +112,6 @@ def _site(
     acts: Any, blank: Any, annotations: Annotations, *, split: Split, out: Path, recipe: tuple
 ) -> tuple[Table, dict[str, float]]:
     """Hits of one site, and how well its SAE reconstructs."""
-    import sciinterp as si
-    from sciinterp.activations import site_folder
-    from sciinterp.control import control_codes
-    from sciinterp.sae import train
-
     architecture, settings = recipe
     folder = out / "sites" / site_folder(acts.site)
     folder.mkdir(parents=True, exist_ok=True)

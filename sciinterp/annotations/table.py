@@ -23,9 +23,11 @@ import scipy.sparse as sp
 from sciinterp.annotations.projection import project, unproject
 from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import InputError, no_such
+from sciinterp.frames import html_card
 from sciinterp.readers.identifiers import match_ids, nearest
 from sciinterp.readers.sample_tables import MISSING
 from sciinterp.samples import Samples
+from sciinterp.store.tables import write_tsv
 
 COLUMNS = ("sample", "start", "end", "strand", "concept", "source", "evidence", "note", "release")
 CONCEPT_COLUMNS = ("name", "parent", "level", "source", "exhaustive")
@@ -284,8 +286,6 @@ class Annotations:
 
     def write(self, path: str | Path) -> None:
         """Write ``path`` (tab-separated), and beside it the concepts table and the coverage where limited."""
-        from sciinterp.store.tables import write_tsv
-
         path = Path(path)
         write_tsv(self.frame, path)
         write_tsv(self.concepts.reset_index(), concepts_path(path))
@@ -302,8 +302,6 @@ class Annotations:
         return f"Annotations({len(self):,} rows, {len(self.names)} concepts, {n_samples:,} samples{tail})"
 
     def _repr_html_(self) -> str:
-        from sciinterp.frames import html_card
-
         return html_card(repr(self), self.counts.get("dropped"), self.frame.head(5))
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from scipy.stats import hypergeom
 
 from sciinterp.annotations import Annotations
 from sciinterp.association.blocks import BLOCK_VALUES
@@ -68,8 +69,6 @@ def enrich_sets(
     >>> enrich_sets(genes, genes, min_size=1)[["overlap", "n_background", "p"]].round(3).values.tolist()
     [[2.0, 6.0, 0.067]]
     """
-    from scipy.stats import hypergeom
-
     if members.shape[0] != sets.shape[0]:
         raise ShapeError(
             "features and sets are over different items",

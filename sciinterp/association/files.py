@@ -17,7 +17,7 @@ import pandas as pd
 
 from sciinterp.annotations import Annotations
 from sciinterp.association.enrichment import enrichment
-from sciinterp.association.h5ad import features_anndata, samples_anndata, write_anndata
+from sciinterp.association.h5ad import features_anndata, write_anndata, write_samples
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import StoreError
 from sciinterp.frames import Table
@@ -80,7 +80,7 @@ def write_association(
             "features.h5ad": lambda: write_anndata(
                 features_anndata(features, hits), folder / "features.h5ad"
             ),
-            "samples.h5ad": lambda: write_anndata(samples_anndata(features, hits), folder / "samples.h5ad"),
+            "samples.h5ad": lambda: write_samples(features, hits, folder / "samples.h5ad"),
         },
     )
 

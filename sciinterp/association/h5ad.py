@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.exports import keys, plain_frame, to_anndata
@@ -111,14 +113,31 @@ def write_h5ad(features: FeatureMatrix, hits: Table, folder: str | Path, *, sae:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_anndata(features_anndata(features, hits, sae=sae), folder / "features.h5ad")
-    write_anndata(samples_anndata(features, hits), folder / "samples.h5ad")
+    write_samples(features, hits, folder / "samples.h5ad")
 
 
-def write_anndata(data: anndata.AnnData, path: Path) -> None:
-    """Write an AnnData object, atomically."""
+def write_samples(features: FeatureMatrix, hits: Table | None, path: Path) -> None:
+    """Write :func:`samples_anndata`, some samples at a time."""
+    data = to_anndata(features, values=False)
+    data.uns["sciinterp"] = _provenance(features, hits)
+    write_anndata(data, path, features.max_of_samples())
+
+
+def write_anndata(data: anndata.AnnData, path: Path, rows: Iterable[sp.csr_array] = ()) -> None:
+    """Write an AnnData object, atomically; the rows of its ``X`` may come some at a time."""
+    import h5py
+    from anndata.io import sparse_dataset, write_elem
+
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         data.write_h5ad(temporary, compression="gzip")
+        for number, some in enumerate(rows):
+            with h5py.File(temporary, "r+") as file:
+                if number:
+                    sparse_dataset(file["X"]).append(sp.csr_matrix(some))
+                else:
+                    file.pop("X", None)
+                    write_elem(file, "X", sp.csr_matrix(some), dataset_kwargs={"compression": "gzip"})
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -18,17 +18,16 @@ if TYPE_CHECKING:
     from sciinterp.codes.matrix import FeatureMatrix
 
 
-def to_anndata(features: FeatureMatrix) -> anndata.AnnData:
-    """Samples by features: the largest activation of each feature in each sample."""
+def to_anndata(features: FeatureMatrix, *, values: bool = True) -> anndata.AnnData:
+    """Samples by features: the largest activation of each feature in each sample, or no numbers yet."""
     obs = features.samples.table.copy()
     obs.columns = keys(obs.columns, taken=("n_positions",))
     obs.insert(0, "n_positions", features.samples.lengths)
     obs.index = pd.Index([plain_text(i) for i in features.samples.ids])
     names = pd.Index([str(j) for j in range(features.n_features)], name="feature")
-    largest = features.max_per_sample()
-    matrix = sp.csr_matrix((largest.data, largest.indices, largest.indptr), shape=largest.shape)
+    largest = sp.csr_matrix(features.max_per_sample()) if values else None
     return anndata.AnnData(
-        X=matrix, obs=plain_frame(obs), var=pd.DataFrame({"density": features.density}, index=names)
+        X=largest, obs=plain_frame(obs), var=pd.DataFrame({"density": features.density}, index=names)
     )
 
 

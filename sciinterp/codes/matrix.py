@@ -15,10 +15,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from sciinterp.codes.active import is_active
+from sciinterp.codes.beside import sae_beside
 from sciinterp.codes.by_feature import ByFeature
 from sciinterp.codes.held import HeldCodes
+from sciinterp.codes.peaks import peaks_per_sample
 from sciinterp.codes.positions import largest
+from sciinterp.codes.saving import save_features
 from sciinterp.errors import InputError, ShapeError
+from sciinterp.frames import html_card
 from sciinterp.provenance import HasOrigin, Origin, origin_of
 from sciinterp.samples import Samples
 from sciinterp.store.codes_reader import CodesReader
@@ -100,8 +104,6 @@ class FeatureMatrix(HasOrigin):
     def sae(self) -> SAE | None:
         """The SAE that made the codes, loaded from beside their folder when first used; None where none is known."""
         if self._sae is None and self.folder is not None and isinstance(self._source, CodesReader):
-            from sciinterp.codes.beside import sae_beside
-
             self._sae = sae_beside(self._source, self.origin)
         return self._sae
 
@@ -201,16 +203,17 @@ class FeatureMatrix(HasOrigin):
 
     def max_per_sample(self) -> sp.csr_array:
         """csr float32 [n_samples, n_features]: the largest activation in each sample."""
-        parts = [sp.csr_array((0, self.n_features), dtype=np.float32)]
+        empty = sp.csr_array((0, self.n_features), dtype=np.float32)
+        return sp.csr_array(sp.vstack([empty, *self.max_of_samples()], format="csr"))
+
+    def max_of_samples(self) -> Iterator[sp.csr_array]:
+        """The rows of :meth:`max_per_sample`, some samples at a time."""
         for lo, hi in self.sample_blocks():
             group = np.repeat(np.arange(hi - lo), self.samples.lengths[lo:hi])
-            parts.append(largest(self.by_sample(np.arange(lo, hi)), group, hi - lo))
-        return sp.csr_array(sp.vstack(parts, format="csr"))
+            yield largest(self.by_sample(np.arange(lo, hi)), group, hi - lo)
 
     def peaks(self) -> Peaks:
         """Where each feature is most active in each sample: feature, sample, position and value of the peak."""
-        from sciinterp.codes.peaks import peaks_per_sample
-
         return peaks_per_sample(self)
 
     def subset(self, *, samples: Wanted = None, features: Wanted = None) -> FeatureMatrix:
@@ -279,8 +282,6 @@ class FeatureMatrix(HasOrigin):
 
     def save(self, folder: str | Path) -> None:
         """Write codes, samples and origin as a store; :func:`load_features` reads them back."""
-        from sciinterp.codes.saving import save_features
-
         save_features(self, folder)
 
     def __repr__(self) -> str:
@@ -288,8 +289,6 @@ class FeatureMatrix(HasOrigin):
         return f"FeatureMatrix({self.n_positions:,} positions x {self.n_features:,} features, {l0:.1f} codes a position)"
 
     def _repr_html_(self) -> str:
-        from sciinterp.frames import html_card
-
         density = self.density
         alive = density[density > 0]
         return html_card(

@@ -21,6 +21,7 @@ from sciinterp.discovery.evidence import Evidence, missing_record, novel_record,
 from sciinterp.discovery.files import COLUMNS, write_candidates
 from sciinterp.discovery.missing import Spans, find_spans
 from sciinterp.discovery.novel import Novel, co_active, find_novel, least_q
+from sciinterp.discovery.probe import probe
 from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.refinement import PRIOR, calibrate_refinements, find_refinements
 from sciinterp.discovery.settings import Controls, DiscoverySettings
@@ -131,8 +132,6 @@ def _discover(
     novel = _novel_rows(problem, evidence, hits, controls, settings, context)
     refined = _refinement_rows(problem, evidence, split, context)
     if model is not None and features.sae is not None and missing + novel:
-        from sciinterp.discovery.probe import probe
-
         missing, novel = probe(
             model, features, missing, novel, context=context, n=settings.n_probed, seed=settings.seed
         )

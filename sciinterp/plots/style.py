@@ -22,9 +22,13 @@ from weakref import WeakSet
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from sciinterp.errors import InputError
+from sciinterp.store.atomic import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -179,9 +183,6 @@ def drawing(ax: Axes | None, *, width: str | float = "single", height: float = 5
 def _new_axes(size: tuple[float, float]) -> Axes:
     """Axes on a new figure, which remembers its style."""
     if _OFFSCREEN.get():
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         ax = figure.add_subplot()
@@ -250,8 +251,6 @@ def save(ax: Axes, path: str | Path) -> Path:
     -------
     Path
     """
-    from sciinterp.store.atomic import atomic_write
-
     path = Path(path)
     atomic_write(path, to_bytes(ax, path.suffix.lstrip(".").lower()))
     return path
@@ -380,8 +379,6 @@ def power(value: float) -> str:
 
 def log_axis(ax: Axes, axis: str = "x") -> None:
     """A logarithmic axis whose labels need no mathematics."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     (ax.set_xscale if axis == "x" else ax.set_yscale)("log")
     target = ax.xaxis if axis == "x" else ax.yaxis
     target.set_major_locator(LogLocator(numticks=8))

@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.collections import PatchCollection
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.transforms import Affine2D
 
 from sciinterp.codes.active import is_active
 from sciinterp.codes.peaks import peaks_of
 from sciinterp.errors import InputError
+from sciinterp.plots.concepts import _white_to_blue
+from sciinterp.plots.logos import outline
 from sciinterp.plots.style import (
     BLUE,
     GREEN,
@@ -30,6 +35,7 @@ from sciinterp.plots.style import (
     plain,
     ticks,
 )
+from sciinterp.readers.airr import expand_imgt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,12 +151,6 @@ def _draw_track(ax: Axes, value: np.ndarray, on: np.ndarray, sequence: Any, top:
 
 def _draw_letters(ax: Axes, sequence: str, low: float, on: np.ndarray) -> None:
     """The sequence below its track, active positions in ink: one collection of outlines."""
-    from matplotlib.collections import PatchCollection
-    from matplotlib.patches import PathPatch
-    from matplotlib.transforms import Affine2D
-
-    from sciinterp.plots.logos import outline
-
     wide = min(0.74, 0.0095 * len(sequence))  # in positions: about a millimetre on a page
     patches = []
     for at, letter in enumerate(sequence):
@@ -199,9 +199,6 @@ def _colours(concepts: list[str], annotations: Annotations | None) -> dict[str, 
 
 def _draw_lane(ax: Axes, spans: list[tuple[int, int]], low: float, colour: str) -> None:
     """The spans of one concept, the shorter over the longer."""
-    from matplotlib.collections import PatchCollection
-    from matplotlib.patches import Rectangle
-
     bars = [Rectangle((start - 0.5, low), end - start, LANE * 0.76) for start, end in spans]
     ax.add_collection(PatchCollection(bars, facecolors=colour, edgecolors="white", linewidths=0.3))
 
@@ -247,7 +244,6 @@ def family_heatmap(
             span = features.rows(int(s))
             at, here = column[span], value[span]
             grid[row, at[at >= 0]] = here[at >= 0]
-        from sciinterp.plots.concepts import _white_to_blue
 
         used = np.flatnonzero(~np.isnan(grid).all(axis=0))
         mesh = axes.pcolormesh(
@@ -314,8 +310,6 @@ def _from_rows(features: FeatureMatrix, rows: Mapping[str, str]) -> np.ndarray:
 
 def _imgt_rows(texts: list[Any]) -> list[list[str]]:
     """IMGT positions of every sample; nothing where the column holds something else."""
-    from sciinterp.readers.airr import expand_imgt
-
     known = [text if isinstance(text, str) and _IMGT.fullmatch(text) else "" for text in texts]
     return [expand_imgt(text) for text in known]
 

@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Mapping
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -156,8 +157,6 @@ def _asset(name: str) -> str:
 
 def serve_folder(folder: Path, *, port: int = 8765) -> None:
     """Serve a folder on the loopback interface, files only, until interrupted."""
-    from http.server import ThreadingHTTPServer
-
     with ThreadingHTTPServer(("127.0.0.1", port), partial(_handler(), directory=str(folder))) as server:
         log.info("http://127.0.0.1:%d/ (interrupt to stop)", server.server_address[1])
         server.serve_forever()
@@ -165,8 +164,6 @@ def serve_folder(folder: Path, *, port: int = 8765) -> None:
 
 def _handler() -> type[SimpleHTTPRequestHandler]:
     """A request handler for files of this site only: names it wrote, and no listing of folders."""
-    from http.server import SimpleHTTPRequestHandler
-
     names = "|".join(re.escape(n) for n in ("index.html", *SITE_FILES))
     known = re.compile(
         rf"/({names}|data/[a-z0-9-]+\.js|viewer/[a-z]+\.(js|css|txt))?(\?.*)?\Z", re.IGNORECASE

@@ -17,6 +17,7 @@ from sciinterp.association.explanations import ABOVE, OTHER, THRESHOLDS, explain
 from sciinterp.plots.concepts import baseline_kind, baselines_of, selected
 from sciinterp.plots.logos import Letters, information
 from sciinterp.plots.style import finite
+from sciinterp.plots.training import read_log
 from sciinterp.provenance import measured_on, origin_of
 from sciinterp.report.feature_facts import Activity, activities
 from sciinterp.report.json_values import number, plain_data
@@ -298,8 +299,6 @@ def sae_summary(
 
 def _peak_rate(sae: SAE | None) -> float | None:
     """The largest learning rate of the training log."""
-    from sciinterp.plots.training import read_log
-
     log = read_log(sae)
     rates = finite(log["lr"]) if "lr" in log.columns else np.zeros(0)
     return float(np.nanmax(rates)) if len(rates) and not np.isnan(rates).all() else None

@@ -11,7 +11,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -256,8 +256,6 @@ def _provenance(sae: SAE | None, features: FeatureMatrix, manifest: Mapping[str,
     """Identities, settings and versions as the run recorded them; else versions of this machine."""
     versions = dict(manifest.get("versions") or {})
     if not versions:
-        from importlib import metadata
-
         versions = {n: metadata.version(n) for n in ("sciinterp", "numpy", "scipy", "pandas", "torch")}
     keep = ("settings", "model", "samples", "annotations", "results")
     return {

@@ -24,6 +24,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sciinterp.errors import InputError, ShapeError
+from sciinterp.frames import html_card
 from sciinterp.provenance import UNKNOWN, HasOrigin, Origin, check, origin_of
 from sciinterp.sae import sparse
 from sciinterp.sae.architecture import Architecture
@@ -120,8 +121,6 @@ class SAE(HasOrigin, abc.ABC):
         return f"<SAE {self.d_in} -> {self.n_features}, {made}, {self.origin}>"
 
     def _repr_html_(self) -> str:
-        from sciinterp.frames import html_card
-
         measured = {name: self.metrics.get(name) for name in ("fve", "l0", "dead", "seed")}
         return html_card(repr(self), {**measured, "folder": self.folder})
 

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from sciinterp.errors import StoreError
 from sciinterp.store.atomic import atomic_write, make_folder
 
 NAME = re.compile(r"step_(\d+)\.safetensors")
@@ -35,7 +36,6 @@ def write_checkpoint(
     atomic_write(path, save(held, {KEY: json.dumps(record, sort_keys=True)}))
     if _read(path) is None:
         path.unlink(missing_ok=True)
-        from sciinterp.errors import StoreError
 
         raise StoreError(
             "a checkpoint does not read back as it was written",

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from sciinterp.errors import InputError
@@ -49,8 +50,6 @@ def match_features(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray
     >>> match_features(np.eye(3), np.eye(3)[[2, 0, 1]])[0].tolist()
     [1, 2, 0]
     """
-    from scipy.optimize import linear_sum_assignment
-
     similarity = _unit(a) @ _unit(b).T
     rows, columns = linear_sum_assignment(-similarity)
     match, cosine = np.full(len(a), -1), np.zeros(len(a))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,6 +23,7 @@ from sciinterp.association import (
     enrichment,
     samples_anndata,
 )
+from sciinterp.association.h5ad import write_samples
 from sciinterp.association.presence import family_activity
 from sciinterp.codes import FeatureMatrix
 from sciinterp.samples import Samples
@@ -116,3 +118,16 @@ def test_memory_does_not_grow_with_the_codes():
         )
         peaks.append(json.loads(done.stdout.splitlines()[-1])["peak_mb"])
     assert peaks[1] < peaks[0] * 1.2 < 300
+
+
+def test_samples_are_written_some_at_a_time(tmp_path, monkeypatch):
+    """The file of many blocks holds what the object does, and is read as any other."""
+    features, _, _, _ = world()
+    blocks = FeatureMatrix.sample_blocks
+    monkeypatch.setattr(FeatureMatrix, "sample_blocks", lambda self: blocks(self, 130))
+    write_samples(features, None, tmp_path / "samples.h5ad")
+    wanted, found = samples_anndata(features), anndata.read_h5ad(tmp_path / "samples.h5ad")
+    assert len(list(features.max_of_samples())) == 20
+    pd.testing.assert_frame_equal(found.obs, wanted.obs, check_dtype=False, check_categorical=False)
+    np.testing.assert_array_equal(found.X.toarray(), wanted.X.toarray())
+    assert found.X.dtype == wanted.X.dtype

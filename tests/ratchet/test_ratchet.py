@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -70,6 +71,26 @@ SAME_JOB = ("__init__", "__main__", "airr", "cells", "registry", "settings", "fi
 def room(path: Path) -> str:
     parts = path.relative_to(ROOT).parts
     return parts[0].removesuffix(".py")
+
+
+# Packages that take long to load or may be missing; a file that needs one all the time imports it at the top.
+HEAVY = ("torch", "pandas", "matplotlib", "anndata", "sklearn", "scipy", "Bio", "pyarrow")
+OPTIONAL = ("esm", "h5py", "huggingface_hub", "jinja2", "markupsafe", "pyhmmer", "resource", "umap")
+# Every other import inside a function: where, of what, and why.
+LATE = {
+    ("codes/matrix.py", "sciinterp.codes.exports"): "codes are read without anndata",
+    ("cli/*", "*"): "--help answers in half a second",
+    (
+        "interventions/variants.py",
+        "sciinterp.interventions.*",
+    ): "reading the notation of variants loads no torch",
+    ("models/registry.py", "sciinterp.models.*"): "listing the models loads no torch",
+    ("plots/style.py", "matplotlib.pyplot"): "it opens a window's backend; off screen nothing does",
+    (
+        "report/__init__.py",
+        "sciinterp.report.write",
+    ): "the room is a module that can be called before it is loaded",
+}
 
 
 def module_of(path: Path) -> str:
@@ -170,6 +191,27 @@ def test_rooms_without_torch(name: str) -> None:
                 m for m, top in imports(path) if top and m.split(".")[0] in ("torch", "transformers", "esm")
             ]
             assert not heavy, f"{path} imports {heavy} at module level"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_an_import_inside_a_function_has_a_reason(path: Path) -> None:
+    """A heavy or optional package, a room with torch seen from one without, or what :data:`LATE` lists."""
+    found = [(module, top) for module, top in imports(path)]
+    at_top = {module.split(".")[0] for module, top in found if top}
+    for module in (module for module, top in found if not top):
+        package, *inside = module.split(".")
+        heavy = package in HEAVY + OPTIONAL and package not in at_top
+        torch = package == "sciinterp" and room(path) in TORCH_FREE and inside[0] not in TORCH_FREE
+        name = str(path.relative_to(ROOT))
+        listed = any(fnmatch(name, where) and fnmatch(module, what) for where, what in LATE)
+        assert heavy or torch or listed, f"{name}: move {module} to the top of the file"
+
+
+def test_rooms_without_torch_load_none() -> None:
+    names = [name for name, path in MODULES.items() if room(path) in TORCH_FREE]
+    code = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
 
 
 def test_import_is_light() -> None:
