@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sciinterp.codes.intervals import windows
 from sciinterp.samples import Samples
 
 # Letters told apart; proteins have 20, reaction strings some dozens.
@@ -61,12 +62,8 @@ class Letters:
 
     def windows(self, reach: int) -> np.ndarray:
         """uint8 [n_positions, 2 * reach + 1]: the letters around each position; ``n_letters`` beyond the ends."""
-        start, end = distance_from_start(self.samples), distance_from_end(self.samples)
-        out = np.full((len(self.numbers), 2 * reach + 1), self.n_letters, np.uint8)
-        for offset in range(-reach, reach + 1):
-            inside = np.flatnonzero((start + offset >= 0) & (end - offset >= 0))
-            out[inside, offset + reach] = self.numbers[inside + offset]
-        return out
+        where, offsets = np.arange(len(self.numbers)), self.samples.offsets
+        return windows(self.numbers, where, reach, offsets, beyond=self.n_letters)
 
     def words(self, offset: int) -> np.ndarray:
         """int64 [n_positions]: number of the three letters that start `offset` from each position.

@@ -65,7 +65,12 @@ def windows(
     >>> windows(np.array([5, 6, 7, 8]), np.array([1, 2]), 1, np.array([0, 2, 4]), beyond=0).tolist()
     [[5, 6, 0], [0, 7, 8]]
     """
+    centre = np.asarray(centre)
     sample = np.searchsorted(offsets, centre, side="right") - 1
-    at = np.asarray(centre)[..., None] + np.arange(-reach, reach + 1)
-    inside = (at >= offsets[sample][..., None]) & (at < offsets[sample + 1][..., None])
-    return np.where(inside, values[np.where(inside, at, 0)], values.dtype.type(beyond))
+    first, last = offsets[sample], offsets[sample + 1]
+    out = np.full((*centre.shape, 2 * reach + 1), beyond, values.dtype)
+    for k, step in enumerate(range(-reach, reach + 1)):
+        at = centre + step
+        inside = (at >= first) & (at < last)
+        out[..., k][inside] = values[at[inside]]
+    return out
