@@ -18,14 +18,13 @@ from sciinterp.discovery.calibrate import (
     average_precision,
     brier,
     expected_calibration_error,
-    precision_at,
     reliability,
     share_interval,
 )
 from sciinterp.discovery.planted import Planted, PlantedSettings, plant
 from sciinterp.discovery.planted_forms import FORMS
 from sciinterp.discovery.problem import make_problem
-from sciinterp.discovery.recover import K, meets_hidden, single_feature_rule
+from sciinterp.discovery.recover import K, meets_hidden, quality, single_feature_rule
 from sciinterp.discovery.search import discover
 from sciinterp.discovery.settings import Controls, DiscoverySettings
 from sciinterp.frames import Table
@@ -220,25 +219,19 @@ def score_world(world: Planted, *, seed: int = 0) -> tuple[dict[str, float], pd.
     samples = world.features.samples
     missing = found[found["kind"] == "missing"].reset_index(drop=True)
     missing["truth"] = meets_hidden(missing, world.missing, samples)
-    p = missing["probability"].to_numpy()
-    family = (
-        world.split.family[[samples.index(s) for s in missing["sample"]]]
-        if len(missing)
-        else np.zeros(0, np.int64)
-    )
-    cluster = pd.factorize(pd.Series(family).astype(str) + missing["concept"])[0] if len(missing) else family
-    estimate, low, high = precision_at(p, cluster, K, seed=seed)
+    truth = missing["truth"].to_numpy()
+    family = world.split.family[np.array([samples.index(s) for s in missing["sample"]], np.int64)]
+    cluster = pd.factorize(pd.Series(family).astype(str) + missing["concept"])[0]
+    listed = quality(missing, truth, cluster, seed=seed)
     single = single_feature_rule(make_problem(world.features, world.annotations, world.split, seed=seed))
-    single["truth"] = meets_hidden(single, world.missing, samples)
     n = len(world.missing)
-    q = (missing["q"] <= 0.1).to_numpy()
     recall = [
         float(meets_hidden(world.missing, part, samples).mean()) if n else float("nan")
-        for part in (missing, missing[q])
+        for part in (missing, missing[missing["q"] <= 0.1])
     ]
-    observed = float(missing["truth"].head(K).mean()) if len(missing) else float("nan")
     ap, ap_single = (
-        average_precision(t["probability"].to_numpy(), t["truth"].to_numpy(), n) for t in (missing, single)
+        average_precision(t["probability"].to_numpy(), of, n)
+        for t, of in ((missing, truth), (single, meets_hidden(single, world.missing, samples)))
     )
     novel = found[found["kind"] == "novel"].head(10)
     of = {f: concept for concept, features in world.novel.items() for f in features}
@@ -249,15 +242,12 @@ def score_world(world: Planted, *, seed: int = 0) -> tuple[dict[str, float], pd.
         "ap": ap,
         "ap_single_feature": ap_single,
         "gap_closed": (ap - ap_single) / max(1 - ap_single, 1e-9),
-        f"precision_at_{K}": observed,
-        "predicted": estimate,
-        "low": low,
-        "high": high,
-        "covered": float(low - 1e-9 <= observed <= high + 1e-9),
-        "n_q": int(q.sum()),
+        **listed,
+        "covered": float(
+            listed["predicted_low"] - 1e-9 <= listed[f"precision_at_{K}"] <= listed["predicted_high"] + 1e-9
+        ),
         "recall": recall[0],
         "recall_q": recall[1],
-        "precision_q": float(missing.loc[q, "truth"].mean()) if q.any() else float("nan"),
         "novel_found": len(names),
         "novel_hidden": len(world.novel),
         "novel_in_ten": len(names) / max(len(world.novel), 1),

@@ -13,11 +13,8 @@ def against_missing(record: Mapping[str, Any], concept: str) -> list[str]:
     reasons: list[tuple[float, str]] = []
     relatives, near, base = record["relatives"], record["nearest_annotated_relative"], record["baselines"]
     length, typical = record["span"]["length"], record["span"]["typical_length"]
-    if record["unannotated_instances_at_least"] <= 0:
-        text = (
-            f"How many instances of {concept} were left out cannot be told from none (estimate "
-            f"{record['unannotated_instances_estimated']:.0f})."
-        )
+    if (chance := record["probability_that_any_was_left_out"]) < 0.5:
+        text = f"That any instance of {concept} was left out is itself doubtful (probability {chance:.2f})."
         reasons.append((0.9, text))
     if relatives["in_family"] >= 2 and relatives["annotated"] == 0:
         text = f"None of its {relatives['in_family']} relatives carries {concept}, so the whole family may lack it."
@@ -72,6 +69,9 @@ def against_novel(record: Mapping[str, Any]) -> list[str]:
         )  # true of every row of such a list: what is particular to this one comes first
     elif stable < 0.6:
         reasons.append((0.7, f"Another dictionary reads it only loosely (cosine {stable:.2f})."))
+    if (share := record["passes_in_half_samples"]) < 0.8:
+        text = f"It passes in only {100 * share:.0f}% of the half-samples of its families, so others might not show it."
+        reasons.append((1.3 - share / 2, text))
     families = record["families"]
     if (alike := families["share_of_its_own_alike_around_it"]) >= CONSERVED:
         text = (
@@ -136,13 +136,14 @@ def against_novel(record: Mapping[str, Any]) -> list[str]:
 
 def against_refinement(record: Mapping[str, Any], concept: str) -> list[str]:
     """What speaks against a refinement."""
-    families, (a, b) = record["held_out_families"], record["features"]
+    families, (a, b) = record["tested_families"], record["features"]
+    of = record["tested_on"]
     n = sum(families.values())
     reasons = []
     if families["both"]:
-        reasons.append(f"{families['both']} of {n} held-out families are held by both features.")
+        reasons.append(f"{families['both']} of {n} {of} are held by both features.")
     if n < 15:
-        reasons.append(f"It was tested on only {n} held-out families (p = {record['test']['p']:.2g}).")
+        reasons.append(f"It was tested on only {n} {of} (p = {record['test']['p']:.2g}).")
     reasons.append(
         f"Features {a} and {b} may tell groups of relatives apart by sequence around {concept} "
         "rather than two kinds of it."

@@ -8,7 +8,7 @@ import numpy as np
 
 from sciinterp.discovery.logistic import predict
 from sciinterp.discovery.problem import Problem
-from sciinterp.discovery.spans import window_means
+from sciinterp.discovery.spans import marked, window_means
 
 # Positions whose row of all columns is laid out at once.
 POSITIONS = 1 << 18
@@ -50,7 +50,7 @@ class Rows:
         out = np.full(self.n, beta[-1], np.float32)
         for low in range(0, self.n, POSITIONS):
             ends = [np.searchsorted(at, (low, low + POSITIONS)) for at in self.at]
-            rows = np.unique(np.concatenate([at[a:b] for at, (a, b) in zip(self.at, ends)]))
+            rows = marked(np.concatenate([at[a:b] for at, (a, b) in zip(self.at, ends)]), self.n)
             x = np.zeros((len(rows), len(self.at)), np.float32, order="F")
             for j, (a, b) in enumerate(ends):
                 x[np.searchsorted(rows, self.at[j][a:b]), j] = self.values[j][a:b]

@@ -16,12 +16,14 @@ import pandas as pd
 
 from sciinterp.association.explanations import above_all
 from sciinterp.discovery.caveats import against_missing, against_novel, against_refinement
+from sciinterp.discovery.half_samples import READINGS, limits
 from sciinterp.discovery.missing import Spans
-from sciinterp.discovery.novel import READINGS, Novel, firing_pattern, limits
+from sciinterp.discovery.novel import Novel, firing_pattern
 from sciinterp.discovery.problem import Problem
 from sciinterp.discovery.refinement import Refinement
 from sciinterp.discovery.sequence_identity import SequenceIdentity
 from sciinterp.discovery.sequence_readers import COLUMNS, describe
+from sciinterp.provenance import HELD_OUT_FAMILIES
 
 CONTEXT = 7  # letters shown on either side of an example
 
@@ -43,10 +45,12 @@ class Evidence:
     problem : Problem
     hits : DataFrame
         Of :func:`sciinterp.associate`; may be empty.
+    families : str
+        What the families that refinements are tested on may be called (:class:`sciinterp.provenance.HeldOut`).
     """
 
-    def __init__(self, problem: Problem, hits: pd.DataFrame) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem, hits: pd.DataFrame, families: str = HELD_OUT_FAMILIES) -> None:
+        self.problem, self.families = problem, families
         frame = problem.annotations.frame
         release = frame.groupby("source")["release"].first()
         self.sources = [{"source": str(s), "release": str(r) or "not stated"} for s, r in release.items()]
@@ -107,7 +111,7 @@ class Evidence:
         problem = self.problem
         if not len(problem.names):
             return None
-        f1 = 2 * problem.overlap[:, feature] / np.maximum(problem.n_positive + problem.active[feature], 1)
+        f1 = problem.f1[:, feature]
         return {"concept": problem.names[int(np.argmax(f1))], "f1": round(float(f1.max()), 3)}
 
     def lies(self, peaks: np.ndarray) -> dict[str, Any]:
@@ -189,7 +193,7 @@ def missing_record(
         "span": {"length": int(spans.end[i] - spans.start[i]), "typical_length": placed.typical},
         "annotated_spans_it_outscores": round(float(spans.outscored[i]), 3),
         "unannotated_instances_estimated": round(spans.hidden, 1),
-        "unannotated_instances_at_least": round(spans.hidden_low, 1),
+        "probability_that_any_was_left_out": round(spans.any_left_out, 3),
         "would_be_falsified_by": f"a substitution inside the span that leaves feature {feature} active, or an experiment that "
         f"finds no {spans.concept} there",
     }
@@ -223,6 +227,7 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
         "nearest_concept": evidence.nearest(feature),
         "held_out_auroc": measures,
         "explains_the_peaks_from": {name: round(float(v), 3) for name, v in limit.items()},
+        "passes_in_half_samples": round(float(novel.share[i]), 3),
         "stability": None if np.isnan(stable) else round(stable, 3),
         "co_active": companions,
         "partial_matches": evidence.also_fires_on(feature),
@@ -300,17 +305,18 @@ def _example(problem: Problem, at: int) -> dict[str, Any]:
 def refinement_record(evidence: Evidence, found: Refinement) -> dict[str, Any]:
     """The record of one refinement."""
     record = {
-        "claim": f"candidate: {found.concept} is two things: of its held-out families feature {found.a} alone reads {found.only_a}, "
+        "claim": f"candidate: {found.concept} is two things: of its {evidence.families} feature {found.a} alone reads {found.only_a}, "
         f"feature {found.b} alone {found.only_b}, both {found.both}",
         "features": [found.a, found.b],
         "sources_checked": evidence.sources,
-        "held_out_families": {
+        "tested_on": evidence.families,
+        "tested_families": {
             "only_first": found.only_a,
             "only_second": found.only_b,
             "both": found.both,
             "neither": found.neither,
         },
-        "test": {"name": "Fisher exact, held-out families", "p": found.p},
+        "test": {"name": f"Fisher exact, {evidence.families}", "p": found.p},
         "baselines": evidence.baselines(found.concept),
         "first_also_fires_on": evidence.also_fires_on(found.a, without=found.concept),
         "second_also_fires_on": evidence.also_fires_on(found.b, without=found.concept),

@@ -100,9 +100,7 @@ def describe_candidates(candidates: pd.DataFrame) -> list[str]:
             f"(90% interval {100 * of['low']:.0f} to {100 * of['high']:.0f}%)"
         )
     for kind, counts in (context.get("counts") or {}).items():
-        left = {
-            k.replace("_", " "): sum(v.values()) if k == "without_support" else v for k, v in counts.items()
-        }
+        left = {k.replace("_", " "): v for k, v in counts.items()}
         left = {k: v for k, v in left.items() if isinstance(v, int) and v}
         if kind != "listed" and left:
             lines.append(f"{kind}: " + ", ".join(f"{v} {k}" for k, v in left.items()))

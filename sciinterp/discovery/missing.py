@@ -5,13 +5,13 @@ read on the others: first by correlation with the concept, then by what the firs
 (features that tell it from another concept). Log odds become spans, whose bounds are those that best agreed
 with the annotated instances of the training families. A second model, cross-fitted in the same way, scores
 each span against all annotated ones by peak, mean, length and number of agreeing features. Scores become
-probabilities in :mod:`sciinterp.discovery.positive_unlabelled`.
+probabilities in :mod:`sciinterp.discovery.positive_unlabelled` and :mod:`sciinterp.discovery.left_out`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from scipy.special import expit
 
 from sciinterp.discovery.calibrate import auroc
 from sciinterp.discovery.design import Design, Rows
+from sciinterp.discovery.left_out import Marks, any_left_out
 from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.positive_unlabelled import fit_mixture
 from sciinterp.discovery.problem import Problem
@@ -29,6 +30,8 @@ MIN_FAMILIES = 8  # families with an instance, below which nothing can be cross-
 FIRST, SECOND = 8, 8  # features by correlation, then by residual
 MAX_POSITIVE, MAX_ACTIVE, MAX_SILENT = 3000, 6000, 1500  # training positions of a fold; the rest is weighted
 MIN_CORRELATION = 0.06  # of the best feature with the concept, on training families
+MIN_MARKED = 10  # annotated instances that must be marked, below which their scores have no distribution
+MIN_OUTSCORED = 0.6  # AUROC of annotated spans against the other marks, below which no score tells them apart
 MIN_SEPARATION = 0.75  # AUROC of annotated instances against other places, below which the two are one heap
 BATCH = 48  # concepts whose features are chosen in one pass over the codes
 UNLABELLED_PER_LABELLED = 4.0  # candidates looked at, so that the decay of misfires can be seen
@@ -59,8 +62,16 @@ class Spans:
         Meets an instance of the concept, an ancestor or an equivalent.
     score, outscored : float [n]
         Log odds of being known, cross-fitted; share of the known spans that score lower.
-    probability, low : float [n]
-        Of being an instance left out, and from the lower bound of their number; 0 where known.
+    probability : float [n]
+        Of being an instance left out; 0 where known.
+    as_away : float [n]
+        What the probability would be if no annotated instance stood in the same sample.
+    beside : bool [n]
+        One does.
+    share : float
+        Of all positions that lie in samples with an annotated instance.
+    any_left_out : float
+        Probability that the sources left out some of the concept at all.
     """
 
     concept: str
@@ -70,10 +81,16 @@ class Spans:
     score: np.ndarray
     outscored: np.ndarray
     probability: np.ndarray
-    low: np.ndarray
+    as_away: np.ndarray
+    beside: np.ndarray
+    share: float
     models: tuple[ConceptModel | None, ...]
-    hidden: float
-    hidden_low: float
+    any_left_out: float
+
+    @property
+    def hidden(self) -> float:
+        """Expected number of instances left out."""
+        return float(self.probability.sum())
 
 
 def find_spans(problem: Problem, concepts: Sequence[str]) -> dict[str, Spans | str]:
@@ -88,7 +105,18 @@ def find_spans(problem: Problem, concepts: Sequence[str]) -> dict[str, Spans | s
         _choose_second(problem, fits)
         for concept, search in searches.items():
             found[concept] = search if isinstance(search, str) else _conclude(problem, search)
-    return found
+    return _weighed(found)
+
+
+def _weighed(found: dict[str, Spans | str]) -> dict[str, Spans | str]:
+    """The same spans, their probabilities times that of anything being left out, estimated from all concepts."""
+    spans = [s for s in found.values() if not isinstance(s, str)]
+    chance = any_left_out(np.array([s.any_left_out for s in spans]))
+    weighed = {
+        s.concept: replace(s, probability=p * s.probability, as_away=p * s.as_away, any_left_out=float(p))
+        for s, p in zip(spans, chance)
+    }
+    return {concept: weighed.get(concept, s) for concept, s in found.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -401,26 +429,31 @@ def _calibrate(
     models: tuple[ConceptModel | None, ...],
 ) -> Spans | str:
     start, end = frame["start"].to_numpy(), frame["end"].to_numpy()
-    family = problem.family[problem.sample_of[start]]
-    if known.sum() < 10:
+    sample = problem.sample_of[start]
+    family = problem.family[sample]
+    if known.sum() < MIN_MARKED:
         return f"its features mark only {int(known.sum())} annotated instances"
-    probability, low = np.zeros(len(frame)), np.zeros(len(frame))
-    hidden = hidden_low = 0.0
-    if (~known).any():
-        carries = np.zeros(len(problem.samples), bool)
-        carries[
-            problem.instances.loc[problem.instances["concept"] == problem.names.index(concept), "sample"]
-        ] = True
-        mixture = fit_mixture(
-            score[known],
-            score[~known],
-            family[known],
-            family[~known],
-            beside=carries[problem.sample_of[start[~known]]],
-            share=float(problem.samples.lengths[carries].sum() / problem.samples.n_positions),
-        )
-        probability[~known] = mixture.probability(score[~known])
-        low[~known] = mixture.probability(score[~known], low=True)
-        hidden, hidden_low = mixture.hidden, mixture.hidden_low
+    of_concept = problem.instances["concept"] == problem.names.index(concept)
+    carries = np.zeros(len(problem.samples), bool)
+    carries[problem.instances.loc[of_concept, "sample"]] = True
+    share = float(problem.samples.lengths[carries].sum() / problem.samples.n_positions)
     outscored = np.searchsorted(np.sort(score[known]), score, side="left") / known.sum()
-    return Spans(concept, start, end, known, score, outscored, probability, low, models, hidden, hidden_low)
+    none = np.zeros(len(frame))
+    found = Spans(
+        concept, start, end, known, score, outscored, none, none, carries[sample], share, models, 0.0
+    )
+    if known.all():
+        return found
+    marks = Marks(score[known], score[~known], family[known], family[~known], carries[sample[~known]], share)
+    if marks.separation < MIN_OUTSCORED:
+        return f"annotated spans do not outscore the others that its features mark (AUROC {marks.separation:.2f})"
+    mixture = fit_mixture(marks)
+    if mixture.at_bound:
+        return (
+            "as many unannotated spans as annotated ones look like it: what is annotated is no sample of it"
+        )
+    given_any, as_away = none.copy(), none.copy()
+    p = mixture.probability(score[~known])
+    given_any[~known], as_away[~known] = marks.given_any(p), marks.given_any(p, as_away=True)
+    evidence = marks.log_bayes_factor(mixture.ratio)
+    return replace(found, probability=given_any, as_away=as_away, any_left_out=evidence)

@@ -7,20 +7,22 @@ features rotated along their samples, features made of letters, window compositi
 randomised model where they are given. Where dictionaries of other seeds are given, being found again in all of them is one
 more measure. A target whose peaks composition, letter, position or conservation find as well as its reader is explained
 and dropped, whatever the model says; so is one whose reader does not find its held-out peaks, unless it fires
-periodically, and one whose motif holds an annotated concept (:mod:`sciinterp.discovery.homology`).
+periodically, and one whose motif holds an annotated concept (:mod:`sciinterp.discovery.homology`). Both are asked of
+half-samples of the families (:mod:`sciinterp.discovery.half_samples`) and of several draws of the positions that peaks
+are compared with; half of all have to agree.
 
 *Probability*: that the feature is one coherent thing which no source states. The odds are moved to the targets' own
 mixing proportion (Saerens 2002); what planted worlds show to be the share of nuisance among the best caps it at
 0.95, and at 0.89 where stability over seeds was not measured. A stretch that families carry at homologous places
-is discounted by the share that does. *q*: the expected share of false ones among this row and all better ones, that
-is one minus their mean probability, or the share of decoys that score as well (by the strictest sort) where that is
-larger. A cap of 0.89 is thus a least q of 0.11: the two say the same.
+is discounted by the share that does, and all by the share of half-samples that agree. *q*: the expected share of false ones among this row and all better ones, that
+is one minus their mean probability, or, where that is larger, one and the decoys that score as well over the targets that do: a target's own twin,
+rotated along its samples, has its families, strength and width (Barber and Candes 2015). The strictest sort decides. A cap of 0.89 is thus a least q of 0.11: the two say the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,12 +31,13 @@ from scipy.special import expit
 
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import only_active
-from sciinterp.discovery.calibrate import by_chance
+from sciinterp.discovery.decoys import decoy_error
+from sciinterp.discovery.half_samples import shares
 from sciinterp.discovery.homology import Place, at_known_concepts, place
 from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.motifs import MAX_PEAKS, find_peaks, letters_of
 from sciinterp.discovery.problem import BLOCK_VALUES, Problem
-from sciinterp.discovery.sequence_readers import COLUMNS, Coherence, coherence
+from sciinterp.discovery.sequence_readers import COLUMNS, FINE, N_FINE, Coherence, coherence
 
 MIN_FAMILIES = 12
 COLUMNS_AT_ONCE = 1024  # columns of codes compared with another dictionary at once
@@ -44,19 +47,14 @@ N_MADE = 60  # made-up decoys of each sort
 N_RANDOMISED = 240  # decoys taken from the randomised model's dictionary
 STABLE = 0.4  # cosine between code columns of two dictionaries
 F1_KNOWN, PRECISION_KNOWN, NARROW = 0.25, 0.2, 0.1
-# AUROC from which something plainer than a reader explains the peaks, if it is not clearly worse than the reader.
-EXPLAINED, CLEARLY = 0.9, 0.05
 # Factor where no other dictionary says whether a feature is found again: the share of such candidates that three other
 # dictionaries read too, over four dictionaries of the repertoire (156 of 166).
 UNMEASURED = 0.94
-ORDERED = 0.6  # AUROC of the reader against shuffled windows below which the order of letters does not matter
 MIN_LEARN = 5  # known features and decoys of each that must pass for the model to be fitted on those alone
+LIKELY = 0.02  # share of half-samples from which a target is measured again, and finely
+HALF = 0.5  # of half-samples and draws, from which it is listed
 CEILING = 0.95  # of a probability: on planted worlds 5 of 74 that pass every gate are nuisance all the same
-COHERENT = 0.65  # AUROC of the reader at held-out peaks below which nothing is seen in the sequence
 PERIODIC = 0.35  # share of gaps of one length from which a feature counts as periodic
-BETTER = 0.8  # AUROC from which something plainer explains the peaks if it does so at least as well
-FAIR = 0.7  # AUROC from which it does if it is much better than the reader
-READINGS = ("composition", "centre", "position", "conservation")
 KNOWN = (f"associated with a concept (F1 of {F1_KNOWN:g} or more, a hit, or {PRECISION_KNOWN:g} of its activity in a narrow "
          "concept)")  # fmt: skip
 
@@ -88,6 +86,8 @@ class Novel:
         Where each stands among the families.
     read : Coherence, optional
         Which reader was chosen for each, and how it did; None where there are no rows.
+    share : float [n]
+        Of balanced half-samples of the families in which each passes.
     """
 
     feature: np.ndarray
@@ -103,6 +103,7 @@ class Novel:
     reason: str = ""
     places: Sequence[Place] = ()
     read: Coherence | None = None
+    share: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 def _none(counts: dict[str, int], fate: np.ndarray, reason: str = "") -> Novel:
@@ -135,7 +136,7 @@ def associated(
     if not len(problem.names):
         none = np.zeros(problem.n_features)
         return none.astype(np.int64) - 1, none, none.astype(bool)
-    f1 = 2 * overlap / np.maximum(n_positive[:, None] + active[None], 1)
+    f1 = problem.f1
     precision = overlap / np.maximum(active[None], 1)
     prevalence = (n_positive / problem.n_positions)[:, None]
     narrow = (
@@ -153,6 +154,7 @@ def find_novel(
     stability: Sequence[FeatureMatrix] = (),
     randomised: FeatureMatrix | None = None,
     known_pairs: np.ndarray | None = None,
+    n_rotations: int = 1,
     seed: int = 0,
 ) -> Novel | str:
     """Targets with scores, probabilities and q-values, or the reason why there are none.
@@ -166,6 +168,8 @@ def find_novel(
         Codes of the randomised model: further decoys.
     known_pairs : int64, optional
         Features of significant hits.
+    n_rotations : int
+        Twins of each target among the decoys.
     """
     if problem.letters is None:
         return "the samples are not sequences: coherence in sequence cannot be measured"
@@ -187,13 +191,13 @@ def find_novel(
             f"only {len(known)} features of known concepts: what a concept looks like cannot be learned",
         )
     judged = np.concatenate([known, targets])
-    decoy_codes, decoy_rows, sort = _decoys(problem, judged, randomised, seed)
+    decoy_codes, decoy_rows, sort = _decoys(problem, judged, randomised, n_rotations, seed)
     rows = np.vstack([peaks.position[judged], decoy_rows])
-    read = coherence(problem, rows, seed=seed)
-    measures = read.measures
     n_known, n_target = len(known), len(targets)
     part, y = slice(n_known, n_known + n_target), np.arange(len(rows)) < n_known
-    stable, gates = _gates([(problem, judged), *decoy_codes], rows, measures, y, part, stability)
+    read, explained, share = _read(problem, rows, targets, part, seed)
+    measures = read.measures
+    stable, gates = _gates([(problem, judged), *decoy_codes], rows, explained, share, y, part, stability)
     passes = ~np.any(list(gates.values()), axis=0)
     for reason, gone in gates.items():
         counts[reason] = int(gone[part].sum())
@@ -201,15 +205,18 @@ def find_novel(
     kept = np.flatnonzero(passes[part])
     if not len(kept):
         return _none(counts, fate)
-    learn = _learn_from(passes, y, part)
+    learn = _learn_from(np.where(passes | (share < HALF), share, 0), y, part)
     group = np.concatenate([best[known], np.full(n_target, -1), -2 - np.arange(len(decoy_rows))])
     score = _cross_fit(_columns(measures, stable), y, group, learn)
     target_score = score[part][kept]
     places = [place(problem, row) for row in peaks.position[targets[kept]]]
-    looks = CEILING * _move_prior(target_score, int((y & learn).sum()), int((~y & learn).sum()))
+    looks = CEILING * _move_prior(target_score, learn[y].sum(), learn[~y].sum()) * share[part][kept]
     probability = looks * np.array([p.news for p in places]) * (1.0 if len(stability) else UNMEASURED)
     decoy = slice(n_known + n_target, None)
-    decoy_score = np.where(passes[decoy], score[decoy], -np.inf)
+    twin = np.isin(np.concatenate([numbers for _, numbers in decoy_codes]), targets)
+    weight = _weights(
+        share[decoy] * (passes | (share < HALF))[decoy], sort, twin / max(n_rotations, 1), n_target
+    )
     return Novel(
         targets[kept],
         measures[part][kept],
@@ -217,13 +224,32 @@ def find_novel(
         peaks.n_families[targets[kept]],
         target_score,
         probability,
-        _q_values(target_score, probability, decoy_score, sort),
+        _q_values(target_score, probability, score[decoy], weight, sort),
         peaks.position[targets[kept]],
         counts,
         fate,
         places=places,
         read=read.rows(n_known + kept),
+        share=share[part][kept],
     )
+
+
+def _read(
+    problem: Problem, rows: np.ndarray, targets: np.ndarray, part: slice, seed: int
+) -> tuple[Coherence, np.ndarray, np.ndarray]:
+    """What finds the peaks of every row, how often it is explained and how often it passes; targets that may, finely."""
+    read, n_peaks = coherence(problem, rows, seed=seed), (rows >= 0).sum(1)
+    again = np.zeros(len(rows), bool)
+    again[part] = periodic(problem, targets)
+    explained, share = shares(read, n_peaks, again)
+    likely = part.start + np.flatnonzero(share[part] >= LIKELY)
+    if len(likely):
+        seeds = range(seed * N_FINE, (seed + 1) * N_FINE)
+        drawn = [coherence(problem, rows[likely], seed=s, draws=FINE) for s in seeds]
+        read.put(likely, drawn)
+        passed = [shares(d, n_peaks[likely], again[likely]) for d in drawn]
+        explained[likely], share[likely] = np.mean(passed, axis=0)
+    return read, explained, share
 
 
 def _usable(problem: Problem, spread: np.ndarray, linked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -238,18 +264,16 @@ def _usable(problem: Problem, spread: np.ndarray, linked: np.ndarray) -> tuple[n
 def _gates(
     columns: Columns,
     rows: np.ndarray,
-    measures: np.ndarray,
+    explained: np.ndarray,
+    share: np.ndarray,
     known: np.ndarray,
     targets: slice,
     others: Sequence[FeatureMatrix],
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Stability [n], and by reason what a target is left out for (decoys are held to the same): bool [n]."""
-    problem, judged = columns[0]
-    # What reads no better than chance explains nothing: where it does as well as a motif, neither is there.
-    reached, explained = _explained(measures), _explained(measures, (rows >= 0).sum(axis=1))
-    incoherent = (measures[:, 0] < COHERENT) | (reached & ~explained)
-    incoherent[targets] &= ~periodic(problem, judged[targets])
-    looked_at = known | (~explained & ~incoherent)
+    problem = columns[0][0]
+    explained, incoherent = explained > HALF, share < HALF
+    looked_at = known | (share > 0)
     stable = _stability(columns, others, where=looked_at)
     unstable = stable < STABLE
     part_of = np.zeros(len(rows), bool)
@@ -263,11 +287,22 @@ def _gates(
     }
 
 
-def _q_values(score: np.ndarray, probability: np.ndarray, decoy: np.ndarray, sort: np.ndarray) -> np.ndarray:
+def _weights(share: np.ndarray, sort: np.ndarray, twin: np.ndarray, n_targets: int) -> np.ndarray:
+    """How many false targets each decoy stands for: a target's twin, rotated along its samples, for that one.
+
+    Of a made-up sort or of the randomised model all together stand for all targets; twins of known features for none.
+    """
+    size = np.maximum(np.bincount(sort, minlength=1), 1)
+    return share * np.where(sort == 0, twin, n_targets / size[sort])
+
+
+def _q_values(
+    score: np.ndarray, probability: np.ndarray, decoy: np.ndarray, weight: np.ndarray, sort: np.ndarray
+) -> np.ndarray:
     """What the strictest sort of decoy says, or the expected share of false ones where that is larger."""
     q = np.zeros(len(score))
     for kind in np.unique(sort):
-        q = np.maximum(q, _decoy_q(score, decoy[sort == kind]))
+        q = np.maximum(q, decoy_error(score, decoy[sort == kind], weight[sort == kind]))
     order = np.lexsort((-score, -probability))
     expected = np.cumsum(1 - probability[order]) / np.arange(1, len(score) + 1)
     q[order] = np.maximum.accumulate(np.maximum(q[order], expected))
@@ -290,41 +325,6 @@ def _columns(measures: np.ndarray, stable: np.ndarray) -> np.ndarray:
     reader, place, order = (measures[:, COLUMNS.index(c)] for c in ("reader", "position", "order"))
     x = np.column_stack([measures, np.minimum(reader, order), np.maximum(place - reader, 0) + 0.5])
     return np.column_stack([(x - 0.5) * 4, np.where(np.isnan(stable), 0.0, 4 * stable)])
-
-
-def limits(measures: np.ndarray) -> np.ndarray:
-    """AUROC [n, 4] from which each of :data:`READINGS` explains the peaks, given what the reader reaches.
-
-    The letter at the peak explains them where it is as good as the reader; where the reader tells the peaks from other
-    positions with the same letter (AUROC against these of 0.7 or more) the letter must be clearly better. Composition is
-    held against the reader by how much the letters' order matters: where shuffling hardly hurts (AUROC against shuffled
-    windows below 0.7) being about as good will do, where it hurts somewhat (below 0.8) as good, and beyond it must be
-    clearly better, because the letters of a conserved motif are conserved too. Distance from the ends and conservation
-    explain them where they are as good, or about as good from 0.9. "About" and "clearly" are 0.05. All must reach 0.8;
-    but 0.7 will do for what is better by 0.1, and anything for letters whose order does not matter at all (below 0.6).
-
-    Parameters
-    ----------
-    measures : float [n, 7]
-        AUROC of :data:`sciinterp.discovery.sequence_readers.COLUMNS`.
-    """
-    reader, order, matched = (measures[:, COLUMNS.index(c)] for c in ("reader", "order", "matched"))
-    about, as_good = reader - CLEARLY, np.maximum(BETTER, reader)
-    clearly, unordered = np.maximum(BETTER, reader + CLEARLY), order < ORDERED
-    composition = np.select(
-        [unordered, order < 0.7, order < 0.8], [about, np.maximum(BETTER, about), as_good], clearly
-    )
-    centre = np.select([matched >= FAIR, unordered], [clearly, about], as_good)
-    plain = np.minimum(as_good, np.maximum(EXPLAINED, about))
-    much_better = np.maximum(FAIR, reader + 2 * CLEARLY)
-    return np.minimum(np.column_stack([composition, centre, plain, plain]), much_better[:, None])
-
-
-def _explained(measures: np.ndarray, n_peaks: np.ndarray | None = None) -> np.ndarray:
-    """bool [n]: a plain reading reaches the limit from which it explains the peaks, and tells `n_peaks` from chance."""
-    plain = measures[:, [COLUMNS.index(c) for c in READINGS]]
-    chance = 0.0 if n_peaks is None else by_chance(n_peaks)[:, None]
-    return np.asarray(((plain >= limits(measures)) & (plain > chance)).any(1))
 
 
 def periodic(problem: Problem, features: np.ndarray) -> np.ndarray:
@@ -360,11 +360,14 @@ def firing_pattern(problem: Problem, feature: int) -> dict[str, Any]:
 
 
 def _decoys(
-    problem: Problem, features: np.ndarray, randomised: FeatureMatrix | None, seed: int
+    problem: Problem, features: np.ndarray, randomised: FeatureMatrix | None, n_rotations: int, seed: int
 ) -> tuple[Columns, np.ndarray, np.ndarray]:
     """Codes, peaks and sort (0 rotated, 1 letter, 2 window composition, 3 position, 4 randomised model) of the decoys."""
     parts = [
-        (problem.shifted(seed), features, np.zeros(len(features), np.int64)),
+        *(
+            (problem.shifted(seed * 1000 + r), features, np.zeros(len(features), np.int64))
+            for r in range(n_rotations)
+        ),
         (_made_up(problem, seed), np.arange(3 * N_MADE), np.tile([1, 2, 3], N_MADE)),
     ]
     if randomised is not None:
@@ -416,43 +419,36 @@ def _made_up(problem: Problem, seed: int) -> Problem:
     return problem.with_features(FeatureMatrix(codes, problem.samples))
 
 
-def _learn_from(passes: np.ndarray, known: np.ndarray, targets: slice) -> np.ndarray:
-    """bool [n]: known features and decoys that pass what a target must pass; all of them where too few do."""
-    usable = np.ones(len(passes), bool)
-    usable[targets] = False
-    enough = min((usable & passes & known).sum(), (usable & passes & ~known).sum()) >= MIN_LEARN
-    return usable & passes if enough else usable
+def _learn_from(share: np.ndarray, known: np.ndarray, targets: slice) -> np.ndarray:
+    """Weights [n] of known features and decoys: how often they pass what a target must pass; 1 where too few do."""
+    weight = share.copy()
+    weight[targets] = 0
+    if min(weight[known].sum(), weight[~known].sum()) < MIN_LEARN:
+        weight[:] = 1
+        weight[targets] = 0
+    return weight
 
 
-def _cross_fit(x: np.ndarray, y: np.ndarray, group: np.ndarray, learn: np.ndarray) -> np.ndarray:
+def _cross_fit(x: np.ndarray, y: np.ndarray, group: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Log odds; a known feature or a decoy is never scored by a model that saw its concept or itself."""
-    score = predict(x, fit_logistic(x[learn], y[learn], ridge=1.0))
+    learn = weight > 0
+    score = predict(x, fit_logistic(x[learn], y[learn], weight[learn], ridge=1.0))
     fold = np.abs(group) % 5
     for k in range(5):
         train, held = learn & (fold != k), learn & (fold == k)
         if y[train].any() and (~y[train]).any():
-            score[held] = predict(x[held], fit_logistic(x[train], y[train], ridge=1.0))
+            score[held] = predict(x[held], fit_logistic(x[train], y[train], weight[train], ridge=1.0))
     return score
 
 
-def _move_prior(score: np.ndarray, n_positive: int, n_negative: int) -> np.ndarray:
+def _move_prior(score: np.ndarray, n_positive: float, n_negative: float) -> np.ndarray:
     """Probabilities with the mixing proportion of the targets, by expectation and maximisation (Saerens 2002)."""
-    ratio = score - np.log(n_positive / max(n_negative, 1))
+    ratio = score - np.log(n_positive / max(n_negative, 1.0))
     share = 0.3
     for _ in range(200):
         p = expit(ratio + np.log(share / (1 - share)))
         share = float(np.clip((p.sum() + 1) / (len(p) + 2), 1e-3, 0.95))
     return expit(ratio + np.log(share / (1 - share)))
-
-
-def _decoy_q(target: np.ndarray, decoy: np.ndarray) -> np.ndarray:
-    """(1 + decoys at least as good) per decoy, over targets at least as good per target; not decreasing."""
-    order = np.argsort(-target, kind="stable")
-    better = len(decoy) - np.searchsorted(np.sort(decoy), target[order], side="left")
-    q = (1 + better) / max(len(decoy), 1) * len(target) / np.arange(1, len(target) + 1)
-    out = np.empty(len(target))
-    out[order] = np.minimum(1, np.minimum.accumulate(q[::-1])[::-1])
-    return out
 
 
 def _stability(columns: Columns, others: Sequence[FeatureMatrix], *, where: np.ndarray) -> np.ndarray:

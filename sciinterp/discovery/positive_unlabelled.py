@@ -8,10 +8,10 @@ sources left out instances of the same kind as those they list, unlabelled score
 with ``l`` the density of the labelled scores, ``A`` the number of instances left out and ``f`` the misfires:
 beyond their mode, which lies below the labelled scores, half a normal curve and a heavier exponential
 tail, both fitted. The first part can only be told from the second where the unlabelled scores show more than
-a decaying tail: ``A`` is estimated by expectation and maximisation and its lower bound by the likelihood
-ratio against ``A = 0``, with counts divided by the number of relatives that share an event. What the features mark
-*beside* an annotated instance, in the same sample, is taken for misfires, and ``f`` is never below what that rate
-gives for all samples: a place that looks alike in every sample must not pass for an instance left out in some. Then ``P(left out | s) = A l(s) / (A l(s) + f(s))``. After Elkan and Noto 2008 and Efron 2004.
+a decaying tail: ``A`` is estimated by expectation and maximisation, and is never more than the unlabelled spans above
+any score allow; what is left of the unlabelled scores is misfires, whatever its shape. Then
+``P(left out | s) = A l(s) / (A l(s) + f(s))``. After Elkan and Noto 2008 and Efron 2004. Whether anything was left out
+at all, and what these probabilities are worth, is decided in :mod:`sciinterp.discovery.left_out`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# A few misfires look exactly like instances, which no score can show: the share seen on planted worlds.
-CEILING = 0.985
+from sciinterp.discovery.left_out import Marks
+
 N_BINS = 20
 # The heavy tail of the misfires: its least share and its least decay length in their standard deviations.
 TAIL_SHARE, TAIL_SCALE = 0.05, 1.2
 # Instances left out for each listed one: beyond it the list is no sample of the concept.
-MAX_HIDDEN = 1.0
-# Standard errors below the estimate for the bound behind q-values. On plantings with nothing hidden the ratio passes
-# 1.3^2 for about one concept in 500: the fitted tail takes up nearly everything.
-Z_LOWER = 1.3
+MAX_HIDDEN = 2.0
+UPPER = np.arange(0.2, 0.81, 0.1)  # quantiles of the labelled scores above which unlabelled ones are counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,75 +41,66 @@ class Mixture:
         Smoothed density of labelled scores.
     misfires : float [n_bins]
         Expected number of misfires.
-    hidden, hidden_low : float
-        Estimated number of instances left out, and its lower bound.
+    hidden : float
+        Estimated number of instances left out.
+    ratio : float
+        Twice the log likelihood ratio against none left out, over the number of relatives that share an event.
+    at_bound : bool
+        The estimate reaches :data:`MAX_HIDDEN`: it is not one.
     """
 
     edges: np.ndarray
     labelled: np.ndarray
     misfires: np.ndarray
     hidden: float
-    hidden_low: float
+    ratio: float
+    at_bound: bool
 
-    def probability(self, score: np.ndarray, *, low: bool = False) -> np.ndarray:
-        """P(left out | score), not decreasing in the score; with ``low`` from the lower bound."""
-        part = (self.hidden_low if low else self.hidden) * self.labelled
+    def probability(self, score: np.ndarray) -> np.ndarray:
+        """P(left out | score, at least one was), not decreasing in the score."""
+        part = max(self.hidden, 1.0) * self.labelled
         p = np.maximum.accumulate(part / np.maximum(part + self.misfires, 1e-12))
         centre = 0.5 * (self.edges[1:] + self.edges[:-1])
-        return CEILING * np.interp(score, centre, p)
+        return np.interp(score, centre, p)
 
 
-def fit_mixture(
-    labelled: np.ndarray,
-    unlabelled: np.ndarray,
-    labelled_family: np.ndarray,
-    unlabelled_family: np.ndarray,
-    *,
-    beside: np.ndarray | None = None,
-    share: float = 1.0,
-) -> Mixture:
-    """Fit the mixture to scores.
-
-    Parameters
-    ----------
-    labelled, unlabelled : float
-        Scores of the two kinds of spans.
-    labelled_family, unlabelled_family : int
-        Their families, the unit of counting.
-    beside : bool, optional
-        Of each unlabelled span: its sample holds an annotated instance.
-    share : float
-        Of all positions that lie in such samples.
+def fit_mixture(marks: Marks) -> Mixture:
+    """Fit the mixture to the scores of a concept's marks.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
     >>> known, other = rng.normal(4, 1, 300), rng.exponential(1, 400)
-    >>> none = fit_mixture(known, other, np.arange(300), np.arange(400))
-    >>> some = fit_mixture(known, np.append(other, rng.normal(4, 1, 100)), np.arange(300), np.arange(500))
-    >>> none.hidden_low < 10, 70 < some.hidden < 130
+    >>> none, some = (marks_of(known, np.append(other, rng.normal(4, 1, n))) for n in (0, 100))
+    >>> fit_mixture(none).hidden < 10, 70 < fit_mixture(some).hidden < 130
     (True, True)
     """
+    labelled, unlabelled, family = marks.labelled, marks.unlabelled, marks.unlabelled_family
     floor, high = np.quantile(labelled, [0.25, 0.95])
     mode = _mode(unlabelled, float(floor))
     edges = np.linspace(mode, max(high, mode + 1e-3), N_BINS + 1)
-    labelled, kept = labelled[labelled >= mode], unlabelled >= mode
-    seen = np.zeros(0) if beside is None else unlabelled[kept & beside]
-    unlabelled, unlabelled_family = unlabelled[kept], unlabelled_family[kept]
+    kept = unlabelled >= mode
     centre = (np.arange(N_BINS) + 0.5) / N_BINS
-    l = _smooth(_counts(labelled, edges))
+    l = _smooth(_counts(labelled[labelled >= mode], edges))
     l = (l + 0.02 * l.sum() / N_BINS) / (1.02 * l.sum())
-    u = _counts(unlabelled, edges)
-    spread = max(1.0, _relatives(unlabelled_family[unlabelled >= floor]))
+    u = _counts(unlabelled[kept], edges)
+    spread = max(1.0, _relatives(family[unlabelled >= floor]))
     null, _, _ = _fit(l, u, centre, 0.0)
     best, hidden, misfires = _fit(l, u, centre, None)
-    rate = _smooth(_counts(seen, edges))
-    # One standard error less: the larger of two noisy numbers would be too large.
-    misfires = np.maximum(misfires, np.maximum(rate - np.sqrt(rate), 0) / max(share, 1e-9))
-    hidden = min(hidden, MAX_HIDDEN * len(labelled))
-    ratio = max(0.0, 2 * (best - null)) / spread
-    hidden_low = hidden * max(0.0, 1 - Z_LOWER / np.sqrt(ratio)) if ratio > 0 else 0.0
-    return Mixture(edges, l, misfires, hidden, hidden_low)
+    at_bound = hidden >= MAX_HIDDEN * len(labelled)
+    # Above no score can there be more instances left out than unlabelled spans (Blanchard, Lee and Scott 2010).
+    bound = np.quantile(labelled, UPPER)
+    above = (unlabelled >= bound[:, None]).sum(1) / np.maximum((labelled >= bound[:, None]).sum(1), 1)
+    hidden = min(hidden, float(above.min()) * len(labelled))
+    some = max(hidden, 1.0)
+    misfires = np.maximum(misfires, _smooth(u) - some * l)
+    return Mixture(edges, l, misfires, hidden, max(0.0, 2 * (best - null)) / spread, at_bound)
+
+
+def marks_of(labelled: np.ndarray, unlabelled: np.ndarray) -> Marks:
+    """Marks of unrelated samples, none of them beside another."""
+    beside = np.zeros(len(unlabelled), bool)
+    return Marks(labelled, unlabelled, np.arange(len(labelled)), np.arange(len(unlabelled)), beside, 0.5)
 
 
 def _counts(score: np.ndarray, edges: np.ndarray) -> np.ndarray:

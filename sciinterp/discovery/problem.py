@@ -193,6 +193,18 @@ class Problem:
         return self._met[1]
 
     @cached_property
+    def f1(self) -> np.ndarray:
+        """float64 [n_concepts, n_features]: of being active as a sign of each concept, over all positions."""
+        return 2 * self.overlap / np.maximum(self.n_positive[:, None] + self.active[None], 1)
+
+    def located(self, start: np.ndarray, end: np.ndarray, concept: str) -> pd.DataFrame:
+        """Intervals of the concatenated axis as rows ``sample start end concept``, counted within samples."""
+        sample = self.sample_of[start]
+        base = self.samples.offsets[sample]
+        names = np.array(self.samples.ids, dtype=object)[sample]
+        return pd.DataFrame({"sample": names, "start": start - base, "end": end - base, "concept": concept})
+
+    @cached_property
     def n_positive(self) -> np.ndarray:
         """float64 [n_concepts]: positions of each concept."""
         return np.asarray(self.positives.sum(0)).ravel().astype(float)

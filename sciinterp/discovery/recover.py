@@ -26,7 +26,7 @@ from sciinterp.discovery.calibrate import (
     reliability,
     share_interval,
 )
-from sciinterp.discovery.decoys import decoy_error, list_error
+from sciinterp.discovery.decoys import look_alikes, q_values
 from sciinterp.discovery.missing import find_spans
 from sciinterp.discovery.novel import F1_KNOWN, find_novel
 from sciinterp.discovery.problem import Problem, make_problem
@@ -62,8 +62,7 @@ def single_feature_rule(problem: Problem, concepts: Sequence[str] | None = None)
     rows = []
     for concept in concepts or problem.names:
         c = problem.names.index(concept)
-        f1 = 2 * problem.overlap[c] / np.maximum(problem.n_positive[c] + problem.active, 1)
-        feature = int(np.argmax(f1))
+        feature = int(np.argmax(problem.f1[c]))
         column = problem.columns([feature]).toarray()[:, 0].astype(np.float64)
         target = np.asarray(problem.positives[:, [c]].todense()).ravel()
         if not column.any():
@@ -75,21 +74,9 @@ def single_feature_rule(problem: Problem, concepts: Sequence[str] | None = None)
         table = problem.instances[problem.instances["concept"] == c]
         known = first_overlap(start, end, table["start"].to_numpy(), table["end"].to_numpy())
         peak = per_run(column, start, end, "max")
-        sample = problem.sample_of[start]
-        base = problem.samples.offsets[sample]
         # Within a concept by peak, between concepts by precision: ties are broken, never reordered.
         score = known.mean() + 1e-6 * peak / max(peak.max(initial=0), 1e-9)
-        rows.append(
-            pd.DataFrame(
-                {
-                    "sample": np.array(problem.samples.ids, dtype=object)[sample],
-                    "start": start - base,
-                    "end": end - base,
-                    "concept": concept,
-                    "probability": score,
-                }
-            )[~known]
-        )
+        rows.append(problem.located(start, end, concept).assign(probability=score)[~known])
     columns = ["sample", "start", "end", "concept", "probability"]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
 
@@ -175,27 +162,16 @@ def _one_hot(problem: Problem) -> FeatureMatrix:
 
 
 def _spans_table(problem: Problem, concept: str) -> pd.DataFrame:
-    """Candidates of one concept: spans, ``rank`` (log odds), probability and q-value against rotated features."""
+    """Candidates of one concept: spans, ``rank`` (log odds), probability and q-value."""
     found = find_spans(problem, [concept])[concept]
     columns = ["sample", "start", "end", "concept", "rank", "probability", "q"]
     if isinstance(found, str):
         return pd.DataFrame({name: [] for name in columns})
     open_ = ~found.known
-    sample = problem.sample_of[found.start[open_]]
-    base = problem.samples.offsets[sample]
-    rotated = find_spans(problem.shifted(problem.seed * 1000), [concept])[concept]
-    decoys = np.zeros(0) if isinstance(rotated, str) else rotated.probability[~rotated.known]
-    q = np.maximum(list_error(found.low[open_]), decoy_error(found.probability[open_], decoys, 1))
-    return pd.DataFrame(
-        {
-            "sample": np.array(problem.samples.ids, dtype=object)[sample],
-            "start": found.start[open_] - base,
-            "end": found.end[open_] - base,
-            "concept": concept,
-            "rank": found.score[open_],
-            "probability": found.probability[open_],
-            "q": q,
-        }
+    return problem.located(found.start[open_], found.end[open_], concept).assign(
+        rank=found.score[open_],
+        probability=found.probability[open_],
+        q=q_values(found.probability[open_], [look_alikes([found])]),
     )
 
 
@@ -218,19 +194,35 @@ def _recovered(
     }
     if "q" not in rows.columns:
         return out
-    q, p = (rows[name].to_numpy(float) for name in ("q", "probability"))
-    estimate, low, high = precision_at(p, rows["sample"].map(family).to_numpy(), K)
-    observed = float(true[q <= 0.1].mean()) if (q <= 0.1).any() else float("nan")
+    listed = quality(rows, true, rows["sample"].map(family).to_numpy())
     return {
         **out,
+        **listed,
+        "precision_pu": pu_adjusted(listed["precision_q"], n_shown / (n_shown + len(hidden))),
+    }
+
+
+def quality(rows: pd.DataFrame, true: np.ndarray, cluster: np.ndarray, *, seed: int = 0) -> dict[str, float]:
+    """What a ranked list of missing annotations is worth, and what its probabilities promised.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``probability``, ``q``.
+    true : bool [n]
+    cluster : int [n]
+        Candidates that stand or fall together.
+    """
+    q, p = (rows[name].to_numpy(float) for name in ("q", "probability"))
+    estimate, low, high = precision_at(p, cluster, K, seed=seed)
+    return {
         f"precision_at_{K}": float(true[:K].mean()) if len(true) else float("nan"),
         "predicted": estimate,
         "predicted_low": low,
         "predicted_high": high,
         "brier": brier(p, true),
         "n_q": int((q <= 0.1).sum()),
-        "precision_q": observed,
-        "precision_pu": pu_adjusted(observed, n_shown / (n_shown + len(hidden))),
+        "precision_q": float(true[q <= 0.1].mean()) if (q <= 0.1).any() else float("nan"),
     }
 
 
@@ -257,7 +249,7 @@ def leave_concept_out(
     rows = []
     for concept in concepts:
         c = whole.names.index(concept)
-        f1 = 2 * whole.overlap[c] / np.maximum(whole.n_positive[c] + whole.active, 1)
+        f1 = whole.f1[c]
         best = int(np.argmax(f1))
         readers = np.union1d(np.flatnonzero(f1 >= F1_KNOWN), [best])
         rest = annotations.select([n for n in annotations.names if n != concept])

@@ -30,7 +30,7 @@ PRIOR = 0.2  # share of tested pairs that are splits, before looking
 
 @dataclass(frozen=True)
 class Refinement:
-    """One concept's best pair, measured on held-out families."""
+    """One concept's best pair, measured on families it was not chosen on."""
 
     concept: str
     a: int
@@ -78,7 +78,7 @@ def find_refinements(problem: Problem, held_out: np.ndarray) -> tuple[list[Refin
         p = float(hypergeom.cdf(counts[2], n, int(a.sum()), int(b.sum())))
         score = (counts[0] + counts[1]) / max(n, 1) - 2 * counts[2] / max(n, 1)
         if min(counts[0], counts[1]) < 1:
-            skipped[concept] = "the split was not seen on held-out families"
+            skipped[concept] = "the split was not seen on the families it was tested on"
             continue
         found.append(
             Refinement(

@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Where the number of instances left out cannot be told from none, only spans more likely than not are listed.
-MIN_UNSUPPORTED = 0.5
-
 
 def discover(
     features: FeatureMatrix,
@@ -91,7 +88,8 @@ def discover(
     of_hits = (getattr(hits, "context", None) or {}).get("belongs") or {}
     require_same(about["belongs"], of_hits, names=("the codes", "the hits"))
     with ledger.recorded("discover", out, settings=asdict(settings), inputs=about["belongs"]):
-        candidates = _discover(features, annotations, hits, split, model, controls, settings)
+        families = about["held_out"]["families"]
+        candidates = _discover(features, annotations, hits, split, model, controls, settings, families)
         candidates.context |= about
         if out is not None:
             write_candidates(candidates, out)
@@ -117,11 +115,12 @@ def _discover(
     model: Adapter | None,
     controls: Controls,
     settings: DiscoverySettings,
+    families: str,
 ) -> Table:
     """Rows of the three kinds, probed where there is a model."""
     problem = make_problem(features, annotations, split, n_folds=settings.n_folds, seed=settings.seed)
     hits = pd.DataFrame() if hits is None else pd.DataFrame(hits)
-    evidence = Evidence(problem, hits)
+    evidence = Evidence(problem, hits, families)
     context: dict[str, Any] = {
         "settings": asdict(settings),
         "counts": {},
@@ -192,7 +191,6 @@ def _missing_rows(
 ) -> list[dict[str, Any]]:
     exhaustive = problem.annotations.concepts["exhaustive"].to_dict()
     found: list[Spans] = []
-    unsupported: dict[str, int] = {}
     for concept in problem.names:
         if exhaustive.get(concept):
             context["skipped"][concept] = "its source is exhaustive: absence is an answer, not a gap"
@@ -202,33 +200,26 @@ def _missing_rows(
             context["skipped"][concept] = result
         else:
             found.append(result)
-            if result.hidden_low <= 0:
-                p = result.probability[~result.known]
-                unsupported[concept] = int(((p >= settings.min_probability) & (p < MIN_UNSUPPORTED)).sum())
     counts = context["counts"]["missing"] = {
         "spans_examined": 0,
         "below_min_probability": 0,
         "beyond_max_rows": 0,
-        "without_support": unsupported,
     }
     if not found:
         return []
     where = [(s, i) for s in found for i in np.flatnonzero(~s.known)]
     p = np.array([s.probability[i] for s, i in where])
-    low = np.array([s.low[i] for s, i in where])
-    q = q_values(p, low, decoy_lists(problem, found, controls, context, n_rotations=settings.n_decoys))
-    wanted = np.array(
-        [MIN_UNSUPPORTED if s.concept in unsupported else settings.min_probability for s, _ in where]
-    )
-    listed = int((p >= wanted).sum())
+    q = q_values(p, decoy_lists(problem, found, controls, context))
+    listed = int((p >= settings.min_probability).sum())
     counts |= {
         "spans_examined": len(where),
         "below_min_probability": int((p < settings.min_probability).sum()),
         "beyond_max_rows": max(0, listed - settings.max_rows),
         "estimated_left_out": {s.concept: round(s.hidden, 1) for s in found},
+        "probability_that_any_was_left_out": {s.concept: round(s.any_left_out, 3) for s in found},
     }
     order = np.lexsort((-np.array([s.score[i] for s, i in where]), -p))
-    order = order[(p >= wanted)[order]][: settings.max_rows]
+    order = order[p[order] >= settings.min_probability][: settings.max_rows]
     return [
         _missing_row(
             problem, evidence, where[int(o)][0], int(where[int(o)][1]), float(q[o]), records=settings.records
@@ -306,6 +297,7 @@ def _novel_rows(
         stability=controls.seeds,
         randomised=controls.randomised,
         known_pairs=known,
+        n_rotations=settings.n_decoys,
         seed=problem.seed,
     )
     if isinstance(result, str):
@@ -375,7 +367,7 @@ def _refinement_rows(
     context["counts"]["refinement"] = {
         "concepts_tested": n_tested,
         "concepts_without_a_pair": len(skipped),
-        "not supported by held-out families": len(found) - len(order),
+        f"not supported by {evidence.families}": len(found) - len(order),
     }
     rows = []
     for i in order:

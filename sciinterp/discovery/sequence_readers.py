@@ -43,14 +43,36 @@ from sciinterp.discovery.reader_kinds import READERS, FitData, Model, Reader
 from sciinterp.discovery.surroundings import NONE, Surroundings
 
 N_PARTS = 3
-N_COMPARED = 24  # random positions that a peak is compared with
-N_TRIED = 2  # of these while readers are chosen
-N_SHUFFLED = 2  # shuffled windows a peak
-N_MATCHED = 8  # positions with the peak's own letter
 GOOD = 0.95  # AUROC on training families from which the motif is not challenged
 MARGIN = 0.02  # AUROC on training families by which another reader must be better than the motif
 ROWS = 256  # rows whose windows are shuffled at once
 COLUMNS = ("reader", "composition", "centre", "position", "conservation", "order", "matched")
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How many things a peak is compared with.
+
+    Attributes
+    ----------
+    compared : int
+        Random positions of its sample.
+    tried : int
+        Of these while readers are chosen.
+    shuffled : int
+        Its window with the letters in another order.
+    matched : int
+        Positions with its own letter.
+    """
+
+    compared: int = 24
+    tried: int = 2
+    shuffled: int = 2
+    matched: int = 8
+
+
+# For the few that may be listed: so many draws, each with fits of its own, that what is drawn hardly matters.
+FINE, N_FINE = Draws(compared=24, tried=8, shuffled=6, matched=8), 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +83,8 @@ class Coherence:
     ----------
     measures : float [n, 7]
         AUROC of :data:`COLUMNS` in held-out families.
+    influence : float32 [n, 7, n_peaks]
+        By how much each would move if the family of a peak counted twice.
     reader : object [n]
         Name of the reader that most parts chose.
     low, high : float [n]
@@ -70,6 +94,7 @@ class Coherence:
     """
 
     measures: np.ndarray
+    influence: np.ndarray
     reader: np.ndarray
     low: np.ndarray
     high: np.ndarray
@@ -78,10 +103,25 @@ class Coherence:
     def rows(self, some: np.ndarray) -> Coherence:
         """Some rows."""
         tried = {name: value[some] for name, value in self.tried.items()}
-        return Coherence(self.measures[some], self.reader[some], self.low[some], self.high[some], tried)
+        kept = (getattr(self, name)[some] for name in ("measures", "influence", "reader", "low", "high"))
+        return Coherence(*kept, tried)
+
+    def put(self, some: np.ndarray, drawn: Sequence[Coherence]) -> None:
+        """Put the mean of several draws in the place of some rows; the reader is the one that most of them chose."""
+        for name in ("measures", "influence", "low", "high"):
+            getattr(self, name)[some] = np.mean([getattr(d, name) for d in drawn], axis=0)
+        names = np.array(list(self.tried), object)
+        votes = np.stack([[d.reader == name for name in names] for d in drawn]).sum(0)
+        self.reader[some] = names[np.argmax(votes, axis=0)]
+        for name, value in self.tried.items():
+            asked = np.stack([d.tried[name] for d in drawn])
+            n = (~np.isnan(asked)).sum(0)
+            value[some] = np.where(n > 0, np.nansum(asked, axis=0) / np.maximum(n, 1), np.nan)
 
 
-def coherence(problem: Problem, position: np.ndarray, *, seed: int = 0) -> Coherence:
+def coherence(
+    problem: Problem, position: np.ndarray, *, seed: int = 0, draws: Draws | None = None
+) -> Coherence:
     """How well readers and plain readings find held-out peaks.
 
     Parameters
@@ -90,11 +130,13 @@ def coherence(problem: Problem, position: np.ndarray, *, seed: int = 0) -> Coher
         Must have letters.
     position : int64 [n, n_peaks]
         Rows of peaks, one a family; -1 = none.
+    draws : Draws, optional
     """
-    rng = np.random.default_rng([seed, 0xC0])
+    rng, draws = np.random.default_rng([seed, 0xC0]), draws or Draws()
     around, at = problem.around, problem.around.padded(position)
     readers = [reader for reader in READERS if len(getattr(around, reader.column))]
-    other, matched = _random(around, at, N_COMPARED, rng), _with_same_letter(around, at, N_MATCHED, rng)
+    other = _random(around, at, draws.compared, rng)
+    matched = _with_same_letter(around, at, draws.matched, rng)
     real, part = at >= 0, np.arange(at.shape[1]) % N_PARTS
     inner = np.stack([real & (part == k) for k in range(N_PARTS)])
     outer = np.stack([real & (part != k) for k in range(N_PARTS)])
@@ -104,13 +146,13 @@ def coherence(problem: Problem, position: np.ndarray, *, seed: int = 0) -> Coher
     rows, some = np.arange(len(at)), peaks
     for r, reader in enumerate(readers):
         models.append(reader.fit(some))
-        tried[r][:, rows] = _tried(reader, models[r][:N_PARTS], some, other[rows], part)
+        tried[r][:, rows] = _tried(reader, models[r][:N_PARTS], some, other[rows, :, : draws.tried], part)
         if r == 0:
             rows = np.flatnonzero((tried[0] < GOOD).any(0))
             some = peaks.rows(rows)
     challenged = np.nan_to_num(tried) - MARGIN * (np.arange(len(readers)) > 0)[:, None, None]
     choice = np.where(tried[0] >= GOOD, 0, np.argmax(challenged, axis=0))
-    scores = _Scores(at, other.shape, matched.shape)
+    scores = _Scores(at, draws)
     for r, reader in enumerate(readers):
         for k, model in enumerate(models[r][N_PARTS:]):
             mine = np.flatnonzero(choice[k] == r)
@@ -119,15 +161,17 @@ def coherence(problem: Problem, position: np.ndarray, *, seed: int = 0) -> Coher
             scores.own[cells] = reader.score(around, at[cells], own)
             scores.other[cells] = _many(reader.score, around, other[cells], own)
             scores.matched[cells] = _many(reader.score, around, matched[cells], own)
-            scores.order[cells] = _shuffled(reader, around, at[cells], own, rng)
-    auroc, spread = _auroc(scores.own, scores.other, at, part)
-    measures = {"reader": auroc, **_plain(around, at, other, outer, part)}
+            scores.order[cells] = _shuffled(reader, around, at[cells], own, draws.shuffled, rng)
+    auroc, moved = _auroc(scores.own, scores.other, at, part)
+    spread = _half_width(auroc, moved, real.sum(1))
+    found = {"reader": (auroc, moved), **_plain(around, at, other, outer, part)}
     for name in ("order", "matched"):
-        measures[name] = _auroc(scores.own, getattr(scores, name), at, part)[0]
+        found[name] = _auroc(scores.own, getattr(scores, name), at, part)
     names = np.array([reader.name for reader in readers], object)
     votes = (choice[..., None] == np.arange(len(readers))).sum(0)
     return Coherence(
-        np.column_stack([measures[name] for name in COLUMNS]),
+        np.column_stack([found[name][0] for name in COLUMNS]),
+        np.stack([found[name][1] for name in COLUMNS], axis=1).astype(np.float32),
         names[np.argmax(votes, axis=1)],
         np.clip(auroc - spread, 0, 1),
         np.clip(auroc + spread, 0, 1),
@@ -138,9 +182,9 @@ def coherence(problem: Problem, position: np.ndarray, *, seed: int = 0) -> Coher
 class _Scores:
     """Scores of the chosen readers: of peaks, and of what they are compared with."""
 
-    def __init__(self, at: np.ndarray, other: tuple[int, ...], matched: tuple[int, ...]) -> None:
-        self.own, self.order = np.zeros(at.shape), np.zeros((*at.shape, N_SHUFFLED))
-        self.other, self.matched = np.zeros(other), np.zeros(matched)
+    def __init__(self, at: np.ndarray, draws: Draws) -> None:
+        self.own, self.order = np.zeros(at.shape), np.zeros((*at.shape, draws.shuffled))
+        self.other, self.matched = (np.zeros((*at.shape, n)) for n in (draws.compared, draws.matched))
 
 
 def describe(problem: Problem, position: np.ndarray, name: str) -> dict[str, Any]:
@@ -173,7 +217,7 @@ def _tried(
     for k, model in enumerate(models):
         rest = np.flatnonzero(part != k)
         own = reader.score(peaks.around, peaks.at[:, rest], model)
-        others = _many(reader.score, peaks.around, other[:, rest, :N_TRIED], model)
+        others = _many(reader.score, peaks.around, other[:, rest], model)
         for j in range(N_PARTS):
             if j != k:
                 mine = part[rest] == j
@@ -188,13 +232,13 @@ def _tried(
 
 
 def _shuffled(
-    reader: Reader, around: Surroundings, at: np.ndarray, model: Model, rng: np.random.Generator
+    reader: Reader, around: Surroundings, at: np.ndarray, model: Model, n: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Scores of windows whose letters are shuffled [n, n_peaks, N_SHUFFLED]."""
-    out = np.zeros((*at.shape, N_SHUFFLED))
+    """Scores of windows whose letters are shuffled [n_rows, n_peaks, n]."""
+    out = np.zeros((*at.shape, n))
     for low in range(0, len(at), ROWS):
         rows = slice(low, low + ROWS)
-        for k in range(N_SHUFFLED):
+        for k in range(n):
             mixed, where = around.shuffled(at[rows], reader.reach, rng)
             out[rows, :, k] = reader.score(mixed, where, tuple(x[rows] for x in model))
     return out
@@ -202,8 +246,8 @@ def _shuffled(
 
 def _plain(
     around: Surroundings, at: np.ndarray, other: np.ndarray, outer: np.ndarray, part: np.ndarray
-) -> dict[str, np.ndarray]:
-    """AUROC of the plain readings."""
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """AUROC of the plain readings, and by how much each family moves it."""
     reach = {"composition": AROUND, "centre": 0}
     names = (*reach, "position", "conservation")
     scores = {name: (np.zeros(at.shape), np.zeros(other.shape)) for name in names}
@@ -218,7 +262,7 @@ def _plain(
                 score = partial(score_place, odds=place) if name == "position" else score_conservation
             scores[name][0][:, mine] = score(around, at[:, mine])
             scores[name][1][:, mine] = _many(score, around, other[:, mine])
-    return {name: _auroc(*pair, at, part)[0] for name, pair in scores.items()}
+    return {name: _auroc(*pair, at, part) for name, pair in scores.items()}
 
 
 def _random(around: Surroundings, at: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -253,19 +297,23 @@ def _with_same_letter(around: Surroundings, at: np.ndarray, n: int, rng: np.rand
 def _auroc(
     own: np.ndarray, other: np.ndarray, at: np.ndarray, part: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC [n] within parts, and half the width of its 95% interval over families.
+    """AUROC [n] within parts, and by how much each family moves it [n, n_peaks].
 
-    A family moves it by its peak and by what stands for it among the others (DeLong 1988). One more family that says
-    nothing stands in the interval, so that none is of no width.
+    A family moves it by its peak and by what stands for it among the others (DeLong 1988).
     """
     part = np.zeros(at.shape[1], np.int64) if part is None else part
     mine, theirs, known = np.zeros(at.shape), np.zeros(at.shape), at >= 0
     _place(own, other, at, part, mine, theirs)
     n = known.sum(1)
     value = np.where(n > 0, np.where(known, mine, 0).sum(1) / np.maximum(n, 1), 0.5)
-    moved = np.where(known, mine + theirs - 2 * value[:, None], 0)
-    variance = ((moved**2).sum(1) + (value - 0.5) ** 2) / np.maximum(n, 1)
-    return value, student.ppf(0.975, np.maximum(n - 1, 1)) * np.sqrt(variance / np.maximum(n, 1))
+    return value, np.where(known, mine + theirs - 2 * value[:, None], 0) / np.maximum(n, 1)[:, None]
+
+
+def _half_width(value: np.ndarray, moved: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Of the 95% interval over families. One more that says nothing stands in it, so that none is of no width."""
+    n = np.maximum(n, 1)
+    variance = (moved**2).sum(1) + ((value - 0.5) / n) ** 2
+    return student.ppf(0.975, np.maximum(n - 1, 1)) * np.sqrt(variance)
 
 
 @compiled

@@ -21,7 +21,7 @@ class DiscoverySettings:
     n_folds : int
         Parts the families are divided into for cross-fitting.
     n_decoys : int
-        Rotations of the features that are searched for missing annotations in the same way.
+        Twins, rotated along their samples, that each novel candidate competes with.
     n_probed : int
         Candidates of a kind on which the model is tried, when one is given: ablation and mutation scan.
     records : bool

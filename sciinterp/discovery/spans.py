@@ -70,6 +70,21 @@ def per_run(values: np.ndarray, start: np.ndarray, end: np.ndarray, how: str) ->
     return out if how == "max" else out / (end - start)
 
 
+def marked(rows: np.ndarray, n: int) -> np.ndarray:
+    """The different ones of some rows of ``n``, ascending.
+
+    Asked some hundred times of some hundred thousand rows, where numpy's ``unique`` takes ten times as long.
+
+    Examples
+    --------
+    >>> marked(np.array([3, 1, 3]), 5).tolist()
+    [1, 3]
+    """
+    mark = np.zeros(n, bool)
+    mark[rows] = True
+    return np.flatnonzero(mark)
+
+
 def window_means(
     rows: np.ndarray, values: np.ndarray, width: int, offsets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +106,7 @@ def window_means(
     _, at = positions_in(
         np.maximum(rows - width, offsets[sample]), np.minimum(rows + width + 1, offsets[sample + 1])
     )
-    at = np.unique(at)
+    at = marked(at, int(offsets[-1]))
     sample = np.searchsorted(offsets, at, side="right") - 1
     total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     upto, before = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,11 +24,12 @@ from sciinterp.discovery.calibrate import (
 )
 from sciinterp.discovery.decoys import decoy_error, list_error
 from sciinterp.discovery.files import COLUMNS, read_candidates, write_candidates
+from sciinterp.discovery.half_samples import explained
 from sciinterp.discovery.homology import at_known_concepts, place
+from sciinterp.discovery.left_out import any_left_out
 from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.motifs import find_peaks
-from sciinterp.discovery.novel import _decoy_q, _explained
-from sciinterp.discovery.positive_unlabelled import fit_mixture
+from sciinterp.discovery.positive_unlabelled import fit_mixture, marks_of
 from sciinterp.discovery.problem import make_problem
 from sciinterp.discovery.sequence_identity import aligned_identity
 from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_means
@@ -148,7 +151,7 @@ def test_letters_and_composition_explain_what_order_does_not_change():
                          [0.66, 0.70, 0.79, 0.5, 0.5, 0.91, 0.55],  # one letter, far better than a weak motif
                          [0.66, 0.74, 0.7, 0.5, 0.5, 0.91, 0.55],  # no better than chance would have it
                          [0.85, 0.60, 0.89, 0.5, 0.5, 0.75, 0.80]])  # fmt: skip  # the letter is not all: it has a partner
-    assert _explained(measures).tolist() == [False, True, True, True, True, True, True, True, False, False]
+    assert explained(measures).tolist() == [False, True, True, True, True, True, True, True, False, False]
 
 
 def _repertoire(related: bool):
@@ -211,21 +214,48 @@ def test_mixture_finds_about_what_was_left_out(seed, n_hidden):
     rng = np.random.default_rng(seed)
     known = rng.normal(5, 1.2, 300)
     other = np.r_[rng.normal(0, 1.2, 900), rng.normal(5, 1.2, n_hidden)]
-    mixture = fit_mixture(known, other, np.arange(300), np.arange(len(other)))
-    assert mixture.hidden_low <= mixture.hidden
-    assert abs(mixture.hidden - n_hidden) <= 0.35 * n_hidden + 12
+    mixture = fit_mixture(marks_of(known, other))
+    assert not mixture.at_bound
+    # Never many more than there are; a smallest of several counts is somewhat low.
+    assert 0.5 * n_hidden - 12 <= mixture.hidden <= 1.35 * n_hidden + 12
     p = mixture.probability(np.linspace(-5, 10, 50))
     assert ((p >= 0) & (p <= 1)).all()
     assert (np.diff(p) >= -1e-12).all()
 
 
+@pytest.fixture(scope="module")
+def small_scores():
+    rng = np.random.default_rng(3)
+    return rng.normal(5, 1, 200), rng.normal(0, 1, 600)
+
+
 def test_relatives_count_once():
     rng = np.random.default_rng(0)
     known, other = rng.normal(5, 1, 300), np.r_[rng.normal(0, 1, 900), rng.normal(5, 1, 12)]
-    apart = fit_mixture(known, other, np.arange(300), np.arange(len(other)))
-    together = np.r_[np.arange(900), np.full(12, 900)]
-    one_family = fit_mixture(known, other, np.arange(300), together)
-    assert one_family.hidden_low < apart.hidden_low
+    apart = marks_of(known, other)
+    one_family = replace(apart, unlabelled_family=np.r_[np.arange(900), np.full(12, 900)])
+    beside = replace(apart, beside=np.arange(912) >= 900)
+    strongest, *others = (m.log_bayes_factor(fit_mixture(m).ratio) for m in (apart, one_family, beside))
+    assert max(others) < strongest
+    p = fit_mixture(beside).probability(beside.unlabelled)
+    assert (beside.given_any(p) <= beside.given_any(p, as_away=True)).all()
+
+
+def test_as_many_unannotated_as_annotated_ones_is_said(small_scores):
+    known, other = small_scores
+    assert fit_mixture(marks_of(known, np.r_[other, known, known + 0.01, known - 0.01])).at_bound
+    assert not fit_mixture(marks_of(known, other)).at_bound
+
+
+@few
+@given(st.lists(st.floats(-6, 6), min_size=1, max_size=20), st.floats(0.1, 3))
+def test_a_concept_is_more_likely_incomplete_where_others_are(evidence, more):
+    p = any_left_out(np.array(evidence))
+    assert ((p > 0) & (p < 1)).all()
+    assert (np.diff(p[np.argsort(evidence, kind="stable")]) >= -1e-12).all()
+    raised = any_left_out(np.array([evidence[0] + more, *evidence[1:]]))
+    assert (raised >= p - 1e-9).all() and raised[0] > p[0]
+    assert any_left_out(np.full(30, -1.0)).max() < 0.05  # nothing stands out where nothing speaks for it
 
 
 @few
@@ -233,9 +263,22 @@ def test_relatives_count_once():
 def test_q_values_do_not_fall_down_the_list(values):
     p = np.array(values)
     order = np.argsort(-p, kind="stable")
-    for q in (list_error(p), decoy_error(p, np.array([0.5]), 1), _decoy_q(p, np.array([0.2, 0.7]))):
+    for q in (list_error(p), decoy_error(p, np.array([0.5]), np.ones(1))):
         assert (np.diff(q[order]) >= -1e-9).all()
         assert (q >= 0).all()
+
+
+@few
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=30),
+    st.lists(st.floats(0, 1), max_size=20),
+    st.integers(1, 5),
+)
+def test_a_decoy_that_stands_for_more_weighs_as_so_many(p, decoys, n):
+    p, decoys = np.array(p), np.array(decoys)
+    whole = decoy_error(p, decoys, np.full(len(decoys), float(n)))
+    np.testing.assert_allclose(whole, decoy_error(p, np.repeat(decoys, n), np.ones(n * len(decoys))))
+    assert (whole >= 1 / len(p) - 1e-12).all()
 
 
 def test_calibration_of_calibrated_numbers():
@@ -289,7 +332,7 @@ def test_an_empty_list_is_written_and_read(tmp_path):
 def test_a_reading_at_chance_explains_no_peaks():
     # reader, composition, centre, position, conservation, order, matched: the order of letters does not matter
     measures = np.array([[0.55, about, 0.5, 0.5, 0.5, 0.5, 0.5] for about in (0.52, 0.6, 0.75)])
-    assert _explained(measures).all()
+    assert explained(measures).all()
     few, many = np.full(3, 12), np.full(3, 80)
-    assert _explained(measures, few).tolist() == [False, False, True]
-    assert _explained(measures, many).tolist() == [False, True, True]
+    assert explained(measures, few).tolist() == [False, False, True]
+    assert explained(measures, many).tolist() == [False, True, True]

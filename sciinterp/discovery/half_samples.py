@@ -1,0 +1,95 @@
+"""Is a feature explained by something plain, is it coherent in sequence: asked of half of the families at a time.
+
+A cut-off on an AUROC of forty families is a coin where the AUROC lies near it. So every rule is asked of balanced
+half-samples (McCarthy 1969, Plackett and Burman 1946): the columns of a Hadamard matrix say which families count twice
+and which not at all, every two families meet equally often, and nothing is drawn. A measure moves by what its families
+move it (:class:`sciinterp.discovery.sequence_readers.Coherence`). A feature is explained, or passes, as often as it
+does so in the half-samples, and has to pass in half of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import hadamard
+
+from sciinterp.discovery.calibrate import by_chance
+from sciinterp.discovery.sequence_readers import COLUMNS, Coherence
+
+# AUROC from which something plainer than a reader explains the peaks, if it is not clearly worse than the reader.
+EXPLAINED, CLEARLY = 0.9, 0.05
+ORDERED = 0.6  # AUROC of the reader against shuffled windows below which the order of letters does not matter
+COHERENT = 0.65  # AUROC of the reader at held-out peaks below which nothing is seen in the sequence
+BETTER = 0.8  # AUROC from which something plainer explains the peaks if it does so at least as well
+FAIR = 0.7  # AUROC from which it does if it is much better than the reader
+READINGS = ("composition", "centre", "position", "conservation")
+LEAST = 128  # half-samples
+
+
+def limits(measures: np.ndarray) -> np.ndarray:
+    """AUROC [n, 4] from which each of :data:`READINGS` explains the peaks, given what the reader reaches.
+
+    The letter at the peak explains them where it is as good as the reader; where the reader tells the peaks from other
+    positions with the same letter (AUROC against these of 0.7 or more) the letter must be clearly better. Composition is
+    held against the reader by how much the letters' order matters: where shuffling hardly hurts (AUROC against shuffled
+    windows below 0.7) being about as good will do, where it hurts somewhat (below 0.8) as good, and beyond it must be
+    clearly better, because the letters of a conserved motif are conserved too. Distance from the ends and conservation
+    explain them where they are as good, or about as good from 0.9. "About" and "clearly" are 0.05. All must reach 0.8;
+    but 0.7 will do for what is better by 0.1, and anything for letters whose order does not matter at all (below 0.6).
+
+    Parameters
+    ----------
+    measures : float [n, 7]
+        AUROC of :data:`sciinterp.discovery.sequence_readers.COLUMNS`.
+    """
+    reader, order, matched = (measures[:, COLUMNS.index(c)] for c in ("reader", "order", "matched"))
+    about, as_good = reader - CLEARLY, np.maximum(BETTER, reader)
+    clearly, unordered = np.maximum(BETTER, reader + CLEARLY), order < ORDERED
+    composition = np.select(
+        [unordered, order < 0.7, order < 0.8], [about, np.maximum(BETTER, about), as_good], clearly
+    )
+    centre = np.select([matched >= FAIR, unordered], [clearly, about], as_good)
+    plain = np.minimum(as_good, np.maximum(EXPLAINED, about))
+    much_better = np.maximum(FAIR, reader + 2 * CLEARLY)
+    return np.minimum(np.column_stack([composition, centre, plain, plain]), much_better[:, None])
+
+
+def explained(measures: np.ndarray, n_peaks: np.ndarray | None = None) -> np.ndarray:
+    """bool [n]: a plain reading reaches the limit from which it explains the peaks, and tells `n_peaks` from chance."""
+    plain = measures[:, [COLUMNS.index(c) for c in READINGS]]
+    chance = 0.0 if n_peaks is None else by_chance(n_peaks)[:, None]
+    return np.asarray(((plain >= limits(measures)) & (plain > chance)).any(1))
+
+
+def half_samples(n_families: int) -> np.ndarray:
+    """int64 [n_samples, n_families]: 1 where a family counts twice, -1 where it does not; columns are orthogonal.
+
+    Examples
+    --------
+    >>> signs = half_samples(5)
+    >>> signs.shape, bool((signs.T @ signs == 128 * np.eye(5)).all()), signs.sum(axis=0).tolist()
+    ((128, 5), True, [0, 0, 0, 0, 0])
+    """
+    order = max(LEAST, 1 << int(n_families).bit_length())
+    return hadamard(order)[:, 1 : n_families + 1].astype(np.int64)
+
+
+def shares(read: Coherence, n_peaks: np.ndarray, periodic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the half-samples [n] in which each feature is explained, and in which it passes.
+
+    Parameters
+    ----------
+    read : Coherence
+    n_peaks : int [n]
+    periodic : bool [n]
+        Features that need not be coherent in sequence.
+    """
+    gone, passed = np.zeros(len(read.measures)), np.zeros(len(read.measures))
+    signs = half_samples(read.influence.shape[2])
+    for sign in signs.astype(np.float32):
+        measures = np.clip(read.measures + read.influence @ sign, 0, 1)
+        # What reads no better than chance explains nothing: where it does as well as a motif, neither is there.
+        reached, plain = explained(measures), explained(measures, n_peaks)
+        incoherent = ~periodic & ((measures[:, COLUMNS.index("reader")] < COHERENT) | (reached & ~plain))
+        gone += plain
+        passed += ~plain & ~incoherent
+    return gone / len(signs), passed / len(signs)
