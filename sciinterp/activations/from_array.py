@@ -13,7 +13,7 @@ from jaxtyping import Float
 from sciinterp.activations.plan import shard_bounds
 from sciinterp.activations.recorded import Activations, load_activations
 from sciinterp.activations.settings import ExtractSettings
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, ShapeError
 from sciinterp.provenance import UNKNOWN, Origin, origin_of
 from sciinterp.samples import Samples
 from sciinterp.store.layout import ENVIRONMENT

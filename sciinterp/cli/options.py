@@ -16,7 +16,7 @@ Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
 By = Annotated[
     str | None,
     typer.Option(
-        help="Families: a sample column, mmseqs, composition or block:SIZE. By default the split the SAE was "
+        help="Families: a sample column, mmseqs, mmseqs:IDENTITY, composition or block:SIZE. By default the split the SAE was "
         "trained with, else what suits the samples; said in a line."
     ),
 ]

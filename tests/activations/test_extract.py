@@ -292,3 +292,12 @@ def test_bad_settings_and_numbers_are_refused(tmp_path):
             bad()
     assert "tiny at layers.1" in repr(acts)
     assert "<p>" in acts._repr_html_()
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (6, 4, 1), (6,), (0, 4)])
+def test_an_array_that_does_not_fit_its_samples_is_refused_in_one_line(tmp_path, shape):
+    of = si.Samples(["a", "b"], ["MKV", "ACD"])
+    with pytest.raises(SciinterpError, match=r"array|dimension|shape") as caught:
+        si.activations_from_array(np.ones(shape, np.float32), of, model="m", site="s", out=tmp_path / "a")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "a").exists()
