@@ -181,15 +181,11 @@ def find_novel(
     counts["targets"] = len(targets)
     known = np.flatnonzero(usable & linked)
     known = known[np.argsort(-f1[known], kind="stable")][:MAX_POSITIVES]
-    if not len(targets):
-        return _none(counts, fate, "no feature is alive, seen in enough families and free of every concept")
-    if len(known) < 5:
-        counts["not judged"], fate[targets] = len(targets), "not judged"
-        return _none(
-            counts,
-            fate,
-            f"only {len(known)} features of known concepts: what a concept looks like cannot be learned",
-        )
+    why = _cannot_judge(targets, known)
+    if why:
+        if len(targets):
+            counts["not judged"], fate[targets] = len(targets), "not judged"
+        return _none(counts, fate, why)
     judged = np.concatenate([known, targets])
     decoy_codes, decoy_rows, sort = _decoys(problem, judged, randomised, n_rotations, seed)
     rows = np.vstack([peaks.position[judged], decoy_rows])
@@ -232,6 +228,15 @@ def find_novel(
         read=read.rows(n_known + kept),
         share=share[part][kept],
     )
+
+
+def _cannot_judge(targets: np.ndarray, known: np.ndarray) -> str:
+    """Why no target can be judged; empty where they can."""
+    if not len(targets):
+        return "no feature is alive, seen in enough families and free of every concept"
+    if len(known) < 5:
+        return f"only {len(known)} features of known concepts: what a concept looks like cannot be learned"
+    return ""
 
 
 def _read(
