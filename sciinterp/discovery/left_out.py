@@ -33,7 +33,8 @@ CLIP = 0.005
 class Calibration:
     """The coefficients, the intercept last, and the share of concepts with something left out where they were fitted.
 
-    Fitted by :func:`sciinterp.discovery.planted_faults.fit_calibration` on its worlds of seeds FITTED.
+    Fitted on 91 worlds of the seven kinds of :mod:`sciinterp.discovery.planted_faults`, 46 of them with something hidden, with
+    the models of :func:`~sciinterp.discovery.planted_faults.fit_calibration`, which draws further ones.
     """
 
     concept: tuple[float, ...]
