@@ -81,7 +81,7 @@ def _look_alikes(world: Planted, rng: np.random.Generator) -> Planted:
     if not parts:
         return world
     value, row, column = (np.concatenate(x) for x in zip(*parts))
-    codes = world.features.codes
+    codes = world.features.by_sample(np.arange(len(samples)))
     more = sp.coo_array((value.astype(np.float32), (row, column)), shape=codes.shape)
     return replace(world, features=FeatureMatrix(sp.csr_array(codes + more), samples))
 
