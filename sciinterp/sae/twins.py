@@ -76,9 +76,23 @@ def twins(
     {'decoder': 16, 'decoder_soft': 16, 'encoder': 16}
     """
     settings = TrainSettings.with_fields(settings, everyday)
+    with ledger.recorded("twins", out, settings={**architecture.as_dict(), **settings.deciding()}):
+        return train_twins(source, architecture, settings, frozen, split=split, samples=samples, out=out)
+
+
+def train_twins(
+    source: Any,
+    architecture: Architecture,
+    settings: TrainSettings,
+    frozen: Sequence[str],
+    *,
+    split: Split | None = None,
+    samples: Samples | None = None,
+    out: str | Path | None = None,
+) -> dict[str, SAE]:
+    """:func:`twins` without an entry in the ledger."""
     jobs = [
         Job(architecture, replace(settings, frozen=part), None if out is None else Path(out) / part)
         for part in frozen
     ]
-    with ledger.recorded("twins", out, settings={**architecture.as_dict(), **settings.deciding()}):
-        return dict(zip(frozen, train_together(source, jobs, samples=samples, split=split)))
+    return dict(zip(frozen, train_together(source, jobs, samples=samples, split=split)))
