@@ -16,7 +16,7 @@ from sciinterp.codes import encode
 from sciinterp.errors import InputError
 from sciinterp.provenance import carried_split, site_of
 from sciinterp.sae import TrainSettings, train
-from sciinterp.sae.twins import twins
+from sciinterp.sae.twins import train_twins
 from sciinterp.store import ledger
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def twin_codes(
     """
     architecture, settings = _recipe(sae)
     with ledger.recorded("twins", out, settings={**architecture.as_dict(), **settings.deciding()}):
-        found = twins(acts, architecture, split=split, settings=settings, frozen=frozen, out=out)
+        found = train_twins(acts, architecture, settings, frozen, split=split, out=out)
         return {part: encode(twin, acts, out=Path(out) / part / "features") for part, twin in found.items()}
 
 
