@@ -93,7 +93,7 @@ def test_associate_on_the_command_line_finds_what_lies_beside(small_run: Path, t
     assert f"control: {small_run / 'control' / 'features'}" in said.stderr
     assert (tmp_path / "hits.tsv").read_bytes() == (small_run / "hits.tsv").read_bytes()
     head = next(line for line in said.stdout.splitlines() if "best_baseline" in line)
-    assert head.split()[-2:] == ["delta_low", "explained_by"]
+    assert head.split()[-2:] == ["q_above", "explained_by"]
 
 
 def test_a_folder_filled_verb_by_verb_has_a_report_and_a_browser(small_run: Path, tmp_path: Path) -> None:
@@ -200,7 +200,9 @@ def test_another_run_or_training_takes_the_place_of_one_only_where_told(
     assert stop.called
     assert content(out / "sae") == content(small_run / "sae")
     assert (out / "notes.txt").read_text() == "mine"
-    kept = {name for name in ours if name.split("/")[0] in ("activations", "sae", "features", "control")}
+    kept = {
+        name for name in ours if name.split("/")[0] in ("activations", "sae", "features", "control", "twins")
+    }
     assert kept == {name for name in ours if (out / name).exists()} < ours
     assert ledger.read_ledger(out)["settings"]["associate"]["level"] == 0.9
     words = ["train", str(out / "activations"), "--out", str(out / "sae"), "--features", "32", "--steps", "3"]

@@ -149,7 +149,7 @@ def pooled(folds: Sequence[Fitted]) -> Fitted:
     if len(folds) == 1:
         return folds[0]
     counts = [fold.counts for fold in folds]
-    sums = (sum(getattr(c, name) for c in counts) for name in ("tp", "predicted", "positive"))
+    sums = (np.sum([getattr(c, name) for c in counts], axis=0) for name in ("tp", "predicted", "positive"))
     said = [Counter(of_concept).most_common(1)[0] for of_concept in zip(*(fold.detail for fold in folds))]
     return Fitted(
         np.mean([fold.f1_train for fold in folds], axis=0),

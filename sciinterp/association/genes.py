@@ -41,8 +41,9 @@ class Genes:
     @classmethod
     def of(cls, samples: Samples) -> Genes | None:
         """Genes of some samples; None where their data name none."""
-        lists = [named_genes(data) for data in samples.data]
-        if not lists or any(genes is None for genes in lists):
+        named = [named_genes(data) for data in samples.data]
+        lists = [genes for genes in named if genes is not None]
+        if not lists or len(lists) < len(named):
             return None
         lengths = np.array([len(genes) for genes in lists])
         known, number = np.unique(
@@ -53,10 +54,10 @@ class Genes:
         if np.array_equal(lengths, samples.lengths):
             return cls(names, number)
         values = [data.get("values") if isinstance(data, Mapping) else None for data in samples.data]
-        whole = (samples.lengths == 1).all() and all(v is not None for v in values)
-        if not whole or [len(v) for v in values] != lengths.tolist():
+        arrays = [np.asarray(v, np.float32) for v in values if v is not None]
+        if not (samples.lengths == 1).all() or [len(v) for v in arrays] != lengths.tolist():
             return None
-        held = np.concatenate([np.asarray(v, np.float32) for v in values])
+        held = np.concatenate(arrays)
         starts = np.concatenate([[0], np.cumsum(lengths)])
         shape = (len(samples), len(names))
         return cls(names, expression=sp.csc_array(sp.csr_array((held, number, starts), shape=shape)))
@@ -72,8 +73,9 @@ class Genes:
 def named_genes(data: Any) -> list[str] | None:
     """The genes that the data of a sample name: a record with ``genes``, or the names themselves."""
     genes = data.get("genes") if isinstance(data, Mapping) else getattr(data, "genes", data)
-    named = isinstance(genes, (list, tuple, np.ndarray)) and all(isinstance(g, str) for g in genes)
-    return list(map(str, genes)) if named else None
+    if not isinstance(genes, (list, tuple, np.ndarray)):
+        return None
+    return list(map(str, genes)) if all(isinstance(g, str) for g in genes) else None
 
 
 def one_hot(column: np.ndarray, n_columns: int) -> ByFeature:

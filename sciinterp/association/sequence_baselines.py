@@ -97,6 +97,7 @@ def gene(inputs: Inputs) -> Fitted:
     if genes.number is not None:
         return best_column(inputs, lambda part: genes.columns(part.rows), lambda j: genes.names[j])
     values = genes.expression
+    assert values is not None  # one of the two is there
     return best_of_units(
         inputs,
         lambda part, units: values[:, units][part.rows].toarray(),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -227,9 +228,8 @@ def pursue(
     n, n_units, n_concepts = max(1, values.shape[0]), values.shape[1], labels.shape[1]
     mean = np.asarray(values.sum(axis=0), np.float64).reshape(-1) / n
     share = np.asarray(labels.sum(axis=0), np.float64).reshape(-1) / n
-    gram, cross = values.T @ values, labels.T @ values
-    gram = (gram.toarray() if sp.issparse(gram) else gram).astype(np.float64) / n - np.outer(mean, mean)
-    cross = (cross.toarray() if sp.issparse(cross) else cross).astype(np.float64) / n - np.outer(share, mean)
+    gram = _dense(values.T @ values) / n - np.outer(mean, mean)
+    cross = _dense(labels.T @ values) / n - np.outer(share, mean)
     spread = np.sqrt(np.maximum(np.diag(gram), 1e-18))
     gram, cross = gram / spread[:, None] / spread, cross / spread
     # Gram-Schmidt: what is left of each unit's variance, and of its covariance with the concept.
@@ -254,6 +254,11 @@ def pursue(
         solved = np.linalg.solve(system, np.take_along_axis(cross, mine, 1)[..., None])[..., 0]
         weights[size] = solved / spread[mine]
     return chosen, weights
+
+
+def _dense(product: Any) -> np.ndarray:
+    """A product of arrays, sparse or not, in float64."""
+    return (product.toarray() if sp.issparse(product) else product).astype(np.float64)
 
 
 def _matrix(chosen: np.ndarray, weights: np.ndarray, n_units: int) -> sp.csc_array:

@@ -57,7 +57,7 @@ def fit_place(around: Surroundings, at: np.ndarray, other: np.ndarray, train: np
 
 def score_place(around: Surroundings, at: np.ndarray, odds: np.ndarray) -> np.ndarray:
     """Sum of the log odds [n, n_positions] of both distances."""
-    return sum(np.take_along_axis(odds[end], _bins(around, at, end), 1) for end in range(2))
+    return np.sum([np.take_along_axis(odds[end], _bins(around, at, end), 1) for end in range(2)], axis=0)
 
 
 def score_conservation(around: Surroundings, at: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,14 @@ from sciinterp.discovery.positive_unlabelled import fit_mixture
 from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.recover import meets_hidden
 
-SMALL = {"n_masked": 6, "n_novel": 3, "n_merged": 2, "n_plain": 4, "n_features": 110, "n_seeds": 0}
+SMALL: dict[str, Any] = {
+    "n_masked": 6,
+    "n_novel": 3,
+    "n_merged": 2,
+    "n_plain": 4,
+    "n_features": 110,
+    "n_seeds": 0,
+}
 
 
 def faulty(kind: str, seed: int, *, hide: bool = True) -> Planted:

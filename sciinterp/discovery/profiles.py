@@ -132,7 +132,7 @@ def _columns(values, at, where, share, tie, prior, counts, odds) -> None:
 def _fit(values, at, share, tie, offsets, starts, steps, prior, out) -> None:
     n_peaks = at.shape[1]
     best, where, before = np.zeros(n_peaks), np.zeros(n_peaks, np.int64), np.zeros(n_peaks, np.int64)
-    odds, counts = np.zeros(out.shape[1:]), np.zeros(out.shape[1:])
+    odds, counts = np.zeros((out.shape[1], out.shape[2])), np.zeros((out.shape[1], out.shape[2]))
     for i in range(at.shape[0]):
         top = -np.inf
         for start in starts:

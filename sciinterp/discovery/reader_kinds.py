@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from sciinterp.discovery.surroundings import Surroundings
 DOMAIN = Shape(np.repeat(np.arange(4), 9), np.arange(-18, 19, 3), np.array([0]), steps=4, prior=12.0)
 LABELS = Shape(np.arange(13), np.arange(-2, 3), np.array([0]), steps=3, prior=6.0)
 
-Model = tuple[np.ndarray, ...]  # one row a row of peaks
+Model: TypeAlias = Any  # what a reader has fitted, its own: arrays with one row a row of peaks
 
 
 @dataclass(frozen=True, eq=False)

@@ -103,8 +103,14 @@ class Coherence:
     def rows(self, some: np.ndarray) -> Coherence:
         """Some rows."""
         tried = {name: value[some] for name, value in self.tried.items()}
-        kept = (getattr(self, name)[some] for name in ("measures", "influence", "reader", "low", "high"))
-        return Coherence(*kept, tried)
+        return Coherence(
+            self.measures[some],
+            self.influence[some],
+            self.reader[some],
+            self.low[some],
+            self.high[some],
+            tried,
+        )
 
     def put(self, some: np.ndarray, drawn: Sequence[Coherence]) -> None:
         """Put the mean of several draws in the place of some rows; the reader is the one that most of them chose."""

@@ -315,7 +315,7 @@ def name_axes(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
 
 def _room(inches: float, like: Text) -> int:
     """Letters that fit on a line, each about half as wide as high."""
-    return max(int(0.9 * inches * 72 / (0.5 * like.get_fontsize())), 12)
+    return max(int(0.9 * inches * 72 / (0.5 * float(like.get_fontsize()))), 12)
 
 
 def _lines(text: str, inches: float, like: Text) -> str:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -132,7 +133,7 @@ def _measure(world: World, seed: int, settings: GroundTruthSettings) -> list[dic
     truth = make_rows(world, settings.rows + settings.held_out, seed=seed)
     k, cut = max(1, round(truth.values.nnz / len(truth.x))), settings.rows
     held_out = Truth(truth.x[cut:], truth.values[cut:], truth.directions, truth.parent, truth.circle)
-    how = {"steps": settings.steps, "batch_size": settings.batch_size, "seed": seed}
+    how: dict[str, Any] = {"steps": settings.steps, "batch_size": settings.batch_size, "seed": seed}
     plain = TrainSettings(**how)
     named = [(name, made) for name, make in CONTESTANTS.items() for made in make(world.n_true, k)]
     jobs = [Job(made, plain) for _, made in named]

@@ -237,7 +237,7 @@ def true_f1(strength: float) -> float:
     Examples
     --------
     >>> round(true_f1(0.6), 3)
-    0.624
+    0.612
     """
     carried = CARRIED * (1 - LOST)
     a, b, c, d = _betas(strength)

@@ -113,7 +113,7 @@ def _verdicts(seed: int, lead: int) -> Counts:
     }
 
 
-def _hits(world: AssociationWorld, seed: int, *, strongest: int | None, **how: int) -> Table:
+def _hits(world: AssociationWorld, seed: int, *, strongest: int | None, **how: Any) -> Table:
     # Rivals are a control and neurons: two kinds of readers that are chosen and judged as a feature is.
     control, acts = (*world.rivals, None, None)[:2]
     return associate(

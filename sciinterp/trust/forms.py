@@ -154,7 +154,11 @@ def emit(form: Form, share: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_carriers(
-    clade: np.ndarray, share: tuple[float, float], rng: np.random.Generator, *, outside: Sequence[int] = ()
+    clade: np.ndarray,
+    share: tuple[float, float],
+    rng: np.random.Generator,
+    *,
+    outside: Sequence[int] | np.ndarray = (),
 ) -> np.ndarray:
     """int64: families that carry a concept, those of some clades more than of others."""
     free = np.setdiff1d(np.arange(len(clade)), np.asarray(outside, np.int64))

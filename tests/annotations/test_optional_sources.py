@@ -53,7 +53,7 @@ def test_a_missing_package_is_named_with_its_extra(call, extra: str, monkeypatch
 
 def test_no_optional_package_is_imported_before_it_is_used() -> None:
     optional = ("obonet", "pyjaspar", "memelite", "pyhmmer", "biotite", "rdkit", "pymatgen", "anndata", "Bio")
-    for module in ("go", "motifs", "pfam", "structure", "molecules", "crystals", "cells", "genbank"):
+    for module in ("go", "jaspar", "pfam", "structure", "molecules", "crystals", "cells", "genbank"):
         path = importlib.import_module(f"sciinterp.annotations.{module}").__file__
         top = [line for line in Path(path).read_text().splitlines() if line.startswith(("import ", "from "))]
         assert not [line for line in top if line.split()[1].split(".")[0] in optional]

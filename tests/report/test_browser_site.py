@@ -26,6 +26,7 @@ from report_fixtures import chromium, hostile_run, run  # noqa: F401
 from webdriver import Chromium, available
 
 import sciinterp as si
+from sciinterp.codes.active import is_active
 from sciinterp.errors import FormatError, InputError
 from sciinterp.plots.logos import Letters
 from sciinterp.report import browser as site
@@ -122,8 +123,9 @@ def test_chunks_agree_with_the_codes(run, page):
     for j, entry in enumerate(read_chunk(data / "features-0.js")):
         for shown in entry["examples"]:
             rows = dense[features.rows(shown["sample"]), j]
-            assert [p for p, _ in shown["on"]] == np.flatnonzero(rows > 0).tolist()
-            assert np.allclose([v for _, v in shown["on"]], rows[rows > 0], atol=1e-3)
+            on = is_active(rows, dense[:, j].max())
+            assert [p for p, _ in shown["on"]] == np.flatnonzero(on).tolist()
+            assert np.allclose([v for _, v in shown["on"]], rows[on], atol=1e-3)
     for s, name in enumerate(features.samples.ids):
         assert (
             chunk_of(data, "samples", index["chunk"]["samples"], s)["sequence"]
@@ -231,14 +233,16 @@ def test_peaks_are_the_maxima(seed):
     dense = rng.random((samples.n_positions, 5)) * (rng.random((samples.n_positions, 5)) < 0.01)
     features = si.FeatureMatrix(sp.csr_array(dense.astype(np.float32)), samples)
     best = features.max_per_sample().toarray()
+    scale = dense.max(0).astype(np.float32)
+    on, in_sample = is_active(dense.astype(np.float32), scale), is_active(best, scale)
     found = list(pk.activities(features))
     assert [one.feature for one in found] == [0, 1, 2, 3, 4]
     for j, one in enumerate(found):
-        assert np.array_equal(np.sort(one.sample), np.flatnonzero(best[:, j]))
+        assert np.array_equal(np.sort(one.sample), np.flatnonzero(in_sample[:, j]))
         assert np.array_equal(one.value, best[one.sample, j])
         assert (np.diff(one.value) <= 0).all()
         assert np.allclose(dense[one.position, j], one.value)
-        assert np.array_equal(one.rows, np.flatnonzero(dense[:, j]))
+        assert np.array_equal(one.rows, np.flatnonzero(on[:, j]))
         assert np.allclose(dense[one.rows, j], one.on)
 
 

@@ -107,7 +107,7 @@ VALID = {
     "smiles": ("x.smi", "CCO ethanol\n", ("ethanol", "CCO")),
     "receptors": ("x.tsv", "id\tcdr3a\tcdr3b\nt1\tCAVF\tCASF\n", ("t1", ["", "", "CAVF", "", "", "CASF"])),
     "table": ("x.tsv", "id\tsequence\tdonor\n007\tMKVLA\td1\n", ("007", "MKVLA")),
-    "mmcif": ("x.cif", MMCIF, ("x_A", "M")),
+    "mmcif": ("x.cif", MMCIF, ("1ABC_A", "M")),
     "pdb": ("x.pdb", chain_of(), ("1ABC_A", "A" * 12)),
     "cif": ("x.cif", CIF, ("NaCl", None)),
     "h5ad": ("x.h5ad", None, ("c1", {"genes": ["G1"], "values": [2.0]})),
