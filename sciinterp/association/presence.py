@@ -34,7 +34,8 @@ def present_in_samples(largest: sp.csr_array) -> np.ndarray:
     """
     by_feature = largest.tocsc()
     out = np.zeros(largest.shape[::-1], bool)
-    for part in _parts(out.shape[0], out.shape[1]):
+    n_units, n_features = largest.shape
+    for part in _parts(n_features, n_units):
         out[part] = present_in(by_feature[:, part].T.toarray())
     return out
 
