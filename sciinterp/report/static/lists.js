@@ -16,7 +16,7 @@ const tag = (verdict) => (verdict ? h("span", { class: "tag " + verdict.replace(
 const concept = (c) => (c >= 0 ? link("concept", c, index.concepts[c]) : "–");
 const numberOf = (i) => index.samples.start ? index.samples.start[i] : 0;
 const missing = (kind, number) => ["Not here", [h("p", {}, "There is no " + kind + (number >= 0 ? " " + number : " of this number") + ".")]];
-const families = () => index.done.held_out.families; // that scores were measured on
+const families = () => (index.done.judged || index.done.held_out).families; // that scores were measured on
 const HELD_OUT = { test: "held out", calibration: "calibration", train: "training", "": "" };
 const COMPARE = "words, or e.g. f1>0.5";
 
