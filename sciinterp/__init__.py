@@ -53,6 +53,7 @@ _EXPORTS = {
     "select_width": "sae.width",
     "baseline_sae": "sae.plain_dictionaries",
     "sweep_saes": "sae.grid",
+    "scaling": "sae.scaling",
     "twins": "sae.twins",
     "stability": "sae.stability",
     "loss_recovered": "sae.recovered",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -97,6 +98,18 @@ def train(
             "--grid for each name.",
         ),
     ] = None,
+    scaling: Annotated[
+        bool,
+        typer.Option(
+            "--scaling",
+            help="Fit how the error falls with width, k and training families (--grid 'features=... k=... share=...'), "
+            "and say where the next doubling pays.",
+        ),
+    ] = False,
+    control: Annotated[
+        Path | None,
+        typer.Option(help="With --scaling: activations of the randomised model, for the same fit."),
+    ] = None,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
     by: By = None,
     seed: Seed = 0,
@@ -111,6 +124,12 @@ def train(
     values = {"features": [str(features)], **_assigned(named)}
     values["n_features"] = values.pop("features")
     seeds = _integers("seed", values.pop("seed", [str(seed)]))
+    if scaling:
+        with overwriting(overwrite):
+            _scaling(
+                activations, control, architecture, values, out, {"by": by, "seeds": seeds, "steps": steps}
+            )
+        return
     wanted = architectures_from(architecture.lower(), values)
     acts = si.load_activations(activations)
     split = _split(acts.samples, by, seed)
@@ -130,6 +149,50 @@ def train(
     typer.echo(
         f"variance explained {sae.metrics['fve']:.4f}, L0 {sae.metrics['l0']:.1f}, dead {sae.metrics['dead']:.3f}"
     )
+
+
+def _scaling(
+    activations: Path,
+    control: Path | None,
+    architecture: str,
+    values: dict[str, list[str]],
+    out: Path,
+    how: dict[str, Any],
+) -> None:
+    """Train what a law is fitted to; say what it says."""
+    import sciinterp as si
+    from sciinterp.sae.registry import ARCHITECTURES
+    from sciinterp.sae.scaling import ScalingSettings
+
+    plain = ScalingSettings()
+    given: dict[str, Any] = {"steps": how["steps"], "seeds": tuple(how["seeds"])}
+    if architecture not in ("topk", "batchtopk", "matryoshka"):
+        raise no_such(
+            "architecture with a k", architecture, ("topk", "batchtopk", "matryoshka"), where="--scaling"
+        )
+    for option, field in (("n_features", "widths"), ("k", "ks")):
+        if len(values.get(option, [])) > 1:
+            given[field] = tuple(_integers(option, values[option]))
+    if "share" in values:
+        given["shares"] = _numbers("share", values["share"])
+    unknown = set(values) - {"n_features", "k", "share"}
+    if unknown:
+        raise no_such("quantity to vary", min(unknown), ("features", "k", "share", "seed"), where="--scaling")
+    acts = si.load_activations(activations)
+    found = si.scaling(
+        acts,
+        split=_split(acts.samples, how["by"], how["seeds"][0]),
+        control=None if control is None else si.load_activations(control),
+        settings=replace(plain, architecture=ARCHITECTURES[architecture], **given),
+        out=out,
+    )
+    for quantity in [term for term in dict.fromkeys(found.fits["term"]) if term != "irreducible"]:
+        for suffix in ("svg", "png"):
+            si.pl.save(si.pl.scaling(found, over=quantity), out / f"scaling.{quantity}.{suffix}")
+    echo_table(found.fits)
+    for sentence in found.sentences:
+        typer.echo(f"\n{sentence}")
+    typer.echo(f"\nfigures: {out / 'scaling.*.svg'}")
 
 
 def encode(sae: Path, activations: Path, out: Out, overwrite: Overwrite = False) -> None:
@@ -344,6 +407,13 @@ def _integers(name: str, texts: list[str]) -> list[int]:
         return [int(text) for text in texts]
     except ValueError:
         raise InputError("not a whole number", where=name, got=", ".join(texts)) from None
+
+
+def _numbers(name: str, texts: list[str]) -> tuple[float, ...]:
+    try:
+        return tuple(float(text) for text in texts)
+    except ValueError:
+        raise InputError("not a number", where=name, got=", ".join(texts)) from None
 
 
 VERBS = {

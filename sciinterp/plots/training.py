@@ -268,23 +268,29 @@ def _front(frame: pd.DataFrame) -> pd.DataFrame:
     return mean[~better.any(axis=1)]
 
 
-def scaling(runs: Any, *, value: str = "fve", ax: Axes | None = None) -> Axes:
-    """How reconstruction changes with the number of features.
+def scaling(runs: Any, *, value: str = "fve", over: str = "n_features", ax: Axes | None = None) -> Axes:
+    """How reconstruction changes with the number of features; of ``si.scaling``, errors with the law fitted to them.
 
     Parameters
     ----------
-    runs : DataFrame or iterable of mappings
+    runs : Scaling, DataFrame or iterable of mappings
         Columns ``n_features``, ``value``; for several lines ``architecture``, ``k``; seeds of one width are drawn as
-        their mean and range.
+        their mean and range. Of a :class:`Scaling`, one line a reader, the other quantities at their largest, and
+        dashed what is irreducible, with its interval.
     value : str
         Column to draw.
+    over : str
+        Of a :class:`Scaling`: ``n_features``, ``k`` or ``tokens``.
 
     Returns
     -------
     matplotlib.axes.Axes
     """
-    frame = _runs(runs)
+    law = runs if hasattr(runs, "fits") else None
+    frame = _runs(runs if law is None else law.runs)
     with drawing(ax, width="single", height=60) as axes:
+        if law is not None:
+            return _law(axes, law, frame, over)
         if not {"n_features", value} <= set(frame.columns) or not _lines(
             axes, frame, "n_features", value, by="k", setting="n_features"
         ):
@@ -294,6 +300,42 @@ def scaling(runs: Any, *, value: str = "fve", ax: Axes | None = None) -> Axes:
         names = {"fve": "fraction of variance explained", "mdl": "description length (bits a token)"}
         name_axes(axes, x="features in the dictionary", y=names.get(value, value))
         legend(axes, columns=3)
+    return axes
+
+
+def _law(axes: Axes, law: Any, frame: pd.DataFrame, over: str) -> Axes:
+    """Errors over one quantity, the others at their largest, with the fitted curve and the irreducible part."""
+    rest = [q for q in ("n_features", "k", "tokens") if q in frame.columns and q != over]
+    shown = pd.Series(True, index=frame.index)
+    for quantity in rest:
+        shown &= frame[quantity] == frame.groupby("reader")[quantity].transform("max")
+    frame = frame[shown & frame["fvu"].notna()] if over in frame.columns else frame.iloc[:0]
+    if not len(frame):
+        return note(axes, "no runs to compare")
+    floors = law.fits[law.fits["term"] == "irreducible"].set_index("reader")
+    for i, reader in enumerate(law.readers):
+        mine, colour = frame[frame["reader"] == reader], PALETTE[i % len(PALETTE)]
+        if not len(mine):
+            continue
+        name = str(reader).replace("_", " ")
+        axes.plot(
+            mine[over], mine["fvu"], ls="", color=colour, marker=MARKERS[i % len(MARKERS)], ms=3.5, label=name
+        )
+        at = np.geomspace(float(mine[over].min()), 2 * float(mine[over].max()), 60)
+        axes.plot(at, law.curve(reader, over, at.tolist()), color=colour, lw=1)
+        floor = floors.loc[reader]
+        axes.axhline(floor["error"], color=colour, lw=0.7, ls=(0, (3, 2)))
+        axes.axhspan(floor["error_low"], floor["error_high"], color=colour, alpha=0.12, lw=0)
+    _wide_axis(axes, frame[over])
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y")
+    words = {
+        "n_features": "features in the dictionary",
+        "k": "active features a token",
+        "tokens": "training tokens",
+    }
+    name_axes(axes, x=words.get(over, over), y="fraction of variance unexplained")
+    legend(axes, columns=3)
     return axes
 
 

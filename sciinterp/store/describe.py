@@ -22,7 +22,7 @@ HEADS = {
     MANIFEST: "run",
     "hits.context.json": "associations",
 }
-SWEEPS = {"sweep.tsv": "sweep of SAEs", "sites.tsv": "sweep of sites"}
+SWEEPS = {"sweep.tsv": "sweep of SAEs", "sites.tsv": "sweep of sites", "scaling.fits.tsv": "scaling of SAEs"}
 
 
 def info(folder: str | os.PathLike[str]) -> dict[str, str]:
@@ -60,7 +60,12 @@ def info(folder: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def _sweep_info(table: pd.DataFrame) -> dict[str, str]:
-    """One line an SAE or a site, and for SAEs which has the shortest description."""
+    """One line an SAE, a site or a term of a law, and for SAEs which has the shortest description."""
+    if "term" in table:
+        return {
+            f"{row['reader']}, {row['term']}": f"error {row['error']:.4f} [{row['error_low']:.4f}, {row['error_high']:.4f}]"
+            for row in table.to_dict("records")
+        }
     name = "name" if "name" in table else "site"
     out = {"SAEs": str(len(table))}
     for row in table.to_dict("records"):
