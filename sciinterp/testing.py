@@ -7,15 +7,22 @@ well it holds, and fails with its own name. `sciinterp.models.conformance` holds
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from sciinterp.errors import InputError, SciinterpError
 from sciinterp.frames import Table
 from sciinterp.models.adapter import Adapter
+from sciinterp.models.antiberty import Antiberty, AntibertyModule
 from sciinterp.models.comparisons import AdapterCheckError, Probe
 from sciinterp.models.conformance import CHECKS
+from sciinterp.sae.base import TopKSAE
 
-__all__ = ["AdapterCheckError", "check_adapter"]
+if TYPE_CHECKING:
+    from sciinterp.sae import SAE
+
+__all__ = ["AdapterCheckError", "check_adapter", "tiny_model"]
 
 
 def check_adapter(adapter: Adapter, samples: Sequence[Any], *, tolerance: float = 1e-4) -> Table:
@@ -60,3 +67,20 @@ def check_adapter(adapter: Adapter, samples: Sequence[Any], *, tolerance: float 
     context = {"model": adapter.name, "identity": adapter.origin.to_record(), "tolerance": tolerance}
     index = [row.pop("check") for row in rows]
     return Table(rows, index=index, context=context)
+
+
+def tiny_model(seed: int = 0, *, width: int = 16, n_features: int = 16, k: int = 8) -> tuple[Adapter, SAE]:
+    """A seeded antibody model of two small blocks, and an SAE of random directions at the first: for examples and tests.
+
+    Returns
+    -------
+    model : Adapter
+    sae : SAE
+        Of ``layers.0``.
+    """
+    torch.manual_seed(seed)
+    model = Antiberty(AntibertyModule(n_blocks=2, width=width, n_heads=2, inner=2 * width).eval())
+    directions = torch.nn.functional.normalize(torch.randn(n_features, width), dim=1)
+    sae = TopKSAE(directions.T.clone(), torch.zeros(n_features), directions, torch.zeros(width), k=k)
+    sae.origin = model.origin_at("layers.0")
+    return model, sae

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,13 +10,14 @@ import torch
 from torch import Tensor
 
 from sciinterp.codes.active import is_active
+from sciinterp.interventions.effect import divergence
 from sciinterp.interventions.reading import checked_site
-from sciinterp.models import HasLogits, edit
+from sciinterp.interventions.writing import Edit, feature_edit, writing
+from sciinterp.models import HasLogits
 
 if TYPE_CHECKING:
     from sciinterp.codes import FeatureMatrix
     from sciinterp.models import Adapter
-    from sciinterp.sae import SAE
 
 
 def ablation_effect(
@@ -58,22 +58,21 @@ def ablation_effect(
     chosen = chosen[:1] if model.batch_dependent else chosen
     batch = model.encode([features.samples[i] for i in chosen])
     generator = torch.Generator().manual_seed(seed)
-    direction = sae.W_dec[feature].detach().float().cpu()
+    own = feature_edit(sae, site, [feature], lambda codes, _: torch.zeros_like(codes))
 
-    def scores(taken: Tensor | None) -> Tensor:
-        change = nullcontext() if taken is None else edit(model, site, _without(sae, feature, taken))
-        with torch.no_grad(), change:
-            return torch.log_softmax(model.logits(batch).float(), -1)[batch.mask]
+    def scores(*edits: Edit) -> Tensor:
+        with torch.no_grad(), writing(model, edits):
+            return torch.log_softmax(model.logits(batch).float(), -1)[batch.mask].cpu()
 
-    clean = scores(None)
+    clean = scores()
 
-    def moved(taken: Tensor) -> float:
-        return float((clean.exp() * (clean - scores(taken))).sum(-1).mean())
+    def moved(taken: Edit) -> float:
+        return float(divergence(clean, scores(taken)).mean())
 
-    effect, random = moved(direction), []
+    effect, random = moved(own), []
     for _ in range(n_random):
-        noise = torch.randn(direction.shape, generator=generator)
-        random.append(moved(noise / noise.norm() * direction.norm()))
+        noise = torch.randn(own.directions.shape, generator=generator)
+        random.append(moved(replace(own, directions=noise / noise.norm() * own.directions.norm().cpu())))
     mean = float(np.mean(random))
     return {
         "kl": effect,
@@ -81,18 +80,3 @@ def ablation_effect(
         "times_random": effect / max(mean, 1e-12),
         "n_samples": len(chosen),
     }
-
-
-def _without(sae: SAE, feature: int, direction: Tensor) -> Callable[[Tensor], Tensor]:
-    """The edit that subtracts a feature's code times a direction from every row."""
-
-    def change(rows: Tensor) -> Tensor:
-        x = rows.detach().float().cpu()
-        codes = sae.encode(x)
-        at = (codes.col_indices() == feature).nonzero().ravel()
-        own = torch.zeros(len(x))
-        own[torch.searchsorted(codes.crow_indices(), at, right=True) - 1] = codes.values()[at]
-        part = own[:, None] * direction * sae.units(x)[1]
-        return rows - part.to(rows)
-
-    return change

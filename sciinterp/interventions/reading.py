@@ -1,16 +1,17 @@
-"""Reading changed samples: their codes, as a model and its SAE make them."""
+"""Reading changed samples: their batches, and their codes as a model and its SAE make them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import scipy.sparse as sp
 
 from sciinterp.codes.positions import to_positions
-from sciinterp.models import capture, plan_batches, spans_of
+from sciinterp.models import Batch, capture, plan_batches, spans_of
 from sciinterp.provenance import check, origin_of, site_of
-from sciinterp.samples import Sample
+from sciinterp.samples import Sample, Samples
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -32,12 +33,33 @@ def checked_site(model: Adapter, sae: SAE) -> str:
     return site
 
 
+def as_samples(model: Adapter, given: Samples | Sequence[Sample | str] | Sample | str) -> Samples:
+    """One sample, several, or plain sequences, as a collection."""
+    if isinstance(given, Samples):
+        return given
+    some = [given] if isinstance(given, (Sample, str)) else list(given)
+    made = [
+        s if isinstance(s, Sample) else Sample(f"sample {i}", s, model.count_positions(s))
+        for i, s in enumerate(some)
+    ]
+    return Samples(
+        [s.id for s in made], [s.data for s in made], lengths=[s.length for s in made], kind=model.kind
+    )
+
+
+def batches(model: Adapter, samples: Sequence[Sample]) -> Iterator[tuple[np.ndarray, Batch]]:
+    """The samples in batches of similar length, with their numbers; alone where the model needs it."""
+    most = 1 if model.batch_dependent else None
+    limit = min(MAX_TOKENS, model.max_tokens or MAX_TOKENS)
+    for part in plan_batches([s.length for s in samples], limit, max_samples=most):
+        yield part, model.encode([samples[int(i)] for i in part])
+
+
 def codes_of(model: Adapter, sae: SAE, samples: Sequence[Sample]) -> list[sp.csr_array]:
     """Codes [n_positions, n_features] of each sample; a position takes the largest code of its tokens."""
     site = checked_site(model, sae)
     out: list[sp.csr_array] = [sp.csr_array((0, 0))] * len(samples)
-    for part in plan_batches([s.length for s in samples], MAX_TOKENS):
-        batch = model.encode([samples[i] for i in part])
+    for part, batch in batches(model, samples):
         rows = capture(model, [site], batch)[site]
         spans = spans_of(model, site, batch)
         for i, x, span in zip(part, rows, spans):

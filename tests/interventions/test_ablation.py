@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sciinterp.interventions.ablation import _without
+from sciinterp.interventions.writing import feature_edit
 from sciinterp.sae.base import ThresholdSAE
 
 ROWS = np.array([[3.0, 4.0, 0.0, 12.0], [-1.0, 2.0, 2.0, 4.0], [0.5, -2.0, 1.0, 1.5]])
@@ -44,8 +44,11 @@ def test_a_reconstruction_is_scaled_back(sae):
 
 
 def test_ablation_takes_the_code_times_the_direction_in_units_of_the_activation(sae):
-    direction = torch.tensor(W_DEC[2]).float()
-    found = _without(sae, 2, direction)(torch.tensor(ROWS).float()).numpy()
+    rows = torch.tensor(ROWS).float()
+    places = torch.tensor([[0, i, i + 1] for i in range(len(ROWS))])
+    edit = feature_edit(sae, "layers.0", [2], lambda codes, _: torch.zeros_like(codes))
+    part = edit.amounts(rows, places) @ edit.directions
+    found = (rows + part * (edit.units(rows) if edit.units else 1.0)).numpy()
     taken = 0
     for row, got in zip(ROWS, found):
         codes, _, scale = by_hand(row, sae.input_norm)

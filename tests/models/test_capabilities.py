@@ -115,6 +115,67 @@ def test_ablation(case: Case) -> None:
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in case.model.module.modules())
 
 
+def later_sae(case: Case) -> si.SAE:
+    """Random directions at the last site of the case's model."""
+    sites = case.model.sites()
+    last = sites[sites["kind"].isin(["resid_post", "hidden"])].index[-1]
+    width = int(sites.loc[last, "width"])
+    directions = torch.nn.functional.normalize(
+        torch.randn(8, width, generator=torch.Generator().manual_seed(1)), dim=1
+    )
+    sae = ThresholdSAE(
+        directions.T.clone(), torch.zeros(8), directions, torch.zeros(width), threshold=torch.zeros(8)
+    )
+    sae.origin = case.model.origin_at(last)
+    return sae
+
+
+def hooks(model: Adapter) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.module.modules())
+
+
+def test_interventions(case: Case) -> None:
+    """Zero strength is the clean run to the bit; a feature taken away, added or patched is felt; no hook stays."""
+    later = later_sae(case)
+    feature = int(np.argmax(case.features.density))
+    turn = (case.model, case.features, case.samples)
+    still = si.steer(*turn, feature, 0.0, later=later)
+    assert np.array_equal(still.before, still.after) and not len(still.features)
+    assert not any(mask.any() for mask in still.written)
+    gone, more = si.ablate(*turn, feature, later=later), si.steer(*turn, feature, 3.0, at=[0, 1], later=later)
+    for effect in (gone, more):
+        assert len(effect.features) and any(mask.any() for mask in effect.written)
+        assert not hooks(case.model)
+    active = case.features.column(feature) > 0
+    if len(active) == len(np.concatenate(gone.written)):
+        assert np.array_equal(np.concatenate(gone.written), active)
+    assert all(mask.sum() >= 2 for mask in more.written)
+    own = si.patch(case.model, case.features, case.samples, case.samples, feature, later=later)
+    assert abs(own.features["change"]).max() < 1e-3 if len(own.features) else True
+    if not isinstance(case.model, HasLogits):
+        assert not len(gone.tokens)
+        with pytest.raises(InputError, match="nothing to read the effect by"):
+            si.ablate(*turn, feature)
+        return
+    assert (still.tokens["divergence"] == 0).all() and gone.divergence > 0 and more.divergence > 0
+    assert own.divergence < 1e-5 * max(1.0, gone.divergence)
+    assert set(gone.tokens["sample"]) == set(case.samples.ids)
+
+
+def test_an_interrupted_intervention_leaves_no_hook(case: Case) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    feature = int(np.argmax(case.features.density))
+    handle = case.model.module.get_submodule(case.model.site(SITE).path).register_forward_hook(stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            si.steer(case.model, case.features, case.samples, feature, 1.0, later=later_sae(case))
+        assert hooks(case.model) == 1
+    finally:
+        handle.remove()
+
+
 def test_likelihoods_of_hidden_letters(case: Case) -> None:
     """Where a letter is a token of its own: all its probabilities, equal whatever else is asked for."""
     one, two, again = letters_at(
