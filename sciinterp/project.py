@@ -21,6 +21,7 @@ import pandas as pd
 
 from sciinterp.activations import Activations, extract, load_activations, same_fingerprint
 from sciinterp.annotations import Annotations, read_annotations
+from sciinterp.annotations.projection import placed
 from sciinterp.association import associate, read_hits
 from sciinterp.association.explanations import TOO_FEW, above_all, above_without_control
 from sciinterp.codes import FeatureMatrix, encode, load_features
@@ -142,7 +143,7 @@ def _inputs(config: RunConfig, out: Path) -> Run:
     if data.unreadable == "skip":
         samples = model.readable(samples)
     model.check(samples)
-    annotations = read_annotations(data.annotations, format=data.annotations_format)
+    annotations = placed(read_annotations(data.annotations, format=data.annotations_format), samples)
     annotations.positives(samples)
     split = split_families(samples, by=config.split.by, fractions=config.split.fractions, seed=config.seed)
     return Run(out, {}, annotations, split, model=model, samples=samples)

@@ -8,7 +8,9 @@ order of the collection: :attr:`Samples.offsets` is the one map between the two.
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -52,15 +54,61 @@ class Sample:
         return self.data
 
 
+class Column(Sequence[str]):
+    """One text a sample, made when it is asked for: what lies in a file that may be larger than memory.
+
+    Where :class:`Samples` is given one for its identifiers or its data, it keeps it as it is.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._numbers: Any = range(n)
+        self._marks: tuple[np.ndarray, np.ndarray] | None = None
+
+    @abstractmethod
+    def entry(self, number: int) -> str:
+        """The text of one entry of the file."""
+
+    def take(self, numbers: Any) -> Column:
+        """The column of these samples, in the order given; nothing is read."""
+        out = copy(self)
+        out._numbers, out._marks = np.asarray(self._numbers, np.int64)[np.asarray(numbers)], None
+        return out
+
+    def find(self, text: object) -> int:
+        """The number of the first sample with this text, or -1."""
+        if self._marks is None:
+            marks = np.fromiter((hash(name) for name in self), np.int64, len(self))
+            order = np.argsort(marks, kind="stable")
+            self._marks = marks[order], order
+        marks, order = self._marks
+        low, high = np.searchsorted(marks, hash(text)), np.searchsorted(marks, hash(text), side="right")
+        return next((int(i) for i in order[low:high] if self[int(i)] == text), -1)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice):
+            return self.take(np.arange(len(self))[key])
+        return self.entry(int(self._numbers[key]))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (Column, tuple)):
+            return NotImplemented
+        return self is other or (len(self) == len(other) and all(a == b for a, b in zip(self, other)))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class Samples(Sequence[Sample]):
     """An immutable, ordered collection of samples with a table of sample columns.
 
     Parameters
     ----------
     ids : iterable of str
-        Unique identifiers.
+        Unique identifiers; a :class:`Column` stays where it lies.
     data : iterable
-        One entry a sample: a string for sequences.
+        One entry a sample: a string for sequences; a :class:`Column` is read when it is used.
     lengths : array_like of int, optional
         Number of positions; ``len(data)`` when not given.
     table : pandas.DataFrame, optional
@@ -89,14 +137,18 @@ class Samples(Sequence[Sample]):
         dropped: Mapping[str, int] | None = None,
         source: str = "",
     ) -> None:
-        self.ids = tuple(str(i) for i in ids)
-        self.data: tuple[Any, ...] = tuple(data) if data is not None else (None,) * len(self.ids)
+        self.ids: Column | tuple[str, ...] = ids if isinstance(ids, Column) else tuple(str(i) for i in ids)
+        self.data: Column | tuple[Any, ...] = (
+            data if isinstance(data, Column) else (None,) * len(self.ids) if data is None else tuple(data)
+        )
         if len(self.data) != len(self.ids):
             raise ShapeError(
                 "ids and data differ in number", expected=f"{len(self.ids)}", got=f"{len(self.data)}"
             )
-        self._number = {name: i for i, name in enumerate(self.ids)}
-        if len(self._number) != len(self.ids):
+        # a column's reader has seen that no identifier occurs twice
+        named = () if isinstance(self.ids, Column) else self.ids
+        self._number = {name: i for i, name in enumerate(named)}
+        if len(self._number) != len(named):
             seen: set[str] = set()
             twice = next(i for i in self.ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
             raise InputError(
@@ -119,7 +171,7 @@ class Samples(Sequence[Sample]):
                 "the sample table does not fit", expected=f"{len(self.ids)} rows", got=f"{len(table)}"
             )
         self._table = table
-        self._kept_digest = ""
+        self._kept_digest = self._read_digest = ""
         for array in (self.lengths, self.offsets):
             array.setflags(write=False)
 
@@ -158,6 +210,11 @@ class Samples(Sequence[Sample]):
         return [sample.sequence for sample in self]
 
     @property
+    def is_text(self) -> bool:
+        """Whether every sample is a sequence, or another text."""
+        return isinstance(self.data, Column) or all(isinstance(data, str) for data in self.data)
+
+    @property
     def n_positions(self) -> int:
         """Positions of all samples together."""
         return int(self.offsets[-1])
@@ -165,14 +222,13 @@ class Samples(Sequence[Sample]):
     @property
     def digest(self) -> str:
         """sha256 over identifiers, lengths and data: the identity of the collection."""
-        if self._kept_digest:
-            return self._kept_digest
+        if self._kept_digest or self._read_digest:
+            return self._kept_digest or self._read_digest
         h = hashlib.sha256()
         for name, data, length in zip(self.ids, self.data, self.lengths):
-            text = data if isinstance(data, str) else _data_digest(data)
-            for part in (name, text, str(length)):
-                raw = part.encode()
-                h.update(len(raw).to_bytes(8, "little") + raw)
+            feed_digest(h, name, data if isinstance(data, str) else _data_digest(data), int(length))
+        if isinstance(self.data, Column):
+            self._read_digest = h.hexdigest()
         return h.hexdigest()
 
     @property
@@ -184,16 +240,23 @@ class Samples(Sequence[Sample]):
         """Remember the digest of data that is not held here (crystals, cells), as a store wrote it."""
         self._kept_digest = digest
 
+    def tell_digest(self, digest: str) -> None:
+        """Take the digest from a reader that has seen all data of a column."""
+        self._read_digest = digest
+
     def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
         """The number of the sample with this identifier (or equal to this sample)."""
         name = value.id if isinstance(value, Sample) else value
-        if name not in self._number:
+        if (number := self._find(name)) < 0:
             raise InputError(
                 "there is no such sample",
                 where=f"sample {name!r}",
                 expected=f"one of {len(self)} identifiers",
             )
-        return self._number[name]
+        return number
+
+    def _find(self, name: Any) -> int:
+        return self.ids.find(name) if isinstance(self.ids, Column) else self._number.get(name, -1)
 
     def subset(self, numbers: Any) -> Samples:
         """The samples with these numbers, in the order given."""
@@ -202,8 +265,8 @@ class Samples(Sequence[Sample]):
             numbers = np.flatnonzero(numbers)
         table = None if self._table is None else self._table.iloc[numbers].reset_index(drop=True)
         return Samples(
-            [self.ids[i] for i in numbers],
-            [self.data[i] for i in numbers],
+            self.ids.take(numbers) if isinstance(self.ids, Column) else [self.ids[i] for i in numbers],
+            self.data.take(numbers) if isinstance(self.data, Column) else [self.data[i] for i in numbers],
             lengths=self.lengths[numbers],
             table=table,
             kind=self.kind,
@@ -222,7 +285,8 @@ class Samples(Sequence[Sample]):
             dropped=self.dropped,
             source=self.source,
         )
-        out.changed, out._kept_digest = dict(self.changed), self._kept_digest
+        out.changed = dict(self.changed)
+        out._kept_digest, out._read_digest = self._kept_digest, self._read_digest
         return out
 
     def position_sample(self) -> np.ndarray:
@@ -246,16 +310,23 @@ class Samples(Sequence[Sample]):
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: object) -> bool:
-        return (value.id if isinstance(value, Sample) else value) in self._number
+        return self._find(value.id if isinstance(value, Sample) else value) >= 0
 
     def __repr__(self) -> str:
         dropped = f", {sum(self.dropped.values()):,} dropped" if self.dropped else ""
         return f"Samples({len(self):,} {self.kind}, {self.n_positions:,} positions{dropped})"
 
     def _repr_html_(self) -> str:
-        head = self.table.head(5)
+        head = self[:5].table
         head["length"] = self.lengths[:5]
         return html_card(repr(self), self.dropped, head)
+
+
+def feed_digest(h: Any, name: str, data: str, length: int) -> None:
+    """Add one sample to the sha256 of a collection."""
+    for part in (name, data, str(length)):
+        raw = part.encode()
+        h.update(len(raw).to_bytes(8, "little") + raw)
 
 
 def _data_digest(data: Any) -> str:

@@ -50,7 +50,7 @@ class Work:
                     expected=f"below the model's length {self.window}",
                     got=str(self.overlap),
                 )
-            if any(not isinstance(x, str) for x in samples.data):
+            if not samples.is_text:
                 raise InputError(
                     f"too long for {model.name}",
                     where="samples that are not sequences",

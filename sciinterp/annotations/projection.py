@@ -8,11 +8,14 @@ their strands. Cells carry on their positions what is known of the genes they ex
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from sciinterp.errors import InputError
 from sciinterp.readers.identifiers import match_ids
 from sciinterp.samples import Samples
 from sciinterp.splits.places import places
@@ -20,6 +23,7 @@ from sciinterp.splits.places import places
 if TYPE_CHECKING:
     from sciinterp.annotations.table import Annotations
 
+log = logging.getLogger(__name__)
 OUTSIDE = "outside every window"
 WHOLE = "a fact about the whole sequence, not about a window"
 NOT_EXPRESSED = "of a gene that no cell expresses"
@@ -53,6 +57,54 @@ def unproject(annotations: Annotations, samples: Samples) -> Annotations:
     once = ~moved.duplicated(["sample", "start", "end", "strand", "concept", "source"])
     counts = _account(annotations, reason, {"several_windows": int((~once).sum())})
     return type(annotations)(moved[once], concepts=annotations.concepts, counts=counts)
+
+
+def placed(annotations: Annotations, samples: Samples) -> Annotations:
+    """Annotations that name one of the samples as they stand, others projected, which a line says.
+
+    Raises
+    ------
+    InputError
+        No annotation lies on any sample, projected or not.
+    """
+    if not len(annotations) or (annotations.sample_numbers(samples) >= 0).any():
+        return annotations
+    projected = _projected(annotations, samples)
+    if projected is None:
+        raise _on_none(annotations, samples)
+    said = {**projected.counts["dropped"], "cut by a window": projected.counts.get("partial", 0)}
+    log.info(
+        "annotations projected onto the samples: %d of %d kept%s",
+        projected.counts["n_kept"],
+        projected.counts["n_in"],
+        "".join(f", {n} {reason}" for reason, n in said.items() if n),
+    )
+    return projected
+
+
+def require_placed(annotations: Annotations, samples: Samples) -> None:
+    """An error where no annotation lies on any sample, which says whether projecting them would help."""
+    if len(annotations) and not (annotations.sample_numbers(samples) >= 0).any():
+        raise _on_none(annotations, samples)
+
+
+def _projected(annotations: Annotations, samples: Samples) -> Annotations | None:
+    with suppress(InputError):  # the samples have no place
+        found = project(annotations, samples)
+        return found if len(found) else None
+    return None
+
+
+def _on_none(annotations: Annotations, samples: Samples) -> InputError:
+    could = _projected(annotations, samples)
+    return InputError(
+        "no annotation lies on any sample",
+        expected=f"samples such as {samples.ids[0]!r}" if len(samples) else "samples",
+        got=f"annotations of {annotations.frame['sample'].iloc[0]!r}",
+        do=f"Place them first: annotations.project(samples) puts {could.counts['n_kept']} of {len(annotations)} on them."
+        if could is not None
+        else "Annotations.rename_samples changes names; Annotations.project moves chromosomes onto windows.",
+    )
 
 
 def _onto_windows(annotations: Annotations, samples: Samples) -> Annotations:

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.annotations import Annotations
+from sciinterp.annotations.projection import require_placed
 from sciinterp.association import baselines as registry
 from sciinterp.association.compare import baseline_table, compare
 from sciinterp.association.dense_baselines import Fit
@@ -162,7 +163,7 @@ def associate(
     Raises
     ------
     InputError
-        The split is of other samples, or no concept lies on any training position.
+        The split is of other samples, or no annotation lies on any sample or training position.
     MismatchError
         The control's codes are not of randomised weights, or activations or twins are of another model or site.
 
@@ -174,6 +175,7 @@ def associate(
     settings = settings or AssociationSettings()
     split = carried_split(features.origin, features.samples) if split is None else split
     _require_samples(split, len(features.samples))
+    require_placed(annotations, features.samples)
     randomised, twins = _controls(control)
     require_randomised(randomised, features)
     require_twins(twins, features)

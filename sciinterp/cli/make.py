@@ -322,13 +322,15 @@ def sweep_sites(
 ) -> None:
     """Concepts by site: one SAE a site, beside neurons and randomised weights."""
     import sciinterp as si
+    from sciinterp.annotations.projection import placed
     from sciinterp.sae import TrainSettings
     from sciinterp.store.atomic import overwriting
     from sciinterp.store.tables import write_tsv
 
     inputs = si.read_samples(samples, table=table, format=samples_format, layer=layer, raw=raw)
     adapter = si.load_model(model, weights=weights, device=device)
-    notes, split = si.read_annotations(annotations, format=format), _split(inputs, by, seed)
+    notes = placed(si.read_annotations(annotations, format=format), inputs)
+    split = _split(inputs, by, seed)
     with overwriting(overwrite):
         rows = si.sweep_sites(
             adapter, inputs, notes, sites=site, out=out, settings=TrainSettings(seed=seed), split=split
@@ -364,6 +366,7 @@ def _given(
 ) -> dict[str, Any]:
     """What was read; activations and control that were not named are looked for beside the features."""
     import sciinterp as si
+    from sciinterp.annotations.projection import placed
     from sciinterp.project import beside
 
     codes = si.load_features(features)
@@ -374,7 +377,7 @@ def _given(
     activations, control = activations or found.get("activations"), control or found.get("control")
     return {
         "features": codes,
-        "annotations": si.read_annotations(annotations, format=format),
+        "annotations": placed(si.read_annotations(annotations, format=format), codes.samples),
         "split": _split(codes.samples, by, seed, codes.origin),
         "acts": si.load_activations(activations) if activations else None,
         "control": si.load_features(control) if control else None,

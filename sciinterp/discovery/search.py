@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.annotations import Annotations
+from sciinterp.annotations.projection import require_placed
 from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import is_active
@@ -84,6 +85,7 @@ def discover(
     settings = _settled(settings, old)
     split = carried_split(features.origin, features.samples) if split is None else split
     _require_fit(features, split, controls)
+    require_placed(annotations, features.samples)
     about = standing(features, annotations, split)
     of_hits = (getattr(hits, "context", None) or {}).get("belongs") or {}
     require_same(about["belongs"], of_hits, names=("the codes", "the hits"))

@@ -18,6 +18,7 @@ from typing import Any
 from sciinterp.errors import FormatError, InputError
 from sciinterp.readers.bounded import first_lines, open_regular, read_lines, unquoted
 from sciinterp.readers.identifiers import match_ids, nearest
+from sciinterp.readers.indexed import INDEX_FROM, can_be_indexed, read_indexed
 from sciinterp.readers.sample_tables import SEQUENCES, SMILES, sample_columns
 from sciinterp.samples import Samples
 
@@ -58,6 +59,7 @@ def read_samples(
     kind: str | None = None,
     layer: str | None = None,
     raw: bool = False,
+    index: bool | None = None,
 ) -> Samples:
     """Read samples from a file, and join a table of sample columns.
 
@@ -77,6 +79,9 @@ def read_samples(
         What the samples are; guessed from the format and the letters when not given.
     layer, raw : str, bool
         Of AnnData: read a matrix of ``layers``, or ``raw.X``, instead of ``X``.
+    index : bool, optional
+        Of FASTA, plain or bgzip: leave the sequences in the file and read each when it is used. An index is kept
+        beside the file. By default so from 256 MiB on.
 
     Returns
     -------
@@ -104,7 +109,16 @@ def read_samples(
     chosen: dict[str, Any] = {"layer": layer, "raw": raw} if layer or raw else {}
     if chosen and format != "h5ad":
         raise InputError("only AnnData has layers", where=f"file '{path}'", expected="h5ad", got=format)
-    samples = getattr(importlib.import_module(f"sciinterp.readers.{module}"), name)(path, kind=kind, **chosen)
+    if index and format != "fasta":
+        raise InputError("only FASTA is read by index", where=f"file '{path}'", got=format)
+    if index is None:
+        index = format == "fasta" and path.stat().st_size >= INDEX_FROM and can_be_indexed(path)
+    if index:
+        samples = read_indexed(path, kind=kind)
+    else:
+        samples = getattr(importlib.import_module(f"sciinterp.readers.{module}"), name)(
+            path, kind=kind, **chosen
+        )
     for reason, n in samples.dropped.items():
         log.warning("%s: %d of %d entries dropped: %s", path.name, n, samples.n_in, reason)
     for what, n in samples.changed.items():

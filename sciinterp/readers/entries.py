@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sciinterp.errors import FormatError, InputError
+from sciinterp.readers.bounded import SMALL
 from sciinterp.readers.identifiers import sample_id
 from sciinterp.samples import Samples
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_NUCLEOTIDES = frozenset("ACGTUN")
-_AMBIGUOUS = frozenset("ACGTUNRYSWKMBDHV")
-
+_NUCLEOTIDES, _AMBIGUOUS = list(b"ACGTUN"), list(b"ACGTUNRYSWKMBDHV")
 
 _NUMBERS = re.compile("[0-9]+", re.ASCII)
 
@@ -30,11 +32,36 @@ def kind_of(sequences: Iterable[str]) -> str:
     >>> kind_of(["ACGTTGCANN"]), kind_of(["MKVLAAGC"])
     ('dna', 'protein')
     """
-    sequences = list(sequences)
-    if not set().union(*map(set, sequences)) <= _AMBIGUOUS:
-        return "protein"
-    plain = sum(sequence.count(letter) for sequence in sequences for letter in _NUCLEOTIDES)
-    return "dna" if plain and plain >= 0.9 * sum(map(len, sequences)) else "protein"
+    letters = Letters()
+    for sequence in sequences:
+        letters.add(sequence)
+    return letters.kind
+
+
+class Letters:
+    """How often each letter occurs in sequences that pass by."""
+
+    def __init__(self) -> None:
+        self.counts, self._waiting = np.zeros(256, np.int64), bytearray()
+
+    def add(self, sequence: str) -> None:
+        """Count a sequence."""
+        self._waiting += sequence.encode("utf-8", "surrogatepass")
+        if len(self._waiting) > SMALL:
+            self._count()
+
+    def _count(self) -> None:
+        self.counts += np.bincount(np.frombuffer(self._waiting, np.uint8), minlength=256)
+        self._waiting = bytearray()
+
+    @property
+    def kind(self) -> str:
+        """``dna`` or ``protein``, see :func:`kind_of`."""
+        self._count()
+        total, plain = int(self.counts.sum()), int(self.counts[_NUCLEOTIDES].sum())
+        return (
+            "dna" if plain and plain >= 0.9 * total and self.counts[_AMBIGUOUS].sum() == total else "protein"
+        )
 
 
 def sequences_to_samples(
@@ -57,43 +84,56 @@ def sequences_to_samples(
     FormatError
         An entry has no identifier.
     """
-    ids, kept, sequences = [], [], []
-    dropped: Counter[str] = Counter()
-    changed: Counter[str] = Counter()
-    n_in = 0
-    for n_in, (name, raw) in enumerate(entries, start=1):
-        sequence = "".join(raw.split()).upper()
-        if len(sequence) != len(raw):
-            changed["white space removed from the sequence"] += 1
-        if _NUMBERS.search(sequence):
-            sequence = _NUMBERS.sub("", sequence)
-            changed["numbers removed from the sequence"] += 1
-        if sequence.endswith("*"):
-            sequence = sequence[:-1]
-            changed["stop sign removed from the end"] += 1
-        if not (short := sample_id(name.strip())):
-            raise FormatError("a sequence without an identifier", file=str(path), got=f"entry {n_in}")
-        if not sequence:
-            dropped["empty sequence"] += 1
-            continue
-        changed["name shortened to its accession"] += short != name.strip()
-        ids.append(short)
-        sequences.append(sequence)
-        kept.append(n_in - 1)
-    check_ids(ids, path, "sequences", n_in)
+    met = Met()
+    found = list(met.cleaned(entries, path))
+    ids, sequences = [name for _, name, _ in found], [sequence for _, _, sequence in found]
+    check_ids(ids, path, "sequences", met.n_in)
     if table is not None:
-        table = table.iloc[kept].reset_index(drop=True)
+        table = table.iloc[[number for number, _, _ in found]].reset_index(drop=True)
     samples = Samples(
         ids,
         sequences,
         table=table,
         kind=kind or kind_of(sequences),
-        n_in=n_in,
-        dropped=dropped,
+        n_in=met.n_in,
+        dropped=met.dropped,
         source=str(path),
     )
-    samples.changed.update(+changed)
+    samples.changed.update(+met.changed)
     return samples
+
+
+@dataclass
+class Met:
+    """What was met on the way from entries to samples: how many, dropped and changed for which reason."""
+
+    n_in: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
+
+    def cleaned(self, entries: Iterable[tuple[str, str]], path: Path) -> Iterator[tuple[int, str, str]]:
+        """(number, identifier, sequence) of every entry that has a sequence; see :func:`sequences_to_samples`."""
+        changed = self.changed
+        for number, (name, raw) in enumerate(entries):
+            self.n_in += 1
+            sequence = "".join(raw.split()).upper()
+            if len(sequence) != len(raw):
+                changed["white space removed from the sequence"] += 1
+            if _NUMBERS.search(sequence):
+                sequence = _NUMBERS.sub("", sequence)
+                changed["numbers removed from the sequence"] += 1
+            if sequence.endswith("*"):
+                sequence = sequence[:-1]
+                changed["stop sign removed from the end"] += 1
+            if not (short := sample_id(name.strip())):
+                raise FormatError(
+                    "a sequence without an identifier", file=str(path), got=f"entry {number + 1}"
+                )
+            if not sequence:
+                self.dropped["empty sequence"] += 1
+                continue
+            changed["name shortened to its accession"] += short != name.strip()
+            yield number, short, sequence
 
 
 def check_ids(ids: Sequence[str], path: str | Path, what: str, n_in: int) -> None:

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sciinterp as si
 from sciinterp.annotations import Annotations, read_annotations
 from sciinterp.annotations.genbank import parse_embl, parse_genbank
 from sciinterp.annotations.gene_sets import parse_gmt
 from sciinterp.annotations.gff import parse_gff3
+from sciinterp.annotations.projection import placed
 from sciinterp.errors import InputError
-from sciinterp.samples import Samples
+from sciinterp.samples import Samples, Split
 from sciinterp.splits.places import places
 
 GENBANK = """LOCUS       CIRC  20 bp  DNA circular SYN 18-JUN-2025
@@ -215,3 +217,35 @@ def test_gene_sets_lie_on_the_genes_that_cells_express(tmp_path: Path) -> None:
     assert placed.counts["dropped"] == {"of a gene that no cell expresses": 1}
     proteins = Samples(["ENO1", "TP53"], ["MK", "MK"])
     assert parse_gmt(path).covered(proteins, names)[:, 0].tolist() == [True, False]
+
+
+BED = pd.DataFrame(
+    {"sample": ["chr16"] * 3, "start": [105, 130, 900], "end": [110, 150, 910], "concept": ["x"] * 3}
+)
+WINDOWS = Samples(["chr16:100-119", "chr16:120-139(-)"], ["A" * 20] * 2, kind="dna")
+
+
+def test_annotations_on_no_sample_are_refused_with_what_to_do() -> None:
+    codes = np.ones((40, 2), np.float32)
+    features = si.FeatureMatrix(codes, WINDOWS)
+    split = Split(*(np.array([i]) for i in (0, 1, 1)), family=np.array([0, 1]), family_names=("a", "b"))
+    for verb in (si.associate, lambda f, a, split: si.discover(f, a, pd.DataFrame(), split=split)):
+        with pytest.raises(
+            InputError, match=r"no annotation lies on any sample.*project\(samples\) puts 2 of 3"
+        ):
+            verb(features, Annotations(BED), split=split)
+    with pytest.raises(InputError, match="rename_samples"):
+        si.associate(features, Annotations(BED.assign(sample="chrX")), split=split)
+
+
+def test_the_command_line_projects_by_itself_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        shown = placed(Annotations(BED), WINDOWS)
+    assert shown.frame[["sample", "start", "end"]].to_numpy().tolist() == [
+        ["chr16:100-119", 6, 11],
+        ["chr16:120-139(-)", 0, 9],
+    ]
+    assert "2 of 3 kept, 1 outside every window, 1 cut by a window" in caplog.text
+    assert placed(shown, WINDOWS) is shown
+    with pytest.raises(InputError, match="no annotation lies on any sample"):
+        placed(Annotations(BED.assign(sample="chrX")), WINDOWS)
