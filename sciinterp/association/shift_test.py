@@ -8,6 +8,11 @@ positions of family ``f`` at shift ``s``, averaged over its annotated samples, t
 over families, and under the null every ``x_f(0)`` is one draw of the values that ``x_f`` takes over the shifts. Those
 are counted exactly, at :data:`N_SHIFTS` shifts; nothing is drawn at random.
 
+A stretch lies inside its chain, so it starts nowhere near the end, and long ones lie more often in the middle than
+near the ends, as long runs of a feature do. Shifts at which the end of the chain would cut a stretch of the family
+are therefore left out: where every start inside the chain is as likely, the shifts that are left are too. A family whose
+stretches reach both ends of a chain counts as cut already, and is compared with the shifts that cut it.
+
 The tail of the sum is exact for one family and for two. For more it is the saddlepoint approximation (Lugannani and
 Rice 1980) to the sum of the families' exact distributions, with a correction for continuity of half a position, so
 that coincidences of single positions do not pass for more than they are. It is far cheaper than draws, and it
@@ -45,6 +50,8 @@ _EXACT_FROM = 1.0
 _SAFETY = 1.25
 # Smaller p-values are given as this: single precision ends there.
 _LEAST = 1e-37
+# Share of a family's samples of which a stretch may be cut: in large families some are off their alignment.
+_CUT = 0.1
 # Overlaps of less are rounding.
 _TINY = 1e-9
 
@@ -60,6 +67,9 @@ class Runs:
         Within the sample, half-open.
     weight : float64 [n_runs]
         One over the number of samples of the family that have the concept.
+    cut, whole : int32 [n_runs]
+        First shift at which the end of the chain cuts the stretch, and first after it at which it is whole again; stretches at
+        both ends of a sample are one that is cut where it stands.
     of_concept : int64 [n_concepts + 1]
         Runs of concept ``c`` are ``of_concept[c]:of_concept[c + 1]``.
     placed : bool [n_concepts]
@@ -71,6 +81,8 @@ class Runs:
     start: np.ndarray
     end: np.ndarray
     weight: np.ndarray
+    cut: np.ndarray
+    whole: np.ndarray
     of_concept: np.ndarray
     placed: np.ndarray
 
@@ -186,7 +198,7 @@ def _of_block(
         samples.position_sample(),
         samples.offsets,
         _cuts(samples.offsets),
-        (runs.sample, runs.family, runs.start, runs.end, runs.weight, runs.of_concept),
+        (runs.sample, runs.family, runs.start, runs.end, runs.weight, runs.cut, runs.whole, runs.of_concept),
         starts,
         column,
         p,
@@ -219,22 +231,32 @@ def _runs(positives: sp.csr_array, samples: Samples, family: np.ndarray) -> Runs
     new_sample = new_group | np.append(True, np.diff(sample) != 0)[: len(order)]
     group = np.cumsum(new_group) - 1
     start, length = start[order].astype(np.int64), length[order]
-    part = concept[length < samples.lengths[sample]]
+    chain, last = samples.lengths[sample], np.append(new_sample[1:], True)[: len(order)]
+    at_both = (start == 0)[new_sample] & (start + length == chain)[last] & ~(new_sample & last)[last]
+    joined = last & at_both[np.cumsum(new_sample) - 1]
+    part = concept[length < chain]
     return Runs(
         sample,
         of_family,
         start,
         start + length,
         1.0 / np.bincount(group, weights=new_sample)[group],
+        _first_shift(chain - start - length + 1 - joined, chain),
+        _first_shift(chain - start, chain),
         np.searchsorted(concept, np.arange(columns.shape[1] + 1)),
         np.isin(np.arange(columns.shape[1]), part),
     )
 
 
+def _first_shift(by: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """int32: the first of the shifts, of ``g * length // N_SHIFTS`` positions, by so many positions or more."""
+    return (-(-(by * N_SHIFTS) // length)).astype(np.int32)
+
+
 @compiled
 def _shift(rows, starts, sample_of, offsets, cuts, runs, pair_starts, column, p, fold):
     """Fill ``p`` and ``fold`` of the listed pairs, feature by feature."""
-    sample, family, begin, end, weight, of_concept = runs
+    sample, family, begin, end, weight, shift_cut, shift_whole, of_concept = runs
     n_samples = len(offsets) - 1
     first, last = np.zeros(n_samples, np.int64), np.zeros(n_samples, np.int64)
     most = 0
@@ -244,7 +266,8 @@ def _shift(rows, starts, sample_of, offsets, cuts, runs, pair_starts, column, p,
             n += r == of_concept[c] or family[r] != family[r - 1]
         most = max(most, n)
     values, ends = np.empty(most * N_SHIFTS + 1), np.empty(most + 1, np.int64)
-    curve = np.empty(N_SHIFTS + 1, np.int32)
+    n_shifts = np.empty(most, np.int64)
+    curve, barred = np.empty((2, N_SHIFTS + 1), np.int32)
     for j in range(len(starts) - 1):
         for i in range(starts[j], starts[j + 1]):
             s = sample_of[rows[i]]
@@ -256,8 +279,11 @@ def _shift(rows, starts, sample_of, offsets, cuts, runs, pair_starts, column, p,
             r, stop = of_concept[column[k]], of_concept[column[k] + 1]
             while r < stop:
                 current, touched = family[r], False
+                barred[:] = 0
                 while r < stop and family[r] == current:
                     s = sample[r]
+                    barred[shift_cut[r]] += 1
+                    barred[shift_whole[r]] -= 1
                     if last[s] > 0:
                         if not touched:
                             curve[:] = 0
@@ -277,22 +303,27 @@ def _shift(rows, starts, sample_of, offsets, cuts, runs, pair_starts, column, p,
                                 curve[cut[high]] -= 1
                     r += 1
                 if touched:
-                    at, total, squares, level = ends[n_families], 0, 0, 0
+                    at, total, squares, level, n_cut, n = ends[n_families], 0, 0, 0, 0, 0
                     observed += curve[0] * weight[r - 1]
                     for g in range(N_SHIFTS):
                         level += curve[g]
+                        n_cut += barred[g]
+                        if (n_cut * weight[r - 1] > _CUT) != (barred[0] * weight[r - 1] > _CUT):
+                            continue
+                        n += 1
                         total += level
                         squares += level * level
                         values[at] = level * weight[r - 1]
                         at += level > 0
-                    average = total * weight[r - 1] / N_SHIFTS
+                    average = total * weight[r - 1] / n
                     mean += average
-                    variance += squares * weight[r - 1] ** 2 / N_SHIFTS - average**2
+                    variance += squares * weight[r - 1] ** 2 / n - average**2
+                    n_shifts[n_families] = n
                     n_families += 1
                     ends[n_families] = at
             if mean > _TINY:
                 fold[k] = observed / mean
-                p[k] = min(1.0, _SAFETY * _tail(values, ends, n_families, observed, mean, variance))
+                p[k] = min(1.0, _SAFETY * _tail(values, ends, n_shifts, n_families, observed, mean, variance))
         for i in range(starts[j], starts[j + 1]):
             last[sample_of[rows[i]]] = 0
 
@@ -309,17 +340,17 @@ def _cuts(offsets):
 
 
 @compiled
-def _tail(values, ends, n_families, observed, mean, variance):
+def _tail(values, ends, n_shifts, n_families, observed, mean, variance):
     """P(sum over families of one of its values each >= observed); values that are zero are not listed."""
     if observed <= _TINY or variance <= _TINY:
         return 1.0
     if n_families <= 2:
-        return _count(values, ends, n_families, observed)
+        return _count(values, ends, n_shifts, n_families, observed)
     wanted = observed - 0.5
     if wanted <= mean + _EXACT_FROM * math.sqrt(variance):
         return 0.5 * math.erfc((wanted - mean) / math.sqrt(2 * variance))
     theta, low, high = (wanted - mean) / variance, 0.0, math.inf
-    k, slope, curvature = _cumulants(values, ends, n_families, theta)
+    k, slope, curvature = _cumulants(values, ends, n_shifts, n_families, theta)
     for _ in range(60):
         if abs(slope - wanted) <= 1e-4 * max(1.0, wanted):
             break
@@ -332,7 +363,7 @@ def _tail(values, ends, n_families, observed, mean, variance):
             theta = step
         else:
             theta = 2 * theta if high == math.inf else (low + high) / 2
-        k, slope, curvature = _cumulants(values, ends, n_families, theta)
+        k, slope, curvature = _cumulants(values, ends, n_shifts, n_families, theta)
     w = math.sqrt(max(0.0, 2 * (theta * wanted - k)))
     u = theta * math.sqrt(curvature)
     density = math.exp(-0.5 * w * w) / math.sqrt(2 * math.pi)
@@ -340,14 +371,14 @@ def _tail(values, ends, n_families, observed, mean, variance):
 
 
 @compiled
-def _cumulants(values, ends, n_families, theta):
+def _cumulants(values, ends, n_shifts, n_families, theta):
     """Log of the moment generating function of the sum at ``theta``, and its first two derivatives."""
     k, slope, curvature = 0.0, 0.0, 0.0
     for f in range(n_families):
         largest = 0.0
         for i in range(ends[f], ends[f + 1]):
             largest = max(largest, values[i])
-        total = (N_SHIFTS - (ends[f + 1] - ends[f])) * math.exp(-theta * largest)
+        total = (n_shifts[f] - (ends[f + 1] - ends[f])) * math.exp(-theta * largest)
         first, second = 0.0, 0.0
         for i in range(ends[f], ends[f + 1]):
             mass = math.exp(theta * (values[i] - largest))
@@ -355,25 +386,25 @@ def _cumulants(values, ends, n_families, theta):
             first += mass * values[i]
             second += mass * values[i] * values[i]
         first, second = first / total, second / total
-        k += theta * largest + math.log(total / N_SHIFTS)
+        k += theta * largest + math.log(total / n_shifts[f])
         slope += first
         curvature += second - first * first
     return k, slope, curvature
 
 
 @compiled
-def _count(values, ends, n_families, observed):
+def _count(values, ends, n_shifts, n_families, observed):
     """The same probability by looking at all shifts, of one family or two."""
     wanted, n = observed - _TINY, 0
-    n_zero = N_SHIFTS - (ends[1] - ends[0])
+    n_zero = n_shifts[0] - (ends[1] - ends[0])
     if n_families == 1:
         for i in range(ends[1]):
             n += values[i] >= wanted
-        return n / N_SHIFTS
+        return n / n_shifts[0]
     for j in range(ends[1], ends[2]):
         n += n_zero * (values[j] >= wanted)
         for i in range(ends[1]):
             n += values[i] + values[j] >= wanted
     for i in range(ends[1]):
-        n += (N_SHIFTS - (ends[2] - ends[1])) * (values[i] >= wanted)
-    return n / (N_SHIFTS * N_SHIFTS)
+        n += (n_shifts[1] - (ends[2] - ends[1])) * (values[i] >= wanted)
+    return n / (n_shifts[0] * n_shifts[1])
