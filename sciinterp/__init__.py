@@ -45,6 +45,7 @@ _EXPORTS = {
     "count_overlaps": "association",
     "precision_recall": "association",
     "discover": "discovery",
+    "Effect": "interventions.effect",
     "ablate": "interventions.steering",
     "steer": "interventions.steering",
     "patch": "interventions.steering",

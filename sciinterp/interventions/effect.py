@@ -25,7 +25,7 @@ from sciinterp.frames import Table
 from sciinterp.interventions.reading import batches, checked_site
 from sciinterp.interventions.writing import Edit, writing
 from sciinterp.models import Batch, CanMask, HasLogits, capture, edit
-from sciinterp.models.site import site_tokens
+from sciinterp.models.site import scored_spans, site_tokens
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -211,19 +211,6 @@ def scored_tokens(model: Adapter, batch: Batch) -> Tensor:
         return batch.mask
     about = model.targets(batch).mask
     return about if bool(about.any()) else batch.mask
-
-
-def scored_spans(batch: Batch, about: Tensor) -> Tensor:
-    """int [n, 3]: sample, first position and end of what each score is about, in the order of the scores.
-
-    Scores of a sample are about its last tokens: of themselves, or, where a model reads from left to right, of those that
-    follow.
-    """
-    parts = []
-    for row in range(len(batch)):
-        own, n = batch.spans[row][batch.mask[row]][:, :2].long(), int(about[row].sum())
-        parts.append(torch.cat([torch.full((n, 1), row), own[len(own) - n :]], 1))
-    return torch.cat(parts)
 
 
 def _coded(

@@ -10,6 +10,7 @@ _WHERE = {
     "site": ("Batch", "Site", "Targets", "next_tokens", "own_tokens"),
     "encodings": ("Kmers", "Letters", "OneHot", "Pieces", "letters_to_batch", "reverse_complement"),
     "running": ("gradients",),
+    "generation": ("GenerationSettings",),
     "engine": ("activation_error", "capture", "edit", "plan_batches", "spans_of"),
     "registry": ("list_models", "load_model"),
 }

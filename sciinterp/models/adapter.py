@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from sciinterp.samples import Samples
 
+    from .generation import GenerationSettings
+
 # Letters of the sample that a model's fingerprint is taken on.
 PROBE_LENGTH = 48
 LEAVE_OUT = "'extract --unreadable skip', or samples = model.readable(samples), leaves out such samples and counts them."
@@ -327,10 +329,15 @@ class HasReverseComplement(Protocol):
 
 @runtime_checkable
 class CanGenerate(Protocol):
-    """Writes sequences."""
+    """Writes samples: some positions drawn anew, or letters added.
 
-    def generate(self, prompt: str, *, n_tokens: int, seed: int = 0) -> str:
-        """Continue a sequence."""
+    Every step is a forward pass of the adapter, so that what is written into an activation is felt at every step.
+    """
+
+    def generate(
+        self, sample: Any, *, n: int = 1, seed: int = 0, settings: GenerationSettings | None = None
+    ) -> list[Any]:
+        """Data of `n` samples like this one, by seeded draws; positions that may not change are as they were."""
         ...
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from .adapter import Adapter
 from .bert import Bert
 from .encodings import letters_to_batch
+from .generation import generate
 from .site import Batch, Site, Targets, block_sites, own_tokens
 from .weight_files import built, fit, read_tensors, wheel_file
 
@@ -101,6 +102,8 @@ class Antiberty(Adapter):
         """The batch with [MASK] where True."""
         ids = batch.inputs["input_ids"].masked_fill(where, _MASK)
         return replace(batch, inputs={**batch.inputs, "input_ids": ids})
+
+    generate = generate
 
     def species_and_chain(self, batch: Batch) -> tuple[list[str], list[str]]:
         """Most probable species and chain of each sequence, from the published heads."""

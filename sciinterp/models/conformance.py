@@ -17,9 +17,10 @@ from torch import Tensor
 
 from sciinterp.errors import InputError, SciinterpError
 
-from .adapter import CanMask, HasLogits, HasReverseComplement, data_of
+from .adapter import CanGenerate, CanMask, HasLogits, HasReverseComplement, data_of
 from .comparisons import Probe, accidents, direction, hooks, output, state
 from .engine import capture, edit, module_at, spans_of
+from .generation import GenerationSettings
 from .site import Batch, Site
 
 # Symbols most vocabularies lack; those in the adapter's alphabet are passed over.
@@ -452,10 +453,45 @@ def _check_reverse_complement(p: Probe) -> float | str:
     return 1.0
 
 
+def _check_generate(p: Probe) -> float | str:
+    """Draws are seeded; fixed positions stay; an edit is felt at every step, is gone after, and as identity changes nothing."""
+    adapter, sample = p.adapter, p.samples[0]
+    if not isinstance(adapter, CanGenerate):
+        return "does not write"
+    n = adapter.count_positions(data_of(sample))
+    settings = GenerationSettings(positions=tuple(range(max(1, n - 4), n)))
+    before, runs = hooks(adapter), adapter.runs
+    plain = adapter.generate(sample, n=2, seed=3, settings=settings)
+    steps, fired = adapter.runs - runs, 0
+
+    def identity(x: Tensor) -> Tensor:
+        nonlocal fired
+        fired += 1
+        return x
+
+    with edit(adapter, p.blocks[-1], identity):
+        again = adapter.generate(sample, n=2, seed=3, settings=settings)
+    if repr(again) != repr(plain):
+        raise p.fail("the same seed, or an edit that changes nothing, gives another sample")
+    if steps < 1 or fired != steps:
+        raise p.fail(
+            "an edit is not felt at every step", expected=f"{steps} forward passes", got=f"{fired} calls"
+        )
+    if hooks(adapter) != before:
+        raise p.fail("a hook was left behind")
+    if any(adapter.count_positions(text) != n for text in plain):
+        raise p.fail("the number of positions changed")
+    data = data_of(sample)
+    if isinstance(data, str) and any(t[: max(1, n - 4)] != data[: max(1, n - 4)] for t in plain):
+        raise p.fail("a position changed that should not")
+    adapter.check(plain)
+    return float(steps)
+
+
 CHECKS: tuple[Callable[[Probe], float | str], ...] = (
     _check_sites, _check_coverage, _check_illegal, _check_over_length, _check_rows, _check_embedding,
     _check_order, _check_one_pass, _check_determinism, _check_padding, _check_composition,
     _check_permutation, _check_reference, _check_identity_edit, _check_edit_felt, _check_hooks,
     _check_restored, _check_gradients, _check_identity, _check_context, _check_logits,
-    _check_reverse_complement,
+    _check_reverse_complement, _check_generate,
 )  # fmt: skip

@@ -27,6 +27,7 @@ from sciinterp.errors import FormatError, InputError, MissingWeightsError
 from .adapter import Adapter, data_of
 from .encodings import letter_spans, letters_to_batch
 from .esm_blocks import fast_blocks
+from .generation import generate
 from .site import Batch, Site, Targets, block_sites, own_tokens
 from .weight_files import built, fit, path_of, read_tensors, reading, unwrapped
 
@@ -128,6 +129,8 @@ class ESM(_FairESM):
     def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
         """Scores of the vocabulary for every token."""
         return self.forward(batch)["logits"].float()
+
+    generate = generate
 
 
 @final

@@ -24,6 +24,7 @@ from sciinterp.errors import InputError, MissingWeightsError, SciinterpError
 
 from .adapter import LEAVE_OUT, Adapter, data_of
 from .encodings import Kmers, Letters, Pieces, reverse_complement
+from .generation import generate
 from .site import Batch, Site, Targets, block_sites, next_tokens, own_tokens
 from .weight_files import log, misfit, path_of, reading, silence, transformers
 
@@ -171,6 +172,8 @@ class _Scored(HuggingFace):
     def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
         """Scores of the vocabulary for every token."""
         return self.forward(batch)["logits"].float()
+
+    generate = generate
 
 
 class _Masked(_Scored):

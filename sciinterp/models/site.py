@@ -178,6 +178,19 @@ def next_tokens(batch: Batch, name: str = "input_ids") -> Targets:
     return Targets(torch.where(mask, ids.roll(-1, 1), 0), mask)
 
 
+def scored_spans(batch: Batch, about: Bool[Tensor, "B T"]) -> Int[Tensor, "n 3"]:
+    """Sample, first position and end of what each score is about, in the order of the scores.
+
+    Scores of a sample are about its last tokens: of themselves, or, where a model reads from left to right, of those
+    that follow.
+    """
+    parts = []
+    for row in range(len(batch)):
+        own, n = batch.spans[row][batch.mask[row]][:, :2].long(), int(about[row].sum())
+        parts.append(torch.cat([torch.full((n, 1), row), own[len(own) - n :]], 1))
+    return torch.cat(parts)
+
+
 def site_tokens(site: Site, batch: Batch) -> tuple[Bool[Tensor, "B n"], Int[Tensor, "B n 3"]]:
     """Mask and spans of the tokens a site has for every sample of a batch.
 

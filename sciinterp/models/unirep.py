@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from .adapter import Adapter
 from .encodings import letters_to_batch
+from .generation import generate
 from .site import Batch, Site, Targets, next_tokens
 from .weight_files import built, fit, reading, wheel_file
 
@@ -122,6 +123,8 @@ class Unirep(Adapter):
         hidden = self.forward(batch)[0].float()
         with torch.set_grad_enabled(self.grad):
             return module.dense(hidden)
+
+    generate = generate
 
     def targets(self, batch: Batch) -> Targets:
         """The letters that follow."""

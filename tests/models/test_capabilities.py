@@ -1,6 +1,7 @@
 """The capability matrix: every verb that touches a model, on every adapter that declares the ability."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from sciinterp.errors import InputError
 from sciinterp.interventions.ablation import ablation_effect
 from sciinterp.interventions.likelihoods import letters_at
 from sciinterp.interventions.reading import codes_of
-from sciinterp.models import Adapter, CanGenerate, CanMask, HasLogits, capture
+from sciinterp.interventions.steering import steering_edit, turned_features
+from sciinterp.interventions.writing import every_row, writing
+from sciinterp.models import Adapter, CanGenerate, CanMask, GenerationSettings, HasLogits, capture
 from sciinterp.sae import ThresholdSAE
 
 SITE = "layers.0"
@@ -218,11 +221,30 @@ def test_control(case: Case) -> None:
 
 
 def test_generate(case: Case) -> None:
+    """Zero strength writes the same, step by step; what may not change or be drawn is left; each draw has its own seed."""
     if not isinstance(case.model, CanGenerate):
         pytest.skip("does not write")
-    text = case.model.generate(case.samples[0].data[:4], n_tokens=4, seed=1)
-    assert text == case.model.generate(case.samples[0].data[:4], n_tokens=4, seed=1)
-    case.model.check([text])
+    first = case.samples[0]
+    n = first.length
+    settings = GenerationSettings(positions=(n - 4, n - 2, n - 1), without="A", rounds=2)
+    write = partial(case.model.generate, first, seed=1, settings=settings)
+    plain, feature = write(n=2), int(np.argmax(case.features.density))
+    turned = turned_features(case.model, case.features, feature, case.samples)
+    for strength, same in ((0.0, True), (1e4, None)):
+        edit = steering_edit(turned, np.array([strength]), where=every_row)
+        written: list[torch.Tensor] = []
+        runs = case.model.runs
+        with writing(case.model, [edit], written):
+            found = write(n=2)
+        assert len(written) == case.model.runs - runs > 0 and not hooks(case.model)
+        assert all(len(rows) for rows in written) == bool(strength)
+        assert same is None or (found == plain) == same
+    assert write(n=1) == plain[:1] and len(plain) == 2
+    if isinstance(first.data, str):
+        for text in plain:
+            changed = [i for i, (a, b) in enumerate(zip(text, first.data)) if a != b]
+            assert len(text) == n and {*changed} <= {n - 4, n - 2, n - 1}
+            assert not any(text[i] == "A" for i in changed)
 
 
 def test_a_device_that_is_not_there_is_one_line_before_any_work(case: Case) -> None:
