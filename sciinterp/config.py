@@ -81,7 +81,7 @@ class ModelSettings:
     kept_as : str
         Type the activations are kept in.
     device : str
-        "cpu", "cuda", "cuda:1" or "mps".
+        "cpu", "cuda", "cuda:1", "mps" or "auto": of the model, and of the SAE where [train] names no other.
     """
 
     name: str
@@ -191,6 +191,9 @@ def from_mapping(values: Mapping[str, Any], *, base: Path | None = None) -> tupl
         table = values.get(section, {})
         if isinstance(table, Mapping) and isinstance(seed, int):
             values[section] = {"seed": seed, **table}
+    model, table = values["model"], values.get("train", {})
+    if isinstance(model, Mapping) and isinstance(table, Mapping) and "device" in model:
+        values["train"] = {"device": model["device"], **table}
     architecture = _architecture(values.pop("sae", {}))
     config = replace(build(RunConfig, values), sae=architecture)
     return config, None if out is None else place / str(out)

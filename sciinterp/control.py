@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sciinterp.activations import extract
 from sciinterp.codes import encode
+from sciinterp.devices import device_of
 from sciinterp.errors import InputError
 from sciinterp.provenance import carried_split, site_of
 from sciinterp.sae import TrainSettings, train
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
 
 
 def randomised_control(
-    model: Adapter, sae: SAE, samples: Samples, *, split: Split | None = None, out: str | Path, seed: int = 0
+    model: Adapter,
+    sae: SAE,
+    samples: Samples,
+    *,
+    split: Split | None = None,
+    out: str | Path,
+    seed: int = 0,
+    device: str | None = None,
 ) -> FeatureMatrix:
     """Codes of an SAE trained by the same recipe on the model with randomised weights.
 
@@ -45,6 +53,8 @@ def randomised_control(
         A folder for ``activations``, ``sae`` and ``features`` of the control. Run again to resume.
     seed : int
         Seed of the random weights; training keeps the seed of the SAE.
+    device : str, optional
+        Where all of it is computed; where the model is when not given.
 
     Returns
     -------
@@ -55,27 +65,30 @@ def randomised_control(
     MismatchError
         The SAE is of another model.
     InputError
-        The SAE does not say how it was trained (it was not trained here).
+        The SAE does not say how it was trained (it was not trained here), or there is no such device.
 
     See Also
     --------
     sciinterp.associate : takes it as ``control=``.
     """
+    place = model.device if device is None else device_of(device)
     _recipe(sae)
     sae.check(model)
     split = carried_split(sae.origin, samples) if split is None else split
     with ledger.recorded("control", out, settings={"seed": seed}):
         acts = extract(
-            model.randomised(seed),
+            model.randomised(seed).to(place),
             samples,
             site=site_of(sae),
             out=Path(out) / "activations",
             dtype=str(sae.origin.kept_as or "float32"),
         )
-        return control_codes(sae, acts, split=split, out=out)
+        return control_codes(sae, acts, split=split, out=out, device=str(place))
 
 
-def control_codes(sae: SAE, acts: Activations, *, split: Split, out: str | Path) -> FeatureMatrix:
+def control_codes(
+    sae: SAE, acts: Activations, *, split: Split, out: str | Path, device: str | None = None
+) -> FeatureMatrix:
     """The second half of :func:`randomised_control`, where the random model's activations are recorded already.
 
     Parameters
@@ -86,15 +99,23 @@ def control_codes(sae: SAE, acts: Activations, *, split: Split, out: str | Path)
         Of the model with randomised weights, at the site of the SAE.
     split, out
         As there.
+    device : str, optional
+        That of the SAE's own training when not given.
     """
     out = Path(out)
-    architecture, settings = _recipe(sae)
+    architecture, settings = _recipe(sae, device)
     twin = train(acts, architecture, settings=settings, out=out / "sae", split=split)
-    return encode(twin, acts, out=out / "features")
+    return encode(twin, acts, out=out / "features", device=settings.device)
 
 
 def twin_codes(
-    sae: SAE, acts: Activations, *, split: Split, out: str | Path, frozen: Sequence[str]
+    sae: SAE,
+    acts: Activations,
+    *,
+    split: Split,
+    out: str | Path,
+    frozen: Sequence[str],
+    device: str | None = None,
 ) -> dict[str, FeatureMatrix]:
     """Codes of twins of an SAE (:func:`sciinterp.twins`), by the part that was not trained.
 
@@ -110,14 +131,19 @@ def twin_codes(
         A folder with a folder a twin, each with its codes in ``features``. Run again to resume.
     frozen : sequence of str
         Parts: "decoder", "decoder_soft", "encoder".
+    device : str, optional
+        That of the SAE's own training when not given.
     """
-    architecture, settings = _recipe(sae)
+    architecture, settings = _recipe(sae, device)
     with ledger.recorded("twins", out, settings={**architecture.as_dict(), **settings.deciding()}):
         found = train_twins(acts, architecture, settings, frozen, split=split, out=out)
-        return {part: encode(twin, acts, out=Path(out) / part / "features") for part, twin in found.items()}
+        return {
+            part: encode(twin, acts, out=Path(out) / part / "features", device=settings.device)
+            for part, twin in found.items()
+        }
 
 
-def _recipe(sae: SAE) -> tuple[Architecture, TrainSettings]:
+def _recipe(sae: SAE, device: str | None = None) -> tuple[Architecture, TrainSettings]:
     """The architecture and the settings an SAE was trained with."""
     recipe = dict(getattr(sae, "recipe", None) or {})
     if not sae.origin.site or sae.architecture is None or not recipe:
@@ -127,4 +153,4 @@ def _recipe(sae: SAE) -> tuple[Architecture, TrainSettings]:
             expected="its site, architecture and training settings",
             do="A control can be made for an SAE that was trained with sciinterp.",
         )
-    return sae.architecture, TrainSettings.of(recipe)
+    return sae.architecture, TrainSettings.of({**recipe, **({"device": device} if device else {})})

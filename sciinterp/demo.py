@@ -46,7 +46,8 @@ def find_data(folder: Path | None = None) -> Path:
     )
 
 
-def demo_config(*, data: Path | None = None, seed: int = 0) -> RunConfig:
+def demo_config(*, data: Path | None = None, seed: int = 0, device: str = "cpu") -> RunConfig:
     """The embedded configuration, on the data where they lie."""
     values = {**read_toml(CONFIG), "seed": seed}
+    values["model"] = {**values["model"], "device": device}
     return from_mapping(values, base=find_data(data).absolute())[0]

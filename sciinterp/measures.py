@@ -14,6 +14,7 @@ import numpy as np
 
 from sciinterp.association.dense_baselines import position_rows
 from sciinterp.association.splitting import absorption, splitting
+from sciinterp.devices import moved
 from sciinterp.errors import InputError
 from sciinterp.sae.batches import Source, thinned
 from sciinterp.sae.darkmatter import dark_matter, unexplained_by_concept
@@ -46,6 +47,7 @@ def measure_sae(
     split: Split,
     annotations: Annotations,
     loss_samples: int = LOSS_SAMPLES,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Loss recovered, description length and dark matter.
 
@@ -62,6 +64,8 @@ def measure_sae(
         Concepts whose share of the unexplained part is measured.
     loss_samples : int
         Held-out samples the model is run on.
+    device : str, optional
+        Where model and SAE compute; where the model is when not given.
 
     Returns
     -------
@@ -73,13 +77,16 @@ def measure_sae(
     """
     rows = rows_for_length(acts, split, part="test")
     n, x = len(rows[0]), np.concatenate(rows[:2])
-    x_hat = np.concatenate([sae.reconstruct(x[lo : lo + 8192]).numpy() for lo in range(0, len(x), 8192)])
+    few = _thinned(acts.samples, split.test, loss_samples)
+    with moved(device, model, sae):
+        parts = [sae.reconstruct(x[lo : lo + 8192]).cpu().numpy() for lo in range(0, len(x), 8192)]
+        loss = loss_recovered(model, sae, few, mean=x[:n].mean(0), site=acts.site)
+        length = describe(sae, rows)
+    x_hat = np.concatenate(parts)
     return {
         **{key: sae.metrics[key] for key in ("fve", "l0", "dead")},
-        "loss": loss_recovered(
-            model, sae, _thinned(acts.samples, split.test, loss_samples), mean=x[:n].mean(0), site=acts.site
-        ),
-        "description_length": describe(sae, rows),
+        "loss": loss,
+        "description_length": length,
         "dark_matter": dark_matter(x, x_hat, np.arange(n), np.arange(n, len(x))),
         "unexplained": _unexplained(x[n:], x_hat[n:], acts, split, annotations),
     }

@@ -178,7 +178,7 @@ def _represent(made: Run, config: RunConfig) -> None:
         settings=config.extract,
     )
     made.sae = train(made.acts, config.sae, settings=config.train, out=out / "sae", split=made.split)
-    made.features = encode(made.sae, made.acts, out=out / "features")
+    made.features = encode(made.sae, made.acts, out=out / "features", device=config.train.device)
     if config.control:
         made.control = randomised_control(
             model, made.sae, samples, split=made.split, out=out / "control", seed=config.seed

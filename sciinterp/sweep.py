@@ -116,7 +116,7 @@ def _site(
     folder = out / "sites" / site_folder(acts.site)
     folder.mkdir(parents=True, exist_ok=True)
     sae = train(acts, architecture, settings=settings, out=folder / "sae", split=split)
-    features = si.encode(sae, acts, out=folder / "features")
+    features = si.encode(sae, acts, out=folder / "features", device=settings.device)
     (folder / "control").mkdir(exist_ok=True)
     control = control_codes(sae, blank, split=split, out=folder / "control")
     hits = si.associate(features, annotations, split=split, acts=acts, control=control, seed=settings.seed)

@@ -86,7 +86,8 @@ def extract(
     Parameters
     ----------
     model : Adapter
-        Its ``dtype`` is the precision it computes in; below float32 the error is measured and kept.
+        Its ``device`` is where it computes (:func:`sciinterp.load_model`); its ``dtype`` is the precision it computes
+        in, and below float32 the error is measured and kept.
     samples : Samples
     site : str or list of str
         One site, kept in ``out``; or several from one forward pass, each kept in a folder of ``out`` named
@@ -246,7 +247,7 @@ def _run_shard(
         captured = capture(work.model, sites, encoded)
         for name in sites:
             spans = spans_of(work.model, name, encoded)
-            for item, tensor, span in zip(chosen, captured[name], spans):
+            for item, tensor, span in zip(chosen, _landed(captured[name]), spans):
                 values, exact = _stored(tensor, dtype, merge=bool(work.window))
                 if not exact:
                     bad[name][item.sample] = _nonfinite(work, item, name, tensor, span)
@@ -259,6 +260,13 @@ def _run_shard(
         for sample in bad[name]:
             found[name].pop(sample, None)
     return found, bad
+
+
+def _landed(rows: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The rows of a batch's samples on the processor: from another device by one copy of the batch."""
+    if rows[0].device.type == "cpu":
+        return rows
+    return list(torch.cat(rows).detach().cpu().split([len(x) for x in rows]))
 
 
 def _cut(samples: Samples, item: Item) -> Sample:
@@ -362,4 +370,4 @@ def _fingerprints(work: Work, sites: Sequence[str]) -> dict[str, dict[str, Any]]
         encoded = model.encode([_cut(work.samples, work.items(0)[0])])
         name = f"first of samples {work.samples.digest[:16]}"
     found = capture(model, sites, encoded)
-    return {site: fingerprint(found[site][0].numpy(), name) for site in sites}
+    return {site: fingerprint(found[site][0].cpu().numpy(), name) for site in sites}

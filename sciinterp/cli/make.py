@@ -111,6 +111,7 @@ def train(
         typer.Option(help="With --scaling: activations of the randomised model, for the same fit."),
     ] = None,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
+    device: Device = "cpu",
     by: By = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -126,16 +127,15 @@ def train(
     seeds = _integers("seed", values.pop("seed", [str(seed)]))
     if scaling:
         with overwriting(overwrite):
-            _scaling(
-                activations, control, architecture, values, out, {"by": by, "seeds": seeds, "steps": steps}
-            )
+            how = {"by": by, "seeds": seeds, "steps": steps, "device": device}
+            _scaling(activations, control, architecture, values, out, how)
         return
     wanted = architectures_from(architecture.lower(), values)
     acts = si.load_activations(activations)
     split = _split(acts.samples, by, seed)
     if len(wanted) * len(seeds) > 1:
         with overwriting(overwrite):
-            table = si.sweep_saes(acts, wanted, out=out, seeds=seeds, split=split, steps=steps)
+            table = si.sweep_saes(acts, wanted, out=out, seeds=seeds, split=split, steps=steps, device=device)
         echo_table(table)
         typer.echo(
             "\non families held out from all of them: fve, variance explained; l0, active features a token; dead, share that never fires\n"
@@ -145,7 +145,7 @@ def train(
         )
         return
     with overwriting(overwrite):
-        sae = si.train(acts, wanted[0], out=out, seed=seeds[0], steps=steps, split=split)
+        sae = si.train(acts, wanted[0], out=out, seed=seeds[0], steps=steps, split=split, device=device)
     typer.echo(
         f"variance explained {sae.metrics['fve']:.4f}, L0 {sae.metrics['l0']:.1f}, dead {sae.metrics['dead']:.3f}"
     )
@@ -165,7 +165,7 @@ def _scaling(
     from sciinterp.sae.scaling import ScalingSettings
 
     plain = ScalingSettings()
-    given: dict[str, Any] = {"steps": how["steps"], "seeds": tuple(how["seeds"])}
+    given: dict[str, Any] = {k: how[k] for k in ("steps", "device")} | {"seeds": tuple(how["seeds"])}
     if architecture not in ("topk", "batchtopk", "matryoshka"):
         raise no_such(
             "architecture with a k", architecture, ("topk", "batchtopk", "matryoshka"), where="--scaling"
@@ -195,12 +195,14 @@ def _scaling(
     typer.echo(f"\nfigures: {out / 'scaling.*.svg'}")
 
 
-def encode(sae: Path, activations: Path, out: Out, overwrite: Overwrite = False) -> None:
+def encode(
+    sae: Path, activations: Path, out: Out, device: Device = "cpu", overwrite: Overwrite = False
+) -> None:
     """Encode activations into sparse feature codes."""
     import sciinterp as si
 
     given = si.load_sae(sae), si.load_activations(activations)
-    typer.echo(repr(si.encode(*given, out=out, overwrite=overwrite)))
+    typer.echo(repr(si.encode(*given, out=out, device=device, overwrite=overwrite)))
 
 
 def control(
@@ -331,10 +333,9 @@ def sweep_sites(
     adapter = si.load_model(model, weights=weights, device=device)
     notes = placed(si.read_annotations(annotations, format=format), inputs)
     split = _split(inputs, by, seed)
+    settings = TrainSettings(seed=seed, device=device)
     with overwriting(overwrite):
-        rows = si.sweep_sites(
-            adapter, inputs, notes, sites=site, out=out, settings=TrainSettings(seed=seed), split=split
-        )
+        rows = si.sweep_sites(adapter, inputs, notes, sites=site, out=out, settings=settings, split=split)
     write_tsv(rows, out / "sites.tsv")
     write_tsv(rows.context["hits"], out / "concepts.tsv")
     figure = si.pl.layer_sweep(rows)

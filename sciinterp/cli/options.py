@@ -26,7 +26,7 @@ Format = Annotated[str, typer.Option("--format", help="Format of the file, where
 Layer = Annotated[str | None, typer.Option(help="Of AnnData samples: the matrix of layers to read, not X.")]
 Raw = Annotated[bool, typer.Option("--raw", help="Of AnnData samples: read raw.X.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what another call left in --out.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, or auto for what is there.")]
 Acts = Annotated[
     Path | None,
     typer.Option("--activations", help="For neurons and components; by default those beside the features."),

@@ -20,6 +20,7 @@ def demo(
         Path | None, typer.Option(help="Folder of the embedded data, when it is elsewhere.")
     ] = None,
     seed: Seed = 0,
+    device: Device = "cpu",
     full: Annotated[
         bool, typer.Option("--full", help="Add what takes more minutes: seeds, width, calibration.")
     ] = False,
@@ -31,7 +32,7 @@ def demo(
     from sciinterp.store.atomic import overwriting
 
     with overwriting(overwrite):
-        made = run_project(demo_config(data=data, seed=seed), out)
+        made = run_project(demo_config(data=data, seed=seed, device=device), out)
     if full:
         from sciinterp.full import run_full
 

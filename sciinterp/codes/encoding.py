@@ -42,6 +42,7 @@ def encode(
     *,
     samples: Samples | None = None,
     out: str | Path | None = None,
+    device: str | None = None,
     overwrite: bool = False,
 ) -> FeatureMatrix:
     """Codes of all positions. Run it again to resume; a finished folder is returned at once.
@@ -58,6 +59,8 @@ def encode(
     out : path, optional
         Folder to keep the codes in, written shard by shard and read back when asked: the codes may be larger than
         memory. Without it they stay in memory.
+    device : str, optional
+        Where the SAE computes: "cpu", "cuda", "cuda:1", "mps" or "auto"; where it is when not given.
     overwrite : bool
         Replace the codes of another run; anything else in the folder is never touched.
 
@@ -68,7 +71,23 @@ def encode(
         codes of another run.
     ShapeError
         When the samples are not those of the activations.
+    InputError
+        There is no such device.
     """
+    from sciinterp.devices import moved
+
+    with moved(device, sae):
+        return _encode(sae, acts, samples, out, overwrite=overwrite)
+
+
+def _encode(
+    sae: SAE,
+    acts: Activations | np.ndarray,
+    samples: Samples | None,
+    out: str | Path | None,
+    *,
+    overwrite: bool,
+) -> FeatureMatrix:
     sae.check(acts)
     samples = samples if samples is not None else getattr(acts, "samples", None)
     if samples is None:

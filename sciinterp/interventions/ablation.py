@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sciinterp.codes.active import is_active
+from sciinterp.devices import moved as on_device
 from sciinterp.interventions.effect import divergence
 from sciinterp.interventions.reading import checked_site
 from sciinterp.interventions.writing import Edit, feature_edit, writing
@@ -18,6 +20,8 @@ from sciinterp.models import HasLogits
 if TYPE_CHECKING:
     from sciinterp.codes import FeatureMatrix
     from sciinterp.models import Adapter
+    from sciinterp.sae import SAE
+    from sciinterp.samples import Sample
 
 
 def ablation_effect(
@@ -28,12 +32,15 @@ def ablation_effect(
     n_samples: int = 4,
     n_random: int = 4,
     seed: int = 0,
+    device: str | None = None,
 ) -> dict[str, float] | str:
     """How much the model's output moves when a feature's part of the activation is taken away.
 
     The part (its code times its decoder direction) is subtracted at every position where it fires, in the samples
     where it is strongest; beside it stand random directions of the same length at the same positions. The output
     moves by the mean Kullback-Leibler divergence of the scores over the vocabulary, in nats a token.
+
+    Model and SAE compute on ``device``; where the model is when it is not given.
 
     Returns
     -------
@@ -47,7 +54,7 @@ def ablation_effect(
         return "the model gives no scores over a vocabulary"
     if features.samples[0].data is None:
         return "the samples' data are not held"
-    site = checked_site(model, sae)
+    checked_site(model, sae)
     rows, values = features.by_feature(feature, feature + 1).column(0)
     best = np.zeros(len(features.samples))
     np.maximum.at(best, np.searchsorted(features.samples.offsets, rows, side="right") - 1, values)
@@ -56,7 +63,24 @@ def ablation_effect(
     if not chosen:
         return f"feature {feature} never fires"
     chosen = chosen[:1] if model.batch_dependent else chosen
-    batch = model.encode([features.samples[i] for i in chosen])
+    with on_device(device, model, sae):
+        effect, random = _effect(
+            model, sae, feature, [features.samples[i] for i in chosen], n_random=n_random, seed=seed
+        )
+    mean = float(np.mean(random))
+    return {
+        "kl": effect,
+        "kl_random": mean,
+        "times_random": effect / max(mean, 1e-12),
+        "n_samples": len(chosen),
+    }
+
+
+def _effect(
+    model: Any, sae: SAE, feature: int, samples: Sequence[Sample], *, n_random: int, seed: int
+) -> tuple[float, list[float]]:
+    """How far the output moves without the feature's part, and without random parts of its length."""
+    site, batch = checked_site(model, sae), model.encode(samples)
     generator = torch.Generator().manual_seed(seed)
     own = feature_edit(sae, site, [feature], lambda codes, _: torch.zeros_like(codes))
 
@@ -73,10 +97,4 @@ def ablation_effect(
     for _ in range(n_random):
         noise = torch.randn(own.directions.shape, generator=generator)
         random.append(moved(replace(own, directions=noise / noise.norm() * own.directions.norm().cpu())))
-    mean = float(np.mean(random))
-    return {
-        "kl": effect,
-        "kl_random": mean,
-        "times_random": effect / max(mean, 1e-12),
-        "n_samples": len(chosen),
-    }
+    return effect, random

@@ -63,7 +63,7 @@ def codes_of(model: Adapter, sae: SAE, samples: Sequence[Sample]) -> list[sp.csr
         rows = capture(model, [site], batch)[site]
         spans = spans_of(model, site, batch)
         for i, x, span in zip(part, rows, spans):
-            matrix = sae.encode_scipy(x.detach().cpu())
-            start, end = span[:, :2].cpu().numpy().T
+            matrix = sae.encode_scipy(x.detach())
+            start, end = span[:, :2].numpy().T
             out[i] = to_positions(matrix, start, end, samples[i].length)
     return out

@@ -227,7 +227,7 @@ def steering_edit(turned: Turned, strength: np.ndarray, *, where: Where, at: At 
         return _feature_edit(turned, lambda codes, _: codes + amount, where, at)
     sae = turned.sae
     units = (lambda rows: sae.units(rows)[1]) if sae.input_norm != "none" else None
-    directions = sae.W_dec[list(turned.features)].detach()
+    directions = sae.W_dec[torch.tensor(turned.features)].detach()
     return direction_edit(turned.site, directions, amount, where=where, units=units)
 
 

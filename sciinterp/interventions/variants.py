@@ -8,7 +8,7 @@ of Meier et al. 2021: log p(alt) - log p(ref) at the hidden position, for single
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,7 @@ def variant_effect(
     *,
     hits: pd.DataFrame | None = None,
     min_change: float = 0.05,
+    device: str | None = None,
 ) -> Table:
     """Features that a variant takes away or brings.
 
@@ -66,6 +67,8 @@ def variant_effect(
         Of :func:`sciinterp.associate`: gives the concepts features stand for.
     min_change : float
         Smallest change listed, as a fraction of the largest code of the sample.
+    device : str, optional
+        Where model and SAE compute; where the model is when not given.
 
     Returns
     -------
@@ -86,7 +89,7 @@ def variant_effect(
     change = (variant if isinstance(variant, Variant) else parse_variant(variant)).fitted(sample)
     sae.check(model)
     model.check([change.apply(sample)])
-    return next(_effects(model, sae, [(sample, change)], hits, min_change))
+    return _effects(model, sae, [(sample, change)], hits, min_change, device)[0]
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def variant_effects(
     *,
     hits: pd.DataFrame | None = None,
     min_change: float = 0.05,
+    device: str | None = None,
 ) -> Table:
     """The same for a table of variants; a row that cannot be carried out is refused alone.
 
@@ -115,6 +119,8 @@ def variant_effects(
     table : DataFrame
         Columns ``sample`` (or ``chrom``) and either ``variant`` (HGVS protein) or ``pos ref alt`` (VCF-like, from 1;
         several alternatives joined by commas are several variants).
+    hits, min_change, device
+        As there.
 
     Returns
     -------
@@ -142,7 +148,8 @@ def variant_effects(
             "%d of %d variants refused, the first at %s", len(refused), len(refused) + len(rows), first
         )
     frames, records = [], []
-    for row, part in zip(rows, _effects(model, sae, [(r.sample, r.change) for r in rows], hits, min_change)):
+    found = _effects(model, sae, [(r.sample, r.change) for r in rows], hits, min_change, device)
+    for row, part in zip(rows, found):
         frames.append(pd.DataFrame(part).assign(sample=row.sample.id, variant=str(row.change)))
         changes = part["change"].value_counts()
         counts = {f"n_{name}": int(changes.get(name, 0)) for name in ("lost", "gained")}
@@ -195,20 +202,23 @@ def _effects(
     pairs: list[tuple[Sample, Variant]],
     hits: pd.DataFrame | None,
     min_change: float,
-) -> Iterator[Table]:
+    device: str | None,
+) -> list[Table]:
     """What each change does, some samples' codes in memory at a time."""
+    from sciinterp.devices import moved
     from sciinterp.interventions.likelihoods import letters_at
     from sciinterp.interventions.reading import codes_of
 
-    concepts = feature_concepts(hits)
+    concepts, found = feature_concepts(hits), []
     size = np.cumsum([2 * sample.length for sample, _ in pairs])
     for part in np.split(np.arange(len(pairs)), np.flatnonzero(np.diff(size // MAX_POSITIONS)) + 1):
         some = [pairs[i] for i in part]
         originals = list({sample.id: sample for sample, _ in some}.values())
-        before = dict(zip([s.id for s in originals], codes_of(model, sae, originals)))
-        after = codes_of(model, sae, [change.apply(sample) for sample, change in some])
-        single = [(s, c.start) for s, c in some if len(c.ref) == len(c.alt) == 1]
-        likelihoods = iter(letters_at(model, single))
+        with moved(device, model, sae):
+            before = dict(zip([s.id for s in originals], codes_of(model, sae, originals)))
+            after = codes_of(model, sae, [change.apply(sample) for sample, change in some])
+            single = [(s, c.start) for s, c in some if len(c.ref) == len(c.alt) == 1]
+            likelihoods = iter(letters_at(model, single))
         for (sample, change), codes in zip(some, after):
             table = _compare(before[sample.id], codes, change.trimmed(), concepts, min_change)
             known = (next(likelihoods) if len(change.ref) == len(change.alt) == 1 else None) or {}
@@ -219,7 +229,8 @@ def _effects(
                 "log_likelihood_alt": alt,
                 "log_likelihood_change": None if ref is None or alt is None else alt - ref,
             }
-            yield Table(table, context=context)
+            found.append(Table(table, context=context))
+    return found
 
 
 def feature_concepts(hits: pd.DataFrame | None, *, min_f1: float = THRESHOLDS.floor) -> dict[int, list[str]]:

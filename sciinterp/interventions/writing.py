@@ -124,9 +124,7 @@ def codes_at(sae: SAE, rows: Float[Tensor, "n d_in"], features: Sequence[int]) -
     """Codes of some features, dense."""
     codes = sae.encode(rows)
     column = torch.full((sae.n_features,), -1, dtype=torch.long, device=codes.device)
-    column[torch.as_tensor(list(features), device=codes.device)] = torch.arange(
-        len(features), device=codes.device
-    )
+    column[torch.tensor(list(features))] = torch.arange(len(features), device=codes.device)
     at = column[codes.col_indices().long()]
     number = torch.arange(len(rows), device=codes.device)
     row = number.repeat_interleave(codes.crow_indices().long().diff())
@@ -173,7 +171,7 @@ def feature_edit(
 
     scaled = sae.input_norm != "none"
     units = (lambda rows: sae.units(rows)[1]) if scaled else None
-    return Edit(site, sae.W_dec[list(features)].detach(), amounts, units)
+    return Edit(site, sae.W_dec[torch.tensor(list(features))].detach(), amounts, units)
 
 
 def direction_edit(

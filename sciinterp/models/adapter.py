@@ -21,10 +21,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+from sciinterp.devices import device_of
 from sciinterp.errors import InputError
 from sciinterp.provenance import HasOrigin, Origin
 
-from .running import DTYPES, device_of, running
+from .running import DTYPES, running
 from .site import Batch, Site, Targets
 
 if TYPE_CHECKING:
@@ -268,10 +269,13 @@ class Adapter(HasOrigin, ABC):
 
     def placed(self, device: str | torch.device, dtype: str) -> Adapter:
         """The same model in another precision, its weights moved to a device."""
-        other = self.with_dtype(dtype)
-        other.device = device_of(device)
-        other.module.to(other.device)
-        return other
+        return self.with_dtype(dtype).to(device)
+
+    def to(self, device: str | torch.device) -> Adapter:
+        """Move the weights to a device that is there, in place."""
+        self.device = device_of(device)
+        self.module.to(self.device)
+        return self
 
     @final
     def randomised(self, seed: int) -> Adapter:

@@ -128,7 +128,7 @@ def load_model(name: str, *, weights: Any = None, device: str = "cpu", dtype: st
         A local file or folder of weights, or an already built module; by default where the model's weights
         are usually found.
     device : str
-        Must be there: it is tried before any work.
+        "cpu", "cuda", "cuda:1", "mps" or "auto"; it must be there, and is tried before any work.
     dtype : {"float32", "bfloat16", "float16"}
         Precision of the matrix products.
 
@@ -141,8 +141,9 @@ def load_model(name: str, *, weights: Any = None, device: str = "cpu", dtype: st
     MissingWeightsError
         The weights are not on this machine; the message says how to get them.
     """
+    from sciinterp.devices import device_of
+
     from .adapter import checked_dtype
-    from .running import device_of
     from .weight_files import reading
 
     device, dtype = str(device_of(device)), checked_dtype(dtype)

@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
 import torch
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from sciinterp.errors import InputError
-
 from .site import Batch
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def device_of(name: str | torch.device) -> torch.device:
-    """A device that is there.
-
-    Raises
-    ------
-    InputError
-        No such device here; the message lists those that are.
-    """
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device).fill_(0)
-    except Exception:
-        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        there += ["mps"] * torch.backends.mps.is_available()
-        raise InputError(
-            "no such device here", where="device", expected=" or ".join(there), got=repr(str(name))
-        ) from None
-    return device
 
 
 class Runnable(Protocol):
@@ -79,7 +57,7 @@ def running(adapter: Runnable, batch: Batch) -> Iterator[None]:
             low_weights(adapter),
             torch.inference_mode(False),
             torch.set_grad_enabled(adapter.grad),
-            torch.autocast(adapter.device.type, dtype=DTYPES[adapter.dtype] if low else None, enabled=low),
+            torch.autocast(adapter.device.type, dtype=DTYPES[adapter.dtype]) if low else nullcontext(),
         ):
             yield
     finally:

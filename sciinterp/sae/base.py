@@ -210,6 +210,11 @@ class SAE(HasOrigin, abc.ABC):
         theirs = replace(theirs, d_in=width) if isinstance(width, int) else theirs
         check(mine, theirs, name=f"SAE '{self.folder}'" if self.folder else "the SAE")
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._encoder.device
+
     def to(self, device: torch.device | str) -> SAE:
         """Move the weights to a device, in place."""
         for name in ("_encoder", "b_enc", "W_dec", "b_dec", "threshold"):

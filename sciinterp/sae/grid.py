@@ -44,6 +44,7 @@ def sweep_saes(
     split: Split | None = None,
     steps: int | None = None,
     batch_size: int = 2048,
+    device: str = "cpu",
 ) -> Table:
     """Train every architecture with every seed in one pass over the data, and compare.
 
@@ -61,8 +62,8 @@ def sweep_saes(
         As for :func:`sciinterp.train`.
     steps : int, optional
         Of each SAE; by default one epoch and at least 600.
-    batch_size : int
-        Rows a step.
+    batch_size, device : int, str
+        Rows a step, and where to train, as in :class:`TrainSettings`.
 
     Returns
     -------
@@ -100,7 +101,7 @@ def sweep_saes(
     wanted = [(architecture, int(seed)) for architecture in architectures for seed in seeds]
     names = [name_of(*pair) for pair in wanted]
     _require_different(names)
-    how = TrainSettings(steps=steps, batch_size=batch_size, order_seed=int(seeds[0]))
+    how = TrainSettings(steps=steps, batch_size=batch_size, device=device, order_seed=int(seeds[0]))
     jobs = [
         Job(architecture, replace(how, seed=seed), None if out is None else Path(out) / name)
         for (architecture, seed), name in zip(wanted, names)
@@ -187,7 +188,7 @@ def rows_for_length(
 def describe(sae: SAE, rows: tuple[np.ndarray, np.ndarray, int]) -> dict[str, float]:
     """:func:`~sciinterp.sae.mdl.description_length` of an SAE on :func:`rows_for_length`."""
     fit, x, n_tokens = rows
-    w_dec, b_dec = sae.W_dec.detach().numpy(), sae.b_dec.detach().numpy()
+    w_dec, b_dec = sae.W_dec.detach().cpu().numpy(), sae.b_dec.detach().cpu().numpy()
     return description_length(
         codes_of(sae, x), x, w_dec, b_dec, train=(codes_of(sae, fit), fit), n_tokens=n_tokens
     )

@@ -83,7 +83,7 @@ class JumpReLU(Architecture):
         gradient = error * (2 / n)
         d_code = code_gradients(near, gradient, p["W_dec"])
         write_gradients(step, codes, gradient, d_code[active], xin)
-        l0 = torch.tensor(codes.columns.numel() / n, device=x.device)
+        l0 = x.new_full((), codes.columns.numel() / n)
         off = l0 / self.target_l0 - 1
         weight = self.weight * step.progress * x.shape[1] * step.unit**2
         slope = 2 * weight * off / (self.target_l0 * n)

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from sciinterp.devices import device_of
 from sciinterp.errors import InputError, SciinterpError
 from sciinterp.sae import run_folder
 from sciinterp.sae.architecture import Architecture, Step
@@ -92,7 +93,7 @@ def train(
     StoreError
         ``out`` holds something else.
     InputError
-        A row is not finite, or the rows do not vary.
+        A row is not finite, the rows do not vary, or there is no such device.
 
     Examples
     --------
@@ -145,7 +146,8 @@ def train_together(
                     got=str(getattr(job.settings, name)),
                     do="Give them the same, or train them one by one.",
                 )
-    data = _Data(Source(source, samples), split, shared)
+    device = device_of(shared.device)
+    data = _Data(Source(source, samples), split, shared, device)
     done: dict[int, SAE] = {}
     with contextlib.ExitStack() as stack:
         runs: dict[int, _Run] = {}
@@ -169,8 +171,10 @@ def train_together(
 class _Data:
     """What the SAEs of a run share: rows by part, their mean and scale, and the batches."""
 
-    def __init__(self, source: Source, split: Split | None, settings: TrainSettings) -> None:
-        self.source, self.settings = source, settings
+    def __init__(
+        self, source: Source, split: Split | None, settings: TrainSettings, device: torch.device
+    ) -> None:
+        self.source, self.device = source, device
         self.parts = parts_of(source, split, settings.order)
         self.origin = origin_of_trained(source, split)
         self.steps = settings.n_steps(len(self.parts["train"]))
@@ -187,8 +191,8 @@ class _Data:
         """The next batch in training units, as (input, target)."""
         x, target = self.reader.next()
         same = target is x
-        x = x.to(self.settings.device).mul_(self.scale)
-        return x, x if same else target.to(self.settings.device).mul_(self.scale)
+        x = x.to(self.device).mul_(self.scale)
+        return x, x if same else target.to(self.device).mul_(self.scale)
 
 
 def _train(data: _Data, runs: list[_Run]) -> None:
@@ -228,7 +232,10 @@ class _Run:
 
     def __init__(self, data: _Data, job: Job) -> None:
         self.data, self.architecture = data, job.architecture
-        self.settings = settings = replace(job.settings, steps=data.steps, epochs=None)
+        # Of the device only the kind decides numbers: a run that began on one card may end on another.
+        self.settings = settings = replace(
+            job.settings, steps=data.steps, epochs=None, device=data.device.type
+        )
         self.folder: Path | None = None
         self.plan = {
             "architecture": job.architecture.as_dict(),
@@ -244,7 +251,7 @@ class _Run:
     def begin(self) -> None:
         """Start or resume."""
         architecture, d_in = self.architecture, self.data.source.d_in
-        device = torch.device(self.settings.device)
+        device = self.data.device
         self.generator = torch.Generator().manual_seed(self.settings.seed)
         self.parameters = Parameters(
             architecture.shapes(d_in), unit_norm=architecture.unit_norm, device=device
@@ -383,7 +390,7 @@ class _Run:
             return torch.from_numpy(data.take(rows[pick])).mul_(scale)
 
         weights, calibrated = self.architecture.finish(self.parameters, scale, calibration_rows)
-        sae = sae_of(weights).to("cpu")
+        sae = sae_of(weights).to(self.data.device)
         counted = parts["train"][:: max(1, -(-len(parts["train"]) // DEAD_ROWS))]
         counts = firing_counts(sae, data.pieces(counted))
         sae.architecture, sae.origin = self.architecture, self.data.origin
@@ -404,7 +411,7 @@ class _Run:
             "screened": self.screened,
             "threads": torch.get_num_threads(),
         }
-        return sae
+        return sae.to("cpu")
 
 
 SAVE_SECONDS = 30.0

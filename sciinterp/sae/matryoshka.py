@@ -108,7 +108,7 @@ class Matryoshka(Architecture):
 
     def _by_segment(self, codes: Codes) -> Codes:
         """The same entries with one bag per (row, segment); columns ascend, so their order stays."""
-        ends = torch.tensor(self.prefixes, dtype=torch.int32, device=codes.columns.device)
+        ends = torch.tensor(self.prefixes, dtype=torch.int32).to(codes.columns.device)
         segment = torch.searchsorted(ends, codes.columns, right=True)
         bag = codes.bag_of().long() * len(ends) + segment
         start = torch.zeros(codes.n_bags * len(ends) + 1, dtype=torch.int32, device=bag.device)

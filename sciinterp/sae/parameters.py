@@ -95,7 +95,7 @@ class Parameters:
         """Take the numbers of :meth:`state` back."""
         self.flat.copy_(state["flat"])
         kept = {
-            name.removeprefix("adam."): value.clone()
+            name.removeprefix("adam."): value.to(self.flat.device, copy=True)
             for name, value in state.items()
             if name.startswith("adam.")
         }

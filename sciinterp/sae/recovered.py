@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sciinterp.devices import moved
 from sciinterp.errors import InputError
 from sciinterp.models import CanMask, HasLogits, edit, plan_batches
 from sciinterp.provenance import check, origin_of, site_of
@@ -43,6 +44,7 @@ def loss_recovered(
     mean: np.ndarray | None = None,
     seed: int = 0,
     max_tokens: int = 4096,
+    device: str | None = None,
 ) -> dict[str, float]:
     """Cross-entropy with the reconstruction spliced in, against zero and mean ablation.
 
@@ -60,6 +62,10 @@ def loss_recovered(
         scaled back where its input is standardised row by row.
     seed : int
         Which positions are hidden.
+    max_tokens : int
+        Tokens of a batch, padding included.
+    device : str, optional
+        Where model and SAE compute; where the model is when not given.
 
     Returns
     -------
@@ -92,10 +98,31 @@ def loss_recovered(
 
     edits: dict[str, Callable[[Tensor], Tensor] | None] = {
         "clean": None,
-        "sae": lambda rows: sae.reconstruct(rows.float()).to(rows.dtype),
+        "sae": lambda rows: sae.reconstruct(rows.float()).to(rows),
         "zero": torch.zeros_like,
         "mean": silent if centre is None else lambda rows: centre.to(rows).expand_as(rows),
     }
+    with moved(device, model, sae):
+        losses = _losses(model, at, samples, edits, seed=seed, max_tokens=max_tokens)
+    if not any(len(part) for part in losses["clean"]):
+        raise InputError(
+            "this model's scores are not about its input",
+            where=model.name,
+            do="Loss recovered cannot be measured.",
+        )
+    return _recovered({name: np.concatenate(parts) for name, parts in losses.items()})
+
+
+def _losses(
+    model: Any,
+    at: str,
+    samples: Samples,
+    edits: dict[str, Callable[[Tensor], Tensor] | None],
+    *,
+    seed: int,
+    max_tokens: int,
+) -> dict[str, list[np.ndarray]]:
+    """Cross-entropy at the chosen positions of each batch, under each edit."""
     losses: dict[str, list[np.ndarray]] = {name: [] for name in edits}
     for numbers in plan_batches(samples.lengths, max_tokens):
         batch = model.encode([samples[int(i)] for i in numbers])
@@ -107,13 +134,7 @@ def loss_recovered(
                 scores = torch.log_softmax(model.logits(shown).float(), dim=-1).cpu()
             found = -scores.gather(-1, ids.unsqueeze(-1)).squeeze(-1)[where]
             losses[name].append(found.double().numpy())
-    if not any(len(part) for part in losses["clean"]):
-        raise InputError(
-            "this model's scores are not about its input",
-            where=model.name,
-            do="Loss recovered cannot be measured.",
-        )
-    return _recovered({name: np.concatenate(parts) for name, parts in losses.items()})
+    return losses
 
 
 def _recovered(values: dict[str, np.ndarray]) -> dict[str, float]:

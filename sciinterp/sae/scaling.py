@@ -49,6 +49,8 @@ class ScalingSettings:
         Of every dictionary.
     level : float
         Of the intervals.
+    device : str
+        Where to train, as in :class:`TrainSettings`.
     """
 
     widths: tuple[int, ...] = (256, 512, 1024, 2048)
@@ -60,6 +62,7 @@ class ScalingSettings:
     steps: int = 600
     batch_size: int = 2048
     level: float = 0.9
+    device: str = "cpu"
 
 
 def scaling(
@@ -164,7 +167,10 @@ def _train(
     ks = settings.ks if share == 1 else settings.ks[-1:]
     sizes = [settings.architecture(n_features=width, k=k) for width in settings.widths for k in ks]
     how = TrainSettings(
-        steps=settings.steps, batch_size=settings.batch_size, order_seed=int(settings.seeds[0])
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        order_seed=int(settings.seeds[0]),
+        device=settings.device,
     )
     wanted: list[tuple[str, Architecture, TrainSettings]] = []
     for frozen in ("",) if where else ("", *settings.twins):

@@ -48,7 +48,7 @@ class TrainSettings:
     screen : {"auto", "on", "off"}
         Bfloat16 screen of the top-k (``bf16_topk.py``); "auto" asks the processor. Kept on resume.
     device : str
-        "cpu" or "cuda".
+        "cpu", "cuda", "cuda:1", "mps" or "auto"; of these only the kind is kept.
     seed : int
         Decides the held-out rows, the start and the order of the batches.
     order_seed : int, optional

@@ -25,6 +25,8 @@ ORDER = [
     "splits",
     "provenance",
     "store",
+    "devices",
+    "distributed",
     "models",
     "activations",
     "sae",
@@ -84,7 +86,9 @@ LATE = {
         "interventions/variants.py",
         "sciinterp.interventions.*",
     ): "reading the notation of variants loads no torch",
+    ("interventions/variants.py", "sciinterp.devices"): "reading the notation of variants loads no torch",
     ("models/registry.py", "sciinterp.models.*"): "listing the models loads no torch",
+    ("models/registry.py", "sciinterp.devices"): "listing the models loads no torch",
     ("plots/style.py", "matplotlib.pyplot"): "it opens a window's backend; off screen nothing does",
     (
         "report/__init__.py",

@@ -1,0 +1,84 @@
+"""Where torch computes: a device that is there, or one line before any work.
+
+Every verb that computes with torch takes ``device=``, every such command ``--device``. A model is where
+:func:`sciinterp.load_model` put it, an SAE where it was trained or read (the processor); a verb that is told a device
+moves what it works with there, once, and back when it has ended.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+
+from sciinterp.errors import InputError
+
+
+class Placed(Protocol):
+    """A model or an SAE: it has a device, and can be moved in place."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def to(self, device: torch.device | str) -> Any: ...
+
+
+def device_of(name: str | torch.device) -> torch.device:
+    """A device that is there.
+
+    Parameters
+    ----------
+    name : str or torch.device
+        "cpu", "cuda", "cuda:1", "mps", or "auto": a graphics card where there is one, else the processor. Of several
+        ranks on one machine (``torchrun``) each gets its own card by "cuda" and "auto".
+
+    Raises
+    ------
+    InputError
+        No such device here; the message lists those that are.
+
+    Examples
+    --------
+    >>> device_of("cpu")
+    device(type='cpu')
+    """
+    wanted = str(name)
+    if wanted == "auto":
+        wanted = (
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    if wanted == "cuda" and "LOCAL_RANK" in os.environ:
+        wanted = f"cuda:{os.environ['LOCAL_RANK']}"
+    try:
+        device = torch.device(wanted)
+        torch.empty(1, device=device).fill_(0)
+    except Exception:
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        there += ["mps"] * torch.backends.mps.is_available()
+        raise InputError(
+            "no such device here", where="device", expected=" or ".join(there), got=repr(wanted)
+        ) from None
+    return device
+
+
+@contextmanager
+def moved(device: str | torch.device | None, *things: Placed) -> Iterator[torch.device]:
+    """While open, models and SAEs are on one device: the one named, or where the first of them is; then back.
+
+    Raises
+    ------
+    InputError
+        No such device here; nothing was moved.
+    """
+    target = things[0].device if device is None else device_of(device)
+    homes = [thing.device for thing in things]
+    try:
+        for thing in things:
+            thing.to(target)
+        yield target
+    finally:
+        for thing, home in zip(things, homes):
+            thing.to(home)

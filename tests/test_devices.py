@@ -1,0 +1,151 @@
+"""device=: every verb has it, an absent one is refused before anything is written, and a second device works."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from second_device import second_device
+from typer.testing import CliRunner
+
+import sciinterp as si
+from sciinterp.cli import app
+from sciinterp.control import control_codes, twin_codes
+from sciinterp.devices import device_of, moved
+from sciinterp.errors import InputError
+from sciinterp.interventions.ablation import ablation_effect
+from sciinterp.measures import measure_sae
+from sciinterp.sae import TrainSettings
+
+COMMANDS = ("demo", "run", "extract", "train", "encode", "control", "sweep-sites")
+# Verbs that compute with torch; those without the keyword take it with their settings, or compute where the model is.
+VERBS = {
+    "load_model": si.load_model,
+    "encode": si.encode,
+    "randomised_control": si.randomised_control,
+    "control_codes": control_codes,
+    "twin_codes": twin_codes,
+    "sweep_saes": si.sweep_saes,
+    "loss_recovered": si.loss_recovered,
+    "variant_effect": si.variant_effect,
+    "variant_effects": si.variant_effects,
+    "ablation_effect": ablation_effect,
+    "measure_sae": measure_sae,
+}
+SETTLED = {"train": si.train, "twins": si.twins}
+ABSENT = "cuda:77"
+
+
+@pytest.mark.parametrize("name", [*VERBS, *SETTLED])
+def test_every_verb_takes_a_device(name: str) -> None:
+    parameters = inspect.signature({**VERBS, **SETTLED}[name]).parameters
+    assert "device" in parameters or ("everyday" in parameters and hasattr(TrainSettings(), "device"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_a_device_and_refuses_one_that_is_not_there(
+    command: str, small_data: Path, small_run: Path, tmp_path: Path
+) -> None:
+    samples, out = small_data / "s.fasta", tmp_path / "out"
+    notes, acts, sae = small_data / "s.annotations.tsv", small_run / "activations", small_run / "sae"
+    inputs = {
+        "demo": [],
+        "run": [
+            *("--model", "antiberty", "--samples", samples, "--annotations", notes),
+            *("--table", small_data / "s.tsv", "--by", "family"),
+        ],
+        "extract": ["antiberty", samples, "--site", "layers.0"],
+        "train": [acts],
+        "encode": [sae, acts],
+        "control": ["antiberty", sae, samples],
+        "sweep-sites": ["antiberty", samples, notes, "--site", "layers.0"],
+    }[command]
+    done = CliRunner().invoke(app, [command, *map(str, inputs), "--out", str(out), "--device", ABSENT])
+    assert isinstance(done.exception, InputError), done.output
+    assert str(done.exception).startswith("no such device here, device: expected cpu"), done.exception
+    assert not out.exists()
+
+
+def test_auto_is_a_device_that_is_there() -> None:
+    assert device_of("auto").type in ("cpu", "cuda", "mps")
+    assert device_of(device_of("cpu")) == torch.device("cpu")
+
+
+def test_what_was_moved_is_back_after_an_error(tiny: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sae = tiny
+    with second_device(monkeypatch) as name:
+        with moved(name, model, sae) as place:
+            assert place.type == sae.device.type == model.device.type == name
+        assert sae.device.type == model.device.type == "cpu"
+        with pytest.raises(KeyboardInterrupt), moved(name, model, sae):
+            raise KeyboardInterrupt
+        assert sae.device.type == model.device.type == "cpu"
+        with pytest.raises(InputError), moved(ABSENT, model, sae):
+            pass
+        assert sae.device.type == model.device.type == "cpu"
+
+
+@pytest.fixture(scope="module")
+def few() -> tuple[si.Samples, si.Split]:
+    rng = np.random.default_rng(0)
+    data = ["".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), n)) for n in (30, 24, 41, 30, 35, 28)]
+    samples = si.Samples([f"s{i}" for i in range(6)], data)
+    return samples, si.split_families(samples, by=list("aabbcc"))
+
+
+def _numbers(model, samples, split, out: Path, device: str) -> dict[str, np.ndarray]:
+    """What every verb gives on a device."""
+    acts = si.extract(model.to(device), samples, site="layers.0", out=out / "activations")
+    found = {"acts": acts.read(0, acts.n_tokens)}
+    for architecture in (
+        si.TopK(24, k=4),
+        si.BatchTopK(24, k=4),
+        si.JumpReLU(24, target_l0=4),
+        si.Gated(24),
+        si.ReLU(24),
+        si.Matryoshka(24, k=4),
+    ):
+        sae = si.train(
+            acts,
+            architecture,
+            split=split,
+            steps=4,
+            batch_size=32,
+            device=device,
+            out=out / architecture.name,
+        )
+        found[architecture.name] = np.array([sae.metrics["fve"], sae.metrics["l0"]])
+        assert sae.device.type == "cpu"
+    features = si.encode(sae, acts, device=device)
+    found["codes"] = features.by_sample(np.arange(len(samples))).toarray()
+    features.sae = sae
+    feature = int(found["codes"].sum(0).argmax())
+    found["ablation"] = np.array([ablation_effect(model, features, feature, n_random=1, device=device)["kl"]])
+    table = si.variant_effect(model, sae, samples[0], f"{samples[0].data[3]}4W", device=device)
+    effect = si.ablate(model, features, samples, feature)
+    found["ablate"] = np.array([effect.on_target, effect.off_target])
+    found["steer"] = np.array([si.steer(model, features, samples, feature, 1.0, at="active").divergence])
+    found["patch"] = np.array([si.patch(model, sae, samples[0], samples[3], feature).divergence])
+    found["variant"] = np.array([table.context["log_likelihood_change"], len(table)])
+    loss = si.loss_recovered(model, sae, samples, device=device)
+    found["loss"] = np.array([loss["loss_clean"], loss["loss_sae"], loss["loss_mean"]])
+    control = si.randomised_control(model, sae, samples, split=split, out=out / "control", device=device)
+    found["control"] = control.by_sample(np.arange(len(samples))).toarray()
+    return found
+
+
+def test_a_second_device_gives_what_the_processor_gives(
+    tiny: tuple, few: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, (samples, split) = tiny[0], few
+    here = _numbers(model, samples, split, tmp_path / "here", "cpu")
+    with second_device(monkeypatch) as name:
+        try:
+            there = _numbers(model, samples, split, tmp_path / "there", name)
+        finally:
+            model.to("cpu")
+    for what, value in here.items():
+        np.testing.assert_allclose(there[what], value, rtol=1e-2, atol=1e-3, err_msg=what)
