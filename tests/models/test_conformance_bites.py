@@ -220,6 +220,25 @@ class OnlyReverses(PeptideAdapter):
         return sequence[::-1]
 
 
+class WritesWithoutTheModel(PeptideAdapter):
+    """Nothing written into an activation is felt."""
+
+    def generate(self, sample, *, n=1, seed=0, settings=None):
+        return [getattr(sample, "data", sample)] * n
+
+
+class WritesWithoutItsSeed(PeptideAdapter):
+    def generate(self, sample, *, n=1, seed=0, settings=None):
+        self.logits(self.encode([sample]))
+        return [sample[:-1] + self.alphabet[self.runs % 20]] * n
+
+
+class WritesElsewhere(PeptideAdapter):
+    def generate(self, sample, *, n=1, seed=0, settings=None):
+        self.logits(self.encode([sample]))
+        return ["W" + sample[1:]] * n
+
+
 BROKEN = [
     ("sites", NoBlockZero, Peptides),
     ("sites", NoSuchModule, Peptides),
@@ -246,6 +265,9 @@ BROKEN = [
     ("logits", ShortVocabulary, Peptides),
     ("logits", MasksEverything, Peptides),
     ("reverse_complement", OnlyReverses, Peptides),
+    ("generate", WritesWithoutTheModel, Peptides),
+    ("generate", WritesWithoutItsSeed, Peptides),
+    ("generate", WritesElsewhere, Peptides),
 ]
 
 
