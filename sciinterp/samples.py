@@ -44,14 +44,15 @@ class Sample:
     @property
     def sequence(self) -> str:
         """The sequence; an error where the sample is not one."""
-        if not isinstance(self.data, str):
+        letters = letters_of(self.data)
+        if letters is None:
             raise InputError(
                 "this sample is not a sequence",
                 where=f"sample {self.id!r}",
                 expected="str",
                 got=type(self.data).__name__,
             )
-        return self.data
+        return letters
 
 
 class Column(Sequence[str]):
@@ -215,6 +216,12 @@ class Samples(Sequence[Sample]):
         return isinstance(self.data, Column) or all(isinstance(data, str) for data in self.data)
 
     @property
+    def letters(self) -> list[str | None]:
+        """The letters of every sample that has one for each of its positions; None for the others."""
+        found = map(letters_of, self.data)
+        return [x if x is not None and len(x) == n else None for x, n in zip(found, self.lengths)]
+
+    @property
     def n_positions(self) -> int:
         """Positions of all samples together."""
         return int(self.offsets[-1])
@@ -327,6 +334,12 @@ def feed_digest(h: Any, name: str, data: str, length: int) -> None:
     for part in (name, data, str(length)):
         raw = part.encode()
         h.update(len(raw).to_bytes(8, "little") + raw)
+
+
+def letters_of(data: Any) -> str | None:
+    """The letters of a sample's data: of a sequence, or of a structure's record; None where it has none."""
+    letters = data.get("sequence") if isinstance(data, Mapping) else data
+    return letters if isinstance(letters, str) else None
 
 
 def _data_digest(data: Any) -> str:

@@ -43,16 +43,15 @@ class Letters:
     @classmethod
     def of(cls, samples: Samples, train: np.ndarray) -> Letters | None:
         """Letters of some samples, ranked on those numbered `train`; None where samples have no letters."""
-        if not all(
-            isinstance(data, str) and len(data) == n for data, n in zip(samples.data, samples.lengths)
-        ):
+        texts = [text for text in samples.letters if text is not None]
+        if len(texts) < len(samples):
             return None
-        known = np.frombuffer("".join(samples.data[i] for i in train).encode("latin-1", "replace"), np.uint8)
+        known = np.frombuffer("".join(texts[i] for i in train).encode("latin-1", "replace"), np.uint8)
         counts = np.bincount(known, minlength=256)
         kept = np.argsort(-counts, kind="stable")[: min(MAX_LETTERS, int((counts > 0).sum()))]
         table = np.full(256, len(kept), np.uint8)
         table[kept] = np.arange(len(kept))
-        raw = np.frombuffer("".join(samples.data).encode("latin-1", "replace"), np.uint8)
+        raw = np.frombuffer("".join(texts).encode("latin-1", "replace"), np.uint8)
         return cls(table[raw], [*map(chr, kept), "a rare letter"], samples)
 
     @property

@@ -27,7 +27,7 @@ MIN_LENGTH = 5
 MAX_INSTANCES = 500
 # Score where no domain is found: below every bit score.
 NOWHERE = np.float32(-1e4)
-ALPHABETS = {"protein": "amino", "dna": "dna", "rna": "rna"}
+ALPHABETS = {"protein": "amino", "structure": "amino", "dna": "dna", "rna": "rna"}
 
 
 def why_not(inputs: Inputs) -> str:

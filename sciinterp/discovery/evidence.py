@@ -297,7 +297,7 @@ def _example(problem: Problem, at: int) -> dict[str, Any]:
     """A peak with the letters around it, the peak's own in brackets."""
     sample = int(problem.sample_of[at])
     position = at - int(problem.samples.offsets[sample])
-    text = str(problem.samples.data[sample])
+    text = problem.samples[sample].sequence
     around = f"{text[max(0, position - CONTEXT) : position]}[{text[position]}]{text[position + 1 : position + 1 + CONTEXT]}"
     return {"sample": problem.samples.ids[sample], "position": position, "letters": around}
 

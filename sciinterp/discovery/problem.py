@@ -133,18 +133,17 @@ class Problem:
     @cached_property
     def letters(self) -> np.ndarray | None:
         """int8 [n_positions]: the letters of sequences as numbers, or None where samples are not sequences."""
-        if not all(
-            isinstance(d, str) and len(d) == n for d, n in zip(self.samples.data, self.samples.lengths)
-        ):
+        texts = [text for text in self.samples.letters if text is not None]
+        if len(texts) < len(self.samples):
             return None
-        raw = np.frombuffer("".join(self.samples.data).upper().encode("ascii", "replace"), np.uint8)
+        raw = np.frombuffer("".join(texts).upper().encode("ascii", "replace"), np.uint8)
         alphabet, number = np.unique(raw, return_inverse=True)
         return number.astype(np.int64) if len(alphabet) <= 64 else None
 
     @cached_property
     def alphabet(self) -> list[str]:
         """The letters that :attr:`letters` numbers."""
-        raw = "".join(self.samples.data).upper().encode("ascii", "replace")
+        raw = "".join(map(str, self.samples.letters)).upper().encode("ascii", "replace")
         return [chr(c) for c in sorted(set(raw))]
 
     @cached_property

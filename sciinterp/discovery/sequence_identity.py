@@ -48,9 +48,9 @@ class SequenceIdentity:
             f"jaccard_{KMER}mers": round(float(like.max()), 3),
             "same_family": bool(family[other] == family[sample]),
         }
-        a, b = str(samples.data[sample]), str(samples.data[other])
+        a, b = samples[sample].sequence, samples[other].sequence
         if len(a) * len(b) <= MAX_CELLS:
-            identity, aligned = aligned_identity(a, b, protein=samples.kind == "protein")
+            identity, aligned = aligned_identity(a, b, protein=samples.kind in ("protein", "structure"))
             record |= {"identity": round(identity, 3), "aligned_share": round(aligned, 3)}
         return record
 

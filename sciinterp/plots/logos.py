@@ -54,13 +54,11 @@ class Letters:
     """
 
     def __init__(self, samples: Samples) -> None:
-        kind = "protein" if samples.kind == "airr" else samples.kind
-        self.is_sequence = np.array(
-            [isinstance(d, str) and len(d) == n for d, n in zip(samples.data, samples.lengths)], bool
-        )
+        kind = "protein" if samples.kind in ("airr", "structure") else samples.kind
+        texts = samples.letters
+        self.is_sequence = np.array([text is not None for text in texts], bool)
         joined = "".join(
-            d.upper() if known else " " * int(n)
-            for d, n, known in zip(samples.data, samples.lengths, self.is_sequence)
+            " " * int(n) if text is None else text.upper() for text, n in zip(texts, samples.lengths)
         )
         self.alphabet = ALPHABETS.get(kind) or "".join(sorted(set(joined) - {" "}))[:40]
         points = np.frombuffer(joined.encode("utf-32-le"), np.uint32)

@@ -36,6 +36,7 @@ from sciinterp.plots.style import (
     ticks,
 )
 from sciinterp.readers.airr import expand_imgt
+from sciinterp.samples import letters_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +117,7 @@ def feature(
             places.append(top - 0.5)
             names.append(index.ids[s])
             value = column[features.rows(s)]
-            _draw_track(axes, value / peak, is_active(value, features.largest[j]), index.data[s], top)
+            _draw_track(axes, value / peak, is_active(value, features.largest[j]), letters_of(index.data[s]), top)
             for at, concept in enumerate(lanes[s]):
                 low = top - 1.26 - LANE * (at + 1)
                 _draw_lane(axes, spans[s, concept], low, colour[concept])

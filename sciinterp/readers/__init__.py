@@ -39,6 +39,7 @@ FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "mmcif": ("structures", "read_mmcif", (".mmcif",)),
     "pdb": ("structures", "read_pdb", (".pdb", ".ent")),
     "cif": ("structures", "read_crystals", ()),
+    "backbones": ("backbones", "read_backbones", ()),
     "h5ad": ("cells", "read_h5ad", (".h5ad",)),
 }
 # What the first line of a file begins with, where that settles it.
@@ -76,7 +77,8 @@ def read_samples(
         Sample columns (family, donor ...), tab-separated, or ``.csv``; its first column holds the
         identifiers.
     kind : str, optional
-        What the samples are; guessed from the format and the letters when not given.
+        What the samples are; guessed from the format and the letters when not given. ``structure`` reads a PDB or
+        mmCIF entry with its coordinates, ``chains`` each of its chains.
     layer, raw : str, bool
         Of AnnData: read a matrix of ``layers``, or ``raw.X``, instead of ``X``.
     index : bool, optional
@@ -106,6 +108,8 @@ def read_samples(
             expected=f"auto, or one of {', '.join(sorted(FORMATS))}",
         )
     module, name, _ = FORMATS[format]
+    if format in ("pdb", "mmcif") and kind in ("structure", "chains"):
+        module, name = "backbones", f"read_{format}_{kind}"
     chosen: dict[str, Any] = {"layer": layer, "raw": raw} if layer or raw else {}
     if chosen and format != "h5ad":
         raise InputError("only AnnData has layers", where=f"file '{path}'", expected="h5ad", got=format)
@@ -172,6 +176,8 @@ def _by_content(path: Path, lines: list[str]) -> str:
     cells = {unquoted(c.strip()).lower() for c in re.split("[\t,;]", first)}
     if {"sequence_id", "sequence_alignment"} <= cells:
         return "airr"
+    if {"sample", "chain", "number", "letter", "ca"} <= cells:
+        return "backbones"
     if {"cdr3a", "cdr3b"} & cells:
         return "receptors"
     if len(cells) > 1 and not path.name.lower().removesuffix(".gz").endswith((".smi", ".smiles")):

@@ -206,7 +206,7 @@ def portraits(
                 f"What stands around the peaks of feature {j}",
                 "Information around the strongest position of each sequence, in bits, with small-sample correction. "
                 "Colours: acidic red, basic blue, aromatic purple, polar green, cysteine orange."
-                if features.samples.kind in ("protein", "airr")
+                if features.samples.kind in ("protein", "airr", "structure")
                 else "Information around the strongest position of each sequence, in bits, with small-sample correction.",
                 lambda j=j: pl.logo(features, j),
                 png=first,

@@ -13,6 +13,7 @@ from sciinterp.report.proposals import LOW_Q
 UNITS = {
     "protein": "residues",
     "airr": "residues",
+    "structure": "residues",
     "dna": "bases",
     "rna": "bases",
     "cells": "genes",
@@ -22,6 +23,7 @@ UNITS = {
 THINGS = {
     "protein": "protein sequences",
     "airr": "receptor sequences",
+    "structure": "protein structures",
     "dna": "DNA sequences",
     "rna": "RNA sequences",
     "cells": "cells",

@@ -88,7 +88,7 @@ class SiteData:
         names = {} if self.annotations is None else self.annotations.concepts["name"].astype(str).to_dict()
         self.concepts, self.baselines = c.concept_rows(hits, names)
         self.controls = c.controls(hits, candidates, self.concepts, self.baselines)
-        self.letters = pk.Letters(self.samples)
+        self.letters, self.texts = pk.Letters(self.samples), self.samples.letters
         self.map, self.similar = pk.decoder_map(_directions(sae)), pk.similar(_directions(sae))
         self.coactive = pk.coactive(features)
         self.names = [row["concept"] for row in self.concepts]
@@ -298,16 +298,15 @@ class SiteData:
             first = max(0, min(peak - WINDOW // 2, int(stop - start) - WINDOW))
             inside = (position >= first) & (position < first + WINDOW)
             position, value = position[inside], value[inside]
-            data = self.samples.data[s]
-            out |= {"from": first, "sequence": data[first : first + WINDOW] if isinstance(data, str) else ""}
+            data = self.texts[s] or ""
+            out |= {"from": first, "sequence": data[first : first + WINDOW]}
         return {**out, "on": [[int(p), round(float(v), 3)] for p, v in zip(position, value)]}
 
     def _sample(self, s: int) -> dict[str, Any]:
         """One sample: its sequence (where it is kept whole) and what is annotated on it."""
-        data = self.samples.data[s]
-        whole = isinstance(data, str) and len(data) <= tr.TILE
+        data = self.texts[s] or ""
         return {
-            "sequence": data if whole else "",
+            "sequence": data if len(data) <= tr.TILE else "",
             "spans": self.spans.get(s, []),
             "facts": self.facts.get(s, []),
         }

@@ -114,7 +114,7 @@ def _text(numbers: np.ndarray) -> str:
 
 def track_chunks(features: FeatureMatrix, starts: list[int]) -> Iterator[tuple[str, Any]]:
     """``tracks-i`` for every block of samples, and ``tile-s-t`` for the parts of every long sample."""
-    samples = features.samples
+    samples, letters = features.samples, features.samples.letters
     for i, (lo, hi) in enumerate(zip(starts, [*starts[1:], len(samples)])):
         block, codes = [], features.by_sample(np.arange(lo, hi))
         starts_here = samples.offsets[lo : hi + 1] - samples.offsets[lo]
@@ -122,7 +122,7 @@ def track_chunks(features: FeatureMatrix, starts: list[int]) -> Iterator[tuple[s
             width = bin_width(stop - start)
             block.append(pack(codes, start, stop, width=width))
             if width > 1:
-                data = samples.data[s]
+                data = letters[s] or ""
                 for t, first in enumerate(range(start, stop, TILE)):
                     tile = pack(codes, first, min(first + TILE, stop))
                     at = first - start
@@ -131,7 +131,7 @@ def track_chunks(features: FeatureMatrix, starts: list[int]) -> Iterator[tuple[s
                         {
                             **tile,
                             "start": at,
-                            "sequence": data[at : at + TILE] if isinstance(data, str) else "",
+                            "sequence": data[at : at + TILE],
                         },
                     )
         yield f"tracks-{i}", block

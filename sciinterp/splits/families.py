@@ -87,7 +87,7 @@ def _usual(samples: Samples) -> str:
     elif samples.kind == "dna" and _placed(samples):
         size = next((s for s in _BLOCKS if len(set(by_block(samples, s))) >= ENOUGH), _BLOCKS[-1])
         way, why = f"block:{size}", "windows of one block of a chromosome are relatives"
-    elif samples.kind == "protein" and mmseqs_program() is not None:
+    elif samples.kind in ("protein", "structure") and mmseqs_program() is not None:
         way, why = "mmseqs", f"clusters at {IDENTITY:.0%} identity"
     else:
         way, why = "composition", "k-mers in common, or elements of crystals"

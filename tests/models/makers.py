@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,6 +29,74 @@ CRYSTALS = [
     {"lattice": [[0, a, a], [a, 0, a], [a, a, 0]], "species": list(s), "frac_coords": PLACES}
     for a, s in ((2.82, ("Na", "Cl")), (2.1, ("Mg", "O")), (3.1, ("K", "Cl")), (2.4, ("Ca", "O")))
 ]
+
+
+def backbone(
+    n: int, seed: int, *, chains: str = "A", missing: Sequence[tuple[int, int]] = (), gap: int = 0
+) -> dict:
+    """A chain (or several, one after the other) that bends like a protein, without atoms (residue, atom), numbered."""
+    draw = np.random.default_rng(seed)
+    turn = np.cumsum(draw.normal(0.5, 1.2, (n, 2)), 0)
+    step = np.stack(
+        [
+            np.cos(turn[:, 0]),
+            np.sin(turn[:, 0]) * np.cos(turn[:, 1]),
+            np.sin(turn[:, 0]) * np.sin(turn[:, 1]),
+        ],
+        1,
+    )
+    alpha = np.cumsum(3.8 * step, 0)
+    side = np.cross(step, draw.normal(size=(n, 3)))
+    side /= np.linalg.norm(side, axis=1, keepdims=True)
+    parts = [
+        alpha - 1.2 * step + 0.8 * side,
+        alpha,
+        alpha + 1.2 * step + 0.9 * side,
+        alpha + 1.6 * step + 2.1 * side,
+    ]
+    places = np.round(np.stack(parts, 1), 3).tolist()
+    for residue, atom in missing:
+        places[residue][atom] = None
+    each = -(-n // len(chains))
+    number = [i % each + 1 + (gap if i % each > each // 2 else 0) for i in range(n)]
+    letters = "".join(draw.choice(list("ACDEFGHIKLMNPQRSTVWY"), n))
+    return {
+        "sequence": letters,
+        "backbone": places,
+        "chain": [chains[i // each] for i in range(n)],
+        "number": number,
+    }
+
+
+BACKBONES = [
+    backbone(30, 1),
+    backbone(21, 2, missing=[(4, 3), (5, 0), (5, 1), (5, 2)]),
+    {
+        **backbone(60, 3, chains="HL", gap=7),
+        "elements": ["Zn", "C", "O", "N"],
+        "places": [[1, 2, 3], [4, 4, 4], [5, 4, 4], [9, 0, 1]],
+    },
+    backbone(12, 4),
+]
+
+
+# Every residue has a token.
+WHOLE = [
+    backbone(14, 1),
+    backbone(9, 2),
+    {**BACKBONES[2], **backbone(20, 3, chains="HL", gap=7)},
+    backbone(12, 4),
+]
+
+
+def small_mpnn(name: str) -> Callable[[Path], Adapter]:
+    def make(_: Path) -> Adapter:
+        from sciinterp.models.mpnn_layers import MpnnModule
+
+        torch.manual_seed(0)
+        return load_model(name, weights=MpnnModule(width=16, k=8, n_atoms=5 if name == "ligandmpnn" else 0))
+
+    return make
 
 
 class Maker(NamedTuple):
@@ -129,6 +198,8 @@ MAKERS = {
     "rxnmapper": Maker(real("rxnmapper"), SMILES),
     "chgnet": Maker(real("chgnet"), CRYSTALS),
     "sceptr": Maker(real("sceptr"), RECEPTORS),
+    "proteinmpnn": Maker(real("proteinmpnn"), WHOLE),
+    "small ligandmpnn": Maker(small_mpnn("ligandmpnn"), WHOLE),
     "esm2": Maker(fair("esm2"), PROTEINS),
     "esm1b": Maker(fair("esm1b"), PROTEINS),
     "esm-msa1b": Maker(fair("esm-msa1b"), [(s, s[::-1]) for s in PROTEINS]),
