@@ -117,7 +117,9 @@ def feature(
             places.append(top - 0.5)
             names.append(index.ids[s])
             value = column[features.rows(s)]
-            _draw_track(axes, value / peak, is_active(value, features.largest[j]), letters_of(index.data[s]), top)
+            _draw_track(
+                axes, value / peak, is_active(value, features.largest[j]), letters_of(index.data[s]), top
+            )
             for at, concept in enumerate(lanes[s]):
                 low = top - 1.26 - LANE * (at + 1)
                 _draw_lane(axes, spans[s, concept], low, colour[concept])
