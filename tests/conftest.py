@@ -11,6 +11,30 @@ import pytest
 
 matplotlib.use("Agg")
 ROOT = Path(__file__).resolve().parent.parent
+# Files that read one run, which is made once for them: they stay in one process.
+TOGETHER = {
+    "test_readme.py": "the README's run",
+    "sae/test_sae_directions.py": "the README's run",
+    "test_project.py": "the small run",
+    "test_damage.py": "the small run",
+}
+# What takes longest comes first, so that no process works on alone at the end.
+LONGEST = ("the README's run", "the small run", "discovery/test_discover.py", "models/test_capabilities.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a file stay in one process (``-n 2 --dist loadgroup --no-loadscope-reorder``); the longest come first."""
+
+    def group(item: pytest.Item) -> str:
+        inside = item.path.is_relative_to(ROOT / "tests")
+        file = str(item.path.relative_to(ROOT / "tests" if inside else ROOT))
+        return TOGETHER.get(file, file)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    rank = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(group(item), len(rank)))
 
 
 @pytest.fixture(scope="session")

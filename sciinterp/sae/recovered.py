@@ -128,6 +128,8 @@ def _losses(
         batch = model.encode([samples[int(i)] for i in numbers])
         ids, about = model.targets(batch)
         where = _chosen(about, numbers, seed)
+        if not where.any():
+            continue
         shown = model.masked(batch, where) if isinstance(model, CanMask) else batch
         for name, fn in edits.items():
             with torch.no_grad(), edit(model, at, fn) if fn is not None else nullcontext():

@@ -72,11 +72,17 @@ def everything_of(features, annotations, split, acts):
     }
 
 
-@pytest.mark.parametrize("n_values", [1, 200, 1000])
-def test_blocks_of_any_size_give_the_same(n_values, monkeypatch):
-    features, annotations, split, rng = world()
+@pytest.fixture(scope="module")
+def at_once():
+    """A small world and its activations, and all that is read of them at once."""
+    features, annotations, split, rng = world(n=36, length=16)
     acts = rng.normal(size=(features.n_positions, 6)).astype(np.float32)
-    whole = everything_of(features, annotations, split, acts)
+    return features, annotations, split, acts, everything_of(features, annotations, split, acts)
+
+
+@pytest.mark.parametrize("n_values", [1, 50, 250])
+def test_blocks_of_any_size_give_the_same(n_values, at_once, monkeypatch):
+    features, annotations, split, acts, whole = at_once
     for name in READERS:
         monkeypatch.setattr(
             sys.modules[f"sciinterp.association.{name}"], "BLOCK_VALUES", n_values, raising=False

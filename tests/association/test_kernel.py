@@ -66,7 +66,7 @@ def assert_equal_counts(counts, expected):
         np.testing.assert_array_equal(getattr(counts, name), value, err_msg=name)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(cases())
 def test_counts_equal_brute_force(case):
     codes, positives, thresholds, instances = case
