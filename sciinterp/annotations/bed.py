@@ -39,16 +39,16 @@ def parse_bed(path: str | Path, *, name: str = "column", release: str = "") -> A
     """
     rows = Rows("bed", path, release=release)
     default = Path(path).name.split(".")[0] if name == "column" else name
-    if track := _values(Path(path)):
+    if track := says_values(Path(path)):
         raise rows.bad(
             "this is a track of values, not of intervals",
             1,
             expected="BED",
             got=track,
-            do="Keep the intervals whose value says yes.",
+            do="Name a threshold= of read_annotations, or read it with si.read_values.",
         )
     for number, line in rows.lines("BED", skip=COMMENTS):
-        _line(rows, line, name == "column", default, number)
+        parse_bed_line(rows, line, name == "column", default, number)
     return rows.annotations(unique=True, coverage=False)
 
 
@@ -57,7 +57,7 @@ def parse_peaks(path: str | Path, *, release: str = "") -> Annotations:
     return parse_bed(path, name=Path(path).name.split(".")[0], release=release)
 
 
-def _values(path: Path) -> str:
+def says_values(path: Path) -> str:
     """What says that the fourth column is a value and no name: bedGraph or wiggle; empty for BED."""
     ending = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     types = [line.lower() for line in first_lines(path) if line.lower().startswith("track")]
@@ -68,7 +68,8 @@ def _values(path: Path) -> str:
     return said or (ending if ending in ("bedgraph", "bdg", "bg", "wig") else "")
 
 
-def _line(rows: Rows, line: str, named: bool, default: str, number: int) -> None:
+def parse_bed_line(rows: Rows, line: str, named: bool, default: str, number: int) -> None:
+    """Add one line; without ``named`` the concept is ``default``."""
     cells = [c.strip() for c in (cells_of(line) if "\t" in line else line.split())]
     if not 3 <= len(cells) <= MAX_COLUMNS or not cells[0]:
         expected = f"3 to {MAX_COLUMNS} columns"

@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from sciinterp.annotations.bed import says_values
 from sciinterp.annotations.rows import cells_of
 from sciinterp.annotations.table import Annotations
 from sciinterp.annotations.uniprot import KEYS
 from sciinterp.errors import FormatError, InputError
+from sciinterp.readers.bigwig import kind_of_track
 from sciinterp.readers.bounded import first_lines, open_regular
 from sciinterp.readers.identifiers import nearest
 
@@ -34,6 +36,8 @@ FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "bed": ("bed", "parse_bed", (".bed",)),
     "peaks": ("bed", "parse_peaks", (".narrowpeak", ".broadpeak", ".gappedpeak")),
     "gmt": ("gene_sets", "parse_gmt", (".gmt",)),
+    "bigbed": ("signal", "parse_bigbed", (".bb", ".bigbed")),
+    "signal": ("signal", "parse_signal", (".bw", ".bigwig", ".bedgraph", ".bdg", ".bg")),
 }
 # Lines looked at: comments of any usual length, and data after them.
 LOOKED_AT = 2000
@@ -61,7 +65,11 @@ def parser(format: str) -> Callable[..., Annotations]:
 
 
 def read_annotations(
-    path: str | Path, *, format: str = "auto", ontology: str | Path | None = None
+    path: str | Path,
+    *,
+    format: str = "auto",
+    ontology: str | Path | None = None,
+    threshold: float | None = None,
 ) -> Annotations:
     """Read annotations from a file of any known format.
 
@@ -74,6 +82,8 @@ def read_annotations(
         ``parse_*`` beside this one have the options of each format.
     ontology : path, optional
         The OBO file that propagates Gene Ontology annotations to ancestors.
+    threshold : float, optional
+        Of bigWig and bedGraph: stretches whose value is at least this are the annotation.
 
     Returns
     -------
@@ -90,6 +100,15 @@ def read_annotations(
     path = Path(path)
     open_regular(path).close()
     format = guess(path) if format == "auto" else format
+    if format == "signal":
+        return parser(format)(path, threshold=threshold)
+    if threshold is not None:
+        raise InputError(
+            "only tracks of values have a threshold",
+            where=f"file '{path}'",
+            expected="bigWig, bedGraph",
+            got=format,
+        )
     if ontology is None:
         return parser(format)(path)
     if format != "go":
@@ -113,11 +132,12 @@ def guess(path: Path) -> str:
     with open_regular(path) as handle:
         if handle.read(8) == b"\x89HDF\r\n\x1a\n":
             return "h5ad"
+    if kind := kind_of_track(path):
+        return "signal" if kind == "bigwig" else kind
     name = path.name.lower().removesuffix(".gz")
     lines = first_lines(path, n=LOOKED_AT)
-    found = _by_content(lines) or next(
-        (f for f, (*_, ends) in FORMATS.items() if ends and name.endswith(ends)), ""
-    )
+    found = "signal" if says_values(path) else _by_content(lines)
+    found = found or next((f for f, (*_, ends) in FORMATS.items() if ends and name.endswith(ends)), "")
     if not found:
         raise FormatError(
             "the format of the annotations cannot be told",

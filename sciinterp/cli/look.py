@@ -1,4 +1,4 @@
-"""Verbs that look at what is there: ``models``, ``sites``, ``report``, ``browse``, ``benchmark``, ``verify``, ``info``."""
+"""Verbs that look at what is there: ``models``, ``sites``, ``report``, ``browse``, ``tracks``, ``benchmark``, ``verify``, ``info``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sciinterp.cli.options import Folder, Seed, Weights, echo_table
-from sciinterp.errors import no_such
+from sciinterp.errors import InputError, no_such
 
 
 def models() -> None:
@@ -107,6 +107,38 @@ def _dictionaries(seed: int, only: str | None, out: Path | None) -> dict[str, An
     return {"recovery": tables["summary"]}
 
 
+def tracks(
+    run: Folder,
+    features: Annotated[
+        str, typer.Option(help="Features by commas, such as 12,57; or best: those of the hits.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the tracks.")],
+    format: Annotated[str, typer.Option(help="bigwig or bedgraph.")] = "bigwig",
+    sizes: Annotated[
+        Path | None, typer.Option(help="Names and lengths of the chromosomes: chrom.sizes, .fai.")
+    ] = None,
+) -> None:
+    """Write features and candidates of a run as tracks of a genome browser, or GFF3 of proteins."""
+    import sciinterp as si
+    from sciinterp.project import load_run
+
+    made = load_run(run)
+    if made.features is None or made.hits is None:
+        raise InputError("the run has no features yet", where=f"'{run}'")
+    if features == "best":
+        wanted = made.hits.loc[made.hits["selected"], "feature"].tolist()
+    elif all(part.strip().isdecimal() for part in features.split(",")):
+        wanted = [int(part) for part in features.split(",")]
+    else:
+        raise InputError(
+            "not numbers of features", where="--features", expected="12,57, or best", got=features
+        )
+    for path in si.tracks(
+        made.features, wanted, out=out, candidates=made.candidates, format=format, sizes=sizes
+    ):
+        typer.echo(str(path))
+
+
 def verify(folder: Folder) -> None:
     """Check every checksum below a folder; exit code 1 when something is damaged, 2 when there is nothing to check."""
     from sciinterp.store.verify import check_files, summarise_files
@@ -140,6 +172,7 @@ VERBS = {
     "sites": sites,
     "report": report,
     "browse": browse,
+    "tracks": tracks,
     "benchmark": benchmark,
     "verify": verify,
     "info": info,

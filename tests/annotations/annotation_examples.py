@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
+from functools import partial
 from pathlib import Path
 
 import anndata
 import numpy as np
 import pandas as pd
+import pybigtools
 
 from sciinterp.annotations import Annotations
 from sciinterp.annotations.formats import FORMATS, parser
@@ -25,6 +28,16 @@ def cells() -> bytes:
         path = Path(folder) / "cells.h5ad"
         anndata.AnnData(np.ones((2, 1), np.float32), obs=obs).write_h5ad(path)
         return path.read_bytes()
+
+
+def big_bed() -> bytes:
+    """A small BigBed file."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        path = f"{folder}/x.bb"
+        rows = [("c1", 0, 90, "peak\t5\t+"), ("c1", 5, 40, "t\t0\t-")]
+        pybigtools.open(path, "w").write({"c1": 100}, iter(rows))
+        return Path(path).read_bytes()
 
 
 # One small valid file a format; every new format gets one here.
@@ -49,6 +62,8 @@ VALID: dict[str, bytes] = {
     "airr": (FILES / "chains.airr.tsv").read_bytes(),
     "h5ad": cells(),
     "peaks": b"c1\t0\t90\t.\t5\t+\t182\t5.0\t-1\t50\nc1\t5\t40\tp2\t0\t.\t18.5\t5.0\t-1\t5\n",
+    "signal": b"track type=bedGraph name=x\nc1\t0\t90\t0.5\nc1\t90\t95\t2\nc2 7 9 -1\n",
+    "bigbed": big_bed(),
     "gmt": b"SET_A\thttp://x\tTP53\tEGFR,1.0\nSET_B\ta description\tEGFR\n",
     "bed": b"track name=x\nc1\t0\t90\tpeak\t5\t+\nc1\t5\t40\tt\t0\t-\t5\t40\t0\t2\t5,7,\t0,20,\nc1 7 7\n",
 }
@@ -60,6 +75,9 @@ def read_obo(path: Path) -> Annotations:
 
 # what else reads files: the ontology beside GO annotations
 READERS = {name: parser(name) for name in FORMATS} | {"obo": read_obo, "mmcif": parser("structure")}
+READERS["signal"] = partial(READERS["signal"], threshold=0)
+# Not text, and not read from a stream.
+BINARY = ("h5ad", "bigbed")
 # formats whose lines are cells between tabs, as spreadsheets save them
 TABULAR = (
     "tsv",

@@ -12,7 +12,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from annotation_examples import COMMENTS, FILES, READERS, TABULAR, VALID
+from annotation_examples import BINARY, COMMENTS, FILES, READERS, TABULAR, VALID
 
 from sciinterp.annotations import Annotations, read_annotations
 from sciinterp.annotations.cells import cell_annotations
@@ -21,7 +21,7 @@ from sciinterp.errors import FormatError, InputError
 from sciinterp.samples import Samples
 
 PLACED = ["sample", "start", "end", "strand", "concept", "source"]
-TEXT = sorted(set(VALID) - {"h5ad"})
+TEXT = sorted(set(VALID) - set(BINARY))
 
 
 def read(format: str, data: bytes, folder: Path, name: str = "input") -> Annotations:

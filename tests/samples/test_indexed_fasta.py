@@ -196,16 +196,18 @@ def test_a_hostile_index_is_refused(tmp_path: Path, form: str) -> None:
 
 
 MEASURE = """
-    import resource, sys, time
+    import sys, time
     import sciinterp as si
     import sciinterp.readers
     import pandas, pyarrow, Bio.SeqIO
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    def most():  # ru_maxrss is inherited from the parent
+        return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1])
+    before = most()
     began = time.perf_counter()
     samples = si.read_samples(sys.argv[1], index=True)
     seconds = time.perf_counter() - began
     samples[len(samples) - 1].sequence, samples.digest
-    print(len(samples), samples.n_positions, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, seconds)
+    print(len(samples), samples.n_positions, most() - before, seconds)
 """
 
 
@@ -229,7 +231,7 @@ def test_opening_takes_little_memory(tmp_path: Path) -> None:
     si.read_samples(path, index=True)
     n, positions, mib, _ = opened(path)
     assert (n, positions) == (20_000, 6_000_000)
-    assert mib < 8  # the allocator's own steps are about as large as the index
+    assert 0 < mib < 8  # the allocator's own steps are about as large as the index
     shutil.rmtree(tmp_path)
 
 

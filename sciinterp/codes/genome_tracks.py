@@ -1,0 +1,288 @@
+"""Features as tracks of a genome browser: what a feature says of every base, where it speaks, and what was proposed.
+
+Samples are windows of chromosomes (:func:`sciinterp.splits.places.places`): codes go back to the bases they are of, on
+the reverse strand backwards; where windows overlap the largest code of a base counts. Tracks are sorted by name of
+the chromosome, then by place; no two intervals of one overlap, and bases without a code have no interval
+(``windows.bed`` says what was read). Samples that have no place, proteins for one, are their own coordinates, and
+intervals are GFF3, as UniProt and InterPro give theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import numpy as np
+
+from sciinterp.codes.active import is_active
+from sciinterp.codes.matrix import FeatureMatrix
+from sciinterp.codes.write_bigwig import Intervals, write_bigwig
+from sciinterp.errors import InputError, no_such
+from sciinterp.readers.bounded import read_lines, whole
+from sciinterp.samples import Samples
+from sciinterp.splits.places import places
+from sciinterp.store.atomic import atomic_write
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("bigwig", "bedgraph")
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """Where each sample lies: the name and number of its chromosome, its first base, its strand.
+
+    Attributes
+    ----------
+    names : list of str
+        Chromosomes, sorted as bytes.
+    sizes : int64 [n_chromosomes]
+    chromosome, start : int64 [n_samples]
+    back : bool [n_samples]
+        Whether the sample runs on the reverse strand.
+    samples : Samples
+    of_genome : bool
+        False where samples are their own coordinates.
+    """
+
+    names: list[str]
+    sizes: np.ndarray
+    chromosome: np.ndarray
+    start: np.ndarray
+    back: np.ndarray
+    samples: Samples
+    of_genome: bool
+
+    @classmethod
+    def of(cls, samples: Samples, sizes: str | Path | None = None) -> Coordinates:
+        """Places of samples; ``sizes`` is a table of names and lengths of chromosomes (chrom.sizes, .fai)."""
+        try:
+            where = places(samples)
+        except InputError:
+            if samples.kind in ("dna", "rna") or sizes is not None:
+                raise
+            n = len(samples)
+            order = np.argsort(np.array([i.encode() for i in samples.ids], object), kind="stable")
+            number = np.empty(n, np.int64)
+            number[order] = np.arange(n)
+            none = np.zeros(n, np.int64)
+            names = [samples.ids[i] for i in order]
+            return cls(names, samples.lengths[order], number, none, none.astype(bool), samples, False)
+        start, end = where["start"].to_numpy(np.int64), where["end"].to_numpy(np.int64)
+        called = where["chromosome"].astype(str).tolist()
+        known = _sizes(Path(sizes)) if sizes is not None else {}
+        meant = {name: _meant(name, known) if known else name for name in dict.fromkeys(called)}
+        names = sorted(set(meant.values()), key=str.encode)
+        number = {name: i for i, name in enumerate(names)}
+        chromosome = np.array([number[meant[name]] for name in called], np.int64)
+        longest = np.zeros(len(names), np.int64)
+        np.maximum.at(longest, chromosome, end)
+        stated = np.array([known.get(name, longest[i]) for i, name in enumerate(names)], np.int64)
+        if (short := np.flatnonzero(stated < longest)).size:
+            raise InputError(
+                "a window ends beyond its chromosome",
+                where=f"chromosome {names[short[0]]!r}",
+                expected=f"at most {stated[short[0]]}",
+                got=str(longest[short[0]]),
+                do="Are these the sizes of the same assembly?",
+            )
+        back = (where["strand"] == "-").to_numpy()
+        return cls(names, stated, chromosome, start, back, samples, True)
+
+    def bases(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Chromosome and base of positions of the samples, laid end to end."""
+        offsets = self.samples.offsets
+        sample = np.searchsorted(offsets, rows, side="right") - 1
+        inside = rows - offsets[sample]
+        inside = np.where(self.back[sample], self.samples.lengths[sample] - 1 - inside, inside)
+        return self.chromosome[sample], self.start[sample] + inside
+
+    def interval(self, sample: int, start: int, end: int) -> tuple[int, int, int, str]:
+        """Chromosome, start, end and strand of an interval of a sample."""
+        n = int(self.samples.lengths[sample])
+        low, high = (n - end, n - start) if self.back[sample] else (start, end)
+        base = int(self.start[sample])
+        strand = "." if not self.of_genome else "-" if self.back[sample] else "+"
+        return int(self.chromosome[sample]), base + low, base + high, strand
+
+
+def track_of(features: FeatureMatrix, feature: int, where: Coordinates) -> Intervals:
+    """One feature on coordinates; neighbours of equal value are one interval."""
+    rows, value = features.by_feature(feature, feature + 1).column(0)
+    keep = value > 0
+    chromosome, base = where.bases(rows[keep].astype(np.int64))
+    value = value[keep]
+    order = np.lexsort((-value, base, chromosome))
+    chromosome, base, value = chromosome[order], base[order], value[order]
+    again = (np.diff(chromosome) == 0) & (np.diff(base) == 0)
+    first = np.flatnonzero(np.append(True, ~again)[: len(base)])
+    chromosome, base, value = chromosome[first], base[first], value[first]
+    joined = (np.diff(chromosome) == 0) & (np.diff(base) == 1) & (np.diff(value) == 0)
+    start = np.flatnonzero(np.append(True, ~joined)[: len(base)])
+    end = np.append(start[1:], len(base)) - 1
+    if not len(start):
+        end = start
+    return Intervals(chromosome[start], base[start], base[end] + 1, value[start])
+
+
+def tracks(
+    features: FeatureMatrix,
+    which: Iterable[int],
+    *,
+    out: str | Path,
+    candidates: pd.DataFrame | None = None,
+    format: str = "bigwig",
+    sizes: str | Path | None = None,
+) -> list[Path]:
+    """Write features as tracks that IGV and the UCSC browser open, with the places where they speak.
+
+    Parameters
+    ----------
+    features : FeatureMatrix
+    which : iterable of int
+        The features.
+    out : path
+        Folder: ``feature_J.bw`` or ``feature_J.bedgraph``, ``peaks.bed``, ``candidates.bed`` and ``windows.bed``; of
+        samples that are their own coordinates ``feature_J.bedgraph``, ``peaks.gff3`` and ``candidates.gff3``.
+    candidates : DataFrame, optional
+        Of :func:`sciinterp.discover`; those of these features are written, scored by their probability.
+    format : {"bigwig", "bedgraph"}
+    sizes : path, optional
+        Names and lengths of the chromosomes (chrom.sizes, .fai). Names of samples are matched with and without
+        ``chr``. Without it a chromosome is as long as its last window reaches.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    InputError
+        No such feature, format or chromosome, or bases whose place is not known.
+    """
+    wanted = list(dict.fromkeys(int(j) for j in which))
+    for j in wanted:
+        if not 0 <= j < features.n_features:
+            raise InputError(
+                "there is no such feature", where=f"feature {j}", expected=f"0 to {features.n_features - 1}"
+            )
+    if format not in FORMATS:
+        raise no_such("format", format, FORMATS)
+    where = Coordinates.of(features.samples, sizes)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    written, peaks = [], []
+    for j in wanted:
+        track = track_of(features, j, where)
+        ending = "bw" if format == "bigwig" and where.of_genome else "bedgraph"
+        path = folder / f"feature_{j}.{ending}"
+        if ending == "bw":
+            write_bigwig(path, where.names, where.sizes, track)
+        else:
+            write_bedgraph(path, track, where)
+        written.append(path)
+        peaks += _peaks(features, j, track, where)
+    written.append(_write_intervals(folder / "peaks", peaks, where))
+    if candidates is not None:
+        chosen = candidates[candidates["feature"].isin(wanted)]
+        written.append(_write_intervals(folder / "candidates", _proposed(chosen, where), where))
+    if where.of_genome:
+        rows = [
+            (*where.interval(i, 0, int(n)), features.samples.ids[i], 0.0)
+            for i, n in enumerate(where.samples.lengths)
+        ]
+        written.append(_write_intervals(folder / "windows", rows, where))
+    return written
+
+
+def write_bedgraph(path: Path, track: Intervals, where: Coordinates) -> None:
+    """A track as bedGraph; values in the shortest form that float32 reads back bit for bit."""
+    names = [_plain(name) for name in where.names]
+    lines = (
+        f"{names[c]}\t{a}\t{b}\t{v}\n"
+        for c, a, b, v in zip(
+            track.chromosome, track.start, track.end, track.value.astype(np.float32).astype(str)
+        )
+    )
+    head = f'track type=bedGraph name="{path.stem}"\n'
+    atomic_write(path, (head + "".join(lines)).encode())
+
+
+# chromosome, start, end, strand, name, score (0 to 1)
+_Row = tuple[int, int, int, str, str, float]
+
+
+def _peaks(features: FeatureMatrix, j: int, track: Intervals, where: Coordinates) -> list[_Row]:
+    """Stretches where the feature is active, each with its largest value as a share of the feature's scale."""
+    scale = float(features.largest[j])
+    on = np.flatnonzero(is_active(track.value, scale))
+    if not len(on):
+        return []
+    new = (np.diff(track.chromosome[on]) != 0) | (track.start[on][1:] != track.end[on][:-1])
+    first = np.flatnonzero(np.append(True, new))
+    last = np.append(first[1:], len(on)) - 1
+    top = np.maximum.reduceat(track.value[on], first) / scale
+    rows = zip(track.chromosome[on[first]], track.start[on[first]], track.end[on[last]], top)
+    return [(int(c), int(a), int(b), ".", f"feature_{j}", float(v)) for c, a, b, v in rows]
+
+
+def _proposed(candidates: pd.DataFrame, where: Coordinates) -> list[_Row]:
+    rows: list[_Row] = []
+    columns = ("kind", "sample", "start", "end", "concept", "feature", "probability")
+    for kind, sample, start, end, concept, feature, p in zip(*(candidates[c] for c in columns)):
+        name = f"{kind}:{concept or 'novel'}:feature_{feature}"
+        place = where.interval(where.samples.index(str(sample)), int(start), int(end))
+        rows.append((*place, name, 0.0 if np.isnan(p) else float(p)))
+    return rows
+
+
+def _write_intervals(path: Path, rows: list[_Row], where: Coordinates) -> Path:
+    """BED on a genome, GFF3 on samples."""
+    rows = sorted(rows)
+    path = path.with_suffix(".bed" if where.of_genome else ".gff3")
+    lines = _bed(rows, where) if where.of_genome else _gff3(rows, where)
+    atomic_write(path, "".join(lines).encode())
+    return path
+
+
+def _bed(rows: list[_Row], where: Coordinates) -> Iterator[str]:
+    for c, a, b, strand, name, score in rows:
+        yield f"{_plain(where.names[c])}\t{a}\t{b}\t{_plain(name)}\t{round(1000 * min(score, 1))}\t{strand}\n"
+
+
+def _gff3(rows: list[_Row], where: Coordinates) -> Iterator[str]:
+    yield "##gff-version 3\n"
+    for name, n in zip(where.names, where.sizes.tolist()):
+        yield f"##sequence-region {quote(name, safe='.:^*$@!+_?-|')} 1 {n}\n"
+    for c, a, b, _, name, score in rows:
+        seqid = quote(where.names[c], safe=".:^*$@!+_?-|")
+        yield f"{seqid}\tsciinterp\tsequence_feature\t{a + 1}\t{b}\t{score:.6g}\t.\t.\tName={quote(name, safe=' :_.-()')}\n"
+
+
+def _plain(name: str) -> str:
+    """A name as one cell of BED, which knows no quotes."""
+    return "".join(c for c in "_".join(name.split()) if c.isprintable()) or "."
+
+
+def _sizes(path: Path) -> dict[str, int]:
+    out: dict[str, int] = {}
+    for number, line in read_lines(path):
+        cells = line.split()
+        if len(cells) >= 2 and not line.startswith("#"):
+            out[cells[0]] = whole(cells[1], "the length of a chromosome", path, number)
+    return out
+
+
+def _meant(name: str, known: dict[str, int]) -> str:
+    """The chromosome that a name means, with or without ``chr``; M and MT are one."""
+    bare = name.removeprefix("chr")
+    forms = [name, bare, f"chr{bare}"]
+    forms += [f"{start}{end}" for start in ("", "chr") for end in ("M", "MT")] if bare in ("M", "MT") else []
+    found = next((form for form in forms if form in known), None)
+    if found is None:
+        raise no_such("chromosome", name, known, where="the table of sizes")
+    return found
