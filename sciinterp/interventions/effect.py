@@ -156,7 +156,7 @@ def measure(
     frames, pairs, features = [], [], []
     masks = [np.zeros(n, bool) for n in samples.lengths]
     for numbers, batch in batches(model, samples):
-        shown = _hidden(model, batch, numbers, hide)
+        shown = hidden(model, batch, numbers, hide)
         clean = run(model, shown, [], later, sites)
         places: list[Tensor] = []
         changed = run(model, shown, edits(numbers), later, sites, written=places)
@@ -223,7 +223,7 @@ def _coded(
         yield to_positions(sae.encode_scipy(x.detach().cpu()), start, end, int(batch.lengths[i]))
 
 
-def _hidden(model: Adapter, batch: Batch, numbers: np.ndarray, hide: Sequence[np.ndarray] | None) -> Batch:
+def hidden(model: Adapter, batch: Batch, numbers: np.ndarray, hide: Sequence[np.ndarray] | None) -> Batch:
     """The batch with tokens hidden that cover a position to hide."""
     if hide is None or not isinstance(model, CanMask):
         return batch

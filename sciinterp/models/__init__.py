@@ -11,7 +11,7 @@ _WHERE = {
     "encodings": ("Kmers", "Letters", "OneHot", "Pieces", "letters_to_batch", "reverse_complement"),
     "running": ("gradients",),
     "generation": ("GenerationSettings",),
-    "engine": ("activation_error", "capture", "edit", "plan_batches", "spans_of"),
+    "engine": ("activation_error", "capture", "edit", "plan_batches", "replayed", "spans_of"),
     "registry": ("list_models", "load_model"),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}

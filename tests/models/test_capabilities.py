@@ -13,11 +13,12 @@ from makers import MAKERS
 import sciinterp as si
 from sciinterp.errors import InputError
 from sciinterp.interventions.ablation import ablation_effect
+from sciinterp.interventions.effect import run
 from sciinterp.interventions.likelihoods import letters_at
 from sciinterp.interventions.reading import codes_of
 from sciinterp.interventions.steering import steering_edit, turned_features
-from sciinterp.interventions.writing import every_row, writing
-from sciinterp.models import Adapter, CanGenerate, CanMask, GenerationSettings, HasLogits, capture
+from sciinterp.interventions.writing import direction_edit, every_row, writing
+from sciinterp.models import Adapter, CanGenerate, CanMask, GenerationSettings, HasLogits, capture, replayed
 from sciinterp.sae import ThresholdSAE
 
 SITE = "layers.0"
@@ -163,6 +164,23 @@ def test_interventions(case: Case) -> None:
     assert (still.tokens["divergence"] == 0).all() and gone.divergence > 0 and more.divergence > 0
     assert own.divergence < 1e-5 * max(1.0, gone.divergence)
     assert set(gone.tokens["sample"]) == set(case.samples.ids)
+
+
+def test_replayed_passes_are_the_same_to_the_bit(case: Case) -> None:
+    """Blocks before a site are computed once; an edit there is felt as ever, and everything is put back."""
+    later = later_sae(case)
+    sites = [str(later.origin.site)]
+    batch = case.model.encode([case.samples[0]])
+    edits = [direction_edit(sites[0], later.W_dec[:1], torch.tensor([0.5]))]
+    plain, changed = (run(case.model, batch, some, [later], sites) for some in ([], edits))
+    own = [m.__dict__.get("forward") for m in case.model.module.modules()]
+    with replayed(case.model, sites[0], batch):
+        again, moved = (run(case.model, batch, some, [later], sites) for some in ([], edits))
+    assert own == [m.__dict__.get("forward") for m in case.model.module.modules()] and not hooks(case.model)
+    for one, two in ((plain, again), (changed, moved)):
+        assert (one.scores is None) == (two.scores is None)
+        assert one.scores is None or torch.equal(one.scores, two.scores)
+        assert all(abs(a - b).nnz == 0 for a, b in zip(one.later, two.later))
 
 
 def test_an_interrupted_intervention_leaves_no_hook(case: Case) -> None:

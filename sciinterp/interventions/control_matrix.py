@@ -1,0 +1,450 @@
+r"""Does a feature turn what it is named after? Concepts by directions, each read at equal divergence off target.
+
+A direction is added at the places of the aim (:mod:`sciinterp.interventions.aims`), at several doses. The control it has
+is how much the judge's score rises, and the price is the divergence of all scores elsewhere: a dose that changes
+everything turns anything. Doses of a direction are therefore sought until the divergence off target comes to one level,
+the same for all directions, and the score is read there, interpolated over its doses.
+
+With :math:`g_{si}` the gain of direction :math:`s` in sample :math:`i`, the interval of a mean over samples leaves one
+family out at a time (as :mod:`sciinterp.association.jackknife`): variance :math:`v`, and Student's t with as many
+degrees of freedom as equal families less one. A feature is compared with :math:`R` random ones of its density. Each of
+them has an effect of its own, which more samples do not average away, so the difference carries their spread too:
+
+.. math:: v + \left(1 + \frac{1}{R}\right) \operatorname{var}_r \bar g_r ,
+
+with no more than :math:`R - 1` degrees of freedom. A feature has *control* where the lower ends of its gain and of this
+difference both lie above zero.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import stdtrit
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from sciinterp.activations import Activations
+from sciinterp.annotations import Annotations
+from sciinterp.association.jackknife import MIN_FAMILIES, effective_families
+from sciinterp.codes import FeatureMatrix
+from sciinterp.errors import InputError
+from sciinterp.frames import Table
+from sciinterp.interventions.aims import Aim, Judge, aim_at
+from sciinterp.interventions.directions import (
+    Direction,
+    feature_directions,
+    noise_directions,
+    plain_directions,
+    units_of_set,
+)
+from sciinterp.interventions.effect import divergence, hidden, scored_tokens
+from sciinterp.interventions.reading import batches, checked_site
+from sciinterp.interventions.writing import direction_edit, rows_at, writing
+from sciinterp.models import Batch, CanMask, HasLogits, capture, replayed
+from sciinterp.models.generation import LETTERS
+from sciinterp.models.site import scored_spans
+from sciinterp.samples import Samples, Split
+
+if TYPE_CHECKING:
+    from sciinterp.models import Adapter
+
+log = logging.getLogger(__name__)
+
+# The first dose and the largest, in units of the site's spread (root mean square distance from the mean activation).
+FIRST, LARGEST = 0.5, 8.0
+# A level of divergence is met where it is missed by no more than this factor.
+NEAR = 1.15
+
+
+@dataclass(frozen=True)
+class ControlSettings:
+    """How control is measured.
+
+    Attributes
+    ----------
+    divergence : float
+        Level at which directions are compared: mean divergence off target, in nats a token.
+    n_samples : int
+        Held-out samples a concept is turned on in, spread over families.
+    n_random : int
+        Random features of equal density.
+    n_noise : int
+        Gaussian directions.
+    n_doses : int
+        Doses tried of each direction, at most.
+    min_f1 : float
+        Concepts whose selected feature has at least this held-out F1.
+    seed : int
+    """
+
+    divergence: float = 0.1
+    n_samples: int = 12
+    n_random: int = 8
+    n_noise: int = 2
+    n_doses: int = 4
+    min_f1: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.divergence > 0 or min(self.n_samples, self.n_random, self.n_doses) < 1:
+            raise InputError(
+                "a level above zero, and at least one sample, random feature and dose are needed"
+            )
+
+
+class Read(NamedTuple):
+    """A direction at one level: gain of each sample, dose, divergence, whether the level was met, and all doses tried."""
+
+    gain: np.ndarray
+    dose: float
+    divergence: float
+    reached: bool
+    tried: list[dict[str, float]]
+
+
+def control_matrix(
+    model: Adapter,
+    features: FeatureMatrix,
+    hits: pd.DataFrame,
+    annotations: Annotations,
+    *,
+    split: Split,
+    acts: Activations | np.ndarray | None = None,
+    judge: Judge | Mapping[str, Judge] | None = None,
+    settings: ControlSettings | None = None,
+) -> Table:
+    """Measure whether the selected features turn their concepts, beside other directions, at equal damage.
+
+    Parameters
+    ----------
+    model : Adapter
+        With scores over letters.
+    features : FeatureMatrix
+        Codes of sequences, with their SAE.
+    hits : DataFrame
+        Of :func:`sciinterp.associate`: the selected feature of each concept, and its sets.
+    annotations : Annotations
+    split : Split
+        Profiles and plain directions are of training families, everything else of held-out ones.
+    acts : Activations or array [n_positions, d_in], optional
+        For the difference of class means, the best neuron and the best component.
+    judge : callable, or mapping of concept to callable, optional
+        Scores of samples, in place of letter profiles of training families.
+    settings : ControlSettings, optional
+
+    Returns
+    -------
+    Table
+        One row a concept and direction: ``concept kind direction gain low high over_random over_random_low
+        over_random_high dose divergence reached n_samples n_families instead_of f1``. Gains are in the judge's units (nats
+        of log odds a position, by default), doses in units of the site's spread. ``context`` holds ``doses`` (every dose
+        tried), ``summary`` (one row a concept: :func:`summarise`), ``rank_correlation`` of F1 and control over concepts
+        with its interval, ``not_run`` (concept -> why) and the settings.
+
+    Raises
+    ------
+    InputError
+        A model without scores, codes without their SAE, or no concept that can be measured.
+    MismatchError
+        An SAE of another model.
+    """
+    settings = settings or ControlSettings()
+    sae = features.sae
+    if sae is None or not isinstance(model, HasLogits):
+        raise InputError("control needs a model with scores over letters, and codes with their SAE")
+    checked_site(model, sae)
+    chosen = hits[hits["selected"].astype(bool)] if "selected" in hits else hits
+    rows, doses, not_run = [], [], {}
+    for concept, feature, f1 in chosen[["concept", "feature", "f1"]].itertuples(index=False):
+        if not f1 >= settings.min_f1:
+            not_run[concept] = f"held-out F1 below {settings.min_f1}"
+            continue
+        own = judge.get(concept) if isinstance(judge, Mapping) else judge
+        aim = aim_at(
+            concept, annotations, features.samples, split, letters=letters_of(model),
+            n_samples=settings.n_samples, seed=settings.seed, judge=own,
+        )  # fmt: skip
+        if isinstance(aim, str):
+            not_run[concept] = aim
+            continue
+        related = set(hits.loc[hits["concept"] == concept, "feature"].astype(int))
+        directions = _directions(
+            features, int(feature), related, concept, hits, annotations, split, acts, aim, settings
+        )
+        log.info("turning %s in %d samples, %d directions", concept, len(aim.samples), len(directions))
+        found = turn(model, str(sae.origin.site), aim, directions, settings)
+        rows.append(_rows(aim, directions, found).assign(f1=float(f1)))
+        doses += [
+            {"concept": concept, "kind": d.kind, "direction": d.name, **one}
+            for d, read in zip(directions, found)
+            for one in read.tried
+        ]
+    if not rows:
+        raise InputError("no concept can be turned", got="; ".join(f"{k}: {v}" for k, v in not_run.items()))
+    table = pd.concat(rows, ignore_index=True)
+    context = {"doses": pd.DataFrame(doses), "not_run": not_run, "settings": settings}
+    context |= {"summary": summarise(table), "rank_correlation": rank_correlation(table)}
+    return Table(table, context=context)
+
+
+def letters_of(model: Adapter) -> str:
+    """The letters that are compared: those of the model's kind that are words of its own."""
+    assert isinstance(model, HasLogits)
+    words = {w.removeprefix("▁") for w in model.vocabulary}
+    return "".join(x for x in LETTERS.get(model.kind, model.alphabet) if x in words)
+
+
+def _directions(
+    features: FeatureMatrix,
+    feature: int,
+    related: set[int],
+    concept: str,
+    hits: pd.DataFrame,
+    annotations: Annotations,
+    split: Split,
+    acts: Activations | np.ndarray | None,
+    aim: Aim,
+    settings: ControlSettings,
+) -> list[Direction]:
+    """Every direction that is tried for one concept."""
+    sets = (getattr(hits, "context", None) or {}).get("sets")
+    found = feature_directions(
+        features, feature, units_of_set(sets, concept), related, settings.n_random, settings.seed
+    )
+    sae = features.sae
+    assert sae is not None
+    if acts is not None:
+        names = [concept, *(aim.instead_of.split(", ") if aim.instead_of != "any letters" else [])]
+        training = np.zeros(len(features.samples), bool)
+        training[split.train] = True
+        training = np.repeat(training, features.samples.lengths)
+        labels = annotations.positives(features.samples, names).toarray()
+        other = labels[:, 1:].any(1) if len(names) > 1 else ~labels[:, 0]
+        yes, no = np.flatnonzero(training & labels[:, 0]), np.flatnonzero(training & other & ~labels[:, 0])
+        found += plain_directions(acts, features, yes, no, settings.seed)
+    return found + noise_directions(sae.d_in, settings.n_noise, settings.seed)
+
+
+def turn(
+    model: Adapter, site: str, aim: Aim, directions: list[Direction], settings: ControlSettings
+) -> list[Read]:
+    """Gains of directions at the level of divergence.
+
+    Parameters
+    ----------
+    model : Adapter
+    site : str
+    aim : Aim
+    directions : list of Direction
+    settings : ControlSettings
+    """
+    stages = [
+        _Stage(model, site, aim, numbers, batch) for numbers, batch in batches(model, list(aim.samples))
+    ]
+    spread = float(np.sqrt(np.mean([s.spread for s in stages])))
+    found, first = [], FIRST
+    with replayed(model, site, *(stage.batch for stage in stages)):
+        for direction in directions:
+            read = _read(stages, direction, spread, first, len(aim.samples), settings)
+            first = read.dose if read.reached else FIRST
+            found.append(read)
+    return found
+
+
+class _Stage:
+    """One batch of an aim, run again and again: what is hidden, what is read, and the clean run."""
+
+    def __init__(self, model: Adapter, site: str, aim: Aim, numbers: np.ndarray, batch: Batch) -> None:
+        self.model, self.site, self.aim, self.numbers = model, site, aim, numbers
+        self.batch = hidden(model, batch, numbers, aim.read) if isinstance(model, CanMask) else batch
+        self.where = rows_at([aim.written[i] for i in numbers])
+        self.about = scored_tokens(model, batch)
+        self.spans = scored_spans(batch, self.about)
+        self.off = ~self.where(self.spans)
+        rows = torch.cat(capture(model, [site], self.batch)[site]).double()
+        self.spread = float((rows - rows.mean(0)).pow(2).sum(1).mean())
+        assert isinstance(model, HasLogits)
+        words = [w.removeprefix("▁") for w in model.vocabulary]
+        self.columns = [words.index(letter) for letter in aim.letters]
+        self.read = rows_at([aim.read[i] for i in numbers])(self.spans)
+        self.uniform = [np.random.default_rng([int(i)]).random(int(aim.read[i].sum())) for i in numbers]
+        self.clean = self._scores(None, 0.0)
+        self.score = self._judged(self.clean)
+
+    def _scores(self, vector: Tensor | None, amount: float) -> Tensor:
+        """Log probabilities [n, V] with so much of a direction written."""
+        edits = []
+        if vector is not None:
+            edits = [direction_edit(self.site, vector[None], torch.tensor([amount]), where=self.where)]
+        model = self.model
+        assert isinstance(model, HasLogits)
+        with torch.no_grad(), writing(model, edits):
+            logits = model.logits(self.batch).float()
+        return torch.log_softmax(logits[self.about.to(logits.device)], -1).cpu()
+
+    def tried(self, vector: Tensor, amount: float) -> tuple[np.ndarray, float, int]:
+        """Gain of each sample, and the sum of divergences off target with their number."""
+        scores = self._scores(vector, amount)
+        apart = divergence(self.clean[self.off], scores[self.off])
+        return self._judged(scores) - self.score, float(apart.sum()), len(apart)
+
+    def _judged(self, scores: Tensor) -> np.ndarray:
+        """The judge's score of each sample."""
+        letters = torch.softmax(scores[self.read][:, self.columns], -1).double().numpy()
+        owner = self.spans[self.read, 0].numpy()
+        parts = [letters[owner == row] for row in range(len(self.numbers))]
+        if self.aim.judge is None:
+            return np.array(
+                [(p * self.aim.odds[i][: len(p)]).sum(1).mean() for p, i in zip(parts, self.numbers)]
+            )
+        drawn = []
+        for p, i, u in zip(parts, self.numbers, self.uniform):
+            text, at = list(self.aim.samples[int(i)].sequence), np.flatnonzero(self.aim.read[i])
+            for place, q, x in zip(at, p, u):
+                text[place] = self.aim.letters[min(int(np.searchsorted(np.cumsum(q), x)), len(q) - 1)]
+            drawn.append("".join(text))
+        names = [self.aim.samples.ids[i] for i in self.numbers]
+        return np.asarray(self.aim.judge(Samples(names, drawn, kind=self.aim.samples.kind)), float)
+
+
+def _read(
+    stages: list[_Stage], direction: Direction, spread: float, first: float, n: int, settings: ControlSettings
+) -> Read:
+    """Doses of one direction until the level is met; divergence grows with the square of a small dose."""
+    level, dose = settings.divergence, first
+    known: list[tuple[float, float, np.ndarray]] = [(0.0, 0.0, np.zeros(n))]
+    for _ in range(settings.n_doses):
+        gain, total, count = np.zeros(n), 0.0, 0
+        for stage in stages:
+            some, apart, size = stage.tried(direction.vector, dose * spread)
+            gain[stage.numbers] = some
+            total, count = total + apart, count + size
+        apart = max(total / max(count, 1), 0.0)
+        known.append((dose, apart, gain))
+        if level / NEAR <= apart <= level * NEAR or (dose >= LARGEST and apart < level):
+            break
+        dose = min(LARGEST, dose * float(np.clip(np.sqrt(level / max(apart, 1e-12)), 0.1, 8.0)))
+    known.sort(key=lambda one: one[0])
+    tried = [{"dose": d, "divergence": a, "gain": float(g.mean())} for d, a, g in known]
+    above = next((i for i, one in enumerate(known) if one[1] >= level / NEAR), None)
+    if above is None:
+        dose, apart, gain = known[-1]
+        return Read(gain, dose, apart, False, tried)
+    (d0, a0, g0), (d1, a1, g1) = known[above - 1], known[above]
+    # Between two doses the root of the divergence is nearly straight.
+    share = (np.sqrt(level) - np.sqrt(a0)) / max(np.sqrt(a1) - np.sqrt(a0), 1e-12)
+    share = float(np.clip(share, 0, 1))
+    return Read(g0 + share * (g1 - g0), d0 + share * (d1 - d0), level if share < 1 else a1, True, tried)
+
+
+def _rows(aim: Aim, directions: list[Direction], found: list[Read]) -> pd.DataFrame:
+    """The rows of one concept: gains, and differences from random features."""
+    random = np.array([r.gain for d, r in zip(directions, found) if d.kind == "random"])
+    rows = []
+    for number, (direction, read) in enumerate(zip(directions, found)):
+        others = random
+        if direction.kind == "random":
+            others = np.delete(random, [d.kind == "random" for d in directions[:number]].count(True), axis=0)
+        gain, low, high = mean_interval(read.gain, aim.family)
+        over, over_low, over_high = over_random(read.gain, others, aim.family)
+        rows.append(
+            {
+                "concept": aim.concept, "kind": direction.kind, "direction": direction.name, "gain": gain,
+                "low": low, "high": high, "over_random": over, "over_random_low": over_low,
+                "over_random_high": over_high, "dose": read.dose, "divergence": read.divergence,
+                "reached": read.reached, "n_samples": len(aim.samples),
+                "n_families": len(np.unique(aim.family)), "instead_of": aim.instead_of,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def mean_interval(
+    values: np.ndarray, family: np.ndarray, *, extra: float = 0.0, freedom: float = np.inf
+) -> tuple[float, float, float]:
+    """Mean of samples and its 95% interval, one family left out at a time; NaN ends with fewer than five families.
+
+    Parameters
+    ----------
+    values : float [n]
+    family : int [n]
+    extra : float
+        Variance beside that over families.
+    freedom : float
+        Degrees of freedom, at most.
+
+    Examples
+    --------
+    >>> mean, low, high = mean_interval(np.array([1.0, 1.2, 0.8, 1.1, 0.9, 1.0]), np.arange(6))
+    >>> round(mean, 2), round(low, 2), round(high, 2)
+    (1.0, 0.85, 1.15)
+    """
+    names, code = np.unique(family, return_inverse=True)
+    count, total = np.bincount(code), np.bincount(code, values)
+    mean = float(values.mean())
+    if len(names) < MIN_FAMILIES:
+        return mean, float("nan"), float("nan")
+    without = (total.sum() - total) / (count.sum() - count)
+    variance = (len(names) - 1) / len(names) * ((without - without.mean()) ** 2).sum() + extra
+    effective = float(effective_families(count[None])[1][0])
+    half = stdtrit(max(min(effective - 1, freedom), 0.5), 0.975) * np.sqrt(variance)
+    return mean, float(mean - half), float(mean + half)
+
+
+def over_random(gain: np.ndarray, random: np.ndarray, family: np.ndarray) -> tuple[float, float, float]:
+    """Gain less that of random features [n_random, n], with an interval that carries the spread among them."""
+    n = len(random)
+    if n < 2:
+        return float("nan"), float("nan"), float("nan")
+    spread = float(random.mean(1).var(ddof=1)) * (1 + 1 / n)
+    return mean_interval(gain - random.mean(0), family, extra=spread, freedom=n - 1)
+
+
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a concept: does its feature turn it, more than random ones, more than the plain direction?
+
+    ``turns`` and ``over_random`` ask that the lower end of the interval lies above zero, ``control`` both; ``over_means``
+    that the gain is larger than that of the difference of class means (empty where that was not measured).
+    """
+    rows = []
+    for concept, part in table.groupby("concept", sort=False):
+        own = part[part["kind"] == "feature"].iloc[0]
+        mean = part.groupby("kind")["gain"].mean()
+        turns, over = bool(own["low"] > 0), bool(own["over_random_low"] > 0)
+        means = float(mean.get("means", np.nan))
+        rows.append(
+            {
+                "concept": concept, "direction": own["direction"], "f1": own["f1"], "gain": own["gain"],
+                "gain_random": mean.get("random", np.nan), "gain_means": means, "gain_set": mean.get("set", np.nan),
+                "turns": turns, "over_random": over, "control": turns and over,
+                "over_means": None if np.isnan(means) else bool(own["gain"] > means),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def rank_correlation(table: pd.DataFrame, *, n_draws: int = 2000, seed: int = 0) -> dict[str, float]:
+    """Rank correlation of held-out F1 with control (gain over random features), and its interval over concepts.
+
+    Bootstrap over concepts, percentiles; NaN with fewer than five.
+    """
+    own = table[table["kind"] == "feature"].dropna(subset=["over_random", "f1"])
+    x, y, n = own["f1"].to_numpy(), own["over_random"].to_numpy(), len(own)
+    if n < MIN_FAMILIES:
+        return {"rho": float("nan"), "low": float("nan"), "high": float("nan"), "n_concepts": float(n)}
+    draws = np.random.default_rng(seed).integers(0, n, (n_draws, n))
+    some = [spearmanr(x[d], y[d]).statistic for d in draws if len(set(x[d])) > 1 and len(set(y[d])) > 1]
+    low, high = np.nanquantile(some, [0.025, 0.975])
+    return {
+        "rho": float(spearmanr(x, y).statistic),
+        "low": float(low),
+        "high": float(high),
+        "n_concepts": float(n),
+    }
