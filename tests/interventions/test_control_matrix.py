@@ -12,12 +12,8 @@ from scipy.stats import binom
 import sciinterp as si
 from sciinterp.errors import InputError
 from sciinterp.interventions.aims import Aim, aim_at
-from sciinterp.interventions.control_matrix import (
-    ControlSettings,
-    mean_interval,
-    over_random,
-    rank_correlation,
-)
+from sciinterp.interventions.control_matrix import ControlSettings
+from sciinterp.interventions.control_statistics import mean_interval, over_random, rank_correlation
 from sciinterp.interventions.directions import separating
 
 FAST = ControlSettings(divergence=0.02, n_samples=10, n_random=6, n_noise=1)
