@@ -35,6 +35,7 @@ from sciinterp.association.fitting import BaselineSettings, Inputs
 from sciinterp.association.measure import Judge, Training, agreement, choose, measured, train_pairs
 from sciinterp.association.partitions import Folds, Partition, cross, deal, partition
 from sciinterp.association.ranking_without import add_ranked_intervals
+from sciinterp.association.set_chance import DRAWS, chance_curves
 from sciinterp.association.sets import KS, set_curves
 from sciinterp.association.shift_test import Places, screen_places
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen
@@ -106,6 +107,9 @@ class AssociationSettings:
     sets : tuple of int
         Sizes of sets of features, and of every rival's units, that are read together
         (:mod:`sciinterp.association.sets`), on the test families of the split; empty for none.
+    set_draws : int
+        Rotations of each concept between families whose sets say what is reached by chance
+        (:mod:`sciinterp.association.set_chance`); 0 for none.
     screen : ScreenSettings
         The family-level test.
     baselines : BaselineSettings
@@ -116,6 +120,7 @@ class AssociationSettings:
     level: float = 0.95
     ceilings: tuple[str, ...] = field(default_factory=registry.ceilings)
     sets: tuple[int, ...] = KS
+    set_draws: int = DRAWS
     screen: ScreenSettings = field(default_factory=ScreenSettings)
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
 
@@ -285,6 +290,9 @@ def _associate_group(
     if settings.sets:
         beside = _inputs(job, parts, instances, training, shared)
         sets = set_curves(beside, ks=settings.sets, level=settings.level)
+        if settings.set_draws:
+            chance = chance_curves(beside, ks=sorted(settings.sets), draws=settings.set_draws)
+            sets = pd.concat([sets, chance], ignore_index=True).sort_values("concept", kind="stable")
         sets["concept"] = [names[c] for c in parts.concepts[sets["concept"]]]
         found.sets.append(sets)
     found.rows.append(table)

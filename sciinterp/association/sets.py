@@ -10,7 +10,8 @@ An *or-set* has no weights: a position is positive where any of its features is 
 greedily by F1 in training, to at most :math:`k` features and only while that F1 rises, and reads as a sentence.
 
 Sets say what one unit cannot: how many units a reading needs. The curve over :math:`k` of features stands beside those
-of neurons, components, the randomised model and twins (:func:`sciinterp.twins`).
+of neurons, components, the randomised model and twins (:func:`sciinterp.twins`), the linear probe, which reads all inputs,
+and what sets of features reach of a concept that says nothing of them (:mod:`sciinterp.association.set_chance`).
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.association.blocks import blocks_of
-from sciinterp.association.dense_baselines import Fit
+from sciinterp.association.dense_baselines import Fit, probe
 from sciinterp.association.dense_scores import BLOCK_VALUES, best_thresholds, count_scores
 from sciinterp.association.family_counts import FamilyCounts, f1_score
-from sciinterp.association.fitting import Inputs, concept_blocks
+from sciinterp.association.fitting import Inputs, concept_blocks, read_all
 from sciinterp.association.jackknife import interval, jackknife
 from sciinterp.association.measure import Training
 from sciinterp.association.partitions import Part
@@ -85,15 +86,26 @@ def set_curves(
     -------
     DataFrame
         ``concept`` (number within the partition) ``reader k rule f1_train f1 f1_low f1_high units``: ``rule`` is
-        "weighted" or "or" (features alone), ``units`` the numbers of the set, in the order they were taken.
+        "weighted" or "or" (features alone), ``units`` the numbers of the set, in the order they were taken. The reader
+        "probe" has one row a concept, ``k`` being all its inputs.
     """
     training = inputs.training
     assert training is not None
     ks = sorted({int(k) for k in ks})
     rows = [_or_sets(inputs, training, ks, level)]
     for name, units in _readers(inputs, training):
-        rows.append(_weighted(name, units, inputs.parts.test, ks, level))
+        rows.append(weighted_sets(name, units, inputs.parts.test, ks, level))
+    if inputs.acts is not None:
+        rows.append(_probe(inputs, level))
     return pd.concat(rows, ignore_index=True).sort_values(["concept", "reader", "rule", "k"], kind="stable")
+
+
+def _probe(inputs: Inputs, level: float) -> pd.DataFrame:
+    """The linear probe on the positions that sets are fitted and read on."""
+    fit, test = Fit.of(inputs), inputs.parts.test
+    found = read_all([probe(inputs)], fit.held_out(test), test)[0]
+    words = [""] * len(found.f1_train)
+    return _table("probe", fit.values.shape[1], "weighted", found.f1_train, found.counts, words, level)
 
 
 def _readers(inputs: Inputs, training: Training) -> Iterator[tuple[str, Units]]:
@@ -101,7 +113,7 @@ def _readers(inputs: Inputs, training: Training) -> Iterator[tuple[str, Units]]:
     codes = {"features": training.features, "randomised": inputs.control, **twins}
     for name, features in codes.items():
         if features is not None and features.n_positions == inputs.samples.n_positions:
-            yield name, _sparse_units(inputs, features)
+            yield name, sparse_units(inputs, features)
     if inputs.acts is None:
         return
     fit = Fit.of(inputs)
@@ -126,8 +138,15 @@ def _dense_units(inputs: Inputs, fit: Fit, view: Callable[[np.ndarray], np.ndarr
     return Units(values, part, held_out, np.arange(values.shape[1]))
 
 
-def _sparse_units(inputs: Inputs, features: FeatureMatrix) -> Units:
-    """The columns best correlated with some concept, on the fitted positions."""
+def sparse_units(inputs: Inputs, features: FeatureMatrix) -> Units:
+    """Codes as units of sets: the columns best correlated with some concept, on the fitted positions.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    features : FeatureMatrix
+        On the same positions.
+    """
     train, on = inputs.parts.train, inputs.fit_on()
     part = train if len(on) == train.n_positions else train.take(on)
     labels = sp.csr_array(part.positives.astype(np.float32))
@@ -178,8 +197,19 @@ def _spread(columns: sp.csc_array) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.sqrt(np.maximum(square - mean**2, 1e-18))
 
 
-def _weighted(name: str, units: Units, test: Part, ks: Sequence[int], level: float) -> pd.DataFrame:
-    """Sets of one reader: chosen, weighted, read."""
+def weighted_sets(name: str, units: Units, test: Part, ks: Sequence[int], level: float) -> pd.DataFrame:
+    """Sets of one reader: chosen, weighted, read.
+
+    Parameters
+    ----------
+    name : str
+        Of the reader.
+    units : Units
+    test : Part
+        The held-out positions.
+    ks : sequence of int
+    level : float
+    """
     n_units, n_concepts = len(units.number), units.part.positives.shape[1]
     sizes = [k for k in ks if k <= n_units]
     chosen, weights = pursue(units.fit, units.part.positives, max(sizes, default=0))

@@ -138,6 +138,6 @@ def _of_sets(readers: tuple[str, ...], sets: pd.DataFrame) -> str:
     rivals = [reader for reader in readers if reader in means.index]
     if "features" not in means.index or not rivals:
         return ""
-    k = int(means.columns.max())
+    k = int(means.loc["features"].dropna().index.max())
     best = max(rivals, key=lambda reader: means.loc[reader, k])
     return f" In sets of {k}: {means.loc['features', k]:.2f} to {means.loc[best, k]:.2f} ({best.replace('_', ' ')})."

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.association.explanations import legend
+from sciinterp.association.set_facts import set_facts
 from sciinterp.codes.active import only_active
 from sciinterp.codes.peaks import BLOCK_VALUES
 from sciinterp.report import content as c
@@ -19,8 +21,6 @@ from sciinterp.report.viewer import find_structures, read_structure
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pandas as pd
 
     from sciinterp.annotations import Annotations
     from sciinterp.codes import FeatureMatrix
@@ -92,6 +92,8 @@ class SiteData:
         self.map, self.similar = pk.decoder_map(_directions(sae)), pk.similar(_directions(sae))
         self.coactive = pk.coactive(features)
         self.names = [row["concept"] for row in self.concepts]
+        of_sets = set_facts((getattr(hits, "context", None) or {}).get("sets", pd.DataFrame()))
+        self.sets = {one.concept: [text for text in (one.sentence, one.curve) if text] for one in of_sets}
         if self.annotations is not None:
             self.names += [n for n in self.annotations.names if n not in set(self.names)]
         self.code = {name: i for i, name in enumerate(self.names)}
@@ -325,6 +327,7 @@ class SiteData:
             "samples": self.carriers.get(self.names[i], []),
             "meets": self._meets(i, int(chosen["feature"]), c.number(chosen["threshold"])) if chosen else [],
             "shown": int(chosen["feature"]) if chosen else None,
+            "sets": self.sets.get(self.names[i], []),
         }
 
     def _meets(self, i: int, j: int, threshold: float | None, each: int = 3) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from sciinterp.report.beyond import beyond
 from sciinterp.report.inline import inline_svg
 from sciinterp.report.json_values import in_order
 from sciinterp.report.proposals import LOW_Q, candidate_rows
+from sciinterp.report.set_rows import set_rows
 from sciinterp.store import ledger
 from sciinterp.store.atomic import atomic_write, write_json
 
@@ -162,6 +163,7 @@ def _assemble(
             {k: v if isinstance(v, str) else c.number(v) for k, v in asdict(w).items() if k != "against"}
             for w in worth(hits)
         ],
+        "sets": set_rows(hits),
         "controls": c.controls(hits, candidates, concepts, used),
         "done": done,
         "provenance": _provenance(sae, features, manifest),

@@ -59,10 +59,10 @@ class GroundTruthSettings:
     steps, batch_size : int
     """
 
-    rows: int = 1 << 17
+    rows: int = 1 << 16
     held_out: int = 1 << 14
     steps: int = 600
-    batch_size: int = 2048
+    batch_size: int = 512
 
 
 def benchmark_dictionary(

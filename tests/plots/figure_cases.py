@@ -158,6 +158,13 @@ def cases(run: dict) -> dict[str, dict[str, Callable]]:
             pl.front, runs, runs.head(1), empty_frame, [{"l0": 3, "fve": None}, {"l0": NAN, "fve": 0.5}]
         ),
         "scaling": of(pl.scaling, runs, runs.head(1), None, [{"n_features": 512, "fve": NAN}]),
+        "sets": of(
+            pl.sets,
+            hits,
+            hits.context["sets"].head(1),
+            absent,
+            hits.context["sets"].assign(f1=NAN, f1_low=NAN, f1_high=NAN),
+        ),
         "mdl": of(
             pl.mdl, runs, runs.head(1), [], [{"n_features": NAN, "mdl": 3.0}, {"n_features": 8, "mdl": NAN}]
         ),

@@ -113,6 +113,7 @@ def test_some_nan_among_the_rows_is_left_out(run, name):
             "density_histogram": ([0.1, np.nan, 0.01],),
             "dark_matter": ({"explained": 0.5, "linear": np.nan, "nonlinear": 0.1},),
             "stability": ([0.5, np.nan],),
+            "sets": (run["hits"].context["sets"].assign(f1=lambda t: t["f1"].mask(t.index % 3 == 0)),),
             "precision_at_k": (
                 [{"k": 5, "precision": 0.5, "low": np.nan, "high": 1}, {"k": 9, "precision": np.nan}],
             ),
@@ -187,6 +188,24 @@ def test_volcano_draws_what_has_a_test_and_counts_the_rest(run):
     assert filled["feature, above every baseline"] == (selected["delta_low"] > 0).sum()
 
 
+def test_curves_of_sets_are_means_over_concepts_and_one_concept_is_its_own(run):
+    table = run["hits"].context["sets"]
+    mine = table[(table["reader"] == "features") & (table["rule"] == "weighted")]
+    lines = {line.get_label(): line for line in si.pl.sets(run["hits"]).lines}
+    assert np.allclose(lines["features"].get_ydata(), mine.groupby("k")["f1"].mean())
+    assert {
+        "any of the features",
+        "principal components",
+        "randomised model",
+        "a rotated concept",
+        "linear probe",
+    } <= set(lines)
+    name = mine["concept"].iloc[-1]
+    one = {line.get_label(): line for line in si.pl.sets(run["hits"], concept=name).lines}
+    assert np.allclose(one["features"].get_ydata(), mine.loc[mine["concept"] == name, "f1"])
+    assert reason(si.pl.sets(run["hits"], concept="no such concept")) == "no sets were read"
+
+
 def test_unknown_feature_and_sample_are_named(run):
     with pytest.raises(InputError, match="no such feature"):
         si.pl.feature(run["features"], 10**6)
@@ -229,6 +248,7 @@ def test_hostile_text_is_drawn_as_text(text):
         si.pl.concepts_vs_baselines(hits),
         si.pl.heatmap(hits),
         si.pl.feature(made.make_features(samples), 3, annotations=annotations),
+        si.pl.sets(hits, concept=hits["concept"].iloc[0]),
     ):
         svg = to_bytes(ax)
         assert b"<script" not in svg

@@ -164,8 +164,31 @@ def make_hits(samples: Samples, annotations: Annotations, *, n_features: int = 6
         "not_run": {"probe": "no activations were given"},
         "settings": {"level": 0.95},
         "counts": {"concepts": len(concepts)},
+        "sets": make_sets(concepts),
     }
     return Table(rows, context=context)
+
+
+def make_sets(concepts: list[str]) -> pd.DataFrame:
+    """Curves of features, one rival, the control, the probe and chance; the first concept has no second feature."""
+    rows = []
+    readers = [
+        ("features", 0.5),
+        ("components", 0.4),
+        ("randomised", 0.2),
+        ("rotated", 0.1),
+        ("features", 0.45),
+    ]
+    for i, concept in enumerate(concepts):
+        for n, (reader, start) in enumerate(readers):
+            for step, k in enumerate((1, 2, 4)):
+                rule = "or" if n == 4 else "weighted"
+                f1 = start + 0.1 * step * (reader in ("features", "components")) + 0.01 * i
+                units = " ".join(map(str, range(1 if i == 0 and rule == "or" else k)))
+                rows.append((concept, reader, k, rule, f1, f1, f1 - 0.1, f1 + 0.1, units))
+        rows.append((concept, "probe", 64, "weighted", 0.7, 0.7, 0.6, 0.8, ""))
+    names = ["concept", "reader", "k", "rule", "f1_train", "f1", "f1_low", "f1_high", "units"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def make_candidates(samples: Samples, annotations: Annotations, *, n: int = 12) -> Table:

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -26,6 +27,7 @@ from sciinterp.plots.style import plain
 from sciinterp.report.content import VERDICTS, plain_data, verdict
 from sciinterp.report.inline import inline_svg
 from sciinterp.report.prose import value as number
+from sciinterp.report.set_rows import set_rows
 from sciinterp.report.write import render
 
 MANIFEST = {"licences": {"model": "MIT"}, "full": made.make_full()}
@@ -482,3 +484,20 @@ def test_paper_shows_what_was_folded_away_and_no_tools(chromium, page):
         assert chromium.run(folded) == 0
     finally:
         chromium.command("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_sets_are_a_section_of_numbers_and_sentences(run, page):
+    content = json.loads(page.with_suffix(".json").read_text())
+    rows = content["sets"]["rows"]
+    assert [row["concept"] for row in rows] == list(dict.fromkeys(run["hits"]["concept"]))
+    assert rows[0]["f1"] == pytest.approx([0.5, 0.6, 0.7])
+    assert (rows[0]["k_found"], rows[0]["k_probe"]) == (1, 4)
+    shown = unescape(page.read_text())
+    for text in [*content["sets"]["sentences"], rows[1]["sentence"]]:
+        assert text in shown
+    assert any(f["name"] == "sets" for f in content["figures"])
+    bare = Table(run["hits"], context={k: v for k, v in run["hits"].context.items() if k != "sets"})
+    assert set_rows(bare) == {"sentences": [], "sizes": [], "rows": []}
+    figures = figures_of(page)
+    content["figures"] = [f for f in content["figures"] if f["name"] != "sets"]
+    assert "No sets were read." in render({**content, "sets": set_rows(bare)}, figures)

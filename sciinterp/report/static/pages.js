@@ -145,6 +145,7 @@ async function conceptPage(c) {
       { name: "Feature", num: true, get: (i) => one.pairs[i].feature, cell: (i) => link("feature", one.pairs[i].feature, one.pairs[i].feature) }, { name: "Selected", get: (i) => (one.pairs[i].selected ? "yes" : ""), cell: (i) => (one.pairs[i].selected ? "yes" : "") },
       { name: "F1", num: true, get: (i) => one.pairs[i].f1, cell: (i) => withRange(one.pairs[i].f1, one.pairs[i].f1_low, one.pairs[i].f1_high) }, { name: "Precision", num: true, digits: 2, get: (i) => one.pairs[i].precision }, { name: "Recall", num: true, digits: 2, get: (i) => one.pairs[i].recall },
       { name: "Motif", mono: true, get: (i) => index.features.motif[one.pairs[i].feature], cell: (i) => index.features.motif[one.pairs[i].feature] } ] }).node : soft("None is in the table of hits."),
+    one.sets.length ? [h("h2", {}, "Features read together"), soft("Chosen on training families, read on the test families of the split."), one.sets.map((text) => h("p", {}, text))] : null,
     met.length ? [h("h2", {}, "Where feature " + one.shown + " meets it"), soft("Held-out samples first."), met] : null,
     h("h2", {}, "Samples that carry it"), one.samples.length ? dataTable({ caption: "Samples that carry it", n: one.samples.length, perPage: 15, columns: [
       { name: "Sample", wide: true, get: (i) => t.id[one.samples[i]], cell: (i) => link("sample", one.samples[i], t.id[one.samples[i]]) }, { name: "Family", wide: true, get: (i) => t.family[one.samples[i]] },

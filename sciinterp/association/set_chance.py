@@ -1,0 +1,95 @@
+"""What sets of features reach by chance: the whole choice repeated on concepts that say nothing of the features.
+
+Positions are laid family by family and a concept is shifted along them, round the end, until every span lies in another
+family. Its spans keep their lengths and their company, and other concepts are shifted with it, but where the features
+are active has nothing to do with them any more. On each such rotation of the training and of the held-out positions sets
+are chosen, weighted and read as on the concept itself. A concept that is independent of the features is one more rotation:
+that its curve lies above the largest of :data:`DRAWS` others anywhere has a probability of 1 in 20 at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from sciinterp.association.fitting import Inputs
+from sciinterp.association.partitions import Part, Partition
+from sciinterp.association.sets import sparse_units, weighted_sets
+from sciinterp.samples import Samples
+
+READER = "rotated"
+DRAWS = 19
+# Rotated concepts at once: what choosing holds of each is its share with every unit looked at.
+_AT_ONCE = 512
+
+
+def chance_curves(inputs: Inputs, *, ks: Sequence[int], draws: int = DRAWS) -> pd.DataFrame:
+    """The largest F1 that a weighted set of features of any size reaches of a concept rotated between families.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        With ``training``.
+    ks : sequence of int
+        Sizes.
+    draws : int
+        Rotations.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`~sciinterp.association.sets.set_curves`, with the reader "rotated"; ``f1`` is the same for all sizes.
+    """
+    assert inputs.training is not None
+    rng = np.random.default_rng([inputs.seed, 19])
+    parts, n_concepts = inputs.parts, inputs.parts.train.positives.shape[1]
+    step, highest = max(1, _AT_ONCE // n_concepts), np.zeros(n_concepts)
+    for first in range(0, draws, step):
+        n = min(step, draws - first)
+        train, test = (_rotated(part, inputs.samples, rng.random(n)) for part in (parts.train, parts.test))
+        rotated = replace(inputs, parts=Partition(np.tile(parts.concepts, n), train, test), kept={})
+        units = sparse_units(rotated, inputs.training.features)
+        found = weighted_sets(READER, units, test, ks, 0.95)
+        best = found.groupby("concept")["f1"].max().to_numpy().reshape(n, n_concepts)
+        highest = np.maximum(highest, np.nan_to_num(best).max(axis=0))
+    return pd.DataFrame(
+        {
+            "concept": np.repeat(np.arange(n_concepts), len(ks)),
+            "reader": READER,
+            "k": np.tile(np.asarray(ks), n_concepts),
+            "rule": "weighted",
+            "f1_train": np.nan,
+            "f1": np.repeat(highest, len(ks)),
+            "f1_low": np.nan,
+            "f1_high": np.nan,
+            "units": "",
+        }
+    )
+
+
+def _rotated(part: Part, samples: Samples, draws: np.ndarray) -> Part:
+    """The part with its concepts shifted once for each draw (between 0 and 1), side by side."""
+    n, order = part.n_positions, _by_family(part, samples)
+    largest = int(np.bincount(part.family).max()) if n else 0
+    low, high = (largest, n - largest) if n > 2 * largest else (n // 2, n // 2)
+    shifted = []
+    for draw in draws:
+        source = np.empty(n, np.int64)
+        source[np.roll(order, low + int(draw * (high - low + 1)))] = order
+        shifted.append(part.positives[source])
+    positives = sp.csr_array(sp.hstack(shifted, format="csr"))
+    return Part(part.samples, part.rows, positives, part.family, part.family_codes)
+
+
+def _by_family(part: Part, samples: Samples) -> np.ndarray:
+    """int64 [n_positions]: positions family by family, in an order that the order of the samples does not change."""
+    names = np.asarray([samples.ids[i] for i in part.samples])
+    rank = np.argsort(np.argsort(names, kind="stable"), kind="stable")
+    rank = np.repeat(rank, samples.lengths[part.samples])
+    first = np.full(part.n_families, len(names))
+    np.minimum.at(first, part.family, rank)
+    return np.lexsort((rank, first[part.family]))
