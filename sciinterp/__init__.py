@@ -51,6 +51,7 @@ _EXPORTS = {
     "ablate": "interventions.steering",
     "steer": "interventions.steering",
     "patch": "interventions.steering",
+    "design": "interventions.designing",
     "control_matrix": "interventions.control_matrix",
     "variant_effect": "interventions.variants",
     "variant_effects": "interventions.variants",

@@ -17,6 +17,7 @@ from torch import nn
 
 import sciinterp as si
 from sciinterp.models import Adapter, Batch, Site, Targets, letters_to_batch, own_tokens
+from sciinterp.models.generation import generate
 from sciinterp.sae.base import ThresholdSAE
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
@@ -83,6 +84,8 @@ class Planted(Adapter):
 
     def logits(self, batch: Batch) -> torch.Tensor:
         return self.forward(batch).float()
+
+    generate = generate
 
     def targets(self, batch: Batch) -> Targets:
         return own_tokens(batch, "tokens")

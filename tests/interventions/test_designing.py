@@ -1,0 +1,59 @@
+"""Proposals: the features asked for are reached where the model follows, and everything is judged without the intervention."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from planted_control import DRIVEN, IDLE, world
+
+import sciinterp as si
+from sciinterp.errors import InputError
+from sciinterp.interventions.designing import DesignSettings
+from sciinterp.models import GenerationSettings
+from sciinterp.testing import tiny_model
+
+START = "EVQLVESGGG"
+
+
+def test_a_driven_feature_writes_its_letter_and_an_idle_one_does_not():
+    given = world(0, 1)
+    count = lambda samples: np.array([t.count("W") for t in samples.sequences])  # noqa: E731
+    given |= {"positions": range(2, 8), "settings": DesignSettings(strength=20.0, judge=count)}
+    model, features = given["model"], given["features"]
+    driven, idle = (
+        si.design(model, features, START, [j], positions=given["positions"], n=6, settings=given["settings"])
+        for j in (DRIVEN, IDLE)
+    )
+    assert driven["judge"].mean() >= 4 > 2 > idle["judge"].mean()
+    for table in (driven, idle):
+        assert all(t[:2] == "EV" and t[8:] == "GG" for t in table["sequence"])
+        assert table["written"].sum() == 6 and table["reached"].is_monotonic_decreasing
+        assert (table["distance"] == [v.count(";") + bool(v) for v in table["variants"]]).all()
+        assert table["likelihood"].lt(0).all() and set(table["nearest"]) <= set(given["features"].samples.ids)
+
+
+def test_nothing_turned_is_what_the_model_writes_by_itself():
+    model, sae = tiny_model()
+    how = GenerationSettings(positions=(2, 3, 4), rounds=2)
+    plain = model.generate(START, n=4, seed=0, settings=how)
+    table = si.design(model, sae, START, [3], positions=[2, 3, 4], n=4, settings=DesignSettings(strength=0.0))
+    assert sorted(set(plain)) == sorted(table["sequence"])
+    assert table.context["start"]["sequence"] == START and table.context["start"]["reached"] == 0
+
+
+def test_the_nearest_known_sequence_by_hand():
+    model, sae = tiny_model()
+    known = si.Samples(["far", "near"], ["WWWWWWWWWW", START[:9]])
+    codes = np.zeros((19, 16), np.float32)
+    codes[:, 3] = 1
+    features = si.FeatureMatrix(codes, known, sae=sae)
+    found = si.design(model, features, START, lower=[3], positions=[9], n=1)
+    assert found["nearest"].tolist() == ["near"] and found["nearest_distance"].tolist() == [1.0]
+
+
+def test_what_cannot_be_designed_is_one_line():
+    model, sae = tiny_model()
+    with pytest.raises(InputError, match="nothing to design"):
+        si.design(model, sae, START)
+    with pytest.raises(InputError, match="no such position"):
+        si.design(model, sae, START, [3], positions=[99])
