@@ -68,15 +68,18 @@ def readme_run(tmp_path_factory: pytest.TempPathFactory, readme_code: str) -> tu
 
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
-    """Every twentieth chain of the embedded repertoire."""
+    """Every thirtieth chain of the embedded repertoire, and a dozen of its concepts."""
     import sciinterp as si
 
     folder = tmp_path_factory.mktemp("small")
-    samples = si.read_samples(root / "data/antibodies.fasta", table=root / "data/antibodies.tsv")[::20]
+    samples = si.read_samples(root / "data/antibodies.fasta", table=root / "data/antibodies.tsv")[::30]
     (folder / "s.fasta").write_text("".join(f">{s.id}\n{s.sequence}\n" for s in samples))
     samples.table.to_csv(folder / "s.tsv", sep="\t")
     annotations = si.read_annotations(root / "data/antibodies.annotations.tsv")
-    keep = annotations.frame[annotations.frame["sample"].isin(samples.ids)]
+    kinds = ("imgt:", "residue:", "motif:W", "isotype:")
+    keep = annotations.frame[
+        annotations.frame["sample"].isin(samples.ids) & annotations.frame["concept"].str.startswith(kinds)
+    ]
     si.Annotations(keep, concepts=annotations.concepts).write(folder / "s.annotations.tsv")
     return folder
 

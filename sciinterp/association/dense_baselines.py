@@ -76,11 +76,13 @@ class Fit:
         return slice(None) if inside.all() else np.flatnonzero(inside), part
 
     def held_out(self, test: Part) -> Iterator[tuple[slice, np.ndarray]]:
-        """Held-out activations in chunks of positions."""
-        rows = self.rows[test.rows]
+        """Held-out activations in chunks of positions; those that are in memory are not read again."""
+        rows, at = self.rows[test.rows], np.searchsorted(self.held, test.rows)
+        there = bool(np.isin(test.rows, self.held).all())
         step = max(1, _CHUNK_VALUES // max(1, self.values.shape[1]))
         for low in range(0, len(rows), step):
-            yield slice(low, low + step), read_rows(self.acts, rows[low : low + step])
+            part = slice(low, low + step)
+            yield part, self.values[at[part]] if there else read_rows(self.acts, rows[part])
 
     @cached_property
     def moments(self) -> Moments:
@@ -136,7 +138,13 @@ def _best(
     inputs: Inputs, values: np.ndarray, transform: Callable[[np.ndarray], np.ndarray], word: str
 ) -> Reader:
     rows, part = Fit.of(inputs).training(inputs)
-    best = best_unit(lambda number: values[:, number][rows], values.shape[1], part)
+
+    def units(number: np.ndarray) -> np.ndarray:
+        first, last = int(number[0]), int(number[-1])
+        neighbours = last - first + 1 == len(number) and bool((np.diff(number) == 1).all())
+        return (values[:, first : last + 1] if neighbours else values[:, number])[rows]
+
+    best = best_unit(units, values.shape[1], part)
     detail = best.detail(lambda unit: f"{word} {unit}")
     return Reader(
         best.f1_train, best.threshold, detail, lambda x: read_units(transform(x)[:, best.unit], best.sign)

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from sciinterp.association._jit import compiled
 from sciinterp.association.blocks import blocks_of
 from sciinterp.association.dense_baselines import Fit, probe
 from sciinterp.association.dense_scores import BLOCK_VALUES, best_thresholds, count_scores
@@ -258,7 +259,7 @@ def pursue(
     n, n_units, n_concepts = max(1, values.shape[0]), values.shape[1], labels.shape[1]
     mean = np.asarray(values.sum(axis=0), np.float64).reshape(-1) / n
     share = np.asarray(labels.sum(axis=0), np.float64).reshape(-1) / n
-    gram = _dense(values.T @ values) / n - np.outer(mean, mean)
+    gram = _products(values) / n - np.outer(mean, mean)
     cross = _dense(labels.T @ values) / n - np.outer(share, mean)
     spread = np.sqrt(np.maximum(np.diag(gram), 1e-18))
     gram, cross = gram / spread[:, None] / spread, cross / spread
@@ -286,6 +287,23 @@ def pursue(
     return chosen, weights
 
 
+def _products(values: np.ndarray | sp.csr_array) -> np.ndarray:
+    """float64 [n_units, n_units]: the sum of products of every two units, added up in float32."""
+    if not sp.issparse(values):
+        return _dense(values.T @ values)
+    out = np.zeros((values.shape[1], values.shape[1]), np.float32)
+    _add_products(values.data, values.indices, values.indptr, out)
+    return out.astype(np.float64)
+
+
+@compiled
+def _add_products(values, columns, starts, out):
+    for i in range(len(starts) - 1):
+        for p in range(starts[i], starts[i + 1]):
+            for q in range(starts[i], starts[i + 1]):
+                out[columns[p], columns[q]] += values[p] * values[q]
+
+
 def _dense(product: Any) -> np.ndarray:
     """A product of arrays, sparse or not, in float64."""
     return (product.toarray() if sp.issparse(product) else product).astype(np.float64)
@@ -301,8 +319,7 @@ def _matrix(chosen: np.ndarray, weights: np.ndarray, n_units: int) -> sp.csc_arr
 
 def _scores(values: np.ndarray | sp.csr_array, matrix: sp.csc_array) -> np.ndarray:
     """float32 [n_concepts, n_positions]."""
-    scores = values @ matrix if sp.issparse(values) else values @ matrix.toarray()
-    return np.ascontiguousarray((scores.toarray() if sp.issparse(scores) else scores).T, np.float32)
+    return np.ascontiguousarray((values @ matrix.toarray()).T, np.float32)
 
 
 def _table(

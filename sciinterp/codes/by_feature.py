@@ -65,9 +65,9 @@ class ByFeature:
         number = np.full(self.n_positions, -1, np.int32)
         number[rows] = np.arange(len(rows), dtype=np.int32)
         new = number[self.rows]
-        keep = new >= 0
-        kept = np.concatenate([[0], np.cumsum(keep)])
-        return ByFeature(self.values[keep], new[keep], kept[self.starts].astype(np.int64), len(rows))
+        kept = np.flatnonzero(new >= 0)
+        starts = np.searchsorted(kept, self.starts).astype(np.int64, copy=False)
+        return ByFeature(self.values[kept], new[kept], starts, len(rows))
 
     def to_csc(self) -> sp.csc_array:
         """The same numbers as a SciPy array [n_positions, n_features]."""

@@ -70,8 +70,12 @@ def largest(codes: sp.csr_array, group: np.ndarray, n_groups: int) -> sp.csr_arr
     >>> largest(codes, np.array([0, 0, 1]), 3).toarray().tolist()
     [[2.0, 3.0], [0.0, 4.0], [0.0, 0.0]]
     """
-    row = np.repeat(group, np.diff(codes.indptr))
-    order = np.lexsort((codes.data, codes.indices, row))
-    row, column, value = row[order], codes.indices[order], codes.data[order]
-    last = np.append((np.diff(row) != 0) | (np.diff(column) != 0), True) if len(row) else np.zeros(0, bool)
-    return sp.csr_array((value[last], (row[last], column[last])), shape=(n_groups, codes.shape[1]))
+    shape = (n_groups, codes.shape[1])
+    if not codes.nnz:
+        return sp.csr_array(shape, dtype=codes.dtype)
+    cell = np.repeat(np.asarray(group, np.int64), np.diff(codes.indptr)) * shape[1] + codes.indices
+    order = np.argsort(cell)
+    cell = cell[order]
+    first = np.flatnonzero(np.append(True, cell[1:] != cell[:-1]))
+    value = np.maximum.reduceat(codes.data[order], first)
+    return sp.csr_array((value, np.divmod(cell[first], shape[1])), shape=shape)

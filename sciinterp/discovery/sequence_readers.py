@@ -222,12 +222,12 @@ def _tried(
     reached = np.zeros((N_PARTS, N_PARTS, len(peaks.at)))
     for k, model in enumerate(models):
         rest = np.flatnonzero(part != k)
-        own = reader.score(peaks.around, peaks.at[:, rest], model)
-        others = _many(reader.score, peaks.around, other[:, rest], model)
+        at, beside = peaks.at.take(rest, axis=1), other.take(rest, axis=1)
+        own, others = reader.score(peaks.around, at, model), _many(reader.score, peaks.around, beside, model)
         for j in range(N_PARTS):
             if j != k:
-                mine = part[rest] == j
-                reached[k, j] = _auroc(own[:, mine], others[:, mine], peaks.at[:, rest][:, mine])[0]
+                mine = np.flatnonzero(part[rest] == j)
+                reached[k, j] = _auroc(*(x.take(mine, axis=1) for x in (own, others, at)))[0]
     return np.stack(
         [
             sum(reached[k, j] for k in range(N_PARTS) for j in range(N_PARTS) if len({c, j, k}) == N_PARTS)
@@ -266,8 +266,8 @@ def _plain(
                 score = partial(score_unordered, odds=odds, reach=reach[name])
             else:
                 score = partial(score_place, odds=place) if name == "position" else score_conservation
-            scores[name][0][:, mine] = score(around, at[:, mine])
-            scores[name][1][:, mine] = _many(score, around, other[:, mine])
+            scores[name][0][:, mine] = score(around, at.take(mine, axis=1))
+            scores[name][1][:, mine] = _many(score, around, other.take(mine, axis=1))
     return {name: _auroc(*pair, at, part) for name, pair in scores.items()}
 
 

@@ -58,6 +58,10 @@ def codes_fault(pointers: np.ndarray, indices: np.ndarray, values: np.ndarray, b
     return ""
 
 
+# Codes of a store that are kept in memory by feature: 64 MB.
+KEPT = 1 << 23
+
+
 def pointer_fault(pointers: np.ndarray, n: int) -> str:
     """What is wrong with pointers into ``n`` values, from 0 to n; empty where nothing is."""
     if not len(pointers) or pointers[0] != 0 or pointers[-1] != n or (np.diff(pointers) < 0).any():
@@ -80,6 +84,7 @@ class CodesReader(Shards):
         super().__init__(folder, SPARSE)
         self.stored = self.index_array("stored", self.width)
         self.largest = self.index_array("largest", self.width, "float32")
+        self._kept: Compressed | None = None
 
     def read_rows(self, lo: int, hi: int) -> sp.csr_array:
         """csr float32 [hi - lo, n_features]: the codes of the positions ``[lo, hi)``."""
@@ -95,7 +100,22 @@ class CodesReader(Shards):
         return parts[0] if len(parts) == 1 else sp.csr_array(sp.vstack(parts, format="csr"))
 
     def read_features(self, lo: int, hi: int) -> Compressed:
-        """The codes of the features ``[lo, hi)``, one after the other, positions ascending within each."""
+        """The codes of the features ``[lo, hi)``, one after the other, positions ascending within each.
+
+        A store of at most :data:`KEPT` codes is kept once more than a few features were asked for: its readers come back
+        many times, and what they get is shared, so nobody writes into it.
+        """
+        kept = self._kept
+        if kept is None:
+            if (hi - lo) * 8 < self.width or int(self.stored.sum()) > KEPT:
+                return self._gathered(lo, hi)
+            kept = self._kept = self._gathered(0, self.width)
+        pointers = kept.pointers[lo : hi + 1]
+        part = slice(int(pointers[0]), int(pointers[-1]))
+        return Compressed(pointers - pointers[0], kept.indices[part], kept.values[part])
+
+    def _gathered(self, lo: int, hi: int) -> Compressed:
+        """As :meth:`read_features`, from the files."""
         if self.n >= 1 << 31:
             raise ShapeError(
                 "too many positions for one layout by feature", expected="fewer than 2**31", got=f"{self.n:,}"

@@ -62,6 +62,7 @@ def test_both_orders_come_back(folder):
 
 def test_a_block_of_features_is_read_without_the_rest(folder, monkeypatch):
     """After the checksums, bytes read are those of the block: its codes, and the pointers to them."""
+    monkeypatch.setattr("sciinterp.store.codes_reader.KEPT", 0)  # a store too large to be kept in memory
     reader, taken = CodesReader(folder), []
     reader.read_features(0, D_IN)
 
@@ -79,6 +80,15 @@ def test_a_block_of_features_is_read_without_the_rest(folder, monkeypatch):
     taken.clear()
     rows = reader.read_rows(3, 5)
     assert sum(taken) == rows.data.nbytes + 4 * rows.nnz + 8 * 3
+
+
+def test_a_small_store_is_read_once(folder, monkeypatch):
+    wanted = CodesReader(folder).read_features(1, D_IN)
+    reader = CodesReader(folder)
+    reader.read_features(0, D_IN)
+    monkeypatch.setattr(module, "read_rows", lambda *_: pytest.fail("read twice"))
+    for one, other in zip(reader.read_features(1, D_IN), wanted):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_one_schema_is_not_read_as_the_other(folder, tmp_path):
