@@ -1,8 +1,9 @@
-"""The demo: ``sciinterp run`` on the embedded configuration, ``demo.toml``.
+"""The demos: ``sciinterp run`` on an embedded configuration, ``demo.toml`` or ``structures.toml``.
 
 AntiBERTy (26 million parameters, weights from its wheel) reads 1,355 human heavy chains; an SAE decomposes
 ``layers.4``; every feature is tested against twenty concepts and more on held-out V genes, beside the same
-recipe on randomised weights.
+recipe on randomised weights. With ``--on structures``, ProteinMPNN reads the backbones of proteins that bind each
+other, and features are tested against what the backbone and the side chains do there.
 """
 
 from __future__ import annotations
@@ -10,26 +11,33 @@ from __future__ import annotations
 from pathlib import Path
 
 from sciinterp.config import RunConfig, from_mapping
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such
 from sciinterp.settings import read_toml
 
-CONFIG = Path(__file__).with_name("demo.toml")
+CONFIGS = {
+    "antibodies": Path(__file__).with_name("demo.toml"),
+    "structures": Path(__file__).with_name("structures.toml"),
+}
 
 
-def find_data(folder: Path | None = None) -> Path:
+def find_data(folder: Path | None = None, *, on: str = "antibodies") -> Path:
     """The folder of the embedded data.
 
     Parameters
     ----------
     folder : path, optional
         Where the data lie; without it, ``data/`` of the source checkout or of the working folder.
+    on : str
+        ``antibodies`` or ``structures``.
 
     Raises
     ------
     InputError
         When the files are not there, saying where to get them.
     """
-    data = read_toml(CONFIG)["data"]
+    if on not in CONFIGS:
+        raise no_such("demo", on, list(CONFIGS))
+    data = read_toml(CONFIGS[on])["data"]
     names = [str(data[key]) for key in ("samples", "table", "annotations")]
     here = Path(__file__).resolve().parent.parent / "data"
     places = [folder] if folder is not None else [here, Path("data")]
@@ -41,13 +49,16 @@ def find_data(folder: Path | None = None) -> Path:
         where=f"folder '{places[-1]}'",
         expected=", ".join(names),
         got="none or some of them",
-        do="They are under AGPL-3.0 and not in the wheel: copy 'data/' from the source distribution's repository, "
-        "or rebuild it with data/build_antibodies.py, and pass --data FOLDER.",
+        do="They are not in the wheel: copy 'data/' from the source distribution's repository, "
+        f"or rebuild it with data/build_{on}.py, and pass --data FOLDER.",
     )
 
 
-def demo_config(*, data: Path | None = None, seed: int = 0, device: str = "cpu") -> RunConfig:
-    """The embedded configuration, on the data where they lie."""
-    values = {**read_toml(CONFIG), "seed": seed}
+def demo_config(
+    *, on: str = "antibodies", data: Path | None = None, seed: int = 0, device: str = "cpu"
+) -> RunConfig:
+    """An embedded configuration, on the data where they lie."""
+    place = find_data(data, on=on).absolute()
+    values = {**read_toml(CONFIGS[on]), "seed": seed}
     values["model"] = {**values["model"], "device": device}
-    return from_mapping(values, base=find_data(data).absolute())[0]
+    return from_mapping(values, base=place)[0]

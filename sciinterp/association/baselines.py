@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sciinterp.association import backbone_baselines as of_backbone
 from sciinterp.association import dense_baselines as dense
 from sciinterp.association import measure
 from sciinterp.association import profile_baseline as profile
@@ -91,6 +92,10 @@ NEEDS: Mapping[str, tuple[Callable[[Inputs], bool], str]] = {
         lambda i: i.letters is not None or (i.genes is not None and i.genes.number is not None),
         "the positions have no letters",
     ),
+    "backbones": (
+        lambda i: of_backbone.geometry(i.samples) is not None,
+        "the samples have no coordinates of a backbone",
+    ),
     "instances": (lambda i: i.instances is not None, "no instances were given"),
     "activations": (lambda i: i.acts is not None, "no activations were given (acts)"),
     "control": (lambda i: i.control is not None, "no codes of the randomised model were given (control)"),
@@ -141,6 +146,25 @@ BASELINES: tuple[Baseline, ...] = (
         "complexity", of_sequence.complexity, "composition",
         f"the entropy of the letters in a window of {of_sequence.COMPOSITION_WINDOW}, {_HIGH_OR_LOW}",
         "PURPLE", "H", ("letters",),
+    ),
+    Baseline(
+        "torsion", of_backbone.torsion, "backbone",
+        "the bin of phi and psi (the share of training residues in it that carry the concept)",
+        "YELLOW", "X", ("backbones",),
+    ),
+    Baseline(
+        "state", of_backbone.state, "backbone",
+        f"the best single state of secondary structure at one offset of at most {of_backbone.REACH}",
+        "YELLOW", "h", ("backbones",),
+    ),
+    Baseline(
+        "contacts", of_backbone.contacts, "backbone",
+        f"how many CA lie within {of_backbone.CONTACT:g} angstrom, {_HIGH_OR_LOW}", "YELLOW", "8", ("backbones",),
+    ),
+    Baseline(
+        "chain_end", of_backbone.chain_end, "position",
+        "the distance from the nearer end of the chain (the share of training residues there)",
+        "BLUE", "^", ("backbones",),
     ),
     Baseline(
         "neuron", dense.neuron, "neuron", f"the best single unit of the activations, {_HIGH_OR_LOW}",

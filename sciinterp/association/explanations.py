@@ -81,6 +81,11 @@ KINDS: tuple[Kind, ...] = (
         "scores as high as the selected feature.",
     ),
     Kind(
+        "backbone", "the local backbone", "the local backbone does as well",
+        "Explained by the backbone at the residue: its torsions, one state of secondary structure at or near it, or how "
+        "many residues are near score as high as the selected feature.",
+    ),
+    Kind(
         "gene", "one gene", "one gene does as well",
         "Explained by one gene: which gene a position is, or how strongly the cell expresses it, scores as high as the "
         "selected feature.",

@@ -138,7 +138,7 @@ def kmer(inputs: Inputs) -> Fitted:
     train, test = inputs.parts.train, inputs.parts.test
     if inputs.letters is None and inputs.genes is not None and inputs.genes.number is not None:
         of = inputs.genes.number
-        return scored(inputs, _shares(of[train.rows], of[test.rows], len(inputs.genes.names), train))
+        return scored(inputs, shares(of[train.rows], of[test.rows], len(inputs.genes.names), train))
     return scored(inputs, kmer_scores(_letters(inputs), train, test))
 
 
@@ -181,7 +181,7 @@ def position_scores(distance: np.ndarray, train: Part, test: Part) -> Block:
     bin_of = (np.cumsum(held) - held) // BIN_POSITIONS
     _, bin_of = np.unique(bin_of, return_inverse=True)
     of_test = bin_of[np.minimum(distance[test.rows], len(bin_of) - 1)]
-    return _shares(bin_of[of_train], of_test, int(bin_of.max(initial=0)) + 1, train)
+    return shares(bin_of[of_train], of_test, int(bin_of.max(initial=0)) + 1, train)
 
 
 def kmer_scores(letters: Letters, train: Part, test: Part) -> Block:
@@ -195,10 +195,10 @@ def kmer_scores(letters: Letters, train: Part, test: Part) -> Block:
     held = np.bincount(middle, minlength=size)[:, None]
     by_letter = (to_letter.T @ train.positives.astype(np.float32)).toarray() / np.maximum(1, held)
     parent = by_letter.astype(np.float32)[np.arange(size**3) // size % size]
-    return _shares(code[train.rows], code[test.rows], size**3, train, parent=parent)
+    return shares(code[train.rows], code[test.rows], size**3, train, parent=parent)
 
 
-def _shares(
+def shares(
     of_train: np.ndarray, of_test: np.ndarray, n_codes: int, train: Part, *, parent: np.ndarray | None = None
 ) -> Block:
     """Shrunken share of training positions of the same code that carry each concept.

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 def demo(
     out: Out = Path("runs/demo"),
+    on: Annotated[
+        str, typer.Option(help="antibodies (AntiBERTy) or structures (ProteinMPNN).")
+    ] = "antibodies",
     data: Annotated[
         Path | None, typer.Option(help="Folder of the embedded data, when it is elsewhere.")
     ] = None,
@@ -26,13 +29,13 @@ def demo(
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Run the whole job on the embedded antibodies: minutes, then open report.html."""
+    """Run the whole job on embedded data: minutes, then open report.html."""
     from sciinterp.demo import demo_config
     from sciinterp.project import run as run_project
     from sciinterp.store.atomic import overwriting
 
     with overwriting(overwrite):
-        made = run_project(demo_config(data=data, seed=seed, device=device), out)
+        made = run_project(demo_config(on=on, data=data, seed=seed, device=device), out)
     if full:
         from sciinterp.full import run_full
 

@@ -28,6 +28,7 @@ from sciinterp.readers.backbones import places_of
 
 from .adapter import LEAVE_OUT, Adapter, data_of
 from .crystal_graph import NUMBER
+from .generation import GenerationSettings
 from .mpnn_layers import MpnnModule, atoms_of
 from .site import Batch, Site, Targets, block_sites, own_tokens
 from .weight_files import built, fit, read_tensors, wheel_file
@@ -188,6 +189,38 @@ class Mpnn(Adapter):
         new = {k: batch.inputs[k].masked_fill(where.to(batch.inputs[k].device), v) for k, v in hide.items()}
         return replace(batch, inputs={**batch.inputs, **new})
 
+    def generate(
+        self, sample: Any, *, n: int = 1, seed: int = 0, settings: GenerationSettings | None = None
+    ) -> list[dict[str, Any]]:
+        """Sequences for a backbone: letters drawn one after the other, each given those decided before it.
+
+        In the first round letters that are not yet drawn are hidden, in further ones only the letter drawn anew.
+        """
+        settings, data = settings or GenerationSettings(), data_of(sample)
+        self.check([data])
+        if settings.n_new:
+            raise InputError("a model of backbones adds no letters", where=self.name)
+        rngs = [np.random.default_rng([seed, number]) for number in range(n)]
+        places, records = settings.places(len(data["sequence"])), [data] * n
+        waiting = [set(places.tolist()) for _ in rngs]
+        for _ in range(settings.rounds):
+            orders = [rng.permutation(places) if settings.order == "random" else places for rng in rngs]
+            for step in range(len(places)):
+                batch = self.encode(records)
+                hidden = torch.zeros_like(batch.mask)
+                for i, order in enumerate(orders):
+                    hidden[i, [int(order[step]), *waiting[i]]] = True
+                if not bool(batch.mask[0, [int(order[step]) for order in orders]].all()):
+                    raise InputError("no letter is drawn where the backbone is not whole", where=self.name)
+                scores = self.logits(self.masked(batch, hidden)).cpu()
+                for i, order in enumerate(orders):
+                    at = int(order[step])
+                    letter = _drawn(scores[i, at, :-1], settings, rngs[i], self.name)
+                    text = records[i]["sequence"]
+                    records[i] = {**records[i], "sequence": text[:at] + letter + text[at + 1 :]}
+                    waiting[i].discard(at)
+        return records
+
     @property
     def probe(self) -> dict[str, Any]:
         """A helix of glycines with every letter written on it, for the model's fingerprint."""
@@ -197,6 +230,18 @@ class Mpnn(Adapter):
         rounded = np.round(np.array(places).transpose(2, 0, 1), 3)
         record = {"sequence": self.alphabet, "backbone": rounded.tolist(), "chain": ["A"] * n}
         return {**record, "number": list(range(1, n + 1))}
+
+
+def _drawn(scores: Tensor, settings: GenerationSettings, rng: np.random.Generator, who: str) -> str:
+    """A letter by its scores."""
+    open_ = [i for i, c in enumerate(VOCABULARY[:-1]) if c not in settings.without]
+    if not open_:
+        raise InputError("no letter is left that may be drawn", where=who, got=settings.without)
+    logs, u = scores[open_].double().numpy(), rng.random()
+    if settings.temperature == 0:
+        return VOCABULARY[open_[int(np.argmax(logs))]]
+    p = np.exp((logs - logs.max()) / settings.temperature)
+    return VOCABULARY[open_[min(int(np.searchsorted(np.cumsum(p / p.sum()), u)), len(open_) - 1)]]
 
 
 def coordinates(data: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
