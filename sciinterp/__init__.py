@@ -43,6 +43,7 @@ _EXPORTS = {
     "read_annotations": "annotations",
     "read_values": "annotations.signal",
     "associate": "association",
+    "correlate": "association.quantitative",
     "read_hits": "association",
     "count_overlaps": "association",
     "precision_recall": "association",

@@ -153,6 +153,7 @@ def read_values(path: str | Path | Mapping[str, str | Path], samples: Samples) -
 def _on_positions(path: Path, samples: Samples) -> np.ndarray:
     """float32 [n_positions]: the values of one track, NaN where it says nothing."""
     chromosomes, low, back = _windows(samples)
+    chromosomes = np.array([name.removeprefix("chr") for name in chromosomes], object)
     names = list(dict.fromkeys(chromosomes))
     high = low + samples.lengths
     order = {name: np.flatnonzero(chromosomes == name) for name in names}
@@ -162,8 +163,7 @@ def _on_positions(path: Path, samples: Samples) -> np.ndarray:
 
     def name_of(called: str) -> str:
         if called not in meant:
-            bare = called.removeprefix("chr")
-            forms = [called, *match_ids([called], names).values(), f"chr{bare}", bare]
+            forms = [called.removeprefix("chr"), *match_ids([called], names).values()]
             meant[called] = next((form for form in forms if form in order), "")
         return meant[called]
 

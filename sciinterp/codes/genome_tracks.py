@@ -11,20 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
 
 from sciinterp.codes.active import is_active
 from sciinterp.codes.matrix import FeatureMatrix
-from sciinterp.codes.write_bigwig import Intervals, write_bigwig
+from sciinterp.codes.write_bigwig import Intervals, write_bigwig, write_export
 from sciinterp.errors import InputError, no_such
 from sciinterp.readers.bounded import read_lines, whole
 from sciinterp.samples import Samples
 from sciinterp.splits.places import places
-from sciinterp.store.atomic import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,8 +185,9 @@ def tracks(
         else:
             write_bedgraph(path, track, where)
         written.append(path)
-        peaks += _peaks(features, j, track, where)
-    written.append(_write_intervals(folder / "peaks", peaks, where))
+        peaks.append(_peaks(features, j, track))
+    joined = _Places(*map(np.concatenate, zip(*peaks))) if peaks else _Places.of([])
+    written.append(_write_intervals(folder / "peaks", joined, where))
     if candidates is not None:
         chosen = candidates[candidates["feature"].isin(wanted)]
         written.append(_write_intervals(folder / "candidates", _proposed(chosen, where), where))
@@ -195,7 +196,7 @@ def tracks(
             (*where.interval(i, 0, int(n)), features.samples.ids[i], 0.0)
             for i, n in enumerate(where.samples.lengths)
         ]
-        written.append(_write_intervals(folder / "windows", rows, where))
+        written.append(_write_intervals(folder / "windows", _Places.of(rows), where))
     return written
 
 
@@ -209,60 +210,79 @@ def write_bedgraph(path: Path, track: Intervals, where: Coordinates) -> None:
         )
     )
     head = f'track type=bedGraph name="{path.stem}"\n'
-    atomic_write(path, (head + "".join(lines)).encode())
+    write_export(path, (head + "".join(lines)).encode())
 
 
-# chromosome, start, end, strand, name, score (0 to 1)
-_Row = tuple[int, int, int, str, str, float]
+class _Places(NamedTuple):
+    """Named intervals: number of chromosome, start, end, strand, name, score from 0 to 1."""
+
+    chromosome: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    strand: np.ndarray
+    name: np.ndarray
+    score: np.ndarray
+
+    @classmethod
+    def of(cls, rows: list[tuple[int, int, int, str, str, float]]) -> _Places:
+        columns = list(zip(*rows)) or [()] * 6
+        kinds = (np.int64, np.int64, np.int64, object, object, np.float64)
+        return cls(*(np.array(column, kind) for column, kind in zip(columns, kinds)))
 
 
-def _peaks(features: FeatureMatrix, j: int, track: Intervals, where: Coordinates) -> list[_Row]:
+def _peaks(features: FeatureMatrix, j: int, track: Intervals) -> _Places:
     """Stretches where the feature is active, each with its largest value as a share of the feature's scale."""
     scale = float(features.largest[j])
     on = np.flatnonzero(is_active(track.value, scale))
     if not len(on):
-        return []
+        return _Places.of([])
     new = (np.diff(track.chromosome[on]) != 0) | (track.start[on][1:] != track.end[on][:-1])
     first = np.flatnonzero(np.append(True, new))
     last = np.append(first[1:], len(on)) - 1
     top = np.maximum.reduceat(track.value[on], first) / scale
-    rows = zip(track.chromosome[on[first]], track.start[on[first]], track.end[on[last]], top)
-    return [(int(c), int(a), int(b), ".", f"feature_{j}", float(v)) for c, a, b, v in rows]
+    strand, name = (np.full(len(first), text, object) for text in (".", f"feature_{j}"))
+    return _Places(
+        track.chromosome[on[first]], track.start[on[first]], track.end[on[last]], strand, name, top
+    )
 
 
-def _proposed(candidates: pd.DataFrame, where: Coordinates) -> list[_Row]:
-    rows: list[_Row] = []
+def _proposed(candidates: pd.DataFrame, where: Coordinates) -> _Places:
+    rows = []
     columns = ("kind", "sample", "start", "end", "concept", "feature", "probability")
     for kind, sample, start, end, concept, feature, p in zip(*(candidates[c] for c in columns)):
         name = f"{kind}:{concept or 'novel'}:feature_{feature}"
         place = where.interval(where.samples.index(str(sample)), int(start), int(end))
         rows.append((*place, name, 0.0 if np.isnan(p) else float(p)))
-    return rows
+    return _Places.of(rows)
 
 
-def _write_intervals(path: Path, rows: list[_Row], where: Coordinates) -> Path:
-    """BED on a genome, GFF3 on samples."""
-    rows = sorted(rows)
+def _write_intervals(path: Path, found: _Places, where: Coordinates) -> Path:
+    """BED on a genome, GFF3 on samples, sorted by place."""
+    order = np.lexsort((found.end, found.start, found.chromosome))
+    rows = zip(*(column[order].tolist() for column in found))
     path = path.with_suffix(".bed" if where.of_genome else ".gff3")
     lines = _bed(rows, where) if where.of_genome else _gff3(rows, where)
-    atomic_write(path, "".join(lines).encode())
+    write_export(path, "".join(lines).encode())
     return path
 
 
-def _bed(rows: list[_Row], where: Coordinates) -> Iterator[str]:
+def _bed(rows: Iterable[tuple], where: Coordinates) -> Iterator[str]:
+    names = [_plain(name) for name in where.names]
     for c, a, b, strand, name, score in rows:
-        yield f"{_plain(where.names[c])}\t{a}\t{b}\t{_plain(name)}\t{round(1000 * min(score, 1))}\t{strand}\n"
+        yield f"{names[c]}\t{a}\t{b}\t{_plain(name)}\t{round(1000 * score)}\t{strand}\n"
 
 
-def _gff3(rows: list[_Row], where: Coordinates) -> Iterator[str]:
+def _gff3(rows: Iterable[tuple], where: Coordinates) -> Iterator[str]:
     yield "##gff-version 3\n"
-    for name, n in zip(where.names, where.sizes.tolist()):
-        yield f"##sequence-region {quote(name, safe='.:^*$@!+_?-|')} 1 {n}\n"
+    names = [quote(name, safe=".:^*$@!+_?-|") for name in where.names]
+    for name, n in zip(names, where.sizes.tolist()):
+        yield f"##sequence-region {name} 1 {n}\n"
     for c, a, b, _, name, score in rows:
-        seqid = quote(where.names[c], safe=".:^*$@!+_?-|")
-        yield f"{seqid}\tsciinterp\tsequence_feature\t{a + 1}\t{b}\t{score:.6g}\t.\t.\tName={quote(name, safe=' :_.-()')}\n"
+        told = f"Name={quote(name, safe=' :_.-()')}"
+        yield f"{names[c]}\tsciinterp\tsequence_feature\t{a + 1}\t{b}\t{score:.6g}\t.\t.\t{told}\n"
 
 
+@lru_cache(maxsize=1 << 16)
 def _plain(name: str) -> str:
     """A name as one cell of BED, which knows no quotes."""
     return "".join(c for c in "_".join(name.split()) if c.isprintable()) or "."

@@ -179,8 +179,10 @@ def test_100_kb_of_1024_features_in_ten_seconds(tmp_path: Path) -> None:
         [f"chr1:{i * 1000}-{i * 1000 + 1000}" for i in range(100)], ["A" * 1000] * 100, kind="dna"
     )
     features = si.FeatureMatrix(codes, samples)
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     si.tracks(features, range(width), out=tmp_path)
     seconds = time.perf_counter() - began
-    print(f"{seconds:.1f} s for {codes.nnz:,} codes in {width} bigWigs")
+    print(
+        f"{seconds:.1f} s ({time.process_time() - worked:.1f} s of work) for {codes.nnz:,} codes in {width} bigWigs"
+    )
     assert seconds < 10
