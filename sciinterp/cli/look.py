@@ -54,7 +54,10 @@ def benchmark(
     seed: Seed = 0,
     worlds: Annotated[
         int | None,
-        typer.Option(help="Worlds with something hidden (3 by default), or of each design of trust (20)."),
+        typer.Option(
+            help="Worlds with something hidden (3 by default), of each design of trust (20), or seeds of each world of "
+            "dictionary (1)."
+        ),
     ] = None,
     null: Annotated[int, typer.Option(help="Planted worlds with nothing hidden.")] = 3,
     forms: Annotated[int, typer.Option(help="Planted worlds with a hidden concept of each form.")] = 0,
@@ -77,7 +80,7 @@ def benchmark(
     if what not in ("discovery", "dictionary"):
         raise no_such("benchmark", what, ["discovery", "trust", "dictionary"])
     if what == "dictionary":
-        tables = _dictionaries(seed, only, out)
+        tables = _dictionaries(range(seed, seed + (worlds or 1)), only, out)
     elif run is not None:
         from sciinterp.full import hide_and_recover
         from sciinterp.project import load_run
@@ -93,18 +96,24 @@ def benchmark(
         echo_table(table.T.rename_axis("measure") if len(table) < 3 < table.shape[1] else table)
 
 
-def _dictionaries(seed: int, only: str | None, out: Path | None) -> dict[str, Any]:
+def _dictionaries(seeds: range, only: str | None, out: Path | None) -> dict[str, Any]:
     """Every architecture and its twins on known features, in the worlds that were named."""
+    import sciinterp as si
     from sciinterp.sae.dictionary_benchmark import benchmark_dictionary
     from sciinterp.sae.ground_truth import WIDE, WORLDS
+    from sciinterp.store.tables import write_tsv
 
     known = {world.name: world for world in (*WORLDS, WIDE)}
     wanted = [w.name for w in WORLDS] if only is None else [name.strip() for name in only.split(",")]
     for name in wanted:
         if name not in known:
             raise no_such("world", name, known, where="--only")
-    tables = benchmark_dictionary(worlds=[known[name] for name in wanted], seeds=(seed,), out=out)
-    return {"recovery": tables["summary"]}
+    tables = benchmark_dictionary(worlds=[known[name] for name in wanted], seeds=seeds, out=out)
+    if out is not None:
+        write_tsv(tables["recovery"], out / "recovery.tsv")
+        for suffix in ("svg", "png"):
+            si.pl.save(si.pl.recovery(tables), out / f"recovery.{suffix}")
+    return {"recovery": tables["summary"]} | ({"seeds": tables["seeds"]} if len(seeds) > 1 else {})
 
 
 def tracks(

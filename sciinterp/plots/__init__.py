@@ -9,6 +9,7 @@ from __future__ import annotations
 from sciinterp.plots.calibration import layer_sweep, precision_at_k, reliability, variant_effect
 from sciinterp.plots.concepts import concept_counts, concepts_vs_baselines, heatmap, volcano
 from sciinterp.plots.logos import logo
+from sciinterp.plots.recovery import recovery
 from sciinterp.plots.set_curves import sets
 from sciinterp.plots.style import save, style
 from sciinterp.plots.tracks import family_heatmap, feature
@@ -35,6 +36,7 @@ __all__ = [
     "logo",
     "mdl",
     "precision_at_k",
+    "recovery",
     "reliability",
     "save",
     "scaling",

@@ -27,7 +27,7 @@ from sciinterp.plots.logos import information
 from sciinterp.plots.style import figure_of, plain, to_bytes
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from figure_cases import KINDS, cases, made, reason, sites, sweep_table
+from figure_cases import KINDS, cases, made, reason, sites, sweep_table, worlds
 from report_fixtures import run  # noqa: F401
 
 
@@ -113,6 +113,7 @@ def test_some_nan_among_the_rows_is_left_out(run, name):
             "density_histogram": ([0.1, np.nan, 0.01],),
             "dark_matter": ({"explained": 0.5, "linear": np.nan, "nonlinear": 0.1},),
             "stability": ([0.5, np.nan],),
+            "recovery": ([*worlds(), {"world": "easy", "dictionary": "gated", "recall": np.nan}],),
             "sets": (run["hits"].context["sets"].assign(f1=lambda t: t["f1"].mask(t.index % 3 == 0)),),
             "precision_at_k": (
                 [{"k": 5, "precision": 0.5, "low": np.nan, "high": 1}, {"k": 9, "precision": np.nan}],
