@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from sciinterp import distributed
 from sciinterp.activations.fingerprints import fingerprint
 from sciinterp.activations.plan import Item, Work, window_starts
 from sciinterp.activations.recorded import Activations, load_activations, site_folder
@@ -174,6 +175,7 @@ def _run(
         require_parent(next(iter(folders.values())).parent)
     for name, folder in folders.items():
         require_free(folder, plans[name], overwrite=overwrite)
+    distributed.meet()  # all have looked before the first one writes
     with ExitStack() as stack:
         writers: dict[str, Writer] = {}
         for name in sorted(folders):
@@ -214,17 +216,25 @@ def using_threads(number: int) -> Iterator[None]:
 
 def _shards(work: Work, writers: Mapping[str, Writer], dtype: str) -> None:
     lengths = work.samples.lengths
-    wanted = sorted({k for writer in writers.values() for k in writer.missing})
-    total = sum(int(lengths[work.bounds[k] : work.bounds[k + 1]].sum()) for k in range(len(work.bounds) - 1))
-    left = sum(int(lengths[work.bounds[k] : work.bounds[k + 1]].sum()) for k in wanted)
+    missing = sorted({k for writer in writers.values() for k in writer.missing})
+    wanted = distributed.mine(missing)
+    tokens = [int(lengths[lo:hi].sum()) for lo, hi in zip(work.bounds, work.bounds[1:])]
+    total, left = sum(tokens), sum(tokens[k] for k in missing)
+    # The bar is the first rank's, of the whole: what it does stands for as much of the others.
+    stride = left / max(sum(tokens[k] for k in wanted), 1)
     if wanted:
         log.info("extract: %s positions at %s", f"{left:,}", ", ".join(writers))
     with tqdm(
-        total=total, initial=total - left, unit="token", unit_scale=True, desc="extract", disable=None
+        total=total,
+        initial=total - left,
+        unit="token",
+        unit_scale=True,
+        desc="extract",
+        disable=None if distributed.first() else True,
     ) as bar:
         for number in wanted:
             sites = [name for name, writer in writers.items() if number in writer.missing]
-            found, bad = _run_shard(work, number, sites, dtype, bar)
+            found, bad = _run_shard(work, number, sites, dtype, lambda n: bar.update(n * stride))
             for name in sites:
                 parts = [
                     _merge(work, i, found[name].pop(i, None), writers[name].plan)
@@ -235,7 +245,7 @@ def _shards(work: Work, writers: Mapping[str, Writer], dtype: str) -> None:
 
 
 def _run_shard(
-    work: Work, number: int, sites: Sequence[str], dtype: str, bar: Any
+    work: Work, number: int, sites: Sequence[str], dtype: str, done: Callable[[int], object]
 ) -> tuple[dict[str, dict[int, _Rows]], dict[str, dict[int, str]]]:
     """Rows of every sample of a shard at every site, and the samples to leave out."""
     items = work.items(number)
@@ -255,7 +265,7 @@ def _run_shard(
                 part = found[name].setdefault(item.sample, _Rows([], []))
                 part.rows.append(values)
                 part.spans.append(shifted)
-        bar.update(sum(item.hi - item.lo for item in chosen))
+        done(sum(item.hi - item.lo for item in chosen))
     for name in sites:
         for sample in bad[name]:
             found[name].pop(sample, None)
@@ -342,6 +352,10 @@ def _merge(
 
 
 def _finish(work: Work, writers: Mapping[str, Writer]) -> None:
+    if not distributed.first():
+        for writer in writers.values():
+            writer.finish()
+        return
     errors = dict.fromkeys(writers)
     if work.model.dtype != "float32":
         order = np.argsort(work.samples.lengths, kind="stable")

@@ -96,7 +96,7 @@ def activations_from_array(
         ENVIRONMENT: {},
     }
     with open_writer(out, plan, samples, overwrite=overwrite) as writer:
-        for number in writer.missing:
+        for number in writer.mine:
             own = writer.samples_of(number)
             parts = [np.asarray(array[offsets[i] : offsets[i + 1]], dtype) for i in own]
             writer.write(number, parts, [_spans(len(part)) for part in parts])

@@ -13,13 +13,16 @@ from typing import Annotated
 
 import typer
 
-from sciinterp import __version__
+from sciinterp import __version__, distributed
 from sciinterp.cli import look, make, whole
 from sciinterp.errors import SciinterpError
 
 # Idle OpenMP threads that spin take the cores from those that work: up to elevenfold on a loaded machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+# Commands that the ranks of torchrun do together; any other is the first rank's.
+TOGETHER = ("extract", "train", "encode", "control")
 
 app = typer.Typer(
     name="sciinterp",
@@ -39,12 +42,18 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version, and stop.")
     ] = False,
 ) -> None:
+    if not distributed.first():
+        if context.invoked_subcommand not in TOGETHER:
+            raise typer.Exit
+        quiet, verbose = True, False
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -60,14 +69,20 @@ for verbs in (whole, make, look):
 
 def main() -> None:
     """Run the command line; one line for what a user can mend."""
+    distributed.begin()
     try:
         app(standalone_mode=True)
     except SciinterpError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(2) from None
+        _fail(f"error: {error}", 2)
     except KeyboardInterrupt:
-        typer.echo("interrupted; run the same command again to resume", err=True)
-        raise SystemExit(130) from None
+        _fail("interrupted; run the same command again to resume", 130)
+
+
+def _fail(message: str, code: int) -> None:
+    """End with a message; of several ranks the first to fail says it, and torchrun ends the others."""
+    if distributed.fails_first():
+        typer.echo(message, err=True)
+    raise SystemExit(code) from None
 
 
 if __name__ == "__main__":

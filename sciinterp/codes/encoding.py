@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from tqdm import tqdm
 
+from sciinterp import distributed
 from sciinterp.codes.beside import relative_path
 from sciinterp.codes.matrix import FeatureMatrix
 from sciinterp.codes.positions import to_positions
@@ -135,10 +136,11 @@ def _encode_to(work: _Encoder, out: Path, origin: Origin, *, overwrite: bool) ->
     with open_writer(out, plan, samples, overwrite=overwrite) as writer, using_threads(threads):
         if writer.complete:
             return
-        groups = {number: writer.samples_of(number) for number in writer.missing}
-        left = sum(int(samples.lengths[group.start : group.stop].sum()) for group in groups.values())
-        with work.bar(samples.n_positions - left) as bar:
-            for number, group in groups.items():
+        sizes = [int(samples.lengths[lo:hi].sum()) for lo, hi in zip(plan["shards"], plan["shards"][1:])]
+        left, mine = (sum(sizes[k] for k in some) for some in (writer.missing, writer.mine))
+        with work.bar(samples.n_positions - left, left / max(mine, 1)) as bar:
+            for number in writer.mine:
+                group = writer.samples_of(number)
                 codes = work.shard(group.start, group.stop, bar)
                 writer.write_codes(number, codes, samples.lengths[group.start : group.stop])
         finish(writer, origin, sae=beside)
@@ -160,12 +162,15 @@ class _Encoder:
                 got=f"{self.n} rows of {len(self.offsets) - 1}",
             )
         self._kept: tuple[int, sp.csr_array] | None = None
+        self._stride = 1.0
 
-    def bar(self, done: int) -> tqdm:
-        """Progress, and a line in the log."""
+    def bar(self, done: int, stride: float = 1.0) -> tqdm:
+        """Progress of the whole, of which a rank's positions stand for ``stride`` times as many; a line in the log."""
+        self._stride = stride
         log.info("encode: %s tokens with %d features", f"{self.n:,}", self.sae.n_features)
         total = self.samples.n_positions
-        return tqdm(total=total, initial=done, unit="position", desc="encode", disable=None)
+        quiet = None if distributed.first() else True
+        return tqdm(total=total, initial=done, unit="position", desc="encode", disable=quiet)
 
     def shard(self, first: int, last: int, bar: tqdm) -> sp.csr_array:
         """Codes of the positions of the samples ``[first, last)``."""
@@ -176,7 +181,7 @@ class _Encoder:
             parts.append(batch[max(lo - begin, 0) : min(hi - begin, batch.shape[0])])
         codes = sp.csr_array(sp.vstack(parts, format="csr"))
         lengths = self.samples.lengths[first:last]
-        bar.update(int(lengths.sum()))
+        bar.update(int(lengths.sum()) * self._stride)
         if isinstance(self.acts, np.ndarray):
             return codes
         spans = self.acts.read_spans(lo, hi)

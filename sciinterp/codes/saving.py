@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sciinterp import distributed
 from sciinterp.provenance import Origin
 from sciinterp.samples import Samples
 from sciinterp.store.atomic import array_sha256
@@ -42,7 +43,7 @@ def codes_plan(samples: Samples, n_features: int, origin: Origin, inputs: dict[s
 
 def finish(writer: Writer, origin: Origin, **extra: Any) -> None:
     """End a store of codes; its origin goes into the manifest, what trained the SAE into a file beside it."""
-    writer.finish({"origin": save_origin(writer.folder, origin), **extra})
+    writer.finish({"origin": save_origin(writer.folder, origin), **extra} if distributed.first() else {})
 
 
 def save_features(features: FeatureMatrix, folder: str | Path) -> None:
@@ -57,7 +58,7 @@ def save_features(features: FeatureMatrix, folder: str | Path) -> None:
             digest.update(array_sha256(part).encode())
     plan = codes_plan(samples, features.n_features, features.origin, {"codes": digest.hexdigest()})
     with open_writer(folder, plan | {ENVIRONMENT: {}}, samples, overwrite=True) as writer:
-        for number in writer.missing:
+        for number in writer.mine:
             group = writer.samples_of(number)
             codes = features.by_sample(np.arange(group.start, group.stop))
             writer.write_codes(number, codes, samples.lengths[group.start : group.stop])

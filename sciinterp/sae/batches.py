@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sciinterp import distributed
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.provenance import Origin, Training, origin_of
 
@@ -193,13 +194,20 @@ class Reader:
         self.epoch, self.group, self.position = (int(value[k]) for k in ("epoch", "group", "position"))
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """The next batch as (input, target), each [batch_size, d_in]; for an SAE they are the same rows."""
-        out = torch.empty(self.batch_size, self.source.d_in)
+        """The next batch as (input, target), each [batch_size, d_in]; for an SAE they are the same rows.
+
+        Of several ranks each gets its part of the batch.
+        """
+        part = distributed.share(self.batch_size)
+        out = torch.empty(len(part), self.source.d_in)
         filled = 0
         while filled < self.batch_size:
             self._hold()
             take = self._order[self.position : self.position + self.batch_size - filled]
-            torch.index_select(self._data, 0, take, out=out[filled : filled + len(take)])
+            lo, hi = max(part.start, filled), max(min(part.stop, filled + len(take)), part.start)
+            if lo < hi:
+                mine = take[lo - filled : hi - filled]
+                torch.index_select(self._data, 0, mine, out=out[lo - part.start : hi - part.start])
             filled += len(take)
             self.position += len(take)
             if self.position == len(self._order):

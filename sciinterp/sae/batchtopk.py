@@ -23,6 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sciinterp import distributed
 from sciinterp.sae.architecture import Architecture, Step, require, write_gradients
 from sciinterp.sae.auxk import add_auxk
 from sciinterp.sae.parameters import Parameters
@@ -78,24 +79,32 @@ class BatchTopK(Architecture):
 def batch_topk(xin: Tensor, w_enc: Tensor, b_enc: Tensor, k: int, step: Step) -> tuple[Codes, Tensor]:
     """The ``n k`` largest positive pre-activations of a batch as codes, and the smallest of them.
 
-    Ties at the cut go to the earliest rows and lowest features. ``step.memory["cut"]`` carries the cut from
+    Ties at the cut go to the earliest rows and lowest features. Of several ranks each gives the entries of its rows, the
+    cut being that of all. ``step.memory["cut"]`` carries the cut from
     batch to batch.
     """
-    wanted = len(xin) * k
+    wanted = distributed.total(len(xin)) * k
     floor = FLOOR * float(step.memory["cut"]) if "cut" in step.memory else 0.0
     while True:
         codes = encode_above(xin, w_enc, b_enc, floor, step.work)
-        if codes.columns.numel() >= wanted or floor <= 0:
+        found = distributed.total(codes.columns.numel())
+        if found >= wanted or floor <= 0:
             break
         floor = floor / 2 if floor > 1e-6 else 0.0
-    if codes.columns.numel() > wanted:
-        cut = codes.values.topk(wanted, sorted=False).values.min()
+    if found > wanted:
+        largest = (
+            codes.values if len(codes.values) <= wanted else codes.values.topk(wanted, sorted=False).values
+        )
+        cut = torch.cat(distributed.joined(largest)).topk(wanted, sorted=False).values.min()
         keep = codes.values > cut
-        ties = (codes.values == cut).nonzero().squeeze(1)[: wanted - int(keep.sum())]
-        keep[ties] = True
+        ties = (codes.values == cut).nonzero().squeeze(1)
+        # Ranks hold the rows of a batch in order, so that ties of earlier ranks come first.
+        before = distributed.gathered(len(ties))[: distributed.rank()]
+        keep[ties[: max(wanted - distributed.total(int(keep.sum())) - sum(before), 0)]] = True
         codes = keep_entries(codes, keep)
     else:
-        cut = codes.values.min() if codes.columns.numel() else xin.new_zeros(())
+        every = torch.cat(distributed.joined(codes.values.sort().values[:1]))
+        cut = every.min() if len(every) else xin.new_zeros(())
     step.memory["cut"] = cut.clone()
     return codes, cut
 

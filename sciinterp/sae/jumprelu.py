@@ -26,6 +26,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sciinterp import distributed
 from sciinterp.sae.architecture import Architecture, Step, require, write_gradients
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import Codes, code_gradients, decode, encode_above, keep_entries, products
@@ -83,7 +84,7 @@ class JumpReLU(Architecture):
         gradient = error * (2 / n)
         d_code = code_gradients(near, gradient, p["W_dec"])
         write_gradients(step, codes, gradient, d_code[active], xin)
-        l0 = x.new_full((), codes.columns.numel() / n)
+        l0 = x.new_full((), distributed.total(codes.columns.numel()) / distributed.total(n))
         off = l0 / self.target_l0 - 1
         weight = self.weight * step.progress * x.shape[1] * step.unit**2
         slope = 2 * weight * off / (self.target_l0 * n)
@@ -96,9 +97,11 @@ class JumpReLU(Architecture):
 
     def _start_thresholds(self, step: Step, xin: Tensor) -> None:
         """Thresholds at which each feature fires on ``START * target_l0 / n_features`` of the batch."""
-        p, n = step.parameters, len(xin)
+        p, n = step.parameters, distributed.total(len(xin))
         place = min(max(1, round(n * START * self.target_l0 / self.n_features)), max(n // 2, 1))
         pre = torch.cat([part.clone() for _, part in products(xin, p["W_enc"], p["b_enc"], step.work)])
+        if distributed.size() > 1:
+            pre = torch.cat(distributed.joined(pre.topk(min(place, len(pre)), dim=0).values))
         p["theta"].copy_(pre.topk(place, dim=0).values[-1].clamp_(min=0) / RATE)
         step.memory["started"] = torch.ones(1)
 

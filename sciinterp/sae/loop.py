@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from sciinterp import distributed
 from sciinterp.devices import device_of
 from sciinterp.errors import InputError, SciinterpError
 from sciinterp.sae import run_folder
@@ -146,6 +147,8 @@ def train_together(
                     got=str(getattr(job.settings, name)),
                     do="Give them the same, or train them one by one.",
                 )
+    if 1 < distributed.size() <= len(jobs):
+        return _dealt(source, jobs, samples, split)
     device = device_of(shared.device)
     data = _Data(Source(source, samples), split, shared, device)
     done: dict[int, SAE] = {}
@@ -166,6 +169,18 @@ def train_together(
             _train(data, list(runs.values()))
             done.update({i: run.finish() for i, run in runs.items()})
     return [done[i] for i in range(len(jobs))]
+
+
+def _dealt(source: Any, jobs: Sequence[Job], samples: Samples | None, split: Split | None) -> list[SAE]:
+    """Whole SAEs dealt to ranks: each is trained by one, and comes out as it does alone."""
+    numbers = distributed.mine(range(len(jobs)))
+    mine = [jobs[i] for i in numbers]
+    with distributed.alone():
+        trained = train_together(source, mine, samples=samples, split=split)
+    found: dict[int, SAE] = {}
+    for part in distributed.gathered(dict(zip(numbers, trained))):
+        found.update(part)
+    return [found[i] for i in range(len(jobs))]
 
 
 class _Data:
@@ -282,7 +297,7 @@ class _Run:
         self.step.dead = (self.last_fired + self.window < number).nonzero().squeeze(1)
         self.step.progress = min(number / max(settings.sparsity_warmup * self.data.steps, 1), 1.0)
         rate = settings.rate(number, self.data.steps, self.architecture.n_features)
-        found = self.architecture.step(self.step, x, target)
+        found = self._joined(self.architecture.step(self.step, x, target), len(x))
         if self.screened:
             self._review_screen(number)
         self.frozen.before(p)
@@ -301,6 +316,18 @@ class _Run:
         self.lines += (json.dumps(line) + "\n").encode()
         return line
 
+    def _joined(self, found: dict[str, Tensor], n: int) -> dict[str, Tensor]:
+        """What all ranks found, each on its ``n`` rows of the batch: gradients, scalars and features that fired."""
+        if distributed.size() == 1:
+            return found
+        gradient, weight = self.parameters.flat.grad, n / self.settings.batch_size
+        assert gradient is not None
+        distributed.add_up(gradient.mul_(weight))
+        scalars = torch.stack([value.to(gradient) for value in found.values()]) * weight
+        both = distributed.add_up(torch.cat([scalars, self.step.fired.to(gradient)]))
+        self.step.fired = both[len(found) :] > 0
+        return dict(zip(found, both))
+
     def save(self) -> None:
         """Write a checkpoint, where there is a folder."""
         if self.folder:
@@ -316,7 +343,7 @@ class _Run:
     def _review_screen(self, number: int) -> None:
         """Stop screening for good when too many rows were doubtful; the count is kept in checkpoints."""
         counts, memory = self.step.work.counts, self.step.memory
-        here = torch.tensor([counts.pop("screened", 0), counts.pop("doubtful", 0)])
+        here = distributed.add_up(torch.tensor([counts.pop("screened", 0), counts.pop("doubtful", 0)]))
         memory["screen"] = memory.get("screen", torch.zeros_like(here)) + here
         if number % REVIEW_STEPS == 0:
             screened, doubtful = memory.pop("screen").tolist()
@@ -342,7 +369,7 @@ class _Run:
 
     def _not_finite(self, number: int, x: Tensor) -> SciinterpError:
         bad = ~torch.isfinite(x).all(1)
-        if bad.any():
+        if any(distributed.gathered(bool(bad.any()))):
             return InputError(
                 "activations hold a value that is not finite",
                 where=f"a row of batch {number}",
@@ -392,11 +419,13 @@ class _Run:
         weights, calibrated = self.architecture.finish(self.parameters, scale, calibration_rows)
         sae = sae_of(weights).to(self.data.device)
         counted = parts["train"][:: max(1, -(-len(parts["train"]) // DEAD_ROWS))]
-        counts = firing_counts(sae, data.pieces(counted))
+        counts = distributed.add_up(
+            torch.from_numpy(firing_counts(sae, data.pieces(distributed.mine(counted))))
+        ).numpy()
         sae.architecture, sae.origin = self.architecture, self.data.origin
         sae.recipe = {**self.settings.deciding(), "rows": len(parts["train"])}
         sae.metrics = {
-            **measure(sae, data.pieces(parts["test"])),
+            **measure(sae, data.pieces(distributed.mine(parts["test"])), shared=True),
             **calibrated,
             "dead": float((counts == 0).mean()),
             "dead_counted_on": len(counted),
@@ -421,7 +450,8 @@ REVIEW_STEPS, MAX_DOUBTFUL = 64, 0.25
 
 @contextlib.contextmanager
 def _progress(steps: int, done: int, n: int) -> Iterator[Any]:
-    quiet = False if "ipykernel" in sys.modules else None  # None: silent where the output is not a terminal
+    # None: silent where the output is not a terminal
+    quiet = True if not distributed.first() else False if "ipykernel" in sys.modules else None
     with tqdm(
         total=steps,
         initial=done,

@@ -28,9 +28,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sciinterp import distributed
+
 if TYPE_CHECKING:
     from sciinterp.sae.base import SAE
 
+SUMS = ("n", "sum", "square", "error", "cosine", "back", "both", "counts")
 DECADES = 8  # the histogram's lowest bin holds densities in (0, 1e-7]
 
 
@@ -78,6 +81,12 @@ class Measures:
             raise ValueError("per_row and features count different entries")
         self.counts += torch.bincount(features.long().cpu(), minlength=len(self.counts))
 
+    def join(self) -> Measures:
+        """Take in what the other ranks measured on their rows."""
+        for name, parts in zip(SUMS, zip(*distributed.gathered([getattr(self, name) for name in SUMS]))):
+            setattr(self, name, sum(parts[1:], parts[0]))
+        return self
+
     def result(self) -> dict[str, Any]:
         """The measures of all rows added."""
         n = max(self.n, 1)
@@ -93,8 +102,11 @@ class Measures:
         }
 
 
-def measure(sae: SAE, batches: Iterable[Tensor | np.ndarray]) -> dict[str, Any]:
-    """Measures of an SAE over batches of rows (see the module's docstring for each)."""
+def measure(sae: SAE, batches: Iterable[Tensor | np.ndarray], *, shared: bool = False) -> dict[str, Any]:
+    """Measures of an SAE over batches of rows (see the module's docstring for each).
+
+    ``shared`` says that several ranks each have some of the rows, and measure all of them together.
+    """
     measures = Measures(sae.b_dec, sae.n_features)
     for batch in batches:
         x = torch.as_tensor(batch)
@@ -105,7 +117,7 @@ def measure(sae: SAE, batches: Iterable[Tensor | np.ndarray]) -> dict[str, Any]:
             codes.crow_indices().diff(),
             codes.col_indices(),
         )
-    return measures.result()
+    return measures.join().result() if shared else measures.result()
 
 
 def firing_counts(sae: SAE, batches: Iterable[Tensor | np.ndarray]) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from sciinterp import distributed
 from sciinterp.errors import StoreError
 from sciinterp.sae import checkpoints
 from sciinterp.sae.base import SAE
@@ -38,7 +39,7 @@ CHECKPOINTS, PLAN, LOG = "checkpoints", "plan.json", "training.jsonl"
 
 @contextlib.contextmanager
 def claim(out: Path, plan: Mapping[str, Any]) -> Iterator[tuple[Path, SAE | None]]:
-    """Hold a folder for a plan: gives the folder, and the SAE if it is finished.
+    """Hold a folder for a plan: gives the folder, and the SAE if it is finished. Of several ranks the first holds it.
 
     Raises
     ------
@@ -47,6 +48,10 @@ def claim(out: Path, plan: Mapping[str, Any]) -> Iterator[tuple[Path, SAE | None
     BusyError
         Another process trains here.
     """
+    if not distributed.first():
+        finished = distributed.told(False)
+        yield Path(out), load_native(Path(out)) if finished else None
+        return
     folder = make_folder(out)
     with folder_lock(folder):
         remove_temporaries(folder)
@@ -57,10 +62,13 @@ def claim(out: Path, plan: Mapping[str, Any]) -> Iterator[tuple[Path, SAE | None
         elif to_json(read_json(folder / CHECKPOINTS / PLAN)) != to_json(plan):
             _clear(folder)
         if (folder / METRICS).exists():
-            yield folder, load_native(folder)
+            found = load_native(folder)
+            distributed.told(True)
+            yield folder, found
             return
         make_folder(folder / CHECKPOINTS)
         write_json(folder / CHECKPOINTS / PLAN, plan)
+        distributed.told(False)
         yield folder, None
 
 
@@ -133,7 +141,9 @@ def last_state(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any], by
 def write_state(
     folder: Path, lines: bytes, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
 ) -> None:
-    """The log, then the checkpoint that counts its bytes."""
+    """The log, then the checkpoint that counts its bytes; every rank has the same, and the first writes."""
+    if not distributed.first():
+        return
     atomic_write(folder / LOG, lines)
     checkpoints.write_checkpoint(folder / CHECKPOINTS, step, tensors, {**facts, "log_bytes": len(lines)})
 
@@ -143,7 +153,10 @@ def write_finished(
 ) -> None:
     """The final checkpoint and log, the SAE, and last of all its measures."""
     write_state(folder, lines, step, tensors, facts)
-    sae.save(folder)
+    if distributed.first():
+        sae.save(folder)
+    distributed.meet()
+    sae.folder = folder
 
 
 def digest(rows: np.ndarray) -> str:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sciinterp import distributed
 from sciinterp.errors import StoreError, no_such
 from sciinterp.store.atomic import read_json, remove, remove_temporaries, sha256_file, to_json, write_json
 
@@ -146,9 +147,17 @@ def recorded(
     started = time.perf_counter()
     log.info("%s ...", stage)
     yield
+    if distributed.first():
+        _record(folder, stage, settings or {}, inputs or {}, started)
+    distributed.meet()
+
+
+def _record(
+    folder: Path, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, Any], started: float
+) -> None:
     remove_temporaries(folder, idle=_IDLE)
     ours = is_ledger(folder) or (folder.is_dir() and not (folder / NAME).is_file())
-    if ours and _enter(folder, stage, settings or {}, inputs or {}):
+    if ours and _enter(folder, stage, settings, inputs):
         _time(folder, stage, time.perf_counter() - started)
 
 

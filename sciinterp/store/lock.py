@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from sciinterp import distributed
 from sciinterp.errors import BusyError, StoreError
 
 try:
@@ -42,11 +43,16 @@ def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
     folder : path
         An existing folder; the lock is the file ``.lock`` in it, gone when the block ends.
 
+    Of several ranks the first holds it for all.
+
     Raises
     ------
     BusyError
         Another process (or thread) writes here; the message names its pid and host.
     """
+    if not distributed.first():  # the first rank holds it for all
+        yield
+        return
     path = Path(folder) / LOCK
     descriptor = _acquire(path)
     try:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp import distributed
 from sciinterp.errors import MismatchError, SciinterpError, StoreError
 from sciinterp.samples import Samples
 from sciinterp.store.arrays import check_sha256, save_arrays
@@ -73,16 +74,27 @@ class Writer:
         self._schema = SCHEMAS[migrated(plan, f"folder {str(folder)!r}")["schema"]]
         self._plan_sha256 = sha256_file(folder / PLAN)
         self._records: dict[int, dict[str, Any]] = {}
-        if not complete:
-            for number in range(self.n_shards):
-                record = self._finished(number)
-                if record is not None:
-                    self._records[number] = record
+        if not complete and distributed.first():
+            self._look()
+        # Found by one rank for all: the others may have begun to write by the time this one looks.
+        self._records = distributed.told(self._records)
+
+    def _look(self) -> None:
+        """Take up the records of the shards that are there and whole."""
+        for number in self.missing:
+            record = self._finished(number)
+            if record is not None:
+                self._records[number] = record
 
     @property
     def n_shards(self) -> int:
         """Shards of the plan."""
         return len(self.plan["shards"]) - 1
+
+    @property
+    def mine(self) -> Sequence[int]:
+        """The missing ones that this rank is to write."""
+        return distributed.mine(self.missing)
 
     @property
     def missing(self) -> list[int]:
@@ -198,13 +210,21 @@ class Writer:
         self._records[number] = record
 
     def finish(self, extra: Mapping[str, Any] | None = None) -> None:
-        """Write the index and then the manifest, which makes the store whole.
+        """Write the index and then the manifest, which makes the store whole; of several ranks the first does.
 
         Parameters
         ----------
         extra : mapping
             Facts to keep in the manifest; they must be functions of the plan.
         """
+        distributed.meet()
+        if distributed.first():
+            self._look()
+            self._finish(extra or {})
+        distributed.meet()
+        self.complete = True
+
+    def _finish(self, extra: Mapping[str, Any]) -> None:
         if self.missing:
             raise StoreError(
                 "the store is not finished",
@@ -230,12 +250,11 @@ class Writer:
             f"n_{unit}s": int(offsets[-1]),
             width: self.plan[width],
             "dtype": self.plan["dtype"],
-            "extra": dict(extra or {}),
+            "extra": dict(extra),
             "shards": [{"rows": r["rows"], "bytes": r["bytes"], "sha256": r["sha256"]} for r in records],
             "skipped": {k: v for r in records for k, v in r["skipped"].items()},
         }
         write_json(self.folder / MANIFEST, seal(manifest))
-        self.complete = True
 
 
 def _per_feature(paths: list[Path], n_features: int) -> dict[str, np.ndarray]:
@@ -254,6 +273,8 @@ def open_writer(
     folder: str | os.PathLike[str], plan: Mapping[str, Any], samples: Samples, *, overwrite: bool = False
 ) -> Iterator[Writer]:
     """Begin, resume or recognise the store of a plan; the folder's lock is held while the block runs.
+
+    Of several ranks the first begins it, and tells the others; each then writes its :attr:`Writer.mine`.
 
     Parameters
     ----------
@@ -277,10 +298,15 @@ def open_writer(
     """
     folder = Path(folder)
     wanted = _full(plan)
+    if not distributed.first():
+        wanted, complete = distributed.told(({}, False))
+        yield Writer(folder, wanted, complete=complete)
+        return
     require_free(folder, plan, overwrite=overwrite)
     if (folder / MANIFEST).is_file() and _matches(folder, wanted):
         _sweep(folder)
-        yield Writer(folder, read_json(folder / PLAN), complete=True)
+        wanted, complete = distributed.told((read_json(folder / PLAN), True))
+        yield Writer(folder, wanted, complete=complete)
         return
     make_folder(folder)
     with folder_lock(folder):
@@ -295,6 +321,7 @@ def open_writer(
         complete = (folder / MANIFEST).is_file()
         if not complete:
             save_samples(folder, samples)
+        distributed.told((wanted, complete))
         yield Writer(folder, wanted, complete=complete)
 
 

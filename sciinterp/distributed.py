@@ -1,0 +1,163 @@
+"""Ranks: the processes of one ``torchrun``, which do one verb together.
+
+``torchrun --nproc-per-node 4 -m sciinterp extract ...`` starts the same command four times; every rank makes the same
+plan, does its share of it and meets the others where something is needed whole. Shards, blocks of concepts and whole
+SAEs of a sweep are dealt, so that what comes out does not depend on the number of ranks; a training splits each batch,
+and repeats itself for the same number of ranks. The first rank alone holds locks, writes what is no share of a
+rank, and speaks.
+
+A rank that fails ends: ``torchrun`` sees it and stops the others, wherever they wait. What was finished is kept.
+
+Nothing here imports torch before there are several ranks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+# A rank may wait for as long as another's share of the work takes; one that died is seen by its closed connection.
+PATIENCE = timedelta(days=7)
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+_CARDS: list[Any] = []
+
+
+def size() -> int:
+    """How many ranks work together; 1 without ``torchrun``.
+
+    Examples
+    --------
+    >>> size(), rank(), share(10)
+    (1, 0, range(0, 10))
+    """
+    launched = "TORCHELASTIC_RUN_ID" in os.environ and not _ALONE.get()
+    return int(os.environ.get("WORLD_SIZE", "1")) if launched else 1
+
+
+def rank() -> int:
+    """Which of them this process is, from 0."""
+    return int(os.environ["RANK"]) if size() > 1 else 0
+
+
+def first() -> bool:
+    """Whether this rank holds locks, writes what is no share, and speaks."""
+    return rank() == 0
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """While open this process is the only rank: what it does is not shared out."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
+def share(n: int) -> range:
+    """This rank's part of ``n`` things in a row."""
+    me, of = rank(), size()
+    return range(n * me // of, n * (me + 1) // of)
+
+
+def mine(things: Sequence[T]) -> Sequence[T]:
+    """This rank's part of some things, neighbours together."""
+    part = share(len(things))
+    return things[part.start : part.stop]
+
+
+def begin() -> None:
+    """Join the other ranks; nothing where there are none, or a second time."""
+    if size() == 1:
+        return
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        dist.init_process_group("gloo", timeout=PATIENCE)
+
+
+def end() -> None:
+    """Leave the other ranks, all having come here."""
+    if size() == 1:
+        return
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+        _CARDS.clear()
+
+
+def gathered(value: T) -> list[T]:
+    """What every rank says, in the order of the ranks."""
+    if size() == 1:
+        return [value]
+    import torch.distributed as dist
+
+    begin()
+    found: list[Any] = [None] * size()
+    dist.all_gather_object(found, value)
+    return found
+
+
+def told(value: T) -> T:
+    """What the first rank says."""
+    if size() == 1:
+        return value
+    import torch.distributed as dist
+
+    begin()
+    said = [value]
+    dist.broadcast_object_list(said, src=0)
+    return said[0]
+
+
+def meet() -> None:
+    """Wait until every rank has come here."""
+    gathered(None)
+
+
+def total(number: int) -> int:
+    """Sum of what every rank counted."""
+    return sum(gathered(number))
+
+
+def add_up(tensor: Tensor) -> Tensor:
+    """Sum of the ranks' tensors, in place: by NCCL on graphics cards, by gloo elsewhere."""
+    if size() == 1:
+        return tensor
+    import torch.distributed as dist
+
+    begin()
+    group = None
+    if tensor.device.type == "cuda":
+        _CARDS[:] = _CARDS or [dist.new_group(backend="nccl", timeout=PATIENCE)]
+        group = _CARDS[0]
+    dist.all_reduce(tensor, group=group)
+    return tensor
+
+
+def joined(tensor: Tensor) -> list[Tensor]:
+    """The ranks' tensors, which may differ in length, in the order of the ranks."""
+    if size() == 1:
+        return [tensor]
+    return [part.to(tensor.device) for part in gathered(tensor.cpu())]
+
+
+def fails_first() -> bool:
+    """Whether this rank is the first to fail, and so the one that says why."""
+    if size() == 1:
+        return True
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return first()
+    return dist.distributed_c10d._get_default_store().add("failed", 1) == 1

@@ -1,0 +1,145 @@
+"""Ranks of a real torchrun: the same files as of one process, trainings that repeat themselves, ends without hanging."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import program_of_ranks as program
+import pytest
+import torch
+
+import sciinterp as si
+from sciinterp import distributed
+
+HERE = Path(__file__).parent
+
+
+def torchrun(*arguments: object, **kwargs) -> subprocess.Popen[str]:
+    """Two ranks of one thread each."""
+    path = os.pathsep.join([str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.Popen(
+        [*command, str(HERE / "program_of_ranks.py"), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **kwargs,
+    )
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, but for seconds."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "timings.jsonl"
+    }
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
+    """A folder, filled by one process of one thread."""
+    folder, threads = tmp_path_factory.mktemp("ranks"), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        acts = program.activations(folder / "one" / "activations")
+        fve = program.trained(folder / "one", acts)
+        program.shared_out(folder / "one", si.load_sae(folder / "one" / "topk"))
+    finally:
+        torch.set_num_threads(threads)
+    return folder, fve
+
+
+@pytest.fixture(scope="module")
+def two(one: tuple[Path, dict[str, float]]) -> tuple[Path, str]:
+    """The same by two ranks; and what they said."""
+    run = torchrun("all", one[0])
+    said, errors = run.communicate(timeout=300)
+    assert run.returncode == 0, errors[-3000:]
+    return one[0], said
+
+
+@pytest.mark.parametrize("name", ["activations", "sites", "features", "sweep"])
+def test_two_ranks_write_the_files_of_one_process(two: tuple[Path, str], name: str) -> None:
+    folder, _ = two
+    mine, theirs = files(folder / "one" / name), files(folder / "two" / name)
+    assert sorted(mine) == sorted(theirs)
+    assert [path for path in mine if mine[path] != theirs[path]] == []
+
+
+@pytest.mark.parametrize("name", [a.name for a in program.ARCHITECTURES])
+def test_training_by_two_ranks_repeats_itself_and_is_that_of_one_process(
+    one: tuple[Path, dict[str, float]], two: tuple[Path, str], name: str
+) -> None:
+    folder, fve = one
+    assert files(folder / "two" / name) == files(folder / "again" / name)
+    assert si.load_sae(folder / "two" / name).metrics["fve"] == pytest.approx(fve[name], abs=1e-3)
+
+
+def test_a_control_is_shared_out(two: tuple[Path, str]) -> None:
+    control = si.load_features(two[0] / "two" / "control" / "features")
+    assert control.samples.digest == program.the_samples()[0].digest
+
+
+def test_the_first_rank_alone_speaks(two: tuple[Path, str]) -> None:
+    folder, said = two
+    assert said.count("FeatureMatrix(") == 1 and said.count("kind: codes") == 1, said
+    assert files(folder / "two" / "command").keys() == files(folder / "two" / "features").keys()
+
+
+def test_one_process_is_a_rank_of_its_own() -> None:
+    assert (distributed.size(), distributed.rank(), distributed.first()) == (1, 0, True)
+    assert distributed.mine("abc") == "abc"
+    assert distributed.gathered(3) == [3] and distributed.told(3) == 3 and distributed.total(3) == 3
+
+
+def test_shares_are_all_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    for size in (1, 2, 3, 7):
+        monkeypatch.setenv("WORLD_SIZE", str(size))
+        for n in (0, 1, 5, 100):
+            dealt = []
+            for rank in range(size):
+                monkeypatch.setenv("RANK", str(rank))
+                dealt += distributed.share(n)
+                with distributed.alone():
+                    assert distributed.size() == 1
+            assert dealt == list(range(n))
+
+
+@pytest.mark.slow
+def test_a_rank_that_fails_ends_all_with_one_message(tmp_path: Path) -> None:
+    started = time.monotonic()
+    run = torchrun("poisoned", tmp_path / "out")
+    errors = run.communicate(timeout=120)[1]
+    assert run.returncode != 0 and time.monotonic() - started < 90
+    assert errors.count("error: NaN or infinity in the activations, sample 's/59' position 3") == 1, errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_rank_ends_all_and_resumes_to_the_same_bytes(
+    one: tuple[Path, dict[str, float]], rank: int
+) -> None:
+    folder = one[0]
+    whole = torchrun("slow", folder, 0, f"whole{rank}")
+    assert whole.communicate(timeout=400) and whole.returncode == 0
+    run = torchrun("slow", folder, rank, f"killed{rank}")
+    assert run.stdout is not None
+    pid = int(run.stdout.readline().split()[1])
+    while not list((folder / f"killed{rank}" / "checkpoints").glob("step_*")):
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    killed = time.monotonic()
+    run.communicate(timeout=60)
+    assert run.returncode != 0 and time.monotonic() - killed < 60
+    again = torchrun("slow", folder, rank, f"killed{rank}")
+    assert again.communicate(timeout=400) and again.returncode == 0
+    assert files(folder / f"killed{rank}") == files(folder / f"whole{rank}")
