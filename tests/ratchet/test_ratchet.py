@@ -18,6 +18,7 @@ FILES = sorted(p for p in ROOT.rglob("*.py"))
 # Rooms in the order of the data path: a room may import from rooms before it, never from one after.
 ORDER = [
     "errors",
+    "distributed",
     "settings",
     "frames",
     "samples",
@@ -26,7 +27,6 @@ ORDER = [
     "provenance",
     "store",
     "devices",
-    "distributed",
     "models",
     "activations",
     "sae",
@@ -51,6 +51,7 @@ ORDER = [
 ]
 TORCH_FREE = (
     "errors",
+    "distributed",
     "frames",
     "samples",
     "provenance",
