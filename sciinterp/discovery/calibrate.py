@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 N_DRAWS = 500
+# Beta prior of the share of concepts with something to be found: one in ten, worth ten concepts.
+PRIOR_SOME, PRIOR_NONE = 1.0, 9.0
 
 
 def reliability(probability: np.ndarray, truth: np.ndarray, *, bins: int = 10) -> pd.DataFrame:
@@ -153,3 +155,22 @@ def share_interval(
     means = total[drawn].sum(1) / size[drawn].sum(1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(np.mean(values)), float(low), float(high)
+
+
+def posterior(log_bayes_factor: np.ndarray) -> np.ndarray:
+    """Probability of each concept that something is to be found about it, the share of such concepts estimated from all.
+
+    Examples
+    --------
+    >>> alone = posterior(np.array([3.0]))[0]
+    >>> among_others = posterior(np.array([3.0] + 20 * [-3.0]))[0]
+    >>> together = posterior(np.full(20, 3.0))[0]
+    >>> bool(among_others < alone < together)
+    True
+    """
+    factor = np.exp(np.clip(np.asarray(log_bayes_factor, np.float64), -30, 30))
+    share = PRIOR_SOME / (PRIOR_SOME + PRIOR_NONE)
+    for _ in range(200):
+        p = share * factor / (share * factor + 1 - share)
+        share = (PRIOR_SOME + p.sum()) / (PRIOR_SOME + PRIOR_NONE + len(p))
+    return p

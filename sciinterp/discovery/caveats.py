@@ -137,13 +137,12 @@ def against_novel(record: Mapping[str, Any]) -> list[str]:
 def against_refinement(record: Mapping[str, Any], concept: str) -> list[str]:
     """What speaks against a refinement."""
     families, (a, b) = record["tested_families"], record["features"]
-    of = record["tested_on"]
     n = sum(families.values())
     reasons = []
     if families["both"]:
-        reasons.append(f"{families['both']} of {n} {of} are held by both features.")
+        reasons.append(f"{families['both']} of {n} families are held by both features.")
     if n < 15:
-        reasons.append(f"It was tested on only {n} {of} (p = {record['test']['p']:.2g}).")
+        reasons.append(f"It was tested on only {n} families (p = {record['test']['p']:.2g}).")
     reasons.append(
         f"Features {a} and {b} may tell groups of relatives apart by sequence around {concept} "
         "rather than two kinds of it."

@@ -13,11 +13,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
+from scipy.stats import nbinom
 
+from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.missing import Spans, find_spans
+from sciinterp.discovery.motifs import letters_of
 from sciinterp.discovery.problem import Problem
 from sciinterp.discovery.settings import Controls
 from sciinterp.discovery.spans import first_overlap
+
+N_MADE = 60  # made-up features of each sort
+MOST_REAL = 200  # of a list, beyond which one more says nothing
 
 # Probabilities of decoys, and how many expected false candidates each stands for.
 Decoys = tuple[np.ndarray, np.ndarray]
@@ -90,3 +97,55 @@ def decoy_error(score: np.ndarray, decoys: np.ndarray, weight: np.ndarray) -> np
     out = np.empty(len(score))
     out[order] = np.minimum(1, np.minimum.accumulate(q[::-1])[::-1])
     return out
+
+
+def any_real(n: int, n_false: float) -> float:
+    """Probability that any of `n` rows is real, where decoys as many as the false ones led to `n_false`.
+
+    Beforehand nothing is there with probability one half, else ``r`` real rows with probability ``1 / (r (r + 1))``,
+    which has no scale. The rate of false ones is what the decoys say of it, a Gamma distribution.
+
+    Examples
+    --------
+    >>> [round(any_real(n, 0), 2) for n in (1, 2, 5, 10)]
+    [0.5, 0.62, 0.81, 0.96]
+    >>> any_real(5, 4) < 0.5
+    True
+    """
+    if n < 1:
+        return 0.0
+    real = np.arange(min(n, MOST_REAL) + 1)
+    prior = np.append(0.5, 0.5 / (real[1:] * (real[1:] + 1)))
+    weight = prior * nbinom.pmf(n - real, n_false + 1, 0.5)
+    return float(1 - weight[0] / weight.sum())
+
+
+def made_up(problem: Problem) -> Problem:
+    """Features that follow one letter, the composition of a window, or a distance from an end."""
+    rng = np.random.default_rng(0xDEC0)
+    n = problem.n_positions
+    lengths, offsets = problem.samples.lengths, problem.samples.offsets
+    from_start = np.arange(n) - np.repeat(offsets[:-1], lengths)
+    from_end = np.repeat(lengths, lengths) - 1 - from_start
+    letters = letters_of(problem)  # novel_concepts stops where there are none
+    n_letters = len(problem.alphabet)
+    rows: list[np.ndarray] = []
+
+    def add(where: np.ndarray) -> None:
+        rows.append(where[rng.random(len(where)) < 0.9].astype(np.int32))
+
+    for i in range(N_MADE):
+        add(np.flatnonzero(letters == i % n_letters))
+        favoured = np.isin(letters, rng.choice(n_letters, min(4, n_letters), replace=False)).astype(
+            np.float32
+        )
+        share = np.convolve(favoured, np.ones(9, np.float32) / 9, mode="same")
+        add(np.flatnonzero(share > np.quantile(share, 0.96)))
+        distance = from_start if i % 2 else from_end
+        centre, width = rng.uniform(0, np.median(lengths) * 0.8), rng.uniform(1.5, 8)
+        near = np.flatnonzero(np.abs(distance - centre) < 4 * width)
+        add(near[rng.random(len(near)) < np.exp(-(((distance[near] - centre) / width) ** 2))])
+    starts = np.cumsum([0, *map(len, rows)])
+    value = np.concatenate([rng.gamma(4, 0.25, len(r)).astype(np.float32) for r in rows])
+    codes = sp.csc_array((value, np.concatenate(rows), starts), shape=(n, len(rows)))
+    return problem.with_features(FeatureMatrix(codes, problem.samples))

@@ -23,7 +23,6 @@ from sciinterp.discovery.problem import Problem
 from sciinterp.discovery.refinement import Refinement
 from sciinterp.discovery.sequence_identity import SequenceIdentity
 from sciinterp.discovery.sequence_readers import COLUMNS, describe
-from sciinterp.provenance import HELD_OUT_FAMILIES
 
 CONTEXT = 7  # letters shown on either side of an example
 
@@ -45,12 +44,10 @@ class Evidence:
     problem : Problem
     hits : DataFrame
         Of :func:`sciinterp.associate`; may be empty.
-    families : str
-        What the families that refinements are tested on may be called (:class:`sciinterp.provenance.HeldOut`).
     """
 
-    def __init__(self, problem: Problem, hits: pd.DataFrame, families: str = HELD_OUT_FAMILIES) -> None:
-        self.problem, self.families = problem, families
+    def __init__(self, problem: Problem, hits: pd.DataFrame) -> None:
+        self.problem = problem
         frame = problem.annotations.frame
         release = frame.groupby("source")["release"].first()
         self.sources = [{"source": str(s), "release": str(r) or "not stated"} for s, r in release.items()]
@@ -228,6 +225,7 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
         "held_out_auroc": measures,
         "explains_the_peaks_from": {name: round(float(v), 3) for name, v in limit.items()},
         "passes_in_half_samples": round(float(novel.share[i]), 3),
+        "probability_that_any_is_real": round(novel.any_real, 3),
         "stability": None if np.isnan(stable) else round(stable, 3),
         "co_active": companions,
         "partial_matches": evidence.also_fires_on(feature),
@@ -305,18 +303,17 @@ def _example(problem: Problem, at: int) -> dict[str, Any]:
 def refinement_record(evidence: Evidence, found: Refinement) -> dict[str, Any]:
     """The record of one refinement."""
     record = {
-        "claim": f"candidate: {found.concept} is two things: of its {evidence.families} feature {found.a} alone reads {found.only_a}, "
+        "claim": f"candidate: {found.concept} is two things: of its families feature {found.a} alone reads {found.only_a}, "
         f"feature {found.b} alone {found.only_b}, both {found.both}",
         "features": [found.a, found.b],
         "sources_checked": evidence.sources,
-        "tested_on": evidence.families,
         "tested_families": {
             "only_first": found.only_a,
             "only_second": found.only_b,
             "both": found.both,
             "neither": found.neither,
         },
-        "test": {"name": f"Fisher exact, {evidence.families}", "p": found.p},
+        "test": {"name": "the best pair where the families of every feature are permuted", "p": found.p},
         "baselines": evidence.baselines(found.concept),
         "first_also_fires_on": evidence.also_fires_on(found.a, without=found.concept),
         "second_also_fires_on": evidence.also_fires_on(found.b, without=found.concept),

@@ -9,7 +9,7 @@ and the first factor is earned. Its evidence is counted in families: those that 
 marks as strong as annotated instances, against those where marks stand *beside* an annotated instance, in samples that
 somebody has looked at; and by how much the mixture fits better than misfires alone. A logistic model of these numbers
 gives each concept's Bayes factor. How often concepts of this collection have something left out is then estimated from
-all of them together (:func:`any_left_out`), from a prior that expects one in ten: where nothing was left out of any
+all of them together (:func:`sciinterp.discovery.calibrate.posterior`), from a prior that expects one in ten: where nothing was left out of any
 concept, no single one stands out by chance.
 """
 
@@ -23,8 +23,6 @@ from scipy.special import expit, logit
 from sciinterp.discovery.calibrate import auroc
 from sciinterp.discovery.logistic import predict
 
-# Beta prior of the share of concepts with something left out: one in ten, worth ten concepts.
-PRIOR_SOME, PRIOR_NONE = 1.0, 9.0
 STRONG = 0.25  # quantile of the labelled scores from which a mark is as strong as an instance
 CLIP = 0.005
 
@@ -114,22 +112,3 @@ class Marks:
         """Probabilities of the unlabelled spans if something was left out; ``as_away`` as if none stood beside."""
         beside = np.zeros(len(self.beside)) if as_away else self.beside.astype(float)
         return expit(predict(self.of_spans(probability, beside), np.array(self.calibration.span)))
-
-
-def any_left_out(log_bayes_factor: np.ndarray) -> np.ndarray:
-    """Probability of each concept that something was left out of it, the share of such concepts estimated from all.
-
-    Examples
-    --------
-    >>> alone = any_left_out(np.array([3.0]))[0]
-    >>> among_others = any_left_out(np.array([3.0] + 20 * [-3.0]))[0]
-    >>> together = any_left_out(np.full(20, 3.0))[0]
-    >>> bool(among_others < alone < together)
-    True
-    """
-    factor = np.exp(np.clip(np.asarray(log_bayes_factor, np.float64), -30, 30))
-    share = PRIOR_SOME / (PRIOR_SOME + PRIOR_NONE)
-    for _ in range(200):
-        p = share * factor / (share * factor + 1 - share)
-        share = (PRIOR_SOME + p.sum()) / (PRIOR_SOME + PRIOR_NONE + len(p))
-    return p

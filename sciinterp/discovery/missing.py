@@ -18,9 +18,9 @@ import pandas as pd
 import scipy.sparse as sp
 from scipy.special import expit
 
-from sciinterp.discovery.calibrate import auroc
+from sciinterp.discovery.calibrate import auroc, posterior
 from sciinterp.discovery.design import Design, Rows
-from sciinterp.discovery.left_out import Marks, any_left_out
+from sciinterp.discovery.left_out import Marks
 from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.positive_unlabelled import fit_mixture
 from sciinterp.discovery.problem import Problem
@@ -111,7 +111,7 @@ def find_spans(problem: Problem, concepts: Sequence[str]) -> dict[str, Spans | s
 def _weighed(found: dict[str, Spans | str]) -> dict[str, Spans | str]:
     """The same spans, their probabilities times that of anything being left out, estimated from all concepts."""
     spans = [s for s in found.values() if not isinstance(s, str)]
-    chance = any_left_out(np.array([s.any_left_out for s in spans]))
+    chance = posterior(np.array([s.any_left_out for s in spans]))
     weighed = {
         s.concept: replace(s, probability=p * s.probability, as_away=p * s.as_away, any_left_out=float(p))
         for s, p in zip(spans, chance)

@@ -14,7 +14,8 @@ are compared with; half of all have to agree.
 *Probability*: that the feature is one coherent thing which no source states. The odds are moved to the targets' own
 mixing proportion (Saerens 2002); what planted worlds show to be the share of nuisance among the best caps it at
 0.95, and at 0.89 where stability over seeds was not measured. A stretch that families carry at homologous places
-is discounted by the share that does, and all by the share of half-samples that agree. *q*: the expected share of false ones among this row and all better ones, that
+is discounted by the share that does, all by the share of half-samples that agree and by the probability that anything is
+real at all, which a list that is no longer than the decoys' is not likely to be (:func:`sciinterp.discovery.decoys.any_real`). *q*: the expected share of false ones among this row and all better ones, that
 is one minus their mean probability, or, where that is larger, one and the decoys that score as well over the targets that do: a target's own twin,
 rotated along its samples, has its families, strength and width (Barber and Candes 2015). The strictest sort decides. A cap of 0.89 is thus a least q of 0.11: the two say the same.
 """
@@ -31,11 +32,11 @@ from scipy.special import expit
 
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import only_active
-from sciinterp.discovery.decoys import decoy_error
+from sciinterp.discovery.decoys import N_MADE, any_real, decoy_error, made_up
 from sciinterp.discovery.half_samples import shares
 from sciinterp.discovery.homology import Place, at_known_concepts, place
 from sciinterp.discovery.logistic import fit_logistic, predict
-from sciinterp.discovery.motifs import MAX_PEAKS, find_peaks, letters_of
+from sciinterp.discovery.motifs import MAX_PEAKS, find_peaks
 from sciinterp.discovery.problem import BLOCK_VALUES, Problem
 from sciinterp.discovery.sequence_readers import COLUMNS, FINE, N_FINE, Coherence, coherence
 
@@ -43,7 +44,6 @@ MIN_FAMILIES = 12
 COLUMNS_AT_ONCE = 1024  # columns of codes compared with another dictionary at once
 MAX_DENSITY = 0.15
 MAX_POSITIVES = 200  # known features the rule is learned from
-N_MADE = 60  # made-up decoys of each sort
 N_RANDOMISED = 240  # decoys taken from the randomised model's dictionary
 STABLE = 0.4  # cosine between code columns of two dictionaries
 F1_KNOWN, PRECISION_KNOWN, NARROW = 0.25, 0.2, 0.1
@@ -88,6 +88,8 @@ class Novel:
         Which reader was chosen for each, and how it did; None where there are no rows.
     share : float [n]
         Of balanced half-samples of the families in which each passes.
+    any_real : float
+        Probability that any of them is real.
     """
 
     feature: np.ndarray
@@ -104,6 +106,7 @@ class Novel:
     places: Sequence[Place] = ()
     read: Coherence | None = None
     share: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    any_real: float = 0.0
 
 
 def _none(counts: dict[str, int], fate: np.ndarray, reason: str = "") -> Novel:
@@ -155,7 +158,6 @@ def find_novel(
     randomised: FeatureMatrix | None = None,
     known_pairs: np.ndarray | None = None,
     n_rotations: int = 1,
-    seed: int = 0,
 ) -> Novel | str:
     """Targets with scores, probabilities and q-values, or the reason why there are none.
 
@@ -187,11 +189,11 @@ def find_novel(
             counts["not judged"], fate[targets] = len(targets), "not judged"
         return _none(counts, fate, why)
     judged = np.concatenate([known, targets])
-    decoy_codes, decoy_rows, sort = _decoys(problem, judged, randomised, n_rotations, seed)
+    decoy_codes, decoy_rows, sort = _decoys(problem, judged, randomised, n_rotations)
     rows = np.vstack([peaks.position[judged], decoy_rows])
     n_known, n_target = len(known), len(targets)
     part, y = slice(n_known, n_known + n_target), np.arange(len(rows)) < n_known
-    read, explained, share = _read(problem, rows, targets, part, seed)
+    read, explained, share = _read(problem, rows, targets, part)
     measures = read.measures
     stable, gates = _gates([(problem, judged), *decoy_codes], rows, explained, share, y, part, stability)
     passes = ~np.any(list(gates.values()), axis=0)
@@ -206,13 +208,16 @@ def find_novel(
     score = _cross_fit(_columns(measures, stable), y, group, learn)
     target_score = score[part][kept]
     places = [place(problem, row) for row in peaks.position[targets[kept]]]
-    looks = CEILING * _move_prior(target_score, learn[y].sum(), learn[~y].sum()) * share[part][kept]
-    probability = looks * np.array([p.news for p in places]) * (1.0 if len(stability) else UNMEASURED)
     decoy = slice(n_known + n_target, None)
     twin = np.isin(np.concatenate([numbers for _, numbers in decoy_codes]), targets)
     weight = _weights(
         share[decoy] * (passes | (share < HALF))[decoy], sort, twin / max(n_rotations, 1), n_target
     )
+    looks = CEILING * _move_prior(target_score, learn[y].sum(), learn[~y].sum()) * share[part][kept]
+    # Features that fire together are one find.
+    apart = len(set(co_active(problem, targets[kept][np.argsort(-target_score, kind="stable")])))
+    there = any_real(apart, np.bincount(sort, weight * passes[decoy], minlength=1).max())
+    probability = there * looks * np.array([p.news for p in places]) * (1.0 if len(stability) else UNMEASURED)
     return Novel(
         targets[kept],
         measures[part][kept],
@@ -227,6 +232,7 @@ def find_novel(
         places=places,
         read=read.rows(n_known + kept),
         share=share[part][kept],
+        any_real=there,
     )
 
 
@@ -240,17 +246,16 @@ def _cannot_judge(targets: np.ndarray, known: np.ndarray) -> str:
 
 
 def _read(
-    problem: Problem, rows: np.ndarray, targets: np.ndarray, part: slice, seed: int
+    problem: Problem, rows: np.ndarray, targets: np.ndarray, part: slice
 ) -> tuple[Coherence, np.ndarray, np.ndarray]:
     """What finds the peaks of every row, how often it is explained and how often it passes; targets that may, finely."""
-    read, n_peaks = coherence(problem, rows, seed=seed), (rows >= 0).sum(1)
+    read, n_peaks = coherence(problem, rows), (rows >= 0).sum(1)
     again = np.zeros(len(rows), bool)
     again[part] = periodic(problem, targets)
     explained, share = shares(read, n_peaks, again)
     likely = part.start + np.flatnonzero(share[part] >= LIKELY)
     if len(likely):
-        seeds = range(seed * N_FINE, (seed + 1) * N_FINE)
-        drawn = [coherence(problem, rows[likely], seed=s, draws=FINE) for s in seeds]
+        drawn = [coherence(problem, rows[likely], batch=b, draws=FINE) for b in range(N_FINE)]
         read.put(likely, drawn)
         passed = [shares(d, n_peaks[likely], again[likely]) for d in drawn]
         explained[likely], share[likely] = np.mean(passed, axis=0)
@@ -365,23 +370,21 @@ def firing_pattern(problem: Problem, feature: int) -> dict[str, Any]:
 
 
 def _decoys(
-    problem: Problem, features: np.ndarray, randomised: FeatureMatrix | None, n_rotations: int, seed: int
+    problem: Problem, features: np.ndarray, randomised: FeatureMatrix | None, n_rotations: int
 ) -> tuple[Columns, np.ndarray, np.ndarray]:
     """Codes, peaks and sort (0 rotated, 1 letter, 2 window composition, 3 position, 4 randomised model) of the decoys."""
     parts = [
-        *(
-            (problem.shifted(seed * 1000 + r), features, np.zeros(len(features), np.int64))
-            for r in range(n_rotations)
-        ),
-        (_made_up(problem, seed), np.arange(3 * N_MADE), np.tile([1, 2, 3], N_MADE)),
+        *((problem.shifted(r), features, np.zeros(len(features), np.int64)) for r in range(n_rotations)),
+        (made_up(problem), np.arange(3 * N_MADE), np.tile([1, 2, 3], N_MADE)),
     ]
     if randomised is not None:
         other = problem.with_features(randomised)
         free = (
             (other.active > 0) & (other.active <= MAX_DENSITY * problem.n_positions) & ~associated(other)[2]
         )
-        some = np.random.default_rng([seed, 0x4A]).permutation(np.flatnonzero(free))[:N_RANDOMISED]
-        parts.append((other, np.sort(some), np.full(len(some), 4)))
+        some = np.flatnonzero(free)
+        some = some[np.unique(np.linspace(0, len(some) - 1, min(N_RANDOMISED, len(some))).astype(int))]
+        parts.append((other, some, np.full(len(some), 4)))
     columns: Columns = []
     rows, sorts = [], []
     for decoy, chosen, sort in parts:
@@ -391,37 +394,6 @@ def _decoys(
         rows.append(peaks.position[chosen[keep]])
         sorts.append(sort[keep])
     return columns, np.concatenate(rows), np.concatenate(sorts)
-
-
-def _made_up(problem: Problem, seed: int) -> Problem:
-    """Features that follow one letter, the composition of a window, or a distance from an end."""
-    rng = np.random.default_rng([seed, 0xDEC0])
-    n = problem.n_positions
-    lengths, offsets = problem.samples.lengths, problem.samples.offsets
-    from_start = np.arange(n) - np.repeat(offsets[:-1], lengths)
-    from_end = np.repeat(lengths, lengths) - 1 - from_start
-    letters = letters_of(problem)  # novel_concepts stops where there are none
-    n_letters = len(problem.alphabet)
-    rows: list[np.ndarray] = []
-
-    def add(where: np.ndarray) -> None:
-        rows.append(where[rng.random(len(where)) < 0.9].astype(np.int32))
-
-    for i in range(N_MADE):
-        add(np.flatnonzero(letters == i % n_letters))
-        favoured = np.isin(letters, rng.choice(n_letters, min(4, n_letters), replace=False)).astype(
-            np.float32
-        )
-        share = np.convolve(favoured, np.ones(9, np.float32) / 9, mode="same")
-        add(np.flatnonzero(share > np.quantile(share, 0.96)))
-        distance = from_start if i % 2 else from_end
-        centre, width = rng.uniform(0, np.median(lengths) * 0.8), rng.uniform(1.5, 8)
-        near = np.flatnonzero(np.abs(distance - centre) < 4 * width)
-        add(near[rng.random(len(near)) < np.exp(-(((distance[near] - centre) / width) ** 2))])
-    starts = np.cumsum([0, *map(len, rows)])
-    value = np.concatenate([rng.gamma(4, 0.25, len(r)).astype(np.float32) for r in rows])
-    codes = sp.csc_array((value, np.concatenate(rows), starts), shape=(n, len(rows)))
-    return problem.with_features(FeatureMatrix(codes, problem.samples))
 
 
 def _learn_from(share: np.ndarray, known: np.ndarray, targets: slice) -> np.ndarray:

@@ -240,12 +240,12 @@ class Problem:
         positives = np.bincount(member.indices, minlength=n_folds * n_concepts).reshape(n_folds, n_concepts)
         return inside, total, square, positives, np.bincount(self.fold_of, minlength=n_folds)
 
-    def shifted(self, seed: int) -> Problem:
+    def shifted(self, number: int) -> Problem:
         """The same problem with every sample's codes rotated along the sample, by one fraction per family.
 
         Density, autocorrelation, co-activation and the resemblance of relatives stay; the link to place is cut.
         """
-        rng = np.random.default_rng([seed, 0x5F1F])
+        rng = np.random.default_rng([number, 0x5F1F])
         fraction = rng.uniform(0.2, 0.8, self.family.max() + 1)[self.family]
         lengths, first = self.samples.lengths, self.samples.offsets[:-1]
         step = np.maximum(1, np.round(fraction * lengths)).astype(np.int64)

@@ -254,12 +254,7 @@ def leave_concept_out(
         readers = np.union1d(np.flatnonzero(f1 >= F1_KNOWN), [best])
         rest = annotations.select([n for n in annotations.names if n != concept])
         problem = make_problem(features, rest, split, seed=seed)
-        found = find_novel(
-            problem,
-            stability=seeds,
-            seed=seed,
-            randomised=control,
-        )
+        found = find_novel(problem, stability=seeds, randomised=control)
         row = {
             "concept": concept,
             "feature": best,

@@ -24,7 +24,7 @@ from sciinterp.discovery.missing import Spans, find_spans
 from sciinterp.discovery.novel import Novel, co_active, find_novel, least_q
 from sciinterp.discovery.probe import probe
 from sciinterp.discovery.problem import Problem, make_problem
-from sciinterp.discovery.refinement import PRIOR, calibrate_refinements, find_refinements
+from sciinterp.discovery.refinement import LISTED, calibrate_refinements, find_refinements
 from sciinterp.discovery.settings import Controls, DiscoverySettings
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.frames import Table
@@ -90,8 +90,7 @@ def discover(
     of_hits = (getattr(hits, "context", None) or {}).get("belongs") or {}
     require_same(about["belongs"], of_hits, names=("the codes", "the hits"))
     with ledger.recorded("discover", out, settings=asdict(settings), inputs=about["belongs"]):
-        families = about["held_out"]["families"]
-        candidates = _discover(features, annotations, hits, split, model, controls, settings, families)
+        candidates = _discover(features, annotations, hits, split, model, controls, settings)
         candidates.context |= about
         if out is not None:
             write_candidates(candidates, out)
@@ -117,12 +116,11 @@ def _discover(
     model: Adapter | None,
     controls: Controls,
     settings: DiscoverySettings,
-    families: str,
 ) -> Table:
     """Rows of the three kinds, probed where there is a model."""
     problem = make_problem(features, annotations, split, n_folds=settings.n_folds, seed=settings.seed)
     hits = pd.DataFrame() if hits is None else pd.DataFrame(hits)
-    evidence = Evidence(problem, hits, families)
+    evidence = Evidence(problem, hits)
     context: dict[str, Any] = {
         "settings": asdict(settings),
         "counts": {},
@@ -131,7 +129,7 @@ def _discover(
     }
     missing = _missing_rows(problem, evidence, controls, settings, context)
     novel = _novel_rows(problem, evidence, hits, controls, settings, context)
-    refined = _refinement_rows(problem, evidence, split, context)
+    refined = _refinement_rows(problem, evidence, context)
     if model is not None and features.sae is not None and missing + novel:
         missing, novel = probe(
             model, features, missing, novel, context=context, n=settings.n_probed, seed=settings.seed
@@ -300,7 +298,6 @@ def _novel_rows(
         randomised=controls.randomised,
         known_pairs=known,
         n_rotations=settings.n_decoys,
-        seed=problem.seed,
     )
     if isinstance(result, str):
         context["not_run"]["novel"] = result
@@ -357,19 +354,14 @@ def _novel_row(
     }
 
 
-def _refinement_rows(
-    problem: Problem, evidence: Evidence, split: Split, context: dict[str, Any]
-) -> list[dict[str, Any]]:
-    held_out = np.ones(len(problem.samples), bool)
-    held_out[split.train] = False
-    found, skipped, n_tested = find_refinements(problem, held_out)
+def _refinement_rows(problem: Problem, evidence: Evidence, context: dict[str, Any]) -> list[dict[str, Any]]:
+    found, skipped, n_tested = find_refinements(problem)
     probability, q = calibrate_refinements(found, n_tested, len(problem.names))
-    # A pair whose test says no more than the prior is no candidate.
-    order = [i for i in np.argsort(-probability, kind="stable") if probability[i] > PRIOR]
+    order = [i for i in np.argsort(-probability, kind="stable") if probability[i] > LISTED]
     context["counts"]["refinement"] = {
         "concepts_tested": n_tested,
         "concepts_without_a_pair": len(skipped),
-        f"not supported by {evidence.families}": len(found) - len(order),
+        "not supported by a test": len(found) - len(order),
     }
     rows = []
     for i in order:

@@ -1,8 +1,8 @@
 """What finds a feature's peaks in sequence: readers, fitted on some families, chosen on others, judged on the rest.
 
 Every feature is represented by its strongest peak in each family (relatives share sequence, so a family counts once)
-and by random positions of the same samples. A *reader* is one record of :data:`READERS`: how it is fitted, how it scores
-a position, what it says of itself. It is judged by the probability that a held-out peak scores above a held-out random
+and by other positions of the same samples, spread evenly over them. A *reader* is one record of :data:`READERS`: how it is fitted, how it scores
+a position, what it says of itself. It is judged by the probability that a held-out peak scores above a held-out other
 position (AUROC, 0.5 = nothing learned).
 
 *Choice*: families are dealt into three parts. For each part the readers are fitted on one of the other two and tried on
@@ -56,7 +56,7 @@ class Draws:
     Attributes
     ----------
     compared : int
-        Random positions of its sample.
+        Other positions of its sample.
     tried : int
         Of these while readers are chosen.
     shuffled : int
@@ -71,7 +71,9 @@ class Draws:
     matched: int = 8
 
 
-# For the few that may be listed: so many draws, each with fits of its own, that what is drawn hardly matters.
+# Steps of sequences that leave no gaps: along a sample, and from peak to peak.
+GOLDEN, APART = (5**0.5 - 1) / 2, 2**0.5 - 1
+# For the few that may be listed: so many comparisons, in batches with fits of their own, that which they are hardly matters.
 FINE, N_FINE = Draws(compared=24, tried=8, shuffled=6, matched=8), 10
 
 
@@ -126,7 +128,7 @@ class Coherence:
 
 
 def coherence(
-    problem: Problem, position: np.ndarray, *, seed: int = 0, draws: Draws | None = None
+    problem: Problem, position: np.ndarray, *, batch: int = 0, draws: Draws | None = None
 ) -> Coherence:
     """How well readers and plain readings find held-out peaks.
 
@@ -136,13 +138,15 @@ def coherence(
         Must have letters.
     position : int64 [n, n_peaks]
         Rows of peaks, one a family; -1 = none.
+    batch : int
+        Which comparisons: those of another batch lie between them.
     draws : Draws, optional
     """
-    rng, draws = np.random.default_rng([seed, 0xC0]), draws or Draws()
+    rng, draws = np.random.default_rng([batch, 0xC0]), draws or Draws()
     around, at = problem.around, problem.around.padded(position)
     readers = [reader for reader in READERS if len(getattr(around, reader.column))]
-    other = _random(around, at, draws.compared, rng)
-    matched = _with_same_letter(around, at, draws.matched, rng)
+    other = _spread(around, at, draws.compared, batch)
+    matched = _with_same_letter(around, at, draws.matched, batch)
     real, part = at >= 0, np.arange(at.shape[1]) % N_PARTS
     inner = np.stack([real & (part == k) for k in range(N_PARTS)])
     outer = np.stack([real & (part != k) for k in range(N_PARTS)])
@@ -205,7 +209,7 @@ def describe(problem: Problem, position: np.ndarray, name: str) -> dict[str, Any
     """
     around, at = problem.around, problem.around.padded(position[None])
     reader = next(r for r in READERS if r.name == name)
-    other = _random(around, at, 1, np.random.default_rng(0))
+    other = _spread(around, at, 1)
     model = reader.fit(FitData(around, at, other[..., 0], at[None] >= 0))[0]
     return {"name": name, **reader.says(around, at, model)}
 
@@ -271,17 +275,22 @@ def _plain(
     return {name: _auroc(*pair, at, part) for name, pair in scores.items()}
 
 
-def _random(around: Surroundings, at: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Random positions [n_rows, n_peaks, n] of the samples of the peaks; -1 where there is no peak."""
+def _even(n_peaks: int, n: int, batch: int) -> np.ndarray:
+    """Numbers [n_peaks, n] from 0 to 1, the first few as evenly spread as all (Kronecker's sequence)."""
+    return (np.arange(n_peaks)[:, None] * APART + (batch * n + np.arange(n)) * GOLDEN) % 1
+
+
+def _spread(around: Surroundings, at: np.ndarray, n: int, batch: int = 0) -> np.ndarray:
+    """Positions [n_rows, n_peaks, n] all over the samples of the peaks; -1 where there is no peak."""
     known = np.maximum(at, 0)
     first = (known - around.from_start[known])[..., None]
     length = (around.from_start[known] + around.from_end[known] + 1)[..., None]
-    drawn = first + (rng.random((*at.shape, n), dtype=np.float32) * length).astype(np.int64)
+    drawn = first + (_even(at.shape[1], n, batch) * length).astype(np.int64)
     return np.where(at[..., None] >= 0, np.minimum(drawn, first + length - 1), NONE)
 
 
-def _with_same_letter(around: Surroundings, at: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Random positions [n_rows, n_peaks, n] that hold the peak's letter, in its sample or, where it is alone, in any."""
+def _with_same_letter(around: Surroundings, at: np.ndarray, n: int, batch: int) -> np.ndarray:
+    """Positions [n_rows, n_peaks, n] that hold the peak's letter, in its sample or, where it is alone, in any."""
     inside = np.flatnonzero(around.sample >= 0)
     known = np.where(at >= 0, at, inside[0] if len(inside) else 0)
     out = np.full((*at.shape, n), NONE)
@@ -290,7 +299,7 @@ def _with_same_letter(around: Surroundings, at: np.ndarray, n: int, rng: np.rand
         order = inside[np.argsort(key[inside], kind="stable")]
         first = np.searchsorted(key[order], key[known], "left")
         count = np.searchsorted(key[order], key[known], "right") - first
-        step = (rng.random(out.shape) * (count[..., None] - 1)).astype(np.int64)
+        step = (_even(at.shape[1], n, batch) * (count[..., None] - 1)).astype(np.int64)
         # The peak itself is stepped over.
         rank = np.zeros(len(around.letters), np.int64)
         rank[order] = np.arange(len(order))

@@ -27,7 +27,7 @@ class DiscoverySettings:
     records : bool
         False leaves the evidence out, for benchmarks.
     seed : int
-        Of folds, rotations and comparison positions.
+        Of the folds that missing annotations are cross-fitted in; novel features and refinements do not depend on it.
     """
 
     min_probability: float = 0.05

@@ -19,18 +19,19 @@ from sciinterp.discovery.calibrate import (
     average_precision,
     brier,
     expected_calibration_error,
+    posterior,
     precision_at,
     pu_adjusted,
 )
-from sciinterp.discovery.decoys import decoy_error, list_error
+from sciinterp.discovery.decoys import any_real, decoy_error, list_error
 from sciinterp.discovery.files import COLUMNS, read_candidates, write_candidates
 from sciinterp.discovery.half_samples import explained
 from sciinterp.discovery.homology import at_known_concepts, place
-from sciinterp.discovery.left_out import any_left_out
 from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.motifs import find_peaks
 from sciinterp.discovery.positive_unlabelled import fit_mixture, marks_of
 from sciinterp.discovery.problem import make_problem
+from sciinterp.discovery.refinement import best_pair, chance_of_pair
 from sciinterp.discovery.sequence_identity import aligned_identity
 from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs, window_means
 from sciinterp.frames import Table
@@ -250,12 +251,12 @@ def test_as_many_unannotated_as_annotated_ones_is_said(small_scores):
 @few
 @given(st.lists(st.floats(-6, 6), min_size=1, max_size=20), st.floats(0.1, 3))
 def test_a_concept_is_more_likely_incomplete_where_others_are(evidence, more):
-    p = any_left_out(np.array(evidence))
+    p = posterior(np.array(evidence))
     assert ((p > 0) & (p < 1)).all()
     assert (np.diff(p[np.argsort(evidence, kind="stable")]) >= -1e-12).all()
-    raised = any_left_out(np.array([evidence[0] + more, *evidence[1:]]))
+    raised = posterior(np.array([evidence[0] + more, *evidence[1:]]))
     assert (raised >= p - 1e-9).all() and raised[0] > p[0]
-    assert any_left_out(np.full(30, -1.0)).max() < 0.05  # nothing stands out where nothing speaks for it
+    assert posterior(np.full(30, -1.0)).max() < 0.05  # nothing stands out where nothing speaks for it
 
 
 @few
@@ -336,3 +337,37 @@ def test_a_reading_at_chance_explains_no_peaks():
     few, many = np.full(3, 12), np.full(3, 80)
     assert explained(measures, few).tolist() == [False, False, True]
     assert explained(measures, many).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(("n_families", "n_features"), [(30, 8), (24, 12)])
+def test_the_best_pair_of_features_that_say_nothing_is_found_no_more_often_than_stated(
+    n_families, n_features
+):
+    """The choice among all pairs is part of the null: families that every feature holds for reasons of its own."""
+    p = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        hold = rng.random((n_families, n_features)) < rng.uniform(0.3, 0.6, n_features)
+        p.append(chance_of_pair(hold, n_draws=99))
+    assert np.mean(np.array(p) <= 0.05) <= 0.1
+    assert np.mean(np.array(p) <= 0.01) <= 0.04
+
+
+def test_a_split_that_readers_miss_in_part_is_found():
+    """Two kinds in 15 families each, of which their readers miss one in five, beside readers of both."""
+    found = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        first = np.arange(30) < 15
+        reads = np.column_stack([first, ~first, first | True, first | True])
+        hold = reads & (rng.random(reads.shape) < 0.8)
+        found.append((best_pair(hold), chance_of_pair(hold, n_draws=199)))
+    assert np.mean([pair == (0, 1) and p <= 0.01 for pair, p in found]) >= 0.9
+
+
+def test_a_list_as_long_as_that_of_decoys_is_not_likely_to_hold_anything():
+    alone = [any_real(n, 0) for n in range(30)]
+    assert alone[0] == 0 and (np.diff(alone) > 0).all()
+    assert alone[1] <= 0.5  # one row where one false one could be expected
+    assert all(a > b for a, b in zip(alone[1:], [any_real(n, n / 2) for n in range(1, 30)]))
+    assert any_real(10, 10) < 0.5 < any_real(10, 2)
