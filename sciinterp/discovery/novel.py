@@ -203,20 +203,19 @@ def find_novel(
     kept = np.flatnonzero(passes[part])
     if not len(kept):
         return _none(counts, fate)
-    learn = _learn_from(np.where(passes | (share < HALF), share, 0), y, part)
+    may = np.where(passes | (share < HALF), share, 0)
+    learn = _learn_from(may, y, part)
     group = np.concatenate([best[known], np.full(n_target, -1), -2 - np.arange(len(decoy_rows))])
     score = _cross_fit(_columns(measures, stable), y, group, learn)
     target_score = score[part][kept]
     places = [place(problem, row) for row in peaks.position[targets[kept]]]
     decoy = slice(n_known + n_target, None)
     twin = np.isin(np.concatenate([numbers for _, numbers in decoy_codes]), targets)
-    weight = _weights(
-        share[decoy] * (passes | (share < HALF))[decoy], sort, twin / max(n_rotations, 1), n_target
-    )
+    weight = _weights(may[decoy], sort, twin / max(n_rotations, 1), n_target)
     looks = CEILING * _move_prior(target_score, learn[y].sum(), learn[~y].sum()) * share[part][kept]
     # Features that fire together are one find.
-    apart = len(set(co_active(problem, targets[kept][np.argsort(-target_score, kind="stable")])))
-    there = any_real(apart, np.bincount(sort, weight * passes[decoy], minlength=1).max())
+    leaders = co_active(problem, targets[kept][np.argsort(-target_score, kind="stable")])
+    there = any_real(len(set(leaders)), np.bincount(sort, weight * passes[decoy], minlength=1).max())
     probability = there * looks * np.array([p.news for p in places]) * (1.0 if len(stability) else UNMEASURED)
     return Novel(
         targets[kept],
