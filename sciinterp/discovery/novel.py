@@ -213,9 +213,7 @@ def find_novel(
     twin = np.isin(np.concatenate([numbers for _, numbers in decoy_codes]), targets)
     weight = _weights(may[decoy], sort, twin / max(n_rotations, 1), n_target)
     looks = CEILING * _move_prior(target_score, learn[y].sum(), learn[~y].sum()) * share[part][kept]
-    # Features that fire together are one find.
-    leaders = co_active(problem, targets[kept][np.argsort(-target_score, kind="stable")])
-    there = any_real(len(set(leaders)), np.bincount(sort, weight * passes[decoy], minlength=1).max())
+    there = _any_real(problem, targets[kept], target_score, weight * passes[decoy], sort)
     probability = there * looks * np.array([p.news for p in places]) * (1.0 if len(stability) else UNMEASURED)
     return Novel(
         targets[kept],
@@ -294,6 +292,14 @@ def _gates(
         "not stable over seeds": unstable & ~explained & ~incoherent,
         "part of an annotated concept": part_of,
     }
+
+
+def _any_real(
+    problem: Problem, features: np.ndarray, score: np.ndarray, weight: np.ndarray, sort: np.ndarray
+) -> float:
+    """Probability that any of the features is real, by the sort of decoys that passes most. Those that fire together are one."""
+    leaders = co_active(problem, features[np.argsort(-score, kind="stable")])
+    return any_real(len(set(leaders)), np.bincount(sort, weight, minlength=1).max())
 
 
 def _weights(share: np.ndarray, sort: np.ndarray, twin: np.ndarray, n_targets: int) -> np.ndarray:
