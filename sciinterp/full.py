@@ -23,7 +23,7 @@ from sciinterp.discovery import (
 from sciinterp.discovery.probe import shuffled_codes
 from sciinterp.errors import InputError
 from sciinterp.measures import measure_sae, measure_splits, seed_stability
-from sciinterp.project import Run, write_report
+from sciinterp.project import Run, turn_features, write_report
 from sciinterp.sae.width import select_width
 from sciinterp.store import ledger
 from sciinterp.store.atomic import read_json, write_json
@@ -63,8 +63,17 @@ def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[st
     with ledger.recorded("full", run.folder, settings={"seeds": seeds, "calibrate": calibrate}):
         found = _measure(run, out, settings, seeds=seeds, calibrate=calibrate)
         write_json(run.folder / "full.json", found)
+    _turn(run)
     write_report(run)
     return read_json(run.folder / "full.json")
+
+
+def _turn(run: Run) -> None:
+    """Control of the selected features, where the model has scores over letters."""
+    try:
+        turn_features(run)
+    except InputError as error:
+        log.warning("features were not turned: %s", error)
 
 
 def _held(part: Part | None, name: str) -> Part:

@@ -11,8 +11,8 @@ import hashlib
 import json
 import logging
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,10 @@ from sciinterp.association.explanations import TOO_FEW, above_all, above_without
 from sciinterp.codes import FeatureMatrix, encode, load_features
 from sciinterp.control import randomised_control, twin_codes
 from sciinterp.discovery import discover, read_candidates
-from sciinterp.errors import InputError, MismatchError, StoreError
-from sciinterp.frames import html_card
+from sciinterp.errors import InputError, MismatchError, StoreError, no_such
+from sciinterp.frames import Table, html_card
+from sciinterp.interventions.control_matrix import ControlSettings, control_matrix
+from sciinterp.interventions.files import read_turning, write_turning
 from sciinterp.models import Adapter, load_model
 from sciinterp.readers import read_samples
 from sciinterp.report import browser
@@ -219,12 +221,50 @@ def _conclude(made: Run, config: RunConfig) -> None:
         )
 
 
+def turn_features(
+    made: Run, *, concepts: Sequence[str] | None = None, settings: ControlSettings | None = None
+) -> Table:
+    """Measure whether the selected features of a run turn their concepts, and keep it in the folder.
+
+    Parameters
+    ----------
+    made : Run
+        Its model is loaded by name where it is not held.
+    concepts : sequence of str, optional
+    settings : ControlSettings, optional
+    """
+    assert made.features is not None
+    assert made.hits is not None
+    model = made.model or _model_of(made)
+    hits = made.hits
+    for name in concepts or ():
+        if name not in set(hits["concept"]):
+            raise no_such("concept", name, sorted(set(hits["concept"])))
+    settings = settings or ControlSettings(seed=made.seed)
+    told = {"concepts": list(concepts) if concepts else None, **asdict(settings)}
+    some = hits[hits["concept"].isin(list(concepts))] if concepts else hits
+    with ledger.recorded("turn", made.folder, settings=told):
+        found = control_matrix(
+            model, made.features, some, made.annotations, split=made.split, acts=made.acts, settings=settings
+        )
+        write_turning(found, made.folder)
+    return found
+
+
+def _model_of(made: Run) -> Adapter:
+    """The model of a run, by its settings or by the origin of its codes."""
+    wanted = (made.manifest.get("settings") or {}).get("model") or {}
+    name = wanted.get("name") or made.features.origin.model  # type: ignore[union-attr]
+    return load_model(str(name), weights=wanted.get("weights"), dtype=wanted.get("precision") or "float32")
+
+
 def write_report(made: Run) -> Path:
     """Write ``report.html`` of a run folder, with what a full run measured where it was made."""
     full, control = made.folder / "full.json", made.folder / "control" / "sae" / "metrics.json"
     extra = {
         "full": read_json(full) if full.is_file() else None,
         "control": read_json(control) if control.is_file() else None,
+        "turning": read_turning(made.folder),
     }
     assert made.features is not None
     assert made.hits is not None

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from sciinterp import __version__, distributed
-from sciinterp.cli import look, make, whole
+from sciinterp.cli import act, look, make, whole
 from sciinterp.errors import SciinterpError
 
 # Idle OpenMP threads that spin take the cores from those that work: up to elevenfold on a loaded machine.
@@ -62,7 +62,7 @@ def _options(
     logger.setLevel(level)
 
 
-for verbs in (whole, make, look):
+for verbs in (whole, make, act, look):
     for name, verb in verbs.VERBS.items():
         app.command(name)(verb)
 

@@ -137,7 +137,7 @@ def control_matrix(
         One row a concept and direction: ``concept kind direction gain low high over_random over_random_low
         over_random_high dose divergence reached n_samples n_families instead_of f1``. Gains are in the judge's units (nats
         of log odds a position, by default), doses in units of the site's spread. ``context`` holds ``doses`` (every dose
-        tried), ``summary`` (one row a concept: :func:`summarise`), ``rank_correlation`` of F1 and control over concepts
+        tried), ``examples`` (a sample of each concept before and after), ``summary`` (one row a concept), ``rank_correlation`` of F1 and control over concepts
         with its interval, ``not_run`` (concept -> why) and the settings.
 
     Raises
@@ -153,7 +153,7 @@ def control_matrix(
         raise InputError("control needs a model with scores over letters, and codes with their SAE")
     checked_site(model, sae)
     chosen = hits[hits["selected"].astype(bool)] if "selected" in hits else hits
-    rows, doses, not_run = [], [], {}
+    rows, doses, examples, not_run = [], [], [], {}
     for concept, feature, f1 in chosen[["concept", "feature", "f1"]].itertuples(index=False):
         if not f1 >= settings.min_f1:
             not_run[concept] = f"held-out F1 below {settings.min_f1}"
@@ -171,14 +171,19 @@ def control_matrix(
             features, int(feature), related, concept, hits, annotations, split, acts, aim, settings
         )
         log.info("turning %s in %d samples, %d directions", concept, len(aim.samples), len(directions))
-        found = turn(model, str(sae.origin.site), aim, directions, settings)
+        found, example = turn(model, str(sae.origin.site), aim, directions, settings)
+        examples.append({"concept": concept, **example})
         rows.append(_rows(aim, directions, found).assign(f1=float(f1)))
         doses += _doses(concept, directions, found)
     if not rows:
         raise InputError("no concept can be turned", got="; ".join(f"{k}: {v}" for k, v in not_run.items()))
     table = pd.concat(rows, ignore_index=True)
-    context = {"doses": pd.DataFrame(doses), "not_run": not_run, "settings": settings}
-    context |= {"summary": summarise(table), "rank_correlation": rank_correlation(table)}
+    context: dict[str, Any] = {"doses": pd.DataFrame(doses), "examples": examples, "not_run": not_run}
+    context |= {
+        "summary": summarise(table),
+        "rank_correlation": rank_correlation(table),
+        "settings": settings,
+    }
     return Table(table, context=context)
 
 
@@ -231,8 +236,8 @@ def _directions(
 
 def turn(
     model: Adapter, site: str, aim: Aim, directions: list[Direction], settings: ControlSettings
-) -> list[Read]:
-    """Gains of directions at the level of divergence.
+) -> tuple[list[Read], dict[str, Any]]:
+    """Gains of directions at the level of divergence, and one sample before and after the first of them.
 
     Parameters
     ----------
@@ -252,7 +257,8 @@ def turn(
             read = _read(stages, direction, spread, first, len(aim.samples), settings)
             first = read.dose if read.reached else FIRST
             found.append(read)
-    return found
+        example = stages[0].example(directions[0].vector, found[0].dose * spread)
+    return found, example
 
 
 class _Stage:
@@ -291,6 +297,18 @@ class _Stage:
         scores = self._scores(vector, amount)
         apart = divergence(self.clean[self.off], scores[self.off])
         return self._judged(scores) - self.score, float(apart.sum()), len(apart)
+
+    def example(self, vector: Tensor, amount: float) -> dict[str, Any]:
+        """The first sample, with the most probable letters where it is read, before and after."""
+        sample, at = self.aim.samples[int(self.numbers[0])], np.flatnonzero(self.aim.read[self.numbers[0]])
+        mine = self.read & (self.spans[:, 0] == 0)
+        out: dict[str, Any] = {"sample": sample.id, "positions": at.tolist(), "own": sample.sequence}
+        for name, scores in (("before", self.clean), ("after", self._scores(vector, amount))):
+            text = list(sample.sequence)
+            for place, best in zip(at, scores[mine][:, self.columns].argmax(1).tolist()):
+                text[place] = self.aim.letters[best]
+            out[name] = "".join(text)
+        return out
 
     def _judged(self, scores: Tensor) -> np.ndarray:
         """The judge's score of each sample."""

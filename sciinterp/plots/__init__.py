@@ -22,12 +22,15 @@ from sciinterp.plots.training import (
     stability,
     training_curve,
 )
+from sciinterp.plots.turning import control_matrix, dose
 
 __all__ = [
     "concept_counts",
     "concepts_vs_baselines",
+    "control_matrix",
     "dark_matter",
     "density_histogram",
+    "dose",
     "family_heatmap",
     "feature",
     "front",

@@ -190,6 +190,31 @@ def _full_figures(full: Mapping[str, Any], content: Mapping[str, Any]) -> list[P
     return out
 
 
+def turning_figures(turning: Mapping[str, Any] | None) -> list[Picture]:
+    """What turning features does: the matrix, and the doses of the concept whose feature has most control."""
+    if not turning:
+        return []
+    table = pd.DataFrame(turning["table"])
+    own = table[table["kind"] == "feature"]
+    best = own.loc[own["over_random"].astype(float).fillna(-np.inf).idxmax(), "concept"]
+    level = turning["settings"]["divergence"]
+    return [
+        draw(
+            "control_matrix",
+            "What turning features does",
+            "Gain of the judge's score when a direction is written at the concept's place in held-out samples, each at a "
+            f"divergence of {level} nats a token elsewhere; the line is the feature's interval over families.",
+            lambda: pl.control_matrix(table),
+        ),
+        draw(
+            "dose",
+            f"Doses: {best}",
+            "Gain against damage elsewhere, over the doses of each direction.",
+            lambda: pl.dose(pd.DataFrame(turning["doses"]), best),
+        ),
+    ]
+
+
 def portraits(
     chosen: list[dict[str, Any]],
     *,

@@ -159,6 +159,7 @@ def _assemble(
         "candidates": candidate_rows(candidates, of_sample),
         "sae": c.sae_summary(sae, features, manifest.get("control") or full.get("measures_control")),
         "beyond": beyond(full),
+        "turning": manifest.get("turning"),
         "worth": [
             {k: v if isinstance(v, str) else c.number(v) for k, v in asdict(w).items() if k != "against"}
             for w in worth(hits)
@@ -177,6 +178,7 @@ def _assemble(
     content["summary"], content["letters_say"] = prose.summary(content), prose.letters_reach(content)
     content["methods"] = methods.methods(content)
     drawn = pictures.run_figures(features, hits, sae, content, full)
+    drawn += pictures.turning_figures(manifest.get("turning"))
     drawn += pictures.portraits(chosen, features=features, annotations=annotations, shown=shown)
     drawn += pictures.candidate_figures(content)
     content["figures"] = [

@@ -79,6 +79,22 @@ def worlds(value: float | None = None) -> list[dict]:
     ]
 
 
+def turned(concepts: tuple[str, ...] = ("FR3:IGHV1", "FR3:IGHV4", "residue:Cys104")) -> Table:
+    """What a matrix of control holds."""
+    rng = np.random.default_rng(0)
+    kinds = ["feature", "set", "means", "neuron", "component", "noise", *["random"] * 4]
+    rows, doses = [], []
+    for i, concept in enumerate(concepts):
+        for j, kind in enumerate(kinds):
+            gain = (3.0 - i if kind == "feature" else 4.0 - i if kind == "means" else 0.4) + rng.normal(
+                0, 0.3
+            )
+            name = f"{kind} {j}"
+            rows.append({"concept": concept, "kind": kind, "direction": name, "gain": gain, "low": gain - 1, "high": gain + 1})  # fmt: skip
+            doses += [{"concept": concept, "kind": kind, "direction": name, "dose": d, "divergence": 0.1 * d * d, "gain": gain * d} for d in (0.0, 0.5, 1.0)]  # fmt: skip
+    return Table(pd.DataFrame(rows), context={"doses": pd.DataFrame(doses)})
+
+
 def _hits(rows: list[dict]) -> Table:
     columns = ["concept", "feature", "selected", "f1", "f1_low", "f1_high", "delta_low", "best_baseline_f1"]
     return Table(pd.DataFrame(rows, columns=columns))
@@ -204,6 +220,16 @@ def cases(run: dict) -> dict[str, dict[str, Callable]]:
             ([0.5], [1]),
             [],
             ([NAN, 0.2], [1, NAN]),
+        ),
+        "control_matrix": of(
+            pl.control_matrix, turned(), turned(("a",)), None, pd.DataFrame(turned()).assign(gain=NAN)
+        ),
+        "dose": of(
+            pl.dose,
+            turned(),
+            turned().context["doses"].head(1),
+            empty_frame,
+            turned().context["doses"].assign(gain=NAN),
         ),
         "variant_effect": of(
             pl.variant_effect,

@@ -27,7 +27,7 @@ from sciinterp.plots.logos import information
 from sciinterp.plots.style import figure_of, plain, to_bytes
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from figure_cases import KINDS, cases, made, reason, sites, sweep_table, worlds
+from figure_cases import KINDS, cases, made, reason, sites, sweep_table, turned, worlds
 from report_fixtures import run  # noqa: F401
 
 
@@ -115,6 +115,10 @@ def test_some_nan_among_the_rows_is_left_out(run, name):
             "stability": ([0.5, np.nan],),
             "recovery": ([*worlds(), {"world": "easy", "dictionary": "gated", "recall": np.nan}],),
             "sets": (run["hits"].context["sets"].assign(f1=lambda t: t["f1"].mask(t.index % 3 == 0)),),
+            "control_matrix": (
+                pd.DataFrame(turned()).assign(gain=lambda t: t["gain"].mask(t.index % 3 == 1)),
+            ),
+            "dose": (turned().context["doses"].assign(gain=lambda t: t["gain"].mask(t.index % 3 == 1)),),
             "precision_at_k": (
                 [{"k": 5, "precision": 0.5, "low": np.nan, "high": 1}, {"k": 9, "precision": np.nan}],
             ),
@@ -250,6 +254,8 @@ def test_hostile_text_is_drawn_as_text(text):
         si.pl.heatmap(hits),
         si.pl.feature(made.make_features(samples), 3, annotations=annotations),
         si.pl.sets(hits, concept=hits["concept"].iloc[0]),
+        si.pl.control_matrix(turned((text, "b"))),
+        si.pl.dose(turned((text, "b")), text),
     ):
         svg = to_bytes(ax)
         assert b"<script" not in svg

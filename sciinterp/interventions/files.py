@@ -1,0 +1,46 @@
+"""Control as it lies in a folder: ``turning.tsv`` for people and other tools, ``turning.json`` with doses and examples."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sciinterp.frames import Table
+from sciinterp.store.atomic import read_json, write_json
+from sciinterp.store.tables import write_tsv
+
+NAMES = ("turning.tsv", "turning.json")
+
+
+def write_turning(table: Table, folder: str | Path) -> None:
+    """Write what :func:`sciinterp.control_matrix` returned."""
+    folder = Path(folder)
+    context = table.context
+    record = {
+        "table": _records(pd.DataFrame(table)),
+        "doses": _records(context["doses"]),
+        "summary": _records(context["summary"]),
+        "examples": context["examples"],
+        "rank_correlation": {k: v if v == v else None for k, v in context["rank_correlation"].items()},
+        "not_run": context["not_run"],
+        "settings": asdict(context["settings"]),
+    }
+    write_tsv(pd.DataFrame(table), folder / NAMES[0])
+    write_json(folder / NAMES[1], record)
+
+
+def read_turning(folder: str | Path) -> dict[str, Any] | None:
+    """The content of ``turning.json``; None where control was not measured."""
+    path = Path(folder) / NAMES[1]
+    return read_json(path) if path.is_file() else None
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values, None for what was not measured."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    return [
+        {k: v.item() if hasattr(v, "item") else v for k, v in r.items()} for r in plain.to_dict("records")
+    ]

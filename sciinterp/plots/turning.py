@@ -1,0 +1,116 @@
+"""Figures of control: what turning features does, beside other directions, at equal divergence off target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sciinterp.plots.style import (
+    BLUE,
+    INK,
+    MUTED,
+    ORANGE,
+    PALETTE,
+    RULE,
+    drawing,
+    finite,
+    legend,
+    name_axes,
+    note,
+    ticks,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# kind of direction -> (what it is called, colour, marker)
+KINDS = {
+    "feature": ("feature", BLUE, "o"),
+    "set": ("its set", PALETTE[2], "s"),
+    "means": ("difference of means", ORANGE, "D"),
+    "neuron": ("best neuron", PALETTE[4], "^"),
+    "component": ("best component", PALETTE[5], "v"),
+    "noise": ("noise", INK, "x"),
+    "random": ("random features", MUTED, "|"),
+}
+
+
+def control_matrix(table: Any, *, ax: Axes | None = None) -> Axes:
+    """Gain of every direction for every concept, at equal divergence off target; the feature's with its interval.
+
+    Parameters
+    ----------
+    table : DataFrame
+        What :func:`sciinterp.control_matrix` returned.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    frame = pd.DataFrame(table if table is not None else [])
+    known = {"concept", "kind", "gain"} <= set(frame.columns)
+    frame = frame[~np.isnan(finite(frame["gain"]))] if known else frame
+    concepts = list(dict.fromkeys(frame["concept"].tolist())) if known else []
+    with drawing(ax, width="double", height=22 + 7 * max(len(concepts), 2)) as axes:
+        if not concepts:
+            return note(axes, "no feature was turned")
+        place = {name: -i for i, name in enumerate(concepts)}
+        axes.axvline(0, color=RULE, lw=0.7)
+        for kind, (words, colour, marker) in reversed(KINDS.items()):
+            rows = frame[frame["kind"] == kind]
+            y = [place[c] for c in rows["concept"]]
+            if kind == "feature" and {"low", "high"} <= set(rows.columns):
+                axes.hlines(y, finite(rows["low"]), finite(rows["high"]), color=colour, lw=1)
+            if len(rows):
+                axes.plot(finite(rows["gain"]), y, ls="", color=colour, marker=marker, ms=4, label=words)
+        ticks(axes, "y", [place[c] for c in concepts], concepts)
+        axes.set_ylim(-len(concepts) + 0.4, 0.6)
+        name_axes(axes, x="gain of the judge's score at equal divergence elsewhere")
+        legend(axes, columns=4)
+    return axes
+
+
+def dose(table: Any, concept: str | None = None, *, ax: Axes | None = None) -> Axes:
+    """The judge's gain against the divergence off target, over the doses of each direction of one concept.
+
+    Parameters
+    ----------
+    table : DataFrame
+        What :func:`sciinterp.control_matrix` returned, or the table of its doses: ``concept kind direction dose divergence
+        gain``.
+    concept : str, optional
+        By default the first.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    doses = (getattr(table, "context", None) or {}).get("doses", table)
+    frame = pd.DataFrame(doses if doses is not None else [])
+    known = {"concept", "kind", "divergence", "gain"} <= set(frame.columns) and len(frame)
+    if known:
+        frame = frame[frame["concept"] == (frame["concept"].iloc[0] if concept is None else concept)]
+        frame = frame[~np.isnan(finite(frame["gain"])) & ~np.isnan(finite(frame["divergence"]))]
+    with drawing(ax, width="single", height=60) as axes:
+        if not known or not len(frame):
+            return note(axes, "no dose was tried")
+        direction = frame["direction"] if "direction" in frame.columns else frame["kind"]
+        axes.axhline(0, color=RULE, lw=0.7)
+        for kind, (words, colour, marker) in reversed(KINDS.items()):
+            for number, (_, rows) in enumerate(frame[frame["kind"] == kind].groupby(direction, sort=True)):
+                order = np.argsort(finite(rows["divergence"]), kind="stable")
+                axes.plot(
+                    finite(rows["divergence"])[order],
+                    finite(rows["gain"])[order],
+                    color=colour,
+                    marker=marker,
+                    ms=3,
+                    lw=0.5 if kind in ("random", "noise") else 1,
+                    label=words if number == 0 else None,
+                )
+        axes.grid(axis="y")
+        name_axes(axes, x="divergence off target (nats a token)", y="gain of the judge's score")
+        legend(axes, columns=2)
+    return axes
