@@ -142,10 +142,8 @@ def control_matrix(
 
     Raises
     ------
-    InputError
-        A model without scores, codes without their SAE, or no concept that can be measured.
-    MismatchError
-        An SAE of another model.
+    InputError, MismatchError
+        A model without scores, codes without their SAE, an SAE of another model, or no concept that can be measured.
     """
     settings = settings or ControlSettings()
     sae = features.sae
@@ -179,12 +177,8 @@ def control_matrix(
         raise InputError("no concept can be turned", got="; ".join(f"{k}: {v}" for k, v in not_run.items()))
     table = pd.concat(rows, ignore_index=True)
     context: dict[str, Any] = {"doses": pd.DataFrame(doses), "examples": examples, "not_run": not_run}
-    context |= {
-        "summary": summarise(table),
-        "rank_correlation": rank_correlation(table),
-        "settings": settings,
-    }
-    return Table(table, context=context)
+    more = {"summary": summarise(table), "rank_correlation": rank_correlation(table), "settings": settings}
+    return Table(table, context=context | more)
 
 
 def _doses(concept: str, directions: list[Direction], found: list[Read]) -> list[dict[str, Any]]:
