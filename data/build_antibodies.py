@@ -264,13 +264,15 @@ def write_sources(
         rows=f"{len(annotations):,}",
         sums="\n".join(sums),
     )
-    atomic_write(out / "SOURCES.md", text.encode())
+    before = (out / "SOURCES.md").read_text() if (out / "SOURCES.md").is_file() else ""
+    _, heading, others = before.partition("\n## Structures")  # other data's parts stay
+    atomic_write(out / "SOURCES.md", (text + heading + others).encode())
 
 
 TEMPLATE = """\
 # Sources of the embedded data
 
-This file is written by `build_antibodies.py`; do not edit it by hand.
+The part on antibodies is written by `build_antibodies.py`; do not edit it by hand.
 
 ## Antibodies: `antibodies.fasta`, `antibodies.tsv`, `antibodies.annotations.tsv`, `antibodies.concepts.tsv`
 

@@ -11,6 +11,7 @@ from sciinterp.plots.concepts import concept_counts, concepts_vs_baselines, heat
 from sciinterp.plots.logos import logo
 from sciinterp.plots.recovery import recovery
 from sciinterp.plots.set_curves import sets
+from sciinterp.plots.structure_views import contact_map, ramachandran, trace
 from sciinterp.plots.style import save, style
 from sciinterp.plots.tracks import family_heatmap, feature
 from sciinterp.plots.training import (
@@ -27,6 +28,7 @@ from sciinterp.plots.turning import control_matrix, dose
 __all__ = [
     "concept_counts",
     "concepts_vs_baselines",
+    "contact_map",
     "control_matrix",
     "dark_matter",
     "density_histogram",
@@ -39,6 +41,7 @@ __all__ = [
     "logo",
     "mdl",
     "precision_at_k",
+    "ramachandran",
     "recovery",
     "reliability",
     "save",
@@ -46,6 +49,7 @@ __all__ = [
     "sets",
     "stability",
     "style",
+    "trace",
     "training_curve",
     "variant_effect",
     "volcano",

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp import plots as pl
+from sciinterp.plots.structure_views import has_backbones
 from sciinterp.plots.style import WIDTHS, figure_of, offscreen, to_bytes
 from sciinterp.plots.tracks import top_samples
 
@@ -30,6 +31,16 @@ _TRACK = {
     False: f"Activation, {_UNDER}",
     True: f"Activation, each sequence of another family where there are more, {_UNDER}",
 }
+
+_TORSIONS = (
+    "Phi and psi where the feature is active, larger where it is stronger, on the density of all residues."
+)
+_ON_TRACE = (
+    "The CA trace along its shortest axis, residues where the feature is active, by the author's numbers."
+)
+_CONTACTS = (
+    "Residues whose CA lie within 8 angstrom; blue those with an active residue, red the active residues."
+)
 
 
 @dataclass(frozen=True)
@@ -249,6 +260,21 @@ def portraits(
                 png=first,
             )
         )
+        if first and has_backbones(features.samples):
+            out += [
+                draw(
+                    name,
+                    f"Feature {j} {where}",
+                    said,
+                    lambda j=j, figure=figure: figure(features, j),
+                    png=True,
+                )
+                for name, figure, where, said in (
+                    ("ramachandran", pl.ramachandran, "among all torsions", _TORSIONS),
+                    ("trace", pl.trace, "on its strongest structure", _ON_TRACE),
+                    ("contact_map", pl.contact_map, "and who is near", _CONTACTS),
+                )
+            ]
         if first and "imgt" in features.samples.table.columns:
             out.append(
                 draw(

@@ -17,7 +17,7 @@ from sciinterp.report import content as c
 from sciinterp.report import feature_facts as pk
 from sciinterp.report import site_tracks as tr
 from sciinterp.report.proposals import all_rows
-from sciinterp.report.viewer import find_structures, read_structure
+from sciinterp.report.viewer import find_structures, read_structure, record_structure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,7 +98,10 @@ class SiteData:
             self.names += [n for n in self.annotations.names if n not in set(self.names)]
         self.code = {name: i for i, name in enumerate(self.names)}
         self.pairs = self._pairs()
-        self.structures = find_structures(structures, self.samples)
+        of_records: dict[int, Path | None] = dict.fromkeys(
+            [s for s, data in enumerate(self.samples.data) if isinstance(data, dict) and "backbone" in data]
+        )
+        self.structures = of_records | find_structures(structures, self.samples)
         self.spans, self.facts, self.carriers = self._placed()
         self.covered = self._covered()
         self.lies = self._shares()
@@ -192,7 +195,11 @@ class SiteData:
             yield f"samples-{i}", [self._sample(s) for s in range(lo, hi)]
         yield from tr.track_chunks(self.features, self.starts["tracks"])
         for s, path in self.structures.items():
-            yield f"structure-{s}", read_structure(path, self.samples[s].sequence)
+            sample = self.samples[s]
+            yield (
+                f"structure-{s}",
+                read_structure(path, sample.sequence) if path else record_structure(sample),
+            )
         yield "concepts", self.concepts
         for lo in range(0, len(self.names), CONCEPTS_A_CHUNK):
             numbers = range(lo, min(lo + CONCEPTS_A_CHUNK, len(self.names)))

@@ -12,10 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sciinterp.errors import FormatError, InputError
-from sciinterp.readers.structures import Residue
+from sciinterp.readers.backbones import places_of
+from sciinterp.readers.structures import Atom, Residue
 from sciinterp.readers.structures import read_structure as read_chains
-from sciinterp.samples import Samples
+from sciinterp.samples import Sample, Samples
 
 ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
 # The viewer: Mol* (Sehnal et al. 2021, doi:10.1093/nar/gkab314), MIT, as the package molstar-cli ships it.
@@ -95,6 +98,39 @@ def read_structure(path: Path, sequence: str) -> dict[str, Any]:
     close = {n: at for n, (share, at) in matching.items() if share >= 0.9 * best["matched"]}
     head = "data_structure\nloop_\n" + "".join(f"_atom_site.{name}\n" for name in _COLUMNS)
     return {**best, "chains": close, "all_chains": len(chains), "cif": head + "\n".join(rows) + "\n#\n"}
+
+
+def record_structure(sample: Sample) -> dict[str, Any]:
+    """The same of a sample that is a record of a backbone: its alpha carbons, positions its own residues."""
+    from Bio.Data.PDBData import protein_letters_1to3
+
+    data, places = sample.data, places_of(sample.data)
+    names = list(dict.fromkeys(data["chain"]))
+    words = [_word(name, f"c{i}") for i, name in enumerate(names)]
+    words = words if len(set(words)) == len(words) else [f"c{i}" for i in range(len(words))]
+    rows: list[str] = []
+    chains: dict[str, list[int]] = {}
+    for entity, (name, word) in enumerate(zip(names, words), 1):
+        chains[word] = [i for i, own in enumerate(data["chain"]) if own == name]
+        residues = []
+        for i in chains[word]:
+            at = places[i, 1]
+            kept = (Atom("CA", "C", at, 0.0, 1.0),) if np.isfinite(at).all() else ()
+            three = protein_letters_1to3.get(sample.sequence[i], "Unk").upper()
+            residues.append(Residue(data["number"][i], "", three, sample.sequence[i], False, kept))
+        rows += _atom_rows(residues, word, entity, len(rows))
+    best = max(chains, key=lambda word: len(chains[word]))
+    shown = [i for i in chains[best] if np.isfinite(places[i, 1]).all()]
+    head = "data_structure\nloop_\n" + "".join(f"_atom_site.{name}\n" for name in _COLUMNS)
+    return {
+        "chain": best,
+        "matched": round(len(chains[best]) / max(sample.length, 1), 4),
+        "xyz": [round(float(v), 2) for i in shown for v in places[i, 1]],
+        "position": shown,
+        "chains": chains,
+        "all_chains": len(chains),
+        "cif": head + "\n".join(rows) + "\n#\n",
+    }
 
 
 def _atom_rows(residues: Sequence[Residue], chain: str, entity: int, done: int) -> list[str]:

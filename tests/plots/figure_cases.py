@@ -20,6 +20,24 @@ KINDS = ("full", "one", "empty", "nan")
 NAN = float("nan")
 
 
+def helices(n: int) -> si.Samples:
+    """Chains of thirty residues, each an ideal helix."""
+    turn, rise = np.radians(100.0) * np.arange(30), 1.5 * np.arange(30)
+    parts = [
+        [r * np.cos(turn + a), r * np.sin(turn + a), z + rise]
+        for r, a, z in ((1.55, -0.49, -0.9), (2.28, 0, 0), (1.66, 0.46, 1.1), (2.02, 0.55, 2.3))
+    ]
+    places = np.round(np.array(parts).transpose(2, 0, 1), 3).tolist()
+    record = {
+        "sequence": "ACDEFGHIKL" * 3,
+        "backbone": places,
+        "chain": ["A"] * 30,
+        "number": list(range(1, 31)),
+    }
+    names = [f"s{i}" for i in range(n)]
+    return si.Samples(names, [record] * n, lengths=[30] * n, kind="structure")
+
+
 def sweep_table(seeds: int = 2) -> pd.DataFrame:
     """What a sweep of SAEs returns: two architectures, two widths, three sparsities, several seeds."""
     rng = np.random.default_rng(0)
@@ -160,7 +178,24 @@ def cases(run: dict) -> dict[str, dict[str, Callable]]:
             for kind, value in inputs.items()
         }
 
+    helix = si.FeatureMatrix(
+        sp.csr_array(np.eye(60, 4, -20, dtype=np.float32) + np.eye(60, 4, -44)), helices(2)
+    )
+    short = si.FeatureMatrix(sp.csr_array(np.eye(30, 4, -9, dtype=np.float32)), helices(1))
+    quiet = si.FeatureMatrix(sp.csr_array((30, 4), dtype=np.float32), helices(1))
+    structures = {
+        name: {
+            kind: (lambda ax=None, f=figure, m=m: f(m, 1, ax=ax))
+            for kind, m in zip(KINDS, (helix, short, nothing, quiet))
+        }
+        for name, figure in (
+            ("ramachandran", pl.ramachandran),
+            ("trace", pl.trace),
+            ("contact_map", pl.contact_map),
+        )
+    }
     return {
+        **structures,
         "concepts_vs_baselines": of(pl.concepts_vs_baselines, hits, one_hit, absent, unknown),
         "concept_counts": of(pl.concept_counts, hits, one_hit, absent, unknown),
         "volcano": of(pl.volcano, hits, one_hit, absent, unknown),
