@@ -50,7 +50,7 @@ def browse(
 
 
 def benchmark(
-    what: Annotated[str, typer.Argument(help="discovery, trust or dictionary")] = "discovery",
+    what: Annotated[str, typer.Argument(help="discovery, rediscovery, trust or dictionary")] = "discovery",
     seed: Seed = 0,
     worlds: Annotated[
         int | None,
@@ -66,7 +66,10 @@ def benchmark(
         Path | None, typer.Option(help="Hide and recover the concepts of this run instead.")
     ] = None,
     only: Annotated[
-        str | None, typer.Option(help="Claims of trust, or worlds of dictionary, by commas; all by default.")
+        str | None,
+        typer.Option(
+            help="Claims of trust, worlds of dictionary, or beginnings of concepts that stay, by commas."
+        ),
     ] = None,
 ) -> None:
     """Measure candidates against planted truth, or what a run hides; every claim in worlds that set no constant; dictionaries."""
@@ -77,9 +80,11 @@ def benchmark(
         given = {} if worlds is None else {"n_worlds": worlds}
         echo_table(benchmark_trust(seed=seed, only=claims, out=out, **given))
         return
-    if what not in ("discovery", "dictionary"):
-        raise no_such("benchmark", what, ["discovery", "trust", "dictionary"])
-    if what == "dictionary":
+    if what not in ("discovery", "dictionary", "rediscovery"):
+        raise no_such("benchmark", what, ["discovery", "rediscovery", "trust", "dictionary"])
+    if what == "rediscovery":
+        tables = _rediscovered(seed, run, only)
+    elif what == "dictionary":
         tables = _dictionaries(range(seed, seed + (worlds or 1)), only, out)
     elif run is not None:
         from sciinterp.full import hide_and_recover
@@ -94,6 +99,27 @@ def benchmark(
     for name, table in tables.items():
         typer.echo(f"\n{name}")
         echo_table(table.T.rename_axis("measure") if len(table) < 3 < table.shape[1] else table)
+
+
+def _rediscovered(seed: int, run: Path | None, only: str | None) -> dict[str, Any]:
+    """Which concepts of a run come back as novel candidates when only broad ones are annotated."""
+    from sciinterp.discovery.rediscovery import BROAD, rediscover
+    from sciinterp.project import load_run
+
+    if run is None:
+        raise InputError(
+            "no run to hide concepts of",
+            expected="--run FOLDER",
+            do="Make one: sciinterp demo --on structures.",
+        )
+    made = load_run(run)
+    if made.features is None:
+        raise InputError("the run has no codes", where=f"folder '{run}'")
+    keep = BROAD if only is None else tuple(name.strip() for name in only.split(","))
+    table = rediscover(
+        made.features, made.annotations, split=made.split, control=made.control, keep=keep, seed=seed
+    )
+    return {"rediscovered": table}
 
 
 def _dictionaries(seeds: range, only: str | None, out: Path | None) -> dict[str, Any]:
