@@ -19,6 +19,7 @@ WRITTEN = {
     "job-figures": ["counts.svg", "concepts.svg", "heatmap.pdf", "feature.svg", "density.png", "panels.svg"],
     "job-proteins": ["runs/mine/hits.tsv", "runs/mine/candidates.tsv", "runs/mine/control/sae/metrics.json"],
     "job-sae": ["runs/published/hits.tsv"],
+    "job-steering": ["runs/steering/hits.tsv", "control.svg", "dose.svg"],
     "job-variants": ["runs/variants/hits.tsv", "effect.svg"],
 }
 
@@ -96,10 +97,19 @@ def _variants(names: dict) -> None:
     assert [record["row"] for record in context["refused"]] == [4, 5]
 
 
+def _steering(names: dict) -> None:
+    """The feature is felt where it is taken away; directions are read at one divergence; open positions alone change."""
+    assert names["gone"].on_target > names["gone"].off_target > 0
+    control, start = names["control"], names["proposals"].context["start"]["sequence"]
+    assert {"feature", "means", "neuron", "component", "random", "noise"} == set(control["kind"]) - {"set"}
+    assert all(t[:30] + t[34:] == start[:30] + start[34:] for t in names["proposals"]["sequence"])
+
+
 CHECKS = {
     "job-cells": _cells,
     "job-dna": _dna,
     "job-embeddings": _embeddings,
     "job-sae": _sae,
+    "job-steering": _steering,
     "job-variants": _variants,
 }

@@ -49,12 +49,18 @@ class PlantedModule(nn.Module):
             ).clone()
         self.head = nn.Linear(WIDTH, 22)
         self.head.bias.data.zero_()
-        self.head.weight.data = 0.3 * torch.randn(22, WIDTH, generator=g)
-        self.head.weight.data -= torch.outer(self.head.weight.data @ idle, idle)
-        through = self.directions[DRIVEN]
+        head = 0.3 * torch.randn(22, WIDTH, generator=g)
+        through = torch.eye(WIDTH)
         for layer in self.later:
             through = layer.weight.data @ through
-        self.head.weight.data[LETTERS.index(MARK)] += 2.0 * through / through.norm() ** 2
+        # Every feature but the idle one raises a letter of its own, and nothing else: only one of them raises W.
+        read = [j for j in range(N_FEATURES) if j != IDLE]
+        raised = torch.zeros(22, len(read))
+        others = [i for i, letter in enumerate(LETTERS) if letter != MARK]
+        for column, j in enumerate(read):
+            raised[LETTERS.index(MARK) if j == DRIVEN else others[j], column] = 2.0
+        inverse = torch.linalg.pinv(through @ self.directions[read].T)
+        self.head.weight.data = head + (raised - head @ through @ self.directions[read].T) @ inverse
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         x = self.stream(self.embed(tokens))
