@@ -112,6 +112,17 @@ def tiny() -> tuple:
     return model, sae
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their figures, for tests of what a page says."""
+    from sciinterp.report import pictures
+
+    def draw(name: str, title: str, caption: str, figure: object, *, png: bool = True) -> pictures.Picture:
+        return pictures.Picture(name, title, caption, "single", b"<svg/>", None)
+
+    monkeypatch.setattr(pictures, "draw", draw)
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """What the command line sets for its whole process does not reach the next test."""

@@ -7,7 +7,9 @@ of them can be asked for.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -201,26 +203,31 @@ def measured(
         counts = FamilyCounts(sums.tp, sums.predicted, positive[concept[rows]])
         return _effects(pairs.iloc[rows].copy(), counts, sums.of, n_positions), counts
 
-    for low, high in features.feature_blocks(BLOCK_VALUES):
-        inside = (feature >= low) & (feature < high)
-        if not inside.any():
-            continue
-        codes = features.by_feature(low, high)
-        readings = [
-            _Reading(j, codes.at(j.test.rows), low, inside[:, k], concept) for k, j in enumerate(judges)
-        ]
-        steady = np.setdiff1d(np.flatnonzero(inside.any(axis=1)), moving)
-        for first in range(0, len(steady), step):
-            rows = steady[first : first + step]
-            sums = _Sums(len(rows), n_families)
-            for reading in readings:
-                sums.add(np.arange(len(rows)), *reading.of(rows))
-            yield closed(rows, sums)
-        for k, reading in enumerate(readings):
-            mine = np.flatnonzero(inside[moving, k])
-            for first in range(0, len(mine), step):
-                at = mine[first : first + step]
-                of_moving.add(at, *reading.of(moving[at]))
+    # Judges read side by side; what they count is added up in their order.
+    with ThreadPoolExecutor(min(len(judges), os.cpu_count() or 1)) as pool:
+        for low, high in features.feature_blocks(BLOCK_VALUES):
+            inside = (feature >= low) & (feature < high)
+            if not inside.any():
+                continue
+            codes = features.by_feature(low, high)
+
+            def reading(k: int, codes=codes, low=low, inside=inside) -> _Reading:
+                judge = judges[k]
+                return _Reading(judge, codes.at(judge.test.rows), low, inside[:, k], concept)
+
+            readings = list(pool.map(reading, range(len(judges))))
+            steady = np.setdiff1d(np.flatnonzero(inside.any(axis=1)), moving)
+            for first in range(0, len(steady), step):
+                rows = steady[first : first + step]
+                sums = _Sums(len(rows), n_families)
+                for found in pool.map(_Reading.of, readings, [rows] * len(readings)):
+                    sums.add(np.arange(len(rows)), *found)
+                yield closed(rows, sums)
+            for k, of_judge in enumerate(readings):
+                mine = np.flatnonzero(inside[moving, k])
+                for first in range(0, len(mine), step):
+                    at = mine[first : first + step]
+                    of_moving.add(at, *of_judge.of(moving[at]))
     if len(moving):
         yield closed(moving, of_moving)
 

@@ -25,6 +25,8 @@ that of presence are about different things.
 from __future__ import annotations
 
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -192,18 +194,36 @@ def _of_block(
 ) -> tuple[np.ndarray, np.ndarray]:
     """``p_shift`` and ``fold`` of the listed pairs of a block; ``column[starts[i]:starts[i + 1]]`` go with feature i."""
     p, fold = np.ones(len(column)), np.full(len(column), np.nan)
-    _shift(
-        codes.rows,
-        codes.starts,
-        samples.position_sample(),
-        samples.offsets,
-        _cuts(samples.offsets),
-        (runs.sample, runs.family, runs.start, runs.end, runs.weight, runs.cut, runs.whole, runs.of_concept),
-        starts,
-        column,
-        p,
-        fold,
+    of_position, cuts = samples.position_sample(), _cuts(samples.offsets)
+    of_runs = (
+        runs.sample,
+        runs.family,
+        runs.start,
+        runs.end,
+        runs.weight,
+        runs.cut,
+        runs.whole,
+        runs.of_concept,
     )
+    ends = np.linspace(0, codes.n_features, min(os.cpu_count() or 1, 8) + 1).astype(int)
+
+    def part(first: int, last: int) -> None:
+        own = slice(first, last + 1)
+        _shift(
+            codes.rows,
+            codes.starts[own],
+            of_position,
+            samples.offsets,
+            cuts,
+            of_runs,
+            starts[own],
+            column,
+            p,
+            fold,
+        )
+
+    with ThreadPoolExecutor(len(ends) - 1) as pool:
+        list(pool.map(part, ends[:-1], ends[1:]))
     return p, fold
 
 

@@ -63,8 +63,18 @@ def scales(alphabet: list[str], share: np.ndarray) -> tuple[list[str], np.ndarra
     return list(tables), centred / np.maximum(spread, 1e-9)
 
 
+# Bytes of moments that are kept from one fit to the next, which reads the same letters.
+KEPT = 1 << 27
+
+
 def fit_periodicity(
-    letters: np.ndarray, values: np.ndarray, at: np.ndarray, other: np.ndarray, train: np.ndarray
+    letters: np.ndarray,
+    values: np.ndarray,
+    at: np.ndarray,
+    other: np.ndarray,
+    train: np.ndarray,
+    *,
+    moments: dict[tuple[int, int, int], np.ndarray] | None = None,
 ) -> list[Periodicity]:
     """Of each row the property, width and period that differ most between training peaks and other positions.
 
@@ -75,14 +85,21 @@ def fit_periodicity(
     at, other : int64 [n, n_peaks]
     train : bool [n_fits, n, n_peaks]
         A fit for each part of the families.
+    moments : dict, optional
+        What fits on the same letters have found of a property, a width and a period: read, and added to.
     """
+    moments = {} if moments is None else moments
     best = np.full(train.shape[:2], -np.inf)
     chosen = np.zeros((3, *train.shape[:2]), np.int64)
     n = np.maximum(train.sum(-1), 1)
     for s, h, t in np.ndindex(len(values), len(HALVES), len(PERIODS)):
         if (PERIODS[t] >= LONG) != (h == len(HALVES) - 1):
             continue
-        near = maximum_filter1d(_moments(letters, values[s], HALVES[h], PERIODS[t]), 2 * SHIFT + 1)
+        near = moments.get((s, h, t))
+        if near is None:
+            near = maximum_filter1d(_moments(letters, values[s], HALVES[h], PERIODS[t]), 2 * SHIFT + 1)
+            if (len(moments) + 1) * near.nbytes <= KEPT:
+                moments[s, h, t] = near
         a, b = (near[np.maximum(x, 0)] for x in (at, other))
         for k, part in enumerate(train):
             mean = [np.where(part, x, 0).sum(1) / n[k] for x in (a, b)]

@@ -220,7 +220,9 @@ READERS = (
     ),
     Reader(
         "periodic",
-        lambda p: fit_periodicity(p.around.letters, p.around.properties, p.at, p.other, p.train),
+        lambda p: fit_periodicity(
+            p.around.letters, p.around.properties, p.at, p.other, p.train, moments=p.around.moments
+        ),
         lambda around, at, m: score_periodicity(around.letters, around.properties, at, m),
         _says_periodic,
         20,

@@ -6,7 +6,7 @@ Samples are laid end to end with :data:`FAR` sentinels before, between and behin
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -45,6 +45,8 @@ class Surroundings:
     property_names : list of str
     properties : float64 [n_properties, n_letters]
         Of the letters (:func:`sciinterp.discovery.periodicity.scales`).
+    moments : dict
+        What :func:`sciinterp.discovery.periodicity.fit_periodicity` found of them.
     """
 
     letters: np.ndarray
@@ -60,6 +62,7 @@ class Surroundings:
     word_table: np.ndarray
     property_names: list[str]
     properties: np.ndarray
+    moments: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict)
 
     def padded(self, position: np.ndarray) -> np.ndarray:
         """Where positions stand on the padded axis; -1 stays."""
@@ -105,7 +108,7 @@ class Surroundings:
         mixed = {
             name: getattr(self, name)[flat] for name in ("letters", "labels") if len(getattr(self, name))
         }
-        return replace(self, **mixed), there
+        return replace(self, **mixed, moments={}), there
 
 
 def lay_out(

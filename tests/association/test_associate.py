@@ -145,7 +145,7 @@ def test_the_neuron_and_the_control_that_read_it_explain_the_site(hits, world):
     assert list(alone.columns) == list(hits.columns)
 
 
-def test_the_report_says_what_the_hits_say(hits, world, tmp_path):
+def test_the_report_says_what_the_hits_say(hits, world):
     from sciinterp.report.content import concept_rows
 
     only_probe = world.associate(acts=world.acts, settings=AssociationSettings(folds=1, ceilings=("probe",)))
@@ -210,7 +210,7 @@ def test_what_cannot_be_associated_says_so(world):
     assert few[few["concept"] == "site"]["q"].isna().all()
 
 
-def test_rows_of_other_samples_are_counted_and_said(world, caplog, tmp_path):
+def test_rows_of_other_samples_are_counted_and_said(world, caplog, tmp_path, undrawn):
     """A few misspelt names must not pass for absence."""
     frame = world.annotations.frame
     renamed = Annotations(frame.assign(sample=[f"x{s}" if s in ("s8", "s9") else s for s in frame["sample"]]))
@@ -226,7 +226,7 @@ def test_rows_of_other_samples_are_counted_and_said(world, caplog, tmp_path):
 
 
 @pytest.mark.parametrize("given", ["another", "none", "same"])
-def test_families_that_trained_the_sae_are_not_called_held_out(world, caplog, tmp_path, given):
+def test_families_that_trained_the_sae_are_not_called_held_out(world, caplog, tmp_path, given, undrawn):
     splits = {
         "another": split_families(world.samples, by="family", seed=1),
         "none": None,

@@ -8,7 +8,8 @@ concept and one that reads a motif no source states, among features that fire an
 model. A tenth of the instances is not annotated. Every verb then runs in a process of its own and reads the store.
 ``peak_mb`` is the largest memory of that process (``VmHWM``) above what a bare interpreter holds: libraries, compiled
 loops and the samples count. One line of JSON a verb and size; the bar at the whole size is 1,500, and ten times more
-positions may raise the peak by 15%. ``tests/association/test_blocks.py`` runs the small end of it.
+positions may raise the peak by 15%. ``tests/association/test_blocks.py`` runs the small end of it, in one process:
+``--together``, where the peak is set back before every verb.
 """
 
 from __future__ import annotations
@@ -109,9 +110,10 @@ def _write_codes(folder, samples, origin, n_features, per_position, reads) -> No
         finish(writer, origin, sae="../sae" if reads is not None else None)
 
 
-def run_verb(verb: str, folder: Path) -> dict[str, float | str | int]:
+def run_verb(verb: str, folder: Path, bare: float | None = None) -> dict[str, float | str | int]:
     """One verb on the world of a folder: seconds, megabytes and how many rows it gave."""
-    bare = _memory("VmRSS")
+    bare = _memory("VmRSS") if bare is None else bare
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     import sciinterp as si
     from sciinterp.discovery import read_candidates
     from sciinterp.report.browser import write_browser
@@ -139,6 +141,24 @@ def run_verb(verb: str, folder: Path) -> dict[str, float | str | int]:
 def _memory(key: str) -> float:
     with open("/proc/self/status") as file:
         return next(float(line.split()[1]) / 1024 for line in file if line.startswith(key))
+
+
+def run_together(folders: list[Path], verbs: list[str]) -> None:
+    """Every verb on the world of every folder, one after the other in this process; the first time loads and compiles.
+
+    Blocks are small, so that small worlds fill them as large ones do.
+    """
+    bare = _memory("VmRSS")
+    for verb in verbs:
+        run_verb(verb, folders[0], bare)
+        for name, module in list(sys.modules.items()):
+            if name.startswith("sciinterp"):
+                for limit in ("BLOCK_VALUES", "KEPT"):
+                    if isinstance(getattr(module, limit, None), int):
+                        setattr(module, limit, 1 << 18)
+        for folder in folders:
+            told = {"verb": verb, "positions": int(folder.name), **run_verb(verb, folder, bare)}
+            print(json.dumps(told), flush=True)
 
 
 def measure(
@@ -178,8 +198,12 @@ if __name__ == "__main__":
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--verbs", nargs="+", default=list(VERBS), choices=VERBS)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--together", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
+        folder = (given.folder or Path(temporary)).absolute()
         for n in given.positions:
-            folder = (given.folder or Path(temporary)).absolute()
-            measure(folder, n, given.features, given.concepts, given.codes, given.verbs)
+            verbs = [] if given.together else given.verbs
+            measure(folder, n, given.features, given.concepts, given.codes, verbs)
+        if given.together:
+            run_together([folder / str(n) for n in given.positions], given.verbs)

@@ -50,6 +50,12 @@ def small():
     return plant(2, SMALL)
 
 
+@pytest.fixture
+def no_novel(monkeypatch):
+    """Novel concepts are not looked for, which takes longest: for what is said of missing annotations alone."""
+    monkeypatch.setattr("sciinterp.discovery.search._novel_rows", lambda *_: [])
+
+
 @pytest.fixture(scope="module")
 def found(small):
     controls = Controls(seeds=small.seeds)
@@ -258,7 +264,7 @@ def test_a_clean_reader_is_not_held_against_what_it_finds():
     assert sum(met) >= 0.8 * hidden.sum()
 
 
-def test_the_randomised_model_and_shuffled_sequences_are_decoys(small, found):
+def test_the_randomised_model_and_shuffled_sequences_are_decoys(small, found, request):
     def shifted(by):
         return FeatureMatrix(
             small.features.codes[np.roll(np.arange(small.features.n_positions), by)], small.features.samples
@@ -276,6 +282,7 @@ def test_the_randomised_model_and_shuffled_sequences_are_decoys(small, found):
     assert len(both) == (found["kind"] == "missing").sum()
     assert (both["q_more"] >= both["q"] - 1e-12).all()
     # Features that know as much as the model leave no candidate standing.
+    request.getfixturevalue("no_novel")
     same = Controls(shuffled=small.features)
     none = discover(small.features, small.annotations, pd.DataFrame(), control=same, **given)
     assert (none.loc[none["kind"] == "missing", "q"] > 0.5).all()
@@ -300,7 +307,7 @@ def test_what_was_not_run_is_listed(small):
     assert {"stability over seeds", "randomised model", "ablation"} <= set(found.context["not_run"])
 
 
-def test_exhaustive_sources_give_no_missing_candidates(small):
+def test_exhaustive_sources_give_no_missing_candidates(small, no_novel):
     concepts = small.annotations.concepts.assign(exhaustive=True)
     annotations = Annotations(small.annotations.frame, concepts=concepts)
     found = discover(small.features, annotations, pd.DataFrame(), split=small.split)
@@ -308,7 +315,7 @@ def test_exhaustive_sources_give_no_missing_candidates(small):
     assert set(found.context["skipped"]) == set(annotations.position_names)
 
 
-def test_ancestors_count_as_annotated(small, found):
+def test_ancestors_count_as_annotated(small, found, no_novel):
     concept = found[found["kind"] == "missing"]["concept"].iloc[0]
     rows = found[(found["kind"] == "missing") & (found["concept"] == concept)]
     parents = rows[["sample", "start", "end"]].assign(concept="planted:parent")

@@ -12,7 +12,7 @@ from sciinterp.association import AssociationSettings, read_hits, write_hits
 from sciinterp.errors import InputError, MismatchError
 from sciinterp.plots import concepts_vs_baselines
 from sciinterp.provenance import UNKNOWN, HeldOut, Origin, Training, families_of, held_out
-from sciinterp.report import pictures, write
+from sciinterp.report import write
 from sciinterp.report.browser import write_browser
 
 D, N_FAMILIES, EACH, LENGTH = 12, 16, 3, 20
@@ -166,13 +166,8 @@ def hits_of(world, tmp_path_factory):
     return make
 
 
-def printed(features, hits, out, monkeypatch, **made_with) -> str:
-    """Everything that a report, its figures, a browser and the terminal say."""
-
-    def draw(name, title, caption, figure, *, png=True):
-        return pictures.Picture(name, title, caption, "single", b"<svg/>", None)
-
-    monkeypatch.setattr(pictures, "draw", draw)
+def printed(features, hits, out, **made_with) -> str:
+    """Everything that a report, its figures' captions, a browser and the terminal say."""
     page = si.report(out / "r.html", features=features, hits=hits, **made_with)
     index = write_browser(out / "browser", features=features, hits=hits, **made_with)
     site = [p.read_text() for p in sorted(index.parent.rglob("*")) if p.suffix in (".js", ".html")]
@@ -183,11 +178,11 @@ def printed(features, hits, out, monkeypatch, **made_with) -> str:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_sentence_claims_more_than_is_known(way, world, hits_of, tmp_path, monkeypatch):
+def test_no_sentence_claims_more_than_is_known(way, world, hits_of, tmp_path, undrawn):
     features = made(way, world, tmp_path)
     hits = hits_of(features)
     given = {"split": world[1]} if len(way) % 2 else {}  # without it the page says what the hits say
-    text = printed(features, hits, tmp_path, monkeypatch, **given)
+    text = printed(features, hits, tmp_path, **given)
     for claim in CLAIMS:
         assert (claim in text) == (WAYS[way] == "held out"), claim
     judged = hits.context["held_out"]
@@ -197,7 +192,7 @@ def test_no_sentence_claims_more_than_is_known(way, world, hits_of, tmp_path, mo
     assert (judged["n_overlap"] > 0) == (WAYS[way] == "not held out")
 
 
-def test_where_all_families_judge_those_that_trained_the_sae_are_named(world, hits_of, tmp_path, monkeypatch):
+def test_where_all_families_judge_those_that_trained_the_sae_are_named(world, hits_of, tmp_path, undrawn):
     _, split, _ = world
     features = made("store with this split", world, tmp_path)
     hits = hits_of(features, folds=None)
@@ -205,7 +200,7 @@ def test_where_all_families_judge_those_that_trained_the_sae_are_named(world, hi
     assert (judged["state"], judged["crossed"]) == ("not held out", True)
     assert judged["n_overlap"] == len(split.families("train"))
     assert judged["n_families"] == len(np.unique(split.family))
-    text = printed(features, hits, tmp_path, monkeypatch, split=split)
+    text = printed(features, hits, tmp_path, split=split)
     assert text.count(judged["sentence"]) >= 2
     assert "chosen by F1 on the families of all other of 3 folds" in text
     assert f"F1 on {judged['families']}" in text
