@@ -200,7 +200,7 @@ def test_samples_a_source_does_not_cover_are_left_out(world):
 
 def test_what_cannot_be_associated_says_so(world):
     nowhere = Annotations(pd.DataFrame({"sample": ["x"], "start": [0], "end": [1], "concept": ["c"]}))
-    with pytest.raises(InputError, match="identifiers"):
+    with pytest.raises(InputError, match="no annotation lies on any sample"):
         world.associate(annotations=nowhere)
     short = Split(*(np.arange(1),) * 3, family=np.zeros(3, np.int64), family_names=("a",))
     with pytest.raises(InputError, match="split"):

@@ -112,6 +112,7 @@ def test_no_reader_asks_for_all_codes(monkeypatch):
     assert not [line for text in source for line in text.splitlines() if "features.codes" in line]
 
 
+@pytest.mark.bench
 def test_memory_does_not_grow_with_the_codes():
     """Ten times the positions and codes: associate and discover hold little more, in the process they run in."""
     bench = ROOT / "tests" / "bench" / "bench_codes.py"

@@ -151,6 +151,7 @@ def run_together(folders: list[Path], verbs: list[str]) -> None:
     bare = _memory("VmRSS")
     for verb in verbs:
         run_verb(verb, folders[0], bare)
+        sys.modules["sciinterp.codes"].FeatureMatrix.sample_blocks.__defaults__ = (1 << 12,)
         for name, module in list(sys.modules.items()):
             if name.startswith("sciinterp"):
                 for limit in ("BLOCK_VALUES", "KEPT"):
