@@ -26,6 +26,7 @@ _EXPORTS = {
     "load_activations": "activations",
     "train": "sae",
     "load_sae": "sae",
+    "fit_check": "fit",
     "SAE": "sae",
     "ReLU": "sae",
     "TopK": "sae",

@@ -1,4 +1,4 @@
-"""Verbs that look at what is there: ``models``, ``sites``, ``report``, ``browse``, ``tracks``, ``benchmark``, ``verify``, ``info``."""
+"""Verbs that look at what is there: ``models``, ``sites``, ``report``, ``browse``, ``tracks``, ``fit``, ``benchmark``, ``verify``, ``info``."""
 
 from __future__ import annotations
 
@@ -174,6 +174,36 @@ def tracks(
         typer.echo(str(path))
 
 
+def fit(
+    sae: Annotated[Path, typer.Argument(help="An SAE, of any known format.")],
+    model: str,
+    samples: Path,
+    weights: Weights = None,
+    tokens: Annotated[int, typer.Option(help="Tokens to measure on, at most.")] = 4096,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Keep the SAE here with the measured origin, so that verbs take it."),
+    ] = None,
+) -> None:
+    """Measure at which site of a model an SAE fits; exit code 1 where it fits none."""
+    import sciinterp as si
+    from sciinterp.fit import FitSettings
+
+    read = si.load_sae(sae)
+    found = si.fit_check(
+        read,
+        si.load_model(model, weights=weights),
+        si.read_samples(samples),
+        settings=FitSettings(n_tokens=tokens),
+    )
+    echo_table(found.table)
+    typer.echo(found.reason)
+    if not found.fits:
+        raise typer.Exit(1)
+    if out is not None:
+        typer.echo(f"kept in {read.save(out)}")
+
+
 def verify(folder: Folder) -> None:
     """Check every checksum below a folder; exit code 1 when something is damaged, 2 when there is nothing to check."""
     from sciinterp.store.verify import check_files, summarise_files
@@ -208,6 +238,7 @@ VERBS = {
     "report": report,
     "browse": browse,
     "tracks": tracks,
+    "fit": fit,
     "benchmark": benchmark,
     "verify": verify,
     "info": info,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
@@ -267,9 +266,11 @@ def _write_intervals(path: Path, found: _Places, where: Coordinates) -> Path:
 
 
 def _bed(rows: Iterable[tuple], where: Coordinates) -> Iterator[str]:
-    names = [_plain(name) for name in where.names]
+    names, plain = [_plain(name) for name in where.names], {}
     for c, a, b, strand, name, score in rows:
-        yield f"{names[c]}\t{a}\t{b}\t{_plain(name)}\t{round(1000 * score)}\t{strand}\n"
+        if name not in plain:
+            plain[name] = _plain(name)
+        yield f"{names[c]}\t{a}\t{b}\t{plain[name]}\t{int(1000 * score + 0.5)}\t{strand}\n"
 
 
 def _gff3(rows: Iterable[tuple], where: Coordinates) -> Iterator[str]:
@@ -282,7 +283,6 @@ def _gff3(rows: Iterable[tuple], where: Coordinates) -> Iterator[str]:
         yield f"{names[c]}\tsciinterp\tsequence_feature\t{a + 1}\t{b}\t{score:.6g}\t.\t.\t{told}\n"
 
 
-@lru_cache(maxsize=1 << 16)
 def _plain(name: str) -> str:
     """A name as one cell of BED, which knows no quotes."""
     return "".join(c for c in "_".join(name.split()) if c.isprintable()) or "."

@@ -74,7 +74,8 @@ def stated(origin: Origin | Mapping[str, Any] | object) -> Origin:
             expected="si.Origin(model=..., site=...), or activations of that model and site",
             got=str(found),
         )
-    return replace(found, training=found.training if isinstance(origin, Origin) else UNKNOWN, how="stated")
+    how = "measured" if found.how == "measured" else "stated"
+    return replace(found, training=found.training if isinstance(origin, Origin) else UNKNOWN, how=how)
 
 
 def differing(
@@ -116,7 +117,8 @@ def check(sae: Origin, other: Origin, *, name: str = "the SAE") -> None:
         raise MismatchError(
             f"it is not known which model and site {name} is of",
             where=str(other),
-            do="State it with si.load_sae(path, origin=si.Origin(model=..., site=...)), or origin=acts.",
+            do="Measure it with si.fit_check(sae, model, samples), or state it with si.load_sae(path, "
+            "origin=si.Origin(model=..., site=...)), or origin=acts.",
         )
     if not other.model and not sae.model:
         log.info("neither %s nor the activations say which model they are of", name)

@@ -41,6 +41,7 @@ ORDER = [
     "report",
     "testing",
     "sweep",
+    "fit",
     "measures",
     "config",
     "project",

@@ -1,0 +1,158 @@
+"""The fit check names the site of an SAE, and none for an SAE of another model, scale or make."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sciinterp as si
+from sciinterp.errors import InputError, MismatchError
+from sciinterp.fit import FitSettings
+from sciinterp.provenance import Origin
+from sciinterp.sae import TrainSettings
+from sciinterp.sae.base import sae_of
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "activations"))
+SITES = ("embedding", "layers.0", "layers.1")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    from tiny_adapter import TinyAdapter, make_samples
+
+    model, samples = TinyAdapter(width=48), make_samples([40] * 60)
+    return model, samples, {s: trained(model, samples, s, tmp_path_factory.mktemp(s)) for s in SITES}
+
+
+def trained(model, samples, site, out):
+    acts, how = (
+        si.extract(model, samples, site=site, out=out / "acts"),
+        TrainSettings(steps=80, batch_size=256),
+    )
+    return si.train(acts, si.TopK(n_features=128, k=4), settings=how, seed=0, out=out / "sae")
+
+
+def stranger(sae, **changed):
+    """The same weights, of unknown origin and without measures, as a published file has them."""
+    return sae_of(replace(sae.weights, **changed))
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_the_right_site_is_named_and_its_origin_lets_the_sae_be_used(small, site, tmp_path) -> None:
+    model, samples, saes = small
+    sae, acts = stranger(saes[site]), si.extract(model, samples, site=site, out=tmp_path / site)
+    with pytest.raises(MismatchError, match=r"si\.fit_check"):
+        sae.check(model)
+    with pytest.raises(MismatchError, match=r"si\.fit_check"):
+        si.encode(sae, acts, out=tmp_path / "codes")
+    fit = si.fit_check(sae, model, samples)
+    assert fit.site == site and fit.fits and fit.origin.how == sae.origin.how == "measured"
+    assert (fit.table["why_not"] == "").sum() == 1 and set(fit.table.index) == set(SITES)
+    sae.check(model)
+    codes = si.encode(sae, acts, out=tmp_path / "codes")
+    assert codes.origin.model == "tiny" and codes.origin.site == site
+    other = next(s for s in SITES if s != site)
+    with pytest.raises(MismatchError, match="site"):
+        si.encode(sae, si.extract(model, samples, site=other, out=tmp_path / other), out=tmp_path / "none")
+
+
+def test_a_verdict_is_kept_with_the_sae(small, tmp_path) -> None:
+    model, samples, saes = small
+    saved = stranger(saes["layers.0"]).save(tmp_path / "sae")
+    fit = si.fit_check(si.load_sae(saved), model, samples)
+    sae = si.load_sae(saved, origin=fit)
+    assert sae.origin.how == "measured" and sae.origin.site == "layers.0"
+    again = si.load_sae(sae.save(tmp_path / "again"), model=model)
+    assert again.origin.how == "measured" and again.origin.weights_sha256 == model.origin.weights_sha256
+
+
+def test_what_fits_nowhere_is_refused(small, tmp_path) -> None:
+    model, samples, saes = small
+    sae = saes["layers.1"]
+    turn = torch.linalg.qr(torch.randn(48, 48, generator=torch.Generator().manual_seed(0)))[0]
+    w = sae.weights
+    randomised = model.randomised(0)
+    cases = {
+        "of another model of equal width": stranger(
+            sae, W_enc=turn @ w.W_enc, W_dec=w.W_dec @ turn.T, b_dec=w.b_dec @ turn.T
+        ),
+        "of the randomised model": stranger(trained(randomised, samples, "layers.1", tmp_path)),
+        "of unscaled activations": stranger(sae, W_enc=w.W_enc / 8, W_dec=w.W_dec * 8, b_dec=w.b_dec * 8),
+        "of random directions": stranger(
+            sae, W_enc=torch.randn_like(w.W_enc), W_dec=torch.randn_like(w.W_dec)
+        ),
+    }
+    for name, other in cases.items():
+        fit = si.fit_check(other, model, samples)
+        assert not fit.fits and fit.site is None and not other.origin.named, (name, fit.table)
+        assert "fits no site of tiny" in fit.reason
+        with pytest.raises(MismatchError, match=r"si\.fit_check"):
+            other.check(model)
+
+
+def test_promises_are_held_against_what_is_measured(small) -> None:
+    model, samples, saes = small
+    sae = stranger(saes["layers.0"])
+    sae.metrics = {"fve": 0.99, "l0": 4.0}
+    strict = si.fit_check(sae, model, samples, settings=FitSettings(promise=-0.5))
+    assert not strict.fits and "is promised" in strict.reason and strict.promised == {"fve": 0.99, "l0": 4.0}
+    sae.origin = Origin(model="tiny", site="layers.1")
+    lying = si.fit_check(sae, model, samples)
+    assert not lying.fits and "says otherwise (site: it says layers.1, measured layers.0)" in lying.reason
+    assert sae.origin.site == "layers.1"
+
+
+def test_no_site_of_the_width_and_too_few_tokens(small) -> None:
+    model, samples, saes = small
+    from tiny_adapter import TinyAdapter
+
+    with pytest.raises(InputError, match="no site of the SAE's width"):
+        si.fit_check(stranger(saes["layers.0"]), TinyAdapter(width=8), samples)
+    with pytest.raises(InputError, match="too few tokens"):
+        si.fit_check(stranger(saes["layers.0"]), model, samples[:1])
+
+
+@pytest.mark.slow
+def test_eight_layers_of_antiberty(root, tmp_path) -> None:
+    """One small SAE a layer: 8 of 8 named, 56 of 56 wrong pairs refused, and what is of something else."""
+    model = si.load_model("antiberty")
+    samples = si.read_samples(root / "data/antibodies.fasta", table=root / "data/antibodies.tsv")
+    train, test = samples[::16], samples[5::16]
+    sites = [f"layers.{i}" for i in range(8)]
+    acts = si.extract(model, train, site=sites, out=tmp_path / "acts")
+    how = TrainSettings(steps=150, batch_size=1024)
+    saes = {
+        s: si.train(acts[s], si.TopK(n_features=512, k=32), settings=how, seed=0, out=tmp_path / s)
+        for s in sites
+    }
+    right, refused = 0, 0
+    for site, sae in saes.items():
+        fit = si.fit_check(stranger(sae), model, test)
+        print(site, fit.reason, fit.table.drop(columns="why_not").round(3).to_string(), sep="\n")
+        right += fit.site == site
+        refused += int((fit.table["why_not"].drop(site).loc[[s for s in sites if s != site]] != "").sum())
+    print(f"{right} of 8 right, {refused} of 56 wrong pairs refused")
+    w = saes["layers.4"].weights
+    randomised = si.extract(model.randomised(0), train, site="layers.4", out=tmp_path / "randomised")
+    unirep = si.load_model("unirep")
+    states = si.extract(unirep, train, site=unirep.sites().index[-1], out=tmp_path / "unirep")
+    rows = np.asarray(states.read(0, states.n_tokens))
+    turn = np.random.default_rng(0).normal(size=(rows.shape[1], 512)) / np.sqrt(rows.shape[1])
+    part = si.activations_from_array(
+        (rows @ turn).astype(np.float32), train, out=tmp_path / "turned", model="unirep", site="turned"
+    )
+    others = {
+        "randomised": si.train(
+            randomised, si.TopK(n_features=512, k=32), settings=how, seed=0, out=tmp_path / "r"
+        ),
+        "unirep": si.train(part, si.TopK(n_features=512, k=32), settings=how, seed=0, out=tmp_path / "u"),
+        "unscaled": stranger(saes["layers.4"], W_enc=w.W_enc / 10, W_dec=w.W_dec * 10, b_dec=w.b_dec * 10),
+    }
+    for name, sae in others.items():
+        fit = si.fit_check(stranger(sae), model, test)
+        print(name, fit.reason)
+        assert not fit.fits, name
+    assert right == 8 and refused == 56
