@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sciinterp.discovery import planted_faults
+from sciinterp.discovery.left_out import CALIBRATION
 from sciinterp.discovery.planted import PlantedSettings, plant
 from sciinterp.discovery.planted_forms import FORMS
 
@@ -120,3 +122,14 @@ def test_labels_are_annotated_and_their_turns_are_not(formed):
     ends = set(zip(*(labels.query("concept == 'structure:helix'")[c] for c in ("sample", "end"))))
     spans = instances_of(formed, "labelled")
     assert all((s, start + 3) in ends for s, start in zip(spans["sample"], spans["start"]))
+
+
+@pytest.mark.slow
+def test_the_calibration_is_fitted_by_its_function(monkeypatch):
+    """Four worlds of two kinds of fault: evidence that families away from annotated ones mark speaks for what is left out."""
+    kinds = ("look-alikes", "by sample")
+    monkeypatch.setattr(planted_faults, "FAULTS", {k: planted_faults.FAULTS[k] for k in kinds})
+    fitted = planted_faults.fit_calibration([0])
+    assert [len(fitted.concept), len(fitted.span)] == [len(CALIBRATION.concept), len(CALIBRATION.span)]
+    assert np.isfinite(fitted.concept + fitted.span).all() and 0 < fitted.share < 1
+    assert fitted.concept[0] > 0 and fitted.span[0] > 0
