@@ -63,12 +63,17 @@ def benchmark(
     forms: Annotated[int, typer.Option(help="Planted worlds with a hidden concept of each form.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Keep each world here; run again to resume.")] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Hide and recover the concepts of this run instead.")
+        Path | None,
+        typer.Option(
+            help="Hide and recover the concepts of this run instead; with dictionary, compare architectures and widths "
+            "on its activations and concepts."
+        ),
     ] = None,
     only: Annotated[
         str | None,
         typer.Option(
-            help="Claims of trust, worlds of dictionary, or beginnings of concepts that stay, by commas."
+            help="Claims of trust, worlds of dictionary (with --run its architectures and widths: topk,1024), or beginnings "
+            "of concepts that stay, by commas."
         ),
     ] = None,
 ) -> None:
@@ -84,6 +89,8 @@ def benchmark(
         raise no_such("benchmark", what, ["discovery", "rediscovery", "trust", "dictionary"])
     if what == "rediscovery":
         tables = _rediscovered(seed, run, only)
+    elif what == "dictionary" and run is not None:
+        tables = _decompositions(run, only, out)
     elif what == "dictionary":
         tables = _dictionaries(range(seed, seed + (worlds or 1)), only, out)
     elif run is not None:
@@ -120,6 +127,28 @@ def _rediscovered(seed: int, run: Path | None, only: str | None) -> dict[str, An
         made.features, made.annotations, split=made.split, control=made.control, keep=keep, seed=seed
     )
     return {"rediscovered": table}
+
+
+def _decompositions(run: Path, only: str | None, out: Path | None) -> dict[str, Any]:
+    """Architectures and widths, of those that were named, on the activations of a run; its calibration families judge."""
+    from sciinterp.decompositions import DecompositionSettings, compare_decompositions
+    from sciinterp.project import load_run
+    from sciinterp.store.tables import write_tsv
+
+    loaded, settings = load_run(run), DecompositionSettings()
+    if loaded.acts is None:
+        raise InputError("the run is without its activations", where=f"folder '{run}'")
+    if only is not None:
+        named = [name.strip() for name in only.split(",")]
+        widths = tuple(int(name) for name in named if name.isdigit()) or settings.widths
+        names = tuple(name for name in named if not name.isdigit()) or settings.names
+        settings = DecompositionSettings(widths=widths, names=names)
+    table = compare_decompositions(
+        loaded.acts, loaded.annotations, split=loaded.split, settings=settings, out=out
+    )
+    if out is not None:
+        write_tsv(table, out / "decompositions.tsv")
+    return {"decompositions": table}
 
 
 def _dictionaries(seeds: range, only: str | None, out: Path | None) -> dict[str, Any]:

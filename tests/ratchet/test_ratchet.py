@@ -42,6 +42,7 @@ ORDER = [
     "testing",
     "sweep",
     "fit",
+    "decompositions",
     "measures",
     "config",
     "project",

@@ -1,0 +1,251 @@
+"""Which decomposition to take on a site: architectures and widths at one L0, on families that decide nothing else.
+
+Every dictionary aims for the same number of active features. It makes as many steps as TopK makes in the same time (of the
+processor, measured on a few steps before), so that a slow one has fewer; ``steps`` says how many. All of it is measured on
+the *calibration* families of the split, so that a default may be chosen by it and still be judged on the test families.
+Each outcome is a file of the output folder, so that a long comparison is stopped and resumed at will.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sciinterp.association.fitting import Inputs
+from sciinterp.association.measure import train_pairs
+from sciinterp.association.partitions import partition
+from sciinterp.association.set_facts import FOUND
+from sciinterp.association.sets import KS, set_curves
+from sciinterp.codes import encode
+from sciinterp.errors import MismatchError, no_such
+from sciinterp.frames import Table
+from sciinterp.sae.architecture import Architecture
+from sciinterp.sae.base import SAE
+from sciinterp.sae.dictionary_benchmark import CONTESTANTS
+from sciinterp.sae.grid import describe, rows_for_length
+from sciinterp.sae.loop import Job, train_together
+from sciinterp.sae.settings import TrainSettings
+from sciinterp.sae.stability import stability
+from sciinterp.sae.topk import TopK
+from sciinterp.store.atomic import make_folder, read_json, write_json
+
+if TYPE_CHECKING:
+    from sciinterp.activations import Activations
+    from sciinterp.annotations import Annotations
+    from sciinterp.codes import FeatureMatrix
+    from sciinterp.samples import Split
+
+log = logging.getLogger(__name__)
+
+TWIN = "topk, frozen "
+MEASURES = (
+    "steps",
+    "l0",
+    "fve",
+    "dead",
+    "mdl",
+    "stability",
+    *(f"f1_{k}" for k in KS),
+    *(f"found_{k}" for k in KS),
+)
+# Steps on which the time of a step is measured, after as many that are not.
+_TIMED = 8
+
+
+@dataclass(frozen=True)
+class DecompositionSettings:
+    """What is compared.
+
+    Attributes
+    ----------
+    widths : tuple of int
+    l0 : int
+        Active features of every dictionary.
+    steps, batch_size : int
+        Of TopK; the others make as many steps as take that time.
+    seeds : tuple of int
+        Starts; with two or more, stability is measured on the first two.
+    names : tuple of str
+        Architectures, as in the benchmark on known features.
+    twins : tuple of str
+        Parts of TopK that are not trained.
+    """
+
+    widths: tuple[int, ...] = (512, 1024, 2048, 4096)
+    l0: int = 32
+    steps: int = 600
+    batch_size: int = 2048
+    seeds: tuple[int, ...] = (0, 1)
+    names: tuple[str, ...] = ("topk", "batchtopk", "matryoshka", "jumprelu", "gated")
+    twins: tuple[str, ...] = ("decoder_soft", "encoder")
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if name not in CONTESTANTS:
+                raise no_such("architecture", name, CONTESTANTS)
+
+
+def compare_decompositions(
+    acts: Activations,
+    annotations: Annotations,
+    *,
+    split: Split,
+    settings: DecompositionSettings | None = None,
+    out: str | Path | None = None,
+) -> Table:
+    """Reconstruction, description length, stability and sets' curves of architectures and widths, on calibration families.
+
+    Parameters
+    ----------
+    acts : Activations
+    annotations : Annotations
+    split : Split
+        Its training families train, its calibration families judge.
+    settings : DecompositionSettings, optional
+    out : path, optional
+        Folder that keeps the outcome of each dictionary; run again to resume.
+
+    Returns
+    -------
+    Table
+        One row a width and dictionary: ``n_features dictionary``, and means over seeds of ``steps``, ``l0``, ``fve``, ``dead``,
+        ``mdl`` (bits a token), ``stability`` (share of features that another seed has), ``f1_1`` and so on (mean F1 of sets of
+        so many features over concepts), ``found_1`` and so on (concepts at an F1 of 0.5).
+
+    Raises
+    ------
+    MismatchError
+        The folder holds outcomes of other settings.
+    """
+    settings = settings or DecompositionSettings()
+    judged = replace(split, test=split.calibration)
+    folder = None if out is None else make_folder(out)
+    rows = []
+    for width in settings.widths:
+        wanted = [*settings.names, *(TWIN + part for part in settings.twins)]
+        pace: dict[str, float] = {}
+        for name in wanted:
+            path = (
+                None
+                if folder is None
+                else folder / f"{name.replace(', ', '-').replace(' ', '-')}-{width}.json"
+            )
+            plan = asdict(settings) | {"widths": width, "names": name, "twins": None, "split": split.digest}
+            kept = _kept(path, plan)
+            if kept is None:
+                kept = _measure(acts, annotations, judged, (name, width), settings, pace)
+                if path is not None:
+                    write_json(path, {"plan": plan, "row": kept})
+            rows.append(kept)
+    return Table(
+        pd.DataFrame(rows, columns=["n_features", "dictionary", *MEASURES]),
+        context={"judged_on": "calibration"},
+    )
+
+
+def _kept(path: Path | None, plan: dict[str, Any]) -> dict[str, Any] | None:
+    if path is None or not path.is_file():
+        return None
+    found = read_json(path)
+    if found["plan"] != read_back(plan):
+        raise MismatchError(
+            "the folder holds a comparison of other settings",
+            where=f"file '{path}'",
+            expected=str(plan),
+            got=str(found["plan"]),
+            do="Name another folder.",
+        )
+    return found["row"]
+
+
+def read_back(plan: dict[str, Any]) -> dict[str, Any]:
+    """The plan as it comes back from a file."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in plan.items()}
+
+
+def _measure(
+    acts: Activations,
+    annotations: Annotations,
+    split: Split,
+    which: tuple[str, int],
+    settings: DecompositionSettings,
+    pace: dict[str, float],
+) -> dict[str, Any]:
+    name, width = which
+    frozen = name.removeprefix(TWIN) if name.startswith(TWIN) else ""
+    made = [TopK(width, k=settings.l0)] if frozen else CONTESTANTS[name](width, settings.l0)
+    how = TrainSettings(
+        steps=settings.steps, batch_size=settings.batch_size, order_seed=settings.seeds[0], frozen=frozen
+    )
+    plain = TopK(width, k=settings.l0)
+    for key, architecture in (("topk", plain), (name, made[0])):
+        if key not in pace:
+            pace[key] = 1.0 if key != "topk" and frozen else _seconds(acts, architecture, split, how)
+    ratio = 1.0 if frozen or name == "topk" else pace["topk"] / pace[name]
+    how = replace(how, steps=max(1, round(settings.steps * min(1.0, ratio))))
+    log.info("%s, %d features: %d steps", name, width, how.steps)
+    saes = _nearest(acts, made, how, split, settings)
+    rows = rows_for_length(acts, split, part="calibration", seed=settings.seeds[0])
+    found = [{**_of_sae(sae, rows), **_of_sets(encode(sae, acts), annotations, split)} for sae in saes]
+    means = {key: float(np.mean([one[key] for one in found])) for key in found[0]}
+    shared = stability(saes[:2])[1]["shared"].iloc[0] if len(saes) > 1 else None
+    return {"n_features": width, "dictionary": name, "steps": how.steps, "stability": shared, **means}
+
+
+def _seconds(acts: Activations, architecture: Architecture, split: Split, how: TrainSettings) -> float:
+    """Seconds of the processor that a step takes: of a longer training less a shorter one."""
+    taken = []
+    for steps in (_TIMED, 2 * _TIMED):
+        start = time.process_time()
+        train_together(acts, [Job(architecture, replace(how, steps=steps))], split=split)
+        taken.append(time.process_time() - start)
+    return max(taken[1] - taken[0], 1e-3) / _TIMED
+
+
+def _nearest(
+    acts: Activations,
+    made: Sequence[Architecture],
+    how: TrainSettings,
+    split: Split,
+    settings: DecompositionSettings,
+) -> list[SAE]:
+    """A dictionary a seed, of the one among several whose L0 with the first seed is nearest to what is asked."""
+    first = train_together(
+        acts, [Job(one, replace(how, seed=settings.seeds[0])) for one in made], split=split
+    )
+    best = int(np.argmin([abs(np.log(max(sae.metrics["l0"], 1e-6) / settings.l0)) for sae in first]))
+    jobs = [Job(made[best], replace(how, seed=seed)) for seed in settings.seeds[1:]]
+    return [first[best], *(train_together(acts, jobs, split=split) if jobs else [])]
+
+
+def _of_sae(sae: SAE, rows: tuple[np.ndarray, np.ndarray, int]) -> dict[str, float]:
+    return {
+        **{key: float(sae.metrics[key]) for key in ("l0", "fve", "dead")},
+        "mdl": describe(sae, rows)["total"],
+    }
+
+
+def _of_sets(features: FeatureMatrix, annotations: Annotations, split: Split) -> dict[str, float]:
+    """Mean F1 of weighted sets, and concepts found, by size."""
+    samples, names = features.samples, annotations.position_names
+    groups = partition(
+        samples, annotations.positives(samples, names), annotations.covered(samples, names), split
+    )
+    found = []
+    for parts in groups:
+        carried = np.asarray(parts.train.positives.sum(axis=0)).reshape(-1) > 0
+        if not carried.any() or not parts.test.n_positions:
+            continue
+        sets = set_curves(Inputs(samples, parts, training=train_pairs(features, parts)))
+        found.append(sets[(sets["rule"] == "weighted") & carried[sets["concept"]]])
+    table = pd.concat(found).dropna(subset=["f1"]).groupby("k")["f1"]
+    return {f"f1_{k}": float(v) for k, v in table.mean().items()} | {
+        f"found_{k}": float(v) for k, v in table.agg(lambda f1: (f1 >= FOUND).sum()).items()
+    }

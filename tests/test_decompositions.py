@@ -1,0 +1,75 @@
+"""The comparison of decompositions: every architecture and twin has its row, calibration families judge, it resumes."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import sciinterp as si
+from sciinterp.decompositions import MEASURES, DecompositionSettings, compare_decompositions
+from sciinterp.errors import InputError, MismatchError
+
+FEW = DecompositionSettings(
+    widths=(12,), l0=2, steps=10, batch_size=64, names=("topk", "jumprelu"), twins=("encoder",)
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    samples = si.Samples(
+        [f"s{i}" for i in range(40)],
+        ["A" * 20] * 40,
+        table=pd.DataFrame({"family": [f"f{i // 2}" for i in range(40)]}),
+    )
+    x = rng.normal(size=(800, 8)).astype(np.float32)
+    rows = np.flatnonzero(x[:, 3] > 1)
+    spans = {
+        "sample": [f"s{r // 20}" for r in rows],
+        "start": rows % 20,
+        "end": rows % 20 + 1,
+        "concept": "high",
+    }
+    acts = si.activations_from_array(
+        x, samples, out=tmp_path_factory.mktemp("acts") / "a", model="m", site="layers.0"
+    )
+    split = si.split_families(samples, by="family", seed=0, fractions=(0.6, 0.2, 0.2))
+    return acts, si.Annotations(pd.DataFrame(spans)), split
+
+
+def test_every_dictionary_has_its_row_and_a_comparison_resumes(world, tmp_path):
+    acts, annotations, split = world
+    table = compare_decompositions(acts, annotations, split=split, settings=FEW, out=tmp_path)
+    assert table["dictionary"].tolist() == ["topk", "jumprelu", "topk, frozen encoder"]
+    assert table[list(MEASURES)].notna().all(axis=None)
+    topk = table.set_index("dictionary").loc["topk"]
+    assert topk["l0"] == pytest.approx(2, abs=0.05)
+    assert topk["steps"] == 10
+    assert (table["steps"] <= 10).all()
+    sae = si.train(
+        acts, si.TopK(12, k=2), split=replace(split, test=split.calibration), steps=10, batch_size=64
+    )
+    other = si.train(
+        acts,
+        si.TopK(12, k=2),
+        split=replace(split, test=split.calibration),
+        steps=10,
+        batch_size=64,
+        seed=1,
+        order_seed=0,
+    )
+    assert topk["fve"] == pytest.approx((sae.metrics["fve"] + other.metrics["fve"]) / 2)
+    kept = json.loads((tmp_path / "topk-12.json").read_text())
+    kept["row"]["fve"] = 7.0
+    (tmp_path / "topk-12.json").write_text(json.dumps(kept))
+    again = compare_decompositions(acts, annotations, split=split, settings=FEW, out=tmp_path)
+    assert again["fve"].iloc[0] == 7.0
+    with pytest.raises(MismatchError, match="other settings"):
+        compare_decompositions(acts, annotations, split=split, settings=replace(FEW, l0=3), out=tmp_path)
+
+
+def test_an_architecture_that_is_none_is_refused_by_name():
+    with pytest.raises(InputError, match=r"no such architecture.*jumprelu"):
+        DecompositionSettings(names=("jumprel",))
