@@ -26,6 +26,7 @@ _EXPORTS = {
     "load_activations": "activations",
     "train": "sae",
     "load_sae": "sae",
+    "list_saes": "sae.hub",
     "fit_check": "fit",
     "SAE": "sae",
     "ReLU": "sae",

@@ -1,4 +1,4 @@
-"""Verbs that look at what is there: ``models``, ``sites``, ``report``, ``browse``, ``tracks``, ``fit``, ``benchmark``, ``verify``, ``info``."""
+"""Verbs that look at what is there: ``models``, ``sites``, ``saes``, ``report``, ``browse``, ``tracks``, ``fit``, ``benchmark``, ``verify``, ``info``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ def models() -> None:
     from sciinterp.models import list_models
 
     echo_table(list_models())
+
+
+def saes() -> None:
+    """List the published SAEs that are known by name: what each is of, width, k, licence, file, how it was verified."""
+    from sciinterp.sae.hub import list_saes
+
+    echo_table(list_saes())
 
 
 def sites(model: str, weights: Weights = None) -> None:
@@ -264,6 +271,7 @@ def info(folder: Folder) -> None:
 VERBS = {
     "models": models,
     "sites": sites,
+    "saes": saes,
     "report": report,
     "browse": browse,
     "tracks": tracks,

@@ -8,6 +8,8 @@ sparsify              ``encoder.weight`` and ``W_dec``            top-k
 interplm              ``config.yaml``, or a factor a feature      ReLU, TopK, BatchTopK, JumpReLU; inputs scaled
 dictionary_learning   ``encoder.weight``, or ``W_enc`` in a .pt   the classes of all its trainers, gated too
 esmc                  ``W_enc``, ``W_dec`` and ``idf``            top-k on standardised inputs
+interprot             ``w_enc``, ``w_dec`` and ``b_pre``          top-k on standardised inputs
+tied                  ``W``, ``b_enc`` and ``b_dec`` alone        Goodfire's Evo 2: one matrix, top-k
 ====================  ==========================================  ==============================================
 
 A format is one row of :data:`FORMATS` and one function of ``published.py``. In a folder of checkpoints the highest
@@ -20,13 +22,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sciinterp.errors import FormatError, InputError
-from sciinterp.sae import published
+from sciinterp.sae import published, published_biology
 from sciinterp.sae.published import Found
 from sciinterp.sae.weights import ARRAYS, CONFIG, Weights
 from sciinterp.store.arrays import load_arrays, read_header, widen
@@ -63,6 +66,8 @@ FORMATS: dict[str, Format] = {
         published.read_interplm,
     ),
     "esmc": Format(_has("W_enc", "W_dec", "b_dec", "idf"), published.read_esmc),
+    "interprot": Format(_has("w_enc", "w_dec", "b_enc", "b_pre"), published_biology.read_interprot),
+    "tied": Format(lambda found: set(found.held) == {"W", "b_enc", "b_dec"}, published_biology.read_tied),
     "dictionary_learning": Format(
         lambda found: (
             "encoder.weight" in found.held or (found.file.suffix == ".pt" and "W_enc" in found.held)
@@ -72,12 +77,19 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def read(path: Path, format: str = "auto") -> tuple[Weights, dict[str, Any], Found]:
-    """Arrays, what else is known, and where they were found; errors as in :func:`sciinterp.load_sae`."""
+def read(
+    path: Path, format: str = "auto", stated: Mapping[str, Any] | None = None
+) -> tuple[Weights, dict[str, Any], Found]:
+    """Arrays, what else is known, and where they were found; errors as in :func:`sciinterp.load_sae`.
+
+    ``stated`` stands for the configuration where there is none.
+    """
     known = ("auto", "sciinterp", *FORMATS)
     if format not in known:
         raise InputError("no such format", where=f"format={format!r}", expected=", ".join(known))
     found = _find(_arrays_file(path, format))
+    if stated and not found.config.values:
+        found = replace(found, config=Fields(dict(stated), found.file))
     chosen = "saelens" if format == "sciinterp" else format
     if chosen == "auto":
         chosen = next((name for name, row in FORMATS.items() if row.is_it(found)), "")
@@ -114,7 +126,7 @@ def _arrays_file(path: Path, format: str) -> Path:
     safe = [n for n in names if n.endswith(".safetensors") and n != "training.safetensors"]
     if format in ("interplm", "dictionary_learning"):
         safe = []
-    elif format in ("sparsify", "esmc"):
+    elif format in ("sparsify", "esmc", "interprot"):
         torch_files = others = []
     candidates = [*torch_files, *others, *safe]
     if len(candidates) > 1:

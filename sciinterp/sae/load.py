@@ -19,6 +19,7 @@ from sciinterp.errors import InputError, StoreError
 from sciinterp.provenance import Origin, check, stated
 from sciinterp.sae import foreign
 from sciinterp.sae.base import SAE, sae_of
+from sciinterp.sae.hub import fetched, row_of, stated_of
 from sciinterp.sae.registry import architecture_from
 from sciinterp.sae.weights import ARRAYS, CONFIG, METRICS
 from sciinterp.store.arrays import check_sha256
@@ -36,19 +37,23 @@ def load_sae(
     format: str = "auto",
     model: object = None,
     origin: Origin | Mapping[str, Any] | object = None,
+    weights: str | Path | None = None,
 ) -> SAE:
-    """Read an SAE made here or by another package.
+    """Read an SAE made here or by another package, from a path or by the name of a published one.
 
     Parameters
     ----------
-    path : folder or file
-    format : {"auto", "sciinterp", "saelens", "dictionary_learning", "sparsify", "interplm", "esmc"}
+    path : folder, file or name
+        Names are those that ``sciinterp saes`` lists, such as ``interplm/esm2-8m/layer-4``; the row states the origin.
+    format : {"auto", "sciinterp", "saelens", "dictionary_learning", "sparsify", "interplm", "esmc", "interprot", "tied"}
         "auto" decides by the files.
     model : Adapter, optional
         Checked against the model, weights and site the SAE was trained on.
     origin : Origin, dict or Activations, optional
         Model and site of an SAE that does not say them: ``si.Origin(model=..., site=...)``, a dict of its fields
         (``model`` may be a loaded model), or activations that it is of.
+    weights : folder, optional
+        Where the file of a published SAE lies, instead of the hub.
 
     Raises
     ------
@@ -62,12 +67,17 @@ def load_sae(
         there = place.exists()
     except (OSError, ValueError):  # a name longer than the system takes, or with a null in it
         there = False
+    row = None if there else row_of(str(path)[:200])
+    if row is not None:
+        place, format, there = fetched(row, weights), row.format, True
+        origin = row.origin if origin is None else origin
     if not there:
         raise InputError("there is no SAE", where=f"'{str(path)[:200]}'", expected="a folder or a file")
     folder = place.resolve() if place.is_dir() else place.resolve().parent
     require_intact(folder.parent, *(f"{folder.name}/{name}" for name in (CONFIG, METRICS, "training.jsonl")))
-    weights, facts, found = foreign.read(place.resolve(), format)
-    sae = sae_of(weights)
+    known = stated_of(row) if row is not None else None
+    arrays, facts, found = foreign.read(place.resolve(), format, known)
+    sae = sae_of(arrays)
     sae.recipe, sae.folder = facts, place
     ours = found.config.inner("metadata").inner("sciinterp")
     if found.file.name == ARRAYS:

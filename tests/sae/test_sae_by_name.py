@@ -1,0 +1,122 @@
+"""Published SAEs by name: their layouts read as their definitions say, offline and from the hub, refused in one line."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+import sciinterp as si
+from sciinterp.errors import SciinterpError
+from sciinterp.sae.hub import PUBLISHED
+
+D, N, K = 6, 16, 3
+G = torch.Generator().manual_seed(1)
+W_ENC, W_DEC = torch.randn(D, N, generator=G), torch.randn(N, D, generator=G)
+B_ENC, B_DEC = torch.randn(N, generator=G) * 0.1, torch.randn(D, generator=G) * 0.1
+X = torch.randn(40, D, generator=G) * 2 + 1
+
+
+def top(acts, k):
+    best = acts.relu().topk(k)
+    return torch.zeros_like(acts).scatter(1, best.indices, best.values)
+
+
+def interprot(folder: Path, name: str = "esm2_plm6_l4_sae16.safetensors") -> Path:
+    held = {"w_enc": W_ENC, "w_dec": W_DEC, "b_enc": B_ENC, "b_pre": B_DEC}
+    save_file({k: v.contiguous() for k, v in held.items()}, folder / name)
+    return folder / name
+
+
+def tied(folder: Path, name: str = "sae-layer26-mixed-expansion_8-k_3.pt") -> Path:
+    torch.save({"_orig_mod.W": W_ENC, "_orig_mod.b_enc": B_ENC, "_orig_mod.b_dec": B_DEC}, folder / name)
+    return folder / name
+
+
+def test_interprot_is_its_definition(tmp_path):
+    path = interprot(tmp_path)
+    with pytest.raises(SciinterpError, match=r"k is not given once.*sciinterp saes"):
+        si.load_sae(path)
+    (tmp_path / "config.json").write_text(json.dumps({"k": K}))
+    sae = si.load_sae(path)
+    mean, std = X.mean(-1, keepdim=True), X.std(-1, keepdim=True)
+    codes = top(((X - mean) / (std + 1e-5) - B_DEC) @ W_ENC + B_ENC, K)
+    assert torch.allclose(sae.encode(X).to_dense(), codes, atol=1e-5)
+    assert torch.allclose(sae.reconstruct(X), (codes @ W_DEC + B_DEC) * std + mean, atol=1e-5)
+    again = si.load_sae(sae.save(tmp_path / "ours"))
+    assert torch.allclose(again.reconstruct(X), sae.reconstruct(X), atol=1e-6)
+
+
+def test_goodfires_tied_matrix_is_its_definition_token_by_token(tmp_path):
+    sae = si.load_sae(tied(tmp_path))
+    for x in X[:8, None]:  # their selection is over all tokens given at once
+        f = F.relu(x @ W_ENC + B_ENC)
+        best = f.flatten().topk(K * len(x))
+        codes = torch.zeros_like(f.flatten()).scatter(0, best.indices, best.values).reshape(f.shape)
+        assert torch.allclose(sae.encode(x).to_dense(), codes, atol=1e-5)
+        assert torch.allclose(sae.reconstruct(x), codes @ W_ENC.T + B_DEC, atol=1e-5)
+    (tmp_path / "config.json").write_text(json.dumps({"k": K + 1}))
+    with pytest.raises(SciinterpError, match="k is not given once"):
+        si.load_sae(tied(tmp_path))
+
+
+@pytest.mark.parametrize("harm", ["w_enc", "b_pre", "extra"])
+def test_damaged_files_are_named(tmp_path, harm):
+    held = {"w_enc": W_ENC, "w_dec": W_DEC, "b_enc": B_ENC, "b_pre": B_DEC}
+    held[harm] = held.get(harm, B_ENC)[1:] if harm != "extra" else B_ENC * 1
+    save_file({k: v.contiguous() for k, v in held.items()}, tmp_path / "x.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"k": K}))
+    with pytest.raises(SciinterpError, match=harm if harm != "w_enc" else "shape"):
+        si.load_sae(tmp_path / "x.safetensors", format="interprot")
+
+
+def test_by_name_from_a_folder_with_its_origin(tmp_path):
+    row = PUBLISHED["interprot/esm2-650m/layer-4"]
+    interprot(tmp_path, row.file)
+    assert row.k == 64
+    with pytest.raises(SciinterpError, match=r"k is not given once.*1 to 16"):
+        si.load_sae(row.name, weights=tmp_path)  # our file has 16 features, theirs 4,096
+    held = {"bias": B_DEC, "encoder.weight": W_ENC.T, "encoder.bias": B_ENC, "decoder.weight": W_DEC.T}
+    (tmp_path / "layer_4").mkdir()
+    torch.save({k: v.contiguous() for k, v in held.items()}, tmp_path / "layer_4/ae_normalized.pt")
+    sae = si.load_sae("interplm/esm2-8m/layer-4", weights=tmp_path)
+    assert (sae.origin.model, sae.origin.site, sae.origin.how) == ("esm2-8m", "layers.3", "stated")
+    codes = F.relu((X - B_DEC) @ W_ENC + B_ENC)
+    assert torch.allclose(sae.encode(X).to_dense(), codes, atol=1e-5)
+    assert torch.allclose(sae.reconstruct(X), codes @ W_DEC + B_DEC, atol=1e-5)
+
+
+def test_what_cannot_be_fetched_is_one_line(tmp_path, monkeypatch):
+    class Hub:
+        @staticmethod
+        def hf_hub_download(**_):
+            raise OSError("connection refused\nand more")
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub)
+    cases = {
+        "interplm/esm2-8m/layer-4": r"cannot be fetched.*connection refused\..*weights=FOLDER",
+        "interplm/esm2-8m/layer-9": r"no such published SAE.*layer-",
+        "nobody/of/this": "there is no SAE",
+    }
+    for name, words in cases.items():
+        with pytest.raises(SciinterpError, match=words) as caught:
+            si.load_sae(name)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(SciinterpError, match="no such file"):
+        si.load_sae("interplm/esm2-8m/layer-4", weights=tmp_path)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(SciinterpError, match=r"sciinterp\[hf\]"):
+        si.load_sae("interplm/esm2-8m/layer-4")
+
+
+def test_the_list_says_what_is_known_and_what_is_not():
+    found = si.list_saes()
+    assert len(found) == len(PUBLISHED) == 22 and found.index.is_unique
+    assert set(found["verified"]) == {"on a file made in their layout"} and set(found["revision"]) == {
+        "not pinned"
+    }
+    assert found.loc["interplm/esm2-650m/layer-33", "site"] == "norm"
+    assert found.loc["goodfire/evo2-7b-262k/layer-26", "site"] == ""
