@@ -167,11 +167,13 @@ def sparse_units(inputs: Inputs, features: FeatureMatrix) -> Units:
         wanted = np.sort(wanted[np.argsort(-relative, kind="stable")[:_IN_ALL]])
 
     def held_out(chosen: np.ndarray) -> Iterator[tuple[slice, sp.csr_array]]:
-        test = inputs.parts.test
-        values = _columns(features, test, wanted[chosen])
+        samples, done = inputs.parts.test.samples, 0
         step = max(1, BLOCK_VALUES // max(1, labels.shape[1]))
-        for low in range(0, test.n_positions, step):
-            yield slice(low, low + step), values[low : low + step]
+        block = (np.cumsum(features.samples.lengths[samples]) - 1) // step
+        for numbers in np.split(samples, np.flatnonzero(np.diff(block)) + 1):
+            values = features.by_sample(numbers)[:, wanted[chosen]]
+            yield slice(done, done + values.shape[0]), values
+            done += values.shape[0]
 
     return Units(_columns(features, part, wanted), part, held_out, wanted)
 
@@ -350,7 +352,28 @@ def _or_sets(inputs: Inputs, training: Training, ks: Sequence[int], level: float
     n_concepts = training.f1.shape[1]
     best = np.argsort(-training.f1, axis=0, kind="stable")[:n_slots].T  # [n_concepts, n_slots]
     threshold = training.threshold[best, np.arange(n_concepts)[:, None]]
-    on, total = _masks(training.features, train, best, threshold), train.by_position.n_positive
+    # Some concepts at a time: as many as have a block of codes.
+    block = np.cumsum(training.features.stored_per_feature[best].sum(axis=1)) // BLOCK_VALUES
+    tables = []
+    for mine in np.split(np.arange(n_concepts), np.flatnonzero(np.diff(block)) + 1):
+        of_some = _or_sets_of(training.features, train, test, (mine, best[mine], threshold[mine]), ks, level)
+        tables += [table.assign(concept=mine[table["concept"]]) for table in of_some]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _or_sets_of(
+    features: FeatureMatrix,
+    train: Part,
+    test: Part,
+    candidates: tuple[np.ndarray, np.ndarray, np.ndarray],
+    ks: Sequence[int],
+    level: float,
+) -> list[pd.DataFrame]:
+    """Or-sets of some concepts: which, their candidates and their thresholds; a table a size."""
+    concepts, best, threshold = candidates
+    n_concepts, n_slots = best.shape
+    on = _masks(features, train, concepts, best, threshold)
+    total = train.by_position.n_positive[concepts]
     slots, every = 1 << np.arange(n_slots), np.arange(n_concepts)
     mask, f1 = [np.zeros(n_concepts, np.int64)], [np.zeros(n_concepts)]
     members = np.full((n_concepts, n_slots), -1)
@@ -361,12 +384,12 @@ def _or_sets(inputs: Inputs, training: Training, ks: Sequence[int], level: float
         members[:, t] = np.where(rises, best[every, slot], -1)
         mask.append(np.where(rises, mask[-1] | slots[slot], mask[-1]))
         f1.append(np.where(rises, score[slot, every], f1[-1]))
-    held, tables = _masks(training.features, test, best, threshold), []
+    held, tables = _masks(features, test, concepts, best, threshold), []
     for k in [k for k in ks if k < len(mask)]:
-        counts = FamilyCounts(*_by_family(held, mask[k], test), test.positive_by_family)
+        counts = FamilyCounts(*_by_family(held, mask[k], test), test.positive_by_family[concepts])
         units = [" ".join(str(j) for j in row if j >= 0) for row in members[:, :k]]
         tables.append(_table("features", k, "or", f1[k], counts, units, level))
-    return pd.concat(tables, ignore_index=True)
+    return tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -379,7 +402,10 @@ class _Masks:
     positive: np.ndarray
 
 
-def _masks(features: FeatureMatrix, part: Part, candidates: np.ndarray, threshold: np.ndarray) -> _Masks:
+def _masks(
+    features: FeatureMatrix, part: Part, concepts: np.ndarray, candidates: np.ndarray, threshold: np.ndarray
+) -> _Masks:
+    """Of some concepts, numbered in their order."""
     n_concepts, n_slots = candidates.shape
     feature, n = candidates.reshape(-1), max(1, part.n_positions)
     concept, slot = np.divmod(np.arange(len(feature)), n_slots)
@@ -395,7 +421,7 @@ def _masks(features: FeatureMatrix, part: Part, candidates: np.ndarray, threshol
     first = np.flatnonzero(np.append(True, key[1:] != key[:-1]))[: len(key)]
     mask = np.bitwise_or.reduceat(bit, first) if len(key) else bit
     concept_of, position = np.divmod(key[first], n)
-    columns = part.by_concept
+    columns = part.by_concept[:, concepts]
     there = np.repeat(np.arange(n_concepts), np.diff(columns.indptr)) * n + columns.indices
     return _Masks(concept_of, position, mask, np.isin(key[first], there))
 

@@ -64,6 +64,7 @@ def everything_of(features, annotations, split, acts):
     return {
         "hits": pd.DataFrame(hits),
         "baselines": hits.context["baselines"],
+        "sets": hits.context["sets"],
         "published": domain_adjusted_f1(features, annotations, split=split),
         "facts": enrichment(features, annotations, split=split),
         "shifts": compare_shifts(features, positives, split.family, **pairs),
@@ -88,7 +89,8 @@ def test_blocks_of_any_size_give_the_same(n_values, at_once, monkeypatch):
             sys.modules[f"sciinterp.association.{name}"], "BLOCK_VALUES", n_values, raising=False
         )
     monkeypatch.setattr("sciinterp.association.dense_baselines._CHUNK_VALUES", 6 * n_values)
-    monkeypatch.setattr("sciinterp.association.dense_units.BLOCK_VALUES", n_values)
+    for name in ("dense_units", "sets"):
+        monkeypatch.setattr(f"sciinterp.association.{name}.BLOCK_VALUES", n_values)
     for name, table in everything_of(features, annotations, split, acts).items():
         pd.testing.assert_frame_equal(table, whole[name], rtol=1e-6, obj=name)
 
