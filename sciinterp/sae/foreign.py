@@ -40,6 +40,8 @@ from sciinterp.store.torch_file import read_torch, unsafe
 UNSAFE = (".pkl", ".pickle", ".joblib", ".npy", ".npz", ".ckpt", ".bin")
 YAML = ("config.yaml", "config.yml")
 CONFIGS = (CONFIG, "config.json", *YAML)
+ARRAY_FILES = (".pt", ".safetensors")
+SHARD = re.compile(r"(.+)-([0-9]{1,5})-of-([0-9]{1,5})\.safetensors")
 NUMBERED = re.compile(r"ae_(\d{1,18})\.pt")
 PREFIXES = ("_orig_mod.", "module.", "_forward_module.", "autoencoder.", "sae.", "ae.")
 TRAINER = re.compile(r"!!python/object:interplm\.train\.trainers\.\w+\.(\w+)Config\b")
@@ -128,7 +130,9 @@ def _arrays_file(path: Path, format: str) -> Path:
         safe = []
     elif format in ("sparsify", "esmc", "interprot"):
         torch_files = others = []
-    candidates = [*torch_files, *others, *safe]
+    # the first of a file in shards stands for all of them
+    safe = [n for n in safe if (shard := SHARD.fullmatch(n)) is None or int(shard[2]) == 1]
+    candidates = [*torch_files, *others, *safe] or [n for n in names if n.endswith(".pt")]
     if len(candidates) > 1:
         raise InputError(
             "several SAEs are here",
@@ -141,6 +145,16 @@ def _arrays_file(path: Path, format: str) -> Path:
     if "checkpoints" in names and (path / "checkpoints").is_dir():
         return _arrays_file(path / "checkpoints", format)
     dangerous = [name for name in names if Path(name).suffix in UNSAFE]
+    within = [
+        n for n in names if (path / n).is_dir() and any(p.suffix in ARRAY_FILES for p in (path / n).iterdir())
+    ]
+    if within and not dangerous:
+        raise InputError(
+            "several SAEs are here, one a site" if len(within) > 1 else "the SAE lies one folder below",
+            where=f"'{path}'",
+            got=", ".join(within[:12]) + (" ..." if len(within) > 12 else ""),
+            do=f"Name the folder of one, such as '{path / within[0]}'.",
+        )
     raise unsafe(path / dangerous[0]) if dangerous else _unknown(path)
 
 
@@ -180,6 +194,22 @@ def _root(folder: Path) -> Path:
 
 
 def _read_arrays(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file, or of all shards of it, whatever shard was named."""
+    shard = SHARD.fullmatch(file.name)
+    if shard is None:
+        return _arrays_of(file)
+    out: dict[str, np.ndarray] = {}
+    for number in range(1, int(shard[3]) + 1):
+        part = file.with_name(f"{shard[1]}-{number:0{len(shard[2])}d}-of-{shard[3]}.safetensors")
+        require_regular(part, inside=_root(file.parent))
+        held = _arrays_of(part)
+        if twice := sorted(set(out) & set(held)):
+            raise FormatError("two shards hold one array", file=str(part), got=", ".join(twice[:4]))
+        out |= held
+    return out
+
+
+def _arrays_of(file: Path) -> dict[str, np.ndarray]:
     if file.suffix == ".pt":
         return read_torch(file)
     header = read_header(file)

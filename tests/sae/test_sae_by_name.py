@@ -120,3 +120,31 @@ def test_the_list_says_what_is_known_and_what_is_not():
     }
     assert found.loc["interplm/esm2-650m/layer-33", "site"] == "norm"
     assert found.loc["goodfire/evo2-7b-262k/layer-26", "site"] == ""
+
+
+def test_a_file_in_shards_is_one_file(tmp_path):
+    held = {"encoder.weight": W_ENC.T, "encoder.bias": B_ENC, "W_dec": W_DEC, "b_dec": B_DEC}
+    (tmp_path / "cfg.json").write_text(json.dumps({"activation": "topk", "k": K, "d_in": D}))
+    for number, names in enumerate((["encoder.weight", "b_dec"], ["W_dec", "encoder.bias"]), start=1):
+        save_file(
+            {n: held[n].contiguous() for n in names}, tmp_path / f"sae-0000{number}-of-00002.safetensors"
+        )
+    codes = top((X - B_DEC) @ W_ENC + B_ENC, K)
+    for path in (tmp_path, tmp_path / "sae-00002-of-00002.safetensors"):
+        assert torch.allclose(si.load_sae(path).reconstruct(X), codes @ W_DEC + B_DEC, atol=1e-5)
+    save_file({"b_dec": B_DEC, "W_dec": W_DEC}, tmp_path / "sae-00002-of-00002.safetensors")
+    with pytest.raises(SciinterpError, match="two shards hold one array.*b_dec".replace(".*", r"[\s\S]*")):
+        si.load_sae(tmp_path)
+    (tmp_path / "sae-00002-of-00002.safetensors").unlink()
+    with pytest.raises(SciinterpError, match="00002-of-00002"):
+        si.load_sae(tmp_path)
+
+
+def test_a_folder_of_many_layers_names_them(tmp_path):
+    for layer in ("layers.3", "layers.9"):
+        (tmp_path / layer).mkdir()
+        interprot(tmp_path / layer, "m.safetensors")
+        (tmp_path / layer / "config.json").write_text(json.dumps({"k": K}))
+    with pytest.raises(SciinterpError, match=r"several SAEs are here, one a site.*layers\.3, layers\.9"):
+        si.load_sae(tmp_path)
+    assert si.load_sae(tmp_path / "layers.9").k == K

@@ -51,6 +51,23 @@ FORMATS = {
         "config.json",
         {"k": 3},
     ),
+    "interprot": (
+        "m.safetensors",
+        {
+            "w_enc": NATIVE["W_enc"],
+            "b_enc": NATIVE["b_enc"],
+            "w_dec": NATIVE["W_dec"],
+            "b_pre": NATIVE["b_dec"],
+        },
+        "config.json",
+        {"k": 3},
+    ),
+    "tied": (
+        "m.pt",
+        {"W": NATIVE["W_enc"], "b_enc": NATIVE["b_enc"], "b_dec": NATIVE["b_dec"]},
+        "config.json",
+        {"k": 3},
+    ),
 }
 # What a key of a configuration may hold instead.
 VALUES = [
@@ -159,7 +176,7 @@ ARRAYS: dict[str, Callable[[str, torch.Tensor], dict[str, torch.Tensor] | None]]
 @pytest.mark.parametrize("kind", ARRAYS)
 def test_arrays_that_do_not_fit(name, kind, tmp_path):
     held = FORMATS[name][1]
-    for array in ("b_dec", next(iter(held))):
+    for array in ("b_dec" if "b_dec" in held else "b_pre", next(iter(held))):
         check_refused(
             write(tmp_path / array.replace(".", ""), name, {**held, **ARRAYS[kind](array, held[array])})
         )
