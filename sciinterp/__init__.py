@@ -21,6 +21,7 @@ _EXPORTS = {
     "load_model": "models",
     "list_models": "models",
     "extract": "activations",
+    "stream": "activations",
     "Activations": "activations",
     "activations_from_array": "activations",
     "load_activations": "activations",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from sciinterp import distributed
 from sciinterp.activations import Activations, extract, load_activations, same_fingerprint
 from sciinterp.annotations import Annotations, read_annotations
 from sciinterp.annotations.projection import placed
@@ -117,21 +118,32 @@ def run(config: RunConfig, out: str | Path) -> Run:
     _require_usable(out)
     made = _inputs(config, out)
     plan = _plan(config, made)
-    manifest = _require_same(out, plan)
+    # Of several ranks the first keeps the ledger, and does alone what is not shared out.
+    manifest = distributed.told(_require_same(out, plan) if distributed.first() else {})
     if manifest.get("complete"):
         log.info("%s is complete: nothing to do", out)
         return load_run(out)
     out.mkdir(parents=True, exist_ok=True)
     with folder_lock(out):
-        ledger.write_ledger(out, {**ledger.read_ledger(out), **plan, "complete": False})
+        if distributed.first():
+            ledger.write_ledger(out, {**ledger.read_ledger(out), **plan, "complete": False})
         _represent(made, config)
-        _conclude(made, config)
-        made.manifest = {**ledger.read_ledger(out), "results": _results(made)}
-        ledger.write_ledger(out, made.manifest)
-        write_report(made)
-        made.manifest = {**ledger.read_ledger(out), "complete": True}
-        ledger.write_ledger(out, made.manifest)
-    return made
+        if distributed.first():
+            with distributed.alone():
+                _end(made, config)
+        distributed.meet()
+    return made if distributed.first() else load_run(out)
+
+
+def _end(made: Run, config: RunConfig) -> None:
+    """Hits, candidates and the report."""
+    out = made.folder
+    _conclude(made, config)
+    made.manifest = {**ledger.read_ledger(out), "results": _results(made)}
+    ledger.write_ledger(out, made.manifest)
+    write_report(made)
+    made.manifest = {**ledger.read_ledger(out), "complete": True}
+    ledger.write_ledger(out, made.manifest)
 
 
 def _inputs(config: RunConfig, out: Path) -> Run:

@@ -24,10 +24,14 @@ if TYPE_CHECKING:
     from sciinterp.activations.recorded import load_activations as load_activations
     from sciinterp.activations.recorded import site_folder as site_folder
     from sciinterp.activations.settings import ExtractSettings as ExtractSettings
+    from sciinterp.activations.streaming import Stream as Stream
+    from sciinterp.activations.streaming import stream as stream
 
 _MODULE_OF = {
     "activations_from_array": "from_array",
     "extract": "extraction",
+    "Stream": "streaming",
+    "stream": "streaming",
     "fingerprint": "fingerprints",
     "same_fingerprint": "fingerprints",
     "ExtractSettings": "settings",

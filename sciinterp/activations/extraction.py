@@ -257,7 +257,7 @@ def _run_shard(
         captured = capture(work.model, sites, encoded)
         for name in sites:
             spans = spans_of(work.model, name, encoded)
-            for item, tensor, span in zip(chosen, _landed(captured[name]), spans):
+            for item, tensor, span in zip(chosen, landed(captured[name]), spans):
                 values, exact = _stored(tensor, dtype, merge=bool(work.window))
                 if not exact:
                     bad[name][item.sample] = _nonfinite(work, item, name, tensor, span)
@@ -272,7 +272,7 @@ def _run_shard(
     return found, bad
 
 
-def _landed(rows: list[torch.Tensor]) -> list[torch.Tensor]:
+def landed(rows: list[torch.Tensor]) -> list[torch.Tensor]:
     """The rows of a batch's samples on the processor: from another device by one copy of the batch."""
     if rows[0].device.type == "cpu":
         return rows
@@ -367,12 +367,12 @@ def _finish(work: Work, writers: Mapping[str, Writer]) -> None:
             for i in shortest
         ]
         errors = activation_error(work.model, list(writers), work.model.encode(few))
-    marks = _fingerprints(work, list(writers))
+    marks = fingerprints(work, list(writers))
     for name, writer in writers.items():
         writer.finish({"fingerprint": marks[name], "precision_error": errors[name]})
 
 
-def _fingerprints(work: Work, sites: Sequence[str]) -> dict[str, dict[str, Any]]:
+def fingerprints(work: Work, sites: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Marks of the model at some sites, on its probe, or on the first sample where it takes no such thing."""
     model, probe = work.model, work.model.probe
     try:

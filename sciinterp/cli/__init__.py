@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 # Commands that the ranks of torchrun do together; any other is the first rank's.
-TOGETHER = ("extract", "train", "encode", "control")
+TOGETHER = ("extract", "train", "encode", "control", "run", "demo")
 
 app = typer.Typer(
     name="sciinterp",
@@ -49,9 +49,11 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version, and stop.")
     ] = False,
 ) -> None:
-    if not distributed.first():
-        if context.invoked_subcommand not in TOGETHER:
+    if context.invoked_subcommand not in TOGETHER:
+        if not distributed.first():
             raise typer.Exit
+        context.with_resource(distributed.alone())
+    if not distributed.first():
         quiet, verbose = True, False
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sciinterp import distributed
 from sciinterp.cli.options import Device, Layer, Out, Overwrite, Raw, Seed
 from sciinterp.errors import InputError
 
@@ -36,10 +37,11 @@ def demo(
 
     with overwriting(overwrite):
         made = run_project(demo_config(on=on, data=data, seed=seed, device=device), out)
-    if full:
+    if full and distributed.first():
         from sciinterp.full import run_full
 
-        run_full(made)
+        with distributed.alone():
+            run_full(made)
     _say(made)
 
 
@@ -121,10 +123,11 @@ def run(
         raise InputError("no folder to write", expected="--out, or out = ... in the configuration")
     with overwriting(overwrite):
         made = run_project(read, out or place or Path())
-    if full:
+    if full and distributed.first():
         from sciinterp.full import run_full
 
-        run_full(made)
+        with distributed.alone():
+            run_full(made)
     _say(made)
 
 

@@ -17,7 +17,7 @@ from sciinterp.codes.matrix import FeatureMatrix
 from sciinterp.codes.positions import to_positions
 from sciinterp.codes.saving import bounds_of, codes_plan, finish
 from sciinterp.errors import InputError, MismatchError, ShapeError
-from sciinterp.provenance import UNKNOWN, Origin, differing, origin_of
+from sciinterp.provenance import UNKNOWN, Origin, differing, origin_of, site_of
 from sciinterp.samples import Samples
 from sciinterp.store import ledger
 from sciinterp.store.atomic import array_sha256, is_overwriting
@@ -28,6 +28,7 @@ from sciinterp.store.shards import open_writer
 
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
+    from sciinterp.models import Adapter
     from sciinterp.sae import SAE
 
 # Tokens encoded at once. Batches begin at multiples of it, whatever the shards, so that a token's code is a function of
@@ -39,8 +40,9 @@ log = logging.getLogger(__name__)
 
 def encode(
     sae: SAE,
-    acts: Activations | np.ndarray,
+    acts: Activations | np.ndarray | None = None,
     *,
+    model: Adapter | None = None,
     samples: Samples | None = None,
     out: str | Path | None = None,
     device: str | None = None,
@@ -54,8 +56,10 @@ def encode(
     Parameters
     ----------
     sae : SAE
-    acts : Activations or ndarray [n_positions, d_in]
+    acts : Activations, Stream or ndarray [n_positions, d_in], optional
         An array needs ``samples`` beside it.
+    model : Adapter, optional
+        With ``samples`` in place of ``acts``: activations are computed and not kept, codes are all that is stored.
     samples : Samples, optional
     out : path, optional
         Folder to keep the codes in, written shard by shard and read back when asked: the codes may be larger than
@@ -75,8 +79,13 @@ def encode(
     InputError
         There is no such device.
     """
+    from sciinterp.activations.streaming import stream
     from sciinterp.devices import moved
 
+    if acts is None:
+        if model is None or samples is None:
+            raise InputError("nothing to encode", expected="acts, or model= and samples=")
+        acts = stream(model, samples, site=site_of(sae))
     with moved(device, sae):
         return _encode(sae, acts, samples, out, overwrite=overwrite)
 

@@ -1,6 +1,6 @@
 """Rows of activations for training: where they come from, and shuffled batches of them.
 
-A source is an Activations store, an array, a memmap or a tensor ``[n, d_in]``. Batches are a function of
+A source is an Activations store, a stream, an array, a memmap or a tensor ``[n, d_in]``. Batches are a function of
 (seed, epoch, position) alone: the reader's state is three integers, and a resumed run sees the rows an
 undisturbed one would have seen. Rows are read in order, in groups that fit a budget of memory: blocks of
 neighbouring rows are dealt to groups at random every epoch, then each group is shuffled as a whole.
@@ -42,16 +42,22 @@ class Source:
         Whose rows they are; for an array, the samples that were passed beside it.
     origin : Origin
         Model, weights, site and fingerprint where the source states them.
+    block, budget : int
+        Neighbouring rows that stay together when dealt to groups; bytes of one group.
     """
 
     def __init__(self, data: Any, samples: Samples | None = None) -> None:
         self._read = getattr(data, "read", None)
         self.samples: Samples | None = samples if samples is not None else getattr(data, "samples", None)
-        self.origin = Origin()
+        self.origin, self._take = Origin(), None
+        self.block, self.budget = BLOCK, BUDGET
         if callable(self._read):
             self.d_in, self.n_rows = int(data.d_in), int(data.n_tokens)
             self.origin = origin_of(data)
             self.digest = str(getattr(data, "digest", "") or getattr(data, "fingerprint", ""))
+            self._take = getattr(data, "take", None)
+            if callable(self._take):  # computed anew: longer runs, and as many as its buffer holds
+                self.block, self.budget = SPAN, 4 * self.d_in * int(data.buffer_tokens)
         else:
             self._array = data.detach().cpu() if isinstance(data, Tensor) else data
             if getattr(self._array, "ndim", 0) != 2:
@@ -97,6 +103,8 @@ class Source:
     def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """The rows of ascending numbers ``rows``, by sequential reads."""
         out = np.empty((len(rows), self.d_in), np.float32) if out is None else out
+        if callable(self._take):
+            return self._take(rows, out) if len(rows) else out
         at = 0
         while at < len(rows):
             lo = int(rows[at])
@@ -105,6 +113,12 @@ class Source:
             out[at:end] = part[rows[at:end] - lo]
             at = end
         return out
+
+    def take_together(self, rows: np.ndarray) -> Tensor:
+        """:meth:`take` of the same rows by all ranks: where rows are computed each computes its part of them."""
+        if not callable(self._take) or distributed.size() == 1:
+            return torch.from_numpy(self.take(rows))
+        return torch.cat(distributed.joined(torch.from_numpy(self.take(distributed.mine(rows)))))
 
     def pieces(self, rows: np.ndarray, size: int = SPAN) -> Iterator[np.ndarray]:
         """:meth:`take` in pieces of ``size`` rows."""
@@ -167,17 +181,18 @@ class Reader:
     rows : int64 array
         Row numbers, ascending.
     batch_size, seed : int
-    budget : int
-        Bytes of activations held at once.
+    budget : int, optional
+        Bytes of activations held at once; the source's by default.
     """
 
     def __init__(
-        self, source: Source, rows: np.ndarray, batch_size: int, seed: int, budget: int = BUDGET
+        self, source: Source, rows: np.ndarray, batch_size: int, seed: int, budget: int | None = None
     ) -> None:
         self.source, self.rows, self.batch_size, self.seed = source, rows, batch_size, seed
-        held = max(budget // (4 * source.d_in), BLOCK)
-        self._blocks_each = max(held // BLOCK, 1)
-        self._n_blocks = -(-len(rows) // BLOCK)
+        held = (source.budget if budget is None else budget) // (4 * source.d_in)
+        self._block = min(source.block, max(held, BLOCK))
+        self._blocks_each = max(held // self._block, 1)
+        self._n_blocks = -(-len(rows) // self._block)
         self._n_groups = -(-self._n_blocks // self._blocks_each)
         self.epoch = self.group = self.position = 0
         self._held: tuple[int, int] | None = None
@@ -223,8 +238,8 @@ class Reader:
         if not (self._n_groups == 1 and self._held):
             deal = np.random.default_rng([self.seed, self.epoch]).permutation(self._n_blocks)
             mine = np.sort(deal[self.group * self._blocks_each : (self.group + 1) * self._blocks_each])
-            numbers = np.concatenate([self.rows[b * BLOCK : (b + 1) * BLOCK] for b in mine])
-            self._data = torch.from_numpy(self.source.take(numbers))
+            numbers = np.concatenate([self.rows[b * self._block : (b + 1) * self._block] for b in mine])
+            self._data = self.source.take_together(numbers)
         order = np.random.default_rng([self.seed, self.epoch, self.group, 1]).permutation(len(self._data))
         self._order = torch.from_numpy(order)
         self._held = (self.epoch, self.group)

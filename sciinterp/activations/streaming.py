@@ -1,0 +1,189 @@
+"""Activations that are computed when they are used, and never written: a model and its samples as a source of rows.
+
+A stream answers as a store does (rows by number, rows of samples, spans), so that training and encoding take either. A
+training reads it in groups of neighbouring rows that fit the buffer, dealt anew every epoch and shuffled as a whole: what
+is held does not grow with the samples, every row is computed about once an epoch, and a resumed training computes
+its own group again and goes on with the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from sciinterp.activations.extraction import fingerprints, landed
+from sciinterp.activations.plan import Work
+from sciinterp.activations.settings import ExtractSettings
+from sciinterp.errors import InputError
+from sciinterp.models.engine import capture, plan_batches, spans_of
+from sciinterp.provenance import HasOrigin, Origin
+from sciinterp.samples import Samples
+from sciinterp.store.atomic import to_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sciinterp.models import Adapter
+
+# Samples whose tokens are counted at once.
+COUNTED = 256
+
+
+def stream(
+    model: Adapter,
+    samples: Samples | pd.DataFrame,
+    *,
+    site: str,
+    max_tokens: int = 8192,
+    buffer_tokens: int = 1 << 18,
+) -> Stream:
+    """A model's activations on samples as a source for :func:`sciinterp.train`, without writing them.
+
+    Use it where the activations would not fit the disk, or are used once. The model runs once an epoch; a store
+    (:func:`sciinterp.extract`) is the better choice for several trainings, neurons and components.
+
+    Parameters
+    ----------
+    model : Adapter
+        It computes where it is.
+    samples : Samples
+        None longer than the model takes.
+    site : str
+    max_tokens : int
+        Tokens of a batch of the model, padding included.
+    buffer_tokens : int
+        Rows held and shuffled together, about.
+
+    Returns
+    -------
+    Stream
+        With the origin of stored activations: ``sae.check`` takes the one for the other.
+
+    Raises
+    ------
+    InputError
+        No such site, no samples, or one that the model cannot take whole.
+
+    Examples
+    --------
+    >>> import sciinterp as si
+    >>> from sciinterp.testing import tiny_model
+    >>> model, _ = tiny_model()
+    >>> samples = si.Samples(["a", "b"], ["EVQLVESGGGLVQPGG", "QVQLQQSGAE"])
+    >>> si.stream(model, samples, site="layers.0")
+    Stream(antiberty at layers.0: 2 samples, 26 tokens x 32)
+    """
+    samples = Samples.coerce(samples)
+    if not len(samples):
+        raise InputError("nothing to read", expected="at least one sample", got="0 samples")
+    record = model.site(site)
+    model.check(samples)
+    work = Work(model, samples, max_tokens, ExtractSettings(overlap=0))
+    if work.window:
+        raise InputError(
+            f"too long for {model.name}",
+            where="samples",
+            expected=f"at most {work.window} positions",
+            do="Cut them, or use sciinterp.extract, which reads them in windows.",
+        )
+    return Stream(work, record.name, int(record.width), buffer_tokens)
+
+
+class Stream(HasOrigin):
+    """Activations of samples at a site, computed when they are read; made by :func:`stream`.
+
+    Attributes
+    ----------
+    samples : Samples
+    site : str
+    d_in, n_tokens : int
+    token_offsets : ndarray of int64 [n_samples + 1]
+    origin : Origin
+        That of activations stored as float32.
+    digest : str
+        Of samples, model and site.
+    buffer_tokens : int
+    """
+
+    def __init__(self, work: Work, site: str, d_in: int, buffer_tokens: int) -> None:
+        self._work, self.model, self.samples = work, work.model, work.samples
+        self.site, self.d_in, self.buffer_tokens = site, d_in, int(buffer_tokens)
+        counts = [len(span) for span in self._spans(range(len(self.samples)))]
+        self.token_offsets: Int[np.ndarray, " n_samples_1"] = np.concatenate([[0], np.cumsum(counts)]).astype(
+            np.int64
+        )
+        self.n_tokens = int(self.token_offsets[-1])
+        self.fingerprint: dict[str, Any] = fingerprints(work, [site])[site]
+        identity = {**self.model.origin_at(site).to_record(), "kept_as": "float32"}
+        self.origin = Origin.from_record({"site": site, **identity, "fingerprint": self.fingerprint})
+        about = {"samples": self.samples.digest, "identity": identity, "max_tokens": work.max_tokens}
+        self.digest = hashlib.sha256(to_json(about)).hexdigest()
+
+    def _spans(self, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+        """Spans of the tokens of some samples, which need no pass of the model."""
+        size = 1 if self.model.batch_dependent else COUNTED
+        for lo in range(0, len(numbers), size):
+            batch = self.model.encode([self.samples[i] for i in numbers[lo : lo + size]])
+            yield from (span.numpy() for span in spans_of(self.model, self.site, batch))
+
+    def take(
+        self, rows: Int[np.ndarray, " n"], out: Float[np.ndarray, "n d_in"] | None = None
+    ) -> Float[np.ndarray, "n d_in"]:
+        """The rows of ascending numbers."""
+        out = np.empty((len(rows), self.d_in), np.float32) if out is None else out
+        wanted = np.unique(np.searchsorted(self.token_offsets, rows, side="right") - 1)
+        held = np.cumsum(self.samples.lengths[wanted]) // self._work.settings.shard_tokens
+        for part in np.split(wanted, np.flatnonzero(np.diff(held)) + 1):
+            for batch in plan_batches(
+                self.samples.lengths[part], self._work.max_tokens, max_samples=self._work.max_samples
+            ):
+                self._put(part[batch], rows, out)
+        return out
+
+    def _put(self, numbers: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
+        """Compute some samples, and write those of their rows that are wanted."""
+        encoded = self.model.encode([self.samples[int(i)] for i in numbers])
+        captured = landed(capture(self.model, [self.site], encoded)[self.site])
+        for i, values in zip(numbers, captured):
+            first, last = self.token_offsets[i], self.token_offsets[i + 1]
+            lo, hi = np.searchsorted(rows, [first, last])
+            out[lo:hi] = values.detach().float().numpy()[rows[lo:hi] - first]
+            if not np.isfinite(out[lo:hi]).all():
+                raise InputError(
+                    "NaN or infinity in the activations",
+                    where=f"sample {self.samples.ids[i]!r} site {self.site!r}",
+                    do="Leave the sample out.",
+                )
+
+    def read(self, lo: int, hi: int) -> Float[np.ndarray, "n d_in"]:
+        """Rows ``[lo, hi)``."""
+        return self.take(np.arange(int(lo), int(hi)))
+
+    def read_spans(self, lo: int, hi: int) -> dict[str, np.ndarray]:
+        """``start``, ``end`` (half-open) and ``strand`` of the tokens ``[lo, hi)``."""
+        first = int(np.searchsorted(self.token_offsets, lo, side="right")) - 1
+        last = int(np.searchsorted(self.token_offsets, hi, side="left"))
+        spans = [np.zeros((0, 3), np.int64), *self._spans(range(first, last))] if lo < hi else []
+        joined = np.concatenate(spans or [np.zeros((0, 3), np.int64)])
+        start, end, strand = joined[lo - self.token_offsets[first] :][: hi - lo].T
+        return {
+            "start": start.astype(np.int64),
+            "end": end.astype(np.int64),
+            "strand": strand.astype(np.int8),
+        }
+
+    def rows(self, samples: Int[np.ndarray, " k"] | Sequence[int]) -> Int[np.ndarray, " n"]:
+        """Row numbers of all tokens of these samples, samples in the order given."""
+        numbers = np.asarray(samples, dtype=np.int64)
+        start, count = self.token_offsets[numbers], np.diff(self.token_offsets)[numbers]
+        return np.repeat(start - (np.cumsum(count) - count), count) + np.arange(count.sum())
+
+    def __repr__(self) -> str:
+        return (
+            f"Stream({self.origin.model} at {self.site}: {len(self.samples):,} samples, "
+            f"{self.n_tokens:,} tokens x {self.d_in})"
+        )
