@@ -8,7 +8,7 @@ concept and one that reads a motif no source states, among features that fire an
 model. A tenth of the instances is not annotated. Every verb then runs in a process of its own and reads the store.
 ``peak_mb`` is the largest memory of that process (``VmHWM``) above what a bare interpreter holds: libraries, compiled
 loops and the samples count. One line of JSON a verb and size; the bar at the whole size is 1,500, and ten times more
-positions may raise the peak by 15%. ``tests/association/test_blocks.py`` runs the small end of it, in one process:
+positions may raise the peak by 15%. ``tests/association/test_blocks.py`` runs the small end of it (``-m bench``), in one process:
 ``--together``, where the peak is set back before every verb.
 """
 
