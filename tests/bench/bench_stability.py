@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import tarfile
 import tempfile
 import time
@@ -62,37 +63,52 @@ def hidden_alone(model: si.models.Adapter, record: dict, positions: list[int]) -
     return torch.cat(out).numpy()
 
 
-def predicted(model: si.models.Adapter, table: pd.DataFrame, folder: Path) -> np.ndarray:
-    """log p(wild type) - log p(mutant); NaN where the structure has no such residue."""
+def predicted(model: si.models.Adapter, table: pd.DataFrame, folder: Path, keep: Path | None) -> np.ndarray:
+    """log p(wild type) - log p(mutant); NaN where the structure has no such residue. Resumes what was kept."""
+    kept = json.loads(keep.read_text()) if keep and keep.is_file() else {}
     out = np.full(len(table), np.nan)
     for (entry, chain), rows in table.groupby(["entry", "chain"]):
-        files = list(folder.rglob(f"{entry}.pdb"))
-        if not files:
-            continue
-        chains = si.read_samples(files[0], kind="chains")
-        data = next((s.data for s in chains if s.data["chain"][0] == chain), None)
-        if data is None:
-            continue
-        codes = data.get("insertion") or [""] * len(data["number"])
-        at = {f"{n}{c}": i for i, (n, c) in enumerate(zip(data["number"], codes))}
-        whole = model.encode([data]).mask[0]
-        fits = {
-            i: at[row.number]
-            for i, row in rows.iterrows()
-            if row.number in at and data["sequence"][at[row.number]] == row.wild and whole[at[row.number]]
-        }
-        if not fits:
-            continue
-        places = sorted(set(fits.values()))
-        scores = dict(zip(places, hidden_alone(model, data, places)))
-        for i, place in fits.items():
-            log = scores[place]
-            out[i] = log[VOCABULARY.index(table.wild[i])] - log[VOCABULARY.index(table.mutant[i])]
+        name = f"{model.name} {entry} {chain}"
+        if name not in kept:
+            kept[name] = _of_chain(model, table, rows, folder, str(entry), str(chain))
+            if keep:
+                keep.write_text(json.dumps(kept))
+        out[rows.index] = [kept[name].get(str(i), np.nan) for i in rows.index]
+    return out
+
+
+def _of_chain(
+    model: si.models.Adapter, table: pd.DataFrame, rows: pd.DataFrame, folder: Path, entry: str, chain: str
+) -> dict[str, float]:
+    """Predictions of one chain's mutations by the number of their row."""
+    out: dict[str, float] = {}
+    files = list(folder.rglob(f"{entry}.pdb"))
+    if not files:
+        return out
+    chains = si.read_samples(files[0], kind="chains")
+    data = next((s.data for s in chains if s.data["chain"][0] == chain), None)
+    if data is None:
+        return out
+    codes = data.get("insertion") or [""] * len(data["number"])
+    at = {f"{n}{c}": i for i, (n, c) in enumerate(zip(data["number"], codes))}
+    whole = model.encode([data]).mask[0]
+    fits = {
+        i: at[row.number]
+        for i, row in rows.iterrows()
+        if row.number in at and data["sequence"][at[row.number]] == row.wild and whole[at[row.number]]
+    }
+    if not fits:
+        return out
+    places = sorted(set(fits.values()))
+    scores = dict(zip(places, hidden_alone(model, data, places)))
+    for i, place in fits.items():
+        log = scores[place]
+        out[str(i)] = float(log[VOCABULARY.index(table.wild[i])] - log[VOCABULARY.index(table.mutant[i])])
     return out
 
 
 def by_type(table: pd.DataFrame) -> np.ndarray:
-    """Mean loss of the same substitution in other proteins, drawn to that of the same mutant, then of all."""
+    """Mean loss of the same substitution in other proteins, drawn to that of the wild type, then of all."""
     out = np.zeros(len(table))
     for entry in table["entry"].unique():
         rest, own = table[table["entry"] != entry], table["entry"] == entry
@@ -141,7 +157,7 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("archive", type=Path)
     parser.add_argument("--model", default=["proteinmpnn"], nargs="+")
-    parser.add_argument("--keep", type=Path, help="where predictions are kept, one table a model")
+    parser.add_argument("--keep", type=Path, help="where predictions are kept (JSON); run again to resume")
     options = parser.parse_args()
     found = mutations(options.table)
     matrix = substitution_matrices.load("BLOSUM62")
@@ -150,13 +166,11 @@ def main() -> None:
             archive.extractall(temporary, filter="data")
         for name in options.model:
             start = time.process_time()
-            found[name] = predicted(si.load_model(name), found, Path(temporary))
+            found[name] = predicted(si.load_model(name), found, Path(temporary), options.keep)
             print(
                 f"{name}: {found[name].notna().sum()} of {len(found)} scored, {time.process_time() - start:.0f} s",
                 flush=True,
             )
-            if options.keep:
-                found.to_csv(options.keep, index=False)
     found["BLOSUM62"] = [-matrix[a][b] for a, b in zip(found["wild"], found["mutant"])]
     found["burial"] = -found["exposure"]
     found["substitution type"] = by_type(found)
