@@ -60,6 +60,7 @@ _EXPORTS = {
     "variant_effect": "interventions.variants",
     "variant_effects": "interventions.variants",
     "read_variants": "interventions.vcf",
+    "readout": "readouts.readout",
     "report": "report.write",
     "sweep_sites": "sweep",
     "select_width": "sae.width",

@@ -1,4 +1,4 @@
-"""Verbs that turn features: ``ablate``, ``steer``, ``turn``."""
+"""Verbs that use features: ``ablate``, ``steer``, ``turn``, ``readout``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sciinterp.cli.options import Device, Folder, Format, Seed, TableFile, Weights, echo_table
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such
 
 if TYPE_CHECKING:
     from sciinterp.interventions.effect import Effect
@@ -94,6 +94,48 @@ def turn(
     typer.echo(f"report: {write_report(made)}")
 
 
+def readout(
+    run: Folder,
+    label: Annotated[str, typer.Option(help="A column of the samples' table.")],
+    by: Annotated[str, typer.Option(help="Families, as for associate.")] = "family",
+    classes: Annotated[
+        str | None, typer.Option(help="Keep these values alone, or join them: IGHM=0,IGHG=1,IGHA=1.")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Read a label of whole samples from features, beside plainer representations, families held out."""
+    import sciinterp as si
+    from sciinterp.project import beside
+    from sciinterp.readouts.readout import ReadoutSettings
+
+    folder = run / "features"
+    features = si.load_features(folder)
+    values = features.samples.table
+    if label not in values.columns:
+        raise no_such("column", label, values.columns, where="--label")
+    given = values[label]
+    if classes is not None:
+        joined = dict(part.partition("=")[::2] for part in classes.split(","))
+        given = given.map({value: other or value for value, other in joined.items()})
+    found = beside(features, folder)
+    table = si.readout(
+        features,
+        given.to_list(),
+        by=by,
+        acts=si.load_activations(found["activations"]) if "activations" in found else None,
+        control=si.load_features(found["control"]) if "control" in found else None,
+        settings=ReadoutSettings(seed=seed),
+    )
+    echo_table(table)
+    facts = table.context
+    gap, low, high = facts["difference"]
+    typer.echo(
+        f"\nfeatures needed: {facts['needed']} (best plainer: {facts['best_rival']}, difference {gap:.3f} [{low:.3f}, {high:.3f}]); "
+        f"{facts['n_samples']} samples, {facts['n_families']} families"
+    )
+    echo_table(facts["stable"].head(SHOWN))
+
+
 def _places(text: str) -> str | list[int]:
     if text in ("all", "active"):
         return text
@@ -121,4 +163,4 @@ def _say(effect: Effect, out: Path | None) -> None:
     )
 
 
-VERBS = {"ablate": ablate, "steer": steer, "turn": turn}
+VERBS = {"ablate": ablate, "steer": steer, "turn": turn, "readout": readout}

@@ -35,6 +35,7 @@ ORDER = [
     "control",
     "association",
     "interventions",
+    "readouts",
     "discovery",
     "trust",
     "plots",
