@@ -13,11 +13,11 @@ import pytest
 import sciinterp as si
 from sciinterp.annotations import table
 from sciinterp.association import h5ad, hits
-from sciinterp.cli import look, make, whole
+from sciinterp.cli import act, look, make, whole
 from sciinterp.discovery import files
 from sciinterp.store import split_file
 
-VERBS = {*look.VERBS, *make.VERBS, *whole.VERBS}
+VERBS = {*act.VERBS, *look.VERBS, *make.VERBS, *whole.VERBS}
 PAGES = ["README.md", "notebooks/*.md", "notebooks/*.rst", "notebooks/*.ipynb", "sciinterp/**/*.py"]
 
 
