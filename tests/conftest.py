@@ -22,19 +22,29 @@ TOGETHER = {
 LONGEST = ("the README's run", "the small run", "discovery/test_discover.py", "models/test_capabilities.py")
 
 
-@pytest.hookimpl(tryfirst=True)
+def together(nodeid: str) -> str:
+    """What a test shares a process with: the run that its file reads, or its file."""
+    file = nodeid.split("::", 1)[0].removeprefix("tests/")
+    return TOGETHER.get(file, file)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file stay in one process (``-n 2 --dist loadgroup --no-loadscope-reorder``); the longest come first."""
-
-    def group(item: pytest.Item) -> str:
-        inside = item.path.is_relative_to(ROOT / "tests")
-        file = str(item.path.relative_to(ROOT / "tests" if inside else ROOT))
-        return TOGETHER.get(file, file)
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+    """The longest come first."""
     rank = {name: i for i, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(group(item), len(rank)))
+    items.sort(key=lambda item: rank.get(together(item.nodeid), len(rank)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """With ``-n 2``, tests of a file or of a run stay in one process, in the order above."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByRun(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return together(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByRun(config, log)
 
 
 @pytest.fixture(scope="session")
