@@ -7,7 +7,7 @@ tie), and the effect is the mean over families. Families are dealt into folds; f
 
 The null shifts the values around each chain, all members of a family by the same fraction of their length, families
 independently: what clusters along a chain stays clustered, and only the place is lost. The p-value counts draws of such
-shifts whose mean is at least the observed one. A value and a feature that both follow the distance from an end pass it;
+shifts whose mean is at least the observed one, in each fold and in all together. A value and a feature that both follow the distance from an end pass it;
 so plain readers stand beside, fitted on the same families: the position in the sample, the letter, three letters,
 and with activations the best single unit.
 """
@@ -36,6 +36,9 @@ from sciinterp.samples import Samples, Split
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
 
+# The geometric mean of three p-values is one itself, whatever their dependence, after multiplication by at most e (Vovk and
+# Wang 2020); the sum over folds alone rejects 9.8% of 500 true nulls at .05 with 12 families, one fold alone 5.4%.
+_TOGETHER = 1.5
 # Shifts around a chain, equally spaced.
 N_SHIFTS = 128
 # Bins of the position in a sample, from either end.
@@ -264,7 +267,7 @@ def _one(
     low, high = _interval(held_out, settings.level)
     row = {
         "feature": feature, "sign": sign, "rho": held_out.mean(), "rho_low": low, "rho_high": high,
-        "p": _p(curves, settings.n_draws, rng), "n_families": len(n_of), "folds_agree": agree,
+        "p": _p(curves, job.fold, settings.n_draws, rng), "n_families": len(n_of), "folds_agree": agree,
     }  # fmt: skip
     beside = []
     for name, other in _readers(job, acts).items():
@@ -295,11 +298,21 @@ def _curve(column: np.ndarray, job: _Job, f: int) -> np.ndarray:
     return out
 
 
-def _p(curves: np.ndarray, n_draws: int, rng: np.random.Generator) -> float:
+def _p(curves: np.ndarray, fold: np.ndarray, n_draws: int, rng: np.random.Generator) -> float:
+    """The p-value of all folds together, or 1.5 times the geometric mean of those of each, whichever is larger.
+
+    Each fold's is exact, since its feature was chosen without it; their sum is not: each fold helps to choose the
+    feature of the others, so that chance in one shows in all (see :data:`_TOGETHER`).
+    """
+    each = [_share(curves[fold == k], n_draws, rng) for k in np.unique(fold)]
+    return min(1.0, max(_share(curves, n_draws, rng), _TOGETHER * float(np.exp(np.log(each).mean()))))
+
+
+def _share(curves: np.ndarray, n_draws: int, rng: np.random.Generator) -> float:
     """Share of draws, one shift a family, whose sum is at least that without a shift."""
-    n_families, sums = len(curves), np.zeros(n_draws)
-    for f in range(n_families):
-        sums += curves[f, rng.integers(0, N_SHIFTS, n_draws)]
+    sums = np.zeros(n_draws)
+    for curve in curves:
+        sums += curve[rng.integers(0, N_SHIFTS, n_draws)]
     return float((1 + (sums >= curves[:, 0].sum() - 1e-12).sum()) / (1 + n_draws))
 
 

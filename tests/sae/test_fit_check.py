@@ -137,7 +137,7 @@ def test_eight_layers_of_antiberty(root, tmp_path) -> None:
     print(f"{right} of 8 right, {refused} of 56 wrong pairs refused")
     w = saes["layers.4"].weights
     randomised = si.extract(model.randomised(0), train, site="layers.4", out=tmp_path / "randomised")
-    unirep = si.load_model("unirep")
+    unirep = si.load_model("unirep-64")
     states = si.extract(unirep, train, site=unirep.sites().index[-1], out=tmp_path / "unirep")
     rows = np.asarray(states.read(0, states.n_tokens))
     turn = np.random.default_rng(0).normal(size=(rows.shape[1], 512)) / np.sqrt(rows.shape[1])
