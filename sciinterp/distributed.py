@@ -18,9 +18,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 T = TypeVar("T")
@@ -68,7 +69,11 @@ def share(n: int) -> range:
     return range(n * me // of, n * (me + 1) // of)
 
 
-def mine(things: Sequence[T]) -> Sequence[T]:
+@overload
+def mine(things: np.ndarray) -> np.ndarray: ...
+@overload
+def mine(things: Sequence[T]) -> Sequence[T]: ...
+def mine(things: np.ndarray | Sequence[T]) -> np.ndarray | Sequence[T]:
     """This rank's part of some things, neighbours together."""
     part = share(len(things))
     return things[part.start : part.stop]

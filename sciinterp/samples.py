@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
@@ -139,7 +139,7 @@ class Samples(Sequence[Sample]):
         source: str = "",
     ) -> None:
         self.ids: Column | tuple[str, ...] = ids if isinstance(ids, Column) else tuple(str(i) for i in ids)
-        self.data: Column | tuple[Any, ...] = (
+        self.data: Sequence[Any] = (
             data if isinstance(data, Column) else (None,) * len(self.ids) if data is None else tuple(data)
         )
         if len(self.data) != len(self.ids):
@@ -156,7 +156,7 @@ class Samples(Sequence[Sample]):
                 "an identifier occurs twice", where=f"sample {twice!r}", do="Give every sample its own."
             )
         if lengths is None:
-            lengths = [len(d) for d in self.data]
+            lengths = [len(cast(Sized, d)) for d in self.data]
         self.lengths = np.asarray(lengths, dtype=np.int64)
         if self.lengths.shape != (len(self.ids),):
             raise ShapeError(

@@ -286,7 +286,7 @@ def _curve(column: np.ndarray, job: _Job, f: int) -> np.ndarray:
     """float64 [N_SHIFTS]: the correlation within one family when the values are shifted around its chains."""
     part, offsets = job.families[f], job.samples.offsets
     numbers = np.unique(np.searchsorted(offsets, part, side="right") - 1)
-    rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in numbers])
+    rows = np.concatenate([np.arange(int(offsets[i]), int(offsets[i + 1])) for i in numbers])
     inside = np.where(job.of_position[rows] == f, job.ranks[rows], 0.0)
     codes, out, at = _centred(column[rows]), np.zeros(N_SHIFTS), 0
     for i in numbers:

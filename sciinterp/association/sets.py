@@ -291,7 +291,7 @@ def pursue(
 
 def _products(values: np.ndarray | sp.csr_array) -> np.ndarray:
     """float64 [n_units, n_units]: the sum of products of every two units, added up in float32."""
-    if not sp.issparse(values):
+    if isinstance(values, np.ndarray):
         return _dense(values.T @ values)
     out = np.zeros((values.shape[1], values.shape[1]), np.float32)
     _add_products(values.data, values.indices, values.indptr, out)

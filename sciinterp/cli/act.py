@@ -115,7 +115,7 @@ def readout(
         raise no_such("column", label, values.columns, where="--label")
     given = values[label]
     if classes is not None:
-        joined = dict(part.partition("=")[::2] for part in classes.split(","))
+        joined = {name: other for name, _, other in (part.partition("=") for part in classes.split(","))}
         given = given.map({value: other or value for value, other in joined.items()})
     found = beside(features, folder)
     table = si.readout(

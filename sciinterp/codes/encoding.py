@@ -28,6 +28,7 @@ from sciinterp.store.shards import open_writer
 
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
+    from sciinterp.activations.streaming import Stream
     from sciinterp.models import Adapter
     from sciinterp.sae import SAE
 
@@ -82,17 +83,18 @@ def encode(
     from sciinterp.activations.streaming import stream
     from sciinterp.devices import moved
 
-    if acts is None:
+    found = acts
+    if found is None:
         if model is None or samples is None:
             raise InputError("nothing to encode", expected="acts, or model= and samples=")
-        acts = stream(model, samples, site=site_of(sae))
+        found = stream(model, samples, site=site_of(sae))
     with moved(device, sae):
-        return _encode(sae, acts, samples, out, overwrite=overwrite)
+        return _encode(sae, found, samples, out, overwrite=overwrite)
 
 
 def _encode(
     sae: SAE,
-    acts: Activations | np.ndarray,
+    acts: Activations | Stream | np.ndarray,
     samples: Samples | None,
     out: str | Path | None,
     *,

@@ -213,7 +213,9 @@ def _tree(blocks: list[_Block], places: list[int]) -> bytes:
     spans = [(*block.first, *block.last) for block in blocks]
     leaves = [(*span, place, len(block.raw)) for span, place, block in zip(spans, places, blocks)]
     # from the leaves up: what each node holds, and the stretch it covers
-    levels = [[leaves[i : i + _FANOUT] for i in range(0, max(len(leaves), 1), _FANOUT)]]
+    levels: list[list[list[tuple[int, ...]]]] = [
+        [leaves[i : i + _FANOUT] for i in range(0, max(len(leaves), 1), _FANOUT)]
+    ]
     while len(levels[0]) > 1:
         covered = [(*node[0][:2], *node[-1][2:4]) for node in levels[0]]
         levels.insert(0, [covered[i : i + _FANOUT] for i in range(0, len(covered), _FANOUT)])

@@ -164,7 +164,7 @@ def control_matrix(
         if isinstance(aim, str):
             not_run[concept] = aim
             continue
-        related = set(hits.loc[hits["concept"] == concept, "feature"].astype(int))
+        related = _marking(hits[hits["concept"] == concept], int(feature))
         directions = _directions(
             features, int(feature), related, concept, hits, annotations, split, acts, aim, settings
         )
@@ -181,6 +181,13 @@ def control_matrix(
     return Table(table, context=context | more)
 
 
+def _marking(hits: pd.DataFrame, feature: int) -> set[int]:
+    """Features that mark a concept at least half as well as the selected one: they are not random ones."""
+    score = hits["f1_train" if "f1_train" in hits else "f1"].to_numpy(float)
+    of = hits["feature"].to_numpy(np.int64)
+    return set(of[score >= score[of == feature].max() / 2].tolist())
+
+
 def _doses(concept: str, directions: list[Direction], found: list[Read]) -> list[dict[str, Any]]:
     """Every dose that was tried."""
     return [
@@ -194,7 +201,7 @@ def letters_of(model: Adapter) -> str:
     """The letters that are compared: those of the model's kind that are words of its own."""
     assert isinstance(model, HasLogits)
     words = {w.removeprefix("▁") for w in model.vocabulary}
-    return "".join(x for x in LETTERS.get(model.kind, model.alphabet) if x in words)
+    return "".join(x for x in LETTERS.get(model.kind) or model.alphabet or "" if x in words)
 
 
 def _directions(

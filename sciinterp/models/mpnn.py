@@ -247,7 +247,7 @@ def _drawn(scores: Tensor, settings: GenerationSettings, rng: np.random.Generato
 def coordinates(data: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """float32 [n, 4, 3] of N, CA, C and O, zero where missing, and bool [n, 4] where they are."""
     places = places_of(data)
-    return np.nan_to_num(places).astype(np.float32), np.isfinite(places).all(-1)
+    return np.nan_to_num(places).astype(np.float32), np.asarray(np.isfinite(places).all(-1))
 
 
 def _check_record(data: Mapping[str, Any], n: int, who: str) -> None:

@@ -201,6 +201,7 @@ class LigandContext(nn.Module):
         between = self.W_edges_y(self.norm_y_edges(self.y_edges(apart)))
         pairs, out = known[..., None] * known[..., None, :], self.W_c(h)
         for of_atoms, of_residues in zip(self.y_context_encoder_layers, self.context_encoder_layers):
+            assert isinstance(of_atoms, Nodes) and isinstance(of_residues, Nodes)
             node = of_atoms(node, F.linear(between, of_atoms.parts()[1]), pairs, known)
             _, to_edge, to_node = of_residues.parts()
             out = of_residues(out, F.linear(edge, to_edge) + F.linear(node, to_node), known, mask)

@@ -167,7 +167,7 @@ def read_bigwig_arrays(
             if kind not in _ITEMS or number not in chromosomes:
                 raise ValueError("a block of no known kind")
             form = _ITEMS[kind].newbyteorder(file.order)
-            items = np.frombuffer(raw, form, count=n, offset=24)
+            items: np.ndarray = np.frombuffer(raw, form, count=n, offset=24)
             if kind == 1:
                 start, end = (items[name].astype(np.int64) for name in ("f0", "f1"))
                 value = items["f2"]

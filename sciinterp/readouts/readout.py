@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,7 @@ from sciinterp.splits import label_samples
 if TYPE_CHECKING:
     from sciinterp.samples import Samples
 
+Labels = str | Mapping[str, object] | pd.Series | Sequence
 # By how much features may be better, at most, where they are said not to be needed.
 MARGIN = 0.02
 # Ridge penalties, in units of the number of samples; columns are standardised.
@@ -66,7 +67,7 @@ class ReadoutSettings:
 
 def readout(
     features: FeatureMatrix,
-    labels: str | Mapping[str, object] | pd.Series | Sequence,
+    labels: Labels,
     *,
     by: str | Sequence = "family",
     n: Sequence[int | None] = (24, 96, None),
@@ -136,16 +137,17 @@ def readout(
     return Table(pd.DataFrame(rows), context=context)
 
 
-def _values(labels: object, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+def _values(labels: Labels, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
     """One value a sample, numbers as float, classes as text; and which samples have one."""
     if isinstance(labels, str):
         if labels not in samples.table.columns:
             raise InputError("there is no such column of samples", where=f"labels {labels!r}")
         column = samples.table[labels].to_list()
     elif isinstance(labels, Mapping) or (
-        isinstance(labels, pd.Series) and not labels.index.equals(pd.RangeIndex(len(labels)))
+        isinstance(labels, pd.Series) and list(labels.index) != list(range(len(labels)))
     ):
-        column = [labels.get(name) for name in samples.ids]
+        named = dict(labels.items())
+        column = [named.get(name) for name in samples.ids]
     else:
         column = list(labels)  # type: ignore[call-overload]
     if len(column) != len(samples):
@@ -240,7 +242,7 @@ def _around(mean: float, without: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def _needed(found: dict[str, list], family: np.ndarray, y: np.ndarray) -> dict[str, object]:
+def _needed(found: dict[str, list], family: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     """Were features needed, at the largest size?"""
     chance = 0.0 if y.dtype == float else 0.5
     score = {name: _interval(draws, family, np.unique(y)) for name, draws in found.items()}

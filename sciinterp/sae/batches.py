@@ -104,7 +104,7 @@ class Source:
         """The rows of ascending numbers ``rows``, by sequential reads."""
         out = np.empty((len(rows), self.d_in), np.float32) if out is None else out
         if callable(self._take):
-            return self._take(rows, out) if len(rows) else out
+            return np.asarray(self._take(rows, out)) if len(rows) else out
         at = 0
         while at < len(rows):
             lo = int(rows[at])

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -144,7 +145,7 @@ def fit_scaling(runs: pd.DataFrame, *, level: float = 0.9) -> Scaling:
     return Scaling(runs, Table(rows, context={"level": level}), level)
 
 
-def _fit_one(reader: str, runs: pd.DataFrame, level: float) -> list[dict[str, object]]:
+def _fit_one(reader: str, runs: pd.DataFrame, level: float) -> list[dict[str, Any]]:
     varied = [q for q in SPENT if q in runs and runs[q].nunique() > 1]
     needed = 2 * len(varied) + 3
     few = [q for q in varied if runs[q].nunique() < 3]
@@ -160,7 +161,7 @@ def _fit_one(reader: str, runs: pd.DataFrame, level: float) -> list[dict[str, ob
     blank = dict.fromkeys(
         ("exponent", "exponent_low", "exponent_high", "saves", "saves_low", "saves_high"), np.nan
     )
-    rows: list[dict[str, object]] = [
+    rows: list[dict[str, Any]] = [
         {
             "reader": reader,
             "term": IRREDUCIBLE,

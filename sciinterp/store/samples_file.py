@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def save_samples(folder: str | os.PathLike[str], samples: Samples) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _data_cells(data: tuple[Any, ...]) -> tuple[str, list[str] | None]:
+def _data_cells(data: Sequence[Any]) -> tuple[str, list[str] | None]:
     """How sample data is written: ``text``, ``none``, ``json``, ``array``, or ``opaque`` (not kept)."""
     if all(isinstance(x, str) for x in data):
         return "text", list(data)
