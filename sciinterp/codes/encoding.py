@@ -160,7 +160,7 @@ def _encode_to(work: _Encoder, out: Path, origin: Origin, *, overwrite: bool) ->
 class _Encoder:
     """Codes of runs of samples; a batch that two shards share is computed once when they come one after the other."""
 
-    def __init__(self, sae: SAE, acts: Activations | np.ndarray, samples: Samples) -> None:
+    def __init__(self, sae: SAE, acts: Activations | Stream | np.ndarray, samples: Samples) -> None:
         self.sae, self.acts, self.samples = sae, acts, samples
         if isinstance(acts, np.ndarray):
             self.offsets, self.n = samples.offsets, len(acts)

@@ -137,19 +137,18 @@ def readout(
     return Table(pd.DataFrame(rows), context=context)
 
 
-def _values(labels: Labels, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+def _values(labels: Any, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
     """One value a sample, numbers as float, classes as text; and which samples have one."""
     if isinstance(labels, str):
         if labels not in samples.table.columns:
             raise InputError("there is no such column of samples", where=f"labels {labels!r}")
         column = samples.table[labels].to_list()
-    elif isinstance(labels, Mapping) or (
-        isinstance(labels, pd.Series) and list(labels.index) != list(range(len(labels)))
-    ):
-        named = dict(labels.items())
-        column = [named.get(name) for name in samples.ids]
     else:
-        column = list(labels)  # type: ignore[call-overload]
+        # a series with an index of its own is by identifier, any other by place
+        index = list(labels.index) if isinstance(labels, pd.Series) else None
+        named = index is not None and index != list(range(len(labels)))
+        found = dict(labels.items()) if named or isinstance(labels, Mapping) else None
+        column = list(labels) if found is None else [found.get(name) for name in samples.ids]
     if len(column) != len(samples):
         raise InputError("one label a sample is needed", expected=str(len(samples)), got=str(len(column)))
     given = pd.Series(column, dtype=object)
