@@ -49,7 +49,7 @@ INK, MUTED, RULE = "#1B1F24", "#6B7480", "#D9DDE2"
 # By name, for records that choose one.
 COLOURS = {
     "BLUE": BLUE, "ORANGE": ORANGE, "GREEN": GREEN, "VERMILLION": VERMILLION, "PURPLE": PURPLE, "SKY": SKY,
-    "GREY": GREY, "MUTED": MUTED,
+    "YELLOW": YELLOW, "GREY": GREY, "MUTED": MUTED,
 }  # fmt: skip
 
 RC: dict[RcKeyType, Any] = {
