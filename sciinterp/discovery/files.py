@@ -106,5 +106,5 @@ def describe_candidates(candidates: pd.DataFrame) -> list[str]:
             lines.append(f"{kind}: " + ", ".join(f"{v} {k}" for k, v in left.items()))
     for reason, n in Counter((context.get("skipped") or {}).values()).items():
         lines.append(f"no missing annotation looked for in {n} concept{'s' * (n > 1)}: {reason}")
-    lines += [f"not run: {name} ({why})" for name, why in (context.get("not_run") or {}).items()]
+    lines += [f"not run: {name} ({why})" for name, why in sorted((context.get("not_run") or {}).items())]
     return lines

@@ -337,7 +337,7 @@ def controls(
     missing: list[dict[str, str]] = []
     for stage, table in (("association", hits), ("discovery", candidates)):
         not_run = (getattr(table, "context", None) or {}).get("not_run") or {}
-        pairs = not_run.items() if isinstance(not_run, Mapping) else ((str(n), "") for n in not_run)
+        pairs = sorted(not_run.items()) if isinstance(not_run, Mapping) else ((str(n), "") for n in not_run)
         missing += [{"stage": stage, "name": str(k), "reason": str(v)} for k, v in pairs]
     not_tested = (getattr(hits, "context", None) or {}).get("not_tested") or {}
     return {
