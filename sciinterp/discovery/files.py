@@ -94,17 +94,17 @@ def describe_candidates(candidates: pd.DataFrame) -> list[str]:
     lines = [
         f"{len(candidates)} candidates ({', '.join(f'{n} {k}' for k, n in kinds.items()) or 'none of any kind'}); none is confirmed"
     ]
-    for k, of in (context.get("precision_at") or {}).items():
+    for k, of in sorted((context.get("precision_at") or {}).items(), key=lambda pair: int(pair[0])):
         lines.append(
             f"of the first {k} missing annotations {100 * of['expected']:.0f}% are expected to be right "
             f"(90% interval {100 * of['low']:.0f} to {100 * of['high']:.0f}%)"
         )
-    for kind, counts in (context.get("counts") or {}).items():
-        left = {k.replace("_", " "): v for k, v in counts.items()}
+    for kind, counts in sorted((context.get("counts") or {}).items()):
+        left = {k.replace("_", " "): v for k, v in sorted(counts.items())}
         left = {k: v for k, v in left.items() if isinstance(v, int) and v}
         if kind != "listed" and left:
             lines.append(f"{kind}: " + ", ".join(f"{v} {k}" for k, v in left.items()))
-    for reason, n in Counter((context.get("skipped") or {}).values()).items():
+    for reason, n in sorted(Counter((context.get("skipped") or {}).values()).items()):
         lines.append(f"no missing annotation looked for in {n} concept{'s' * (n > 1)}: {reason}")
     lines += [f"not run: {name} ({why})" for name, why in sorted((context.get("not_run") or {}).items())]
     return lines

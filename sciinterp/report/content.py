@@ -343,5 +343,5 @@ def controls(
     return {
         "run": run,
         "not_run": missing,
-        "not_tested": [{"name": str(k), "reason": str(v)} for k, v in not_tested.items()],
+        "not_tested": [{"name": str(k), "reason": str(v)} for k, v in sorted(not_tested.items())],
     }
