@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 import sciinterp as si
+from sciinterp.interventions.control_matrix import ControlSettings
 from sciinterp.sae.batches import Source
 from sciinterp.sae.darkmatter import dark_matter
 from sciinterp.sae.stability import match_features
@@ -48,6 +49,11 @@ def figures_of(names: dict[str, Any], control_sae: Path) -> dict[str, Callable]:
     sample = features.samples[int(split.test[0])]
     letter = sample.sequence[20]
     variant = f"{letter}21{'A' if letter != 'A' else 'W'}"
+    turned = si.control_matrix(
+        names["model"], features, chosen[:1], names["annotations"], split=split, acts=acts,
+        settings=ControlSettings(n_samples=4, n_random=2, n_noise=1, n_doses=2),
+    )  # fmt: skip
+    worlds = pd.read_csv(Path(__file__).parent.parent / "notebooks" / "dictionaries.tsv", sep="\t")
     return {
         "concepts_vs_baselines": lambda: pl.concepts_vs_baselines(hits),
         "concept_counts": lambda: pl.concept_counts(hits),
@@ -56,6 +62,10 @@ def figures_of(names: dict[str, Any], control_sae: Path) -> dict[str, Callable]:
         "feature": lambda: pl.feature(features, j, annotations=names["annotations"]),
         "family_heatmap": lambda: pl.family_heatmap(features, j),
         "logo": lambda: pl.logo(features, j),
+        "sets": lambda: pl.sets(hits),
+        "control_matrix": lambda: pl.control_matrix(turned),
+        "dose": lambda: pl.dose(turned),
+        "recovery": lambda: pl.recovery(worlds),
         "training_curve": lambda: pl.training_curve(sae),
         "density_histogram": lambda: pl.density_histogram(features),
         "front": lambda: pl.front(sweep),
