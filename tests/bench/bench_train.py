@@ -30,7 +30,7 @@ K, ROUNDS, STEPS = 32, 3, 2
 class Ours:
     def __init__(self, x, d, f, batch, *, screen="off", alpha=1 / 32):
         settings = TrainSettings(steps=10_000, batch_size=batch, screen=screen)
-        self.data = loop._Data(Source(x), None, settings)
+        self.data = loop._Data(Source(x), None, settings, torch.device("cpu"))
         self.data.look()
         self.run = loop._Run(self.data, loop.Job(TopK(f, k=K, aux_alpha=alpha), settings))
         self.run.begin()

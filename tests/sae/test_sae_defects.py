@@ -32,7 +32,7 @@ def planted(
 
 def begun(x: np.ndarray, architecture, settings: TrainSettings) -> tuple[loop._Data, loop._Run]:
     """A run that has made no step yet."""
-    data = loop._Data(Source(x), None, settings)
+    data = loop._Data(Source(x), None, settings, torch.device("cpu"))
     data.look()
     run = loop._Run(data, loop.Job(architecture, settings))
     run.begin()
