@@ -109,6 +109,11 @@ VALID = {
     "table": ("x.tsv", "id\tsequence\tdonor\n007\tMKVLA\td1\n", ("007", "MKVLA")),
     "mmcif": ("x.cif", MMCIF, ("1ABC_A", "M")),
     "pdb": ("x.pdb", chain_of(), ("1ABC_A", "A" * 12)),
+    "backbones": (
+        "x.tsv",
+        "sample\tchain\tnumber\tletter\tN\tCA\tC\tO\na\tA\t1\tM\t1 2 3\t2 2 3\t3 2 3\t4 2 3\n",
+        ("a", None),
+    ),
     "cif": ("x.cif", CIF, ("NaCl", None)),
     "h5ad": ("x.h5ad", None, ("c1", {"genes": ["G1"], "values": [2.0]})),
 }
