@@ -75,7 +75,7 @@ def stream(
     >>> model, _ = tiny_model()
     >>> samples = si.Samples(["a", "b"], ["EVQLVESGGGLVQPGG", "QVQLQQSGAE"])
     >>> si.stream(model, samples, site="layers.0")
-    Stream(antiberty at layers.0: 2 samples, 26 tokens x 32)
+    Stream(antiberty at layers.0: 2 samples, 26 tokens x 16)
     """
     samples = Samples.coerce(samples)
     if not len(samples):
