@@ -19,7 +19,10 @@ TOGETHER = {
     "test_damage.py": "the small run",
 }
 # What takes longest comes first, so that no process works on alone at the end.
-LONGEST = ("the README's run", "the small run", "discovery/test_discover.py", "models/test_capabilities.py")
+LONGEST = (
+    "the README's run", "the small run", "test_notebooks.py", "test_manual_jobs.py", "discovery/test_discover.py",
+    "models/test_capabilities.py",
+)  # fmt: skip
 
 
 def together(nodeid: str) -> str:
