@@ -55,11 +55,14 @@ def device_of(name: str | torch.device) -> torch.device:
     try:
         device = torch.device(wanted)
         torch.empty(1, device=device).fill_(0)
-    except Exception:
+    except Exception as error:
         there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         there += ["mps"] * torch.backends.mps.is_available()
         raise InputError(
-            "no such device here", where="device", expected=" or ".join(there), got=repr(wanted)
+            "no such device here",
+            where="device",
+            expected=" or ".join(there),
+            got=f"{wanted!r} ({next(iter(str(error).splitlines()), type(error).__name__)})",
         ) from None
     return device
 
