@@ -21,7 +21,7 @@ from sciinterp.cli import main
 from sciinterp.codes import encoding, saving
 
 # Several shards of few positions, and batches that two of them share.
-saving.SHARD_POSITIONS, encoding.BATCH_TOKENS = 400, 300
+SMALL = ((saving, "SHARD_POSITIONS", 400), (encoding, "BATCH_TOKENS", 300))
 ARCHITECTURES = (
     si.TopK(24, k=4),
     si.BatchTopK(24, k=4),
@@ -75,6 +75,8 @@ def control(out: Path, sae: si.SAE) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    for place, name, size in SMALL:
+        setattr(place, name, size)
     what, folder = sys.argv[1], Path(sys.argv[2])
     distributed.begin()
     if what == "all":

@@ -49,9 +49,12 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float
     folder, threads = tmp_path_factory.mktemp("ranks"), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        acts = program.activations(folder / "one" / "activations")
-        fve = program.trained(folder / "one", acts)
-        program.shared_out(folder / "one", si.load_sae(folder / "one" / "topk"))
+        with pytest.MonkeyPatch.context() as patch:
+            for place, name, size in program.SMALL:
+                patch.setattr(place, name, size)
+            acts = program.activations(folder / "one" / "activations")
+            fve = program.trained(folder / "one", acts)
+            program.shared_out(folder / "one", si.load_sae(folder / "one" / "topk"))
     finally:
         torch.set_num_threads(threads)
     return folder, fve

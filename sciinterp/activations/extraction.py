@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from sciinterp import distributed
 from sciinterp.activations.fingerprints import fingerprint
@@ -21,6 +20,7 @@ from sciinterp.activations.recorded import Activations, load_activations, site_f
 from sciinterp.activations.settings import ExtractSettings
 from sciinterp.errors import InputError
 from sciinterp.models.engine import activation_error, capture, spans_of
+from sciinterp.progress import progress
 from sciinterp.samples import Sample, Samples
 from sciinterp.store import ledger
 from sciinterp.store.atomic import read_json
@@ -224,13 +224,12 @@ def _shards(work: Work, writers: Mapping[str, Writer], dtype: str) -> None:
     stride = left / max(sum(tokens[k] for k in wanted), 1)
     if wanted:
         log.info("extract: %s positions at %s", f"{left:,}", ", ".join(writers))
-    with tqdm(
+    with progress(
         total=total,
         initial=total - left,
         unit="token",
         unit_scale=True,
         desc="extract",
-        disable=None if distributed.first() else True,
     ) as bar:
         for number in wanted:
             sites = [name for name, writer in writers.items() if number in writer.missing]

@@ -11,12 +11,12 @@ import numpy as np
 import scipy.sparse as sp
 from tqdm import tqdm
 
-from sciinterp import distributed
 from sciinterp.codes.beside import relative_path
 from sciinterp.codes.matrix import FeatureMatrix
 from sciinterp.codes.positions import to_positions
 from sciinterp.codes.saving import bounds_of, codes_plan, finish
 from sciinterp.errors import InputError, MismatchError, ShapeError
+from sciinterp.progress import progress
 from sciinterp.provenance import UNKNOWN, Origin, differing, origin_of, site_of
 from sciinterp.samples import Samples
 from sciinterp.store import ledger
@@ -180,8 +180,7 @@ class _Encoder:
         self._stride = stride
         log.info("encode: %s tokens with %d features", f"{self.n:,}", self.sae.n_features)
         total = self.samples.n_positions
-        quiet = None if distributed.first() else True
-        return tqdm(total=total, initial=done, unit="position", desc="encode", disable=quiet)
+        return progress(total=total, initial=done, unit="position", desc="encode")
 
     def shard(self, first: int, last: int, bar: tqdm) -> sp.csr_array:
         """Codes of the positions of the samples ``[first, last)``."""

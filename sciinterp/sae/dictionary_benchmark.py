@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from sciinterp.errors import MismatchError
 from sciinterp.frames import Table
+from sciinterp.progress import progress
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.base import SAE
 from sciinterp.sae.batchtopk import BatchTopK
@@ -100,7 +100,7 @@ def benchmark_dictionary(
     folder = None if out is None else make_folder(out)
     rows = []
     jobs = [(world, int(seed)) for world in worlds for seed in seeds]
-    for world, seed in tqdm(jobs, desc="worlds", leave=False, disable=None):
+    for world, seed in progress(jobs, desc="worlds", leave=False):
         rows += _kept(folder, world, seed, settings)
     recovery = Table(pd.DataFrame(rows, columns=["world", "seed", "dictionary", "true_l0", *MEASURES]))
     recovery = recovery.astype(dict.fromkeys(MEASURES, np.float64))

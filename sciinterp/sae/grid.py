@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
-from tqdm import tqdm
 
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
+from sciinterp.progress import progress
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.base import SAE
 from sciinterp.sae.batches import SPAN, Source, parts_of, thinned
@@ -204,5 +204,5 @@ def _length(sae: SAE, rows: tuple[np.ndarray, np.ndarray, int]) -> dict[str, flo
 
 def codes_of(sae: SAE, x: np.ndarray) -> sp.csr_array:
     """scipy csr [n, n_features] of the rows of ``x``."""
-    starts = tqdm(range(0, len(x), SPAN), desc="encode", unit="batch", leave=False, disable=None)
+    starts = progress(range(0, len(x), SPAN), desc="encode", unit="batch", leave=False)
     return sp.csr_array(sp.vstack([sae.encode_scipy(x[lo : lo + SPAN]) for lo in starts], format="csr"))

@@ -22,9 +22,8 @@ import contextlib
 import json
 import logging
 import math
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,11 +31,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from sciinterp import distributed
 from sciinterp.devices import device_of
 from sciinterp.errors import InputError, SciinterpError
+from sciinterp.progress import progress
 from sciinterp.sae import run_folder
 from sciinterp.sae.architecture import Architecture, Step
 from sciinterp.sae.base import SAE, sae_of
@@ -221,7 +220,8 @@ def _train(data: _Data, runs: list[_Run]) -> None:
     quarters = {max(1, data.steps * n // 4) for n in (1, 2, 3)}
     if at < data.steps:
         log.info("train: %d SAE%s, %d steps", len(runs), "s" * (len(runs) > 1), data.steps)
-    with _progress(data.steps, at, len(runs)) as bar:
+    what, steps = f"train {len(runs)} SAEs" if len(runs) > 1 else "train", data.steps
+    with progress(total=steps, initial=at, desc=what, unit="step", leave=False, mininterval=0.5) as bar:
         while at < data.steps:
             x, target = data.next()
             stepping = [run for run in runs if run.done == at]
@@ -446,19 +446,3 @@ class _Run:
 SAVE_SECONDS = 30.0
 # A doubtful row costs both products: above this fraction the screen saves nothing.
 REVIEW_STEPS, MAX_DOUBTFUL = 64, 0.25
-
-
-@contextlib.contextmanager
-def _progress(steps: int, done: int, n: int) -> Iterator[Any]:
-    # None: silent where the output is not a terminal
-    quiet = True if not distributed.first() else False if "ipykernel" in sys.modules else None
-    with tqdm(
-        total=steps,
-        initial=done,
-        desc="train" if n == 1 else f"train {n} SAEs",
-        unit="step",
-        leave=False,
-        mininterval=0.5,
-        disable=quiet,
-    ) as bar:
-        yield bar

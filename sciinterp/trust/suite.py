@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from sciinterp import __version__
 from sciinterp.errors import no_such
 from sciinterp.frames import Table
+from sciinterp.progress import progress
 from sciinterp.store.atomic import atomic_write, read_json, write_json
 from sciinterp.store.kept import kept, planned_folder
 from sciinterp.trust.claims import CLAIMS, Claim
@@ -71,7 +71,7 @@ def benchmark_trust(
     designs = list(dict.fromkeys(name for claim in wanted for name in claim.designs))
     outcomes: dict[str, dict[int, Counts]] = {name: {} for name in DESIGNS}
     jobs = [(s, name) for s in range(seed, seed + n_worlds) for name in designs]
-    with _quiet(), tqdm(jobs, unit="world", desc="trust", disable=None) as bar:
+    with _quiet(), progress(jobs, unit="world", desc="trust") as bar:
         for s, name in bar:
             bar.set_postfix_str(f"{name} {s}")
             outcomes[name][s] = kept(folder, f"{name}-{s}", lambda s=s, name=name: DESIGNS[name](s))

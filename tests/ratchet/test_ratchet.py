@@ -19,6 +19,7 @@ FILES = sorted(p for p in ROOT.rglob("*.py"))
 ORDER = [
     "errors",
     "distributed",
+    "progress",
     "settings",
     "frames",
     "samples",
@@ -55,6 +56,7 @@ ORDER = [
 TORCH_FREE = (
     "errors",
     "distributed",
+    "progress",
     "frames",
     "samples",
     "provenance",
