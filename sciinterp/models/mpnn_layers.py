@@ -13,7 +13,8 @@ are brought to the edges and the last after the sum: the same numbers at half th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,6 +25,8 @@ from torch.nn import functional as F
 SCALE = 30.0
 # Bins of distances: centres from 2 to 22 angstrom.
 N_RBF, NEAREST, FARTHEST = 16, 2.0, 22.0
+# Nothing is nearer to 0 than exp(-60).
+LEAST = 60.0
 # Offsets along the chain beyond this are alike; the last number is another chain.
 MAX_OFFSET = 32
 # Under a root, so that its gradient is finite.
@@ -31,9 +34,12 @@ TINY = 1e-6
 # From N, CA and C to where CB would be.
 VIRTUAL_CB = (-0.58273431, 0.56802827, -0.54067466)
 # Pairs of atoms whose distances an edge knows, as letters of `atoms_of`: the residue's, its neighbour's.
-PAIRS = (
+PAIRS: list[str] = (
     "AA NN CC OO BB AN AC AO AB NC NO NB BC BO OC NA CA OA BA CN ON BN CB OB CO"
 ).split()  # fmt: skip
+ATOM_NAMES = "ANCOB"
+# Residues whose edges are worked on at a time on a processor: what [32, 48, 128] numbers need stays in its cache.
+BLOCK = 32
 # Letters of an element's place in the periodic system: 120 numbers, 19 groups, 8 periods.
 N_NUMBERS, N_GROUPS, N_PERIODS = 120, 19, 8
 NOBLE = (0, 2, 10, 18, 36, 54, 86, 118)
@@ -47,9 +53,19 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
 def bins(d: Tensor) -> Tensor:
     """A distance as its nearness to each centre."""
     centres = torch.linspace(NEAREST, FARTHEST, N_RBF, device=d.device)
-    x = (d[..., None] - centres) * (N_RBF / (FARTHEST - NEAREST))
-    # A third of the encoder's time is here: no copies, unless a gradient asks for them.
-    return torch.exp(-(x**2)) if x.requires_grad else x.square_().neg_().exp_()
+    scale = N_RBF / (FARTHEST - NEAREST)
+    x = (d * scale)[..., None] - centres * scale
+    # No copies, unless a gradient asks for them. Numbers near 0 would be denormal, at six times the cost.
+    if x.requires_grad:
+        return torch.exp(-(x**2).clamp(max=LEAST))
+    return x.square_().clamp_(max=LEAST).neg_().exp_()
+
+
+def in_blocks(fn: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+    """A function of residues [B T, ...], each for itself, on [B, T, ...]: on a processor a block at a time."""
+    size, flat = rows[0].shape[:2], [x.flatten(0, 1) for x in rows]
+    step = BLOCK if rows[0].device.type == "cpu" else max(1, len(flat[0]))
+    return torch.cat([fn(*part) for part in zip(*(x.split(step) for x in flat))]).unflatten(0, size)
 
 
 def atoms_of(backbone: Float[Tensor, "B T 4 3"]) -> dict[str, Float[Tensor, "B T 3"]]:
@@ -60,16 +76,18 @@ def atoms_of(backbone: Float[Tensor, "B T 4 3"]) -> dict[str, Float[Tensor, "B T
     return {"N": n, "A": a, "C": c, "O": o, "B": x * torch.cross(b, d, dim=-1) + y * b + z * d + a}
 
 
-def take(nodes: Float[Tensor, "B T *d"], index: Int[Tensor, "B T k"]) -> Float[Tensor, "B T k *d"]:
-    """What each residue's neighbours hold."""
-    batch = torch.arange(len(nodes), device=nodes.device)[:, None, None]
-    return nodes[batch, index]
+def take(nodes: Float[Tensor, "B T *d"], index: Int[Tensor, "*n k"]) -> Float[Tensor, "*n k *d"]:
+    """What residues' neighbours hold; these are numbered through the batch."""
+    # Several times quicker than an index in brackets.
+    return nodes.flatten(0, 1).index_select(0, index.flatten()).unflatten(0, index.shape)
 
 
 def nearest(
     alpha: Float[Tensor, "B T 3"], whole: Bool[Tensor, "B T"], real: Bool[Tensor, "B T"], k: int
 ) -> tuple[Float[Tensor, "B T k"], Int[Tensor, "B T k"], Bool[Tensor, "B T k"]]:
     """Distances and numbers of the (at most k) nearest residues, itself first, and which of them there are.
+
+    Numbers run through the batch.
 
     A residue without a whole backbone is as far as the farthest; padding is never reached.
     """
@@ -79,7 +97,8 @@ def nearest(
     d = d.masked_fill(~real[:, None], torch.inf)
     found, index = d.topk(min(k, d.shape[-1]), dim=-1, largest=False)
     seen = found.isfinite() & real[..., None]
-    return found.masked_fill(~seen, FARTHEST), index, seen
+    first = torch.arange(len(d), device=d.device)[:, None, None] * d.shape[-1]
+    return found.masked_fill(~seen, FARTHEST), index + first, seen
 
 
 def element_columns(number: Tensor) -> Tensor:
@@ -119,13 +138,22 @@ class Nodes(nn.Module):
         """The first map's weights for the residue, the edge, and what stands beside it."""
         return self.W1.weight.split(self.W2.in_features, 1)
 
-    def forward(self, h: Tensor, along: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
-        """Nodes [..., d], what comes `along` each edge [..., k, d] before the first bend, weights [..., k]."""
-        own = F.linear(h, self.parts()[0], self.W1.bias)
-        sent = F.gelu(self.W2(F.gelu(own[..., None, :] + along))) * weight[..., None]
-        total = F.linear(sent.sum(-2), self.W3.weight) + weight.sum(-1, keepdim=True) * self.W3.bias
-        h = self.norm1(h + total / SCALE)
-        return self.norm2(h + self.dense(h)) * mask[..., None]
+    def forward(
+        self, h: Tensor, weight: Tensor, mask: Tensor, along: Callable[..., Tensor], *rows: Tensor
+    ) -> Tensor:
+        """Nodes [B, T, ..., d] and weights [B, T, ..., k] of their edges.
+
+        `along` makes of `rows` [B, T, ...], flattened and in blocks, what comes along each edge before the first bend.
+        """
+
+        def heard(h: Tensor, weight: Tensor, *rows: Tensor) -> Tensor:
+            own = F.linear(h, self.parts()[0], self.W1.bias)
+            sent = F.gelu(self.W2(F.gelu(own[..., None, :] + along(*rows))))
+            total = F.linear((weight[..., None, :] @ sent).squeeze(-2), self.W3.weight)
+            h = self.norm1(h + (total + weight.sum(-1, keepdim=True) * self.W3.bias) / SCALE)
+            return self.norm2(h + self.dense(h))
+
+        return in_blocks(heard, h, weight, *rows) * mask[..., None]
 
 
 class Edges(nn.Module):
@@ -138,12 +166,13 @@ class Edges(nn.Module):
 
     def forward(self, h: Tensor, e: Tensor, index: Tensor) -> Tensor:
         one, edge, other = self.W11.weight.split(h.shape[-1], 1)
-        x = (
-            F.linear(h, one, self.W11.bias)[..., None, :]
-            + F.linear(e, edge)
-            + take(F.linear(h, other), index)
-        )
-        return self.norm3(e + self.W13(F.gelu(self.W12(F.gelu(x)))))
+        mine, theirs = F.linear(h, one, self.W11.bias), F.linear(h, other)
+
+        def learnt(mine: Tensor, e: Tensor, index: Tensor) -> Tensor:
+            x = mine[:, None] + F.linear(e, edge) + take(theirs, index)
+            return self.norm3(e + self.W13(F.gelu(self.W12(F.gelu(x)))))
+
+        return in_blocks(learnt, mine, e, index)
 
 
 class EdgeEmbedding(nn.Module):
@@ -162,14 +191,23 @@ class EdgeEmbedding(nn.Module):
     def forward(
         self, atoms: dict[str, Tensor], number: Tensor, chain: Tensor, d: Tensor, index: Tensor, seen: Tensor
     ) -> Float[Tensor, "B T kd"]:
-        there = {name: take(x, index) for name, x in atoms.items()}
-        near = [d, *(distance(atoms[a][:, :, None], there[b]) for a, b in PAIRS[1:])]
         step = (number[..., None] - take(number, index) + MAX_OFFSET).clamp(0, 2 * MAX_OFFSET)
         step = torch.where(chain[..., None] == take(chain, index), step, 2 * MAX_OFFSET + 1)
-        along = F.embedding(step, self.offset.weight.T) + self.offset.bias
-        x = self.project(torch.cat([along, bins(torch.stack(near, -1)).flatten(-2)], -1))
-        flat = (self.out(self.norm(x)) * seen[..., None]).flatten(-2)
-        return F.pad(flat, (0, self.n_edges - flat.shape[-1]))
+        of_step, of_bins = self.project.weight.split([self.offset.out_features, N_RBF * len(PAIRS)], 1)
+        along = F.linear(self.offset.weight.T + self.offset.bias, of_step)
+        places = torch.stack([atoms[name] for name in ATOM_NAMES], 2)
+        # Weights in the order in which distances come: that of `places`, alpha carbons first.
+        order = [PAIRS.index(a + b) for a in ATOM_NAMES for b in ATOM_NAMES]
+        of_bins = of_bins.unflatten(1, (len(PAIRS), N_RBF))[:, order].flatten(1)
+
+        def edges(own: Tensor, d: Tensor, step: Tensor, index: Tensor, seen: Tensor) -> Tensor:
+            near = distance(own[:, None, :, None], take(places, index)[:, :, None]).flatten(-2)
+            near = torch.cat([d[..., None], near[..., 1:]], -1)
+            x = along[step] + F.linear(bins(near).flatten(-2), of_bins)
+            flat = (self.out(self.norm(x)) * seen[..., None]).flatten(-2)
+            return F.pad(flat, (0, self.n_edges - flat.shape[-1]))
+
+        return in_blocks(edges, places, d, step, index, seen)
 
 
 class LigandContext(nn.Module):
@@ -202,9 +240,9 @@ class LigandContext(nn.Module):
         pairs, out = known[..., None] * known[..., None, :], self.W_c(h)
         for of_atoms, of_residues in zip(self.y_context_encoder_layers, self.context_encoder_layers):
             assert isinstance(of_atoms, Nodes) and isinstance(of_residues, Nodes)
-            node = of_atoms(node, F.linear(between, of_atoms.parts()[1]), pairs, known)
+            node = of_atoms(node, pairs, known, partial(F.linear, weight=of_atoms.parts()[1]), between)
             _, to_edge, to_node = of_residues.parts()
-            out = of_residues(out, F.linear(edge, to_edge) + F.linear(node, to_node), known, mask)
+            out = of_residues(out, known, mask, partial(_plus, to_edge), edge, F.linear(node, to_node))
         return h + self.V_C_norm(self.V_C(out))
 
 
@@ -267,7 +305,7 @@ class MpnnModule(nn.Module):
             h = self.node_embedding(F.one_hot(g["membrane"], self.n_labels).float())
         for layer, edges in zip(self.encoder_layers, self.edge_layers):
             _, to_edge, to_node = layer.parts()  # type: ignore[operator]
-            h = layer(h, F.linear(e, to_edge) + take(F.linear(h, to_node), index), weight, mask)
+            h = layer(h, weight, mask, _along(to_edge, F.linear(h, to_node)), e, index)
             e = edges(h, e, index)
         if self.n_atoms:
             h = self.ligand(h, atoms, g["place"], g["element"], g["known"].to(e), mask)
@@ -276,10 +314,25 @@ class MpnnModule(nn.Module):
     def decode(self, h: Tensor, e: Tensor, index: Tensor, seen: Tensor, **g: Tensor) -> Tensor:
         """Scores, from what the encoder found; a letter is seen by those of a larger rank."""
         letter, mask, first = self.letters(g["letters"]), g["whole"].to(e), h
-        before = (take(g["rank"], index) < g["rank"][..., None]).to(e)[..., None]
+        before = (take(g["rank"], index) < g["rank"][..., None])[..., None]
         for layer in self.decoder_layers:
             _, to_edge, to_letter, to_node = layer.parts()  # type: ignore[operator]
-            shown = take(F.linear(letter, to_letter) + F.linear(h, to_node), index)
-            hidden = take(F.linear(first, to_node), index)
-            h = layer(h, F.linear(e, to_edge) + before * shown + (1 - before) * hidden, seen.to(e), mask)
+            shown, hidden = F.linear(letter, to_letter) + F.linear(h, to_node), F.linear(first, to_node)
+            h = layer(h, seen.to(e), mask, _along(to_edge, shown, hidden), e, index, before)
         return self.head(h).float()
+
+
+def _plus(weight: Tensor, x: Tensor, other: Tensor) -> Tensor:
+    return F.linear(x, weight) + other
+
+
+def _along(to_edge: Tensor, shown: Tensor, hidden: Tensor | None = None) -> Callable[..., Tensor]:
+    """What edges and neighbours say; where `before` is False, what neighbours say while their letter is hidden."""
+
+    def along(e: Tensor, index: Tensor, before: Tensor | None = None) -> Tensor:
+        theirs = take(shown, index)
+        if before is not None and hidden is not None:
+            theirs = torch.where(before, theirs, take(hidden, index))
+        return F.linear(e, to_edge) + theirs
+
+    return along
