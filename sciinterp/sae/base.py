@@ -61,9 +61,9 @@ class SAE(HasOrigin, abc.ABC):
         Held-out measures; steps, batch size and seed of the training.
     centred : bool
         Whether ``b_dec`` is taken from the input before encoding.
-    input_norm : {"none", "layer_norm", "constant_norm_rescale"}
-        Each row is standardised, or scaled to norm ``sqrt(d_in)``, before encoding; a reconstruction is
-        scaled back.
+    input_norm : {"none", "layer_norm", "constant_norm_rescale", "standardised", "unit_norm"}
+        Each row is standardised, or scaled to norm ``sqrt(d_in)``, before encoding, and a reconstruction is scaled back;
+        or centred and scaled to norm 1, and none is.
 
     Raises
     ------
@@ -144,7 +144,7 @@ class SAE(HasOrigin, abc.ABC):
             A width other than ``d_in``; a NaN or an infinity, with its row.
         """
         rows = self._rows(x)
-        rows, _, _ = _normalise(rows, self.input_norm)
+        rows, _, _ = _normalise(rows, self.input_norm, self.b_dec)
         codes = self._codes(rows - self.b_dec if self.centred else rows)
         return _csr(codes.start, codes.columns, codes.values, (len(rows), self.n_features))
 
@@ -185,7 +185,7 @@ class SAE(HasOrigin, abc.ABC):
         """Shift and scale [n, 1] of each row, which take the units of :meth:`decode` to those of ``x``: 0 and 1 unless
         the input is standardised row by row. What is taken from an activation, or put there, has these units.
         """
-        return _normalise(self._rows(x), self.input_norm)[1:]
+        return _normalise(self._rows(x), self.input_norm, self.b_dec)[1:]
 
     def signed(self) -> Origin:
         """The origin of codes of this SAE: its own, and what tells this SAE from another of the same model."""
@@ -362,11 +362,16 @@ def sae_of(weights: Weights) -> SAE:
     return sae
 
 
-def _normalise(rows: Tensor, kind: str) -> tuple[Tensor, Tensor | float, Tensor | float]:
+def _normalise(rows: Tensor, kind: str, centre: Tensor) -> tuple[Tensor, Tensor | float, Tensor | float]:
     """Rows as the encoder wants them, with the shift and the scale that take a reconstruction back."""
     if kind == "layer_norm":
         mean, deviation = rows.mean(1, keepdim=True), rows.std(1, keepdim=True)
         return (rows - mean) / (deviation + 1e-5), mean, deviation  # the way back without, as published
+    if kind == "standardised":
+        mean, deviation = rows.mean(1, keepdim=True), rows.std(1, keepdim=True) + 1e-8
+        return (rows - mean) / deviation, mean, deviation
+    if kind == "unit_norm":
+        return torch.nn.functional.normalize(rows - centre, dim=1), 0.0, 1.0
     if kind == "constant_norm_rescale":
         scale = rows.norm(dim=1, keepdim=True).clamp_min(1e-8) / rows.shape[1] ** 0.5
         return rows / scale, 0.0, scale

@@ -32,11 +32,13 @@ def export(weights: Weights, config: Mapping[str, Any], folder: str | Path, form
     """Write an SAE, given as arrays and its SAELens configuration; see :meth:`sciinterp.sae.base.SAE.export`."""
     if format not in FORMATS:
         raise InputError("no such format", where=f"format={format!r}", expected=", ".join(FORMATS))
-    if format != "saelens" and weights.input_norm != "none":
+    known = ("none", "layer_norm", "constant_norm_rescale") if format == "saelens" else ("none",)
+    if weights.input_norm not in known:
         raise InputError(
-            f"{format} cannot express an SAE with standardised input",
+            f"{format} cannot express what this SAE does to its input",
             where=f"input_norm {weights.input_norm}",
-            do="Use saelens.",
+            expected=" or ".join(known),
+            do="Keep it with sae.save(folder), which si.load_sae reads.",
         )
     path = make_folder(folder)
     if format == "saelens":

@@ -9,6 +9,8 @@ interplm              ``config.yaml``, or a factor a feature      ReLU, TopK, Ba
 dictionary_learning   ``encoder.weight``, or ``W_enc`` in a .pt   the classes of all its trainers, gated too
 esmc                  ``W_enc``, ``W_dec`` and ``idf``            top-k on standardised inputs
 interprot             ``w_enc``, ``w_dec`` and ``b_pre``          top-k on standardised inputs
+bionemo               ``pre_bias`` and ``latent_bias``            top-k, ReLU; inputs standardised or of norm 1
+overcomplete          ``dictionary._weights`` or ``.W``           one linear encoder, archetypal dictionaries too
 tied                  ``W``, ``b_enc`` and ``b_dec`` alone        Goodfire's Evo 2: one matrix, top-k
 ====================  ==========================================  ==============================================
 
@@ -29,13 +31,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sciinterp.errors import FormatError, InputError
-from sciinterp.sae import published, published_biology
+from sciinterp.sae import published, published_biology, published_vision
 from sciinterp.sae.published import Found
 from sciinterp.sae.weights import ARRAYS, CONFIG, Weights
 from sciinterp.store.arrays import load_arrays, read_header, widen
 from sciinterp.store.fields import MAX_BYTES, Fields
 from sciinterp.store.guard import require_regular
-from sciinterp.store.torch_file import read_torch, unsafe
+from sciinterp.store.torch_file import read_checkpoint, unsafe
 
 UNSAFE = (".pkl", ".pickle", ".joblib", ".npy", ".npz", ".ckpt", ".bin")
 YAML = ("config.yaml", "config.yml")
@@ -69,6 +71,14 @@ FORMATS: dict[str, Format] = {
     ),
     "esmc": Format(_has("W_enc", "W_dec", "b_dec", "idf"), published.read_esmc),
     "interprot": Format(_has("w_enc", "w_dec", "b_enc", "b_pre"), published_biology.read_interprot),
+    "bionemo": Format(
+        lambda found: {"pre_bias", "latent_bias"} <= set(found.held) or "router.weight" in found.held,
+        published_biology.read_bionemo,
+    ),
+    "overcomplete": Format(
+        lambda found: any(name.startswith("dictionary.") for name in found.held),
+        published_vision.read_overcomplete,
+    ),
     "tied": Format(lambda found: set(found.held) == {"W", "b_enc", "b_dec"}, published_biology.read_tied),
     "dictionary_learning": Format(
         lambda found: (
@@ -121,7 +131,7 @@ def _arrays_file(path: Path, format: str) -> Path:
     if format in ("sciinterp", "saelens") or (format == "auto" and {CONFIG, ARRAYS} <= set(names)):
         return path / ARRAYS
     numbered = [name for name in names if NUMBERED.fullmatch(name)]
-    whole = [name for name in ("ae_normalized.pt", "ae.pt") if name in names]
+    whole = [name for name in ("ae_normalized.pt", "ae.pt", "checkpoint_final.pt") if name in names]
     latest = sorted(numbered, key=lambda name: int(name[3:-3]))[-1:]
     torch_files = (whole or latest)[:1]
     others = [n for n in names if n.startswith("ae") and n.endswith(".pt") and n not in (*whole, *numbered)]
@@ -181,7 +191,10 @@ def _find(file: Path) -> Found:
     if config is None and facts and facts.get("trainer_cfg.k", "").isdecimal():
         fields = Fields({"k": int(facts["trainer_cfg.k"])}, yaml or "")
     require_regular(file, inside=root)
-    return Found(_plain_names(_read_arrays(file)), fields, file, stated, facts)
+    held, inside = _read_arrays(file)
+    if inside:  # a checkpoint that carries its settings
+        fields = Fields({**fields.values, **inside}, file)
+    return Found(_plain_names(held), fields, file, stated, facts)
 
 
 def _root(folder: Path) -> Path:
@@ -193,11 +206,13 @@ def _root(folder: Path) -> Path:
     return real
 
 
-def _read_arrays(file: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file, or of all shards of it, whatever shard was named."""
+def _read_arrays(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays of a file, or of all shards of it, whatever shard was named; and settings that stand beside them."""
     shard = SHARD.fullmatch(file.name)
+    if file.suffix == ".pt":
+        return read_checkpoint(file)
     if shard is None:
-        return _arrays_of(file)
+        return _arrays_of(file), {}
     out: dict[str, np.ndarray] = {}
     for number in range(1, int(shard[3]) + 1):
         part = file.with_name(f"{shard[1]}-{number:0{len(shard[2])}d}-of-{shard[3]}.safetensors")
@@ -206,12 +221,10 @@ def _read_arrays(file: Path) -> dict[str, np.ndarray]:
         if twice := sorted(set(out) & set(held)):
             raise FormatError("two shards hold one array", file=str(part), got=", ".join(twice[:4]))
         out |= held
-    return out
+    return out, {}
 
 
 def _arrays_of(file: Path) -> dict[str, np.ndarray]:
-    if file.suffix == ".pt":
-        return read_torch(file)
     header = read_header(file)
     try:
         held = load_arrays(file)

@@ -45,8 +45,9 @@ def load_sae(
     ----------
     path : folder, file or name
         Names are those that ``sciinterp saes`` lists, such as ``interplm/esm2-8m/layer-4``; the row states the origin.
-    format : {"auto", "sciinterp", "saelens", "dictionary_learning", "sparsify", "interplm", "esmc", "interprot", "tied"}
-        "auto" decides by the files.
+    format : str
+        "sciinterp", "saelens", "dictionary_learning", "sparsify", "interplm", "esmc", "interprot", "bionemo",
+        "overcomplete" or "tied"; "auto" decides by the files.
     model : Adapter, optional
         Checked against the model, weights and site the SAE was trained on.
     origin : Origin, dict or Activations, optional

@@ -31,7 +31,15 @@ _SAELENS_KEYS = (
 ).split()
 _TRAINED = ("batchtopk", "matryoshka_batchtopk")  # SAELens's names while training; it saves them as jumprelu
 _ARCHITECTURES = ("standard", "topk", "jumprelu", "gated", *_TRAINED)
-_NORMS = ("none", "layer_norm", "constant_norm_rescale", "expected_average_only_in")
+# The last two are written here alone, for SAEs that another package made.
+_NORMS = (
+    "none",
+    "layer_norm",
+    "constant_norm_rescale",
+    "expected_average_only_in",
+    "standardised",
+    "unit_norm",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,9 +153,9 @@ def read_saelens(found: Found) -> Weights:
     """SAELens, before and since version 6 (``sae_lens/saes/``)."""
     config, held = found.config, dict(found.held)
     new = any("sae_lens_version" in part and _major(part) >= 6 for part in (config, config.inner("metadata")))
+    kind, k = _saelens_kind(config, new)
     if new:
         config.only(_SAELENS_KEYS, _REMOVE)
-    kind, k = _saelens_kind(config, new)
     factor = next((held.pop(n) for n in ("scaling_factor", "finetuning_scaling_factor") if n in held), None)
     found = replace(found, held=held)
     extra = {"threshold": "F"} if kind == "jumprelu" else {}

@@ -1,4 +1,4 @@
-"""Published layouts of biology that belong to no training package: InterProt's and Goodfire's."""
+"""Published layouts of biology: InterProt's, Goodfire's and those of BioNeMo's recipes."""
 
 from __future__ import annotations
 
@@ -57,3 +57,45 @@ def read_tied(found: Found) -> Weights:
         "%s: the authors select k codes a token over a batch, here each token keeps k", found.file.name
     )
     return replace(weights, k=_k(found, weights))
+
+
+def read_bionemo(found: Found) -> Weights:
+    """BioNeMo's recipes (``sae/architectures``): top-k, or ReLU trained with an L1 penalty.
+
+    With ``y`` the row, ``f = topk(relu((y - pre_bias) W_enc + latent_bias))`` and ``xhat = f W_dec + pre_bias``. Where
+    ``normalize_input`` is true, TopK standardises each row and scales its reconstruction back; ReLU scales ``x -
+    pre_bias`` to norm 1, and the reconstruction is that of the row as it is.
+    """
+    config = found.config
+    if "router.weight" in found.held:
+        raise FormatError(
+            "a mixture of experts is not one SAE",
+            file=str(found.file),
+            expected="TopKSAE or ReLUSAE",
+            got="MoESAE (router.weight)",
+        )
+    spec = {"encoder.weight": "Fd", "latent_bias": "F", "decoder.weight": "dF", "pre_bias": "d"}
+    encoder, b_enc, decoder, b_dec = found.arrays(spec, drop=("stats_last_nonzero",)).values()
+    for key, size in (("input_dim", len(b_dec)), ("hidden_dim", len(b_enc))):
+        if key in config and config.whole(key) != size:
+            raise config.refused(key, f"{size}, as the arrays have it")
+    if "normalize_input" not in config:
+        raise FormatError(
+            "whether inputs are normalised is not said",
+            file=str(found.file),
+            expected="normalize_input in the checkpoint's model_config, or in config.json beside it",
+            got="none",
+        )
+    normed, weights = config.flag("normalize_input", False), Weights(encoder.T, b_enc, decoder.T, b_dec)
+    said = {config.whole(key, low=1) for key in ("top_k", "k") if key in config}
+    if said or "stats_last_nonzero" in found.held:  # ReLU keeps no count of when a feature fired
+        k = found.k(*said)
+        if k > len(b_enc):
+            raise FormatError(
+                "k does not fit the dictionary",
+                file=str(found.file),
+                expected=f"1 to {len(b_enc)}",
+                got=str(k),
+            )
+        return replace(weights, k=k, input_norm="standardised" if normed else "none")
+    return replace(weights, centred=not normed, input_norm="unit_norm" if normed else "none")

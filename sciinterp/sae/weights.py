@@ -28,8 +28,8 @@ class Weights:
     threshold : Tensor [n_features], optional
     centred : bool
         Whether ``b_dec`` is taken from the input before encoding.
-    input_norm : {"none", "layer_norm", "constant_norm_rescale"}
-        What is done to each row before encoding, and undone after decoding.
+    input_norm : {"none", "layer_norm", "constant_norm_rescale", "standardised", "unit_norm"}
+        What is done to each row before encoding, and undone after decoding (but "unit_norm", which includes ``b_dec``).
     """
 
     W_enc: Tensor

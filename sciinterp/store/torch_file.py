@@ -55,7 +55,19 @@ def unsafe(path: str | os.PathLike[str], what: str = "") -> InputError:
 
 
 def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The named tensors of a ``.pt`` file as arrays (bfloat16 as float32).
+    """The named tensors of a ``.pt`` file as arrays (bfloat16 as float32); errors as of :func:`read_checkpoint`."""
+    return _named(_loaded(path), path)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The named tensors of a ``.pt`` file, or of a training's state that holds them, and that training's settings.
+
+    Returns
+    -------
+    arrays : dict of str to array
+        Bfloat16 as float32.
+    settings : dict
+        What stands under ``model_config`` beside ``model_state_dict``; empty in a file of tensors alone.
 
     Raises
     ------
@@ -66,6 +78,17 @@ def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     StoreError
         Not a regular file.
     """
+    found = _loaded(path)
+    if isinstance(found, dict) and isinstance(found.get("model_state_dict"), dict):
+        settings = found.get("model_config") or {}
+        if not isinstance(settings, dict):
+            raise FormatError("model_config is no table", file=str(path), got=type(settings).__name__)
+        return _named(found["model_state_dict"], path), {str(name): value for name, value in settings.items()}
+    return _named(found, path), {}
+
+
+def _loaded(path: str | os.PathLike[str]) -> Any:
+    """Whatever plain values the file holds."""
     size = require_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -80,7 +103,7 @@ def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
                     "no data.pkl" if record is None else "a pickle larger than named tensors need"
                 )
             reader = _Reader(archive, record, path)
-            found = reader.load()
+            return reader.load()
     except (FormatError, InputError):
         raise
     except (OSError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError, zlib.error) as error:
@@ -100,13 +123,18 @@ def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise FormatError(
             "cannot be read as a file of tensors", file=str(path), got=type(error).__name__
         ) from error
+
+
+def _named(found: Any, path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Named tensors alone, of no more numbers than the file holds."""
     if not isinstance(found, dict) or not found:
         raise FormatError("does not hold named tensors", file=str(path), got=type(found).__name__)
     for name, value in found.items():
         if not isinstance(name, str) or not isinstance(value, np.ndarray):
             what = f"{str(name)[:40]!r}: {type(value).__name__}"
             raise FormatError("does not hold named tensors alone", file=str(path), got=what)
-    require_held(sum(value.nbytes for value in found.values()), _TIMES * size + _SPARE, path)
+    held = _TIMES * os.stat(path).st_size + _SPARE
+    require_held(sum(value.nbytes for value in found.values()), held, path)
     return dict(found)
 
 

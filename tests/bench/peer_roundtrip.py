@@ -1,9 +1,9 @@
 """Do the installed peers read our files, and do we read theirs? Codes and reconstructions to 1e-5.
 
 Run in an environment where the peers are installed (``pip install sae-lens dictionary-learning
-eai-sparsify``)::
+eai-sparsify overcomplete``)::
 
-    python tests/bench/peer_roundtrip.py [sae_lens] [dictionary_learning] [sparsify]
+    python tests/bench/peer_roundtrip.py [sae_lens] [dictionary_learning] [sparsify] [overcomplete]
 
 Exits non-zero when one that is installed disagrees; tests call it for the peers that can be imported.
 """
@@ -14,10 +14,12 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import sciinterp as si
+from sciinterp.errors import SciinterpError
 from sciinterp.sae import SAE, ThresholdSAE, TopKSAE
 
 D, F, N, K = 24, 96, 500, 6
@@ -59,8 +61,7 @@ def agree(what: str, mine: SAE, codes: torch.Tensor, back: torch.Tensor) -> None
 
 def sae_lens(folder: Path) -> None:
     from sae_lens import SAE as Theirs
-    from sae_lens import JumpReLUSAE, JumpReLUSAEConfig, StandardSAE, StandardSAEConfig, TopKSAEConfig
-    from sae_lens import TopKSAE as TheirTopK
+    from sae_lens import registry
 
     for kind in ("topk", "relu", "batchtopk", "jumprelu"):
         sae, place = ours(kind), folder / kind
@@ -71,28 +72,77 @@ def sae_lens(folder: Path) -> None:
         agree(f"sae-lens reads our {kind}", sae, codes, theirs.decode(codes))
         if theirs.cfg.metadata.get("sciinterp") is None:
             raise SystemExit("sae-lens dropped our metadata")
-    common = {"d_in": D, "d_sae": F, "dtype": "float32", "device": "cpu", "apply_b_dec_to_input": True}
-    made = (
-        TheirTopK(TopKSAEConfig(k=K, **common)),
-        TheirTopK(TopKSAEConfig(k=K, rescale_acts_by_decoder_norm=True, **common)),
-        StandardSAE(StandardSAEConfig(**common)),
-        JumpReLUSAE(JumpReLUSAEConfig(**{**common, "apply_b_dec_to_input": False})),
-    )
-    for theirs in made:
-        with torch.no_grad():
-            for parameter in theirs.parameters():
-                parameter.normal_(0, 0.3)
-            if hasattr(theirs, "threshold"):
-                theirs.threshold.abs_()
-        place = folder / f"theirs {len(list(folder.iterdir()))}"
+    common = {"d_in": D, "d_sae": F, "dtype": "float32", "device": "cpu"}
+    layouts = {
+        "topk": {"k": K},
+        "topk, rescaled": {"k": K, "rescale_acts_by_decoder_norm": True},
+        "topk, layer_norm": {"k": K, "normalize_activations": "layer_norm"},
+        "standard": {},
+        "standard, constant_norm_rescale": {"normalize_activations": "constant_norm_rescale"},
+        "jumprelu": {"apply_b_dec_to_input": False},
+        "gated": {},
+    }
+    for layout, settings in layouts.items():
+        make, make_config = registry.SAE_CLASS_REGISTRY[layout.split(",")[0]]
+        theirs = drawn(make(make_config(**{**common, "apply_b_dec_to_input": True, **settings})))
+        place = folder / layout
         theirs.save_model(str(place))
+        agree(f"we read sae-lens's {layout}", si.load_sae(place), *passed(theirs))
+    for layout, settings in {
+        "batchtopk": {},
+        "matryoshka_batchtopk": {"matryoshka_widths": [F // 4]},
+    }.items():
+        make, make_config = registry.SAE_TRAINING_CLASS_REGISTRY[layout]
+        training = drawn(make(make_config(**common, k=K, **settings)))
+        training.topk_threshold.fill_(0.8)
+        training.save_inference_model(str(folder / layout))
+        theirs = Theirs.load_from_disk(str(folder / layout))
+        agree(f"we read sae-lens's {layout} for inference", si.load_sae(folder / layout), *passed(theirs))
+    for layout in ("transcoder", "skip_transcoder", "jumprelu_transcoder"):
+        make, make_config = registry.SAE_CLASS_REGISTRY[layout]
+        make(make_config(**common, d_out=D, apply_b_dec_to_input=False)).save_model(str(folder / layout))
+        refuse(folder / layout, f"got {layout!r}")
+
+
+def drawn(theirs: torch.nn.Module) -> Any:
+    """Their module with every number drawn, thresholds above zero."""
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            parameter.normal_(0, 0.3)
+            if name == "threshold":
+                parameter.abs_()
+    return theirs.eval()
+
+
+def passed(theirs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Their codes and reconstruction."""
+    with torch.no_grad():
         codes = theirs.encode(rows())
-        agree(f"we read sae-lens's {type(theirs).__name__}", si.load_sae(place), codes, theirs.decode(codes))
+        return codes, theirs.decode(codes)
+
+
+def refuse(place: Path, word: str) -> None:
+    try:
+        si.load_sae(place)
+    except SciinterpError as error:
+        said = str(error)
+    else:
+        raise SystemExit(f"{place}: was read")
+    print(f"refused: {said}")
+    if word not in said:
+        raise SystemExit(f"{place}: {word} is not named")
 
 
 def dictionary_learning(folder: Path) -> None:
-    from dictionary_learning.dictionary import AutoEncoder, JumpReluAutoEncoder
+    from dictionary_learning.dictionary import (
+        AutoEncoder,
+        AutoEncoderNew,
+        GatedAutoEncoder,
+        JumpReluAutoEncoder,
+    )
     from dictionary_learning.trainers.batch_top_k import BatchTopKSAE
+    from dictionary_learning.trainers.matryoshka_batch_top_k import MatryoshkaBatchTopKSAE
     from dictionary_learning.trainers.top_k import AutoEncoderTopK
 
     readers = {
@@ -110,32 +160,25 @@ def dictionary_learning(folder: Path) -> None:
         named = json.loads((place / "config.json").read_text())["trainer"]["dict_class"]
         if named != type(theirs).__name__:
             raise SystemExit(f"config.json names {named}")
-    for theirs in (
+    made = (
         AutoEncoderTopK(D, F, K),
         BatchTopKSAE(D, F, K),
+        MatryoshkaBatchTopKSAE(D, F, K, [F // 4, F - F // 4]),
         AutoEncoder(D, F),
+        AutoEncoderNew(D, F),
+        GatedAutoEncoder(D, F),
         JumpReluAutoEncoder(D, F),
-    ):
-        with torch.no_grad():
-            for parameter in theirs.parameters():
-                parameter.normal_(0, 0.3)
-            if isinstance(theirs, BatchTopKSAE):
-                theirs.threshold.fill_(0.4)
-            elif isinstance(theirs, JumpReluAutoEncoder):
-                theirs.threshold.abs_()
+    )
+    for theirs in map(drawn, made):
+        if hasattr(theirs, "threshold") and theirs.threshold.ndim == 0:
+            theirs.threshold.fill_(0.4)
         place = folder / type(theirs).__name__
         place.mkdir()
         torch.save(theirs.state_dict(), place / "ae.pt")
         (place / "config.json").write_text(
             json.dumps({"trainer": {"dict_class": type(theirs).__name__, "k": K}})
         )
-        codes = theirs.encode(rows())
-        agree(
-            f"we read dictionary-learning's {type(theirs).__name__}",
-            si.load_sae(place),
-            codes,
-            theirs.decode(codes),
-        )
+        agree(f"we read dictionary-learning's {type(theirs).__name__}", si.load_sae(place), *passed(theirs))
 
 
 def sparsify(folder: Path) -> None:
@@ -157,9 +200,60 @@ def sparsify(folder: Path) -> None:
         found = coder.encode(rows())
         codes = torch.zeros(N, F).scatter_(1, found.top_indices, found.top_acts.detach())
         agree(what, mine, codes, coder.decode(found.top_acts, found.top_indices))
+    for key, settings in {
+        "a transcoder": {"transcode": True},
+        "W_skip": {"transcode": True, "skip_connection": True},
+        "groupmax": {"activation": "groupmax"},
+    }.items():
+        SparseCoder(D, SparseCoderConfig(num_latents=F, k=K, **settings)).save_to_disk(folder / key)
+        refuse(folder / key, key)
 
 
-PEERS = {"sae_lens": sae_lens, "dictionary_learning": dictionary_learning, "sparsify": sparsify}
+def overcomplete(folder: Path) -> None:
+    from overcomplete.sae import SAE as Theirs
+    from overcomplete.sae import BatchTopKSAE, JumpSAE, RAJumpSAE, RATopKSAE
+    from overcomplete.sae import TopKSAE as TheirTopK
+
+    points, small = torch.randn(40, D, generator=torch.Generator().manual_seed(5)), {"device": "cpu"}
+    made = {
+        "SAE": (Theirs(D, F, **small), {"activation": "relu"}),
+        "TopKSAE": (TheirTopK(D, F, top_k=K, **small), {"top_k": K}),
+        "TopKSAE, mlp_bn_1": (TheirTopK(D, F, top_k=K, encoder_module="mlp_bn_1", **small), {"top_k": K}),
+        "TopKSAE, tied": (TheirTopK(D, F, top_k=K, **small).tied(bias=True), {"top_k": K}),
+        "TopKSAE, untied": (TheirTopK(D, F, top_k=K, **small).untied(), {"top_k": K}),
+        "TopKSAE, max_l1 and multiplier": (
+            TheirTopK(D, F, top_k=K, dictionary_params={"normalization": "max_l1", "use_multiplier": True}),
+            {"top_k": K, "normalization": "max_l1"},
+        ),
+        "BatchTopKSAE": (BatchTopKSAE(D, F, top_k=K * 32, **small), {}),
+        "JumpSAE": (JumpSAE(D, F, **small), {}),
+        "RATopKSAE": (RATopKSAE(D, F, points, top_k=K, delta=0.5, **small), {"top_k": K, "delta": 0.5}),
+        "RAJumpSAE": (RAJumpSAE(D, F, points, **small), {}),
+    }
+    for name, (theirs, config) in made.items():
+        drawn(theirs.train()).train()
+        theirs(rows())  # statistics of batches and a running threshold
+        theirs.eval()
+        if name == "BatchTopKSAE":
+            config = {"running_threshold": float(theirs.running_threshold)}
+        place = folder / name
+        place.mkdir()
+        torch.save(theirs.state_dict(), place / "sae.pt")
+        (place / "config.json").write_text(json.dumps(config))
+        with torch.no_grad():
+            _, codes, back = theirs(rows())
+        agree(f"we read overcomplete's {name}", si.load_sae(place), codes, back)
+    theirs = TheirTopK(D, F, top_k=K, encoder_module="mlp_ln_3")
+    torch.save(theirs.state_dict(), folder / "deep.pt")
+    refuse(folder / "deep.pt", "more than a linear map")
+
+
+PEERS = {
+    "sae_lens": sae_lens,
+    "dictionary_learning": dictionary_learning,
+    "sparsify": sparsify,
+    "overcomplete": overcomplete,
+}
 
 
 def main(names: list[str]) -> None:

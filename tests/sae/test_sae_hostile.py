@@ -68,6 +68,29 @@ FORMATS = {
         "config.json",
         {"k": 3},
     ),
+    "bionemo": (
+        "checkpoint_final.pt",
+        {
+            "encoder.weight": LINEAR["encoder.weight"],
+            "latent_bias": torch.zeros(F),
+            "decoder.weight": TOP["decoder.weight"],
+            "pre_bias": torch.zeros(D),
+            "stats_last_nonzero": torch.zeros(F, dtype=torch.long),
+        },
+        "config.json",
+        {"k": 3, "normalize_input": True},
+    ),
+    "overcomplete": (
+        "m.pt",
+        {
+            "encoder.final_block.0.weight": LINEAR["encoder.weight"],
+            "encoder.final_block.0.bias": torch.zeros(F),
+            "dictionary._weights": torch.nn.functional.normalize(NATIVE["W_dec"], dim=1),
+            "dictionary.multiplier": torch.tensor(0.0),
+        },
+        "config.json",
+        {"k": 3},
+    ),
 }
 # What a key of a configuration may hold instead.
 VALUES = [
@@ -176,7 +199,8 @@ ARRAYS: dict[str, Callable[[str, torch.Tensor], dict[str, torch.Tensor] | None]]
 @pytest.mark.parametrize("kind", ARRAYS)
 def test_arrays_that_do_not_fit(name, kind, tmp_path):
     held = FORMATS[name][1]
-    for array in ("b_dec" if "b_dec" in held else "b_pre", next(iter(held))):
+    last = next(n for n in ("b_dec", "b_pre", "pre_bias", "dictionary._weights") if n in held)
+    for array in (last, next(iter(held))):
         check_refused(
             write(tmp_path / array.replace(".", ""), name, {**held, **ARRAYS[kind](array, held[array])})
         )
