@@ -8,8 +8,8 @@ from sciinterp.discovery.planted import Planted, PlantedSettings, plant
 from sciinterp.discovery.recover import leave_concept_out, mask_and_recover, merge_and_recover, temporal
 from sciinterp.discovery.search import discover
 from sciinterp.discovery.settings import Controls, DiscoverySettings
-from sciinterp.interventions.notation import parse_variant
 from sciinterp.interventions.variants import variant_effect, variant_effects
+from sciinterp.readers.notation import parse_variant
 
 __all__ = [
     "Controls", "DiscoverySettings", "Planted", "PlantedSettings", "benchmark_discovery", "describe_candidates", "discover", "leave_concept_out",

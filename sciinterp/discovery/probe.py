@@ -19,7 +19,7 @@ import scipy.sparse as sp
 
 from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.homology import CONSERVED
-from sciinterp.interventions.notation import Variant
+from sciinterp.readers.notation import Variant
 from sciinterp.samples import Sample, Samples
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from sciinterp.codes.matrix import FeatureMatrix
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
 from sciinterp.interventions.likelihoods import letters_at
-from sciinterp.interventions.notation import Variant
 from sciinterp.interventions.reading import as_samples, codes_of
 from sciinterp.interventions.steering import Turned, steering_edit, turned_features
 from sciinterp.interventions.writing import Edit, feature_edit, masks_at, rows_at, writing
 from sciinterp.models import CanGenerate, GenerationSettings
+from sciinterp.readers.notation import Variant
 from sciinterp.samples import Sample, Samples
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Which features does a variant take away or bring, and does the model find it less likely?
 
-A variant is HGVS protein notation or a VCF-like row (:mod:`sciinterp.interventions.notation`). The sample is encoded
+A variant is HGVS protein notation or a VCF-like row (:mod:`sciinterp.readers.notation`). The sample is encoded
 with and without it; positions are compared with their counterparts. The change in likelihood is the masked marginal
 of Meier et al. 2021: log p(alt) - log p(ref) at the hidden position, for single substitutions of models that can mask.
 """
@@ -19,8 +19,8 @@ import scipy.sparse as sp
 from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.errors import InputError, SciinterpError, no_such
 from sciinterp.frames import Table
-from sciinterp.interventions.notation import Variant, parse_variant, row_variants
 from sciinterp.readers.identifiers import match_ids
+from sciinterp.readers.notation import Variant, parse_variant, row_variants
 from sciinterp.samples import Sample, Samples
 
 if TYPE_CHECKING:

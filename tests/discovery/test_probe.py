@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from sciinterp.codes import FeatureMatrix
-from sciinterp.interventions.notation import parse_variant
+from sciinterp.readers.notation import parse_variant
 from sciinterp.samples import Sample, Samples
 
 SEQUENCE = "EVQLVESGGGLVKPGGSLRLSCAASGFTFSDYYMSWIRQAPGKG"

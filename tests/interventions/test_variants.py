@@ -137,8 +137,8 @@ def test_an_empty_table_has_its_columns(tiny):
     "text", ["C22del", "G8_G10del", "S21_C22insW", "C22_A23delinsW", "V2dup", "G44dup", "E1del"]
 )
 def test_effects_of_every_form_agree_with_a_dense_comparison(tiny, text):
-    from sciinterp.interventions.notation import parse_variant
     from sciinterp.interventions.reading import codes_of
+    from sciinterp.readers.notation import parse_variant
 
     model, sae = tiny
     sample = Sample("s", SEQUENCE)

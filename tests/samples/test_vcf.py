@@ -8,7 +8,7 @@ import pytest
 
 import sciinterp as si
 from sciinterp.errors import FormatError
-from sciinterp.interventions import vcf
+from sciinterp.readers import vcf
 
 HEAD = "##fileformat=VCFv4.2\n##contig=<ID=s1>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tx\n"
 ROWS = [  # REF, ALT -> alternatives kept, reasons

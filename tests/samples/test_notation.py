@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sciinterp.errors import InputError
-from sciinterp.interventions.notation import THREE, Variant, parse_variant, row_variants
+from sciinterp.readers.notation import THREE, Variant, parse_variant, row_variants
 from sciinterp.samples import Sample
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
@@ -68,16 +68,22 @@ FORMS = [
     ("p.Lys2_Thr3insAla", "MKATAYIAKQR"), ("p.lys2_thr3insglypro", "MKGPTAYIAKQR"), ("K2_T3insAla", "MKATAYIAKQR"),
     ("K2delinsWV", "MWVTAYIAKQR"), ("p.Lys2delinsTrpVal", "MWVTAYIAKQR"), ("K2_A4delinsW", "MWYIAKQR"),
     ("p.(Lys2_Ala4delinsTrpVal)", "MWVYIAKQR"), ("K2_T3delinsFS", "MFSAYIAKQR"), ("M1del", "KTAYIAKQR"),
-    ("R10del", "MKTAYIAKQ"),
+    ("R10del", "MKTAYIAKQ"), ("K2R:A4W", "MRTWYIAKQR"), ("A4W;K2R", "MRTWYIAKQR"), ("K2R,T3A,R10K", "MRAAYIAKQK"),
+    ("p.[Lys2Arg;Thr3Ala]", "MRAAYIAKQR"), ("p.[(Lys2Arg);(Ala4Trp)]", "MRTWYIAKQR"), ("p.[K2R;A4=]", "MRTAYIAKQR"),
+    ("NP_000001.1:p.[Lys2Arg;Ala4Trp]", "MRTWYIAKQR"), ("p.([Lys2Arg;Ala4Trp])", "MRTWYIAKQR"),
+    ("[k2r;a4w]", "MRTWYIAKQR"), ("K2_T3delinsWV:A4G", "MWVGYIAKQR"),
 ]  # fmt: skip
 REFUSED = [
     ("p.(Arg10ProfsTer23)", "frame shift"), ("p.Arg10fs", "frame shift"), ("R10fs*5", "frame shift"),
     ("p.Arg10Ter", "a stop"), ("R10*", "a stop"), ("R10X", "a stop"), ("p.Lys2_Ala4delinsTrpTer", "a stop"),
     ("p.Ter11GlnextTer17", "amino acid"), ("p.Met1ext-5", "an extension"), ("p.Met1?", "unknown"),
-    ("p.Lys2Xaa", "unknown"), ("p.Lys2[10]", "repeats"), ("p.[Lys2Arg;Thr3Ala]", "not a protein variant"),
+    ("p.Lys2Xaa", "unknown"), ("p.Lys2[10]", "repeats"), ("p.[Lys2Arg;Thr3del]", "no substitution"),
+    ("K2R:K2W", "two changes of one"), ("p.[Lys2Arg;Thr3fs]", "frame shift"), ("p.[Lys2Arg];[Thr3Ala]", "two alleles"),
     ("p.Lys2_Thr3ins10", "number of residues"), ("p.Lys2insAla", "between two neighbours"),
     ("K2_A4insW", "between two neighbours"), ("A4_K2del", "ends before it begins"), ("K2_A4delKT", "3 positions"),
-    ("c.42A>G", "nucleotides"), ("g.42del", "nucleotides"), ("p.0", "not a protein variant"), ("p.?", "not a protein"),
+    ("c.42A>G", "nucleotides"), ("r.42del", "nucleotides"),
+    ("g.42A>", "states too little|do not fit"), ("g.42AC>G", "do not fit"), ("g.42_41del", "too little"), ("g.42insA", "do not fit"),
+    ("g.42_44inv", "too little"), ("g.42+1A>G", "too little"), ("g.0A>G", "too little"), ("g.(42_44)del", "too little"), ("p.0", "not a protein variant"), ("p.?", "not a protein"),
     ("p.=", "not a protein variant"), ("K2_A4", "not a protein variant"), ("K2AV", "not a protein variant"),
 ]  # fmt: skip
 
@@ -89,6 +95,26 @@ def test_a_form_is_carried_out_to_the_letter(text, wanted):
     fitted = parse_variant(text).fitted(sample)
     assert parse_variant(str(fitted)).apply(sample).sequence == wanted
     assert fitted.trimmed().ref == "" or fitted.trimmed().fitted(sample) == fitted.trimmed()
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("g.2C>T", "ATGTAC"), ("NC_000016.10:g.2C>T", "ATGTAC"), ("m.2c>t", "ATGTAC"), ("g.2del", "AGTAC"),
+        ("g.2delC", "AGTAC"), ("g.2_4del", "AAC"), ("g.2_3insTT", "ACTTGTAC"), ("g.2_4delinsA", "AAAC"),
+        ("g.2dup", "ACCGTAC"), ("g.2_3dup", "ACGCGTAC"), ("g.2=", "ACGTAC"), ("g.[2C>T;5A>G]", "ATGTGC"),
+    ],
+)  # fmt: skip
+def test_a_genomic_form_is_carried_out_to_the_letter(text, wanted):
+    assert parse_variant(text).apply(Sample("s", "ACGTAC")).sequence == wanted
+
+
+def test_a_structure_keeps_its_places():
+    sample = Sample("s", {"sequence": "MKT", "backbone": [0, 1, 2]}, 3)
+    changed = parse_variant("M1W:T3A").apply(sample)
+    assert changed.data == {"sequence": "WKA", "backbone": [0, 1, 2]} and changed.length == 3
+    with pytest.raises(InputError, match="other than substitutions"):
+        parse_variant("K2del").apply(sample)
 
 
 @pytest.mark.parametrize(("text", "reason"), REFUSED)

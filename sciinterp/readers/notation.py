@@ -1,9 +1,10 @@
-"""A change of one stretch of a sample, read as HGVS protein notation or as a row of a VCF.
+"""A change of one stretch of a sample, read as HGVS notation or as a row of a VCF.
 
-Positions in text count from 1, in :class:`Variant` from 0. HGVS (den Dunnen et al. 2016): substitutions, ``=``,
-deletions, insertions, duplications and deletion-insertions, of one residue or of a range, in one- or three-letter
-codes of either case. What the notation does not state letter by letter (frame shifts, stops, extensions, symbolic
-alleles) is refused with the reason.
+Positions in text count from 1, in :class:`Variant` from 0. HGVS (den Dunnen et al. 2016) of proteins (``p.``) and of
+genomes (``g.``, ``m.``): substitutions, ``=``, deletions, insertions, duplications and deletion-insertions, of one
+position or of a range; residues in one- or three-letter codes of either case. Several substitutions (``A1C:D2E``,
+``p.[Ala1Cys;Asp2Glu]``) are one change, whose letters between are the sample's own. What the notation does not state
+letter by letter (frame shifts, stops, extensions, symbolic alleles) is refused with the reason.
 """
 
 from __future__ import annotations
@@ -23,13 +24,18 @@ THREE = {"Ala": "A", "Arg": "R", "Asn": "N", "Asp": "D", "Cys": "C", "Gln": "Q",
          "Tyr": "Y", "Val": "V", "Sec": "U", "Pyl": "O"}  # fmt: skip
 UNSTATED = "?"  # a letter that the notation leaves to the sample
 _RESIDUE = "[A-Za-z]{3}|[A-Za-z]"
-_HGVS = re.compile(rf"({_RESIDUE})([0-9]+)(?:_({_RESIDUE})([0-9]+))?(.*)", re.DOTALL)
+_HGVS = re.compile(rf"({_RESIDUE})([0-9]{{1,12}})(?:_({_RESIDUE})([0-9]{{1,12}}))?(.*)", re.DOTALL)
+_GENOMIC = re.compile(
+    r"([0-9]{1,12})(?:_([0-9]{1,12}))?([acgtn]*)(>|=|delins|del|dup|ins)([acgtn]*)", re.IGNORECASE
+)
+# A sequence's name in front of a change.
+_ACCESSION = re.compile(r"\s*([^\s:]+):\s*(?=[pgcmnrPGCMNR]\.)")
 # Notation that says too little to make the changed sequence, and what it says instead.
 _REFUSED = (
     (re.compile("fs"), "a frame shift: the residues after it are not stated"),
     (re.compile("ext"), "an extension: its residues are not stated"),
     (re.compile(r"\*|Ter|\A(?:ter|TER|[Ss]top|STOP|[Xx])\Z"), "a stop: give what is left out as a deletion, such as K23_V25del"),
-    (re.compile(r"\[|;"), "repeats or several changes: give one change a row"),
+    (re.compile(r"\[|;"), "repeats"),
     (re.compile(r"\?|Xaa"), "an unknown consequence"),
     (re.compile(r"\d"), "a number of residues, not which"),
 )  # fmt: skip
@@ -57,7 +63,22 @@ class Variant:
     ref: str
     alt: str
 
+    @property
+    def substitutions(self) -> tuple[Variant, ...]:
+        """Each changed letter as a change of its own; empty where letters are added or left out.
+
+        Examples
+        --------
+        >>> [str(v) for v in parse_variant("A1C:D4E").substitutions]
+        ['A1C', 'D4E']
+        """
+        pairs = zip(self.ref, self.alt) if len(self.ref) == len(self.alt) else ()
+        return tuple(Variant(self.start + i, a, b) for i, (a, b) in enumerate(pairs) if a != b)
+
     def __str__(self) -> str:
+        several = self.substitutions
+        if len(several) > 1:
+            return ";".join(map(str, several))
         if self.ref and self.alt == 2 * self.ref:
             return f"{str(Variant(self.start, self.ref, ''))[:-3]}dup"
         short = self.trimmed()
@@ -122,21 +143,25 @@ class Variant:
             As :meth:`fitted`; or when nothing of the sample is left.
         """
         change = self.fitted(sample)
+        where = f"variant {self}, sample {sample.id!r}"
         sequence = (
             sample.sequence[: change.start] + change.alt + sample.sequence[change.start + len(change.ref) :]
         )
         if not sequence:
-            raise InputError(
-                "the variant deletes the whole sample", where=f"variant {self}, sample {sample.id!r}"
-            )
-        return Sample(f"{sample.id}:{change}", sequence)
+            raise InputError("the variant deletes the whole sample", where=where)
+        if not isinstance(sample.data, Mapping):
+            return Sample(f"{sample.id}:{change}", sequence)
+        if len(sequence) != len(sample.sequence):
+            raise InputError("a structure has no place for other than substitutions", where=where)
+        return Sample(f"{sample.id}:{change}", {**sample.data, "sequence": sequence}, sample.length)
 
 
 def parse_variant(text: str) -> Variant:
-    """Read one change in HGVS protein notation.
+    """Read a change in HGVS notation of proteins or genomes.
 
-    ``A42G``, ``p.Ala42Gly``, ``p.(Ala42=)``, ``A42del``, ``K23_V25del``, ``V7dup``, ``H4_Q5insA``, ``C28_K29delinsW``;
-    an accession in front (``NP_000001.1:``) is passed over.
+    ``A42G``, ``p.Ala42Gly``, ``p.(Ala42=)``, ``A42del``, ``K23_V25del``, ``V7dup``, ``H4_Q5insA``, ``C28_K29delinsW``,
+    ``g.42A>G``; several substitutions as ``A1C:D2E``, ``A1C;D2E`` or ``p.[Ala1Cys;Asp2Glu]``. An accession in front
+    (``NP_000001.1:``) is passed over.
 
     Raises
     ------
@@ -145,14 +170,46 @@ def parse_variant(text: str) -> Variant:
 
     Examples
     --------
-    >>> parse_variant("p.(His4_Gln5insAla)")
-    Variant(start=3, ref='HQ', alt='HAQ')
+    >>> parse_variant("p.(His4_Gln5insAla)"), parse_variant("A1C:D4E")
+    (Variant(start=3, ref='HQ', alt='HAQ'), Variant(start=0, ref='A??D', alt='C??E'))
     """
-    body = str(text).strip().rpartition(":")[2].replace("%3D", "=")
-    if re.match(r"[cgmnr]\.", body):
-        raise _unread(text, "notation of nucleotides: give columns pos, ref and alt")
-    body = re.sub(r"\A[pP]\.", "", body)
-    body = body[1:-1] if body.startswith("(") and body.endswith(")") else body
+    body = _ACCESSION.sub("", str(text), count=1).strip().replace("%3D", "=")
+    kind = re.match(r"[pgcmnrPGCMNR]\.", body)
+    kind = kind[0].lower() if kind else "p."
+    if kind in ("c.", "n.", "r."):
+        raise _unread(text, "notation of transcripts' nucleotides: give g., p., or columns pos, ref and alt")
+    body = re.sub(r"\A[pgmPGM]\.", "", body)
+    one = _protein if kind == "p." else _genomic
+    several = [part for part in re.split(r"[;:,]", _bare(body)) if part.strip()]
+    if "];" in body:
+        raise _unread(text, "changes of two alleles: give one allele a row")
+    if len(several) < 2 or re.search(r"\w\[", body):
+        return one(_bare(body), text)
+    return _merged([one(_bare(part.strip()), text) for part in several], text)
+
+
+def accession(text: str) -> str:
+    """The name of a sequence in front of a change, empty where there is none.
+
+    Examples
+    --------
+    >>> accession("NC_000016.10:g.42A>G"), accession("A1C:D2E")
+    ('NC_000016.10', '')
+    """
+    match = _ACCESSION.match(text)
+    return match[1] if match else ""
+
+
+def _bare(body: str) -> str:
+    """A change without the brackets around it."""
+    for ends in ("()", "[]", "()"):
+        if body[:1] == ends[0] and body[-1:] == ends[1] and ends[1] not in body[1:-1]:
+            body = body[1:-1]
+    return body
+
+
+def _protein(body: str, text: str) -> Variant:
+    """One change of a protein."""
     match = _HGVS.fullmatch(body)
     if match is None or int(match[2]) < 1:
         raise _unread(text)
@@ -164,6 +221,38 @@ def parse_variant(text: str) -> Variant:
             raise _unread(text, "a range that ends before it begins")
         ref += UNSTATED * (last - first - 1) + _letters(match[3], len(match[3]) == 3, text)
     return Variant(first - 1, *_change(ref, match[5], bool(match[3]), three, text))
+
+
+def _genomic(body: str, text: str) -> Variant:
+    """One change of a genome; what is not stated is the sample's."""
+    match = _GENOMIC.fullmatch(body)
+    if match is None or int(match[1]) < 1 or int(match[2] or match[1]) < int(match[1]):
+        raise _unread(
+            text, "a change of nucleotides that states too little, such as other than 42A>G or 42_44del"
+        )
+    first, verb, letters = int(match[1]), match[4].lower(), match[5].upper()
+    width = int(match[2] or first) - first + 1
+    ref = match[3].upper() or (letters if verb in ("del", "dup") else "") or UNSTATED * width
+    fits = {">": len(letters) == width == 1, "delins": letters, "ins": letters and width == 2 and match[2]}
+    if len(ref) != width or not fits.get(verb, True) or (verb == "=" and letters):
+        raise _unread(text, "positions and letters that do not fit each other")
+    if verb == "ins":
+        return Variant(first - 1, ref[0], ref[0] + letters)
+    return Variant(first - 1, ref, {"=": ref, "del": "", "dup": ref * 2}.get(verb, letters))
+
+
+def _merged(parts: list[Variant], text: str) -> Variant:
+    """Several substitutions as one change, the sample's own letters between them."""
+    parts = sorted(parts, key=lambda part: part.start)
+    if any(len(part.ref) != len(part.alt) for part in parts):
+        raise _unread(text, "several changes, one of them no substitution: give one change a row")
+    ref = alt = ""
+    for part in parts:
+        gap = part.start - parts[0].start - len(ref)
+        if gap < 0:
+            raise _unread(text, "two changes of one position")
+        ref, alt = ref + UNSTATED * gap + part.ref, alt + UNSTATED * gap + part.alt
+    return Variant(parts[0].start, ref, alt)
 
 
 def _change(ref: str, rest: str, is_range: bool, three: bool, text: str) -> tuple[str, str]:
@@ -213,7 +302,7 @@ def _unread(text: str, reason: str = "") -> InputError:
     return InputError(
         "this is not a protein variant",
         where=f"variant {text!r}",
-        expected="a form like A42G, p.Ala42Gly, A42del or K23_V25del, positions from 1",
+        expected="a form like A42G, p.Ala42Gly, A42del, K23_V25del or A1C:D2E, positions from 1",
         got=repr(text),
     )
 

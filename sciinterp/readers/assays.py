@@ -1,0 +1,410 @@
+"""Assays of variants: a table of changes of one wild type with what was measured of each.
+
+Layouts are told by their columns: ProteinGym (``mutant``, ``DMS_score``, ``mutated_sequence``), MaveDB (``hgvs_pro``,
+``score``, lines of comments), plain tables of a variant or a whole sequence with numbers beside it. Changes are read by
+:mod:`sciinterp.readers.notation`. A row that cannot be used costs itself alone, and is named with its reason.
+
+The wild type is given, found among samples, or put together from the assay: from whole sequences with their changes
+undone, or from reference residues where these cover it. Files often count from a construct's first residue: where the
+references fit at one other place only, positions are moved there, and that is said.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sciinterp.errors import FormatError, InputError, no_such
+from sciinterp.frames import Table
+from sciinterp.readers.bounded import read_rows
+from sciinterp.readers.notation import UNSTATED, Variant, parse_variant
+from sciinterp.readers.sample_tables import MISSING, SEQUENCES
+from sciinterp.samples import Sample, Samples
+
+log = logging.getLogger(__name__)
+
+VARIANTS = (
+    "mutant", "hgvs_pro", "variant", "variants", "mutation", "mutations", "mutant_aa", "aa_change", "aa_mutations",
+    "protein_variant", "hgvsp", "hgvs", "substitution", "substitutions",
+)  # fmt: skip
+WHOLE = ("mutated_sequence", "mutant_sequence", *SEQUENCES)
+SCORES = (
+    "dms_score",
+    "score",
+    "fitness",
+    "effect",
+    "enrichment",
+    "ddg",
+    "y",
+    "target",
+    "measurement",
+    "value",
+)
+# How tables write the wild type as a row.
+WILD_TYPES = frozenset(("wt", "_wt", "_sy", "wildtype", "wild-type", "wild type", "p.=", "p.(=)", "="))
+NO_VARIANT, NO_SCORE, UNCHANGED = "no variant", "no score", "the wild type itself"
+AGAIN, WIDE, OTHER = (
+    "the same variant again: averaged",
+    "more cells than the header",
+    "another sequence than its variant",
+)
+LENGTH = "a sequence of another length than the wild type"
+# A place is found where so many reference residues fit, of so many positions.
+ENOUGH_FIT, ENOUGH_POSITIONS = 0.95, 5
+
+
+def read_assay(
+    path: str | Path, *, wild_type: str | Sample | Samples | None = None, score: str | None = None
+) -> Table:
+    """What an assay measured of variants: ProteinGym's, MaveDB's and plain tables.
+
+    Parameters
+    ----------
+    path : path
+        Separated by tabs, commas or semicolons; may be gzipped.
+    wild_type : str, Sample or Samples, optional
+        The unchanged sequence, or samples among which it is the one that fits. Found in the table where it states
+        enough.
+    score : str, optional
+        The column of scores; by default one of the usual names, or the only column of numbers.
+
+    Returns
+    -------
+    Table
+        ``variant score`` and every other column of numbers, one row a variant. ``context``: ``wild_type`` (None where
+        not known), ``offset`` (by how much positions were moved), ``refused`` (``line variant reason`` of every row not
+        used), ``n_in == n_kept + sum(dropped.values())``, ``wrong_reference`` (how many rows name another residue than
+        stands there), ``score`` (the name of the column), ``wild_type_score``.
+
+    Raises
+    ------
+    FormatError
+        Not a table, or one without variants and sequences.
+    InputError
+        No such column of scores, or several and none of a usual name; no row that can be used.
+
+    Examples
+    --------
+    >>> import sciinterp as si
+    >>> path = getfixture("tmp_path") / "scan.csv"
+    >>> _ = path.write_text("mutant,DMS_score\\nM1A,0.5\\nK2R:T3A,-1\\nK3A,0.1\\n")
+    >>> assay = si.read_assay(path, wild_type="MKT")
+    >>> assay["variant"].tolist(), assay.context["wrong_reference"]
+    (['M1A', 'K2R;T3A'], 1)
+    """
+    path = Path(path)
+    header, rows, refused = _rows(path)
+    lower = {name.lower(): i for i, name in reversed(list(enumerate(header)))}
+    by = next((lower[n] for n in VARIANTS if n in lower), None)
+    whole = next((lower[n] for n in WHOLE if n in lower), None)
+    if by is None and whole is None:
+        raise FormatError(
+            "the table lacks a column of variants",
+            file=str(path),
+            expected=f"one of {', '.join(VARIANTS[:6])}, or {WHOLE[0]}",
+            got=", ".join(header)[:120],
+        )
+    numbers, chosen = _numbers(header, rows, score, (by, whole), path)
+    names = [header[i] for i in numbers]
+    table = pd.DataFrame(
+        {
+            "line": [line for line, _ in rows],
+            "text": [_cell(cells[by]) if by is not None else "" for _, cells in rows],
+            "whole": [_cell(cells[whole]) if whole is not None else "" for _, cells in rows],
+            "score": numbers[chosen] if rows else [],
+        }
+    )
+    for i, name in zip(numbers, names):
+        if i != chosen and name not in table:
+            table[name] = numbers[i]
+    found = _settled(table, wild_type, refused, has_variants=by is not None, where=f"file '{path}'")
+    found.context.update(score=header[chosen], file=path.name)
+    _warn(found, path.name)
+    return found
+
+
+def fit_assay(assay: pd.DataFrame, wild_type: str | Sample | Samples) -> Table:
+    """An assay's variants in the letters and positions of a wild type, which is found where samples are given.
+
+    Parameters
+    ----------
+    assay : DataFrame
+        Columns ``variant`` and ``score``; others are kept.
+    wild_type : str, Sample or Samples
+
+    Returns
+    -------
+    Table
+        As :func:`read_assay`; rows in the order given.
+
+    Raises
+    ------
+    InputError
+        Columns that lack, or no row that fits.
+    """
+    for name in ("variant", "score"):
+        if name not in assay.columns:
+            raise no_such("column", name, assay.columns, where="assay")
+    table = pd.DataFrame(assay).reset_index(drop=True)
+    table = table.rename(columns={"variant": "text"}).assign(line=np.arange(1, len(assay) + 1), whole="")
+    table["text"] = table["text"].map(lambda v: "" if v is None or v != v else str(v))
+    score = pd.to_numeric(table["score"], errors="coerce")
+    table["score"] = score.where(np.isfinite(score))
+    return _settled(table, wild_type, [], has_variants=True, where="assay")
+
+
+def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], list[dict]]:
+    """Header, rows as wide as it with their lines, and rows that are wider."""
+    header: list[str] = []
+    rows, refused = [], []
+    for line, cells in read_rows(path):
+        if not header:
+            if not cells[0].lstrip().startswith("#") or len(cells) > 2:
+                header = [cell.strip().lstrip("#").strip() for cell in cells]
+            continue
+        if not any(cell.strip() for cell in cells):
+            continue
+        if any(cell.strip() for cell in cells[len(header) :]):
+            refused.append({"line": line, "variant": cells[0][:60], "reason": WIDE})
+        else:
+            rows.append((line, cells[: len(header)] + [""] * (len(header) - len(cells))))
+    if not header:
+        raise FormatError("this is not a table", file=str(path), line=1, expected="a header line")
+    return header, rows, refused
+
+
+def _cell(text: str) -> str:
+    text = text.strip()
+    return "" if text in MISSING else text
+
+
+def _numbers(
+    header: list[str],
+    rows: list[tuple[int, list[str]]],
+    score: str | None,
+    not_these: tuple[int | None, ...],
+    path: Path,
+) -> tuple[dict[int, list[float]], int]:
+    """The columns of numbers, and which of them is the score."""
+    found: dict[int, list[float]] = {}
+    for i in range(len(header)):
+        values = [_number(cells[i]) for _, cells in rows]
+        written = sum(bool(_cell(cells[i])) for _, cells in rows)
+        if i not in not_these and np.isfinite(values).sum() >= max(1, written / 2):
+            found[i] = values
+    lower = {name.lower(): i for i, name in reversed(list(enumerate(header)))}
+    if score is not None:
+        if score.lower() not in lower:
+            raise no_such("column", score, header, where=f"file '{path}'")
+        chosen = lower[score.lower()]
+        return {chosen: [_number(cells[chosen]) for _, cells in rows], **found}, chosen
+    usual = next((lower[n] for n in SCORES if n in lower and (lower[n] in found or not rows)), None)
+    if usual is None and len(found) == 1:
+        usual = next(iter(found))
+    if usual is None:
+        raise InputError(
+            "which column holds the scores cannot be told",
+            where=f"file '{path}'",
+            expected=f"one of {', '.join(SCORES[:4])}, or one column of numbers",
+            got=", ".join(header[i] for i in found)[:120] or "no column of numbers",
+            do="Name it: score=, --score of the command.",
+        )
+    return found or {usual: []}, usual
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def _settled(
+    table: pd.DataFrame,
+    wild_type: str | Sample | Samples | None,
+    refused: list[dict],
+    *,
+    has_variants: bool,
+    where: str,
+) -> Table:
+    """Every row read, moved onto the wild type, checked and counted."""
+    n_in = len(table) + len(refused)  # wide rows stand in none of the columns
+    lines, scores, texts, whole = (table[c].tolist() for c in ("line", "score", "text", "whole"))
+    wild_scores: list[float] = []
+    changes: dict[int, Variant] = {}
+
+    def refuse(i: int, reason: str) -> None:
+        refused.append({"line": int(lines[i]), "variant": texts[i][:60], "reason": reason})
+
+    for i, text in enumerate(texts if has_variants else whole):
+        score = scores[i]
+        if text.lower() in WILD_TYPES:
+            wild_scores += [float(score)] if score == score else []
+            refuse(i, UNCHANGED)
+        elif not text or score != score:
+            refuse(i, NO_SCORE if text else NO_VARIANT)
+        elif has_variants:
+            try:
+                changes[i] = parse_variant(text)
+            except InputError as error:
+                refuse(i, short_reason(error))
+        else:
+            changes[i] = Variant(0, "", "")  # stated by the sequence alone
+    wild, offset = _wild_type(wild_type, changes, whole, has_variants)
+    kept: dict[int, str] = {}
+    wrong = 0
+    for i, change in changes.items():
+        moved = Variant(change.start + offset, change.ref, change.alt)
+        try:
+            fitted = _fitted(wild, moved, whole[i], has_variants)
+        except InputError as error:
+            wrong += error.what == WRONG
+            refuse(i, short_reason(error))
+            continue
+        if fitted.ref == fitted.alt and fitted.ref:
+            wild_scores.append(float(scores[i]))
+            refuse(i, UNCHANGED)
+        else:
+            kept[i] = str(fitted)
+    if not kept:
+        first = refused[0] if refused else {"line": 0, "reason": "no row"}
+        raise InputError(
+            "no row of the assay can be used",
+            where=where,
+            got=f"{len(refused)} refused, the first on line {first['line']}: {first['reason']}",
+        )
+    out = table.loc[list(kept)].assign(variant=list(kept.values())).drop(columns=["text", "whole", "line"])
+    first = out.drop_duplicates("variant")
+    values = [c for c in out.columns if pd.api.types.is_numeric_dtype(out[c])]
+    if len(first) < len(out):
+        means = out.groupby("variant", sort=False)[values].mean()
+        first = first.drop(columns=values).merge(means.reset_index(), on="variant", how="left")
+    order = ["variant", "score", *(c for c in out.columns if c not in ("variant", "score"))]
+    dropped = Counter(r["reason"] for r in refused) + Counter({AGAIN: len(out) - len(first)})
+    context = {
+        "wild_type": None if wild is None else wild.sequence,
+        "wild_type_id": None if wild is None else wild.id,
+        "offset": offset,
+        "wrong_reference": wrong,
+        "refused": sorted(refused, key=lambda r: r["line"]),
+        "dropped": dict(dropped),
+        "n_in": n_in,
+        "n_kept": len(first),
+        "wild_type_score": float(np.mean(wild_scores)) if wild_scores else None,
+    }
+    return Table(first[order].reset_index(drop=True), context=context)
+
+
+WRONG = "the sample has another reference residue"
+
+
+def _fitted(wild: Sample | None, change: Variant, whole: str, has_variants: bool) -> Variant:
+    """The change in the wild type's letters, as its own sequence says it where there is one."""
+    if wild is None:
+        return change
+    if not has_variants:
+        if len(whole) != wild.length:
+            raise InputError(LENGTH if whole else NO_VARIANT)
+        return Variant(0, wild.sequence, whole.upper() if wild.sequence.isupper() else whole)
+    fitted = change.fitted(wild)
+    if whole and fitted.apply(wild).sequence.upper() != whole.upper():
+        raise InputError(OTHER)
+    return fitted
+
+
+def short_reason(error: InputError) -> str:
+    """Why a variant is refused, the same for all that are refused for one reason."""
+    return error.got if error.what == "a variant that cannot be carried out" else error.what
+
+
+def _wild_type(
+    given: str | Sample | Samples | None,
+    changes: Mapping[int, Variant],
+    whole: list[str],
+    has_variants: bool,
+) -> tuple[Sample | None, int]:
+    """The wild type, and by how much positions are moved to fit it."""
+    if given is None:
+        if not has_variants:
+            raise InputError("whole sequences say no variant without their wild type", do="Give wild_type=.")
+        return _from_sequences(changes, whole) or _from_references(changes), 0
+    if isinstance(given, str):
+        given = Sample("wild type", given)
+    if not has_variants:
+        if isinstance(given, Samples):
+            lengths = Counter(map(len, whole))
+            given = max(given, key=lambda s: lengths[s.length])
+        return given, 0
+    references = _references(changes.values())
+    several = list(given) if isinstance(given, Samples) else [given]
+    placed = [(*_place(references, sample.sequence), sample) for sample in several]
+    _, offset, best = max(placed, key=lambda p: p[0])
+    return best, offset
+
+
+def _references(changes: Iterable[Variant]) -> dict[int, str]:
+    """The reference residue most rows name at each position."""
+    said: dict[int, Counter[str]] = {}
+    for change in changes:
+        for i, letter in enumerate(change.ref.upper()):
+            if letter != UNSTATED:
+                said.setdefault(change.start + i, Counter())[letter] += 1
+    return {at: counts.most_common(1)[0][0] for at, counts in said.items()}
+
+
+def _place(references: Mapping[int, str], sequence: str) -> tuple[float, int]:
+    """Share of references that fit, and the offset: another than zero where it fits there alone, and well."""
+    if not references:
+        return 0.0, 0
+    letters = np.frombuffer(sequence.upper().encode("utf-32-le"), np.uint32)
+    at, named = np.array(list(references)), np.array([ord(c) for c in references.values()], np.uint32)
+
+    def fits(offset: int) -> float:
+        where = at + offset
+        inside = (where >= 0) & (where < len(letters))
+        return float((letters[where[inside]] == named[inside]).sum() / len(at))
+
+    here = fits(0)
+    if here >= ENOUGH_FIT or len(at) < ENOUGH_POSITIONS:
+        return here, 0
+    offsets = range(-int(at.min()), len(letters) - int(at.max()))
+    shares = {offset: fits(offset) for offset in offsets}
+    good = [offset for offset, share in shares.items() if share >= ENOUGH_FIT]
+    return (shares[good[0]], good[0]) if len(good) == 1 else (here, 0)
+
+
+def _from_sequences(changes: Mapping[int, Variant], whole: list[str]) -> Sample | None:
+    """The sequence most rows come from, their changes undone."""
+    found: Counter[str] = Counter()
+    for i, change in changes.items():
+        sequence, ref = whole[i], change.ref
+        end = change.start + len(change.alt)
+        if len(ref) == len(change.alt):
+            stands = sequence[change.start : end]
+            ref = "".join(s if r == UNSTATED else r for r, s in zip(ref, stands))
+        if sequence and end <= len(sequence) and UNSTATED not in ref:
+            found[sequence[: change.start] + ref + sequence[end:]] += 1
+    return Sample("wild type", found.most_common(1)[0][0]) if found else None
+
+
+def _from_references(changes: Mapping[int, Variant]) -> Sample | None:
+    """The sequence that reference residues spell, where none is missing."""
+    references = _references(changes.values())
+    n = max(references, default=-1) + 1
+    return Sample("wild type", "".join(references[i] for i in range(n))) if n == len(references) > 0 else None
+
+
+def _warn(found: Table, name: str) -> None:
+    facts: dict[str, Any] = found.context
+    for reason, n in facts["dropped"].items():
+        log.warning("%s: %d of %d rows not used: %s", name, n, facts["n_in"], reason)
+    if facts["offset"]:
+        log.warning("%s: positions moved by %+d, where the reference residues fit", name, facts["offset"])
