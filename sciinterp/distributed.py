@@ -1,9 +1,9 @@
 """Ranks: the processes of one ``torchrun``, which do one verb together.
 
 ``torchrun --nproc-per-node 4 -m sciinterp extract ...`` starts the same command four times; every rank makes the same
-plan, does its share of it and meets the others where something is needed whole. Shards, blocks of concepts and whole
-SAEs of a sweep are dealt, so that what comes out does not depend on the number of ranks; a training splits each batch,
-and repeats itself for the same number of ranks. The first rank alone holds locks, writes what is no share of a
+plan, does its share of it and meets the others where something is needed whole. Shards, blocks of features, baselines,
+concepts and whole SAEs of a sweep are dealt, so that what comes out does not depend on the number of ranks; a training
+splits each batch, and repeats itself for the same number of ranks. The first rank alone holds locks, writes what is no share of a
 rank, and speaks.
 
 A rank that fails ends: ``torchrun`` sees it and stops the others, wherever they wait. What was finished is kept.
@@ -14,9 +14,9 @@ Nothing here imports torch before there are several ranks.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
+R = TypeVar("R")
 # A rank may wait for as long as another's share of the work takes; one that died is seen by its closed connection.
 PATIENCE = timedelta(days=7)
-_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+# Things that a rank works on at once, each with a block of its own in memory.
+MOST = 8
+# One entry for each :func:`alone` that is open: in all threads, which work for what opened it.
+_ALONE: list[None] = []
 _CARDS: list[Any] = []
 
 
@@ -39,7 +43,7 @@ def size() -> int:
     >>> size(), rank(), share(10)
     (1, 0, range(0, 10))
     """
-    launched = "TORCHELASTIC_RUN_ID" in os.environ and not _ALONE.get()
+    launched = "TORCHELASTIC_RUN_ID" in os.environ and not _ALONE
     return int(os.environ.get("WORLD_SIZE", "1")) if launched else 1
 
 
@@ -56,11 +60,11 @@ def first() -> bool:
 @contextmanager
 def alone() -> Iterator[None]:
     """While open this process is the only rank: what it does is not shared out."""
-    token = _ALONE.set(True)
+    _ALONE.append(None)
     try:
         yield
     finally:
-        _ALONE.reset(token)
+        _ALONE.pop()
 
 
 def share(n: int) -> range:
@@ -77,6 +81,38 @@ def mine(things: np.ndarray | Sequence[T]) -> np.ndarray | Sequence[T]:
     """This rank's part of some things, neighbours together."""
     part = share(len(things))
     return things[part.start : part.stop]
+
+
+def spread(things: Iterable[T], work: Callable[[T], R], *, threads: bool = False) -> Iterable[R]:
+    """What ``work`` makes of every thing, in their order: each rank does its share, and all have all of it.
+
+    Things are a function of the inputs, not of the ranks: then so is what comes out, to the byte.
+
+    Parameters
+    ----------
+    things : iterable
+    work : callable
+        Of one thing; what it makes can be pickled.
+    threads : bool
+        A rank works on several at once.
+
+    Examples
+    --------
+    >>> list(spread(range(3), lambda n: n * n))
+    [0, 1, 4]
+    """
+    if size() == 1 and not threads:
+        return map(work, things)
+    wanted = mine(list(things))
+    with alone(), ThreadPoolExecutor(workers(min(len(wanted), MOST)) if threads else 1) as pool:
+        found = list(pool.map(work, wanted))
+    return [one for part in gathered(found) for one in part]
+
+
+def workers(most: int) -> int:
+    """Threads for so many things side by side: this machine's processors, parted among its ranks."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    return max(1, min(most, (os.cpu_count() or 1) // ranks))
 
 
 def begin() -> None:

@@ -128,17 +128,17 @@ def run(config: RunConfig, out: str | Path) -> Run:
         if distributed.first():
             ledger.write_ledger(out, {**ledger.read_ledger(out), **plan, "complete": False})
         _represent(made, config)
+        _conclude(made, config)
         if distributed.first():
             with distributed.alone():
-                _end(made, config)
+                _end(made)
         distributed.meet()
     return made if distributed.first() else load_run(out)
 
 
-def _end(made: Run, config: RunConfig) -> None:
-    """Hits, candidates and the report."""
+def _end(made: Run) -> None:
+    """Results and the report."""
     out = made.folder
-    _conclude(made, config)
     made.manifest = {**ledger.read_ledger(out), "results": _results(made)}
     ledger.write_ledger(out, made.manifest)
     write_report(made)
@@ -205,7 +205,7 @@ def _conclude(made: Run, config: RunConfig) -> None:
     """Hits and candidates; what is there and intact is read."""
     out = made.folder
     assert made.features is not None
-    if ledger.is_done(out, "associate"):
+    if distributed.told(distributed.first() and ledger.is_done(out, "associate")):
         made.hits = read_hits(out)
     else:
         made.hits = associate(
@@ -218,7 +218,7 @@ def _conclude(made: Run, config: RunConfig) -> None:
             seed=config.seed,
             out=out,
         )
-    if ledger.is_done(out, "discover"):
+    if distributed.told(distributed.first() and ledger.is_done(out, "discover")):
         made.candidates = read_candidates(out)
     else:
         made.candidates = discover(

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 
 sys.path.append(str(Path(__file__).parent / "activations"))
@@ -17,11 +18,19 @@ from tiny_adapter import TinyAdapter, make_samples, natural_lengths
 import sciinterp as si
 from sciinterp import distributed
 from sciinterp.activations import ExtractSettings
+from sciinterp.association import blocks, set_chance
 from sciinterp.cli import main
 from sciinterp.codes import encoding, saving
+from sciinterp.discovery import PlantedSettings, plant, sequence_readers
 
-# Several shards of few positions, and batches that two of them share.
-SMALL = ((saving, "SHARD_POSITIONS", 400), (encoding, "BATCH_TOKENS", 300))
+# Several shards of few positions, batches that two of them share, blocks of few features.
+SMALL = (
+    (saving, "SHARD_POSITIONS", 400),
+    (encoding, "BATCH_TOKENS", 300),
+    (blocks, "LEAST_VALUES", 400),
+    (set_chance, "_AT_ONCE", 60),
+    (sequence_readers, "ROWS", 16),
+)
 ARCHITECTURES = (
     si.TopK(24, k=4),
     si.BatchTopK(24, k=4),
@@ -31,6 +40,17 @@ ARCHITECTURES = (
     si.Matryoshka(24, k=4),
 )
 STEPS = {"steps": 12, "batch_size": 128}
+WORLD = PlantedSettings(
+    n_families=24,
+    n_masked=2,
+    n_novel=1,
+    n_merged=1,
+    n_plain=6,
+    n_features=48,
+    n_seeds=2,
+    members=(2, 4),
+    length=(50, 80),
+)
 
 
 def the_samples() -> tuple[si.Samples, si.Split]:
@@ -50,6 +70,21 @@ def shared_out(out: Path, sae: si.SAE) -> None:
     sae.folder = None  # what is kept of it is relative to the codes
     si.encode(sae, acts, out=out / "features")
     si.sweep_saes(acts, [si.TopK(16, k=k) for k in (2, 3, 4)], split=split, out=out / "sweep", **STEPS)
+
+
+def found(out: Path) -> None:
+    """Hits with every reader beside them, and candidates, of a planted world."""
+    world = plant(1, WORLD)
+    rng = np.random.default_rng(0)
+    acts = np.asarray(world.features.codes @ rng.normal(size=(WORLD.n_features, 24)), np.float32)
+    acts += rng.normal(scale=0.3, size=acts.shape).astype(np.float32)
+    given = {"split": world.split, "control": world.seeds[0]}
+    twins = {"randomised": world.seeds[0], "decoder": world.seeds[1]}
+    out.mkdir(parents=True, exist_ok=True)
+    hits = si.associate(
+        world.features, world.annotations, split=world.split, acts=acts, control=twins, out=out
+    )
+    si.discover(world.features, world.annotations, hits, **given, out=out)
 
 
 def trained(out: Path, acts: si.Activations) -> dict[str, float]:
@@ -88,6 +123,7 @@ if __name__ == "__main__":
         control(folder / "two", given)
         command("encode", given.folder, acts.folder, "--out", folder / "two" / "command")
         command("info", folder / "two" / "command")
+        found(folder / "two" / "found")
     elif what == "poisoned":
         model = TinyAdapter()
         model.poison = {str(the_samples()[0].data[-1]): 3}

@@ -55,6 +55,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float
             acts = program.activations(folder / "one" / "activations")
             fve = program.trained(folder / "one", acts)
             program.shared_out(folder / "one", si.load_sae(folder / "one" / "topk"))
+            program.found(folder / "one" / "found")
     finally:
         torch.set_num_threads(threads)
     return folder, fve
@@ -69,7 +70,7 @@ def two(one: tuple[Path, dict[str, float]]) -> tuple[Path, str]:
     return one[0], said
 
 
-@pytest.mark.parametrize("name", ["activations", "sites", "features", "sweep"])
+@pytest.mark.parametrize("name", ["activations", "sites", "features", "sweep", "found"])
 def test_two_ranks_write_the_files_of_one_process(two: tuple[Path, str], name: str) -> None:
     folder, _ = two
     mine, theirs = files(folder / "one" / name), files(folder / "two" / name)

@@ -8,9 +8,11 @@ read from here: a new baseline is a new record, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from sciinterp import distributed
 from sciinterp.association import backbone_baselines as of_backbone
 from sciinterp.association import dense_baselines as dense
 from sciinterp.association import measure
@@ -258,10 +260,24 @@ def pool(folds: Sequence[Baselines]) -> Baselines:
     return Baselines({name: pooled([fold.ran[name] for fold in folds]) for name in names}, not_run)
 
 
-def run_baselines(inputs: Inputs) -> Baselines:
+def run_folds(folds: Sequence[Inputs]) -> list[Baselines]:
+    """:func:`run_baselines` of every fold, side by side; baselines of all folds are dealt to ranks."""
+    dealt = distributed.mine([(k, record) for k in range(len(folds)) for record in BASELINES])
+    own = [[record for j, record in dealt if j == k] for k in range(len(folds))]
+    with ThreadPoolExecutor(distributed.workers(len(folds))) as pool:
+        found = list(pool.map(run_baselines, folds, own))
+    joined = [Baselines() for _ in folds]
+    for part in distributed.gathered(found):
+        for fold, more in zip(joined, part):
+            fold.ran |= more.ran
+            fold.not_run |= more.not_run
+    return joined
+
+
+def run_baselines(inputs: Inputs, records: Sequence[Baseline] = BASELINES) -> Baselines:
     """Run every baseline that its inputs allow."""
     out, readers = Baselines(), {}
-    for record in BASELINES:
+    for record in records:
         reason = next((NEEDS[need][1] for need in record.needs if not NEEDS[need][0](inputs)), "")
         reason = (record.why_not(inputs) if record.why_not is not None else "") or reason
         if reason:

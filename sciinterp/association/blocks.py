@@ -18,6 +18,15 @@ from sciinterp.codes.by_feature import ByFeature
 # Codes of a block: 32 MB as they are kept, some four times that while they are cut to a part.
 BLOCK_VALUES = 1 << 22
 
+# Blocks that ranks and threads deal among themselves: so many at least, unless they were smaller than this.
+N_DEALT, LEAST_VALUES = 16, 1 << 16
+
+
+def dealt_blocks(features: FeatureMatrix) -> list[tuple[int, int]]:
+    """Ranges of features that are worked on one by one, whoever does it: the same for any number of ranks."""
+    most = min(BLOCK_VALUES, max(LEAST_VALUES, -(-features.n_stored // N_DEALT)))
+    return list(features.feature_blocks(most))
+
 
 def blocks_of(
     features: FeatureMatrix, part: Part, wanted: np.ndarray | None = None

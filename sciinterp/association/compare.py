@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sciinterp import distributed
 from sciinterp.association import baselines as registry
 from sciinterp.association.explanations import OTHER, PREVALENCE, explained_by
 from sciinterp.association.family_counts import FamilyCounts, ratio
@@ -70,13 +71,13 @@ def compare(
     *,
     ceilings: tuple[str, ...],
     level: float,
-) -> pd.DataFrame:
-    """Intervals of each pair, and its differences to the counted baselines.
+) -> tuple[pd.DataFrame, FamilyCounts]:
+    """Intervals of each pair, and its differences to the counted baselines; and the counts of the selected pairs.
 
     Parameters
     ----------
     pieces : iterator
-        From :func:`sciinterp.association.measure.measured`.
+        From :func:`sciinterp.association.measure.measured`; each rank has its own, and gets the table of all.
     ran : mapping of str to Fitted
     ceilings : tuple of str
         Baselines that are not counted.
@@ -86,7 +87,7 @@ def compare(
     f1 = np.stack([rivals.of[name].value for name in rivals.counted])
     best, reach = np.argmax(f1, axis=0), rivals.reach()
     beside = [name for name in registry.ceilings() if name in rivals.of]
-    tables = []
+    tables, of_chosen = [], []
     for out, counts in pieces:
         mine, concept = counts.jackknifed(), out["concept"].to_numpy()
         out["n_test_families"], out["n_test_families_effective"] = mine.n_families, mine.effective
@@ -94,8 +95,7 @@ def compare(
         out["best_baseline"] = np.array(rivals.counted)[best[concept]]
         out["best_baseline_f1"] = f1[best[concept], concept]
         out["delta_f1"] = out["f1"] - out["best_baseline_f1"]
-        out["delta_low"], out["delta_high"], out["p_above"] = _over_all(mine, rivals, best, out, level)
-        out["n_families_needed"] = _needed(mine, rivals, out, level)
+        out["delta_low"], out["delta_high"] = _over_all(mine, rivals, best, concept, level)
         unknown = out["n_positive"].to_numpy() == 0
         out.loc[unknown, ["best_baseline_f1", "delta_f1"]] = np.nan
         out["explained_by"] = explained_by(
@@ -108,37 +108,43 @@ def compare(
             out[f"{name}_f1"] = np.where(unknown, np.nan, other.value)
             out[f"{name}_delta_low"] = difference(mine, other, level=level)[0]
         tables.append(out)
-    return pd.concat(tables).sort_index()
+        of_chosen.append(counts.take(np.flatnonzero(out["selected"].to_numpy())))
+    parts = distributed.gathered((tables, of_chosen))
+    table = pd.concat([one for part in parts for one in part[0]])
+    chosen = np.flatnonzero(table["selected"].to_numpy())
+    order = np.argsort(table.index.to_numpy()[chosen])
+    counts = FamilyCounts.joined([one for part in parts for one in part[1]]).take(order)
+    table = table.sort_index()
+    _add_verdicts(table, counts.jackknifed(), rivals, level)
+    return table, counts
 
 
 def _over_all(
-    mine: Jackknifed, rivals: Rivals, best: np.ndarray, table: pd.DataFrame, level: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The least lower end over counted baselines, the upper end to the best one, and the largest p-value.
-
-    A p-value is that of a verdict: only selected rows have one.
-    """
-    concept, chosen = table["concept"].to_numpy(), np.flatnonzero(table["selected"].to_numpy())
-    low, high, p = np.full(len(table), np.inf), np.full(len(table), np.nan), np.full(len(table), np.nan)
-    of_chosen, largest = mine.take(chosen), np.zeros(len(chosen))
+    mine: Jackknifed, rivals: Rivals, best: np.ndarray, concept: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The least lower end over counted baselines, and the upper end to the best one."""
+    low, high = np.full(len(concept), np.inf), np.full(len(concept), np.nan)
     for number, name in enumerate(rivals.counted):
-        other = rivals.of[name]
-        ends = difference(mine, other.take(concept), level=level)
+        ends = difference(mine, rivals.of[name].take(concept), level=level)
         low = np.minimum(low, ends[0])
         high = np.where(best[concept] == number, ends[1], high)
-        largest = np.maximum(largest, p_above(of_chosen, other.take(concept[chosen])))
-    p[chosen] = largest
-    return low, high, p
+    return low, high
 
 
-def _needed(mine: Jackknifed, rivals: Rivals, table: pd.DataFrame, level: float) -> np.ndarray:
-    """Families that selected rows would need to lie above every counted baseline with a power of .8; NaN for no number."""
+def _add_verdicts(table: pd.DataFrame, mine: Jackknifed, rivals: Rivals, level: float) -> None:
+    """Of selected rows, whose counts are `mine`, the largest p-value over counted baselines, and the families it takes.
+
+    So many families would let the lower end lie above every counted baseline with a power of .8; NaN for no number.
+    """
     chosen = np.flatnonzero(table["selected"].to_numpy())
-    concept, of_chosen = table["concept"].to_numpy()[chosen], mine.take(chosen)
-    numbers = [families_needed(of_chosen, rivals.of[n].take(concept), level=level) for n in rivals.counted]
-    out = np.full(len(table), np.nan)
-    out[chosen] = np.max(numbers, axis=0)
-    return out
+    others = [rivals.of[name].take(table["concept"].to_numpy()[chosen]) for name in rivals.counted]
+    for name, values in (
+        ("p_above", [p_above(mine, other) for other in others]),
+        ("n_families_needed", [families_needed(mine, other, level=level) for other in others]),
+    ):
+        column = np.full(len(table), np.nan)
+        column[chosen] = np.max(values, axis=0)
+        table[name] = column
 
 
 def explains(name: str) -> str:

@@ -5,6 +5,7 @@ The family is the unit of inference: :mod:`sciinterp.association.jackknife` make
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,12 @@ class FamilyCounts:
     tp: np.ndarray
     predicted: np.ndarray
     positive: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence[FamilyCounts]) -> FamilyCounts:
+        """The rows of several, one after another."""
+        columns = ([getattr(part, name) for part in parts] for name in ("tp", "predicted", "positive"))
+        return cls(*map(np.concatenate, columns))
 
     def f1(self) -> np.ndarray:
         """float64 [n_rows]: pooled F1; 0 where nothing is predicted or positive."""

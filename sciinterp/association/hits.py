@@ -13,9 +13,7 @@ All concepts are shown, whatever they score.
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sciinterp import distributed
 from sciinterp.annotations import Annotations
 from sciinterp.annotations.projection import require_placed
 from sciinterp.association import baselines as registry
 from sciinterp.association.compare import baseline_table, compare
 from sciinterp.association.dense_baselines import Fit
 from sciinterp.association.explanations import controlled
-from sciinterp.association.family_counts import FamilyCounts
 from sciinterp.association.files import write_association
 from sciinterp.association.fitting import BaselineSettings, Inputs
 from sciinterp.association.measure import Judge, Training, agreement, choose, measured, train_pairs
@@ -192,8 +190,9 @@ def associate(
     with ledger.recorded("associate", out, settings=stated, inputs=about["belongs"]):
         hits = _associate(_Job(features, annotations, split, acts, randomised, twins, settings, seed, fold))
         hits.context |= {**about, "settings": stated}
-        if out is not None:
-            write_association(out, hits, features, annotations, split=split, seed=seed)
+        if out is not None and distributed.first():
+            with distributed.alone():
+                write_association(out, hits, features, annotations, split=split, seed=seed)
     return hits
 
 
@@ -279,12 +278,11 @@ def _associate_group(
     judges, rivals, shared = _judge(job, parts, folds, training, pairs, instances)
     found.not_run |= rivals.not_run
     how: dict[str, Any] = {"ceilings": settings.ceilings, "level": settings.level}
-    of_selected = _Kept(measured(features, judges, pairs))
-    table = compare(iter(of_selected), rivals.ran, **how)
+    table, of_selected = compare(measured(features, judges, pairs), rivals.ran, **how)
     table["folds_agree"] = agreement(judges, pairs)
     add_ranked_intervals(table, features, judges, level=settings.level)
     table["concept"] = parts.concepts[table["concept"]]
-    of_baselines = baseline_table(pairs[pairs["selected"]], of_selected.counts, rivals.ran, **how)
+    of_baselines = baseline_table(pairs[pairs["selected"]], of_selected, rivals.ran, **how)
     of_baselines["concept"] = [names[c] for c in parts.concepts[of_baselines["concept"]]]
     found.baselines.append(of_baselines)
     if settings.sets:
@@ -311,20 +309,13 @@ def _judge(
     crossed = folds is not None and len(np.unique(folds.fold[folds.numbers])) > 1
     shared: dict[str, Any] = {"axes_on": parts.train.rows if crossed else None, "kept": {}}
 
-    def one(fold: Partition) -> tuple[Judge, registry.Baselines]:
-        trained = train_pairs(job.features, fold) if crossed else training
-        inputs = _inputs(job, fold, instances, trained, shared)
-        return Judge.of(trained, fold, pairs, instances), registry.run_baselines(inputs)
-
-    if folds is None or not crossed:
-        judge, rivals = one(parts)
-        return [judge], rivals, shared
-    of_folds = list(folds)
+    of_folds = list(folds) if folds is not None and crossed else [parts]
+    trained = [train_pairs(job.features, fold) if crossed else training for fold in of_folds]
+    inputs = [_inputs(job, fold, instances, told, shared) for fold, told in zip(of_folds, trained)]
     if job.acts is not None:  # read once, before the folds go side by side
-        Fit.of(_inputs(job, of_folds[0], instances, training, shared))
-    with ThreadPoolExecutor(min(len(of_folds), os.cpu_count() or 1)) as pool:
-        judges, found = zip(*pool.map(one, of_folds))
-    return list(judges), registry.pool(found), shared
+        Fit.of(inputs[0])
+    judges = [Judge.of(told, fold, pairs, instances) for fold, told in zip(of_folds, trained)]
+    return judges, registry.pool(registry.run_folds(inputs)), shared
 
 
 def _inputs(
@@ -355,30 +346,6 @@ def _controls(
         if name not in (known := ("randomised", *registry.TWINS)):
             raise no_such("control", name, known, where="argument 'control'")
     return control.get("randomised"), {k: v for k, v in control.items() if k != "randomised"}
-
-
-class _Kept:
-    """Pieces of :func:`measured`, with the counts of the selected pairs kept as they pass, concept by concept."""
-
-    def __init__(self, pieces: Iterator[tuple[pd.DataFrame, FamilyCounts]]) -> None:
-        self.pieces, self.kept = pieces, []
-
-    def __iter__(self) -> Iterator[tuple[pd.DataFrame, FamilyCounts]]:
-        for table, counts in self.pieces:
-            mine = np.flatnonzero(table["selected"].to_numpy())
-            self.kept.append((table.index.to_numpy()[mine], counts.take(mine)))
-            yield table, counts
-
-    @property
-    def counts(self) -> FamilyCounts:
-        """In the order of the pairs."""
-        order = np.argsort(np.concatenate([at for at, _ in self.kept]))
-        return FamilyCounts(
-            *(
-                np.concatenate([getattr(c, f) for _, c in self.kept])[order]
-                for f in ("tp", "predicted", "positive")
-            )
-        )
 
 
 def _instances_of(instances: pd.DataFrame, parts: Partition, n_concepts: int) -> pd.DataFrame:

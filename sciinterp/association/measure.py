@@ -7,7 +7,6 @@ of them can be asked for.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sciinterp import distributed
 from sciinterp.association.background import BACKGROUNDS, expected, strata_of
-from sciinterp.association.blocks import BLOCK_VALUES, blocks_of, count_listed
+from sciinterp.association.blocks import blocks_of, count_listed, dealt_blocks
 from sciinterp.association.domains import instance_recall, instances_of
 from sciinterp.association.family_counts import FamilyCounts, count_pairs, f1_score, ratio
 from sciinterp.association.fitting import Fitted, Inputs
@@ -56,12 +56,15 @@ def train_pairs(features: FeatureMatrix, parts: Partition) -> Training:
     shape = (features.n_features, parts.train.positives.shape[1])
     f1, threshold = np.zeros(shape), np.full(shape, np.inf, np.float32)
     density = np.zeros(features.n_features)
-    for low, high in features.feature_blocks(BLOCK_VALUES):
-        codes = features.by_feature(low, high)
-        active = only_active(codes)
-        f1[low:high], threshold[low:high] = fit_pairs(codes.at(parts.train.rows), parts.train.by_position)
-        n_active = np.diff(active.at(parts.test.rows).starts)
-        density[low:high] = n_active / max(1, parts.test.n_positions)
+    by_position, blocks = parts.train.by_position, dealt_blocks(features)
+
+    def scores(block: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        codes = features.by_feature(*block)
+        n_active = np.diff(only_active(codes).at(parts.test.rows).starts)
+        return *fit_pairs(codes.at(parts.train.rows), by_position), n_active / max(1, parts.test.n_positions)
+
+    for (low, high), found in zip(blocks, distributed.spread(blocks, scores, threads=True)):
+        f1[low:high], threshold[low:high], density[low:high] = found
     return Training(features, f1, threshold, density)
 
 
@@ -181,6 +184,8 @@ def measured(
 ) -> Iterator[tuple[pd.DataFrame, FamilyCounts]]:
     """Held-out effects of pairs and their counts by family, some rows at a time; the index says which rows.
 
+    Blocks of features are dealt: each rank yields the rows of its own.
+
     Parameters
     ----------
     features : FeatureMatrix
@@ -196,7 +201,7 @@ def measured(
     n_families = judges[0].test.n_families
     n_cells = max(n_families, *(part.n_families for judge in judges for part in judge.strata.values()))
     step = max(1, _CELLS // max(1, n_cells))
-    of_moving = _Sums(len(moving), n_families)
+    of_moving: list[tuple[np.ndarray, FamilyCounts, dict[str, np.ndarray]]] = []
     n_positions = sum(judge.test.n_positions for judge in judges)
 
     def closed(rows: np.ndarray, sums: _Sums) -> tuple[pd.DataFrame, FamilyCounts]:
@@ -204,8 +209,8 @@ def measured(
         return _effects(pairs.iloc[rows].copy(), counts, sums.of, n_positions), counts
 
     # Judges read side by side; what they count is added up in their order.
-    with ThreadPoolExecutor(min(len(judges), os.cpu_count() or 1)) as pool:
-        for low, high in features.feature_blocks(BLOCK_VALUES):
+    with ThreadPoolExecutor(distributed.workers(len(judges))) as pool:
+        for low, high in distributed.mine(dealt_blocks(features)):
             inside = (feature >= low) & (feature < high)
             if not inside.any():
                 continue
@@ -227,9 +232,14 @@ def measured(
                 mine = np.flatnonzero(inside[moving, k])
                 for first in range(0, len(mine), step):
                     at = mine[first : first + step]
-                    of_moving.add(at, *of_judge.of(moving[at]))
+                    of_moving.append((at, *of_judge.of(moving[at])))
     if len(moving):
-        yield closed(moving, of_moving)
+        sums = _Sums(len(moving), n_families)
+        for part in distributed.gathered(of_moving):
+            for found in part:
+                sums.add(*found)
+        if distributed.first():
+            yield closed(moving, sums)
 
 
 class _Reading:

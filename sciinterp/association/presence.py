@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp import distributed
 from sciinterp.association._jit import compiled
-from sciinterp.association.blocks import BLOCK_VALUES
+from sciinterp.association.blocks import dealt_blocks
 from sciinterp.codes import FeatureMatrix
 
 # Activities of units that are divided at once.
@@ -50,9 +51,15 @@ def family_activity(features: FeatureMatrix, family: np.ndarray, n_families: int
     out = np.zeros((features.n_features, n_families))
     sample = features.samples.position_sample().astype(np.int64, copy=False)
     family = np.asarray(family, np.int64)
-    for low, high in features.feature_blocks(BLOCK_VALUES):
-        codes = features.by_feature(low, high)
-        _sum_of_maxima(codes.values, codes.rows, codes.starts, sample, family, out[low:high])
+
+    def sums(block: tuple[int, int]) -> np.ndarray:
+        codes, found = features.by_feature(*block), np.zeros((block[1] - block[0], n_families))
+        _sum_of_maxima(codes.values, codes.rows, codes.starts, sample, family, found)
+        return found
+
+    blocks = dealt_blocks(features)
+    for (low, high), found in zip(blocks, distributed.spread(blocks, sums, threads=True)):
+        out[low:high] = found
     return out / np.maximum(1, np.bincount(family, minlength=n_families))
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int64
 
+from sciinterp import distributed
 from sciinterp.association._jit import compiled
 from sciinterp.association.blocks import blocks_of
 from sciinterp.association.jackknife import Jackknifed, interval
@@ -43,13 +44,17 @@ def add_ranked_intervals(
     """
     mine = np.flatnonzero(table["selected"].to_numpy() & (table["n_positive"].to_numpy() > 0))
     concept, n_families = table["concept"].to_numpy()[mine], judges[0].test.n_families
-    sums = [np.zeros((len(mine), n_families + 1)) for _ in range(4)]
+    own = distributed.mine(np.arange(len(mine)))
+    sums = [np.zeros((len(own), n_families + 1)) for _ in range(4)]
     for judge in judges:
-        feature = judge.feature[mine]
+        feature = judge.feature[mine[own]]
         for low, codes in blocks_of(features, judge.test, feature):
             at = np.flatnonzero((feature >= low) & (feature < low + codes.n_features))
-            for total, value in zip(sums, sums_without(codes, judge.test, feature[at] - low, concept[at])):
+            for total, value in zip(
+                sums, sums_without(codes, judge.test, feature[at] - low, concept[own[at]])
+            ):
                 total[at] += value
+    sums = [np.concatenate(parts) for parts in zip(*distributed.gathered(sums))]
     positive = np.sum([judge.test.positive_by_family[concept] for judge in judges], axis=0)
     for name, of in zip(("average_precision", "auroc"), ranked(sums, positive)):
         for end, value in zip(("low", "high"), interval(of, level=level)):

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from sciinterp import distributed
 from sciinterp.association.fitting import Inputs
 from sciinterp.association.partitions import Part, Partition
 from sciinterp.association.sets import sparse_units, weighted_sets
@@ -47,15 +48,21 @@ def chance_curves(inputs: Inputs, *, ks: Sequence[int], draws: int = DRAWS) -> p
     assert inputs.training is not None
     rng = np.random.default_rng([inputs.seed, 19])
     parts, n_concepts = inputs.parts, inputs.parts.train.positives.shape[1]
-    step, highest = max(1, _AT_ONCE // n_concepts), np.zeros(n_concepts)
-    for first in range(0, draws, step):
-        n = min(step, draws - first)
-        train, test = (_rotated(part, inputs.samples, rng.random(n)) for part in (parts.train, parts.test))
-        rotated = replace(inputs, parts=Partition(np.tile(parts.concepts, n), train, test), kept={})
-        units = sparse_units(rotated, inputs.training.features)
-        found = weighted_sets(READER, units, test, ks, 0.95)
-        best = found.groupby("concept")["f1"].max().to_numpy().reshape(n, n_concepts)
-        highest = np.maximum(highest, np.nan_to_num(best).max(axis=0))
+    step = max(1, _AT_ONCE // n_concepts)
+    sizes = [min(step, draws - first) for first in range(0, draws, step)]
+    features = inputs.training.features
+
+    def reached(shifts: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        pairs = zip((parts.train, parts.test), shifts)
+        train, test = (_rotated(part, inputs.samples, shift) for part, shift in pairs)
+        concepts = np.tile(parts.concepts, len(shifts[0]))
+        rotated = replace(inputs, parts=Partition(concepts, train, test), kept={})
+        found = weighted_sets(READER, sparse_units(rotated, features), test, ks, 0.95)
+        best = found.groupby("concept")["f1"].max().to_numpy().reshape(-1, n_concepts)
+        return np.nan_to_num(best).max(axis=0)
+
+    of_draws = distributed.spread([(rng.random(n), rng.random(n)) for n in sizes], reached)
+    highest = np.max([np.zeros(n_concepts), *of_draws], axis=0)
     return pd.DataFrame(
         {
             "concept": np.repeat(np.arange(n_concepts), len(ks)),

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from sciinterp import distributed
 from sciinterp.association._jit import compiled
 from sciinterp.association.blocks import blocks_of
 from sciinterp.association.dense_baselines import Fit, probe
@@ -93,11 +95,12 @@ def set_curves(
     training = inputs.training
     assert training is not None
     ks = sorted({int(k) for k in ks})
-    rows = [_or_sets(inputs, training, ks, level)]
+    curves: list[Callable[[], pd.DataFrame]] = [lambda: _or_sets(inputs, training, ks, level)]
     for name, units in _readers(inputs, training):
-        rows.append(weighted_sets(name, units, inputs.parts.test, ks, level))
+        curves.append(partial(_curve, name, units, inputs.parts.test, ks, level))
     if inputs.acts is not None:
-        rows.append(_probe(inputs, level))
+        curves.append(lambda: _probe(inputs, level))
+    rows = distributed.spread(curves, lambda curve: curve())
     return pd.concat(rows, ignore_index=True).sort_values(["concept", "reader", "rule", "k"], kind="stable")
 
 
@@ -109,32 +112,36 @@ def _probe(inputs: Inputs, level: float) -> pd.DataFrame:
     return _table("probe", fit.values.shape[1], "weighted", found.f1_train, found.counts, words, level)
 
 
-def _readers(inputs: Inputs, training: Training) -> Iterator[tuple[str, Units]]:
+def _curve(
+    name: str, units: Callable[[], Units], test: Part, ks: Sequence[int], level: float
+) -> pd.DataFrame:
+    return weighted_sets(name, units(), test, ks, level)
+
+
+def _readers(inputs: Inputs, training: Training) -> Iterator[tuple[str, Callable[[], Units]]]:
+    """Rival readers and how their units are made, by whoever draws their curve."""
     twins = {f"twin_{part}": codes for part, codes in inputs.twins.items()}
     codes = {"features": training.features, "randomised": inputs.control, **twins}
     for name, features in codes.items():
         if features is not None and features.n_positions == inputs.samples.n_positions:
-            yield name, sparse_units(inputs, features)
-    if inputs.acts is None:
-        return
-    fit = Fit.of(inputs)
-    mean = fit.moments.mean.astype(np.float32)
-    views: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "neurons": lambda x: x - mean,
-        "components": fit.project,
-        "independent components": lambda x: fit.project(x) @ fit.rotation,
+            yield name, partial(sparse_units, inputs, features)
+    views: dict[str, Callable[[Fit, np.ndarray], np.ndarray]] = {
+        "neurons": lambda fit, x: x - fit.moments.mean.astype(np.float32),
+        "components": Fit.project,
+        "independent components": lambda fit, x: fit.project(x) @ fit.rotation,
     }
-    for name, view in views.items():
-        yield name, _dense_units(inputs, fit, view)
+    for name, view in views.items() if inputs.acts is not None else ():
+        yield name, partial(_dense_units, inputs, view)
 
 
-def _dense_units(inputs: Inputs, fit: Fit, view: Callable[[np.ndarray], np.ndarray]) -> Units:
+def _dense_units(inputs: Inputs, view: Callable[[Fit, np.ndarray], np.ndarray]) -> Units:
+    fit = Fit.of(inputs)
     rows, part = fit.training(inputs)
-    values = view(fit.values[rows])
+    values = view(fit, fit.values[rows])
 
     def held_out(chosen: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         for rows, block in fit.held_out(inputs.parts.test):
-            yield rows, view(block)[:, chosen]
+            yield rows, view(fit, block)[:, chosen]
 
     return Units(values, part, held_out, np.arange(values.shape[1]))
 

@@ -25,7 +25,6 @@ that of presence are about different things.
 from __future__ import annotations
 
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -33,8 +32,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from sciinterp import distributed
 from sciinterp.association._jit import compiled
-from sciinterp.association.blocks import BLOCK_VALUES
+from sciinterp.association.blocks import BLOCK_VALUES, dealt_blocks
 from sciinterp.association.statistics import TOO_FEW, Screen, benjamini_hochberg
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import only_active
@@ -179,13 +179,18 @@ def screen_places(
     concepts = np.flatnonzero(runs.placed & [word != TOO_FEW for word in tested.test])
     if features.samples.kind in UNORDERED:
         concepts = concepts[:0]
-    for low, high in features.feature_blocks(BLOCK_VALUES):
-        codes = only_active(features.by_feature(low, high))
-        starts = np.arange(high - low + 1) * len(concepts)
-        found = _of_block(codes, features.samples, runs, starts, np.tile(concepts, high - low))
-        for out, values in zip((p, fold), found):
-            out[low:high, concepts] = values.reshape(high - low, len(concepts))
-        p[low:high][np.diff(codes.starts) == 0] = np.nan
+
+    def of_block(block: tuple[int, int]) -> tuple[np.ndarray, ...]:
+        n, codes = block[1] - block[0], only_active(features.by_feature(*block))
+        starts = np.arange(n + 1) * len(concepts)
+        found = _of_block(codes, features.samples, runs, starts, np.tile(concepts, n))
+        of_p, of_fold = (values.reshape(n, len(concepts)).astype(np.float32) for values in found)
+        of_p[np.diff(codes.starts) == 0] = np.nan
+        return of_p, of_fold
+
+    blocks = dealt_blocks(features)
+    for (low, high), found in zip(blocks, distributed.spread(blocks, of_block)):
+        p[low:high, concepts], fold[low:high, concepts] = found
     return Places(p, benjamini_hochberg(p), fold)
 
 
@@ -205,7 +210,7 @@ def _of_block(
         runs.whole,
         runs.of_concept,
     )
-    ends = np.linspace(0, codes.n_features, min(os.cpu_count() or 1, 8) + 1).astype(int)
+    ends = np.linspace(0, codes.n_features, distributed.workers(8) + 1).astype(int)
 
     def part(first: int, last: int) -> None:
         own = slice(first, last + 1)

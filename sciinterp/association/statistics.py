@@ -27,6 +27,7 @@ import scipy.sparse as sp
 from scipy.special import gammaln, ndtr
 from scipy.stats import false_discovery_control
 
+from sciinterp import distributed
 from sciinterp.association._jit import compiled
 from sciinterp.association.exposure import NEIGHBOURS, family_exposure, strata_of_exposure
 from sciinterp.association.presence import family_activity, present_in
@@ -223,8 +224,11 @@ def _tests_of(
     p, z, p_family = np.full(shape, np.nan), np.full(shape, -np.inf), np.full(shape, np.nan)
     p_min = np.full(shape[1], np.nan)
     for table in tables:
-        mine = table.concepts
-        p[:, mine], z[:, mine], p_min[mine] = stratified_exact(table.present, table.carries, table.strata)
+        mine, carries = table.concepts, table.carries
+        own = stratified_exact(distributed.mine(table.present), carries, table.strata)
+        for out, found in zip((p, z), zip(*distributed.gathered(own[:2]))):
+            out[:, mine] = np.concatenate(found)
+        p_min[mine] = own[2]
     return p, p_family, p_min, _max_t(z, tables, p_family, n_permutations, seed)
 
 
@@ -397,7 +401,7 @@ def _max_t(z: np.ndarray, tables: list[_Tested], p_family: np.ndarray, n_permuta
         return 0
     n_permutations = int(max(99, min(n_permutations, _PERMUTATION_WORK / work)))
     rng = np.random.default_rng(seed)
-    largest = np.full(n_permutations, -np.inf)
+    largest, own = np.full(n_permutations, -np.inf), distributed.share(n_permutations)
     for table in tables:
         has, of_concept = table.present.astype(np.float32), table.carries.T.astype(np.float32)
         mean, deviation = _moments(has, of_concept, table.strata)
@@ -409,8 +413,9 @@ def _max_t(z: np.ndarray, tables: list[_Tested], p_family: np.ndarray, n_permuta
         order, slots = np.arange(len(table.strata)), np.argsort(table.neighbours, kind="stable")
         for b in range(n_permutations):
             order[slots] = np.lexsort((rng.random(len(slots)), table.neighbours))
-            largest[b] = max(largest[b], float(((has @ of_concept[order] - mean) * scale).max()))
-    ranked = np.sort(largest)
+            if b in own:
+                largest[b] = max(largest[b], float(((has @ of_concept[order] - mean) * scale).max()))
+    ranked = np.sort(np.max(distributed.gathered(largest), axis=0))
     for table in tables:
         # a hair below, so that a tie computed in another order still counts as one
         above = n_permutations - np.searchsorted(ranked, z[:, table.concepts] - 1e-4, side="left")

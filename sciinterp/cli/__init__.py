@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 # Commands that the ranks of torchrun do together; any other is the first rank's.
-TOGETHER = ("extract", "train", "encode", "control", "run", "demo")
+TOGETHER = ("extract", "train", "encode", "control", "associate", "discover", "run", "demo")
 
 app = typer.Typer(
     name="sciinterp",

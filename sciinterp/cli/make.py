@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sciinterp import distributed
 from sciinterp.cli.options import (
     Acts,
     By,
@@ -285,7 +286,7 @@ def discover(
     from sciinterp.store import ledger
 
     given = _given(features, annotations, activations, control, format, by, seed)
-    if ledger.is_done(out, "associate"):
+    if distributed.told(distributed.first() and ledger.is_done(out, "associate")):
         logging.getLogger("sciinterp").info("hits: %s", out / "hits.tsv")
         hits = si.read_hits(out)
     else:

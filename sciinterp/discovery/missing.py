@@ -18,6 +18,7 @@ import pandas as pd
 import scipy.sparse as sp
 from scipy.special import expit
 
+from sciinterp import distributed
 from sciinterp.discovery.calibrate import auroc, posterior
 from sciinterp.discovery.design import Design, Rows
 from sciinterp.discovery.left_out import Marks
@@ -96,16 +97,17 @@ class Spans:
 def find_spans(problem: Problem, concepts: Sequence[str]) -> dict[str, Spans | str]:
     """Spans of some concepts, or the reason why one was left out.
 
-    Features are read in one pass over blocks for :data:`BATCH` concepts at a time.
+    Concepts are dealt to ranks; features are read in one pass over blocks for :data:`BATCH` of them at a time.
     """
     found: dict[str, Spans | str] = {}
-    for low in range(0, len(concepts), BATCH):
-        searches: dict[str, _Search | str] = {c: _begin(problem, c) for c in concepts[low : low + BATCH]}
+    mine = distributed.mine(concepts)
+    for low in range(0, len(mine), BATCH):
+        searches: dict[str, _Search | str] = {c: _begin(problem, c) for c in mine[low : low + BATCH]}
         fits = [f for s in searches.values() if not isinstance(s, str) for f in s.fits if f is not None]
         _choose_second(problem, fits)
         for concept, search in searches.items():
             found[concept] = search if isinstance(search, str) else _conclude(problem, search)
-    return _weighed(found)
+    return _weighed({concept: s for part in distributed.gathered(found) for concept, s in part.items()})
 
 
 def _weighed(found: dict[str, Spans | str]) -> dict[str, Spans | str]:

@@ -30,6 +30,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import expit
 
+from sciinterp import distributed
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import only_active
 from sciinterp.discovery.decoys import N_MADE, any_real, decoy_error, made_up
@@ -252,7 +253,8 @@ def _read(
     explained, share = shares(read, n_peaks, again)
     likely = part.start + np.flatnonzero(share[part] >= LIKELY)
     if len(likely):
-        drawn = [coherence(problem, rows[likely], batch=b, draws=FINE) for b in range(N_FINE)]
+        finely = lambda batch: coherence(problem, rows[likely], batch=batch, draws=FINE)  # noqa: E731
+        drawn = list(distributed.spread(range(N_FINE), finely, threads=True))
         read.put(likely, drawn)
         passed = [shares(d, n_peaks[likely], again[likely]) for d in drawn]
         explained[likely], share[likely] = np.mean(passed, axis=0)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp import distributed
 from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.homology import CONSERVED
 from sciinterp.readers.notation import Variant
@@ -64,20 +65,22 @@ def probe(
     missing, novel : list of dict
     """
     context["counts"]["probed"] = {"missing": min(n, len(missing)), "novel": min(n, len(novel))}
-    effects: dict[int, dict[str, Any] | str] = {}
+    effects = _ablations(model, features, [*novel[:n], *missing[:n]], seed)
     felt = []
     for row in novel[:n]:
-        if (effect := _ablate(model, features, row, effects, seed, context)) is not None:
+        if (effect := _ablate(row, effects, context)) is not None:
             if effect["times_random"] <= 1:
                 continue
             _weigh(row, effect)
         felt.append(row)
     context["counts"]["novel"]["not felt by the model when ablated"] = min(n, len(novel)) - len(felt)
     for row in missing[:n]:
-        if (effect := _ablate(model, features, row, effects, seed, context)) is not None:
+        if (effect := _ablate(row, effects, context)) is not None:
             _weigh(row, effect)
-    for row in (*missing[:n], *felt):
-        _falsify(model, features, row, context)
+    tried = [*missing[:n], *felt]
+    where = [[row[k] for k in ("sample", "start", "end", "feature")] for row in tried]
+    for row, found in zip(tried, distributed.spread(where, lambda at: mutation_scan(model, features, *at))):
+        _falsify(row, found, context)
     for row in (*missing[n:], *novel[n:]):
         row["evidence"]["against"].append(
             f"Not probed: only the first {n} candidates of a kind were ablated and mutated."
@@ -85,21 +88,22 @@ def probe(
     return missing, felt + novel[n:]
 
 
-def _ablate(
-    model: Adapter,
-    features: FeatureMatrix,
-    row: dict[str, Any],
-    known: dict[int, dict[str, Any] | str],
-    seed: int,
-    context: dict[str, Any],
-) -> dict[str, Any] | None:
-    """The ablation of a row's feature, done once a feature, or None where the model cannot say."""
+def _ablations(
+    model: Adapter, features: FeatureMatrix, rows: list[dict[str, Any]], seed: int
+) -> dict[int, dict[str, Any] | str]:
+    """What ablating each of the rows' features does, or why the model cannot say; features are dealt to ranks."""
     from sciinterp.interventions.ablation import ablation_effect
 
-    feature = row["feature"]
-    if feature not in known:
-        known[feature] = ablation_effect(model, features, feature, seed=seed)
-    found = known[feature]
+    numbers = list(dict.fromkeys(row["feature"] for row in rows))
+    effect = lambda feature: ablation_effect(model, features, feature, seed=seed)  # noqa: E731
+    return dict(zip(numbers, distributed.spread(numbers, effect)))
+
+
+def _ablate(
+    row: dict[str, Any], effects: dict[int, dict[str, Any] | str], context: dict[str, Any]
+) -> dict[str, Any] | None:
+    """The ablation of a row's feature, or None where the model cannot say."""
+    found = effects[row["feature"]]
     if isinstance(found, str):
         context["not_run"]["ablation"] = found
         return None
@@ -124,9 +128,8 @@ def _against(row: dict[str, Any], text: str) -> None:
     row["reason_against"] = against[0]
 
 
-def _falsify(model: Adapter, features: FeatureMatrix, row: dict[str, Any], context: dict[str, Any]) -> None:
+def _falsify(row: dict[str, Any], found: dict[str, Any] | str, context: dict[str, Any]) -> None:
     """Add the mutation that takes the feature away, as the model predicts."""
-    found = mutation_scan(model, features, row["sample"], row["start"], row["end"], row["feature"])
     if isinstance(found, str):
         context["not_run"]["falsifying mutation"] = found
         return

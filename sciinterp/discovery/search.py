@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sciinterp import distributed
 from sciinterp.annotations import Annotations
 from sciinterp.annotations.projection import require_placed
 from sciinterp.association.explanations import THRESHOLDS
@@ -92,7 +93,7 @@ def discover(
     with ledger.recorded("discover", out, settings=asdict(settings), inputs=about["belongs"]):
         candidates = _discover(features, annotations, hits, split, model, controls, settings)
         candidates.context |= about
-        if out is not None:
+        if out is not None and distributed.first():
             write_candidates(candidates, out)
     return candidates
 

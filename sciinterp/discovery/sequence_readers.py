@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
+from sciinterp import distributed
 from sciinterp.association._jit import compiled
 from sciinterp.discovery.plain_readings import (
     AROUND,
@@ -45,7 +46,7 @@ from sciinterp.discovery.surroundings import NONE, Surroundings
 N_PARTS = 3
 GOOD = 0.95  # AUROC on training families from which the motif is not challenged
 MARGIN = 0.02  # AUROC on training families by which another reader must be better than the motif
-ROWS = 256  # rows whose windows are shuffled at once
+ROWS = 256  # rows looked at together, which ranks and threads deal among themselves
 COLUMNS = ("reader", "composition", "centre", "position", "conservation", "order", "matched")
 
 
@@ -114,6 +115,14 @@ class Coherence:
             tried,
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[Coherence]) -> Coherence:
+        """The rows of several, one after another."""
+        names = ("measures", "influence", "reader", "low", "high")
+        found: dict[str, Any] = {n: np.concatenate([getattr(part, n) for part in parts]) for n in names}
+        tried = {n: np.concatenate([part.tried[n] for part in parts]) for n in parts[0].tried}
+        return cls(**found, tried=tried)
+
     def put(self, some: np.ndarray, drawn: Sequence[Coherence]) -> None:
         """Put the mean of several draws in the place of some rows; the reader is the one that most of them chose."""
         for name in ("measures", "influence", "low", "high"):
@@ -142,8 +151,22 @@ def coherence(
         Which comparisons: those of another batch lie between them.
     draws : Draws, optional
     """
-    rng, draws = np.random.default_rng([batch, 0xC0]), draws or Draws()
-    around, at = problem.around, problem.around.padded(position)
+    around, settled = problem.around, draws or Draws()
+
+    def of_rows(low: int) -> Coherence:
+        rng = np.random.default_rng([batch, 0xC0] if low == 0 else [batch, 0xC0, low])
+        return _coherence(around, position[low : low + ROWS], batch, settled, rng)
+
+    return Coherence.joined(
+        list(distributed.spread(range(0, max(len(position), 1), ROWS), of_rows, threads=True))
+    )
+
+
+def _coherence(
+    around: Surroundings, position: np.ndarray, batch: int, draws: Draws, rng: np.random.Generator
+) -> Coherence:
+    """Of some rows, which have nothing to do with the others."""
+    at = around.padded(position)
     readers = [reader for reader in READERS if len(getattr(around, reader.column))]
     other = _spread(around, at, draws.compared, batch)
     matched = _with_same_letter(around, at, draws.matched, batch)
@@ -246,11 +269,9 @@ def _shuffled(
 ) -> np.ndarray:
     """Scores of windows whose letters are shuffled [n_rows, n_peaks, n]."""
     out = np.zeros((*at.shape, n))
-    for low in range(0, len(at), ROWS):
-        rows = slice(low, low + ROWS)
-        for k in range(n):
-            mixed, where = around.shuffled(at[rows], reader.reach, rng)
-            out[rows, :, k] = reader.score(mixed, where, tuple(x[rows] for x in model))
+    for k in range(n if at.size else 0):
+        mixed, where = around.shuffled(at, reader.reach, rng)
+        out[..., k] = reader.score(mixed, where, model)
     return out
 
 
