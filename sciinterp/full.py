@@ -173,11 +173,11 @@ def hide_and_recover(run: Run, *, seed: int = 0) -> dict[str, Any]:
     spans = run.annotations.frame.query("start >= 0")
     length = (spans["end"] - spans["start"]).groupby(spans["concept"]).median()
     longer = [c for c in names if length[c] > 1][:3]  # one residue is explained by its letter
-    common = {"split": run.split, "seed": seed}
+    given, split = (features, run.annotations), run.split
     return {
-        "hidden": mask_and_recover(features, run.annotations, concepts=hidden, control=run.control, **common),
+        "hidden": mask_and_recover(*given, split=split, concepts=hidden, control=run.control, seed=seed),
         "forgotten": leave_concept_out(
-            features, run.annotations, concepts=[*best[:1], *longer], control=run.control, **common
+            *given, split=split, concepts=[*best[:1], *longer], control=run.control
         ),
-        "merged": merge_and_recover(features, run.annotations, pairs=pairs, **common),
+        "merged": merge_and_recover(*given, split=split, pairs=pairs, seed=seed),
     }

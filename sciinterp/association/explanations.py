@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sciinterp.association.jackknife import MIN_FAMILIES
+from sciinterp.association.jackknife import MIN_FAMILIES, POWER
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,29 @@ def verdicts() -> tuple[Kind, ...]:
 def shown(explained: str) -> str:
     """The word for a value of ``explained_by`` where no cell may be empty."""
     return explained or "above all"
+
+
+def few_families(n_families: float, needed: float) -> str:
+    """How many families carry a concept of which too few do, and how many would have to, in words.
+
+    Parameters
+    ----------
+    n_families, needed : float
+        ``n_test_families`` and ``n_families_needed`` of its selected hit.
+
+    Examples
+    --------
+    >>> few_families(3, 9.0)
+    '3 families carry it; about 9 would have to, to lie above every baseline with a power of 0.8'
+    >>> few_families(1, float("nan"))
+    '1 family carries it; a baseline does as well in it, so that no number would do'
+    """
+    n = int(n_families)
+    carry, there = ("family carries", "it") if n == 1 else ("families carry", "them")
+    if not np.isfinite(needed):
+        return f"{n} {carry} it; a baseline does as well in {there}, so that no number would do"
+    would = f"about {needed:.0f} would have to, to lie above every baseline with a power of {POWER:g}"
+    return f"{n} {carry} it; {would}"
 
 
 def legend() -> str:

@@ -35,6 +35,7 @@ from scipy.special import ndtri, stdtr, stdtrit
 
 # Test families that must carry a concept: with fewer, a t quantile is larger than any difference of two shares.
 MIN_FAMILIES = 5
+POWER = 0.8  # with which a concept in few families would have to be judged
 # Prior families (c above). Of 320 simulated designs (5 to 40 families, sizes equal to 80 times apart, families alike
 # to all-or-none, F1 .1 to .9) coverage is below .93 in 1 with 1/4, in 5 with 1/16 and in 2 with 1/8.
 _PRIOR = 0.25
@@ -190,7 +191,7 @@ def p_above(of: Jackknifed, against: Jackknifed) -> np.ndarray:
 
 
 def families_needed(
-    of: Jackknifed, against: Jackknifed, *, power: float = 0.8, level: float = 0.95
+    of: Jackknifed, against: Jackknifed, *, power: float = POWER, level: float = 0.95
 ) -> np.ndarray:
     """Families like these that a concept needs, for the lower end of the difference to lie above zero so often.
 

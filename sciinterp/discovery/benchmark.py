@@ -223,7 +223,7 @@ def score_world(world: Planted, *, seed: int = 0) -> tuple[dict[str, float], pd.
     family = world.split.family[np.array([samples.index(s) for s in missing["sample"]], np.int64)]
     cluster = pd.factorize(pd.Series(family).astype(str) + missing["concept"])[0]
     listed = quality(missing, truth, cluster, seed=seed)
-    single = single_feature_rule(make_problem(world.features, world.annotations, world.split, seed=seed))
+    single = single_feature_rule(make_problem(world.features, world.annotations, world.split))
     n = len(world.missing)
     recall = [
         float(meets_hidden(world.missing, part, samples).mean()) if n else float("nan")

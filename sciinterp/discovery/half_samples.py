@@ -23,6 +23,7 @@ BETTER = 0.8  # AUROC from which something plainer explains the peaks if it does
 FAIR = 0.7  # AUROC from which it does if it is much better than the reader
 READINGS = ("composition", "centre", "position", "conservation")
 LEAST = 128  # half-samples
+AT_ONCE = 16  # half-samples looked at together
 
 
 def limits(measures: np.ndarray) -> np.ndarray:
@@ -55,9 +56,15 @@ def limits(measures: np.ndarray) -> np.ndarray:
 
 def explained(measures: np.ndarray, n_peaks: np.ndarray | None = None) -> np.ndarray:
     """bool [n]: a plain reading reaches the limit from which it explains the peaks, and tells `n_peaks` from chance."""
+    reached, plain = _reached(measures)
+    at = reached if n_peaks is None else reached & (plain > by_chance(n_peaks)[:, None])
+    return np.asarray(at.any(1))
+
+
+def _reached(measures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each of :data:`READINGS` reaches its limit, bool [n, 4], and what it reaches."""
     plain = measures[:, [COLUMNS.index(c) for c in READINGS]]
-    chance = 0.0 if n_peaks is None else by_chance(n_peaks)[:, None]
-    return np.asarray(((plain >= limits(measures)) & (plain > chance)).any(1))
+    return np.asarray((plain >= limits(measures)) & (plain > 0)), plain
 
 
 def half_samples(n_families: int) -> np.ndarray:
@@ -84,12 +91,17 @@ def shares(read: Coherence, n_peaks: np.ndarray, periodic: np.ndarray) -> tuple[
         Features that need not be coherent in sequence.
     """
     gone, passed = np.zeros(len(read.measures)), np.zeros(len(read.measures))
-    signs = half_samples(read.influence.shape[2])
-    for sign in signs.astype(np.float32):
-        measures = np.clip(read.measures + read.influence @ sign, 0, 1)
+    signs = half_samples(read.influence.shape[2]).astype(np.float32)
+    n, chance = len(gone), by_chance(n_peaks)[:, None]
+    for low in range(0, len(signs), AT_ONCE):
+        some = signs[low : low + AT_ONCE]
+        moved = np.clip(read.measures + np.stack([read.influence @ sign for sign in some]), 0, 1)
+        measures = moved.reshape(-1, moved.shape[2])
         # What reads no better than chance explains nothing: where it does as well as a motif, neither is there.
-        reached, plain = explained(measures), explained(measures, n_peaks)
-        incoherent = ~periodic & ((measures[:, COLUMNS.index("reader")] < COHERENT) | (reached & ~plain))
-        gone += plain
-        passed += ~plain & ~incoherent
+        at, reading = _reached(measures)
+        reached, plain = at.any(1), (at & (reading > np.tile(chance, (len(some), 1)))).any(1)
+        incoherent = (measures[:, COLUMNS.index("reader")] < COHERENT) | reached
+        passes = ~plain & (np.tile(periodic, len(some)) | ~incoherent)
+        gone += plain.reshape(-1, n).sum(0)
+        passed += passes.reshape(-1, n).sum(0)
     return gone / len(signs), passed / len(signs)

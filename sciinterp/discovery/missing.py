@@ -244,14 +244,13 @@ def _correlation(problem: Problem, c: int, k: int) -> np.ndarray:
 def _first_fit(search: _Search, target: np.ndarray, k: int) -> _Fit | None:
     """The first model of the families outside fold ``k``: where it errs, and by how much."""
     problem, c, train = search.problem, search.number, search.train(k)
-    rng = np.random.default_rng([problem.seed, c, k])
     correlation = _correlation(problem, c, k)
     first = np.argsort(-correlation, kind="stable")[:FIRST]
     first = first[correlation[first] > 0.01]
     if not len(first) or correlation[first[0]] < MIN_CORRELATION or not (target & train).any():
         return None
     x = search.design.matrix(first)
-    rows, weight = _training_rows(x.any(), target, train, rng)
+    rows, weight = _training_rows(x.any(), target, train)
     some = x.take(rows)
     beta = fit_logistic(some, target[rows], weight, ridge=2.0)
     residual = weight * (target[rows] - expit(predict(some, beta)))
@@ -294,9 +293,9 @@ def _second_fit(search: _Search, fit: _Fit, target: np.ndarray, k: int) -> tuple
 
 
 def _training_rows(
-    active: np.ndarray, target: np.ndarray, train: np.ndarray, rng: np.random.Generator
+    active: np.ndarray, target: np.ndarray, train: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions to fit on: positives, positions where something is active, and some of the silent rest."""
+    """Positions to fit on: positives, positions where something is active, and some of the silent rest, evenly spread."""
     rows, weights = [], []
     groups = (
         (train & target, MAX_POSITIVE),
@@ -305,10 +304,15 @@ def _training_rows(
     )
     for mask, limit in groups:
         index = np.flatnonzero(mask)
-        take = index if len(index) <= limit else np.sort(rng.choice(index, limit, replace=False))
+        take = index[_even(min(limit, len(index)), len(index))]
         rows.append(take)
         weights.append(np.full(len(take), len(index) / max(len(take), 1)))
     return np.concatenate(rows), np.concatenate(weights)
+
+
+def _even(n: int, of: int) -> np.ndarray:
+    """int64 [n]: evenly spread numbers below ``of``."""
+    return np.arange(n) * of // max(n, 1)
 
 
 def _thresholds(
@@ -353,9 +357,8 @@ def _separation(problem: Problem, eta: np.ndarray, inst_start: np.ndarray, inst_
     Instances left out are as rare among random places as the concept is, so a good detector is near 1 however many
     there are; spans that the model itself marks could not say so.
     """
-    rng = np.random.default_rng([problem.seed, 0x5E9A])
     length = inst_end - inst_start
-    start = rng.integers(0, len(eta), 4 * len(length))
+    start = _even(4 * len(length), len(eta))
     end = np.minimum(start + np.tile(length, 4), problem.samples.offsets[problem.sample_of[start] + 1])
     free = ~first_overlap(start, end, inst_start, inst_end)
     peak = lambda a, b: np.array([eta[i:j].max() for i, j in zip(a, b)])  # noqa: E731

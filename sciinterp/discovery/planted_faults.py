@@ -172,7 +172,7 @@ def fit_calibration(seeds: Iterable[int]) -> Calibration:
         for kind in FAULTS:
             for hide in (True, False):
                 world = faulty(kind, seed, hide=hide)
-                problem = make_problem(world.features, world.annotations, world.split, seed=seed)
+                problem = make_problem(world.features, world.annotations, world.split)
                 found += [(m, fit_mixture(m), truth) for m, truth in marks_in(world, problem)]
     of_concept = np.array([marks.of_concept(mixture.ratio) for marks, mixture, _ in found])
     hidden = np.array([truth.any() for _, _, truth in found])

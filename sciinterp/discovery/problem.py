@@ -53,7 +53,6 @@ class Problem:
     family: np.ndarray
     fold: np.ndarray
     n_folds: int
-    seed: int
     moved: np.ndarray | None = None
 
     @property
@@ -270,18 +269,17 @@ def _feature_of(block: ByFeature) -> np.ndarray:
 
 
 def make_problem(
-    features: FeatureMatrix, annotations: Annotations, split: Split, *, n_folds: int = 4, seed: int = 0
+    features: FeatureMatrix, annotations: Annotations, split: Split, *, n_folds: int = 4
 ) -> Problem:
-    """Lay out features and annotations; families go to folds of nearly equal numbers of positions."""
+    """Lay out features and annotations; families go to folds of nearly equal numbers of positions, always to the same."""
     samples = features.samples
     family = np.asarray(split.family, np.int64)
     size = np.bincount(family, weights=samples.lengths, minlength=family.max() + 1 if len(family) else 0)
-    rng = np.random.default_rng([seed, 0xF01D])
-    order = rng.permutation(len(size))
+    order = np.random.default_rng([0, 0xF01D]).permutation(len(size))
     order = order[np.argsort(-size[order], kind="stable")]
     n_folds = int(min(n_folds, max(2, (size > 0).sum())))
     fold, filled = np.zeros(len(size), np.int64), np.zeros(n_folds)
     for f in order:
         fold[f] = int(np.argmin(filled))
         filled[fold[f]] += size[f]
-    return Problem(features, annotations, annotations.position_names, family, fold[family], n_folds, seed)
+    return Problem(features, annotations, annotations.position_names, family, fold[family], n_folds)

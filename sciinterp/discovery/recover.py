@@ -31,7 +31,6 @@ from sciinterp.discovery.missing import find_spans
 from sciinterp.discovery.novel import F1_KNOWN, find_novel
 from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.search import discover
-from sciinterp.discovery.settings import DiscoverySettings
 from sciinterp.discovery.spans import first_overlap, per_run, runs
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
@@ -131,7 +130,7 @@ def mask_and_recover(
         if not len(shown) or not len(hidden):
             continue
         row = {"concept": concept, "n_shown": len(shown), "n_hidden": len(hidden)}
-        problem = make_problem(features, shown, split, seed=seed)
+        problem = make_problem(features, shown, split)
         row |= _recovered(_spans_table(problem, concept), hidden, samples, len(shown), family)
         rivals = {"single feature": single_feature_rule(problem)}
         if problem.letters is not None:
@@ -234,7 +233,6 @@ def leave_concept_out(
     concepts: Sequence[str],
     seeds: Sequence[FeatureMatrix] = (),
     control: FeatureMatrix | None = None,
-    seed: int = 0,
 ) -> Table:
     """Forget each concept and ask where its features then stand among the novel candidates.
 
@@ -245,7 +243,7 @@ def leave_concept_out(
         ``rank`` of the first of them among ``n_novel`` candidates (-1: none is listed) with its probability, and
         ``fate``, what became of the best one: a concept that a single letter finds is explained by that letter.
     """
-    whole = make_problem(features, annotations, split, seed=seed)
+    whole = make_problem(features, annotations, split)
     rows = []
     for concept in concepts:
         c = whole.names.index(concept)
@@ -253,7 +251,7 @@ def leave_concept_out(
         best = int(np.argmax(f1))
         readers = np.union1d(np.flatnonzero(f1 >= F1_KNOWN), [best])
         rest = annotations.select([n for n in annotations.names if n != concept])
-        problem = make_problem(features, rest, split, seed=seed)
+        problem = make_problem(features, rest, split)
         found = find_novel(problem, stability=seeds, randomised=control)
         row = {
             "concept": concept,
@@ -301,7 +299,6 @@ def merge_and_recover(
             ),
             pd.DataFrame(),
             split=split,
-            settings=DiscoverySettings(seed=seed),
         )
         refined = found[found["kind"] == "refinement"]
         rows.append(
@@ -316,9 +313,7 @@ def merge_and_recover(
     return Table(rows)
 
 
-def temporal(
-    features: FeatureMatrix, older: Annotations, newer: Annotations, *, split: Split, seed: int = 0
-) -> Table:
+def temporal(features: FeatureMatrix, older: Annotations, newer: Annotations, *, split: Split) -> Table:
     """Search an older release and look into the newer one.
 
     Returns
@@ -339,7 +334,7 @@ def temporal(
     )
     if not len(added):
         raise InputError("the newer release adds no instance to a concept of the older one", where="temporal")
-    found = discover(features, older, pd.DataFrame(), split=split, settings=DiscoverySettings(seed=seed))
+    found = discover(features, older, pd.DataFrame(), split=split)
     missing = found[found["kind"] == "missing"].reset_index(drop=True)
     missing["confirmed"] = meets_hidden(missing, added, features.samples)
     p = missing["probability"].to_numpy()

@@ -119,7 +119,7 @@ def _discover(
     settings: DiscoverySettings,
 ) -> Table:
     """Rows of the three kinds, probed where there is a model."""
-    problem = make_problem(features, annotations, split, n_folds=settings.n_folds, seed=settings.seed)
+    problem = make_problem(features, annotations, split, n_folds=settings.n_folds)
     hits = pd.DataFrame() if hits is None else pd.DataFrame(hits)
     evidence = Evidence(problem, hits)
     context: dict[str, Any] = {
@@ -158,7 +158,7 @@ def _expected_precision(missing: list[dict[str, Any]], problem: Problem) -> dict
     out = {}
     for k in (10, 50):
         if len(missing) >= k:
-            estimate, low, high = precision_at(p, np.array(family), k, seed=problem.seed)
+            estimate, low, high = precision_at(p, np.array(family), k)
             out[str(k)] = {"expected": estimate, "low": low, "high": high}
     return out
 

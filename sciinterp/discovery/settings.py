@@ -27,7 +27,7 @@ class DiscoverySettings:
     records : bool
         False leaves the evidence out, for benchmarks.
     seed : int
-        Of the folds that missing annotations are cross-fitted in; novel features and refinements do not depend on it.
+        Of the random directions that ablations are held against; nothing else is drawn.
     """
 
     min_probability: float = 0.05

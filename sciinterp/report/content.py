@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sciinterp.association.explanations import ABOVE, OTHER, THRESHOLDS, explained_by, verdicts
+from sciinterp.association.explanations import (
+    ABOVE,
+    OTHER,
+    THRESHOLDS,
+    TOO_FEW,
+    explained_by,
+    few_families,
+    verdicts,
+)
 from sciinterp.plots.concepts import baseline_kind, baselines_of, selected
 from sciinterp.plots.logos import Letters, information
 from sciinterp.plots.style import finite
@@ -147,9 +155,16 @@ def concept_rows(
             str(record.get("best_baseline") or ""),
         )
         row["baselines"], row["verdict"] = base, verdict(record, competing)
+        row["few"] = _few(record) if row["verdict"] == TOO_FEW else ""
         row["found"] = row["f1"] is not None and row["f1"] >= FOUND
         rows.append(row)
     return rows, used
+
+
+def _few(record: Mapping[Any, Any]) -> str:
+    """What is said of a concept in too few families; hits of before 0.4 do not say how few."""
+    n, needed = (number(record.get(key)) for key in ("n_test_families", "n_families_needed"))
+    return "" if n is None else few_families(n, float("nan") if needed is None else needed)
 
 
 def letters_reach(rows: list[dict[str, Any]]) -> list[str]:

@@ -79,7 +79,11 @@ def statements(concepts: Sequence[Mapping[str, Any]], families: str) -> list[dic
     out = []
     for kind in verdicts():
         key = kind.name or "above"
-        names = [str(c["concept"]) for c in concepts if c["verdict"] == key]
+        names = [
+            f"{c['concept']}: {c['few']}" if c.get("few") else str(c["concept"])
+            for c in concepts
+            if c["verdict"] == key
+        ]
         if names:
             out.append(
                 {

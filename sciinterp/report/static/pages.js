@@ -138,7 +138,7 @@ async function conceptPage(c) {
     ...index.baselines.map((b) => ({ name: b.name + (b.kind === "ceiling" ? " (ceiling)" : ""), value: row.baselines[b.name], kind: b.kind === "ceiling" ? "ceiling" : "baseline" }))] : [];
   return [index.concepts[c], [
     row && row.name !== index.concepts[c] ? soft(row.name) : null,
-    row ? [h("p", {}, tag(row.verdict)), merit([["feature selected on training families", absent(row.feature) ? "–" : link("feature", row.feature, row.feature)], ["F1 on " + families() + range(row.f1_low, row.f1_high), show(row.f1, 2)], ["precision", show(row.precision, 2)], ["recall", show(row.recall, 2)],
+    row ? [h("p", {}, tag(row.verdict), row.few ? " " + row.few + "." : ""), merit([["feature selected on training families", absent(row.feature) ? "–" : link("feature", row.feature, row.feature)], ["F1 on " + families() + range(row.f1_low, row.f1_high), show(row.f1, 2)], ["precision", show(row.precision, 2)], ["recall", show(row.recall, 2)],
       ["AUROC", show(row.auroc, 2)], ["average precision, prevalence " + show(row.prevalence, 3), show(row.average_precision, 2)], ["difference to the best baseline" + range(row.delta_low, row.delta_high), show(row.delta_f1, 2)], ["q" + (row.test ? ", " + row.test : ""), show(row.q, 3)]]),
       h("h2", {}, "Beside the baselines"), soft("F1 on ", families(), ". Baselines are rules of the same kind as a feature; ceilings are told the labels and read many inputs at once."), h("div", { class: "view" }, bars(compared, "F1 of the feature and of the baselines for " + index.concepts[c])) ] : soft("This concept was not tested."),
     h("h2", {}, "Features tested on it"), one.pairs.length ? dataTable({ caption: "Features of this concept", n: one.pairs.length, perPage: 12, columns: [
