@@ -1,12 +1,16 @@
 """What turning a concept on would mean, in letters: where it is written, where it is read, and by whom it is judged.
 
-The judge knows nothing of the model. It compares letter profiles of *training* families: at each place of the concept's
-spans, the log odds of a letter there against its alternative. Where other concepts of the same kind take the same place
-(``FR3:IGHV1`` and ``FR3:IGHV3``: same length, never in one sample), the samples are held-out ones that carry such an
-alternative, the place is its span, and only positions where the two profiles differ are read. Elsewhere a window of the
-concept's length is put at random outside it, and the alternative is the composition of all training letters.
+The judge knows nothing of the model. It is a letter profile of *training* families: at each place of the concept's spans,
+the log odds of a letter there against the composition of all training letters (a position weight matrix). The odds are
+not those against the alternative: letters of neither would then score half way between the two, so that whatever wipes
+a place out would seem to turn the concept on. Against the composition they score as low as the alternative's.
 
-Half of what is read is hidden from the model where it can hide positions: a letter that it sees it repeats.
+Where other concepts of the same kind take the same place (``FR3:IGHV1`` and ``FR3:IGHV3``: same length, never in one
+sample), the samples are held-out ones that carry such an alternative, the place is its span, and the *target* is the
+positions where the two profiles differ. Elsewhere a window of the concept's length is put at random outside it, and all
+of it is the target. What changes outside the target is damage, in the same span, too.
+
+Half of the target is read, and hidden from the model where it can hide positions: a letter that it sees it repeats.
 """
 
 from __future__ import annotations
@@ -49,8 +53,8 @@ class Aim:
         Their numbers among all samples.
     family : int array
         The family of each.
-    written, read : tuple of bool arrays [n_positions]
-        Where it is written, and where its letters are read (and hidden), in each sample.
+    written, target, read : tuple of bool arrays [n_positions]
+        Where it is written, where its letters differ from those there, and which of these are read (and hidden).
     letters : str
     odds : tuple of float arrays [n_read, n_letters]
         Log odds of each letter at each position that is read.
@@ -64,6 +68,7 @@ class Aim:
     numbers: np.ndarray
     family: np.ndarray
     written: tuple[np.ndarray, ...]
+    target: tuple[np.ndarray, ...]
     read: tuple[np.ndarray, ...]
     letters: str
     odds: tuple[np.ndarray, ...]
@@ -111,6 +116,7 @@ def aim_at(
     counts = _letter_counts(samples, split.train, letters)
     plain = counts / counts.sum()
     profile = _profile(samples, mine, length, letters, plain, aligned)
+    odds = np.log(profile / plain)
     others = _alternatives(concept, training, length) if aligned else []
     held = spans[np.isin(spans["sample"], split.test)]
     with_it = set(held.loc[held["concept"] == concept, "sample"])
@@ -124,9 +130,9 @@ def aim_at(
             if name in against and end - start == length and number not in with_it:
                 differ = np.abs(profile - against[name]).sum(1) / 2 >= DIFFER
                 if differ.any():
-                    places.append((number, start, differ, np.log(profile / against[name])))
+                    places.append((number, start, differ, odds))
     else:
-        odds, every = np.log(profile / plain), np.ones(len(profile), bool)
+        every = np.ones(len(profile), bool)
         busy = held[held["concept"] == concept].groupby("sample")[["start", "end"]]
         taken = {n: g.to_numpy() for n, g in busy}
         for number in split.test.tolist():
@@ -140,7 +146,7 @@ def aim_at(
     numbers = np.array([places[i][0] for i in chosen])
     return Aim(
         concept, ", ".join(others) or "any letters", samples.subset(numbers), numbers, split.family[numbers],
-        tuple(m[0] for m in made), tuple(m[1] for m in made), letters, tuple(m[2] for m in made), judge,
+        *(tuple(m[i] for m in made) for i in range(3)), letters, tuple(m[3] for m in made), judge,
     )  # fmt: skip
 
 
@@ -211,13 +217,13 @@ def _spread(numbers: list[int], family: np.ndarray, n: int, rng: Generator) -> l
 
 def _placed(
     samples: Samples, place: tuple[int, int, np.ndarray, np.ndarray], length: int, rng: Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where it is written and read in one sample, and the odds there: half of the positions that may be read."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Where it is written in one sample, its target, the half of it that is read, and the odds there."""
     number, start, differ, odds = place
     n = int(samples.lengths[number])
-    written, read = np.zeros(n, bool), np.zeros(n, bool)
+    written, target, read = (np.zeros(n, bool) for _ in range(3))
     written[start : start + length] = True
     open_ = np.flatnonzero(differ)
     chosen = np.sort(rng.choice(open_, max(1, (len(open_) + 1) // 2), replace=False))
-    read[start + chosen] = True
-    return written, read, odds[chosen]
+    target[start + open_], read[start + chosen] = True, True
+    return written, target, read, odds[chosen]

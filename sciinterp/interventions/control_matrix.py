@@ -271,7 +271,7 @@ class _Stage:
         self.where = rows_at([aim.written[i] for i in numbers])
         self.about = scored_tokens(model, batch)
         self.spans = scored_spans(batch, self.about)
-        self.off = ~self.where(self.spans)
+        self.off = ~rows_at([aim.target[i] for i in numbers])(self.spans)
         rows = torch.cat(capture(model, [site], self.batch)[site]).double()
         self.spread = float((rows - rows.mean(0)).pow(2).sum(1).mean())
         assert isinstance(model, HasLogits)

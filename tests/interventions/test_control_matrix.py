@@ -112,12 +112,15 @@ def test_an_aim_is_the_place_of_an_alternative_read_where_they_differ():
     assert set(aim.numbers) <= set(split.test) and len(np.unique(aim.family)) == min(
         6, len(split.families("test"))
     )
-    for sample, written, read, odds in zip(aim.samples, aim.written, aim.read, aim.odds):
+    for sample, written, target, read, odds in zip(aim.samples, aim.written, aim.target, aim.read, aim.odds):
         assert np.flatnonzero(written).tolist() == list(range(5, 11)) and sample.sequence[6] == "F"
         at = np.flatnonzero(read)
-        assert len(at) == 1 and at[0] in (6, 10)
-        best, worst = aim.letters[int(odds[0].argmax())], aim.letters[int(odds[0].argmin())]
-        assert (best, worst) == (("W", "F") if at[0] == 6 else ("Y", "H"))
+        assert np.flatnonzero(target).tolist() == [6, 10] and len(at) == 1 and at[0] in (6, 10)
+        score = dict(zip(aim.letters, odds[0]))
+        mine, other = ("W", "F") if at[0] == 6 else ("Y", "H")
+        assert score[mine] == max(score.values()) > 0 > score[other] == pytest.approx(min(score.values()))
+        # A letter of neither scores as the alternative's: a place that is wiped out has not been turned.
+        assert [score[x] for x in "DKM"] == pytest.approx([score[other]] * 3)
 
 
 def test_an_aim_without_an_alternative_is_a_window_elsewhere():
