@@ -1,24 +1,41 @@
 """Published SAEs by name: one row each, fetched from the hub or read from a folder.
 
 What a row says of model and site is the origin of the SAE, as its authors state it; whether it is so on the weights at
-hand, :func:`sciinterp.fit_check` measures.
+hand, :func:`sciinterp.fit_check` measures. No row is pinned to a revision: none of the commits is known here. So the
+checksum of a file is kept when it is first used, and one that is another later is refused.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sciinterp.errors import InputError, no_such
+from sciinterp.errors import InputError, StoreError, no_such
 from sciinterp.provenance import Origin
 from sciinterp.readers.bounded import need
+from sciinterp.store.atomic import make_folder, read_json, sha256_file, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NOT_PINNED = "not pinned"
-_LAYOUT = "on a file made in their layout"
+log = logging.getLogger(__name__)
+UNPINNED = "unpinned"
+_CODE, _LAYOUT = "against the authors' code", "on a file made in their layout"
+# How each format was checked: codes and reconstructions to 1e-5 of the authors' own forward, or of the published formula.
+CHECKED = {
+    "saelens": _CODE,
+    "dictionary_learning": _CODE,
+    "sparsify": _CODE,
+    "overcomplete": _CODE,
+    "bionemo": _CODE,
+    "interplm": _CODE,
+    "interprot": _CODE,
+    "esmc": _LAYOUT,
+    "tied": _LAYOUT,
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +53,8 @@ class Published:
         Where the file does not say it.
     licence, repo, file, revision : str
         Of the weights, and where they lie on the hub.
-    format, verified : str
-        How they are read, and how that was checked.
+    format : str
+        How they are read.
     """
 
     name: str
@@ -49,8 +66,7 @@ class Published:
     repo: str
     file: str
     format: str
-    revision: str = NOT_PINNED
-    verified: str = _LAYOUT
+    revision: str = UNPINNED
 
     @property
     def origin(self) -> Origin | None:
@@ -98,7 +114,8 @@ def list_saes() -> pd.DataFrame:
     """The SAEs that :func:`sciinterp.load_sae` knows by name."""
     import pandas as pd
 
-    frame = pd.DataFrame([asdict(row) for row in PUBLISHED.values()]).set_index("name")
+    rows = [{**asdict(row), "verified": CHECKED[row.format]} for row in PUBLISHED.values()]
+    frame = pd.DataFrame(rows).set_index("name")
     return frame[["model", "site", "width", "k", "licence", "repo", "file", "revision", "verified"]]
 
 
@@ -126,7 +143,13 @@ def fetched(row: Published, weights: str | Path | None) -> Path:
     ------
     InputError
         It is not there, or the hub cannot be reached.
+    StoreError
+        It is not the file that this name meant before.
     """
+    return _as_before(row, _found(row, weights))
+
+
+def _found(row: Published, weights: str | Path | None) -> Path:
     if weights is not None:
         folder = Path(weights)
         found = next((p for p in (folder / row.file, folder / Path(row.file).name) if p.is_file()), None)
@@ -136,7 +159,7 @@ def fetched(row: Published, weights: str | Path | None) -> Path:
             )
         return found
     hub = need("huggingface_hub", "hf", "A published SAE by name")
-    revision = None if row.revision == NOT_PINNED else row.revision
+    revision = None if row.revision == UNPINNED else row.revision
     try:
         return Path(hub.hf_hub_download(repo_id=row.repo, filename=row.file, revision=revision))
     # whatever the hub raises: no network, no such file, a gate
@@ -145,6 +168,30 @@ def fetched(row: Published, weights: str | Path | None) -> Path:
         raise InputError(
             "the SAE cannot be fetched", where=f"{row.repo}: {row.file}", got=said, do=_by_hand(row)
         ) from None
+
+
+def _as_before(row: Published, file: Path) -> Path:
+    """The file, after its checksum was kept, or compared with the one that was kept when the name was first used."""
+    kept = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sciinterp" / "published-saes.json"
+    )
+    now = sha256_file(file)
+    known = read_json(kept) if kept.is_file() else {}
+    before = known.get(row.name, now) if isinstance(known, dict) else None
+    if before != now:
+        raise StoreError(
+            "this is not the file that was used before",
+            where=f"'{file}'",
+            expected=f"sha256 {str(before)[:12]}..., as {kept} has it",
+            got=f"{now[:12]}...",
+            do=f"If its authors replaced it, take {row.name} out of {kept.name}.",
+        )
+    if row.name not in known:
+        try:
+            write_json(make_folder(kept.parent) / kept.name, {**known, row.name: now})
+        except (OSError, InputError, StoreError) as error:  # a home that cannot be written keeps nothing
+            log.warning("the checksum of %s could not be kept: %s", row.name, error)
+    return file
 
 
 def _by_hand(row: Published) -> str:

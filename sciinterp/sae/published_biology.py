@@ -38,7 +38,7 @@ def read_interprot(found: Found) -> Weights:
     ``xhat = (f w_dec + b_pre) std + mean``.
     """
     encoder, b_enc, decoder, b_pre = found.arrays(
-        {"w_enc": "dF", "b_enc": "F", "w_dec": "Fd", "b_pre": "d"}
+        {"w_enc": "dF", "b_enc": "F", "w_dec": "Fd", "b_pre": "d"}, drop=("stats_last_nonzero",)
     ).values()
     weights = Weights(encoder, b_enc, decoder, b_pre, input_norm="layer_norm")
     return replace(weights, k=_k(found, weights))

@@ -11,13 +11,22 @@ from safetensors.torch import save_file
 
 import sciinterp as si
 from sciinterp.errors import SciinterpError
-from sciinterp.sae.hub import PUBLISHED
+from sciinterp.sae.foreign import FORMATS
+from sciinterp.sae.hub import CHECKED, PUBLISHED
 
 D, N, K = 6, 16, 3
 G = torch.Generator().manual_seed(1)
 W_ENC, W_DEC = torch.randn(D, N, generator=G), torch.randn(N, D, generator=G)
 B_ENC, B_DEC = torch.randn(N, generator=G) * 0.1, torch.randn(D, generator=G) * 0.1
 X = torch.randn(40, D, generator=G) * 2 + 1
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """Where checksums of published files are kept."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "sciinterp" / "published-saes.json"
 
 
 def top(acts, k):
@@ -27,6 +36,7 @@ def top(acts, k):
 
 def interprot(folder: Path, name: str = "esm2_plm6_l4_sae16.safetensors") -> Path:
     held = {"w_enc": W_ENC, "w_dec": W_DEC, "b_enc": B_ENC, "b_pre": B_DEC}
+    held["stats_last_nonzero"] = torch.arange(N)  # their module counts when a feature fired
     save_file({k: v.contiguous() for k, v in held.items()}, folder / name)
     return folder / name
 
@@ -115,9 +125,13 @@ def test_what_cannot_be_fetched_is_one_line(tmp_path, monkeypatch):
 def test_the_list_says_what_is_known_and_what_is_not():
     found = si.list_saes()
     assert len(found) == len(PUBLISHED) == 22 and found.index.is_unique
-    assert set(found["verified"]) == {"on a file made in their layout"} and set(found["revision"]) == {
-        "not pinned"
+    by_format = {PUBLISHED[name].format: said for name, said in found["verified"].items()}
+    assert by_format == {
+        "interplm": "against the authors' code",
+        "interprot": "against the authors' code",
+        "tied": "on a file made in their layout",
     }
+    assert set(found["revision"]) == {"unpinned"} and set(CHECKED) == set(FORMATS)
     assert found.loc["interplm/esm2-650m/layer-33", "site"] == "norm"
     assert found.loc["goodfire/evo2-7b-262k/layer-26", "site"] == ""
 
@@ -148,3 +162,38 @@ def test_a_folder_of_many_layers_names_them(tmp_path):
     with pytest.raises(SciinterpError, match=r"several SAEs are here, one a site.*layers\.3, layers\.9"):
         si.load_sae(tmp_path)
     assert si.load_sae(tmp_path / "layers.9").k == K
+
+
+def linear(folder: Path, scale: float) -> None:
+    held = {
+        "bias": B_DEC,
+        "encoder.weight": W_ENC.T * scale,
+        "encoder.bias": B_ENC,
+        "decoder.weight": W_DEC.T,
+    }
+    (folder / "layer_4").mkdir(exist_ok=True)
+    torch.save({k: v.contiguous() for k, v in held.items()}, folder / "layer_4/ae_normalized.pt")
+
+
+def test_a_name_means_the_file_it_meant_before(tmp_path, cache, caplog):
+    """No revision is pinned, so the checksum is kept at first use: another file under the same name is refused."""
+    name = "interplm/esm2-8m/layer-4"
+    linear(tmp_path, 1.0)
+    for _ in range(2):
+        si.load_sae(name, weights=tmp_path)
+    kept = json.loads(cache.read_text())
+    assert list(kept) == [name] and len(kept[name]) == 64
+    linear(tmp_path, 2.0)
+    with pytest.raises(
+        SciinterpError, match=r"not the file that was used before.*published-saes\.json"
+    ) as error:
+        si.load_sae(name, weights=tmp_path)
+    assert "\n" not in str(error.value)
+    cache.unlink()
+    cache.mkdir()  # nothing can be kept there: said, and the SAE is read all the same
+    si.load_sae(name, weights=tmp_path)
+    assert "could not be kept" in caplog.text
+    cache.rmdir()
+    cache.write_text("[]")
+    with pytest.raises(SciinterpError, match="used before"):
+        si.load_sae(name, weights=tmp_path)
