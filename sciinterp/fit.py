@@ -33,6 +33,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+# What may be done to rows before they are encoded, in words; see sae.weights.
+INPUTS = {
+    "none": "rows as they are",
+    "layer_norm": "standardised rows (input_norm 'layer_norm')",
+    "constant_norm_rescale": "rows of one length (input_norm 'constant_norm_rescale')",
+}
+
+
 @dataclass(frozen=True)
 class FitSettings:
     """When an SAE fits a site.
@@ -47,7 +55,8 @@ class FitSettings:
         Of the variance that random directions leave, the share that must be explained.
     ahead : float
         Share by which what is left (one less the gain) must lie below that of the next best site: neighbouring
-        layers hold nearly the same, and which of two is meant must not be a toss.
+        layers hold nearly the same, and which of two is meant must not be a toss. By as much another treatment of
+        the rows must do better to speak against the file's.
     norm_ratio : (float, float)
         Length of reconstructions over that of activations, both about the mean.
     promise : float
@@ -139,6 +148,8 @@ def fit_check(sae: SAE, model: Adapter, samples: Samples, *, settings: FitSettin
     table.insert(2, "gain", 1 - (1 - table["fve"]) / (1 - table["fve_random"]))
     best = str(table["gain"].fillna(-np.inf).idxmax())
     table["why_not"] = [_why_not(table, str(name), best, promised, settings) for name in table.index]
+    if not table.loc[best, "why_not"]:
+        table.loc[best, "why_not"] = _other_input(sae, model, samples, best, table, settings)
     reason = table.loc[best, "why_not"]
     site = None if reason else best
     origin = replace(model.origin_at(best), how="measured") if site else Origin()
@@ -211,6 +222,25 @@ def _row(own: Measures, other: Measures) -> dict[str, float]:
         "norm_ratio": float(np.sqrt(own.back / own.square)),
         "dead": float((own.counts == 0).double().mean()),
     }
+
+
+def _other_input(
+    sae: SAE, model: Adapter, samples: Samples, site: str, table: pd.DataFrame, settings: FitSettings
+) -> str:
+    """What speaks for another treatment of the rows than the file states: raw where standardised was meant, say.
+
+    The site is right then, and codes and reconstructions are not: so it is measured what the same arrays explain there
+    with rows as they are, standardised, and scaled to one length.
+    """
+    found, left = table.loc[site], 1 - table.loc[site, "fve"]
+    for norm, words in INPUTS.items():
+        if norm == sae.input_norm or (sae.input_norm, norm) == ("standardised", "layer_norm"):
+            continue
+        other = sae_of(replace(sae.weights, input_norm=norm))
+        fve = float(_measured(other, model, samples, [site], settings).loc[site, "fve"])
+        if 1 - fve < (1 - settings.ahead) * left:
+            return f"{found['fve']:.3f} of the variance is explained, but {fve:.3f} with {words}: it was trained on such"
+    return ""
 
 
 def _why_not(

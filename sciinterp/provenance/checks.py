@@ -29,16 +29,12 @@ def site_of(thing: object) -> str:
 
     Raises
     ------
-    InputError
+    MismatchError
         It does not say.
     """
     site = origin_of(thing).site
     if not site:
-        raise InputError(
-            "the SAE does not say which site it is of",
-            where=repr(thing),
-            do="State it with si.load_sae(path, origin=si.Origin(model=..., site=...)).",
-        )
+        raise _of_nothing("the SAE", repr(thing))
     return str(site)
 
 
@@ -114,16 +110,21 @@ def check(sae: Origin, other: Origin, *, name: str = "the SAE") -> None:
             do="Load the model and the site it was trained on.",
         )
     if other.model and not sae.named:
-        raise MismatchError(
-            f"it is not known which model and site {name} is of",
-            where=str(other),
-            do="Measure it with si.fit_check(sae, model, samples), or state it with si.load_sae(path, "
-            "origin=si.Origin(model=..., site=...)), or origin=acts.",
-        )
+        raise _of_nothing(name, str(other))
     if not other.model and not sae.model:
         log.info("neither %s nor the activations say which model they are of", name)
     elif not other.model:
         log.warning("the activations do not say which model they are of: taken to be %s, as %s is", sae, name)
+
+
+def _of_nothing(name: str, where: str) -> MismatchError:
+    """The error for an SAE of unknown origin, wherever it is met."""
+    return MismatchError(
+        f"it is not known which model and site {name} is of",
+        where=where,
+        do="Measure it with si.fit_check(sae, model, samples), or state it with si.load_sae(path, "
+        "origin=si.Origin(model=..., site=...)), or origin=acts.",
+    )
 
 
 def require_activations(features: object, acts: object) -> None:

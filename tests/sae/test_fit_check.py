@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -93,6 +94,77 @@ def test_what_fits_nowhere_is_refused(small, tmp_path) -> None:
             other.check(model)
 
 
+def standardised(rows: torch.Tensor) -> torch.Tensor:
+    return (rows - rows.mean(1, keepdim=True)) / (rows.std(1, keepdim=True) + 1e-5)
+
+
+@pytest.mark.parametrize("meant", ["layer_norm", "none"])
+def test_raw_activations_where_standardised_were_meant(small, meant, tmp_path) -> None:
+    """The same arrays with the rows as they were in training, and not: the site is right, the codes are not."""
+    model, samples, saes = small
+    acts = si.extract(model, samples, site="layers.1", out=tmp_path / "acts")
+    rows = standardised(torch.from_numpy(np.asarray(acts.read(0, acts.n_tokens))))
+    how = TrainSettings(steps=80, batch_size=256)
+    made = {
+        "layer_norm": lambda: si.train(rows.numpy(), si.TopK(n_features=128, k=4), settings=how, seed=0),
+        "none": lambda: saes["layers.1"],
+    }
+    sae, other = made[meant](), {"layer_norm": "none", "none": "layer_norm"}[meant]
+    assert si.fit_check(stranger(sae, input_norm=meant), model, samples).site == "layers.1"
+    wrong = si.fit_check(stranger(sae, input_norm=other), model, samples)
+    words = {"layer_norm": "standardised rows", "none": "rows as they are"}[meant]
+    assert not wrong.fits and "it was trained on such" in wrong.reason and words in wrong.reason
+
+
+def test_before_and_after_the_final_norm(tmp_path) -> None:
+    """A model whose last norm is a site of its own: the site that was read is named, not its other side."""
+    pytest.importorskip("esm", reason="the extra 'esm' is not installed")
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
+    from test_fair_esm import esm2
+    from tiny_adapter import make_samples
+
+    torch.manual_seed(0)
+    module = esm2(2, 48, 4)
+    with torch.no_grad():
+        module.embed_tokens.weight.mul_(20)
+    model, samples = si.load_model("esm2", weights=module), make_samples([40] * 60)
+    pair = ("layers.1", "norm") if "norm" in model.sites().index else tuple(model.sites().index[-2:])
+    for site in pair:
+        sae = trained(model, samples, site, tmp_path / site)
+        fit = si.fit_check(stranger(sae), model, samples)
+        assert fit.site == site, fit.table
+
+
+def test_unknown_origin_is_refused_everywhere_at_equal_width(small, tmp_path) -> None:
+    """Regression: a foreign SAE on the wrong layer passed in silence. Nothing passes because the width is right."""
+    model, samples, saes = small
+    sae = si.load_sae(stranger(saes["layers.1"]).save(tmp_path / "theirs"))
+    assert not sae.origin.named and sae.d_in == model.sites()["width"].iloc[0]
+    acts = si.extract(model, samples, site="layers.0", out=tmp_path / "acts")
+    codes = sae.encode_scipy(acts.read(0, acts.n_tokens))
+    features = si.FeatureMatrix(codes, samples, sae=sae)
+    spots = pd.DataFrame({"sample": samples.ids, "start": 1, "end": 4, "concept": "a"})
+    annotations, split = si.Annotations(spots), si.split_families(samples, by="composition", seed=0)
+    attempts = {
+        "check, a model": lambda: sae.check(model),
+        "check, activations": lambda: sae.check(acts),
+        "load, a model": lambda: si.load_sae(tmp_path / "theirs", model=model),
+        "encode activations": lambda: si.encode(sae, acts),
+        "encode a model": lambda: si.encode(sae, model=model, samples=samples, out=tmp_path / "codes"),
+        "associate": lambda: si.associate(features, annotations, split=split, acts=acts),
+        "ablate": lambda: si.ablate(model, sae, samples, features=[0]),
+    }
+    for name, attempt in attempts.items():
+        with pytest.raises(MismatchError, match=r"si\.fit_check") as error:
+            attempt()
+        assert "\n" not in str(error.value), name
+    assert not (tmp_path / "codes" / "manifest.json").exists()
+    fit = si.fit_check(sae, model, samples)
+    assert fit.site == "layers.1" and sae.origin.site == "layers.1"
+    with pytest.raises(MismatchError, match="site"):
+        si.encode(sae, acts)
+
+
 def test_promises_are_held_against_what_is_measured(small) -> None:
     model, samples, saes = small
     sae = stranger(saes["layers.0"])
@@ -144,13 +216,19 @@ def test_eight_layers_of_antiberty(root, tmp_path) -> None:
     part = si.activations_from_array(
         (rows @ turn).astype(np.float32), train, out=tmp_path / "turned", model="unirep", site="turned"
     )
+    rows = torch.from_numpy(np.asarray(acts["layers.4"].read(0, acts["layers.4"].n_tokens)))
+    normed = standardised(rows).numpy()
     others = {
         "randomised": si.train(
             randomised, si.TopK(n_features=512, k=32), settings=how, seed=0, out=tmp_path / "r"
         ),
         "unirep": si.train(part, si.TopK(n_features=512, k=32), settings=how, seed=0, out=tmp_path / "u"),
         "unscaled": stranger(saes["layers.4"], W_enc=w.W_enc / 10, W_dec=w.W_dec * 10, b_dec=w.b_dec * 10),
+        "raw": si.train(normed, si.TopK(n_features=512, k=32), settings=how, seed=0, out=tmp_path / "n"),
     }
+    meant = si.fit_check(stranger(others["raw"], input_norm="layer_norm"), model, test)
+    print("standardised as meant", meant.reason, meant.table.round(3).to_string(), sep="\n")
+    assert meant.site == "layers.4"
     for name, sae in others.items():
         fit = si.fit_check(stranger(sae), model, test)
         print(name, fit.reason)
