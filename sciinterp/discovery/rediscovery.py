@@ -2,9 +2,9 @@
 
 Annotations are cut down to what a first look gives (of structures: broad secondary structure and classes of
 residues); the features are tested against those alone and searched for what none explains. A hidden concept has come
-back where a novel candidate's feature marks it: F1 over all positions, at the rule of
-:mod:`sciinterp.codes.active`, of at least the floor below which nothing is said to find anything. The same is done
-with the codes of the randomised model, which should find nothing.
+back where a novel candidate's feature marks it: F1 on held-out families, at the threshold that is best on training
+families, of at least the floor below which nothing is said to find anything. The same is done with the codes of the
+randomised model, which should find nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from sciinterp.annotations import Annotations, select_concepts
 from sciinterp.association import AssociationSettings, associate
 from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.codes import FeatureMatrix
-from sciinterp.codes.active import is_active
 from sciinterp.discovery.search import discover
 from sciinterp.discovery.settings import DiscoverySettings
 from sciinterp.errors import InputError
@@ -27,7 +26,7 @@ from sciinterp.samples import Split
 
 # What a first look at structures gives: how names begin.
 BROAD = ("ss:H", "ss:E", "ss:C", "residue:")
-COLUMNS = ("codes", "concept", "n", "f1", "feature", "rank", "q", "back")
+COLUMNS = ("codes", "concept", "n", "f1", "feature", "rank", "q", "best", "back")
 
 
 def rediscover(
@@ -54,9 +53,10 @@ def rediscover(
     Returns
     -------
     Table
-        One row a hidden concept and codes (``model``, ``randomised``): ``n`` positions, the novel candidate whose
-        feature marks it best, with ``f1``, ``rank`` among novel candidates (from 1) and ``q``; ``back`` where f1 reaches
-        the floor. ``context`` holds how many novel candidates there are, and why there are none.
+        One row a hidden concept and codes (``model``, ``randomised``): ``n`` positions, and the first novel candidate
+        whose feature reaches the floor, with ``f1``, ``rank`` among novel candidates (from 1) and ``q``; where none does
+        (``back`` is False), the one that marks it best. ``best`` is the F1 of the best one in the list. ``context``
+        holds how many novel candidates there are, and why there are none.
 
     Raises
     ------
@@ -84,28 +84,50 @@ def rediscover(
             "novel": len(novel),
             "not_run": dict(found.context.get("not_run") or {}).get("novel", ""),
         }
-        rows += [{"codes": name, **row} for row in came_back(codes, novel, annotations, hidden)]
+        rows += [{"codes": name, **row} for row in came_back(codes, novel, annotations, hidden, split)]
     return Table(pd.DataFrame(rows, columns=list(COLUMNS)), context=context)
 
 
 def came_back(
-    codes: FeatureMatrix, novel: pd.DataFrame, annotations: Annotations, hidden: list[str]
+    codes: FeatureMatrix, novel: pd.DataFrame, annotations: Annotations, hidden: list[str], split: Split
 ) -> list[dict[str, object]]:
-    """Of every hidden concept the novel candidate whose feature marks it best, best first."""
+    """Of every hidden concept the first novel candidate whose feature marks it, or the best; best first."""
     spots = annotations.instances(codes.samples, hidden)
     truth = np.zeros((len(hidden), codes.n_positions), bool)
     for concept, start, end in zip(spots["concept"], spots["start"], spots["end"]):
         truth[int(concept), int(start) : int(end)] = True
+    parts = [
+        np.repeat(np.isin(np.arange(len(split.family)), p), codes.samples.lengths)
+        for p in (split.train, split.test)
+    ]
     order, best = novel["feature"].astype(int).tolist(), np.zeros((len(hidden), max(1, len(novel))))
     for at, j in enumerate(order):
-        on = is_active(codes.column(j), codes.largest[j])
-        best[:, at] = 2 * truth[:, on].sum(1) / np.maximum(1, truth.sum(1) + on.sum())
+        best[:, at] = held_out_f1(codes.column(j), truth, *parts)
     rows = []
     for number, concept in enumerate(hidden):
-        at, there = int(best[number].argmax()), bool(order)
+        reach, there = best[number] >= THRESHOLDS.floor, bool(order)
+        at = int(reach.argmax() if reach.any() else best[number].argmax())
         f1 = float(best[number, at])
         row = {"concept": concept, "n": int(truth[number].sum()), "f1": round(f1, 3)}
         row |= {"feature": order[at] if there else -1, "rank": at + 1 if there else 0}
         q = float(novel["q"].iloc[at]) if there else float("nan")
-        rows.append({**row, "q": q, "back": f1 >= THRESHOLDS.floor})
-    return sorted(rows, key=lambda row: -float(row["f1"]))  # type: ignore[arg-type]
+        rows.append({**row, "q": q, "best": round(float(best[number].max()), 3), "back": bool(reach.any())})
+    return sorted(rows, key=lambda row: -float(row["best"]))  # type: ignore[arg-type]
+
+
+def held_out_f1(value: np.ndarray, truth: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """F1 [n_concepts] of a feature's codes [n] on test positions, each concept at its best threshold in training.
+
+    Parameters
+    ----------
+    truth : bool [n_concepts, n]
+    train, test : bool [n]
+    """
+    on = np.flatnonzero(train & (value > 0))
+    on = on[np.argsort(-value[on], kind="stable")]
+    if not len(on):
+        return np.zeros(len(truth))
+    last = np.flatnonzero(np.append(value[on][1:] < value[on][:-1], True))
+    f1 = 2 * truth[:, on].cumsum(1)[:, last] / (last + 1 + truth[:, train].sum(1, keepdims=True))
+    called = (value >= value[on][last][f1.argmax(1)][:, None]) & test
+    return 2 * (truth & called).sum(1) / np.maximum(1, (truth & test).sum(1) + called.sum(1))

@@ -169,4 +169,4 @@ def _labels(held: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[str]]:
     place = np.full(len(kinds), len(order))
     place[order] = np.arange(len(order))
     said = ["+".join(name for name, has in zip(names, kinds[i]) if has) or "none" for i in order]
-    return place[np.ravel(number)], said + ["a rare one"] * (len(kinds) > len(order))
+    return place[np.ravel(number)], said + ["others"] * (len(kinds) > len(order))

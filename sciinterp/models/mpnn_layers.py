@@ -34,7 +34,7 @@ TINY = 1e-6
 # From N, CA and C to where CB would be.
 VIRTUAL_CB = (-0.58273431, 0.56802827, -0.54067466)
 # Pairs of atoms whose distances an edge knows, as letters of `atoms_of`: the residue's, its neighbour's.
-PAIRS: list[str] = (
+PAIRS: Sequence[str] = (
     "AA NN CC OO BB AN AC AO AB NC NO NB BC BO OC NA CA OA BA CN ON BN CB OB CO"
 ).split()  # fmt: skip
 ATOM_NAMES = "ANCOB"

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
 
 from sciinterp.annotations.backbone_motifs import torsions
 from sciinterp.annotations.secondary import joined
 from sciinterp.codes.active import is_active
-from sciinterp.plots.style import BLUE, GREY, INK, RULE, VERMILLION, drawing, name_axes, note
+from sciinterp.plots.style import BLUE, INK, RULE, VERMILLION, drawing, name_axes, note
 from sciinterp.plots.tracks import top_samples
 from sciinterp.readers.backbones import places_of
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # Residues drawn as the ground of the Ramachandran plane, and those of the feature.
 GROUND, SHOWN = 20_000, 2_000
 NEAR = 8.0
+# Residues named on a trace, and how far apart their names stand, as shares of its length: across and up.
+NAMED, APART = 8, np.array([0.13, 0.04])
 NOTHING = "the samples have no coordinates of a backbone"
 
 
@@ -88,14 +91,24 @@ def trace(features: FeatureMatrix, j: int, *, sample: str | None = None, ax: Axe
         alpha = places[:, 1] - places[:, 1].mean(0)
         flat = alpha @ np.linalg.svd(alpha, full_matrices=False)[2].T
         follows = joined(places, np.asarray(data["chain"]))
-        parts = [flat[[i - 1, i], :2] for i in np.flatnonzero(follows)]
-        axes.add_collection(LineCollection(parts, colors=GREY, lw=1.6, capstyle="round"))
-        axes.plot(*flat[:, :2].T, ".", ms=1.5, color=GREY)
+        bonds = np.flatnonzero(follows)
+        height = (flat[bonds - 1, 2] + flat[bonds, 2]) / 2
+        order = np.argsort(height, kind="stable")
+        parts, shades = [flat[[i - 1, i], :2] for i in bonds[order]], np.linspace(0.3, 0.85, len(bonds))
+        lines = LineCollection(parts, array=shades, cmap="Greys", norm=Normalize(0, 1), lw=1.6)
+        lines.set_capstyle("round")
+        axes.add_collection(lines)
         on = np.flatnonzero(is_active(value, largest))
         on = on[np.argsort(flat[on, 2], kind="stable")]
         strength = value[on] / max(float(largest), 1e-12)
         axes.scatter(*flat[on, :2].T, s=6 + 26 * strength, color=VERMILLION, edgecolor=INK, lw=0.3, zorder=3)
-        for i in on[np.argsort(-value[on], kind="stable")][:8]:
+        named: list[int] = []
+        for i in on[np.argsort(-value[on], kind="stable")]:
+            # A name that would lie on another one is left out.
+            apart = np.abs(flat[named, :2] - flat[i, :2]) > np.ptp(flat[:, :2], axis=0).max() * APART
+            if len(named) == NAMED or not apart.any(1).all():
+                continue
+            named.append(int(i))
             text = f"{features.samples[number].sequence[i]}{data['number'][i]}"
             axes.annotate(
                 text, flat[i, :2], xytext=(3, 3), textcoords="offset points", fontsize=5.5, zorder=4

@@ -91,7 +91,7 @@ class HeldOut:
         also = "the sparse autoencoder and from " if self.state == "held out" else ""
         return (
             f"Families were held out from {also}the associations, not from the model's own "
-            "pre-training: the model may have seen relatives of the test sequences."
+            "pre-training: the model may have seen relatives of the test samples."
         )
 
     def to_record(self) -> dict[str, Any]:

@@ -29,14 +29,15 @@ _UNDER = (
 _UNDER += "concept has one colour in all figures. Positions count from 0."
 _TRACK = {
     False: f"Activation, {_UNDER}",
-    True: f"Activation, each sequence of another family where there are more, {_UNDER}",
+    True: f"Activation, each of another family where there are more, {_UNDER}",
 }
 
 _TORSIONS = (
     "Phi and psi where the feature is active, larger where it is stronger, on the density of all residues."
 )
 _ON_TRACE = (
-    "The CA trace along its shortest axis, residues where the feature is active, by the author's numbers."
+    "The CA trace along its shortest axis, darker where nearer; red residues where the feature is active, larger where "
+    "it is stronger, the strongest by the author's numbers."
 )
 _CONTACTS = (
     "Residues whose CA lie within 8 angstrom; blue those with an active residue, red the active residues."
@@ -93,7 +94,7 @@ def run_figures(
             "Concepts against baselines",
             f"F1 of the feature selected on training families, measured once on {families}, with its interval "
             "over families, beside the best baseline of each kind. A filled point lies above every counted baseline, with "
-            "false discovery control over concepts; crosses are ceilings, fitted with the labels on many inputs at once.",
+            "false discovery control over concepts; crosses are ceilings, shown beside and not counted.",
             lambda: pl.concepts_vs_baselines(hits),
         ),
         draw(
@@ -234,7 +235,7 @@ def portraits(
     shown: int | None,
 ) -> list[Picture]:
     """Activation and logo of every notable feature; of the one ``shown`` the aligned family too, and pixels."""
-    out = []
+    out, drawn = [], "structure" if has_backbones(features.samples) else "sequence"
     for j in (int(entry["feature"]) for entry in chosen):
         first = j == shown
         track, letters = ("activation", "logo") if first else (f"feature_{j}_track", f"feature_{j}_logo")
@@ -242,7 +243,7 @@ def portraits(
         out.append(
             draw(
                 track,
-                f"Feature {j} along its strongest {'sequence' if n == 1 else 'sequences'}",
+                f"Feature {j} along its strongest {drawn}{'s' * (n > 1)}",
                 _TRACK[n > 1],
                 lambda j=j, n=n: pl.feature(features, j, annotations=annotations, n=n),
                 png=first,
@@ -252,7 +253,7 @@ def portraits(
             draw(
                 letters,
                 f"What stands around the peaks of feature {j}",
-                "Information around the strongest position of each sequence, in bits, with small-sample correction. "
+                f"Information around the strongest position of each {drawn}, in bits, with small-sample correction. "
                 "Colours: acidic red, basic blue, aromatic purple, polar green, cysteine orange."
                 if features.samples.kind in ("protein", "airr", "structure")
                 else "Information around the strongest position of each sequence, in bits, with small-sample correction.",
@@ -270,8 +271,8 @@ def portraits(
                     png=True,
                 )
                 for name, figure, where, said in (
-                    ("ramachandran", pl.ramachandran, "among all torsions", _TORSIONS),
                     ("trace", pl.trace, "on its strongest structure", _ON_TRACE),
+                    ("ramachandran", pl.ramachandran, "among all torsions", _TORSIONS),
                     ("contact_map", pl.contact_map, "and who is near", _CONTACTS),
                 )
             ]

@@ -170,10 +170,14 @@ def letters_reach(content: Mapping[str, Any]) -> str:
     reached, tested = content["letters_reach"], [c for c in content["concepts"] if c["f1"] is not None]
     if not reached:
         return ""
+    if "identity" in {b["name"] for b in content["controls"]["run"] if not b["counted"]}:
+        why = "No reader of letters is counted here: what it reaches says how far a concept is a matter of letters."
+    else:
+        why = "It is fitted with the annotations, as one feature is not, and so it is a ceiling and not counted in the "
+        why += "verdicts."
     return (
         f"For {len(reached)} of {count(len(tested), 'concept')} a reader of the letters around each position reaches the "
-        "feature's F1. It is fitted with the annotations, as one feature is not, and so it is a ceiling and not counted "
-        "in the verdicts."
+        f"feature's F1. {why}"
     )
 
 
