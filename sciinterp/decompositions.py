@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from sciinterp.association.partitions import partition
 from sciinterp.association.set_facts import FOUND
 from sciinterp.association.sets import KS, set_curves
 from sciinterp.codes import encode
-from sciinterp.errors import MismatchError, no_such
+from sciinterp.errors import no_such
 from sciinterp.frames import Table
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.base import SAE
@@ -34,7 +35,8 @@ from sciinterp.sae.loop import Job, train_together
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.stability import stability
 from sciinterp.sae.topk import TopK
-from sciinterp.store.atomic import make_folder, read_json, write_json
+from sciinterp.store.atomic import make_folder
+from sciinterp.store.kept import kept
 
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
@@ -132,42 +134,15 @@ def compare_decompositions(
         wanted = [*settings.names, *(TWIN + part for part in settings.twins)]
         pace: dict[str, float] = {}
         for name in wanted:
-            path = (
-                None
-                if folder is None
-                else folder / f"{name.replace(', ', '-').replace(' ', '-')}-{width}.json"
-            )
             plan = asdict(settings) | {"widths": width, "names": name, "twins": None, "split": split.digest}
-            kept = _kept(path, plan)
-            if kept is None:
-                kept = _measure(acts, annotations, judged, (name, width), settings, pace)
-                if path is not None:
-                    write_json(path, {"plan": plan, "row": kept})
-            rows.append(kept)
+            measured = partial(_measure, acts, annotations, judged, (name, width), settings, pace)
+            rows.append(
+                kept(folder, f"{name.replace(', ', '-').replace(' ', '-')}-{width}", measured, plan=plan)
+            )
     return Table(
         pd.DataFrame(rows, columns=["n_features", "dictionary", *MEASURES]),
         context={"judged_on": "calibration"},
     )
-
-
-def _kept(path: Path | None, plan: dict[str, Any]) -> dict[str, Any] | None:
-    if path is None or not path.is_file():
-        return None
-    found = read_json(path)
-    if found["plan"] != read_back(plan):
-        raise MismatchError(
-            "the folder holds a comparison of other settings",
-            where=f"file '{path}'",
-            expected=str(plan),
-            got=str(found["plan"]),
-            do="Name another folder.",
-        )
-    return found["row"]
-
-
-def read_back(plan: dict[str, Any]) -> dict[str, Any]:
-    """The plan as it comes back from a file."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in plan.items()}
 
 
 def _measure(

@@ -62,7 +62,7 @@ def test_every_dictionary_has_its_row_and_a_comparison_resumes(world, tmp_path):
     )
     assert topk["fve"] == pytest.approx((sae.metrics["fve"] + other.metrics["fve"]) / 2)
     kept = json.loads((tmp_path / "topk-12.json").read_text())
-    kept["row"]["fve"] = 7.0
+    kept["outcome"]["fve"] = 7.0
     (tmp_path / "topk-12.json").write_text(json.dumps(kept))
     again = compare_decompositions(acts, annotations, split=split, settings=FEW, out=tmp_path)
     assert again["fve"].iloc[0] == 7.0

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sciinterp.errors import MismatchError
 from sciinterp.frames import Table
 from sciinterp.progress import progress
 from sciinterp.sae.architecture import Architecture
@@ -30,7 +30,8 @@ from sciinterp.sae.matryoshka import Matryoshka
 from sciinterp.sae.relu import ReLU
 from sciinterp.sae.settings import FROZEN, TrainSettings
 from sciinterp.sae.topk import TopK
-from sciinterp.store.atomic import make_folder, read_json, write_json
+from sciinterp.store.atomic import make_folder
+from sciinterp.store.kept import kept
 
 log = logging.getLogger(__name__)
 
@@ -101,35 +102,16 @@ def benchmark_dictionary(
     rows = []
     jobs = [(world, int(seed)) for world in worlds for seed in seeds]
     for world, seed in progress(jobs, desc="worlds", leave=False):
-        rows += _kept(folder, world, seed, settings)
+        plan = {"world": asdict(world), "seed": seed, "settings": asdict(settings)}
+        name = f"{world.name.replace(' ', '-')}-{seed}"
+        rows += kept(folder, name, partial(_measure, world, seed, settings), plan=plan)["rows"]
     recovery = Table(pd.DataFrame(rows, columns=["world", "seed", "dictionary", "true_l0", *MEASURES]))
     recovery = recovery.astype(dict.fromkeys(MEASURES, np.float64))
     summary = recovery.groupby(["world", "dictionary"], sort=False)[list(MEASURES)].mean().reset_index()
     return {"recovery": recovery, "summary": Table(summary), "seeds": Table(_between_seeds(recovery))}
 
 
-def _kept(folder: Path | None, world: World, seed: int, settings: GroundTruthSettings) -> list[dict]:
-    """The rows of a world and seed, from its file where it is there."""
-    plan = {"world": asdict(world), "seed": seed, "settings": asdict(settings)}
-    path = None if folder is None else folder / f"{world.name.replace(' ', '-')}-{seed}.json"
-    if path is not None and path.is_file():
-        found = read_json(path)
-        if found["plan"] != plan:
-            raise MismatchError(
-                "the folder holds a benchmark of other settings",
-                where=f"file '{path}'",
-                expected=str(plan),
-                got=str(found["plan"]),
-                do="Name another folder.",
-            )
-        return found["rows"]
-    rows = _measure(world, seed, settings)
-    if path is not None:
-        write_json(path, {"plan": plan, "rows": rows})
-    return rows
-
-
-def _measure(world: World, seed: int, settings: GroundTruthSettings) -> list[dict]:
+def _measure(world: World, seed: int, settings: GroundTruthSettings) -> dict[str, Any]:
     truth = make_rows(world, settings.rows + settings.held_out, seed=seed)
     k, cut = max(1, round(truth.values.nnz / len(truth.x))), settings.rows
     held_out = Truth(truth.x[cut:], truth.values[cut:], truth.directions, truth.parent, truth.circle)
@@ -145,7 +127,7 @@ def _measure(world: World, seed: int, settings: GroundTruthSettings) -> list[dic
         if name not in found or _off(sae, k) < _off(found[name], k):
             found[name] = sae
     found |= {f"topk, frozen {part}": sae for part, sae in zip(FROZEN, saes[len(named) :])}
-    return [
+    rows = [
         {
             "world": world.name,
             "seed": seed,
@@ -155,6 +137,7 @@ def _measure(world: World, seed: int, settings: GroundTruthSettings) -> list[dic
         }
         for name, sae in found.items()
     ]
+    return {"rows": rows}
 
 
 def _off(sae: SAE, k: int) -> float:

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sciinterp.errors import MismatchError
-from sciinterp.store.atomic import make_folder, read_json, write_json
+from sciinterp.store.atomic import make_folder, read_json, to_json, write_json
 
 PLAN = "plan.json"
 
 
-def kept(folder: Path | None, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What the file ``name`` of a folder holds, made first where there is none; only made where there is no folder."""
+def kept(
+    folder: Path | None,
+    name: str,
+    make: Callable[[], dict[str, Any]],
+    *,
+    plan: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What the file ``name`` of a folder holds, made first where there is none; only made where there is no folder.
+
+    With a ``plan`` the file keeps it beside the outcome, so that one folder may hold outcomes of several plans.
+
+    Raises
+    ------
+    MismatchError
+        The plan in the file is another.
+    """
     if folder is None:
         return make()
     path = folder / f"{name}.json"
     if not path.is_file():
-        write_json(path, make())
-    return read_json(path)
+        outcome = make()
+        write_json(path, outcome if plan is None else {"plan": dict(plan), "outcome": outcome})
+    found = read_json(path)
+    if plan is None:
+        return found
+    _require_same(found["plan"], plan, f"file '{path}'")
+    return found["outcome"]
 
 
 def planned_folder(out: str | Path | None, plan: Mapping[str, Any]) -> Path | None:
@@ -36,12 +56,17 @@ def planned_folder(out: str | Path | None, plan: Mapping[str, Any]) -> Path | No
     path = folder / PLAN
     if not path.is_file():
         write_json(path, dict(plan))
-    elif (found := read_json(path)) != plan:
+    else:
+        _require_same(read_json(path), plan, f"folder '{folder}'")
+    return folder
+
+
+def _require_same(found: Any, plan: Mapping[str, Any], where: str) -> None:
+    if found != json.loads(to_json(dict(plan))):
         raise MismatchError(
-            "the folder holds a benchmark of other settings",
-            where=f"folder '{folder}'",
+            "what lies there was made with other settings",
+            where=where,
             expected=str(plan),
             got=str(found),
             do="Choose another --out.",
         )
-    return folder
