@@ -1,13 +1,14 @@
-"""Likelihoods of letters at hidden positions: masked marginals (Meier and others 2021)."""
+"""Likelihoods of letters at positions, hidden (masked marginals, Meier and others 2021) or not, and of whole sequences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from sciinterp.interventions.reading import MAX_TOKENS
+from sciinterp.interventions.reading import MAX_TOKENS, batches
 from sciinterp.models import CanMask, HasLogits, plan_batches
 from sciinterp.samples import Sample
 
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 Place = tuple[Sample, int]
 
 
-def letters_at(model: Adapter, places: Sequence[Place]) -> list[dict[str, float] | None]:
-    """Log probability of every letter the model has a word for, at hidden positions.
+def letters_at(
+    model: Adapter, places: Sequence[Place], *, hide: bool = True
+) -> list[dict[str, float] | None]:
+    """Log probability of every letter the model has a word for, at positions that are hidden, or as they stand.
 
     Each position of each sample is computed once, however often it is asked for.
 
@@ -46,9 +49,27 @@ def letters_at(model: Adapter, places: Sequence[Place]) -> list[dict[str, float]
         alone = where.sum(1) == 1
         alone &= ((end - start) * where).sum(1) == 1
         with torch.no_grad():
-            scores = torch.log_softmax(model.logits(model.masked(batch, where)).float(), -1).cpu()
+            scores = torch.log_softmax(
+                model.logits(model.masked(batch, where) if hide else batch).float(), -1
+            ).cpu()
         for row, i in enumerate(part):
             key = (wanted[i][0].id, str(wanted[i][0].data), wanted[i][1])
             one = scores[row][where[row]]
             found[key] = {w: float(one[0, n]) for w, n in words.items()} if alone[row] else None
     return [found[sample.id, str(sample.data), position] for sample, position in places]
+
+
+def sequence_likelihoods(model: Adapter, samples: Sequence[Sample]) -> np.ndarray | None:
+    """float64 [n]: the log probability of each whole sample; None where scores are not about the sample's tokens."""
+    if not isinstance(model, HasLogits):
+        return None
+    out = np.zeros(len(samples))
+    for numbers, batch in batches(model, samples):
+        ids, about = model.targets(batch)
+        if not bool(about.any()):
+            return None
+        with torch.no_grad():
+            scores = torch.log_softmax(model.logits(batch).float(), -1).cpu()
+        own = scores.gather(-1, ids.cpu().long()[..., None])[..., 0].double()
+        out[numbers] = (own * about.cpu()).sum(1).numpy()
+    return out

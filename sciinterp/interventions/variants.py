@@ -220,7 +220,7 @@ def _effects(
             single = [(s, c.start) for s, c in some if len(c.ref) == len(c.alt) == 1]
             likelihoods = iter(letters_at(model, single))
         for (sample, change), codes in zip(some, after):
-            table = _compare(before[sample.id], codes, change.trimmed(), concepts, min_change)
+            table = _compare(before[sample.id], codes, change, concepts, min_change)
             known = (next(likelihoods) if len(change.ref) == len(change.alt) == 1 else None) or {}
             ref, alt = known.get(change.ref), known.get(change.alt)
             context = {
@@ -244,6 +244,32 @@ def feature_concepts(hits: pd.DataFrame | None, *, min_f1: float = THRESHOLDS.fl
     return found
 
 
+def counterparts(change: Variant, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions before and after a change that stand for each other, -1 where one has none, and where that is told.
+
+    Parameters
+    ----------
+    change : Variant
+    n : int
+        Positions of the unchanged sample.
+
+    Examples
+    --------
+    >>> [x.tolist() for x in counterparts(Variant(1, "K", ""), 3)]
+    [[0, 2, 1], [0, 1, -1], [0, 2, 1]]
+    """
+    change = change.trimmed()
+    removed, added = len(change.ref), len(change.alt)
+    shared = change.start + min(removed, added)  # up to here each position has its counterpart in place
+    old = np.r_[np.arange(shared), np.arange(change.start + removed, n)]
+    new = np.where(old < shared, old, old + added - removed)
+    # What has no counterpart (deleted or inserted) counts as fallen silent or begun there.
+    gone, come = np.arange(shared, change.start + removed), np.arange(shared, change.start + added)
+    left = np.r_[old, gone, np.full(len(come), -1)]
+    right = np.r_[new, np.full(len(gone), -1), come]
+    return left, right, np.r_[old, gone, np.full(len(come), min(change.start, n - 1))]
+
+
 def _compare(
     before: sp.csr_array,
     after: sp.csr_array,
@@ -252,15 +278,12 @@ def _compare(
     min_change: float,
 ) -> pd.DataFrame:
     """One row a feature whose largest change at counterpart positions is large enough."""
-    removed, added = len(change.ref), len(change.alt)
-    shared = change.start + min(removed, added)  # up to here each position has its counterpart in place
-    old = np.r_[np.arange(shared), np.arange(change.start + removed, before.shape[0])]
-    new = np.where(old < shared, old, old + added - removed)
-    # What has no counterpart (deleted or inserted) counts as fallen silent or begun there.
-    gone, come = np.arange(shared, change.start + removed), np.arange(shared, change.start + added)
-    place = np.r_[old, gone, np.full(len(come), min(change.start, before.shape[0] - 1))]
-    left, right = _rows_at(before, np.r_[old, gone], len(place), 0), _rows_at(after, new, len(place), 0)
-    right += _rows_at(after, come, len(place), len(old) + len(gone))
+    old, new, place = counterparts(change, before.shape[0])
+    silent = sp.csr_array((1, before.shape[1]))  # the row -1
+    left, right = (
+        sp.csr_array(sp.vstack([codes, silent], format="csr", dtype=np.float64)[rows])
+        for codes, rows in ((before, old), (after, new))
+    )
     delta = sp.coo_array(right - left)
     row, column = delta.coords
     order = np.lexsort((row, -np.abs(delta.data), column))
@@ -277,14 +300,3 @@ def _compare(
     names = ["; ".join(concepts.get(int(j), [])) for j in feature]
     columns = (feature.astype(np.int64), words.astype(object), place[at], from_, to, size, *total, names)
     return pd.DataFrame(dict(zip(COLUMNS, columns)))
-
-
-def _rows_at(codes: sp.csr_array, rows: np.ndarray, n: int, first: int) -> sp.csr_array:
-    """Some rows of codes, float64, from row ``first`` of ``n`` on."""
-    part = sp.csr_array(codes[rows], dtype=np.float64)
-    parts = (
-        sp.csr_array((first, codes.shape[1])),
-        part,
-        sp.csr_array((n - first - len(rows), codes.shape[1])),
-    )
-    return sp.csr_array(sp.vstack(parts))
