@@ -18,6 +18,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
+from sciinterp.codes.exports import plain_frame
 from sciinterp.codes.positions import to_positions
 from sciinterp.devices import moved
 from sciinterp.errors import InputError
@@ -258,8 +259,6 @@ def _as_anndata(
     order: np.ndarray,
 ) -> anndata.AnnData:
     import anndata
-
-    from sciinterp.codes.exports import plain_frame
 
     obs.index = pd.Index([str(i) for i in range(len(obs))])
     var = pd.DataFrame(index=pd.Index([str(j) for j in range(sae.n_features)], name="feature"))

@@ -122,22 +122,7 @@ def assay(
         An SAE of another model.
     """
     settings = settings or AssaySettings()
-    context = getattr(measured, "context", {})
-    wild_type = context.get("wild_type") if wild_type is None else wild_type
-    if wild_type is None:
-        raise InputError("the assay's wild type is not known", do="Give the unchanged sequence.")
-    frame = pd.DataFrame(measured).assign(**{f"_{name}": values for name, values in (beside or {}).items()})
-    fitted = fit_assay(frame, wild_type)
-    changes = [parse_variant(v) for v in fitted["variant"]]
-    keep = [i for i, c in enumerate(changes) if c.substitutions]
-    refused = [
-        *fitted.context["refused"],
-        *({"line": 0, "variant": str(c), "reason": NO_COUNTERPART} for c in changes if not c.substitutions),
-    ]
-    changes = [changes[i] for i in keep]
-    rows = pd.DataFrame(fitted).iloc[keep].reset_index(drop=True)
-    sample = _sample(wild_type, fitted)
-    _check_size(changes, settings)
+    sample, rows, changes, refused = _usable(measured, wild_type, beside or {}, settings)
     scan = saturate(model, sae, sample, changes, device=device)
     scan.obs["score"] = rows["score"].to_numpy(float)
     readers = readers_of(scan, changes, protein=model.kind != "dna")
@@ -161,6 +146,30 @@ def assay(
         "n_positions": len({v.start for c in changes for v in c.substitutions}),
     }
     return Table(table, context=facts)
+
+
+def _usable(
+    measured: pd.DataFrame,
+    wild_type: Sample | Samples | str | None,
+    beside: Mapping[str, Sequence[float]],
+    settings: AssaySettings,
+) -> tuple[Sample, pd.DataFrame, list[Variant], list[dict]]:
+    """The wild type, the substitutions of it with their rows, and what is refused."""
+    known = getattr(measured, "context", {}).get("wild_type")
+    wild_type = known if wild_type is None else wild_type
+    if wild_type is None:
+        raise InputError("the assay's wild type is not known", do="Give the unchanged sequence.")
+    frame = pd.DataFrame(measured).assign(**{f"_{name}": values for name, values in beside.items()})
+    fitted = fit_assay(frame, wild_type)
+    changes = [parse_variant(v) for v in fitted["variant"]]
+    keep = [i for i, c in enumerate(changes) if c.substitutions]
+    others = [
+        {"line": 0, "variant": str(c), "reason": NO_COUNTERPART} for c in changes if not c.substitutions
+    ]
+    changes = [changes[i] for i in keep]
+    _check_size(changes, settings)
+    rows = pd.DataFrame(fitted).iloc[keep].reset_index(drop=True)
+    return _sample(wild_type, fitted), rows, changes, [*fitted.context["refused"], *others]
 
 
 def _sample(wild_type: Sample | Samples | str, fitted: Table) -> Sample:
