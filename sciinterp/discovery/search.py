@@ -132,9 +132,7 @@ def _discover(
     novel = _novel_rows(problem, evidence, hits, controls, settings, context)
     refined = _refinement_rows(problem, evidence, context)
     if model is not None and features.sae is not None and missing + novel:
-        missing, novel = probe(
-            model, features, missing, novel, context=context, n=settings.n_probed, seed=settings.seed
-        )
+        missing, novel = probe(model, features, missing, novel, context=context, n=settings.n_probed)
     else:
         reason = "needs a model and features.sae" if missing + novel else "there is no candidate to try"
         context["not_run"] |= {"ablation": reason, "falsifying mutation": reason}

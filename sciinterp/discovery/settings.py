@@ -27,7 +27,7 @@ class DiscoverySettings:
     records : bool
         False leaves the evidence out, for benchmarks.
     seed : int
-        Of the random directions that ablations are held against; nothing else is drawn.
+        Changes nothing, as nothing is drawn with it; kept for configurations that state it.
     """
 
     min_probability: float = 0.05
