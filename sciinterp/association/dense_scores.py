@@ -2,7 +2,8 @@
 
 The F1 of ``score > t`` can only rise where a positive is gained, so the best threshold follows from two sorted
 lists, all scores and those of the positives, walked side by side. Both are sorted by radix: bits of floats,
-flipped so that they ascend as the scores descend, in passes of eleven bits.
+flipped so that they ascend as the scores descend, in passes of eleven bits. Where sets of features are silent all scores
+are 0, which are counted and not sorted.
 """
 
 from __future__ import annotations
@@ -105,12 +106,17 @@ def _thresholds(bits, positive_rows, positive_starts, concept, threshold, f1):
         total = positive_starts[concept[i] + 1] - start
         if total == 0 or n == 0:
             continue
+        n_keys, n_mine = 0, 0
         for p in range(n):
-            keys[p] = _descending_key(bits[i, p])
+            if bits[i, p] != 0:
+                keys[n_keys] = _descending_key(bits[i, p])
+                n_keys += 1
         for p in range(total):
-            mine[p] = _descending_key(bits[i, positive_rows[start + p]])
-        ranked = _ascending(keys, spare, n, counters)
-        gained = _ascending(mine, other, total, counters)
+            if bits[i, positive_rows[start + p]] != 0:
+                mine[n_mine] = _descending_key(bits[i, positive_rows[start + p]])
+                n_mine += 1
+        ranked = _with_zeros(_ascending(keys, spare, n_keys, counters), n_keys, n)
+        gained = _with_zeros(_ascending(mine, other, n_mine, counters), n_mine, total)
         k, tp, best_k, best_tp = 0, 0, 0, 0
         best_key = np.uint32(0)
         while tp < total:
@@ -165,6 +171,17 @@ def _ascending(keys, spare, n, counters):
             counters[b] += 1
         source, target = target, source
     return source
+
+
+@compiled
+def _with_zeros(ranked, n_other, n):
+    """The first `n_other` of `ranked`, which is sorted, and between them as many scores of 0 as make `n`."""
+    zero, last = _descending_key(np.uint32(0)), n_other
+    while last > 0 and ranked[last - 1] > zero:
+        last -= 1
+        ranked[last + n - n_other] = ranked[last]
+    ranked[last : last + n - n_other] = zero
+    return ranked
 
 
 @compiled
