@@ -64,6 +64,7 @@ _EXPORTS = {
     "read_assay": "readers.assays",
     "readout": "readouts.readout",
     "assay": "readouts.assay_scores",
+    "distil": "readouts.distilled",
     "report": "report.write",
     "sweep_sites": "sweep",
     "select_width": "sae.width",

@@ -34,6 +34,7 @@ from sciinterp.interventions.control_matrix import ControlSettings, control_matr
 from sciinterp.interventions.files import read_turning, write_turning
 from sciinterp.models import Adapter, load_model
 from sciinterp.readers import read_samples
+from sciinterp.readouts.files import read_readouts
 from sciinterp.report import browser
 from sciinterp.report.write import report
 from sciinterp.sae import SAE, load_sae, train
@@ -277,6 +278,7 @@ def write_report(made: Run) -> Path:
         "full": read_json(full) if full.is_file() else None,
         "control": read_json(control) if control.is_file() else None,
         "turning": read_turning(made.folder),
+        "readouts": read_readouts(made.folder),
     }
     assert made.features is not None
     assert made.hits is not None

@@ -17,6 +17,8 @@ TOGETHER = {
     "sae/test_sae_directions.py": "the README's run",
     "test_project.py": "the small run",
     "test_damage.py": "the small run",
+    "readouts/test_label_in_a_run.py": "the small run",
+    "interventions/test_turning_a_run.py": "the small run",
 }
 # What takes longest comes first, so that no process works on alone at the end.
 LONGEST = (

@@ -11,6 +11,7 @@ import pandas as pd
 
 import sciinterp as si
 from sciinterp.interventions.control_matrix import ControlSettings
+from sciinterp.readouts.readout import ReadoutSettings
 from sciinterp.sae.batches import Source
 from sciinterp.sae.darkmatter import dark_matter
 from sciinterp.sae.stability import match_features
@@ -53,6 +54,10 @@ def figures_of(names: dict[str, Any], control_sae: Path) -> dict[str, Callable]:
         names["model"], features, chosen[:1], names["annotations"], split=split, acts=acts,
         settings=ControlSettings(n_samples=4, n_random=2, n_noise=1, n_doses=2),
     )  # fmt: skip
+    read = si.readout(
+        features, features.samples.table["isotype"].isin(["IGHG", "IGHA"]).to_list(), n=(96,), hits=hits,
+        settings=ReadoutSettings(n_draws=3, n_permutations=50),
+    )  # fmt: skip
     worlds = pd.read_csv(Path(__file__).parent.parent / "notebooks" / "dictionaries.tsv", sep="\t")
     return {
         "concepts_vs_baselines": lambda: pl.concepts_vs_baselines(hits),
@@ -65,6 +70,8 @@ def figures_of(names: dict[str, Any], control_sae: Path) -> dict[str, Callable]:
         "sets": lambda: pl.sets(hits),
         "control_matrix": lambda: pl.control_matrix(turned),
         "dose": lambda: pl.dose(turned),
+        "readout": lambda: pl.readout(read),
+        "distil": lambda: pl.distil(si.distil(read)),
         "recovery": lambda: pl.recovery(worlds),
         "training_curve": lambda: pl.training_curve(sae),
         "density_histogram": lambda: pl.density_histogram(features),

@@ -96,44 +96,69 @@ def turn(
 
 def readout(
     run: Folder,
-    label: Annotated[str, typer.Option(help="A column of the samples' table.")],
+    column: Annotated[
+        str, typer.Option(help="The label: a column of --labels, or of the samples' own table.")
+    ],
+    labels: Annotated[
+        Path | None, typer.Option(help="A table of labels; its first column names the samples.")
+    ] = None,
+    event: Annotated[
+        str | None, typer.Option(help="Of censored times: the column that is 1 where the time was reached.")
+    ] = None,
     by: Annotated[str, typer.Option(help="Families, as for associate.")] = "family",
     classes: Annotated[
-        str | None, typer.Option(help="Keep these values alone, or join them: IGHM=0,IGHG=1,IGHA=1.")
+        str | None,
+        typer.Option(help="Join values, and leave the others out: IGHM=no,IGHD=no,IGHG=yes,IGHA=yes."),
     ] = None,
+    sizes: Annotated[str, typer.Option("--n", help="Sizes of training.")] = "24,96,all",
+    draws: Annotated[int, typer.Option(help="Draws of held-out families.")] = 12,
     seed: Seed = 0,
 ) -> None:
-    """Read a label of whole samples from features, beside plainer representations, families held out."""
-    import sciinterp as si
-    from sciinterp.project import beside
+    """Read a label of whole samples in a finished run, beside plainer representations; the report shows it."""
+    import pandas as pd
+
+    from sciinterp.project import load_run, write_report
+    from sciinterp.readers.sample_tables import sample_columns
+    from sciinterp.readouts.files import read_label
     from sciinterp.readouts.readout import ReadoutSettings
 
-    folder = run / "features"
-    features = si.load_features(folder)
-    values = features.samples.table
-    if label not in values.columns:
-        raise no_such("column", label, values.columns, where="--label")
-    given = values[label]
+    made = load_run(run)
+    assert made.samples is not None
+    assert made.features is not None
+    values = (
+        made.samples.table.set_index(pd.Index(made.samples.ids)) if labels is None else sample_columns(labels)
+    )
+    for name in (column, *([event] if event else [])):
+        if name not in values.columns:
+            raise no_such("column", name, values.columns, where="--event" if name == event else "--column")
+    given = values[column]
     if classes is not None:
         joined = {name: other for name, _, other in (part.partition("=") for part in classes.split(","))}
         given = given.map({value: other or value for value, other in joined.items()})
-    found = beside(features, folder)
-    table = si.readout(
-        features,
-        given.to_list(),
+    try:
+        n = [None if part.strip() == "all" else int(part) for part in sizes.split(",")]
+    except ValueError:
+        raise InputError(
+            "no such sizes", where="--n", expected="such as 24,96,all", got=repr(sizes)
+        ) from None
+    times = None if event is None else pd.DataFrame({"time": given, "event": values[event]})
+    settings = ReadoutSettings(n_draws=draws, seed=seed)
+    found = read_label(
+        run,
+        column,
+        made.features,
+        given if times is None else times,
+        beside=(made.acts, made.control, made.hits),
         by=by,
-        acts=si.load_activations(found["activations"]) if "activations" in found else None,
-        control=si.load_features(found["control"]) if "control" in found else None,
-        settings=ReadoutSettings(seed=seed),
+        n=n,
+        settings=settings,
     )
-    echo_table(table)
-    facts = table.context
-    gap, low, high = facts["difference"]
-    typer.echo(
-        f"\nfeatures needed: {facts['needed']} (best plainer: {facts['best_rival']}, difference {gap:.3f} [{low:.3f}, {high:.3f}]); "
-        f"{facts['n_samples']} samples, {facts['n_families']} families"
-    )
-    echo_table(facts["stable"].head(SHOWN))
+    echo_table(pd.DataFrame(found["table"]))
+    typer.echo(f"\n{found['sentence']}")
+    if found["stable"]:
+        typer.echo("\nfeatures that carry it:")
+        echo_table(pd.DataFrame(found["stable"]).head(SHOWN))
+    typer.echo(f"\n{found['rule']['sentence']}\nreport: {write_report(made)}")
 
 
 def _places(text: str) -> str | list[int]:

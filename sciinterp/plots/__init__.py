@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sciinterp.plots.calibration import layer_sweep, precision_at_k, reliability, variant_effect
 from sciinterp.plots.concepts import concept_counts, concepts_vs_baselines, heatmap, volcano
+from sciinterp.plots.label_figures import distil, readout
 from sciinterp.plots.logos import logo
 from sciinterp.plots.recovery import recovery
 from sciinterp.plots.set_curves import sets
@@ -32,6 +33,7 @@ __all__ = [
     "control_matrix",
     "dark_matter",
     "density_histogram",
+    "distil",
     "dose",
     "family_heatmap",
     "feature",
@@ -42,6 +44,7 @@ __all__ = [
     "mdl",
     "precision_at_k",
     "ramachandran",
+    "readout",
     "recovery",
     "reliability",
     "save",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,7 @@ from sciinterp.plots.style import (
     plain,
     ticks,
 )
-from sciinterp.readers.airr import expand_imgt
+from sciinterp.readers.airr import imgt_rows
 from sciinterp.samples import letters_of
 
 if TYPE_CHECKING:
@@ -49,7 +48,6 @@ MAX_LETTERS = 160  # beyond this many positions letters could not be read on a p
 MAX_LANES = 7
 # Annotation colours, each also paler and darker: a concept has one colour in all figures. Blue is the activation's.
 _HUES = (ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, GREY)
-_IMGT = re.compile(r"\d{1,3}(\.\d{1,2}|-\d{1,3})?( \d{1,3}(\.\d{1,2}|-\d{1,3})?)*", re.ASCII)
 FAINTEST = 1 / 3  # of the largest peak: a weaker sample has no row in the picture of a family
 LANE = 0.25  # height of one annotation lane, in units of one activation track
 
@@ -274,7 +272,7 @@ def _alignment(features: FeatureMatrix, columns: Any) -> tuple[np.ndarray, list[
     """int64 [n_positions] alignment column of every position, the columns' names, and what they are."""
     index = features.samples
     if columns is None and "imgt" in index.table.columns:
-        rows = _imgt_rows(index.table["imgt"].tolist())
+        rows = imgt_rows(index.table["imgt"].tolist())
         if [len(row) for row in rows] == index.lengths.tolist():
             names = sorted({name for row in rows for name in row}, key=_imgt_order)
             number = {name: i for i, name in enumerate(names)}
@@ -309,12 +307,6 @@ def _from_rows(features: FeatureMatrix, rows: Mapping[str, str]) -> np.ndarray:
             )
         out[features.rows(s)] = at
     return out
-
-
-def _imgt_rows(texts: list[Any]) -> list[list[str]]:
-    """IMGT positions of every sample; nothing where the column holds something else."""
-    known = [text if isinstance(text, str) and _IMGT.fullmatch(text) else "" for text in texts]
-    return [expand_imgt(text) for text in known]
 
 
 def _imgt_order(name: str) -> tuple[int, float]:

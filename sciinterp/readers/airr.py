@@ -21,8 +21,9 @@ segments in one codon make it N. Its germline residue is known only where all th
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +43,8 @@ CODONS = {
     for k, c in enumerate(_BASES)
 }
 _COMPLEMENT = str.maketrans("ACGT", "TGCA")
+# Positions and insertions, one by one or as runs, as :func:`pack_imgt` writes them.
+_IMGT = re.compile(r"\d{1,3}(\.\d{1,2}|-\d{1,3})?( \d{1,3}(\.\d{1,2}|-\d{1,3})?)*", re.ASCII)
 _TRUE, _FALSE = {"t", "true", "1", "yes"}, {"f", "false", "0", "no"}
 
 
@@ -143,6 +146,12 @@ def expand_imgt(text: str) -> list[str]:
         first, dash, last = run.partition("-")
         out += [str(p) for p in range(int(first), int(last) + 1)] if dash else [first]
     return out
+
+
+def imgt_rows(texts: Sequence[object]) -> list[list[str]]:
+    """IMGT positions of every sample of a column; nothing where it holds something else."""
+    known = [text if isinstance(text, str) and _IMGT.fullmatch(text) else "" for text in texts]
+    return [expand_imgt(text) for text in known]
 
 
 def gene_of(call: str) -> str:

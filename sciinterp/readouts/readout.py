@@ -1,47 +1,46 @@
 r"""Is a label of whole samples in the features, and were features needed to read it?
 
-A third of the families is held out, a ridge regression is fitted on ``n`` samples of the others (its penalty chosen on
-inner folds of families), and scored once on those held out; this is repeated over draws. Every representation sees the same
-draws. The score is AUROC for two classes (macro, one against the rest, for more), rank correlation for numbers.
+A third of the families is held out, the label is read on ``n`` samples of the others
+(:mod:`sciinterp.readouts.predicting`) and scored once on those held out; this is repeated over draws. Every representation
+sees the same draws. The score is AUROC of classes (each against the rest where there are more than two), rank correlation of
+numbers, concordance of censored times.
 
 Intervals leave one family out at a time of the mean over draws. *Needed* compares the features with the best plainer
 representation: ``yes`` where the lower end of their difference lies above zero, ``no`` where its upper end lies no more than
 a small margin above it, else ``cannot tell``; ``nothing to read`` where the features themselves are no better than chance.
 
-Features that carry the label are tested one by one on all samples: the label is permuted within families (between them
-where it does not vary inside), and a feature counts where its score exceeds the largest of any feature in all but 5% of
-permutations (Westfall and Young, 1993).
+A label is *carried* by length or by composition where the plainest of these that is better than chance does as well as the
+features; by family alone where nothing reads it in held-out families, and the other members of a sample's family tell it.
+Features that carry the label (:mod:`sciinterp.readouts.carriers`) are tested beside such a carrier.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
-from sklearn.linear_model import Ridge
-from sklearn.model_selection import GroupKFold, GroupShuffleSplit
-from sklearn.preprocessing import StandardScaler
+from sklearn.model_selection import GroupShuffleSplit
 
 from sciinterp.activations import Activations
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
-from sciinterp.interventions.control_statistics import mean_interval
-from sciinterp.readouts.representations import RIVALS, represent
+from sciinterp.readouts.carriers import carriers
+from sciinterp.readouts.outcome import Outcome, read_outcome
+from sciinterp.readouts.predicting import Draw, Scores, read
+from sciinterp.readouts.representations import READ, Representation, represent
 from sciinterp.splits import label_samples
 
-if TYPE_CHECKING:
-    from sciinterp.samples import Samples
-
-Labels = str | Mapping[str, object] | pd.Series | Sequence
+Labels = str | tuple[str, str] | Mapping[str, object] | pd.Series | pd.DataFrame | Sequence
 # By how much features may be better, at most, where they are said not to be needed.
 MARGIN = 0.02
-# Ridge penalties, in units of the number of samples; columns are standardised.
-PENALTIES = (0.1, 1.0, 10.0, 100.0)
+# What carries a label without any word of it being read, the plainest first.
+CARRIERS = ("length", "composition")
+SHUFFLED = "shuffled labels"
+MIN_SAMPLES, MIN_FAMILIES = 20, 6
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,45 @@ class ReadoutSettings:
         Share of families held out.
     n_permutations : int
         Of the label, for the features that carry it.
+    level : float
+        False discoveries among those features.
+    estimator : estimator of scikit-learn, optional
+        In place of a ridge regression, on standardised columns.
     seed : int
     """
 
     n_draws: int = 12
     held_out: float = 1 / 3
     n_permutations: int = 200
+    level: float = 0.05
+    estimator: Any = None
     seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a readout was made of, for :func:`sciinterp.distil`: samples that have a label alone.
+
+    Attributes
+    ----------
+    features : FeatureMatrix
+    outcome : Outcome
+    family : int ndarray [n]
+    representations : dict
+    draws : list of Draw
+    best : Scores
+        Of the features, at the largest size.
+    concepts : dict
+        Feature -> its best concept and F1.
+    """
+
+    features: FeatureMatrix
+    outcome: Outcome
+    family: np.ndarray
+    representations: dict[str, Representation]
+    draws: list[Draw]
+    best: Scores
+    concepts: dict[int, tuple[str, float]]
 
 
 def readout(
@@ -73,6 +104,7 @@ def readout(
     n: Sequence[int | None] = (24, 96, None),
     acts: Activations | np.ndarray | None = None,
     control: FeatureMatrix | None = None,
+    hits: pd.DataFrame | None = None,
     settings: ReadoutSettings | None = None,
 ) -> Table:
     """Read a label of samples from their features, beside plainer representations by default.
@@ -80,9 +112,10 @@ def readout(
     Parameters
     ----------
     features : FeatureMatrix
-    labels : str, mapping, Series or sequence
-        A column of the samples' table, values by identifier, or one value a sample; samples without one are left out.
-        Text and truth values are classes, numbers are numbers.
+    labels : str, pair of str, mapping, Series, DataFrame or sequence
+        A column of the samples' table, values by identifier, or one value a sample; samples without one are left out. Text,
+        truth values and numbers of two values are classes, other numbers are numbers. Two columns (``("time", "event")``),
+        or a table of these two, are censored times, which need the package lifelines.
     by : str or sequence
         What a family is, as for :func:`sciinterp.split_families`.
     n : sequence of int or None
@@ -90,196 +123,206 @@ def readout(
     acts : Activations or array [n_positions, d_in], optional
     control : FeatureMatrix, optional
         Codes of the randomised model.
+    hits : DataFrame, optional
+        What :func:`sciinterp.associate` returned: features are named by their best concept.
     settings : ReadoutSettings, optional
 
     Returns
     -------
     Table
-        One row a size and representation: ``n representation score low high``, shuffled labels among them. ``context`` holds
-        ``needed`` (yes, no, cannot tell, nothing to read), ``difference`` from the best plainer one at the largest size with
-        its interval, ``stable`` (features that carry the label, with adjusted p), ``n_samples`` and ``n_families``.
+        One row a size and representation: ``n representation score low high rank``, shuffled labels among them. ``context``
+        holds ``needed`` (yes, no, cannot tell, nothing to read), ``difference`` from the best plainer one
+        (``best_rival``) at the largest size with its interval, ``carried_by`` (length, composition, family or None),
+        ``stable`` (features that carry the label), ``measure``, ``n_samples``, ``n_families``, and a ``sentence``.
 
     Raises
     ------
     InputError
-        One value only, or too few samples or families.
+        One value only, or too few samples or families; or lifelines is needed and not there.
+
+    See Also
+    --------
+    sciinterp.distil : a rule of a few features.
     """
     settings = settings or ReadoutSettings()
-    samples = features.samples
-    values, known = _values(labels, samples)
-    family = np.unique(np.asarray(label_samples(samples, by)[0], str), return_inverse=True)[1]
-    if known.sum() < 20 or len(np.unique(family[known])) < 6 or len(np.unique(values[known])) < 2:
-        raise InputError(
-            "too little to read",
-            expected="at least 20 samples with two values or more, in 6 families",
-            got=f"{int(known.sum())} samples, {len(np.unique(family[known]))} families",
-        )
-    y, family = values[known], family[known]
-    parts = {name: x[known] for name, x in represent(features, acts=acts, control=control).items()}
-    draws = list(
-        GroupShuffleSplit(settings.n_draws, test_size=settings.held_out, random_state=settings.seed).split(
-            y, y, family
-        )
+    reading = _gathered(features, labels, by, (acts, control, hits), settings)
+    outcome, family = reading.outcome, reading.family
+    table, kept = _table(reading, n, settings)
+    largest = {name: scores for (size, name), scores in kept.items() if size == n[-1]}
+    context = _judged(largest, outcome, family, settings.seed)
+    beside = reading.representations.get(context["carried_by"])
+    context["stable"] = _named(
+        carriers(
+            reading.representations["features"].x,
+            outcome,
+            family,
+            [draw.train for draw in reading.draws],
+            beside=None if beside is None else beside.x,
+            n_permutations=settings.n_permutations,
+            level=settings.level,
+            seed=settings.seed,
+        ),
+        reading.concepts,
     )
-    shuffled = np.random.default_rng(settings.seed).permutation(y)
+    context |= {
+        "measure": outcome.measure,
+        "classes": list(outcome.classes),
+        "n_samples": len(outcome),
+        "n_families": len(np.unique(family)),
+        "settings": settings,
+    }
+    context["sentence"] = sentence(context)
+    reading = replace(reading, best=largest["features"])
+    return Table(table, context=context | {"reading": reading})
+
+
+def _table(
+    reading: Reading, n: Sequence[int | None], settings: ReadoutSettings
+) -> tuple[pd.DataFrame, dict[tuple[int | None, str], Scores]]:
+    """One row a size and representation, and the scores behind them."""
+    outcome = reading.outcome
     rows, kept = [], {}
     for size in n:
-        for name, x in [*parts.items(), ("shuffled labels", parts["features"])]:
-            truth = shuffled if name == "shuffled labels" else y
-            found = _scored(x, truth, family, draws, size, settings.seed)
-            kept[size, name] = found
-            score, low, high = _interval(found, family, np.unique(y))
-            rows.append({"n": len(y) if size is None else size, "representation": name, "score": score, "low": low, "high": high})  # fmt: skip
-    largest = n[-1]
-    context = _needed({k: v for (s, k), v in kept.items() if s == largest}, family, y)
-    stable = _stable(parts["features"][:, : features.n_features], y, family, settings)
-    context |= {"stable": stable, "n_samples": len(y), "n_families": len(np.unique(family))}
-    return Table(pd.DataFrame(rows), context=context)
-
-
-def _values(labels: Any, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
-    """One value a sample, numbers as float, classes as text; and which samples have one."""
-    if isinstance(labels, str):
-        if labels not in samples.table.columns:
-            raise InputError("there is no such column of samples", where=f"labels {labels!r}")
-        column = samples.table[labels].to_list()
-    else:
-        # a series with an index of its own is by identifier, any other by place
-        index = list(labels.index) if isinstance(labels, pd.Series) else None
-        named = index is not None and index != list(range(len(labels)))
-        found = dict(labels.items()) if named or isinstance(labels, Mapping) else None
-        column = list(labels) if found is None else [found.get(name) for name in samples.ids]
-    if len(column) != len(samples):
-        raise InputError("one label a sample is needed", expected=str(len(samples)), got=str(len(column)))
-    given = pd.Series(column, dtype=object)
-    known = given.notna().to_numpy() & (given.astype(str) != "").to_numpy()
-    if all(
-        isinstance(v, (int, float, np.number)) and not isinstance(v, (bool, np.bool_)) for v in given[known]
-    ):
-        return pd.to_numeric(given, errors="coerce").to_numpy(float), known
-    return given.astype(str).to_numpy(object), known
-
-
-def _scored(
-    x: np.ndarray, y: np.ndarray, family: np.ndarray, draws: list, size: int | None, seed: int
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Held-out numbers, truths and predictions of every draw in which both can be had."""
-    found = []
-    for number, (train, test) in enumerate(draws):
-        rng = np.random.default_rng([seed, number])
-        some = (
-            train if size is None or size >= len(train) else np.sort(rng.choice(train, size, replace=False))
+        how = {"size": size, "estimator": settings.estimator, "seed": settings.seed}
+        for name, given in reversed(reading.representations.items()):
+            kept[size, name] = read(given, outcome, reading.family, reading.draws, **how)
+        kept[size, SHUFFLED] = _shuffled(reading, how)
+        part = [(name, *scores.interval()) for (s, name), scores in kept.items() if s == size]
+        frame = pd.DataFrame(part, columns=["representation", "score", "low", "high"])
+        frame.insert(0, "n", len(outcome) if size is None else size)
+        frame["rank"] = (
+            frame["score"].where(frame["representation"] != SHUFFLED).rank(ascending=False, method="min")
         )
-        if len(np.unique(y[some])) < 2 or len(np.unique(y[test])) < 2:
-            continue
-        scale = StandardScaler().fit(x[some])
-        left, right = scale.transform(x[some]), scale.transform(x[test])
-        if left.shape[1] > len(some):  # ridge penalties do not see a rotation
-            axes = np.linalg.svd(left, full_matrices=False)[2].T
-            left, right = left @ axes, right @ axes
-        found.append((test, y[test], _predicted(left, y[some], family[some], right, np.unique(y))))
-    return found
+        rows.append(frame)
+    table = pd.concat(rows, ignore_index=True)
+    table["rank"] = table["rank"].astype("Int64")
+    return table, kept
 
 
-def _predicted(
-    x: np.ndarray, y: np.ndarray, family: np.ndarray, right: np.ndarray, classes: np.ndarray
-) -> np.ndarray:
-    """Predictions of a ridge regression, its penalty chosen on inner folds of families: a column a class, or numbers."""
-    numeric = y.dtype == float
-    target = y if numeric else (y[:, None] == classes).astype(float)
-    folds = min(3, len(np.unique(family)))
-    inner = list(GroupKFold(folds).split(x, y, family)) if folds > 1 else []
-
-    def held_out(penalty: float) -> float:
-        scores = [
-            _score(y[b], Ridge(penalty * len(a)).fit(x[a], target[a]).predict(x[b]), classes)
-            for a, b in inner
-        ]
-        return float(np.nanmean(scores)) if np.isfinite(scores).any() else 0.0
-
-    best = max(PENALTIES, key=held_out) if inner else PENALTIES[1]
-    return Ridge(best * len(x)).fit(x, target).predict(right)
-
-
-def _score(truth: np.ndarray, predicted: np.ndarray, classes: np.ndarray) -> float:
-    """AUROC of classes (mean over those that are there), rank correlation of numbers; NaN where there is one value."""
-    if predicted.ndim == 1:
-        return (
-            float(np.corrcoef(rankdata(truth), rankdata(predicted))[0, 1])
-            if np.ptp(truth) and np.ptp(predicted)
-            else 0.0
+def _gathered(
+    features: FeatureMatrix, labels: Any, by: str | Sequence, given: tuple, settings: ReadoutSettings
+) -> Reading:
+    """Samples with a label, their families and representations, and the draws."""
+    acts, control, hits = given
+    samples = features.samples
+    outcome, known = read_outcome(labels, samples)
+    family = np.unique(np.asarray(label_samples(samples, by)[0], str)[known], return_inverse=True)[1]
+    every = np.arange(len(outcome))
+    enough = len(outcome) >= MIN_SAMPLES and len(np.unique(family)) >= MIN_FAMILIES
+    if not enough or not outcome.varies(every):
+        raise InputError(
+            "too little to read",
+            expected=f"at least {MIN_SAMPLES} samples with two values or more, in {MIN_FAMILIES} families",
+            got=f"{len(outcome)} samples, {len(np.unique(family))} families, {len(np.unique(outcome.values))} values",
         )
-    ranks, scores = rankdata(predicted, axis=0), []
-    for column, one in enumerate(classes):
-        mine = truth == one
-        if 0 < (n := int(mine.sum())) < len(truth):
-            scores.append((ranks[mine, column].sum() - n * (n + 1) / 2) / (n * (len(truth) - n)))
-    return float(np.mean(scores)) if scores else float("nan")
+    rows = np.flatnonzero(known)
+    found = {name: x.take(rows) for name, x in represent(features, acts=acts, control=control).items()}
+    split = GroupShuffleSplit(settings.n_draws, test_size=settings.held_out, random_state=settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    draws = [Draw(a, b, rng.permutation(every)) for a, b in split.split(every, every, family)]
+    kept = features if known.all() else features.subset(samples=rows)
+    return Reading(kept, outcome, family, found, draws, Scores(outcome, [], family), _concepts(hits))
 
 
-def _without(found: list, family: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """The mean score over draws, without each family in turn."""
-    out = []
-    for one in np.unique(family):
-        scores = [_score(t[keep], p[keep], classes) for i, t, p in found if (keep := family[i] != one).any()]
-        out.append(np.nanmean(scores))
-    return np.array(out)
+def _shuffled(reading: Reading, how: dict[str, Any]) -> Scores:
+    """Features, with the labels in another order in every draw."""
+    found, outcome = [], reading.outcome
+    for number, draw in enumerate(reading.draws):
+        other = outcome.take(draw.shuffle)
+        scores = read(
+            reading.representations["features"],
+            other,
+            reading.family,
+            [draw],
+            **{**how, "seed": how["seed"] + number},
+        )
+        found += [(draw.shuffle[rows], predicted) for rows, predicted in scores.found]
+    return Scores(outcome, found, reading.family)
 
 
-def _interval(found: list, family: np.ndarray, classes: np.ndarray) -> tuple[float, float, float]:
-    if not found:
-        return float("nan"), float("nan"), float("nan")
-    mean = float(np.nanmean([_score(t, p, classes) for _, t, p in found]))
-    return _around(mean, _without(found, family, classes))
-
-
-def _around(mean: float, without: np.ndarray) -> tuple[float, float, float]:
-    """A jackknife's interval: pseudo-values of families are its observations."""
-    n = len(without)
-    low, high = mean_interval(n * without.mean() - (n - 1) * without, np.arange(n))[1:]
-    half = (high - low) / 2
-    return mean, mean - half, mean + half
-
-
-def _needed(found: dict[str, list], family: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """Were features needed, at the largest size?"""
-    chance = 0.0 if y.dtype == float else 0.5
-    score = {name: _interval(draws, family, np.unique(y)) for name, draws in found.items()}
-    rivals = {name: s[0] for name, s in score.items() if RIVALS.get(name) and np.isfinite(s[0])}
+def _judged(found: dict[str, Scores], outcome: Outcome, family: np.ndarray, seed: int) -> dict[str, Any]:
+    """Were features needed at the largest size, and what carries the label?"""
+    intervals = {name: scores.interval() for name, scores in found.items()}
+    known = {name: s[0] for name, s in intervals.items() if name in READ and np.isfinite(s[0])}
+    rivals = {name: score for name, score in known.items() if name != "features"}
+    if "features" not in known:
+        raise InputError("no draw of families can be read", expected="families that differ in their labels")
     best = max(rivals, key=lambda name: rivals[name])
-    gap = _around(
-        score["features"][0] - rivals[best],
-        _without(found["features"], family, np.unique(y)) - _without(found[best], family, np.unique(y)),
-    )
-    if not score["features"][1] > chance:
+    gap = found["features"].interval(found[best])
+    carried = None
+    for name in CARRIERS:
+        if name in rivals and intervals[name][1] > outcome.chance:
+            beyond = found["features"].interval(found[name])
+            if beyond[0] <= 0 or beyond[2] <= MARGIN:
+                carried = name
+                break
+    if not intervals["features"][1] > outcome.chance:
         word = "nothing to read"
+        if carried is None and not any(s[1] > outcome.chance for n, s in intervals.items() if n in rivals):
+            carried = "family" if _family_tells(outcome, family, seed) else None
     else:
         word = "yes" if gap[1] > 0 else "no" if gap[2] <= MARGIN else "cannot tell"
-    return {"needed": word, "best_rival": best, "difference": gap}
+    return {
+        "needed": word,
+        "score": intervals["features"],
+        "best_rival": best,
+        "best_rival_score": intervals[best],
+        "difference": gap,
+        "carried_by": carried,
+        "chance": outcome.chance,
+    }
 
 
-def _stable(
-    largest: np.ndarray, y: np.ndarray, family: np.ndarray, settings: ReadoutSettings
-) -> pd.DataFrame:
-    """Features that carry the label beyond family, by the largest score of any feature under permutation."""
-    ranks = rankdata(largest, axis=0)
-    ranks = (ranks - ranks.mean(0)) / np.maximum(ranks.std(0), 1e-12)
-    target = rankdata(y)[:, None] if y.dtype == float else (y[:, None] == np.unique(y)).astype(float)
+def _family_tells(outcome: Outcome, family: np.ndarray, seed: int, n: int = 199, level: float = 0.01) -> bool:
+    """Whether the other members of a sample's family tell its label, more than under permutation."""
+    every = np.arange(len(outcome))
     names, code = np.unique(family, return_inverse=True)
-    inside = sum(len(np.unique(y[code == f])) > 1 for f in range(len(names))) >= len(names) / 2
-    rng = np.random.default_rng(settings.seed)
+    count = np.bincount(code)[code][:, None]
+    rows = np.flatnonzero(count[:, 0] > 1)
+    if len(rows) < MIN_SAMPLES:
+        return False
 
-    def strength(order: np.ndarray) -> np.ndarray:
-        t = target[order]
-        t = (t - t.mean(0)) / np.maximum(t.std(0), 1e-12)
-        return np.abs(ranks.T @ t / len(t)).max(1)
+    def told(some: Outcome) -> float:
+        y = some.target(every)
+        total = np.zeros((len(names), y.shape[1]))
+        np.add.at(total, code, y)
+        return some.score(rows, ((total[code] - y) / np.maximum(count - 1, 1))[rows])
 
-    real, most = strength(np.arange(len(y))), []
-    for _ in range(settings.n_permutations):
-        order = np.arange(len(y))
-        for part in [np.flatnonzero(code == f) for f in range(len(names))] if inside else [order.copy()]:
-            order[part] = rng.permutation(part)
-        most.append(strength(order).max())
-    p = (1 + (np.array(most)[None] >= real[:, None]).sum(1)) / (1 + len(most))
-    frame = pd.DataFrame({"feature": np.arange(len(real)), "correlation": real, "p": p})
-    return frame[frame["p"] <= 0.05].sort_values("correlation", ascending=False).reset_index(drop=True)
+    rng, real = np.random.default_rng(seed), told(outcome)
+    return (1 + sum(told(outcome.take(rng.permutation(every))) >= real for _ in range(n))) <= level * (n + 1)
+
+
+def _concepts(hits: pd.DataFrame | None) -> dict[int, tuple[str, float]]:
+    """The concept of each feature's best pair."""
+    if hits is None or not len(hits):
+        return {}
+    rows = hits.dropna(subset=["f1"]).sort_values("f1", ascending=False, kind="stable")
+    rows = rows.drop_duplicates("feature")
+    return {int(j): (str(c), float(f)) for j, c, f in zip(rows["feature"], rows["concept"], rows["f1"])}
+
+
+def _named(stable: pd.DataFrame, concepts: dict[int, tuple[str, float]]) -> pd.DataFrame:
+    """Stable features with their concepts, where hits were given."""
+    if concepts:
+        known = [concepts.get(j, ("", float("nan"))) for j in stable["feature"].tolist()]
+        stable["concept"], stable["f1"] = [c for c, _ in known], [f for _, f in known]
+    return stable
+
+
+def sentence(context: Mapping[str, Any]) -> str:
+    """What a readout says, in words."""
+    score, low, high = context["score"]
+    gap = context["difference"]
+    told = f"{context['measure']} {score:.2f} [{low:.2f}, {high:.2f}]"
+    carried = context["carried_by"]
+    rival = READ[context["best_rival"]]
+    beside = f"{rival}: {context['best_rival_score'][0]:.2f}, difference {gap[0]:+.2f} [{gap[1]:+.2f}, {gap[2]:+.2f}]"
+    said = {
+        "yes": f"Features read the label ({told}) better than anything plainer ({beside}): they are needed.",
+        "no": f"Features read the label ({told}), and something plainer does as well ({beside}): they are not needed.",
+        "cannot tell": f"Features read the label ({told}); whether they are needed cannot be told ({beside}).",
+        "nothing to read": f"Features do not read the label in families held out ({told}).",
+    }[context["needed"]]
+    if carried == "family":
+        return f"{said} Family alone tells it."
+    return f"{said} {READ[carried].capitalize()} alone carries it." if carried else said

@@ -1,36 +1,67 @@
 """What a readout reads of a sample: its features, and what needs no features.
 
 Codes become three numbers a feature and sample: the largest activation, the mean, and the share of positions where it is
-active. Beside them stand mean-pooled activations, the same codes of the randomised model, and three readings of the
-letters alone: composition, words of two and three letters, and length.
+active. Beside them stand mean-pooled activations, the same codes of the randomised model, and four readings of the letters
+alone: their shares, words of two and three, the letter at each position where samples are aligned, and length.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import numpy as np
 import scipy.sparse as sp
-from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
 from sciinterp.activations import Activations
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import active_cells
+from sciinterp.readers.airr import imgt_rows
 from sciinterp.samples import Samples
 
-# name -> whether it is a plainer rival of the features: what decides whether they are needed
-RIVALS = {
-    "features": False,
-    "activations": True,
-    "composition": True,
-    "kmers": True,
-    "length": True,
-    "randomised": True,
+# name -> what it is, the plainest first; all but features are rivals, which may do without them
+READ = {
+    "length": "length",
+    "composition": "shares of letters",
+    "kmers": "words of two and three letters",
+    "letters": "letter at each aligned position",
+    "randomised": "features of the randomised model",
+    "activations": "mean of the activations",
+    "features": "features",
 }
-# Words are hashed away from rarer ones: a word must stand in so many samples.
+SUMMARIES = ("largest", "mean", "share")
+# A column of letters or words must stand in so many samples.
 MIN_SAMPLES = 3
 
 
+@dataclass(frozen=True, eq=False)
+class Representation:
+    """Numbers of every sample.
+
+    Attributes
+    ----------
+    x : float ndarray [n_samples, n_columns]
+    names : sequence of str
+        What a column is, where it has a plain name; empty otherwise.
+    parts : tuple of slice
+        Columns of one kind each; a reading takes one of them, or all.
+    scaled : bool
+        Whether columns have a scale of their own, and are not standardised.
+    """
+
+    x: np.ndarray
+    names: Sequence[str] = ()
+    parts: tuple[slice, ...] = (slice(None),)
+    scaled: bool = False
+
+    def take(self, rows: np.ndarray) -> Representation:
+        """Some samples."""
+        return replace(self, x=self.x[rows])
+
+
 def summarise_codes(features: FeatureMatrix) -> np.ndarray:
-    """float64 [n_samples, 3 n_features]: largest activation, mean, share of active positions."""
+    """float32 [n_samples, 3 n_features]: largest activation, mean, share of active positions."""
     parts = []
     for lo, hi in features.sample_blocks():
         codes = sp.csr_array(features.by_sample(np.arange(lo, hi)))
@@ -43,14 +74,14 @@ def summarise_codes(features: FeatureMatrix) -> np.ndarray:
         active = active_cells(codes, features.largest).astype(np.float64)
         parts.append(np.hstack([(adds @ codes).toarray() / size, (adds @ active).toarray() / size]))
     largest = sp.csr_array(features.max_per_sample()).toarray()
-    return np.hstack([largest, np.concatenate(parts)]).astype(np.float64)
+    return np.hstack([largest, np.concatenate(parts)]).astype(np.float32)
 
 
 def mean_activations(acts: Activations | np.ndarray, samples: Samples) -> np.ndarray:
-    """float64 [n_samples, d_in]: the mean over each sample's tokens."""
+    """float32 [n_samples, d_in]: the mean over each sample's tokens."""
     if isinstance(acts, np.ndarray):
-        return np.array([acts[a:b].mean(0) for a, b in zip(samples.offsets, samples.offsets[1:])], np.float64)
-    return np.array([acts.read_sample(i).mean(0) for i in range(len(samples))], np.float64)
+        return np.array([acts[a:b].mean(0) for a, b in zip(samples.offsets, samples.offsets[1:])], np.float32)
+    return np.array([acts.read_sample(i).mean(0) for i in range(len(samples))], np.float32)
 
 
 def represent(
@@ -58,8 +89,8 @@ def represent(
     *,
     acts: Activations | np.ndarray | None = None,
     control: FeatureMatrix | None = None,
-) -> dict[str, np.ndarray]:
-    """Every representation there is: name -> float64 [n_samples, n_columns].
+) -> dict[str, Representation]:
+    """Every representation there is, the plainest first.
 
     Parameters
     ----------
@@ -68,19 +99,55 @@ def represent(
     control : FeatureMatrix, optional
         Codes of the randomised model on the same samples.
     """
-    found = {"features": summarise_codes(features)}
     samples = features.samples
-    if acts is not None:
-        found["activations"] = mean_activations(acts, samples)
+    found = {"length": Representation(samples.lengths[:, None].astype(np.float32), ["length"])}
     if isinstance(samples[0].data, str):
-        text = samples.sequences
-        letters = sorted(set("".join(text)))
-        found["composition"] = np.array([[t.count(x) / max(len(t), 1) for x in letters] for t in text])
-        words = CountVectorizer(
-            analyzer="char", ngram_range=(2, 3), lowercase=False, min_df=min(MIN_SAMPLES, len(text))
-        )
-        found["kmers"] = words.fit_transform(text).toarray().astype(np.float64)
-    found["length"] = samples.lengths[:, None].astype(np.float64)
+        found |= _letters(samples)
     if control is not None:
-        found["randomised"] = summarise_codes(control)
+        found["randomised"] = _of_codes(control)
+    if acts is not None:
+        found["activations"] = Representation(mean_activations(acts, samples))
+    found["features"] = _of_codes(features)
     return found
+
+
+def _of_codes(features: FeatureMatrix) -> Representation:
+    n = features.n_features
+    return Representation(
+        summarise_codes(features), (), tuple(slice(i * n, (i + 1) * n) for i in range(len(SUMMARIES)))
+    )
+
+
+def _letters(samples: Samples) -> dict[str, Representation]:
+    text = samples.sequences
+    found = {}
+    least = min(MIN_SAMPLES, len(text))
+    words = CountVectorizer(analyzer="char", ngram_range=(1, 3), lowercase=False, min_df=least)
+    counts = words.fit_transform(text).toarray().astype(np.float32)
+    names = list(words.get_feature_names_out())
+    one = np.array([len(name) == 1 for name in names], bool)
+    share = counts[:, one] / np.maximum(samples.lengths, 1)[:, None]
+    found["composition"] = Representation(share, [f"share of {n}" for n, only in zip(names, one) if only])
+    # rare words count more, and a word that comes twice little more than once
+    weighed = TfidfTransformer(sublinear_tf=True).fit_transform(counts[:, ~one]).toarray()
+    found["kmers"] = Representation(
+        weighed.astype(np.float32), [f"word {n}" for n, only in zip(names, one) if not only], scaled=True
+    )
+    places = aligned(samples)
+    if places is not None:
+        held = CountVectorizer(analyzer=lambda row: row, lowercase=False, min_df=least)
+        rows = [[f"{a} at {p}" for a, p in zip(t, at)] for t, at in zip(text, places)]
+        x = held.fit_transform(rows).toarray().astype(np.float32)
+        found["letters"] = Representation(x, list(held.get_feature_names_out()))
+    return found
+
+
+def aligned(samples: Samples) -> list[list[str]] | None:
+    """The name of every position, where a name means the same in all samples: by IMGT, or one length; else None."""
+    if "imgt" in samples.table.columns:
+        places = imgt_rows(samples.table["imgt"].tolist())
+        if [len(at) for at in places] == samples.lengths.tolist():
+            return places
+    if len(np.unique(samples.lengths)) == 1:
+        return [[str(i + 1) for i in range(int(samples.lengths[0]))]] * len(samples)
+    return None

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp import plots as pl
+from sciinterp.frames import Table
 from sciinterp.plots.structure_views import has_backbones
 from sciinterp.plots.style import WIDTHS, figure_of, offscreen, to_bytes
 from sciinterp.plots.tracks import top_samples
@@ -225,6 +226,29 @@ def turning_figures(turning: Mapping[str, Any] | None) -> list[Picture]:
             lambda: pl.dose(pd.DataFrame(turning["doses"]), best),
         ),
     ]
+
+
+def label_figures(readouts: Mapping[str, Any] | None) -> list[Picture]:
+    """Of every label that was read: the score of each representation, and the rule of a few features."""
+    out = []
+    for number, (name, record) in enumerate((readouts or {}).items()):
+        table = Table(record["table"], context={k: record[k] for k in ("measure", "chance")})
+        out += [
+            draw(
+                f"readout_{number}",
+                f"Reading {name}",
+                f"Held-out {record['measure']} of each representation against the number of labelled samples: mean over draws "
+                "of families, and its interval over families at the same draws.",
+                lambda table=table: pl.readout(table),
+            ),
+            draw(
+                f"rule_{number}",
+                f"{name} in a few features",
+                "Terms of the rule; in brackets what follows each and needs no model.",
+                lambda record=record: pl.distil(record["rule"]),
+            ),
+        ]
+    return out
 
 
 def portraits(

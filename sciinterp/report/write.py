@@ -160,6 +160,7 @@ def _assemble(
         "sae": c.sae_summary(sae, features, manifest.get("control") or full.get("measures_control")),
         "beyond": beyond(full),
         "turning": manifest.get("turning"),
+        "readouts": manifest.get("readouts"),
         "worth": [
             {k: v if isinstance(v, str) else c.number(v) for k, v in asdict(w).items() if k != "against"}
             for w in worth(hits)
@@ -179,6 +180,7 @@ def _assemble(
     content["methods"] = methods.methods(content)
     drawn = pictures.run_figures(features, hits, sae, content, full)
     drawn += pictures.turning_figures(manifest.get("turning"))
+    drawn += pictures.label_figures(manifest.get("readouts"))
     drawn += pictures.portraits(chosen, features=features, annotations=annotations, shown=shown)
     drawn += pictures.candidate_figures(content)
     content["figures"] = [

@@ -72,13 +72,3 @@ def test_verbs_turn_features(turned, small_data, tmp_path):
     assert more.exit_code == 0 and "4 positions written" in more.output
     wrong = CliRunner().invoke(app, ["steer", *common, "--strength", "2", "--at", "x"])
     assert isinstance(wrong.exception, InputError)
-
-
-def test_a_label_is_read_from_a_run(small_run):
-    done = CliRunner().invoke(
-        app, ["readout", str(small_run), "--label", "isotype", "--classes", "IGHM=0,IGHG=1,IGHA=1"]
-    )
-    assert done.exit_code == 0, done.output
-    assert "features needed: " in done.output and "activations" in done.output and "randomised" in done.output
-    wrong = CliRunner().invoke(app, ["readout", str(small_run), "--label", "isotope"])
-    assert isinstance(wrong.exception, InputError) and "isotype" in str(wrong.exception)

@@ -113,6 +113,34 @@ def turned(concepts: tuple[str, ...] = ("FR3:IGHV1", "FR3:IGHV4", "residue:Cys10
     return Table(pd.DataFrame(rows), context={"doses": pd.DataFrame(doses)})
 
 
+def labelled(chance: float = 0.5) -> Table:
+    """What a readout returns."""
+    names = ("features", "activations", "kmers", "composition", "length", "randomised", "shuffled labels")
+    rows = [
+        {"n": n, "representation": name, "score": v + 0.02 * i, "low": v - 0.05, "high": v + 0.08}
+        for i, n in enumerate((24, 96, 900))
+        for name, v in zip(names, (0.8, 0.85, 0.75, 0.7, 0.5, 0.6, 0.48))
+    ]
+    return Table(pd.DataFrame(rows), context={"measure": "AUROC", "chance": chance})
+
+
+def rule(concept: str = "residue:Trp41", **changed) -> dict:
+    """What is kept of a rule."""
+    terms = [
+        {
+            "feature": 12,
+            "summary": "largest",
+            "cut": 1.2,
+            "points": 3,
+            "concept": concept,
+            "plain": "motif WGxG",
+        },
+        {"feature": 40, "summary": "mean", "cut": 0.05, "points": -1, "concept": "", "plain": ""},
+    ]
+    scores = {"score": [0.8, 0.7, 0.9], "full": [0.9, 0.8, 1.0], "plain": [0.7, 0.6, 0.8]}
+    return {"form": "points", "measure": "AUROC", "terms": terms, **scores, **changed}
+
+
 def _hits(rows: list[dict]) -> Table:
     columns = ["concept", "feature", "selected", "f1", "f1_low", "f1_high", "delta_low", "best_baseline_f1"]
     return Table(pd.DataFrame(rows, columns=columns))
@@ -265,6 +293,16 @@ def cases(run: dict) -> dict[str, dict[str, Callable]]:
             turned().context["doses"].head(1),
             empty_frame,
             turned().context["doses"].assign(gain=NAN),
+        ),
+        "readout": of(
+            pl.readout, labelled(), labelled().head(1), None, pd.DataFrame(labelled()).assign(score=NAN)
+        ),
+        "distil": of(
+            pl.distil,
+            rule(),
+            rule(terms=rule()["terms"][:1]),
+            rule(terms=[]),
+            rule(terms=[{**term, "points": NAN} for term in rule()["terms"]]),
         ),
         "variant_effect": of(
             pl.variant_effect,

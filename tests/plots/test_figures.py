@@ -27,7 +27,7 @@ from sciinterp.plots.logos import information
 from sciinterp.plots.style import figure_of, plain, to_bytes
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from figure_cases import KINDS, cases, made, reason, sites, sweep_table, turned, worlds
+from figure_cases import KINDS, cases, labelled, made, reason, rule, sites, sweep_table, turned, worlds
 from report_fixtures import run  # noqa: F401
 
 
@@ -119,6 +119,8 @@ def test_some_nan_among_the_rows_is_left_out(run, name):
                 pd.DataFrame(turned()).assign(gain=lambda t: t["gain"].mask(t.index % 3 == 1)),
             ),
             "dose": (turned().context["doses"].assign(gain=lambda t: t["gain"].mask(t.index % 3 == 1)),),
+            "readout": (pd.DataFrame(labelled()).assign(score=lambda t: t["score"].mask(t.index % 3 == 1)),),
+            "distil": (rule(terms=[rule()["terms"][0], {**rule()["terms"][1], "cut": np.nan}]),),
             "precision_at_k": (
                 [{"k": 5, "precision": 0.5, "low": np.nan, "high": 1}, {"k": 9, "precision": np.nan}],
             ),
@@ -256,6 +258,7 @@ def test_hostile_text_is_drawn_as_text(text):
         si.pl.sets(hits, concept=hits["concept"].iloc[0]),
         si.pl.control_matrix(turned((text, "b"))),
         si.pl.dose(turned((text, "b")), text),
+        si.pl.distil(rule(text)),
     ):
         svg = to_bytes(ax)
         assert b"<script" not in svg

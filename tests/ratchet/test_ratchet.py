@@ -83,7 +83,17 @@ def room(path: Path) -> str:
 
 # Packages that take long to load or may be missing; a file that needs one all the time imports it at the top.
 HEAVY = ("torch", "pandas", "matplotlib", "anndata", "sklearn", "scipy", "Bio", "pyarrow")
-OPTIONAL = ("esm", "h5py", "huggingface_hub", "jinja2", "markupsafe", "pyhmmer", "resource", "umap")
+OPTIONAL = (
+    "esm",
+    "h5py",
+    "huggingface_hub",
+    "jinja2",
+    "lifelines",
+    "markupsafe",
+    "pyhmmer",
+    "resource",
+    "umap",
+)
 # Every other import inside a function: where, of what, and why.
 LATE = {
     ("codes/matrix.py", "sciinterp.codes.exports"): "codes are read without anndata",

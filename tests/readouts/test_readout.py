@@ -81,7 +81,7 @@ def test_summaries_by_hand():
     codes = np.array([[0, 1.0], [2, 0.05], [0, 0], [4, 0]], np.float32)
     features = si.FeatureMatrix(sp.csr_array(codes), si.Samples(["a", "b"], ["MKV", "A"]))
     expected = [[2, 1, 2 / 3, 0.35, 1 / 3, 1 / 3], [4, 0, 4, 0, 1, 0]]
-    assert summarise_codes(features) == pytest.approx(np.array(expected))
+    assert summarise_codes(features) == pytest.approx(np.array(expected), rel=1e-6)
 
 
 def test_what_cannot_be_read_is_one_line():

@@ -1,0 +1,126 @@
+"""Figures of readouts: how well each representation reads a label, and the rule that is left of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sciinterp.plots.style import (
+    BLUE,
+    GREY,
+    INK,
+    MUTED,
+    ORANGE,
+    PALETTE,
+    RULE,
+    drawing,
+    finite,
+    legend,
+    name_axes,
+    note,
+    plain,
+    ticks,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# representation -> (what it is called, colour)
+NAMES = {
+    "features": ("features", BLUE),
+    "activations": ("mean activations", ORANGE),
+    "kmers": ("words", PALETTE[2]),
+    "letters": ("aligned letters", PALETTE[5]),
+    "composition": ("composition", PALETTE[4]),
+    "length": ("length", PALETTE[3]),
+    "randomised": ("randomised model", MUTED),
+    "shuffled labels": ("shuffled labels", GREY),
+}
+
+
+def readout(table: Any, *, ax: Axes | None = None) -> Axes:
+    """Held-out score of every representation against the number of training samples, with intervals over families.
+
+    Parameters
+    ----------
+    table : DataFrame
+        What :func:`sciinterp.readout` returned, or the rows of one label of ``readout.tsv``.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    frame = pd.DataFrame(table if table is not None else [])
+    known = {"n", "representation", "score"} <= set(frame.columns)
+    frame = frame[~np.isnan(finite(frame["score"]))] if known else frame
+    context = getattr(table, "context", None) or {}
+    with drawing(ax, width="single", height=70) as axes:
+        if not known or not len(frame):
+            return note(axes, "no label was read")
+        sizes = sorted(set(finite(frame["n"])))
+        present = [name for name in NAMES if name in set(frame["representation"])]
+        for k, name in enumerate(present):
+            rows = frame[frame["representation"] == name].sort_values("n")
+            words, colour = NAMES[name]
+            at = np.array([sizes.index(v) for v in finite(rows["n"])]) + 0.5 * (
+                k / max(len(present) - 1, 1) - 0.5
+            )
+            if {"low", "high"} <= set(rows.columns):
+                axes.vlines(at, finite(rows["low"]), finite(rows["high"]), color=colour, lw=0.8)
+            axes.plot(at, finite(rows["score"]), color=colour, marker="o", ms=3, lw=0.6, label=words)
+        chance = context.get("chance", 0.5)
+        axes.axhline(chance, color=RULE, lw=0.7)
+        ticks(axes, "x", list(range(len(sizes))), [f"{v:.0f}" for v in sizes])
+        axes.set_xlim(-0.5, len(sizes) - 0.5)
+        name_axes(axes, x="labelled samples", y=f"held-out {context.get('measure', 'score')}")
+        legend(axes, columns=2)
+    return axes
+
+
+def distil(rule: Any, *, ax: Axes | None = None) -> Axes:
+    """The terms of a rule with their points, and its score beside the full readout's and its own without the model.
+
+    Parameters
+    ----------
+    rule : Rule or mapping
+        What :func:`sciinterp.distil` returned, or its record in ``readout.json``.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+
+    def of(name: str) -> Any:
+        return rule.get(name) if isinstance(rule, dict) else getattr(rule, name, None)
+
+    terms = pd.DataFrame(of("terms") if rule is not None and of("terms") is not None else [])
+    known = {"feature", "summary", "cut", "points"} <= set(terms.columns)
+    terms = terms[~np.isnan(finite(terms["points"])) & ~np.isnan(finite(terms["cut"]))] if known else terms
+    with drawing(ax, width="double", height=26 + 9 * max(len(terms), 2)) as axes:
+        if not known or not len(terms):
+            return note(axes, "no rule was made")
+        points = finite(terms["points"]) if of("form") == "points" else np.ones(len(terms))
+        place = -np.arange(len(terms))
+        axes.barh(place, points, color=[BLUE if p > 0 else ORANGE for p in points], height=0.6)
+        axes.axvline(0, color=INK, lw=0.7)
+        most = float(np.abs(points).max())
+        for at, row in zip(place, terms.to_dict("records")):
+            words = [f"{row['summary']} above {row['cut']:.3g}"]
+            words += [plain(row["concept"], 24)] if row.get("concept") else []
+            words += [f"without the model: {plain(row['plain'], 28)}"] if row.get("plain") else []
+            axes.text(1.1 * most, float(at), ", ".join(words), va="center", fontsize=6, parse_math=False)
+        ticks(axes, "y", place.tolist(), [f"feature {j}" for j in terms["feature"]])
+        axes.set_xlim(min(1.1 * float(points.min()), -0.1 * most), 3.2 * most)
+        axes.set_ylim(-len(terms) + 0.4, 0.6)
+        axes.set_xticks(np.arange(int(min(points.min(), 0)), int(most) + 1))
+        names = (("rule", "score"), ("all features", "full"), ("without the model", "plain"))
+        scores = [(word, of(key)) for word, key in names]
+        said = [f"{w} {v[0]:.2f}" for w, v in scores if v is not None and v[0] is not None and v[0] == v[0]]
+        name_axes(
+            axes,
+            x="points" if of("form") == "points" else "asked by the tree",
+            title=f"{of('measure') or 'score'}, families held out: {', '.join(said)}",
+        )
+    return axes

@@ -1,0 +1,149 @@
+"""Readouts as they lie in a folder: ``readout.tsv`` for people and other tools, ``readout.json`` with all that was said.
+
+A folder holds several labels. What was read with the same settings from the same run is not read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sciinterp.activations import Activations
+from sciinterp.codes import FeatureMatrix
+from sciinterp.frames import Table
+from sciinterp.readouts.distilled import Rule, distil
+from sciinterp.readouts.readout import Labels, ReadoutSettings, readout
+from sciinterp.store import ledger
+from sciinterp.store.atomic import read_json, write_json
+from sciinterp.store.tables import write_tsv
+
+log = logging.getLogger(__name__)
+
+NAMES = ("readout.tsv", "readout.json")
+# What of a readout's context is a plain value.
+_PLAIN = (
+    "measure", "chance", "classes", "needed", "score", "best_rival", "best_rival_score", "difference", "carried_by",
+    "n_samples", "n_families", "sentence",
+)  # fmt: skip
+
+
+def read_label(
+    folder: str | Path,
+    name: str,
+    features: FeatureMatrix,
+    labels: Labels,
+    *,
+    beside: tuple[Activations | None, FeatureMatrix | None, pd.DataFrame | None] = (None, None, None),
+    by: str = "family",
+    n: Sequence[int | None] = (24, 96, None),
+    settings: ReadoutSettings | None = None,
+) -> dict[str, Any]:
+    """Read a label of whole samples in a run, distil it, and keep both in the folder; what is there and intact is read.
+
+    Parameters
+    ----------
+    folder : path
+        The run folder.
+    name : str
+        What the label is called; another readout of this name is replaced.
+    features, labels
+        As :func:`sciinterp.readout` takes them.
+    beside : tuple
+        Activations, codes of the randomised model, hits.
+    by, n, settings
+        As there.
+
+    Returns
+    -------
+    dict
+        The record in ``readout.json``.
+    """
+    folder, settings = Path(folder), settings or ReadoutSettings()
+    given = labels if isinstance(labels, str | tuple) else pd.DataFrame(labels).to_csv()
+    digest = hashlib.sha256(str(given).encode()).hexdigest()
+    asked = ledger.plain({"labels": digest, "by": by, "n": list(n), **asdict(settings)})
+    known = (read_readouts(folder) or {}) if ledger.is_done(folder, "readout") else {}
+    if known.get(name, {}).get("asked") == asked:
+        log.info("the readout of %s is there", name)
+        return known[name]
+    acts, control, hits = beside
+    with ledger.recorded("readout", folder, settings={"labels": sorted({*known, name})}):
+        table = readout(
+            features, labels, by=by, n=n, acts=acts, control=control, hits=hits, settings=settings
+        )
+        write_readout(folder, name, table, distil(table), asked=asked, others=known)
+    return (read_readouts(folder) or {})[name]
+
+
+def write_readout(
+    folder: str | Path,
+    label: str,
+    table: Table,
+    rule: Rule,
+    *,
+    asked: Mapping[str, Any],
+    others: Mapping[str, Any],
+) -> None:
+    """Write a label's readout, beside those of other labels.
+
+    Parameters
+    ----------
+    folder : path
+    label : str
+        What the label is called.
+    table : Table
+        What :func:`sciinterp.readout` returned.
+    rule : Rule
+        What :func:`sciinterp.distil` made of it.
+    asked : mapping
+        What it is a function of.
+    others : mapping
+        Label -> its record, as :func:`read_readouts` returned them.
+    """
+    folder = Path(folder)
+    record = {
+        "asked": dict(asked),
+        "table": _records(pd.DataFrame(table)),
+        "stable": _records(table.context["stable"]),
+        "rule": {
+            "terms": _records(rule.terms),
+            **{
+                name: _plain(getattr(rule, name))
+                for name in ("form", "from_points", "score", "full", "plain")
+            },
+            **{name: getattr(rule, name) for name in ("measure", "text", "sentence")},
+        },
+        **{name: _plain(table.context[name]) for name in _PLAIN},
+    }
+    labels = {**others, label: record}
+    labels = {name: labels[name] for name in sorted(labels)}
+    rows = [pd.DataFrame(entry["table"]).assign(label=name) for name, entry in labels.items()]
+    frame = pd.concat(rows, ignore_index=True)
+    write_tsv(frame[["label", *[c for c in frame.columns if c != "label"]]], folder / NAMES[0])
+    write_json(folder / NAMES[1], {"labels": labels})
+
+
+def read_readouts(folder: str | Path) -> dict[str, Any] | None:
+    """Label -> its readout, from ``readout.json``; None where none was read."""
+    path = Path(folder) / NAMES[1]
+    return read_json(path)["labels"] if path.is_file() else None
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, NaN as None."""
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and value != value else value
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values, None for what was not measured."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    return [{k: _plain(v) for k, v in r.items()} for r in plain.to_dict("records")]

@@ -1,0 +1,217 @@
+r"""Reading an outcome from a representation: fitted on some families, scored on others.
+
+By default a ridge regression, whose penalty and whose columns (one summary of codes, or all) are chosen on inner folds of
+families. It is solved among samples, not columns: with :math:`K = X X^\top / p` of standardised columns a fit costs what
+its samples do, however wide the representation is (scikit-learn's KernelRidge is the same, and on a hundred samples spends
+five times as long on checking its input). Columns are standardised over all samples, labelled or not: what a
+column's scale is does not depend on any label.
+
+Any estimator of scikit-learn takes its place, then without a choice on inner folds: a grid search brings its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from sklearn.base import clone
+from sklearn.model_selection import GroupKFold
+
+from sciinterp.association.jackknife import effective_families
+from sciinterp.interventions.control_statistics import mean_interval
+from sciinterp.readouts.outcome import Outcome
+from sciinterp.readouts.representations import Representation
+
+# Ridge penalties, in units of the mean diagonal of the centred kernel.
+PENALTIES = (0.03, 0.3, 3.0)
+INNER = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Held-out families: rows to fit on, rows to score, and a permutation of all rows for shuffled labels."""
+
+    train: np.ndarray
+    test: np.ndarray
+    shuffle: np.ndarray
+
+    def some(self, size: int | None, seed: int) -> np.ndarray:
+        """So many of the training rows."""
+        if size is None or size >= len(self.train):
+            return self.train
+        return np.sort(np.random.default_rng([seed, size]).choice(self.train, size, replace=False))
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Predictions of the held-out rows of several draws, and how good they are.
+
+    Attributes
+    ----------
+    outcome : Outcome
+    found : list of (rows, predictions)
+    family : int ndarray [n]
+        Of every sample.
+    """
+
+    outcome: Outcome
+    found: list[tuple[np.ndarray, np.ndarray]]
+    family: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """Mean over draws; NaN without any."""
+        return float(np.nanmean(self.each)) if self.found else float("nan")
+
+    @property
+    def each(self) -> np.ndarray:
+        """The score of each draw."""
+        return np.array([self.outcome.score(rows, p) for rows, p in self.found])
+
+    def without(self) -> np.ndarray:
+        """The mean over draws without each family in turn."""
+        whole = self.each
+        names = np.unique(self.family)
+        out = np.tile(whole, (len(names), 1))
+        for k, (rows, p) in enumerate(self.found):
+            for one in np.unique(self.family[rows]):
+                keep = self.family[rows] != one
+                at = np.searchsorted(names, one)
+                out[at, k] = self.outcome.score(rows[keep], p[keep]) if keep.any() else np.nan
+        return np.nanmean(out, axis=1)
+
+    def interval(self, other: Scores | None = None) -> tuple[float, float, float]:
+        """Mean and 95% interval over families, of the score or of its difference from another's on the same draws."""
+        if not self.found or (other is not None and not other.found):
+            return float("nan"), float("nan"), float("nan")
+        without = self.without() - (0.0 if other is None else other.without())
+        each = self.each - (0.0 if other is None else other.each)
+        return around(each, without, self.family)
+
+
+def around(each: np.ndarray, without: np.ndarray, family: np.ndarray) -> tuple[float, float, float]:
+    """Mean of draws and a jackknife's interval: pseudo-values of families are its observations, as many as equal ones would be.
+
+    The variance carries that of the mean over draws too: which samples were there to learn from.
+    """
+    n, mean = len(without), float(np.nanmean(each))
+    equal = float(effective_families(np.unique(family, return_counts=True)[1][None])[1][0])
+    pseudo = n * without.mean() - (n - 1) * without
+    spread = float(np.nanvar(each, ddof=1)) / len(each) if len(each) > 1 else 0.0
+    low, high = mean_interval(pseudo, np.arange(n), extra=spread, freedom=equal - 1)[1:]
+    half = (high - low) / 2
+    return mean, mean - half, mean + half
+
+
+def read(
+    given: Representation,
+    outcome: Outcome,
+    family: np.ndarray,
+    draws: list[Draw],
+    *,
+    size: int | None = None,
+    estimator: Any = None,
+    seed: int = 0,
+) -> Scores:
+    """Held-out predictions of every draw in which there is something to learn and to score."""
+    kernels = [] if estimator is not None else list(_kernels(given))
+    x = given.x if given.scaled or estimator is None else standardised(given.x)
+    found = []
+    for number, draw in enumerate(draws):
+        some = draw.some(size, seed + number)
+        if not outcome.varies(some) or not outcome.varies(draw.test):
+            continue
+        if estimator is not None:
+            predicted = _of_estimator(estimator, x, outcome, some, draw.test)
+        else:
+            predicted = _of_kernels(kernels, outcome, family, some, draw.test)
+        found.append((draw.test, predicted))
+    return Scores(outcome, found, family)
+
+
+def standardised(x: np.ndarray) -> np.ndarray:
+    """float32 [n, n_moving]: columns that move, with mean 0 and variance 1."""
+    x = np.asarray(x, np.float32)
+    spread = x.std(0)
+    moves = spread > 1e-6 * np.maximum(np.abs(x).max(0), 1e-30)
+    return (x[:, moves] - x[:, moves].mean(0)) / spread[moves]
+
+
+def _kernels(given: Representation) -> Iterator[np.ndarray]:
+    """One of each part, and one of all."""
+    total, n = np.zeros((len(given.x),) * 2), 0
+    for part in given.parts:
+        x = given.x - given.x.mean(0) if given.scaled else standardised(given.x[:, part])
+        kernel = (x @ x.T).astype(np.float64)
+        total, n = total + kernel, n + x.shape[1]
+        if len(given.parts) > 1:
+            yield kernel / max(x.shape[1], 1)
+    yield total / max(n, 1)
+
+
+def _of_kernels(
+    kernels: list[np.ndarray], outcome: Outcome, family: np.ndarray, some: np.ndarray, test: np.ndarray
+) -> np.ndarray:
+    """Predictions with the kernel and the penalty that read inner folds of families best."""
+    folds = min(INNER, len(np.unique(family[some])))
+    inner = list(GroupKFold(folds).split(some, some, family[some])) if folds > 1 else []
+    pairs = [(some[a], some[b]) for a, b in inner if outcome.varies(some[a]) and outcome.varies(some[b])]
+    best, most = (kernels[-1], PENALTIES[1]), -np.inf
+    for kernel in kernels:
+        if not pairs:
+            break
+        scores = np.array(
+            [
+                [outcome.score(b, p) for p in _ridge(kernel, outcome.target(a), a, b, PENALTIES)]
+                for a, b in pairs
+            ]
+        ).mean(0)
+        if np.nanmax(scores, initial=-np.inf) > most:
+            most = float(np.nanmax(scores))
+            best = kernel, PENALTIES[int(np.nanargmax(scores))]
+    return _ridge(best[0], outcome.target(some), some, test, (best[1],))[0]
+
+
+def _ridge(
+    kernel: np.ndarray, target: np.ndarray, some: np.ndarray, test: np.ndarray, penalties: tuple[float, ...]
+) -> list[np.ndarray]:
+    """Predictions [n_test, n_columns] for each penalty."""
+    inside, across = kernel[np.ix_(some, some)], kernel[np.ix_(test, some)]
+    mean = inside.mean(0)
+    across = across - across.mean(1, keepdims=True) - mean + mean.mean()
+    inside = inside - mean - mean[:, None] + mean.mean()
+    unit, aim, out = max(float(np.trace(inside)) / len(some), 1e-12), target - target.mean(0), []
+    for penalty in penalties:
+        solved = cho_factor(inside + penalty * unit * np.eye(len(some)), lower=True, check_finite=False)
+        out.append(across @ cho_solve(solved, aim, check_finite=False))
+    return out
+
+
+def _of_estimator(
+    estimator: Any, x: np.ndarray, outcome: Outcome, some: np.ndarray, test: np.ndarray
+) -> np.ndarray:
+    """Decisions, probabilities or numbers of an estimator, a column a class beyond two."""
+    if not x.shape[1]:
+        return np.zeros((len(test), outcome.target(some).shape[1]))
+    fitted = clone(estimator)
+    if outcome.kind != "classes":
+        return np.asarray(fitted.fit(x[some], outcome.target(some)[:, 0]).predict(x[test]), float)[:, None]
+    fitted.fit(x[some], outcome.values[some])
+    n = len(outcome.classes)
+    for way in ("decision_function", "predict_proba"):
+        if hasattr(fitted, way):
+            told = np.asarray(getattr(fitted, way)(x[test]), float)
+            break
+    else:
+        told = np.asarray(fitted.predict(x[test]))[:, None] == np.arange(n)
+    if n == 2:
+        return told[:, None].astype(float) if told.ndim == 1 else told[:, -1:].astype(float)
+    out = np.full((len(test), n), -np.inf)
+    at = np.asarray(getattr(fitted, "classes_", np.arange(n))).astype(int)
+    if told.ndim == 1:  # two of the classes were there to be learnt
+        told = np.stack([-told, told], 1)
+    out[:, at] = told
+    return out

@@ -1,0 +1,61 @@
+"""A label in a run folder: the stage, its files, the report, and the verb."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pandas as pd
+from typer.testing import CliRunner
+
+from sciinterp.cli import app
+from sciinterp.errors import InputError
+from sciinterp.project import load_run
+from sciinterp.readouts.files import read_label
+from sciinterp.readouts.readout import ReadoutSettings
+from sciinterp.store import ledger
+
+FAST = ReadoutSettings(n_draws=3, n_permutations=60)
+
+
+def test_a_label_is_read_in_a_run_and_resumed(small_run, tmp_path, undrawn):
+    folder = tmp_path / "run"
+    shutil.copytree(small_run, folder)
+    table = load_run(folder).samples.table
+    table["isotype"].to_frame("kind").to_csv(tmp_path / "labels.tsv", sep="\t")
+    asked = [
+        "readout",
+        str(folder),
+        "--n",
+        "24,all",
+        "--draws",
+        "3",
+        "--classes",
+        "IGHM=0,IGHD=0,IGHG=1,IGHA=1",
+    ]
+    done = CliRunner().invoke(app, [*asked, "--column", "kind", "--labels", str(tmp_path / "labels.tsv")])
+    assert done.exit_code == 0, done.output
+    for word in ("activations", "randomised", "letters", "shuffled labels", "report: ", "Features "):
+        assert word in done.output
+    assert ledger.is_done(folder, "readout")
+    page, content = (folder / "report.html").read_text(), json.loads((folder / "report.json").read_text())
+    kept = content["readouts"]["kind"]
+    assert "Labels of whole samples" in page and kept["rule"]["sentence"] in done.output
+    assert {"readout_0", "rule_0"} <= {f["name"] for f in content["figures"]}
+    rows = pd.read_csv(folder / "readout.tsv", sep="\t")
+    assert set(rows["label"]) == {"kind"} and set(rows["n"]) == {24, kept["n_samples"]}
+    before = (folder / "readout.json").stat().st_mtime_ns
+    again = CliRunner().invoke(app, [*asked, "--column", "kind", "--labels", str(tmp_path / "labels.tsv")])
+    assert again.exit_code == 0 and (folder / "readout.json").stat().st_mtime_ns == before
+    made = load_run(folder)
+    read_label(folder, "long", made.features, table["length"].gt(100).to_list(), n=(None,), settings=FAST)
+    assert sorted(json.loads((folder / "readout.json").read_text())["labels"]) == ["kind", "long"]
+
+
+def test_what_cannot_be_asked_of_a_run_is_one_line(small_run):
+    for more, said in (
+        (["--column", "isotope"], "isotype"),
+        (["--column", "isotype", "--n", "x"], "no such sizes"),
+    ):
+        wrong = CliRunner().invoke(app, ["readout", str(small_run), *more])
+        assert isinstance(wrong.exception, InputError) and said in str(wrong.exception)
