@@ -307,7 +307,11 @@ def write_browser(made: Run, *, structures: Path | None = None) -> Path:
         annotations=made.annotations,
         split=made.split,
         structures=structures,
-        manifest={**made.manifest, "full": read_json(full) if full.is_file() else None},
+        manifest={
+            **made.manifest,
+            "full": read_json(full) if full.is_file() else None,
+            "readouts": read_readouts(made.folder),
+        },
     )
 
 

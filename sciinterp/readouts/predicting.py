@@ -106,30 +106,69 @@ def around(each: np.ndarray, without: np.ndarray, family: np.ndarray) -> tuple[f
     return mean, mean - half, mean + half
 
 
-def read(
-    given: Representation,
-    outcome: Outcome,
-    family: np.ndarray,
-    draws: list[Draw],
-    *,
-    size: int | None = None,
-    estimator: Any = None,
-    seed: int = 0,
-) -> Scores:
-    """Held-out predictions of every draw in which there is something to learn and to score."""
-    kernels = [] if estimator is not None else list(_kernels(given))
-    x = given.x if given.scaled or estimator is None else standardised(given.x)
-    found = []
-    for number, draw in enumerate(draws):
-        some = draw.some(size, seed + number)
-        if not outcome.varies(some) or not outcome.varies(draw.test):
-            continue
-        if estimator is not None:
-            predicted = _of_estimator(estimator, x, outcome, some, draw.test)
-        else:
-            predicted = _of_kernels(kernels, outcome, family, some, draw.test)
-        found.append((draw.test, predicted))
-    return Scores(outcome, found, family)
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A representation made ready to be read, whatever the labels.
+
+    Attributes
+    ----------
+    kernels : list of float ndarray [n, n]
+        For ridge regressions.
+    x : float ndarray [n, n_columns]
+        For an estimator.
+    estimator : estimator of scikit-learn, optional
+    """
+
+    kernels: list[np.ndarray]
+    x: np.ndarray
+    estimator: Any = None
+
+    @classmethod
+    def of(cls, given: Representation, estimator: Any = None) -> Reader:
+        """Of a representation."""
+        if estimator is None:
+            return cls(list(_kernels(given)), given.x)
+        return cls([], given.x if given.scaled else standardised(given.x), estimator)
+
+    def read(
+        self,
+        outcome: Outcome,
+        family: np.ndarray,
+        draws: list[Draw],
+        *,
+        size: int | None = None,
+        seed: int = 0,
+    ) -> Scores:
+        """Held-out predictions of every draw in which there is something to learn and to score."""
+        found = []
+        for number, draw in enumerate(draws):
+            some = draw.some(size, seed + number)
+            if outcome.varies(some) and outcome.varies(draw.test):
+                found.append((draw.test, self._predicted(outcome, family, some, draw.test)))
+        return Scores(outcome, found, family)
+
+    def shuffled(
+        self,
+        outcome: Outcome,
+        family: np.ndarray,
+        draws: list[Draw],
+        *,
+        size: int | None = None,
+        seed: int = 0,
+    ) -> Scores:
+        """The same, with the labels in another order in every draw."""
+        found = []
+        for number, draw in enumerate(draws):
+            scores = self.read(outcome.take(draw.shuffle), family, [draw], size=size, seed=seed + number)
+            found += [(draw.shuffle[rows], predicted) for rows, predicted in scores.found]
+        return Scores(outcome, found, family)
+
+    def _predicted(
+        self, outcome: Outcome, family: np.ndarray, some: np.ndarray, test: np.ndarray
+    ) -> np.ndarray:
+        if self.estimator is None:
+            return _of_kernels(self.kernels, outcome, family, some, test)
+        return _of_estimator(self.estimator, self.x, outcome, some, test)
 
 
 def standardised(x: np.ndarray) -> np.ndarray:

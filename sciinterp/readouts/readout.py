@@ -30,7 +30,7 @@ from sciinterp.errors import InputError
 from sciinterp.frames import Table
 from sciinterp.readouts.carriers import carriers
 from sciinterp.readouts.outcome import Outcome, read_outcome
-from sciinterp.readouts.predicting import Draw, Scores, read
+from sciinterp.readouts.predicting import Draw, Reader, Scores
 from sciinterp.readouts.representations import READ, Representation, represent
 from sciinterp.splits import label_samples
 
@@ -180,22 +180,23 @@ def _table(
     reading: Reading, n: Sequence[int | None], settings: ReadoutSettings
 ) -> tuple[pd.DataFrame, dict[tuple[int | None, str], Scores]]:
     """One row a size and representation, and the scores behind them."""
-    outcome = reading.outcome
-    rows, kept = [], {}
-    for size in n:
-        how = {"size": size, "estimator": settings.estimator, "seed": settings.seed}
-        for name, given in reversed(reading.representations.items()):
-            kept[size, name] = read(given, outcome, reading.family, reading.draws, **how)
-        kept[size, SHUFFLED] = _shuffled(reading, how)
-        part = [(name, *scores.interval()) for (s, name), scores in kept.items() if s == size]
-        frame = pd.DataFrame(part, columns=["representation", "score", "low", "high"])
-        frame.insert(0, "n", len(outcome) if size is None else size)
-        frame["rank"] = (
-            frame["score"].where(frame["representation"] != SHUFFLED).rank(ascending=False, method="min")
-        )
-        rows.append(frame)
-    table = pd.concat(rows, ignore_index=True)
-    table["rank"] = table["rank"].astype("Int64")
+    outcome, kept = reading.outcome, {}
+    given = (outcome, reading.family, reading.draws)
+    for name, representation in reversed(reading.representations.items()):
+        reader = Reader.of(representation, settings.estimator)
+        for size in n:
+            kept[size, name] = reader.read(*given, size=size, seed=settings.seed)
+            if name == "features":
+                kept[size, SHUFFLED] = reader.shuffled(*given, size=size, seed=settings.seed)
+    names = [*reversed(reading.representations), SHUFFLED]
+    rows = [
+        (len(outcome) if size is None else size, name, *kept[size, name].interval())
+        for size in n
+        for name in names
+    ]
+    table = pd.DataFrame(rows, columns=["n", "representation", "score", "low", "high"])
+    real = table["score"].where(table["representation"] != SHUFFLED)
+    table["rank"] = real.groupby(table["n"]).rank(ascending=False, method="min").astype("Int64")
     return table, kept
 
 
@@ -222,22 +223,6 @@ def _gathered(
     draws = [Draw(a, b, rng.permutation(every)) for a, b in split.split(every, every, family)]
     kept = features if known.all() else features.subset(samples=rows)
     return Reading(kept, outcome, family, found, draws, Scores(outcome, [], family), _concepts(hits))
-
-
-def _shuffled(reading: Reading, how: dict[str, Any]) -> Scores:
-    """Features, with the labels in another order in every draw."""
-    found, outcome = [], reading.outcome
-    for number, draw in enumerate(reading.draws):
-        other = outcome.take(draw.shuffle)
-        scores = read(
-            reading.representations["features"],
-            other,
-            reading.family,
-            [draw],
-            **{**how, "seed": how["seed"] + number},
-        )
-        found += [(draw.shuffle[rows], predicted) for rows, predicted in scores.found]
-    return Scores(outcome, found, reading.family)
 
 
 def _judged(found: dict[str, Scores], outcome: Outcome, family: np.ndarray, seed: int) -> dict[str, Any]:

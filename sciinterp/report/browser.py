@@ -84,7 +84,8 @@ def write_browser(
     structures : mapping or path, optional
         Identifier -> PDB or mmCIF file, or a folder of files named by identifier.
     manifest : mapping, optional
-        The run's manifest; under ``full`` what the full run measured (stability over seeds becomes a column).
+        The run's manifest; under ``full`` what the full run measured (stability over seeds becomes a column), under
+        ``readouts`` labels that were read.
 
     Returns
     -------
@@ -103,6 +104,7 @@ def write_browser(
     sae, manifest = features.sae, manifest or {}
     annotations, split = belonging(out.parent, features.samples, annotations, split)
     require_one_run(features, hits, candidates, annotations=annotations, split=split)
+    done = describe(sae, features, hits, manifest, annotations, split)
     data = SiteData(
         features,
         hits,
@@ -110,13 +112,25 @@ def write_browser(
         candidates,
         annotations,
         split,
-        done=c.plain_data(describe(sae, features, hits, manifest, annotations, split)),
+        done=c.plain_data({**done, "labels": _labels(manifest.get("readouts"))}),
         structures=structures,
         full=manifest.get("full"),
     )
     with ledger.recorded("browse", out.parent if out.name == "browser" else None):
         _write(out, data)
     return out / "index.html"
+
+
+def _labels(readouts: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Labels that were read: what was said, and the features that carry each."""
+    return [
+        {
+            "name": name,
+            "says": record["sentence"],
+            "features": {str(r["feature"]): r for r in record["stable"]},
+        }
+        for name, record in (readouts or {}).items()
+    ]
 
 
 def _write(out: Path, data: SiteData) -> None:

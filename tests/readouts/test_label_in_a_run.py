@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from sciinterp.cli import app
 from sciinterp.errors import InputError
-from sciinterp.project import load_run
+from sciinterp.project import load_run, write_browser
 from sciinterp.readouts.files import read_label
 from sciinterp.readouts.readout import ReadoutSettings
 from sciinterp.store import ledger
@@ -48,6 +48,9 @@ def test_a_label_is_read_in_a_run_and_resumed(small_run, tmp_path, undrawn):
     again = CliRunner().invoke(app, [*asked, "--column", "kind", "--labels", str(tmp_path / "labels.tsv")])
     assert again.exit_code == 0 and (folder / "readout.json").stat().st_mtime_ns == before
     made = load_run(folder)
+    write_browser(made)
+    index = (folder / "browser" / "data" / "index.js").read_text()
+    assert "labels" in index and kept["sentence"].split(" (")[0] in index
     read_label(folder, "long", made.features, table["length"].gt(100).to_list(), n=(None,), settings=FAST)
     assert sorted(json.loads((folder / "readout.json").read_text())["labels"]) == ["kind", "long"]
 

@@ -47,7 +47,8 @@ function featuresPage() {
   return ["Features", [soft("The ", show(index.n_features), " features of the autoencoder on ", index.done.model, " at ", index.done.site,
     ". Nearest is the tested concept with the highest F1 on ", families(), ": it was looked up there, so it describes a feature and is no result. Results are on ",
     h("a", { href: "#/concepts" }, "Concepts"), ", one feature each, chosen on training families. The motif is what prevails around a feature's peaks.",
-    f.stability ? null : " Stability over seeds was not measured (it is by demo --full)."), table.node]];
+    f.stability ? null : " Stability over seeds was not measured (it is by demo --full)."),
+    (index.done.labels || []).map((l) => h("p", {}, "Label ", h("strong", {}, l.name), ": ", l.says)), table.node]];
 }
 
 function samplesPage() {

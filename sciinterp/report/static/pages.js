@@ -66,6 +66,7 @@ async function featurePage(j) {
       { name: "Best baseline", wide: true, get: (i) => pairs[i].best_baseline, cell: (i) => show(pairs[i].best_baseline) }, { name: "Its F1", num: true, digits: 2, get: (i) => pairs[i].best_baseline_f1 },
       { name: "Difference", num: true, get: (i) => pairs[i].delta_f1, cell: (i) => withRange(pairs[i].delta_f1, pairs[i].delta_low, pairs[i].delta_high) },
       { name: "q", num: true, digits: 3, get: (i) => pairs[i].q } ] }).node : soft("None of its pairs is in the table of hits, which keeps the selected pair of each concept and the strongest others."),
+    (index.done.labels || []).filter((l) => l.features[j]).map((l) => h("p", {}, "Carries the label ", h("strong", {}, l.name), ": correlation " + show(l.features[j].correlation, 2) + " beyond family, selected in " + (100 * l.features[j].frequency).toFixed(0) + "% of draws, q " + show(l.features[j].q, 3) + ".")),
     one.lies.length ? [h("h3", {}, "Where its activity lies"), soft("All samples, no test: the share of its summed activation inside a concept, and how many times the concept's share of positions that is."),
       h("ul", { class: "plain" }, one.lies.map(([c, share, lift]) => h("li", {}, concept(c), " ", h("strong", {}, (100 * share).toFixed(0) + "%"), " ", h("span", { class: "soft" }, show(lift, 1) + " times its share of positions"))))] : null,
     h("h2", {}, "Where it fires"), shown.length ? shown : soft("In no sample."),
