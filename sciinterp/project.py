@@ -297,6 +297,7 @@ def write_report(made: Run) -> Path:
 def write_browser(made: Run, *, structures: Path | None = None) -> Path:
     """Write ``browser/`` of a run folder."""
     full = made.folder / "full.json"
+    extra = {"full": read_json(full) if full.is_file() else None, "readouts": read_readouts(made.folder)}
     assert made.features is not None
     assert made.hits is not None
     return browser.write_browser(
@@ -307,11 +308,7 @@ def write_browser(made: Run, *, structures: Path | None = None) -> Path:
         annotations=made.annotations,
         split=made.split,
         structures=structures,
-        manifest={
-            **made.manifest,
-            "full": read_json(full) if full.is_file() else None,
-            "readouts": read_readouts(made.folder),
-        },
+        manifest={**made.manifest, **extra},
     )
 
 
