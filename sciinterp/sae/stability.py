@@ -57,6 +57,36 @@ def match_features(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return match, cosine
 
 
+def match_codes(a: sp.csr_array, b: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """One-to-one match of the features of two dictionaries, of one model or of two, by codes of the same positions.
+
+    Parameters
+    ----------
+    a, b : csr [n, n_a], [n, n_b]
+
+    Returns
+    -------
+    match : ndarray of int [n_a]
+        The feature of ``b`` matched to each of ``a``, or -1; Hungarian algorithm.
+    cosine : ndarray [n_a]
+        Cosine of their codes (0 where unmatched or silent).
+
+    Examples
+    --------
+    >>> codes = sp.csr_array(np.array([[1.0, 0, 2], [0, 3, 0]]))
+    >>> match_codes(codes, codes[:, [1, 2]])[0].tolist()
+    [-1, 0, 1]
+    """
+    if a.shape[0] != b.shape[0]:
+        raise InputError("codes of other positions", expected=f"{a.shape[0]} rows", got=str(b.shape[0]))
+    length = [np.maximum(np.sqrt((c * c).sum(0)), 1e-12) for c in (a, b)]
+    similarity = np.asarray((a.T @ b).todense()) / length[0][:, None] / length[1]
+    rows, columns = linear_sum_assignment(-similarity)
+    match, cosine = np.full(a.shape[1], -1), np.zeros(a.shape[1])
+    match[rows], cosine[rows] = columns, similarity[rows, columns]
+    return match, cosine
+
+
 def stability(
     saes: Sequence[SAE],
     *,

@@ -46,7 +46,8 @@ async function featurePage(j) {
     if (!k || one.examples[k - 1].set !== e.set) shown.push(h("h3", {}, SETS[e.set] || e.set));
     shown.push(drawn[k]);
   });
-  const modelled = index.structures.slice(0, 24);
+  // Those it is strongest in first.
+  const modelled = [...new Set([...one.examples.map((e) => e.sample).filter((i) => index.structures.includes(i)), ...index.structures])].slice(0, 24);
   const stable = f.stability ? f.stability[j] : undefined;
   const pairs = one.pairs;
   return ["Feature " + j, [
