@@ -155,6 +155,7 @@ def _inputs(config: RunConfig, out: Path) -> Run:
     samples = read_samples(
         data.samples, format=data.samples_format, table=data.table, layer=data.layer, raw=data.raw
     )
+    samples = model.prepare(samples)
     if data.unreadable == "skip":
         samples = model.readable(samples)
     model.check(samples)

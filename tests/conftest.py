@@ -19,6 +19,7 @@ TOGETHER = {
     "test_damage.py": "the small run",
     "readouts/test_label_in_a_run.py": "the small run",
     "interventions/test_turning_a_run.py": "the small run",
+    "test_zoo.py": "the small run",
 }
 # What takes longest comes first, so that no process works on alone at the end.
 LONGEST = (

@@ -61,7 +61,7 @@ def extract(
     if unreadable not in ("stop", "skip"):
         raise no_such("choice", unreadable, ("stop", "skip"), where="--unreadable")
     adapter = si.load_model(model, weights=weights, dtype=precision, device=device)
-    inputs = si.read_samples(samples, table=table, format=format, layer=layer, raw=raw)
+    inputs = adapter.prepare(si.read_samples(samples, table=table, format=format, layer=layer, raw=raw))
     acts = si.extract(
         adapter,
         adapter.readable(inputs) if unreadable == "skip" else inputs,
@@ -229,7 +229,7 @@ def control(
     from sciinterp.store.atomic import overwriting
 
     adapter = si.load_model(model, weights=weights, dtype=precision, device=device)
-    inputs = si.read_samples(samples, table=table, format=format, layer=layer, raw=raw)
+    inputs = adapter.prepare(si.read_samples(samples, table=table, format=format, layer=layer, raw=raw))
     trained = si.load_sae(sae)
     split = _split(inputs, by, seed, trained.origin)
     with overwriting(overwrite):

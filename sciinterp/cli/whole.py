@@ -9,7 +9,7 @@ import typer
 
 from sciinterp import distributed
 from sciinterp.cli.options import Device, Layer, Out, Overwrite, Raw, Seed
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such
 
 if TYPE_CHECKING:
     from sciinterp.project import Run
@@ -142,4 +142,24 @@ def _say(made: Run) -> None:
     typer.echo(f"report: {made.folder / 'report.html'}")
 
 
-VERBS = {"demo": demo, "init": init, "run": run}
+def zoo(
+    what: Annotated[str, typer.Argument(help="build")] = "build",
+    recipes: Annotated[Path, typer.Option(help="Folder of recipes, one TOML file a model.")] = Path(
+        "data/zoo"
+    ),
+    out: Annotated[Path, typer.Option("--out", help="Folder of the entries; run again to resume.")] = Path(
+        "zoo"
+    ),
+    only: Annotated[str | None, typer.Option(help="Names of recipes, by commas.")] = None,
+) -> None:
+    """Make SAEs with hits, baselines, card, licences and checksums of every model whose weights and data are here."""
+    from sciinterp.zoo import build_zoo
+
+    if what != "build":
+        raise no_such("thing to do with the zoo", what, ["build"])
+    names = None if only is None else [name.strip() for name in only.split(",")]
+    for entry in build_zoo(recipes, out=out, only=names):
+        typer.echo(str(entry))
+
+
+VERBS = {"demo": demo, "init": init, "run": run, "zoo": zoo}

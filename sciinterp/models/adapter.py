@@ -239,6 +239,10 @@ class Adapter(HasOrigin, ABC):
         """Positions of one sample's data."""
         return len(data)
 
+    def prepare(self, samples: Samples) -> Samples:
+        """What the model reads of samples as they are read: the same, but for cells, whose genes may be ranked first."""
+        return samples
+
     @property
     def probe(self) -> Any:
         """The sample that the model's fingerprint is taken on: all its letters; None where it has none."""

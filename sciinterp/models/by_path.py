@@ -7,10 +7,12 @@ describe it here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, final
 
 from torch import nn
+
+from sciinterp.samples import Samples
 
 from .adapter import Adapter
 from .encodings import Encoding, reverse_complement
@@ -63,6 +65,15 @@ class ByPath(Adapter):
         self.alphabet = encoding.alphabet
         if kind == "dna":
             self.reverse_complement = reverse_complement
+
+    def prepare(self, samples: Samples) -> Samples:
+        """What the encoding makes of samples as they are read, where it reads something else."""
+        how = getattr(self.encoding, "prepare", None)
+        return samples if how is None else how(samples)
+
+    def count_positions(self, data: Any) -> int:
+        """Letters, or genes of a cell."""
+        return len(data["genes"]) if isinstance(data, Mapping) else len(data)
 
     def _sites(self) -> Iterable[Site]:
         return self._listed

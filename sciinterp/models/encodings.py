@@ -30,8 +30,8 @@ class Encoding(Protocol):
         """Letters a sequence may hold."""
         ...
 
-    def encode(self, sequences: Sequence[str]) -> Batch:
-        """A batch of sequences whose letters are all in the alphabet."""
+    def encode(self, sequences: Sequence[Any]) -> Batch:
+        """A batch of sequences whose letters are all in the alphabet, or of what else the encoding reads."""
         ...
 
 

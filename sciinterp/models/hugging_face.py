@@ -432,10 +432,10 @@ def _read(hf: Any, name: str, where: str, *, local: bool) -> tuple[Any, nn.Modul
             do="Save it beside the model: tokenizer.save_pretrained(FOLDER).",
         ) from None
     build = _class_of(hf, config)
-    module, report, headless = _fitted(build, where, config=config, **how)
+    module, report, headless = fitted(build, where, config=config, **how)
     if headless and build is not hf.AutoModel:
         log.warning("%s: these weights have no head, so there are no scores, only activations", name)
-        module, report, _ = _fitted(hf.AutoModel, where, config=config, **how)
+        module, report, _ = fitted(hf.AutoModel, where, config=config, **how)
     if report:
         raise InputError(
             f"the weights do not fit {name}",
@@ -446,7 +446,7 @@ def _read(hf: Any, name: str, where: str, *, local: bool) -> tuple[Any, nn.Modul
     return tokenizer, module
 
 
-def _fitted(build: Any, where: str, **how: Any) -> tuple[nn.Module, str, bool]:
+def fitted(build: Any, where: str, **how: Any) -> tuple[nn.Module, str, bool]:
     """A module, what does not fit, and whether that is its head alone; wrappers' names are tried where it helps."""
     first: tuple[nn.Module, str, bool] | None = None
     for mapping in RENAMED:

@@ -135,7 +135,7 @@ def geneformer(module: nn.Module, ids: Mapping[str, int], *, pad: int = 0) -> By
     encoding = Genes(ids, pad, first, last)
     sites = discover_sites(module, width)
     return ByPath(
-        module, encoding, sites, name="geneformer", kind="cells", licence="Apache-2.0", call=_with_long_mask
+        module, encoding, sites, name="geneformer", kind="cells", licence="Apache-2.0", call=with_long_mask
     )
 
 
@@ -243,5 +243,6 @@ def _stack(path: str, module: nn.Module, width: int, norm: str = "none") -> Iter
     yield from block_sites(path, n, width, norm=norm)
 
 
-def _with_long_mask(module: nn.Module, inputs: Any) -> Any:
+def with_long_mask(module: nn.Module, inputs: Any) -> Any:
+    """Run a model of Hugging Face, whose masks are numbers."""
     return module(**{key: value.long() for key, value in inputs.items()})

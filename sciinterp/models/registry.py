@@ -97,10 +97,10 @@ ENTRIES = (
             "wheel: GPLv3; the trained models: CC BY-NC 4.0",
             "pip install --no-deps spliceai==1.3.1 h5py", "real weights", False)
       for i in range(1, 6)),
+    *(Entry(name, takes, "cells:load", licence, "weights=FOLDER, as published", "against a reference")
+      for name, takes, licence in (("geneformer", "cells as ranked genes", "Apache-2.0"), ("scgpt", "cells as genes", "MIT"))),
     *(Entry(name, takes, "layouts:load", licence, "its own package, wrapped by models.layouts", "layout only")
       for name, takes, licence in (
-          ("geneformer", "cells as ranked genes", "Apache-2.0"),
-          ("scgpt", "cells as genes", "MIT"),
           ("enformer", "DNA windows of 196,608 bases in bins of 128", "CC BY 4.0"),
           ("evo2", "DNA, left context, up to 1 Mb", "Apache-2.0"),
           ("hyenadna", "DNA, left context", "BSD-3-Clause"),

@@ -50,6 +50,7 @@ ORDER = [
     "project",
     "demo",
     "full",
+    "zoo",
     "cli",
     "__main__",
 ]

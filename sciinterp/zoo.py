@@ -1,0 +1,189 @@
+"""The zoo: SAEs of the models whose weights come from a package registry, each with its hits, baselines and a card.
+
+A recipe is the configuration of a run (:mod:`sciinterp.config`), one TOML file a model, and a table ``[zoo]``: the
+``sites`` it is run at, ``windows`` (bases; a FASTA of chromosomes is cut into them first) and ``needs``, where its data
+come from. An entry is what such a run leaves of the SAE: the run itself stays beside it and resumes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sciinterp.config import RunConfig, from_mapping
+from sciinterp.errors import InputError, MissingWeightsError, no_such
+from sciinterp.project import Run, run
+from sciinterp.readers import read_samples
+from sciinterp.settings import read_toml
+from sciinterp.store.atomic import atomic_write, make_folder, sha256_file
+
+log = logging.getLogger(__name__)
+# What an entry takes from a run, and how large it may be: a repository of the hub, or an e-mail, holds it.
+KEPT = (
+    *(
+        f"sae/{name}"
+        for name in ("cfg.json", "sae_weights.safetensors", "training.safetensors", "metrics.json")
+    ),
+    *("hits.tsv", "hits.baselines.tsv"),
+)
+MAX_BYTES = 20 << 20
+_OWN = ("sites", "windows", "needs")
+SUMS, CARD = "SHA256SUMS", "README.md"
+
+
+def build_zoo(
+    recipes: str | Path = "data/zoo", *, out: str | Path = "zoo", only: Sequence[str] | None = None
+) -> list[Path]:
+    """Make the entries of some recipes, or what is left of them.
+
+    Parameters
+    ----------
+    recipes : path
+        Folder of TOML files, one a model.
+    out : path
+        An entry is ``out/MODEL/SITE``; the runs are kept under ``out/runs``.
+    only : sequence of str, optional
+        Names of recipes; without it all, and those whose weights or data are not here are passed over, which is said.
+
+    Returns
+    -------
+    list of path
+        Folders of the entries.
+
+    Raises
+    ------
+    InputError
+        No such recipe, one that cannot be read, or an entry that is too large.
+    """
+    place, out = Path(recipes), Path(out)
+    known = {path.stem: path for path in sorted(place.glob("*.toml"))}
+    if not known:
+        raise InputError("there is no recipe", where=f"folder '{place}'", expected="one TOML file a model")
+    for name in only or ():
+        if name not in known:
+            raise no_such("recipe", name, known)
+    made = []
+    for name in only or known:
+        try:
+            for site, config in recipe(known[name], out):
+                found = run(config, out / "runs" / name / site)
+                made.append(_entry(found, out / name / site, known[name]))
+        except (InputError, MissingWeightsError) as error:
+            if only:
+                raise
+            log.warning("%s is passed over: %s", name, error)
+    return made
+
+
+def recipe(path: Path, out: Path) -> Iterator[tuple[str, RunConfig]]:
+    """The runs of a recipe, site by site.
+
+    Raises
+    ------
+    InputError
+        A key that is not known, or data that are not here.
+    """
+    values = read_toml(path)
+    own = values.pop("zoo", {})
+    for key in own:
+        if key not in _OWN:
+            raise no_such("key", key, _OWN, where=f"[zoo] of '{path}'")
+    data = values.get("data", {})
+    for key in ("samples", "annotations", "table"):
+        if key in data:
+            data[key] = os.path.expandvars(str(data[key]))
+    config, _ = from_mapping(values, base=path.absolute().parent)
+    for file in (config.data.samples, config.data.annotations):
+        if not Path(file).exists():
+            raise InputError(
+                "the data of the recipe are not here", where=f"'{file}'", do=own.get("needs", "")
+            )
+    if size := own.get("windows"):
+        cut = _windows(Path(config.data.samples), int(size), out / "runs" / path.stem)
+        config = replace(config, data=replace(config.data, samples=str(cut)))
+    for site in own.get("sites") or [config.model.site]:
+        yield str(site), replace(config, model=replace(config.model, site=site))
+
+
+def _windows(fasta: Path, size: int, folder: Path) -> Path:
+    """A FASTA of windows of ``size`` bases, named by their places."""
+    pieces = [
+        f">{sample.id}:{start}-{min(start + size, len(sample.sequence))}\n{sample.sequence[start : start + size]}\n"
+        for sample in read_samples(fasta)
+        for start in range(0, len(sample.sequence), size)
+    ]
+    path = make_folder(folder) / "windows.fasta"
+    atomic_write(path, "".join(pieces).encode())
+    return path
+
+
+def _entry(made: Run, folder: Path, source: Path) -> Path:
+    """What a run leaves in the zoo: arrays, tables, card and checksums.
+
+    Raises
+    ------
+    InputError
+        It is larger than an entry may be.
+    """
+    files = [made.folder / name for name in KEPT if (made.folder / name).is_file()]
+    size = sum(file.stat().st_size for file in files)
+    if size > MAX_BYTES:
+        raise InputError(
+            "too large for the zoo",
+            where=f"'{made.folder}'",
+            expected=f"at most {MAX_BYTES >> 20} MB",
+            got=f"{size / (1 << 20):.1f} MB",
+            do="Make fewer features, or test fewer concepts.",
+        )
+    make_folder(folder)
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+    shutil.copyfile(source, folder / "recipe.toml")
+    atomic_write(folder / CARD, _card(made, folder).encode())
+    names = sorted(p.name for p in folder.iterdir() if p.name != SUMS)
+    sums = "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names)
+    atomic_write(folder / SUMS, sums.encode())
+    return folder
+
+
+def _card(made: Run, folder: Path) -> str:
+    """The card of an entry: what it is of, from what, how good, under which licences, how to load it."""
+    manifest, sae = made.manifest, made.sae
+    assert sae is not None
+    results: dict[str, Any] = manifest["results"]
+    origin, samples = sae.origin, manifest["samples"]
+    licences = "\n".join(f"* {name}: {text}" for name, text in sorted(manifest["licences"].items()))
+    versions = json.dumps(manifest["versions"], sort_keys=True)
+    return f"""# {origin.model}, {origin.site}: {sae.n_features} features
+
+{sae.architecture}, trained on {samples["positions"]:,} positions of {samples["n"]:,} samples ({samples["file"]}), families \
+by {manifest["split"]["by"]}.
+
+| measured on held-out families | |
+| --- | --- |
+| variance explained | {results["sae"]["fve"]:.3f} |
+| features active on a position | {results["sae"]["l0"]:.1f} |
+| features that never fire | {results["sae"]["dead"]:.3f} |
+| concepts tested | {results["concepts_tested"]} |
+| of these at F1 of .5 or more | {results["concepts_f1_half"]} |
+| of these above every counted baseline | {results["concepts_beating_every_baseline"]} |
+
+`hits.tsv` has every tested pair, `hits.baselines.tsv` what plainer readers reach on the same families. Weights of the model:
+sha256 {origin.weights_sha256}. `recipe.toml` makes this entry again; `{SUMS}` has the checksum of each file.
+
+```python
+sae = si.load_sae("{folder.parent.name}/{folder.name}", model=si.load_model("{origin.model}"))
+```
+
+## Licences
+
+{licences}
+
+Made with {versions}.
+"""

@@ -1,0 +1,96 @@
+"""The zoo: an entry is what a run leaves of its SAE, with card, licences and checksums; recipes are configurations of runs."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+import sciinterp as si
+from sciinterp import zoo
+from sciinterp.config import RunConfig
+from sciinterp.errors import InputError
+from sciinterp.project import load_run
+
+RECIPE = """
+[zoo]
+sites = ["layers.3", "layers.4"]
+[data]
+samples = "a.fasta"
+annotations = "a.tsv"
+[model]
+name = "antiberty"
+"""
+
+
+def test_every_recipe_is_the_configuration_of_runs(root: Path, tmp_path: Path, monkeypatch) -> None:
+    """Six models; where the data are not here, the message says where they come from."""
+    monkeypatch.delenv("AUGUSTUS_DOC", raising=False)
+    names = {path.stem: path for path in (root / "data" / "zoo").glob("*.toml")}
+    assert set(names) == {"antiberty", "unirep-64", "spliceai-1", "chgnet", "sceptr", "rxnmapper"}
+    runs = list(zoo.recipe(names["antiberty"], tmp_path))
+    assert [site for site, _ in runs] == [f"layers.{i}" for i in range(8)]
+    for site, config in [*runs, *zoo.recipe(names["unirep-64"], tmp_path)]:
+        assert isinstance(config, RunConfig) and config.model.site == site and config.licences["model"]
+    for name in ("spliceai-1", "chgnet", "sceptr", "rxnmapper"):
+        with pytest.raises(InputError, match="data of the recipe are not here"):
+            list(zoo.recipe(names[name], tmp_path))
+
+
+def test_an_entry_has_what_a_stranger_needs(small_run: Path, tmp_path: Path, monkeypatch) -> None:
+    recipe = tmp_path / "antiberty.toml"
+    recipe.write_text(RECIPE)
+    made = load_run(small_run)
+    entry = zoo._entry(made, tmp_path / "zoo" / "antiberty" / "layers.4", recipe)
+    names = {path.name for path in entry.iterdir()}
+    assert names == {
+        "cfg.json", "sae_weights.safetensors", "training.safetensors", "metrics.json", "hits.tsv", "hits.baselines.tsv", "recipe.toml",
+        "README.md", "SHA256SUMS",
+    }  # fmt: skip
+    sums = dict(line.split("  ")[::-1] for line in (entry / "SHA256SUMS").read_text().splitlines())
+    assert sums == {
+        name: hashlib.sha256((entry / name).read_bytes()).hexdigest() for name in names - {"SHA256SUMS"}
+    }
+    card, results = (entry / "README.md").read_text(), made.manifest["results"]
+    for value in (f"{results['sae']['fve']:.3f}", str(results["concepts_f1_half"]), "Licences", "MIT"):
+        assert value in card
+    sae = si.load_sae(entry)
+    assert sae.origin.model == "antiberty" and sae.metrics == made.sae.metrics
+    before = {path.name: path.read_bytes() for path in entry.iterdir()}
+    zoo._entry(made, entry, recipe)
+    assert {path.name: path.read_bytes() for path in entry.iterdir()} == before
+    monkeypatch.setattr(zoo, "MAX_BYTES", 1000)
+    with pytest.raises(InputError, match="too large for the zoo"):
+        zoo._entry(made, tmp_path / "other", recipe)
+
+
+def test_runs_are_made_by_the_run_and_what_is_not_here_is_passed_over(
+    tmp_path: Path, monkeypatch, caplog
+) -> None:
+    asked: list[tuple[str | None, Path]] = []
+    monkeypatch.setattr(zoo, "run", lambda config, out: asked.append((config.model.site, out)))
+    monkeypatch.setattr(zoo, "_entry", lambda made, folder, source: folder)
+    for name in ("antiberty.toml", "absent.toml"):
+        (tmp_path / name).write_text(
+            RECIPE.replace("a.fasta", "none.fasta" if "absent" in name else "a.fasta")
+        )
+    (tmp_path / "a.fasta").write_text(">a\nACD\n")
+    (tmp_path / "a.tsv").write_text("sample\tstart\tend\tconcept\na\t0\t1\tx\n")
+    entries = zoo.build_zoo(tmp_path, out=tmp_path / "zoo")
+    assert entries == [tmp_path / "zoo" / "antiberty" / site for site in ("layers.3", "layers.4")]
+    assert asked == [
+        (site, tmp_path / "zoo" / "runs" / "antiberty" / site) for site in ("layers.3", "layers.4")
+    ]
+    assert "absent is passed over" in caplog.text
+    for only, words in (("absent", "are not here"), ("antibody", "antiberty")):
+        with pytest.raises(InputError, match=words):
+            zoo.build_zoo(tmp_path, out=tmp_path / "zoo", only=[only])
+    (tmp_path / "absent.toml").write_text(RECIPE.replace("sites", "site"))
+    with pytest.raises(InputError, match="sites"):
+        zoo.build_zoo(tmp_path, out=tmp_path / "zoo", only=["absent"])
+
+
+def test_windows_of_a_chromosome_know_their_place(tmp_path: Path) -> None:
+    (tmp_path / "c.fa").write_text(">chr1\n" + "ACGT" * 25 + "\n")
+    samples = si.read_samples(zoo._windows(tmp_path / "c.fa", 30, tmp_path / "w"))
+    assert samples.ids == ("chr1:0-30", "chr1:30-60", "chr1:60-90", "chr1:90-100")
+    assert "".join(sample.sequence for sample in samples) == "ACGT" * 25
