@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+FEWER = 1024  # tokens on which ways to treat rows are compared
 # What may be done to rows before they are encoded, in words; see sae.weights.
 INPUTS = {
     "none": "rows as they are",
@@ -149,7 +150,7 @@ def fit_check(sae: SAE, model: Adapter, samples: Samples, *, settings: FitSettin
     best = str(table["gain"].fillna(-np.inf).idxmax())
     table["why_not"] = [_why_not(table, str(name), best, promised, settings) for name in table.index]
     if not table.loc[best, "why_not"]:
-        table.loc[best, "why_not"] = _other_input(sae, model, samples, best, table, settings)
+        table.loc[best, "why_not"] = _other_input(sae, model, samples, best, settings)
     reason = table.loc[best, "why_not"]
     site = None if reason else best
     origin = replace(model.origin_at(best), how="measured") if site else Origin()
@@ -224,22 +225,23 @@ def _row(own: Measures, other: Measures) -> dict[str, float]:
     }
 
 
-def _other_input(
-    sae: SAE, model: Adapter, samples: Samples, site: str, table: pd.DataFrame, settings: FitSettings
-) -> str:
+def _other_input(sae: SAE, model: Adapter, samples: Samples, site: str, settings: FitSettings) -> str:
     """What speaks for another treatment of the rows than the file states: raw where standardised was meant, say.
 
     The site is right then, and codes and reconstructions are not: so it is measured what the same arrays explain there
     with rows as they are, standardised, and scaled to one length.
     """
-    found, left = table.loc[site], 1 - table.loc[site, "fve"]
+    fewer = replace(settings, n_tokens=min(FEWER, settings.n_tokens))  # all on the same tokens
+    own = float(_measured(sae, model, samples, [site], fewer).loc[site, "fve"])
     for norm, words in INPUTS.items():
         if norm == sae.input_norm or (sae.input_norm, norm) == ("standardised", "layer_norm"):
             continue
         other = sae_of(replace(sae.weights, input_norm=norm))
-        fve = float(_measured(other, model, samples, [site], settings).loc[site, "fve"])
-        if 1 - fve < (1 - settings.ahead) * left:
-            return f"{found['fve']:.3f} of the variance is explained, but {fve:.3f} with {words}: it was trained on such"
+        fve = float(_measured(other, model, samples, [site], fewer).loc[site, "fve"])
+        if 1 - fve < (1 - settings.ahead) * (1 - own):
+            return (
+                f"{own:.3f} of the variance is explained, but {fve:.3f} with {words}: it was trained on such"
+            )
     return ""
 
 

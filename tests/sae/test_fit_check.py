@@ -195,14 +195,14 @@ def test_eight_layers_of_antiberty(root, tmp_path) -> None:
     train, test = samples[::16], samples[5::16]
     sites = [f"layers.{i}" for i in range(8)]
     acts = si.extract(model, train, site=sites, out=tmp_path / "acts")
-    how = TrainSettings(steps=150, batch_size=1024)
+    how, few = TrainSettings(steps=150, batch_size=1024), FitSettings(n_tokens=2048)
     saes = {
         s: si.train(acts[s], si.TopK(n_features=512, k=32), settings=how, seed=0, out=tmp_path / s)
         for s in sites
     }
     right, refused = 0, 0
     for site, sae in saes.items():
-        fit = si.fit_check(stranger(sae), model, test)
+        fit = si.fit_check(stranger(sae), model, test, settings=few)
         print(site, fit.reason, fit.table.drop(columns="why_not").round(3).to_string(), sep="\n")
         right += fit.site == site
         refused += int((fit.table["why_not"].drop(site).loc[[s for s in sites if s != site]] != "").sum())
@@ -226,11 +226,11 @@ def test_eight_layers_of_antiberty(root, tmp_path) -> None:
         "unscaled": stranger(saes["layers.4"], W_enc=w.W_enc / 10, W_dec=w.W_dec * 10, b_dec=w.b_dec * 10),
         "raw": si.train(normed, si.TopK(n_features=512, k=32), settings=how, seed=0, out=tmp_path / "n"),
     }
-    meant = si.fit_check(stranger(others["raw"], input_norm="layer_norm"), model, test)
+    meant = si.fit_check(stranger(others["raw"], input_norm="layer_norm"), model, test, settings=few)
     print("standardised as meant", meant.reason, meant.table.round(3).to_string(), sep="\n")
     assert meant.site == "layers.4"
     for name, sae in others.items():
-        fit = si.fit_check(stranger(sae), model, test)
+        fit = si.fit_check(stranger(sae), model, test, settings=few)
         print(name, fit.reason)
         assert not fit.fits, name
     assert right == 8 and refused == 56
