@@ -15,7 +15,9 @@ from sciinterp.plots.style import (
     ORANGE,
     PALETTE,
     RULE,
+    _lines,
     drawing,
+    figure_of,
     finite,
     legend,
     name_axes,
@@ -110,7 +112,8 @@ def distil(rule: Any, *, ax: Axes | None = None) -> Axes:
             words = [f"{row['summary']} above {row['cut']:.3g}"]
             words += [plain(row["concept"], 24)] if row.get("concept") else []
             words += [f"without the model: {plain(row['plain'], 28)}"] if row.get("plain") else []
-            axes.text(1.1 * most, float(at), ", ".join(words), va="center", fontsize=6, parse_math=False)
+            text = axes.text(1.1 * most, float(at), "", va="center", fontsize=6, parse_math=False)
+            text.set_text(_lines(", ".join(words), 0.42 * figure_of(axes).get_size_inches()[0], text))
         ticks(axes, "y", place.tolist(), [f"feature {j}" for j in terms["feature"]])
         axes.set_xlim(min(1.1 * float(points.min()), -0.1 * most), 3.2 * most)
         axes.set_ylim(-len(terms) + 0.4, 0.6)
