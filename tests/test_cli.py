@@ -31,6 +31,7 @@ VERBS = [
     "browse",
     "benchmark",
     "sweep-sites",
+    "zoo",
     "verify",
     "info",
 ]
