@@ -13,6 +13,7 @@ from sciinterp.errors import MissingWeightsError
 PAGES = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("job-*.md"))
 # Words of a page -> what must have been written when it ends.
 WRITTEN = {
+    "job-assay": ["scan.svg", "change.svg"],
     "job-cells": ["cells.h5ad", "runs/cells/hits.tsv"],
     "job-dna": ["runs/dna/hits.tsv"],
     "job-embeddings": ["runs/array/hits.tsv", "runs/array/features/manifest.json"],

@@ -1,4 +1,4 @@
-"""Verbs that use features: ``ablate``, ``steer``, ``turn``, ``readout``."""
+"""Verbs that use features: ``ablate``, ``steer``, ``turn``, ``readout``, ``assay``, ``variants``."""
 
 from __future__ import annotations
 
@@ -161,6 +161,82 @@ def readout(
     typer.echo(f"\n{found['rule']['sentence']}\nreport: {write_report(made)}")
 
 
+def assay(
+    model: str,
+    sae: Folder,
+    measured: Annotated[Path, typer.Argument(help="Variants with scores: ProteinGym, MaveDB, or a table.")],
+    wild_type: Annotated[
+        Path | None, typer.Option(help="Samples among which the wild type is; by default that of the table.")
+    ] = None,
+    score: Annotated[str | None, typer.Option(help="The column of scores, where it is not told.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the table here (TSV).")] = None,
+    weights: Weights = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Rank an assay's variants by a model, by features and by plain baselines, positions held out."""
+    import sciinterp as si
+    from sciinterp.readouts.assay_scores import AssaySettings
+    from sciinterp.store.tables import write_tsv
+
+    samples = si.read_samples(wild_type) if wild_type is not None else None
+    table = si.read_assay(measured, wild_type=samples, score=score)
+    adapter = si.load_model(model, weights=weights, device=device)
+    dictionary = si.load_sae(sae, model=adapter)
+    found = si.assay(adapter, dictionary, samples, table, settings=AssaySettings(seed=seed))
+    if out is not None:
+        write_tsv(found, out)
+    echo_table(found.drop(columns="note"))
+    facts, read = found.context, table.context
+    typer.echo(
+        f"\n{facts['n_variants']} variants at {facts['n_positions']} positions; the random split is optimistic"
+    )
+    refused = [*read["refused"], *facts["refused"]]
+    for row in refused[:SHOWN]:
+        typer.echo(f"not used: line {row['line']}, {row['variant']}: {row['reason']}")
+    typer.echo(
+        f"{read['n_kept']} of {read['n_in']} rows read, {read['wrong_reference']} name another reference residue"
+    )
+    echo_table(facts["added"])
+    echo_table(facts["features"].head(SHOWN))
+
+
+def variants(
+    model: str,
+    sae: Folder,
+    samples: Path,
+    table: Annotated[Path, typer.Argument(help="A VCF, or a table with columns sample and variant.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the features that change here (TSV).")
+    ] = None,
+    sample_table: TableFile = None,
+    weights: Weights = None,
+    format: Format = "auto",
+    device: Device = "cpu",
+) -> None:
+    """Which features variants take away or bring, and what the model's likelihood says of each."""
+    import pandas as pd
+
+    import sciinterp as si
+    from sciinterp.readers.sample_tables import text_table
+    from sciinterp.store.tables import write_tsv
+
+    inputs = si.read_samples(samples, table=sample_table, format=format)
+    is_vcf = table.name.lower().removesuffix(".gz").endswith(".vcf")
+    rows = si.read_variants(table) if is_vcf else text_table(table)
+    if is_vcf and not set(rows["chrom"]) & set(inputs.ids):
+        rows = si.place_variants(rows, inputs)
+    adapter = si.load_model(model, weights=weights, device=device)
+    found = si.variant_effects(adapter, si.load_sae(sae, model=adapter), inputs, rows, device=device)
+    if out is not None:
+        write_tsv(found, out)
+    told = pd.DataFrame(found.context["variants"])
+    echo_table(told[["row", "sample", "variant", "log_likelihood_change", "n_lost", "n_gained"]].head(SHOWN))
+    for row in found.context["refused"][:SHOWN]:
+        typer.echo(f"not carried out: row {row['row']}: {row['reason']}")
+    typer.echo(f"{len(told)} variants, {len(found.context['refused'])} refused")
+
+
 def _places(text: str) -> str | list[int]:
     if text in ("all", "active"):
         return text
@@ -188,4 +264,11 @@ def _say(effect: Effect, out: Path | None) -> None:
     )
 
 
-VERBS = {"ablate": ablate, "steer": steer, "turn": turn, "readout": readout}
+VERBS = {
+    "ablate": ablate,
+    "steer": steer,
+    "turn": turn,
+    "readout": readout,
+    "assay": assay,
+    "variants": variants,
+}

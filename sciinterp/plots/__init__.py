@@ -11,6 +11,7 @@ from sciinterp.plots.concepts import concept_counts, concepts_vs_baselines, heat
 from sciinterp.plots.label_figures import distil, readout
 from sciinterp.plots.logos import logo
 from sciinterp.plots.recovery import recovery
+from sciinterp.plots.scans import assay_change, assay_scan
 from sciinterp.plots.set_curves import sets
 from sciinterp.plots.structure_views import contact_map, ramachandran, trace
 from sciinterp.plots.style import save, style
@@ -27,6 +28,8 @@ from sciinterp.plots.training import (
 from sciinterp.plots.turning import control_matrix, dose
 
 __all__ = [
+    "assay_change",
+    "assay_scan",
     "concept_counts",
     "concepts_vs_baselines",
     "contact_map",

@@ -38,6 +38,21 @@ def helices(n: int) -> si.Samples:
     return si.Samples(names, [record] * n, lengths=[30] * n, kind="structure")
 
 
+def scan(n: int = 400, score: float | None = None):
+    """A scan of twenty positions with its scores."""
+    import anndata
+
+    rng = np.random.default_rng(0)
+    pairs = [(p, x) for p in range(20) for x in "ACDEFGHIKLMNPQRSTVWY" if x != "ACDEFGHIKLMNPQRSTVWY"[p]][:n]
+    frame = pd.DataFrame(pairs, columns=["position", "alt"]).assign(
+        ref=lambda f: ["ACDEFGHIKLMNPQRSTVWY"[p] for p in f["position"]]
+    )
+    frame["score"] = rng.normal(size=len(frame)) + np.sin(frame["position"]) if score is None else score
+    x = rng.normal(size=(len(frame), 10)) * (rng.random((len(frame), 10)) < 0.3)
+    x[:, 3] = frame["score"].fillna(0) * 0.5 + 0.5 * rng.normal(size=len(frame))
+    return anndata.AnnData(X=sp.csr_matrix(x), obs=frame.set_index(frame.index.astype(str)))
+
+
 def sweep_table(seeds: int = 2) -> pd.DataFrame:
     """What a sweep of SAEs returns: two architectures, two widths, three sparsities, several seeds."""
     rng = np.random.default_rng(0)
@@ -303,6 +318,16 @@ def cases(run: dict) -> dict[str, dict[str, Callable]]:
             rule(terms=rule()["terms"][:1]),
             rule(terms=[]),
             rule(terms=[{**term, "points": NAN} for term in rule()["terms"]]),
+        ),
+        "assay_scan": of(
+            lambda scan, ax=None: pl.assay_scan(scan, features=[] if scan is None else [3, 7], ax=ax),
+            scan(),
+            scan(1),
+            None,
+            scan(4, NAN),
+        ),
+        "assay_change": of(
+            lambda scan, ax=None: pl.assay_change(scan, 3, ax=ax), scan(), scan(1), None, scan(4, NAN)
         ),
         "variant_effect": of(
             pl.variant_effect,

@@ -27,7 +27,7 @@ from sciinterp.plots.logos import information
 from sciinterp.plots.style import figure_of, plain, to_bytes
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from figure_cases import KINDS, cases, labelled, made, reason, rule, sites, sweep_table, turned, worlds
+from figure_cases import KINDS, cases, labelled, made, reason, rule, scan, sites, sweep_table, turned, worlds
 from report_fixtures import run  # noqa: F401
 
 
@@ -106,6 +106,8 @@ def test_some_nan_among_the_rows_is_left_out(run, name):
     if name in takes:
         ax = getattr(si.pl, name)(holes[takes[name]])
     else:
+        holed = scan()
+        holed.obs["score"] = holed.obs["score"].mask(np.arange(len(holed.obs)) % 3 == 0)
         more = {
             "training_curve": (
                 [{"step": 1, "fve": 0.2}, {"step": np.nan, "fve": 0.5}, {"step": 3, "fve": np.nan}],
@@ -125,6 +127,8 @@ def test_some_nan_among_the_rows_is_left_out(run, name):
                 [{"k": 5, "precision": 0.5, "low": np.nan, "high": 1}, {"k": 9, "precision": np.nan}],
             ),
             "reliability": ([0.5, np.nan, 0.2], [1, 1, np.nan]),
+            "assay_scan": (holed,),
+            "assay_change": (holed, 3),
             "variant_effect": (
                 pd.DataFrame({"feature": [1, 2], "before": [0.0, np.nan], "after": [1.0, 2.0]}),
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 
 import pytest
 
@@ -66,3 +67,73 @@ def test_without_a_header_and_without_a_variant(tmp_path):
     path.write_text(">s1\nACGT\n")
     with pytest.raises(FormatError, match="not a VCF"):
         si.read_variants(path)
+
+
+CLINVAR = """##fileformat=VCFv4.1
+##source=ClinVar
+##INFO=<ID=AF_EXAC,Number=A,Type=Float,Description="">
+##INFO=<ID=CLNSIG,Number=.,Type=String,Description="">
+#CHROM	POS	ID	REF	ALT	QUAL	FILTER	INFO
+16	176680	15126	A	G,T	.	.	AF_EXAC=0.1,0.2;ALLELEID=1;CLNDN=alpha_Thalassemia|x;CLNSIG=Pathogenic;GENEINFO=HBA1:3039;MC=SO:0001583|missense_variant
+16	176700	15127	C	T	.	.	CLNSIG=Benign;DB;CLNVC=single_nucleotide_variant
+16	176710	15128	C	T	.	.	.
+"""
+
+
+def test_clinvar_and_any_other_keys_of_info(tmp_path):
+    path = tmp_path / "clinvar.vcf"
+    path.write_text(CLINVAR)
+    found = si.read_variants(path)
+    assert list(found.columns) == ["chrom", "pos", "id", "ref", "alt", "CLNSIG", "CLNDN", "GENEINFO", "MC"]
+    assert found["CLNSIG"].tolist() == ["Pathogenic", "Pathogenic", "Benign", ""]
+    assert found["GENEINFO"].tolist() == ["HBA1:3039", "HBA1:3039", "", ""]
+    other = si.read_variants(path, info=["AF_EXAC", "DB", "absent"])
+    assert other["AF_EXAC"].tolist() == ["0.1", "0.2", "", ""] and other["DB"].tolist() == ["", "", "DB", ""]
+    assert "absent" not in other.columns and list(si.read_variants(path, info=()).columns) == list(
+        vcf.COLUMNS
+    )
+
+
+JUNK = [
+    "\t",
+    "\n",
+    ";",
+    "=",
+    ",",
+    "<",
+    "]",
+    ".",
+    "*",
+    "9" * 30,
+    "#",
+    "##INFO=<ID=CLNSIG,Number=A>",
+    "\0",
+    "\xff",
+    "-",
+    " ",
+]
+
+
+def sweep(tmp_path, seeds) -> None:
+    path = tmp_path / "v.vcf"
+    for seed in seeds:
+        draw, text = random.Random(seed), CLINVAR
+        for _ in range(draw.randrange(1, 6)):
+            at, remove = draw.randrange(len(text) + 1), draw.randrange(12)
+            text = text[:at] + draw.choice(JUNK) + text[at + remove :]
+        path.write_bytes(text.encode("latin-1" if seed % 5 == 0 else "utf-8"))
+        try:
+            found = si.read_variants(path)
+        except FormatError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+            continue
+        assert found.context["n_in"] == len(found) + sum(found.context["dropped"].values())
+
+
+def test_damaged_files(tmp_path):
+    sweep(tmp_path, range(60))
+
+
+@pytest.mark.slow
+def test_damaged_files_in_full(tmp_path):
+    sweep(tmp_path, range(2000))

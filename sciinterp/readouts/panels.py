@@ -1,0 +1,283 @@
+r"""Matched panels of variants, and contrasts between their cases and controls.
+
+What two classes of variants differ in besides what is asked answers for them: synonymous and missense changes differ in
+the place in the codon alone well enough to be told apart. A panel draws for each case controls that are equal in what
+should not matter, and refuses where a listed confounder still separates the two by more than AUROC 0.6. For a confounder of
+classes that is measured by its share of cases, learnt on other variants (five parts).
+
+A contrast is the AUROC of each feature's change, its interval leaving one gene out at a time. The best feature is chosen
+on one half of the genes and scored on the other; a second dictionary, or the same with another seed, replicates it by
+the same procedure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from scipy.stats import norm, rankdata
+
+from sciinterp.association.statistics import benjamini_hochberg
+from sciinterp.errors import InputError, no_such
+from sciinterp.frames import Table
+from sciinterp.interventions.control_statistics import mean_interval
+
+if TYPE_CHECKING:
+    import anndata
+
+MATCH = ("consequence", "codon_phase", "exon_distance", "trinucleotide", "gene")
+# Numbers are matched in classes of doubling size, such as 0, 1, 2-3, 4-7 bases.
+MAX_AUROC, PARTS = 0.6, 5
+
+
+def panel(
+    variants: pd.DataFrame,
+    cases: str | Sequence[bool],
+    *,
+    match: Sequence[str] = MATCH,
+    confounders: Sequence[str] = (),
+    per_case: int = 1,
+    max_auroc: float = MAX_AUROC,
+    seed: int = 0,
+) -> Table:
+    """Cases with controls that are equal in what should not matter.
+
+    Parameters
+    ----------
+    variants : DataFrame
+        One row a variant, with the columns of :func:`sciinterp.consequences` or others.
+    cases : str or sequence of bool
+        A column of truth values, or one value a row; the other rows are controls to draw from.
+    match : sequence of str
+        Columns in which a control equals its case: classes exactly, numbers of many values in classes of doubling size.
+    confounders : sequence of str
+        Further columns that must not separate cases from controls.
+    per_case : int
+        Controls of each case, none twice.
+    max_auroc : float
+        From where on a confounder separates.
+    seed : int
+
+    Returns
+    -------
+    Table
+        The panel's rows with ``case`` and ``pair`` (a case and its controls share one), and ``row`` in ``variants``.
+        ``context``: ``separation`` (AUROC of every column in ``match`` and ``confounders``), ``before`` (the same of all
+        rows), ``n_cases``, ``n_unmatched``.
+
+    Raises
+    ------
+    InputError
+        No case has a control; a confounder still separates the two.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"gene": ["a", "a", "b", "b", "b"], "hit": [True, False, True, False, False]})
+    >>> sorted(panel(table, "hit", match=["gene"])["row"].tolist()[::2])
+    [0, 2]
+    """
+    is_case = _cases(variants, cases)
+    for name in (*match, *confounders):
+        if name not in variants.columns:
+            raise no_such("column", name, variants.columns, where="variants")
+    listed = list(dict.fromkeys((*match, *confounders)))
+    before = {name: separation(variants[name], is_case, seed) for name in listed}
+    keys = list(zip(*(_classes(variants[name]) for name in match))) if match else [()] * len(variants)
+    rows = _drawn(keys, is_case, per_case, np.random.default_rng(seed))
+    if not rows:
+        raise InputError(
+            "no case has a control",
+            expected=f"{per_case} of equal {', '.join(match)}",
+            got=f"{int(is_case.sum())} cases, {int((~is_case).sum())} to draw from",
+        )
+    at = np.array([i for i, _ in rows])
+    out = variants.iloc[at].reset_index(drop=True)
+    out["case"], out["pair"], out["row"] = is_case[at], [p for _, p in rows], at
+    after = {name: separation(out[name], is_case[at], seed) for name in listed}
+    n_cases = int(out["pair"].nunique())
+    _refuse_separated(after, max_auroc, n_cases)
+    facts = {
+        "separation": after,
+        "before": before,
+        "n_cases": n_cases,
+        "n_unmatched": int(is_case.sum()) - n_cases,
+    }
+    return Table(out.iloc[np.lexsort((at, ~is_case[at], out["pair"]))].reset_index(drop=True), context=facts)
+
+
+def _drawn(
+    keys: list[tuple], is_case: np.ndarray, per_case: int, rng: np.random.Generator
+) -> list[tuple[int, int]]:
+    """Rows of cases and of their controls, with the number of the pair."""
+    free: dict[tuple, list[int]] = {}
+    for i in rng.permutation(np.flatnonzero(~is_case)):
+        free.setdefault(keys[i], []).append(int(i))
+    rows: list[tuple[int, int]] = []
+    n_cases = 0
+    for i in rng.permutation(np.flatnonzero(is_case)):
+        some = free.get(keys[i], [])
+        if len(some) >= per_case:
+            rows += [(int(i), n_cases), *((some.pop(), n_cases) for _ in range(per_case))]
+            n_cases += 1
+    return rows
+
+
+def _refuse_separated(after: Mapping[str, float], most: float, n_cases: int) -> None:
+    worst = max(after, key=lambda name: after[name], default="")
+    if worst and after[worst] > most:
+        raise InputError(
+            "a confounder separates cases from controls",
+            where=f"column {worst!r}, {n_cases} cases",
+            expected=f"AUROC at most {most:g}",
+            got=f"{after[worst]:.3f}",
+            do=f"Match it: match=[..., {worst!r}].",
+        )
+
+
+def separation(column: pd.Series, is_case: np.ndarray, seed: int = 0) -> float:
+    """AUROC by which a column tells cases: of numbers either way, of classes as their share of cases learnt elsewhere."""
+    if pd.api.types.is_numeric_dtype(column) and column.nunique() > PARTS:
+        score = column.to_numpy(float)
+        found = auroc(np.nan_to_num(score, nan=np.nanmean(score))[:, None], is_case)[0]
+        return max(found, 1 - found)
+    code = np.unique(column.astype(str), return_inverse=True)[1]
+    part = np.random.default_rng(seed).permutation(len(code)) % PARTS
+    found = []
+    for f in range(PARTS):
+        learn, told = part != f, part == f
+        if is_case[told].all() or not is_case[told].any():
+            continue
+        n = np.bincount(code[learn], minlength=code.max() + 1)
+        share = (np.bincount(code[learn], is_case[learn], minlength=len(n)) + is_case[learn].mean()) / (n + 1)
+        found.append(auroc(share[code[told]][:, None], is_case[told])[0])
+    return float(np.mean(found)) if found else 0.5
+
+
+def auroc(x: np.ndarray, is_case: np.ndarray) -> np.ndarray:
+    """How often a case lies above a control, of every column [m]; ties count half."""
+    n, m = int(is_case.sum()), int((~is_case).sum())
+    ranks = rankdata(x, axis=0)
+    return (ranks[is_case].sum(0) - n * (n + 1) / 2) / (n * m)
+
+
+def contrast(
+    values: anndata.AnnData | np.ndarray | sp.sparray,
+    matched: pd.DataFrame,
+    *,
+    by: str = "gene",
+    replicate: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Table:
+    """Features whose change differs between the cases and controls of a panel, with intervals by gene.
+
+    Parameters
+    ----------
+    values : AnnData or array [n, n_features]
+        One row a variant of the panel, in its order, such as changes of :func:`sciinterp.saturate`; sizes are compared.
+    matched : DataFrame
+        Of :func:`panel`.
+    by : str
+        The column that intervals are over.
+    replicate : mapping of str to values, optional
+        The same variants read by further dictionaries or seeds.
+    seed : int
+
+    Returns
+    -------
+    Table
+        ``feature auroc low high q mean_case mean_control``, furthest from one half first. ``context["best"]``: a row a
+        dictionary, its best feature on one half of the genes scored on the other (``reader feature auroc low high``).
+
+    Raises
+    ------
+    InputError
+        Values of other rows than the panel's, or fewer than two genes.
+    """
+    is_case = matched["case"].to_numpy(bool)
+    family = np.unique(matched[by].astype(str), return_inverse=True)[1]
+    x = _dense(values, len(matched))
+    if family.max() < 1:
+        raise InputError("an interval needs more than one gene", where=f"column {by!r}")
+    score = auroc(x, is_case)
+    low, high = _interval(x, is_case, family, score)
+    n, m = is_case.sum(), (~is_case).sum()
+    z = (score - 0.5) / np.sqrt((n + m + 1) / (12 * n * m))
+    table = pd.DataFrame(
+        {
+            "feature": np.arange(x.shape[1]),
+            "auroc": score,
+            "low": low,
+            "high": high,
+            "q": benjamini_hochberg(2 * norm.sf(np.abs(z))),
+            "mean_case": x[is_case].mean(0),
+            "mean_control": x[~is_case].mean(0),
+        }
+    )
+    table = table.iloc[np.argsort(-np.abs(score - 0.5), kind="stable")].reset_index(drop=True)
+    half = np.random.default_rng(seed).permutation(family.max() + 1)[family] % 2 == 0
+    given = {"features": values, **(replicate or {})}
+    best = [_best(name, _dense(v, len(matched)), is_case, family, half) for name, v in given.items()]
+    return Table(table, context={"best": pd.DataFrame(best), "n_cases": int(n), "n_controls": int(m)})
+
+
+def _best(
+    name: str, x: np.ndarray, is_case: np.ndarray, family: np.ndarray, half: np.ndarray
+) -> dict[str, object]:
+    """The best feature of one half of the families, scored on the other."""
+    out: dict[str, object] = {"reader": name, "feature": -1, "auroc": np.nan, "low": np.nan, "high": np.nan}
+    if any(len(set(is_case[part])) < 2 for part in (half, ~half)):
+        return out
+    chosen = auroc(x[half], is_case[half])
+    j = int(np.argmax(np.abs(chosen - 0.5)))
+    one = x[~half][:, [j]] * (1 if chosen[j] >= 0.5 else -1)
+    score = auroc(one, is_case[~half])
+    low, high = _interval(one, is_case[~half], np.unique(family[~half], return_inverse=True)[1], score)
+    return out | {"feature": j, "auroc": float(score[0]), "low": float(low[0]), "high": float(high[0])}
+
+
+def _interval(
+    x: np.ndarray, is_case: np.ndarray, family: np.ndarray, score: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """One family left out at a time: pseudo-values of families are the observations."""
+    n = int(family.max()) + 1
+    keep = [np.flatnonzero(family != f) for f in range(n)]
+    keep = [k for k in keep if len(set(is_case[k])) == 2]
+    if len(keep) < 2:
+        return np.full(len(score), np.nan), np.full(len(score), np.nan)
+    without = np.array([auroc(x[k], is_case[k]) for k in keep])
+    pseudo = len(keep) * score - (len(keep) - 1) * without
+    ends = np.array([mean_interval(column, np.arange(len(keep)))[1:] for column in pseudo.T])
+    half = (ends[:, 1] - ends[:, 0]) / 2
+    return score - half, score + half
+
+
+def _dense(values: Any, n: int) -> np.ndarray:
+    x = values.X if hasattr(values, "obs") else values
+    x = np.abs(np.asarray(x.todense() if sp.issparse(x) else x, dtype=np.float64))
+    if x.ndim != 2 or len(x) != n:
+        raise InputError("values of other rows than the panel's", expected=f"{n} rows", got=str(x.shape))
+    return x
+
+
+def _cases(variants: pd.DataFrame, cases: str | Sequence[bool]) -> np.ndarray:
+    if isinstance(cases, str):
+        if cases not in variants.columns:
+            raise no_such("column", cases, variants.columns, where="cases")
+        cases = variants[cases].tolist()
+    found = np.asarray(cases, bool)
+    if len(found) != len(variants):
+        raise InputError(
+            "one truth value a variant is needed", expected=str(len(variants)), got=str(len(found))
+        )
+    return found
+
+
+def _classes(column: pd.Series) -> list[object]:
+    """Classes to match: numbers of many values by how often they double."""
+    if pd.api.types.is_numeric_dtype(column) and column.nunique() > PARTS:
+        values = column.to_numpy(float)
+        return (np.sign(values) * np.ceil(np.log2(np.abs(np.nan_to_num(values)) + 1))).tolist()
+    return column.astype(str).tolist()
