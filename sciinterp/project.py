@@ -12,7 +12,7 @@ import json
 import logging
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from sciinterp.control import randomised_control, twin_codes
 from sciinterp.discovery import discover, read_candidates
 from sciinterp.errors import InputError, MismatchError, StoreError, no_such
 from sciinterp.frames import Table, html_card
-from sciinterp.interventions.control_matrix import ControlSettings, control_matrix
+from sciinterp.interventions.control_matrix import QUICK, ControlSettings, control_matrix, with_control
 from sciinterp.interventions.files import read_turning, write_turning
 from sciinterp.models import Adapter, load_model
 from sciinterp.readers import read_samples
@@ -51,17 +51,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Packages whose version can change a number of the run.
-PACKAGES = (
-    "sciinterp",
-    "torch",
-    "numpy",
-    "scipy",
-    "pandas",
-    "scikit-learn",
-    "numba",
-    "anndata",
-    "matplotlib",
-)
+PACKAGES = tuple("sciinterp torch numpy scipy pandas scikit-learn numba anndata matplotlib".split())
 DEPTH = 0.6  # where a site is taken when none is named: the middle layers hold most concepts
 PLAN = ("settings", "model", "samples", "annotations", "split", "licences", "versions")
 
@@ -233,24 +223,22 @@ def _conclude(made: Run, config: RunConfig) -> None:
             settings=config.discover,
             out=out,
         )
+    if config.turn and not ledger.is_done(out, "turn"):
+        try:
+            turn_features(made, settings=replace(QUICK, seed=config.seed))
+        except InputError as error:
+            log.warning("features were not turned: %s", error)
 
 
 def turn_features(
     made: Run, *, concepts: Sequence[str] | None = None, settings: ControlSettings | None = None
 ) -> Table:
-    """Measure whether the selected features of a run turn their concepts, and keep it in the folder.
+    """Measure whether the selected features of a run turn their concepts (all, or some), and keep it in the folder.
 
-    Parameters
-    ----------
-    made : Run
-        Its model is loaded by name where it is not held.
-    concepts : sequence of str, optional
-    settings : ControlSettings, optional
+    The model is loaded by name where the run does not hold it.
     """
-    assert made.features is not None
-    assert made.hits is not None
-    model = made.model or _model_of(made)
-    hits = made.hits
+    assert made.features is not None and made.hits is not None
+    model, hits = made.model or _model_of(made), made.hits
     for name in concepts or ():
         if name not in set(hits["concept"]):
             raise no_such("concept", name, sorted(set(hits["concept"])))
@@ -261,6 +249,12 @@ def turn_features(
         found = control_matrix(
             model, made.features, some, made.annotations, split=made.split, acts=made.acts, settings=settings
         )
+        if settings.randomised and made.control is not None:
+            if made.control.sae is None and (made.folder / "control" / "sae").is_dir():
+                made.control.sae = load_sae(made.folder / "control" / "sae")
+            found = with_control(
+                found, model, made.control, some, made.annotations, split=made.split, settings=settings
+            )
         write_turning(found, made.folder)
     return found
 
@@ -298,7 +292,11 @@ def write_report(made: Run) -> Path:
 def write_browser(made: Run, *, structures: Path | None = None) -> Path:
     """Write ``browser/`` of a run folder."""
     full = made.folder / "full.json"
-    extra = {"full": read_json(full) if full.is_file() else None, "readouts": read_readouts(made.folder)}
+    extra = {
+        "full": read_json(full) if full.is_file() else None,
+        "turning": read_turning(made.folder),
+        "readouts": read_readouts(made.folder),
+    }
     assert made.features is not None
     assert made.hits is not None
     return browser.write_browser(

@@ -143,10 +143,11 @@ def aim_at(
         return "no held-out sample without it has a place for it"
     chosen = _spread([p[0] for p in places], split.family, n_samples, rng)
     made = [_placed(samples, places[i], len(profile), rng) for i in chosen]
+    written, target, read, scores = (tuple(m[i] for m in made) for i in range(4))
     numbers = np.array([places[i][0] for i in chosen])
     return Aim(
         concept, ", ".join(others) or "any letters", samples.subset(numbers), numbers, split.family[numbers],
-        *(tuple(m[i] for m in made) for i in range(3)), letters, tuple(m[3] for m in made), judge,
+        written, target, read, letters, scores, judge,
     )  # fmt: skip
 
 

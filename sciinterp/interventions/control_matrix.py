@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -42,17 +42,20 @@ from sciinterp.interventions.writing import direction_edit, rows_at, writing
 from sciinterp.models import Batch, CanMask, HasLogits, capture, replayed
 from sciinterp.models.generation import LETTERS
 from sciinterp.models.site import scored_spans
+from sciinterp.provenance import require_randomised
 from sciinterp.samples import Samples, Split
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
+    from sciinterp.sae import SAE
 
 log = logging.getLogger(__name__)
 
 # The first dose and the largest, in units of the site's spread (root mean square distance from the mean activation).
 FIRST, LARGEST = 0.5, 8.0
-# A level of divergence is met where it is missed by no more than this factor.
-NEAR = 1.15
+# A level of divergence is met where it is missed by no more than this factor, or lies between two doses that are each
+# within the second one of it: gains are interpolated.
+NEAR, BETWEEN = 1.15, 3.0
 
 
 @dataclass(frozen=True)
@@ -73,15 +76,18 @@ class ControlSettings:
         Doses tried of each direction, at most.
     min_f1 : float
         Concepts whose selected feature has at least this held-out F1.
+    randomised : bool
+        In a run with that control: the randomised model, too, turned by its own features.
     seed : int
     """
 
     divergence: float = 0.1
-    n_samples: int = 12
-    n_random: int = 8
-    n_noise: int = 2
+    n_samples: int = 10
+    n_random: int = 6
+    n_noise: int = 1
     n_doses: int = 4
     min_f1: float = 0.0
+    randomised: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -89,6 +95,10 @@ class ControlSettings:
             raise InputError(
                 "a level above zero, and at least one sample, random feature and dose are needed"
             )
+
+
+# As a plain run measures it: features that mark their concept, few samples and directions.
+QUICK = ControlSettings(n_samples=6, n_random=4, n_noise=0, n_doses=3, min_f1=0.5, randomised=False)
 
 
 class Read(NamedTuple):
@@ -146,9 +156,7 @@ def control_matrix(
         A model without scores, codes without their SAE, an SAE of another model, or no concept that can be measured.
     """
     settings = settings or ControlSettings()
-    sae = features.sae
-    if sae is None or not isinstance(model, HasLogits):
-        raise InputError("control needs a model with scores over letters, and codes with their SAE")
+    sae = _given(model, features, annotations)
     checked_site(model, sae)
     chosen = hits[hits["selected"].astype(bool)] if "selected" in hits else hits
     rows, doses, examples, not_run = [], [], [], {}
@@ -179,6 +187,96 @@ def control_matrix(
     context: dict[str, Any] = {"doses": pd.DataFrame(doses), "examples": examples, "not_run": not_run}
     more = {"summary": summarise(table), "rank_correlation": rank_correlation(table), "settings": settings}
     return Table(table, context=context | more)
+
+
+def _given(model: Adapter, features: FeatureMatrix, annotations: Annotations) -> SAE:
+    """The SAE of the codes, where everything that is needed has been given."""
+    if not isinstance(features, FeatureMatrix):
+        raise InputError(
+            "control needs codes, since random features are those of equal density",
+            where="features",
+            expected="a FeatureMatrix",
+            got=type(features).__name__,
+            do="Give si.encode(sae, acts) in place of the SAE.",
+        )
+    if not isinstance(annotations, Annotations):
+        raise InputError(
+            "control needs annotations, since its judge is made of the letters that they lie on",
+            where="annotations",
+            expected="Annotations",
+            got=type(annotations).__name__,
+            do="The samples are those of the codes: give si.read_annotations(...) in their place.",
+        )
+    if features.sae is None or not isinstance(model, HasLogits):
+        raise InputError("control needs a model with scores over letters, and codes with their SAE")
+    return features.sae
+
+
+def with_control(
+    table: Table,
+    model: Adapter,
+    control: FeatureMatrix,
+    hits: pd.DataFrame,
+    annotations: Annotations,
+    *,
+    split: Split,
+    settings: ControlSettings,
+) -> Table:
+    """The matrix with that of the randomised model beside it, where its codes have their SAE.
+
+    Parameters
+    ----------
+    table : Table
+        What :func:`control_matrix` returned.
+    model : Adapter
+        With its own weights; they are drawn anew by the seed of the control.
+    control : FeatureMatrix
+        Codes of the randomised model.
+    hits : DataFrame
+        Of the model, with the baseline ``randomised``.
+    annotations, split, settings
+        As there.
+    """
+    require_randomised(control)
+    own, seed = randomised_hits(hits), control.origin.randomised_seed
+    own = own[own["concept"].isin(set(table["concept"]))]
+    if not len(own) or control.sae is None or not isinstance(seed, int):
+        return table
+    settings = replace(settings, n_noise=0, min_f1=0.0)
+    found = control_matrix(model.randomised(seed), control, own, annotations, split=split, settings=settings)
+    return beside_randomised(table, found)
+
+
+def beside_randomised(table: Table, randomised: Table) -> Table:
+    """A matrix with that of the randomised model beside it: its features, named ``randomised``.
+
+    Parameters
+    ----------
+    table : Table
+        What :func:`control_matrix` returned.
+    randomised : Table
+        The same of the randomised model and its codes: features were compared with random ones of its own dictionary.
+    """
+    own = pd.DataFrame(randomised).query("kind == 'feature'").assign(kind="randomised")
+    doses = randomised.context["doses"].query("kind == 'feature'").assign(kind="randomised")
+    both = pd.concat([pd.DataFrame(table), own[own["concept"].isin(set(table["concept"]))]])
+    order = {name: i for i, name in enumerate(dict.fromkeys(table["concept"]))}
+    both = both.sort_values("concept", key=lambda c: c.map(order), kind="stable", ignore_index=True)
+    doses = pd.concat([table.context["doses"], doses], ignore_index=True)
+    return Table(both, context={**table.context, "doses": doses, "summary": summarise(both)})
+
+
+def randomised_hits(hits: pd.DataFrame) -> pd.DataFrame:
+    """The feature of the randomised model that marks each concept best, as hits: those of the baseline ``randomised``."""
+    baselines = (getattr(hits, "context", None) or {}).get("baselines")
+    if baselines is None or not {"baseline", "detail"} <= set(baselines.columns):
+        return pd.DataFrame(columns=["concept", "feature", "f1"])
+    mine = baselines[
+        (baselines["baseline"] == "randomised") & baselines["concept"].isin(set(hits["concept"]))
+    ]
+    feature = mine["detail"].astype(str).str.extract(r"^feature (\d+)", expand=False)
+    found = mine.assign(feature=feature)[feature.notna()].astype({"feature": np.int64})
+    return found[["concept", "feature", "f1"]].reset_index(drop=True)
 
 
 def _marking(hits: pd.DataFrame, feature: int) -> set[int]:
@@ -344,7 +442,9 @@ def _read(
             total, count = total + apart, count + size
         apart = max(total / max(count, 1), 0.0)
         known.append((dose, apart, gain))
-        if level / NEAR <= apart <= level * NEAR or (dose >= LARGEST and apart < level):
+        ratio = np.array([one[1] for one in known]) / level
+        between = ((ratio >= 1 / BETWEEN) & (ratio <= 1)).any() and ((ratio >= 1) & (ratio <= BETWEEN)).any()
+        if between or 1 / NEAR <= apart / level <= NEAR or (dose >= LARGEST and apart < level):
             break
         dose = min(LARGEST, dose * float(np.clip(np.sqrt(level / max(apart, 1e-12)), 0.1, 8.0)))
     known.sort(key=lambda one: one[0])

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from sciinterp.association.jackknife import MIN_FAMILIES, effective_families
 
@@ -65,13 +65,16 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """One row a concept: does its feature turn it, more than random ones, more than the plain direction?
 
     ``turns`` and ``over_random`` ask that the lower end of the interval lies above zero, ``control`` both; ``over_means``
-    that the gain is larger than that of the difference of class means (empty where that was not measured).
+    that the gain is larger than that of the difference of class means (empty where that was not measured), and
+    ``control_randomised`` is control of the randomised model's own feature (empty where that was not turned).
     """
     rows = []
     for concept, part in table.groupby("concept", sort=False):
         own = part[part["kind"] == "feature"].iloc[0]
         mean = part.groupby("kind")["gain"].mean()
         turns, over = bool(own["low"] > 0), bool(own["over_random_low"] > 0)
+        random = part[part["kind"] == "randomised"]
+        on_random = bool(((random["low"] > 0) & (random["over_random_low"] > 0)).any())
         means = float(mean.get("means", np.nan))
         rows.append(
             {
@@ -79,6 +82,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
                 "gain_random": mean.get("random", np.nan), "gain_means": means, "gain_set": mean.get("set", np.nan),
                 "turns": turns, "over_random": over, "control": turns and over,
                 "over_means": None if np.isnan(means) else bool(own["gain"] > means),
+                "gain_randomised": mean.get("randomised", np.nan), "control_randomised": on_random if len(random) else None,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -93,11 +97,13 @@ def rank_correlation(table: pd.DataFrame, *, n_draws: int = 2000, seed: int = 0)
     x, y, n = own["f1"].to_numpy(), own["over_random"].to_numpy(), len(own)
     if n < MIN_FAMILIES:
         return {"rho": float("nan"), "low": float("nan"), "high": float("nan"), "n_concepts": float(n)}
-    draws = np.random.default_rng(seed).integers(0, n, (n_draws, n))
-    some = [spearmanr(x[d], y[d]).statistic for d in draws if len(set(x[d])) > 1 and len(set(y[d])) > 1]
-    low, high = np.nanquantile(some, [0.025, 0.975])
+    draws = np.r_[[np.arange(n)], np.random.default_rng(seed).integers(0, n, (n_draws, n))]
+    a, b = (rankdata(v[draws], axis=1) - (n + 1) / 2 for v in (x, y))
+    size = np.sqrt((a**2).sum(1) * (b**2).sum(1))
+    found = np.divide((a * b).sum(1), size, out=np.full(len(draws), np.nan), where=size > 0)
+    low, high = np.nanquantile(found[1:], [0.025, 0.975])
     return {
-        "rho": float(spearmanr(x, y).statistic),
+        "rho": float(found[0]),
         "low": float(low),
         "high": float(high),
         "n_concepts": float(n),

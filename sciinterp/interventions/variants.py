@@ -75,7 +75,8 @@ def variant_effect(
     Table
         ``feature change position before after delta total_before total_after concepts``, largest change first.
         ``change`` is lost, gained, weaker or stronger, at the 0-based ``position`` (of the unchanged sample) where
-        the feature changed most; totals are sums over the sample. ``context`` holds ``variant``,
+        the feature changed most; totals are sums over the sample. Of models that read either strand there are rows of
+        both, with a column ``strand``, and the likelihoods are means of both. ``context`` holds ``variant``,
         ``log_likelihood_ref``, ``log_likelihood_alt`` and ``log_likelihood_change`` (None where not measured).
 
     Raises
@@ -154,7 +155,8 @@ def variant_effects(
         changes = part["change"].value_counts()
         counts = {f"n_{name}": int(changes.get(name, 0)) for name in ("lost", "gained")}
         records.append({"row": row.number, "sample": row.sample.id, **part.context, **counts})
-    columns = ["sample", "variant", *COLUMNS]
+    strand = ["strand"] if frames and "strand" in frames[0] else []
+    columns = ["sample", "variant", *COLUMNS, *strand]
     out = pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
     return Table(out, context={"variants": records, "refused": refused})
 
@@ -204,32 +206,70 @@ def _effects(
     min_change: float,
     device: str | None,
 ) -> list[Table]:
-    """What each change does, some samples' codes in memory at a time."""
+    """What each change does, some samples' codes in memory at a time; read on both strands where there are two."""
     from sciinterp.devices import moved
-    from sciinterp.interventions.likelihoods import letters_at
-    from sciinterp.interventions.reading import codes_of
 
+    strands = "+-" if hasattr(model, "reverse_complement") else "+"
     concepts, found = feature_concepts(hits), []
-    size = np.cumsum([2 * sample.length for sample, _ in pairs])
+    size = np.cumsum([2 * len(strands) * sample.length for sample, _ in pairs])
     for part in np.split(np.arange(len(pairs)), np.flatnonzero(np.diff(size // MAX_POSITIONS)) + 1):
         some = [pairs[i] for i in part]
-        originals = list({sample.id: sample for sample, _ in some}.values())
         with moved(device, model, sae):
-            before = dict(zip([s.id for s in originals], codes_of(model, sae, originals)))
-            after = codes_of(model, sae, [change.apply(sample) for sample, change in some])
-            single = [(s, c.start) for s, c in some if len(c.ref) == len(c.alt) == 1]
-            likelihoods = iter(letters_at(model, single))
-        for (sample, change), codes in zip(some, after):
-            table = _compare(before[sample.id], codes, change, concepts, min_change)
-            known = (next(likelihoods) if len(change.ref) == len(change.alt) == 1 else None) or {}
-            ref, alt = known.get(change.ref), known.get(change.alt)
+            read = [_strand(model, sae, some, strand) for strand in strands]
+        for (_, change), *each in zip(some, *read):
+            tables = [_compare(before, after, change, concepts, min_change) for before, after, _ in each]
+            if len(strands) > 1:
+                both = pd.concat([t.assign(strand=strand) for t, strand in zip(tables, strands)])
+                tables = [
+                    both.sort_values("delta", key=np.abs, ascending=False, kind="stable", ignore_index=True)
+                ]
+            known = [likelihood for *_, likelihood in each if likelihood is not None]
+            ref, alt = np.mean(known, axis=0).tolist() if known else (None, None)
             context = {
                 "variant": str(change),
                 "log_likelihood_ref": ref,
                 "log_likelihood_alt": alt,
-                "log_likelihood_change": None if ref is None or alt is None else alt - ref,
+                "log_likelihood_change": None if ref is None else alt - ref,
             }
-            found.append(Table(table, context=context))
+            found.append(Table(tables[0], context=context))
+    return found
+
+
+def _strand(
+    model: Adapter, sae: SAE, pairs: list[tuple[Sample, Variant]], strand: str
+) -> list[tuple[sp.csr_array, sp.csr_array, tuple[float, float] | None]]:
+    """Codes before and after each change, on the positions of the sample, and log likelihoods of both its letters.
+
+    On strand "-" the model reads the reverse complements.
+    """
+    from sciinterp.interventions.likelihoods import letters_at
+    from sciinterp.interventions.reading import codes_of
+
+    forward = strand == "+"
+
+    def turned(text: str) -> str:
+        return text if forward else model.reverse_complement(text)  # type: ignore[attr-defined]
+
+    def codes(samples: list[Sample]) -> list[sp.csr_array]:
+        read = samples if forward else [Sample(s.id, turned(s.sequence)) for s in samples]
+        return [c if forward else c[::-1] for c in codes_of(model, sae, read)]
+
+    originals = list({sample.id: sample for sample, _ in pairs}.values())
+    before = dict(zip([s.id for s in originals], codes(originals)))
+    after = codes([change.apply(sample) for sample, change in pairs])
+    single = [len(c.ref) == len(c.alt) == 1 for _, c in pairs]
+    places = [
+        (s, c.start) if forward else (Sample(s.id, turned(s.sequence)), s.length - 1 - c.start)
+        for (s, c), one in zip(pairs, single)
+        if one
+    ]
+    letters = iter(letters_at(model, places))
+    found = []
+    for (sample, change), changed, one in zip(pairs, after, single):
+        known = (next(letters) if one else None) or {}
+        ref, alt = known.get(turned(change.ref)), known.get(turned(change.alt))
+        likelihood = None if ref is None or alt is None else (ref, alt)
+        found.append((before[sample.id], changed, likelihood))
     return found
 
 

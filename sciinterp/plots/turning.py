@@ -32,6 +32,7 @@ KINDS = {
     "means": ("difference of means", ORANGE, "D"),
     "neuron": ("best neuron", PALETTE[4], "^"),
     "component": ("best component", PALETTE[5], "v"),
+    "randomised": ("feature, random weights", PALETTE[6 % len(PALETTE)], "P"),
     "noise": ("noise", INK, "x"),
     "random": ("random features", MUTED, "|"),
 }

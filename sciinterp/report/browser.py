@@ -85,7 +85,7 @@ def write_browser(
         Identifier -> PDB or mmCIF file, or a folder of files named by identifier.
     manifest : mapping, optional
         The run's manifest; under ``full`` what the full run measured (stability over seeds becomes a column), under
-        ``readouts`` labels that were read.
+        ``turning`` what turning features did, under ``readouts`` labels that were read.
 
     Returns
     -------
@@ -115,6 +115,7 @@ def write_browser(
         done=c.plain_data({**done, "labels": _labels(manifest.get("readouts"))}),
         structures=structures,
         full=manifest.get("full"),
+        turning=manifest.get("turning"),
     )
     with ledger.recorded("browse", out.parent if out.name == "browser" else None):
         _write(out, data)

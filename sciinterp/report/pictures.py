@@ -14,6 +14,7 @@ from sciinterp.frames import Table
 from sciinterp.plots.structure_views import has_backbones
 from sciinterp.plots.style import WIDTHS, figure_of, offscreen, to_bytes
 from sciinterp.plots.tracks import top_samples
+from sciinterp.report.turned import turned_concepts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -207,9 +208,7 @@ def turning_figures(turning: Mapping[str, Any] | None) -> list[Picture]:
     """What turning features does: the matrix, and the doses of the concept whose feature has most control."""
     if not turning:
         return []
-    table = pd.DataFrame(turning["table"])
-    own = table[table["kind"] == "feature"]
-    best = own.loc[own["over_random"].astype(float).fillna(-np.inf).idxmax(), "concept"]
+    table, best = pd.DataFrame(turning["table"]), turned_concepts(turning)[0]["concept"]
     level = turning["settings"]["divergence"]
     return [
         draw(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from sciinterp.discovery.calibrate import precision_at
 from sciinterp.report.json_values import number, plain_data
+from sciinterp.report.turned import with_effects
 
 MAX_SHOWN = 300  # candidates listed in all; every kind gets its share
 LOW_Q = 0.1
@@ -18,7 +19,9 @@ PRECISION_AT = (5, 10, 20, 50, 100, 200, 500)
 
 
 def candidate_rows(
-    candidates: pd.DataFrame | None, family: Mapping[str, Any] | None = None
+    candidates: pd.DataFrame | None,
+    family: Mapping[str, Any] | None = None,
+    turning: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Candidates by kind, best first, each with its evidence.
 
@@ -28,6 +31,8 @@ def candidate_rows(
         What ``discover`` returned.
     family : mapping of sample to family, optional
         Candidates of one family and concept stand or fall together in the interval of a precision.
+    turning : mapping, optional
+        What turning features did: it joins the evidence.
 
     Returns
     -------
@@ -52,19 +57,21 @@ def candidate_rows(
         "n": len(frame),
         "shown": len(shown),
         "kinds": kinds,
-        "rows": shown,
+        "rows": with_effects(shown, turning),
         "precision": precision if isinstance(precision, list) else _precision(by_kind, family or {}),
         "context": context,
     }
 
 
-def all_rows(candidates: pd.DataFrame | None) -> list[dict[str, Any]]:
+def all_rows(
+    candidates: pd.DataFrame | None, turning: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """Every candidate by kind, best first, each with its evidence."""
     if candidates is None or not len(candidates):
         return []
     rows = [_row(record) for record in pd.DataFrame(candidates).to_dict("records")]
     rows.sort(key=lambda r: (str(r.get("kind")), *_rank(r)))
-    return rows
+    return with_effects(rows, turning)
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from sciinterp.report import content as c
 from sciinterp.report import feature_facts as pk
 from sciinterp.report import site_tracks as tr
 from sciinterp.report.proposals import all_rows
+from sciinterp.report.turned import turned_concepts
 from sciinterp.report.viewer import find_structures, read_structure, record_structure
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class SiteData:
         What was done: model, site, data, licences.
     full : mapping
         What the full run measured (``full.json``); its ``stability`` becomes a column of the features.
+    turning : mapping
+        What turning features did (``turning.json``).
     """
 
     def __init__(
@@ -79,10 +82,14 @@ class SiteData:
         done: dict[str, Any],
         structures: str | Path | Mapping[str, str | Path] | None = None,
         full: Mapping[str, Any] | None = None,
+        turning: Mapping[str, Any] | None = None,
     ) -> None:
         self.features, self.samples, self.hits = features, features.samples, hits
         self.done, self.full = done, full or {}
-        self.candidates = all_rows(candidates)
+        self.candidates = all_rows(candidates, turning)
+        self.turned: dict[int, list[dict[str, Any]]] = {}
+        for one in turned_concepts(turning):
+            self.turned.setdefault(one["feature"], []).append(one)
         self.annotations, self.split = annotations, split
         self.family = _families(self.samples, self.split)
         names = {} if self.annotations is None else self.annotations.concepts["name"].astype(str).to_dict()
@@ -291,6 +298,7 @@ class SiteData:
                 for name, s in pk.examples(active, self.family)
             ],
             "pairs": self.pairs.get(j, []),
+            "turned": self.turned.get(j, []),
             "lies": self.lies[j],
             "coactive": self.coactive[j] if self.coactive else [],
             "similar": self.similar[j] if self.similar else [],

@@ -28,6 +28,7 @@ from sciinterp.report.inline import inline_svg
 from sciinterp.report.json_values import in_order
 from sciinterp.report.proposals import LOW_Q, candidate_rows
 from sciinterp.report.set_rows import set_rows
+from sciinterp.report.turned import turned_concepts
 from sciinterp.store import ledger
 from sciinterp.store.atomic import atomic_write, write_json
 
@@ -156,10 +157,10 @@ def _assemble(
         "unexplained": listing,
         "notable": chosen,
         "shown_feature": shown,
-        "candidates": candidate_rows(candidates, of_sample),
+        "candidates": candidate_rows(candidates, of_sample, manifest.get("turning")),
         "sae": c.sae_summary(sae, features, manifest.get("control") or full.get("measures_control")),
         "beyond": beyond(full),
-        "turning": manifest.get("turning"),
+        "turning": _turning(manifest.get("turning")),
         "readouts": manifest.get("readouts"),
         "worth": [
             {k: v if isinstance(v, str) else c.number(v) for k, v in asdict(w).items() if k != "against"}
@@ -187,6 +188,12 @@ def _assemble(
         {"name": p.name, "title": p.title, "caption": p.caption, "width": p.width} for p in drawn
     ]
     return in_order(content), drawn
+
+
+def _turning(turning: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What turning features did, with the concept that shows it best."""
+    found = turned_concepts(turning)
+    return {**turning, "best": found[0]} if turning and found else None
 
 
 def describe(

@@ -11,8 +11,9 @@ from scipy.stats import binom
 
 import sciinterp as si
 from sciinterp.errors import InputError
+from sciinterp.frames import Table
 from sciinterp.interventions.aims import Aim, aim_at
-from sciinterp.interventions.control_matrix import ControlSettings
+from sciinterp.interventions.control_matrix import ControlSettings, beside_randomised, randomised_hits
 from sciinterp.interventions.control_statistics import mean_interval, over_random, rank_correlation
 from sciinterp.interventions.directions import separating
 
@@ -174,4 +175,39 @@ def test_what_cannot_be_measured_is_said():
     bare = si.FeatureMatrix(given["features"].codes, given["features"].samples)
     with pytest.raises(InputError, match="codes with their SAE"):
         si.control_matrix(**{**given, "features": bare})
+    with pytest.raises(InputError, match=r"expected a FeatureMatrix, got .*si\.encode"):
+        si.control_matrix(**{**given, "features": given["features"].sae})
+    with pytest.raises(InputError, match="expected Annotations, got Samples"):
+        si.control_matrix(**{**given, "annotations": given["features"].samples})
     assert IDLE != DRIVEN
+
+
+def test_the_randomised_model_stands_beside():
+    """Its own feature for the concept comes from the hits' baseline, and joins as a kind of its own."""
+    hits = Table(
+        world(0, 1)["hits"],
+        context={
+            "baselines": pd.DataFrame(
+                {
+                    "concept": ["driven", "driven", "idle"],
+                    "baseline": ["neuron", "randomised", "randomised"],
+                    "detail": ["neuron 3 high", "feature 7 (3 of 3 folds)", None],
+                    "f1": [0.5, 0.25, 0.1],
+                }
+            )
+        },
+    )
+    found = randomised_hits(hits)
+    assert found.to_dict("records") == [{"concept": "driven", "feature": 7, "f1": 0.25}]
+    given = world(0, 1)
+    table = si.control_matrix(**given, settings=FAST)
+    other = si.control_matrix(**{**given, "hits": found}, settings=FAST)
+    both = beside_randomised(table, other)
+    row = both[both["kind"] == "randomised"]
+    assert row["direction"].tolist() == ["feature 7"] and len(both) == len(table) + 1
+    told = both.context["summary"].set_index("concept")
+    assert (
+        told.loc["driven", "control_randomised"] is False and told.loc["idle", "control_randomised"] is None
+    )
+    assert told.loc["driven", "control"] and abs(told.loc["driven", "gain_randomised"]) < 1e-6
+    assert set(both.context["doses"]["kind"]) >= {"randomised", "feature"}

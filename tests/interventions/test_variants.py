@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -175,6 +177,39 @@ def test_the_table_of_many_is_that_of_each_alone(tiny, monkeypatch):
     parts = variant_effects(model, sae, samples, frame)
     assert whole["feature"].tolist() == parts["feature"].tolist()
     np.testing.assert_allclose(whole["delta"], parts["delta"], atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["C22S", "G8_G10del", "S21_C22insW"])
+def test_both_strands_are_read_where_there_are_two(tiny, text):
+    """Of a model whose other strand is the sequence backwards: the rows of each are those of reading it so."""
+    from sciinterp.readers.notation import Variant, parse_variant
+
+    model, sae = tiny
+    two = copy.copy(model)
+    two.reverse_complement = lambda sequence: sequence[::-1]
+    sample = Sample("s", SEQUENCE)
+    change = parse_variant(text).fitted(sample)
+    n, back = len(SEQUENCE), SEQUENCE[::-1]
+    mirrored = Variant(n - change.start - len(change.ref), change.ref[::-1], change.alt[::-1])
+    both = variant_effect(two, sae, sample, text, min_change=0)
+    one = variant_effect(model, sae, sample, text, min_change=0)
+    other = variant_effect(model, sae, Sample("s", back), mirrored, min_change=0)
+    for strand, alone in (("+", one), ("-", other)):
+        rows = both[both["strand"] == strand].sort_values("feature")
+        np.testing.assert_allclose(
+            rows["delta"].abs().sum(), alone["delta"].abs().sum(), rtol=1e-4, atol=1e-5
+        )
+        assert set(rows["feature"]) == set(alone["feature"])
+    place = both[both["strand"] == "-"].set_index("feature")["position"]
+    if text == "C22S":
+        assert (place == n - 1 - other.set_index("feature")["position"].loc[place.index]).mean() > 0.9
+        known = [t.context["log_likelihood_change"] for t in (one, other)]
+        assert both.context["log_likelihood_change"] == pytest.approx(np.mean(known), abs=1e-5)
+    assert (np.diff(both["delta"].abs()) <= 1e-9).all()
+    many = variant_effects(
+        two, sae, Samples(["s"], [SEQUENCE]), pd.DataFrame({"sample": ["s"], "variant": [text]})
+    )
+    assert set(many["strand"]) == {"+", "-"}
 
 
 def test_letters_the_model_does_not_know_are_refused(tiny):

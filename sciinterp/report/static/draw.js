@@ -85,3 +85,30 @@ function bars(rows, label) {
   });
   return svg;
 }
+
+// Gain against divergence elsewhere, one line a direction: rows of {kind, direction, divergence, gain}.
+const TURNED = { feature: ["feature", "#0072B2"], set: ["its set", "#009E73"], means: ["difference of means", "#E69F00"], randomised: ["random weights", "#CC79A7"], random: ["random features", "#8A9099"] };
+function doseCurves(rows, label) {
+  const wide = 420;
+  const high = 170;
+  const left = 40;
+  const drawn = rows.filter((r) => TURNED[r.kind] && !absent(r.gain) && !absent(r.divergence));
+  const svg = figure(left + wide + 170, high + 40, label);
+  if (!drawn.length) return svg;
+  const most = Math.max(...drawn.map((r) => r.divergence), 1e-9);
+  const [low, top] = [Math.min(0, ...drawn.map((r) => r.gain)), Math.max(1e-9, ...drawn.map((r) => r.gain))];
+  const x = (v) => left + v / most * wide;
+  const y = (v) => 8 + (top - v) / (top - low) * high;
+  svg.append(baseLine(left, left + wide, y(0)), axisText(left - 6, y(0) + 3, "end", 0), axisText(left - 6, y(top) + 3, "end", show(top, 1)), axisText(left + wide, high + 24, "end", show(most, 2) + " nats a token elsewhere"), axisText(left, high + 24, "start", 0));
+  Object.entries(TURNED).reverse().forEach(([kind, [words, colour]]) => {
+    const mine = drawn.filter((r) => r.kind === kind);
+    for (const name of new Set(mine.map((r) => r.direction))) {
+      const points = mine.filter((r) => r.direction === name).sort((a, b) => a.divergence - b.divergence).map((r) => x(r.divergence) + "," + y(r.gain)).join(" ");
+      svg.append(s("polyline", { points, fill: "none", stroke: colour, "stroke-width": kind === "random" ? 1 : 2 }));
+    }
+  });
+  Object.entries(TURNED).filter(([kind]) => drawn.some((r) => r.kind === kind)).forEach(([, [words, colour]], i) => {
+    svg.append(s("rect", { x: left + wide + 14, y: 10 + 17 * i, width: 14, height: 3, fill: colour }), s("text", { class: "name", x: left + wide + 34, y: 15 + 17 * i, "font-size": 11 }, words));
+  });
+  return svg;
+}

@@ -35,6 +35,15 @@ function neighbours(title, why, rows) {
     h("span", { class: "soft mono" }, index.features.motif[j]), index.features.concept[j] >= 0 && index.features.f1[j] >= 0.3 ? [" ", concept(index.features.concept[j])] : null))) : soft("None."), soft(why));
 }
 
+function turnedPart(t) {
+  const e = t.example;
+  return [h("h3", {}, t.concept), facts([["Gain of the judge's score", show(t.gain, 2), range(t.low, t.high)], ["Random features", show(t.gain_random, 2)], ["Difference of class means", show(t.gain_means, 2)],
+    ["Divergence elsewhere, nats a token", show(t.divergence, 3)], ["Held-out samples, families", show(t.n_samples) + ", " + show(t.n_families)], ["More than zero and than random features", t.control ? "yes" : "not shown"]]),
+    h("div", { class: "view" }, doseCurves(t.doses, "Gain against divergence elsewhere, " + t.concept)),
+    e ? [soft("In " + e.sample + ": the sequence, and the most probable letters at " + show(e.positions.length) + " hidden positions before and after."),
+      h("div", { class: "view", tabindex: "0", role: "region", "aria-label": "a sequence before and after" }, h("pre", {}, ["given  " + e.own, "before " + e.before, "after  " + e.after, "       " + e.changed].join("\n")))] : null];
+}
+
 async function featurePage(j) {
   if (!(j >= 0 && j < index.n_features)) return missing("feature", j);
   const one = await featureData(j);
@@ -70,6 +79,7 @@ async function featurePage(j) {
     (index.done.labels || []).filter((l) => l.features[j]).map((l) => h("p", {}, "Carries the label ", h("strong", {}, l.name), ": correlation " + show(l.features[j].correlation, 2) + " beyond family, selected in " + (100 * l.features[j].frequency).toFixed(0) + "% of draws, q " + show(l.features[j].q, 3) + ".")),
     one.lies.length ? [h("h3", {}, "Where its activity lies"), soft("All samples, no test: the share of its summed activation inside a concept, and how many times the concept's share of positions that is."),
       h("ul", { class: "plain" }, one.lies.map(([c, share, lift]) => h("li", {}, concept(c), " ", h("strong", {}, (100 * share).toFixed(0) + "%"), " ", h("span", { class: "soft" }, show(lift, 1) + " times its share of positions"))))] : null,
+    (one.turned || []).length ? [h("h2", {}, "What turning it does"), one.turned.map(turnedPart)] : null,
     h("h2", {}, "Where it fires"), shown.length ? shown : soft("In no sample."),
     modelled.length ? h("p", {}, "On structures: ", modelled.map((i) => [link("structure", i + "/" + j, index.samples.id[i]), " "])) : null,
     h("h2", {}, "Neighbours"),

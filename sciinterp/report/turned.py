@@ -1,0 +1,72 @@
+"""What turning features did, as report and browser show it: each concept's record, the best one, and evidence for candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def turned_concepts(turning: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """One record a concept that was turned, most control first: its feature, gains, example and doses.
+
+    Parameters
+    ----------
+    turning : mapping or None
+        The content of ``turning.json``.
+    """
+    if not turning:
+        return []
+    examples = {e["concept"]: e for e in turning["examples"]}
+    own = {r["concept"]: r for r in turning["table"] if r["kind"] == "feature"}
+    found = []
+    for told in turning["summary"]:
+        concept = told["concept"]
+        doses = [d for d in turning["doses"] if d["concept"] == concept]
+        found.append(
+            {
+                **told,
+                **own[concept],  # where both know, the number, not the verdict
+                "feature": int(str(told["direction"]).rpartition(" ")[2]),
+                "example": _marked(examples[concept]) if concept in examples else None,
+                "doses": [{k: d[k] for k in ("kind", "direction", "divergence", "gain")} for d in doses],
+            }
+        )
+    return sorted(found, key=lambda r: (not r["control"], -(r["over_random"] or 0.0)))
+
+
+def _marked(example: Mapping[str, Any]) -> dict[str, Any]:
+    """The example with a line that points at letters that changed."""
+    pairs = zip(example["before"], example["after"])
+    return {**example, "changed": "".join("^" if a != b else " " for a, b in pairs).rstrip()}
+
+
+def with_effects(rows: Iterable[dict[str, Any]], turning: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Candidates with what turning their features did among the evidence for or against, where it was measured."""
+    of: dict[int, list[dict[str, Any]]] = {}
+    for one in turned_concepts(turning):
+        of.setdefault(one["feature"], []).append(one)
+    return [_with_effect(row, of) for row in rows]
+
+
+def _with_effect(row: dict[str, Any], of: Mapping[int, list[dict[str, Any]]]) -> dict[str, Any]:
+    evidence = row.get("evidence")
+    if not isinstance(evidence, Mapping):
+        return row
+    features = dict.fromkeys([row.get("feature"), *(evidence.get("features") or ())])
+    new = dict(evidence)
+    for one in (one for j in features for one in of.get(j, ())):  # type: ignore[arg-type]
+        if one["over_random"] is None:
+            continue
+        key = "for" if one["control"] else "against"
+        new[key] = [*(new.get(key) or ()), effect_sentence(one)]
+    return {**row, "evidence": new}
+
+
+def effect_sentence(one: Mapping[str, Any]) -> str:
+    """What turning one concept's feature did, in a sentence."""
+    does = "turns" if one["control"] else "was not shown to turn"
+    return (
+        f"Feature {one['feature']} {does} {one['concept']} in {one['n_samples']} held-out samples without it: the judge's "
+        f"score changes by {one['gain']:+.2f} at a divergence of {one['divergence']:.2g} elsewhere, with random features "
+        f"by {one['gain_random']:+.2f}."
+    )
