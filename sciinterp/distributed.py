@@ -193,6 +193,12 @@ def joined(tensor: Tensor) -> list[Tensor]:
     return [part.to(tensor.device) for part in gathered(tensor.cpu())]
 
 
+def is_lost(error: RuntimeError) -> bool:
+    """Whether an error says that another rank is gone: its end of a connection was closed."""
+    told = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Application timeout")
+    return size() > 1 and any(words in str(error) for words in told)
+
+
 def fails_first() -> bool:
     """Whether this rank is the first to fail, and so the one that says why."""
     if size() == 1:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import sciinterp as si
 from sciinterp import distributed
 from sciinterp.activations import ExtractSettings
 from sciinterp.association import blocks, set_chance
-from sciinterp.cli import main
+from sciinterp.cli import main, one_message
 from sciinterp.codes import encoding, saving
 from sciinterp.discovery import PlantedSettings, plant, sequence_readers
 
@@ -72,19 +73,22 @@ def shared_out(out: Path, sae: si.SAE) -> None:
     si.sweep_saes(acts, [si.TopK(16, k=k) for k in (2, 3, 4)], split=split, out=out / "sweep", **STEPS)
 
 
-def found(out: Path) -> None:
-    """Hits with every reader beside them, and candidates, of a planted world."""
-    world = plant(1, WORLD)
-    rng = np.random.default_rng(0)
+def hits(out: Path) -> None:
+    """Hits of a planted world with every reader beside them."""
+    world, rng = plant(1, WORLD), np.random.default_rng(0)
     acts = np.asarray(world.features.codes @ rng.normal(size=(WORLD.n_features, 24)), np.float32)
     acts += rng.normal(scale=0.3, size=acts.shape).astype(np.float32)
-    given = {"split": world.split, "control": world.seeds[0]}
     twins = {"randomised": world.seeds[0], "decoder": world.seeds[1]}
     out.mkdir(parents=True, exist_ok=True)
-    hits = si.associate(
-        world.features, world.annotations, split=world.split, acts=acts, control=twins, out=out
-    )
-    si.discover(world.features, world.annotations, hits, **given, out=out)
+    si.associate(world.features, world.annotations, split=world.split, acts=acts, control=twins, out=out)
+
+
+def candidates(out: Path, given: Path) -> None:
+    """Candidates of the same world, by hits that are there."""
+    world = plant(1, WORLD)
+    how = {"split": world.split, "control": world.seeds[0]}
+    out.mkdir(parents=True, exist_ok=True)
+    si.discover(world.features, world.annotations, si.read_hits(given), **how, out=out)
 
 
 def trained(out: Path, acts: si.Activations) -> dict[str, float]:
@@ -108,6 +112,39 @@ def control(out: Path, sae: si.SAE) -> None:
     si.randomised_control(TinyAdapter(), sae, samples, split=split, out=out / "control")
 
 
+def stage(what: str, given: Path, out: Path, rank: int, at: int) -> None:
+    """One stage; one rank is killed when it meets the others, deals out, or writes a file for the so-manieth time."""
+    met = [0]
+
+    def counted(do: Callable) -> Callable:
+        def done(*arguments: object, **options: object) -> object:
+            met[0] += 1
+            if distributed.rank() == rank and met[0] == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return do(*arguments, **options)
+
+        return done
+
+    sae, stored = si.load_sae(given / "one" / "topk"), given / "one" / "activations"
+    how = {"steps": 60, "batch_size": 128, "checkpoint_every": 10, "seed": 1}
+    stages: dict[str, Callable[[], object]] = {
+        "extract": lambda: activations(out),
+        "encode": lambda: si.encode(sae, si.load_activations(stored), out=out),
+        "train": lambda: si.train(
+            si.load_activations(stored), si.BatchTopK(24, k=4), split=the_samples()[1], out=out, **how
+        ),
+        "control": lambda: control(out, sae),
+        "associate": lambda: hits(out),
+        "discover": lambda: candidates(out, given / "one" / "hits"),
+    }
+    for place, names in ((distributed, ("gathered", "told", "mine")), (os, ("replace", "fsync"))):
+        for name in names:
+            setattr(place, name, counted(getattr(place, name)))
+    with one_message():
+        stages[what]()
+    print("met", distributed.rank(), met[0], flush=True)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     for place, name, size in SMALL:
@@ -123,27 +160,15 @@ if __name__ == "__main__":
         control(folder / "two", given)
         command("encode", given.folder, acts.folder, "--out", folder / "two" / "command")
         command("info", folder / "two" / "command")
-        found(folder / "two" / "found")
+        hits(folder / "two" / "hits")
+        candidates(folder / "two" / "candidates", folder / "one" / "hits")
     elif what == "poisoned":
         model = TinyAdapter()
         model.poison = {str(the_samples()[0].data[-1]): 3}
         folder.mkdir(exist_ok=True)
-        try:
-            si.extract(
-                model,
-                the_samples()[0],
-                site="layers.0",
-                out=folder,
-                settings=ExtractSettings(shard_tokens=400),
-            )
-        except si.errors.SciinterpError as error:
-            if distributed.fails_first():
-                print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
-    elif what == "slow":  # until it is killed
-        acts = si.load_activations(folder / "one" / "activations")
-        how = {"steps": 4000, "batch_size": 128, "checkpoint_every": 20, "seed": 1}
-        if distributed.rank() == int(sys.argv[3]):
-            print("pid", os.getpid(), time.time(), flush=True)
-        si.train(acts, si.BatchTopK(24, k=4), split=the_samples()[1], out=folder / sys.argv[4], **how)
+        settings = ExtractSettings(shard_tokens=400)
+        with one_message():
+            si.extract(model, the_samples()[0], site="layers.0", out=folder, settings=settings)
+    else:
+        stage(what, folder, Path(sys.argv[3]), *map(int, sys.argv[4:]))
     distributed.end()

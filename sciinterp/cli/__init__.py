@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -72,12 +74,23 @@ for verbs in (whole, make, act, look):
 def main() -> None:
     """Run the command line; one line for what a user can mend."""
     distributed.begin()
-    try:
+    with one_message():
         app(standalone_mode=True)
+
+
+@contextmanager
+def one_message() -> Iterator[None]:
+    """End with one line for what a user can mend, whichever rank met it."""
+    try:
+        yield
     except SciinterpError as error:
         _fail(f"error: {error}", 2)
     except KeyboardInterrupt:
         _fail("interrupted; run the same command again to resume", 130)
+    except RuntimeError as error:
+        if not distributed.is_lost(error):
+            raise
+        _fail("error: another rank has ended; run the same command again to resume", 1)
 
 
 def _fail(message: str, code: int) -> None:

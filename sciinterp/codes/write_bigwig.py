@@ -165,14 +165,18 @@ def _summary_blocks(rows: np.ndarray) -> list[_Block]:
 
 
 def _zooms(found: Intervals) -> list[tuple[int, np.ndarray]]:
-    """Summaries by bins of bases, finest first, until one has hardly any bin."""
-    out, bases = [], _FINEST
-    while len(out) < _LEVELS and len(found.start):
+    """Summaries by bins of bases, finest first, until one has hardly any bin.
+
+    As UCSC's own writer does, one that is more than half as large as the intervals is left out: readers take those.
+    """
+    out, most = [], len(found.start) * _INTERVAL.itemsize / (2 * _SUMMARY.itemsize)
+    for bases in [_FINEST * _COARSER**level for level in range(_LEVELS)] if len(found.start) else ():
+        if not out and np.count_nonzero(np.diff(found.start // bases)) >= most:
+            continue
         rows = _binned(found, bases)
         out.append((bases, rows))
         if len(rows) <= 2 * (int(found.chromosome[-1]) + 1):
             break
-        bases *= _COARSER
     return out
 
 
