@@ -25,6 +25,7 @@ from sciinterp.association.partitions import partition
 from sciinterp.association.set_facts import FOUND
 from sciinterp.association.sets import KS, set_curves
 from sciinterp.codes import encode
+from sciinterp.devices import device_of
 from sciinterp.errors import no_such
 from sciinterp.frames import Table
 from sciinterp.sae.architecture import Architecture
@@ -101,6 +102,7 @@ def compare_decompositions(
     split: Split,
     settings: DecompositionSettings | None = None,
     out: str | Path | None = None,
+    device: str = "cpu",
 ) -> Table:
     """Reconstruction, description length, stability and sets' curves of architectures and widths, on calibration families.
 
@@ -113,6 +115,8 @@ def compare_decompositions(
     settings : DecompositionSettings, optional
     out : path, optional
         Folder that keeps the outcome of each dictionary; run again to resume.
+    device : str
+        Where dictionaries are trained, and read.
 
     Returns
     -------
@@ -126,7 +130,7 @@ def compare_decompositions(
     MismatchError
         The folder holds outcomes of other settings.
     """
-    settings = settings or DecompositionSettings()
+    settings, place = settings or DecompositionSettings(), str(device_of(device))
     judged = replace(split, test=split.calibration)
     folder = None if out is None else make_folder(out)
     rows = []
@@ -135,7 +139,8 @@ def compare_decompositions(
         pace: dict[str, float] = {}
         for name in wanted:
             plan = asdict(settings) | {"widths": width, "names": name, "twins": None, "split": split.digest}
-            measured = partial(_measure, acts, annotations, judged, (name, width), settings, pace)
+            which = (name, width, place)
+            measured = partial(_measure, acts, annotations, judged, which, settings, pace)
             rows.append(
                 kept(folder, f"{name.replace(', ', '-').replace(' ', '-')}-{width}", measured, plan=plan)
             )
@@ -149,15 +154,19 @@ def _measure(
     acts: Activations,
     annotations: Annotations,
     split: Split,
-    which: tuple[str, int],
+    which: tuple[str, int, str],
     settings: DecompositionSettings,
     pace: dict[str, float],
 ) -> dict[str, Any]:
-    name, width = which
+    name, width, device = which
     frozen = name.removeprefix(TWIN) if name.startswith(TWIN) else ""
     made = [TopK(width, k=settings.l0)] if frozen else CONTESTANTS[name](width, settings.l0)
     how = TrainSettings(
-        steps=settings.steps, batch_size=settings.batch_size, order_seed=settings.seeds[0], frozen=frozen
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        order_seed=settings.seeds[0],
+        frozen=frozen,
+        device=device,
     )
     plain = TopK(width, k=settings.l0)
     for key, architecture in (("topk", plain), (name, made[0])):
@@ -168,7 +177,8 @@ def _measure(
     log.info("%s, %d features: %d steps", name, width, how.steps)
     saes = _nearest(acts, made, how, split, settings)
     rows = rows_for_length(acts, split, part="calibration", seed=settings.seeds[0])
-    found = [{**_of_sae(sae, rows), **_of_sets(encode(sae, acts), annotations, split)} for sae in saes]
+    codes = (encode(sae, acts, device=device) for sae in saes)
+    found = [{**_of_sae(sae, rows), **_of_sets(c, annotations, split)} for sae, c in zip(saes, codes)]
     means = {key: float(np.mean([one[key] for one in found])) for key in found[0]}
     shared = stability(saes[:2])[1]["shared"].iloc[0] if len(saes) > 1 else None
     return {"n_features": width, "dictionary": name, "steps": how.steps, "stability": shared, **means}

@@ -14,13 +14,26 @@ from typer.testing import CliRunner
 import sciinterp as si
 from sciinterp.cli import app
 from sciinterp.control import control_codes, twin_codes
+from sciinterp.decompositions import compare_decompositions
 from sciinterp.devices import device_of, moved
 from sciinterp.errors import InputError
 from sciinterp.interventions.ablation import ablation_effect
 from sciinterp.measures import measure_sae
 from sciinterp.sae import TrainSettings
+from sciinterp.sae.dictionary_benchmark import benchmark_dictionary
 
-COMMANDS = ("demo", "run", "extract", "train", "encode", "control", "sweep-sites")
+COMMANDS = (
+    "demo",
+    "run",
+    "extract",
+    "train",
+    "encode",
+    "control",
+    "sweep-sites",
+    "ablate",
+    "steer",
+    "benchmark",
+)
 # Verbs that compute with torch; those without the keyword take it with their settings, or compute where the model is.
 VERBS = {
     "load_model": si.load_model,
@@ -34,8 +47,11 @@ VERBS = {
     "variant_effects": si.variant_effects,
     "ablation_effect": ablation_effect,
     "measure_sae": measure_sae,
+    "baseline_sae": si.baseline_sae,
+    "benchmark_dictionary": benchmark_dictionary,
+    "compare_decompositions": compare_decompositions,
 }
-SETTLED = {"train": si.train, "twins": si.twins}
+SETTLED = {"train": si.train, "twins": si.twins, "select_width": si.select_width}
 ABSENT = "cuda:77"
 
 
@@ -45,23 +61,39 @@ def test_every_verb_takes_a_device(name: str) -> None:
     assert "device" in parameters or ("everyday" in parameters and hasattr(TrainSettings(), "device"))
 
 
+@pytest.fixture(scope="module")
+def given(tiny: tuple, few: tuple, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files that commands read, and activations and an SAE of the tiny model."""
+    folder, (samples, split) = tmp_path_factory.mktemp("given"), few
+    (folder / "s.fasta").write_text("".join(f">{s.id}\n{s.sequence}\n" for s in samples))
+    (folder / "s.tsv").write_text("id\tfamily\n" + "".join(f"{i}\t{i}\n" for i in samples.ids))
+    (folder / "a.tsv").write_text("sample\tstart\tend\tconcept\ns0\t0\t5\tx\n")
+    acts = si.extract(tiny[0], samples, site="layers.0", out=folder / "activations")
+    sae = si.train(acts, si.TopK(16, k=4), split=split, steps=2, batch_size=16, out=folder / "sae")
+    si.encode(sae, acts, out=folder / "features")
+    return folder
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_takes_a_device_and_refuses_one_that_is_not_there(
-    command: str, small_data: Path, small_run: Path, tmp_path: Path
+    command: str, given: Path, tmp_path: Path
 ) -> None:
-    samples, out = small_data / "s.fasta", tmp_path / "out"
-    notes, acts, sae = small_data / "s.annotations.tsv", small_run / "activations", small_run / "sae"
+    samples, notes, out = given / "s.fasta", given / "a.tsv", tmp_path / "out"
+    acts, sae, codes = given / "activations", given / "sae", given / "features"
     inputs = {
         "demo": [],
         "run": [
             *("--model", "antiberty", "--samples", samples, "--annotations", notes),
-            *("--table", small_data / "s.tsv", "--by", "family"),
+            *("--table", given / "s.tsv", "--by", "family"),
         ],
         "extract": ["antiberty", samples, "--site", "layers.0"],
         "train": [acts],
         "encode": [sae, acts],
         "control": ["antiberty", sae, samples],
         "sweep-sites": ["antiberty", samples, notes, "--site", "layers.0"],
+        "ablate": ["antiberty", codes, samples, "--feature", 0],
+        "steer": ["antiberty", codes, samples, "--feature", 0, "--strength", 1],
+        "benchmark": ["dictionary"],
     }[command]
     done = CliRunner().invoke(app, [command, *map(str, inputs), "--out", str(out), "--device", ABSENT])
     assert isinstance(done.exception, InputError), done.output
@@ -123,7 +155,9 @@ def _numbers(model, samples, split, out: Path, device: str) -> dict[str, np.ndar
     found["codes"] = features.by_sample(np.arange(len(samples))).toarray()
     features.sae = sae
     feature = int(found["codes"].sum(0).argmax())
-    found["ablation"] = np.array([ablation_effect(model, features, feature, n_random=1, device=device)["kl"]])
+    effect = ablation_effect(model, features, feature, n_random=1, device=device)
+    assert isinstance(effect, dict)
+    found["ablation"] = np.array([effect["kl"]])
     table = si.variant_effect(model, sae, samples[0], f"{samples[0].data[3]}4W", device=device)
     effect = si.ablate(model, features, samples, feature)
     found["ablate"] = np.array([effect.on_target, effect.off_target])
@@ -132,6 +166,12 @@ def _numbers(model, samples, split, out: Path, device: str) -> dict[str, np.ndar
     found["variant"] = np.array([table.context["log_likelihood_change"], len(table)])
     loss = si.loss_recovered(model, sae, samples, device=device)
     found["loss"] = np.array([loss["loss_clean"], loss["loss_sae"], loss["loss_mean"]])
+    plain = si.baseline_sae("random", acts, like=sae, split=split, device=device)
+    found["baseline"] = np.array([plain.metrics[name] for name in ("fve", "l0", "dead")])
+    widths = si.select_width(
+        acts, split=split, widths=(8, 16), ks=(2,), steps=2, batch_size=32, device=device
+    )
+    found["widths"] = widths[["fve", "l0"]].to_numpy()
     control = si.randomised_control(model, sae, samples, split=split, out=out / "control", device=device)
     found["control"] = control.by_sample(np.arange(len(samples))).toarray()
     return found

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sciinterp.cli.options import Folder, Seed, Weights, echo_table
+from sciinterp.cli.options import Device, Folder, Seed, Weights, echo_table
 from sciinterp.errors import InputError, no_such
 
 
@@ -83,6 +83,7 @@ def benchmark(
             "of concepts that stay, by commas."
         ),
     ] = None,
+    device: Device = "cpu",
 ) -> None:
     """Measure candidates against planted truth, or what a run hides; every claim in worlds that set no constant; dictionaries."""
     if what == "trust":
@@ -97,9 +98,9 @@ def benchmark(
     if what == "rediscovery":
         tables = _rediscovered(seed, run, only)
     elif what == "dictionary" and run is not None:
-        tables = _decompositions(run, only, out)
+        tables = _decompositions(run, only, out, device)
     elif what == "dictionary":
-        tables = _dictionaries(range(seed, seed + (worlds or 1)), only, out)
+        tables = _dictionaries(range(seed, seed + (worlds or 1)), only, out, device)
     elif run is not None:
         from sciinterp.full import hide_and_recover
         from sciinterp.project import load_run
@@ -136,7 +137,7 @@ def _rediscovered(seed: int, run: Path | None, only: str | None) -> dict[str, An
     return {"rediscovered": table}
 
 
-def _decompositions(run: Path, only: str | None, out: Path | None) -> dict[str, Any]:
+def _decompositions(run: Path, only: str | None, out: Path | None, device: str) -> dict[str, Any]:
     """Architectures and widths, of those that were named, on the activations of a run; its calibration families judge."""
     from sciinterp.decompositions import DecompositionSettings, compare_decompositions
     from sciinterp.project import load_run
@@ -151,14 +152,14 @@ def _decompositions(run: Path, only: str | None, out: Path | None) -> dict[str, 
         names = tuple(name for name in named if not name.isdigit()) or settings.names
         settings = DecompositionSettings(widths=widths, names=names)
     table = compare_decompositions(
-        loaded.acts, loaded.annotations, split=loaded.split, settings=settings, out=out
+        loaded.acts, loaded.annotations, split=loaded.split, settings=settings, out=out, device=device
     )
     if out is not None:
         write_tsv(table, out / "decompositions.tsv")
     return {"decompositions": table}
 
 
-def _dictionaries(seeds: range, only: str | None, out: Path | None) -> dict[str, Any]:
+def _dictionaries(seeds: range, only: str | None, out: Path | None, device: str) -> dict[str, Any]:
     """Every architecture and its twins on known features, in the worlds that were named."""
     import sciinterp as si
     from sciinterp.sae.dictionary_benchmark import benchmark_dictionary
@@ -170,7 +171,9 @@ def _dictionaries(seeds: range, only: str | None, out: Path | None) -> dict[str,
     for name in wanted:
         if name not in known:
             raise no_such("world", name, known, where="--only")
-    tables = benchmark_dictionary(worlds=[known[name] for name in wanted], seeds=seeds, out=out)
+    tables = benchmark_dictionary(
+        worlds=[known[name] for name in wanted], seeds=seeds, out=out, device=device
+    )
     if out is not None:
         write_tsv(tables["recovery"], out / "recovery.tsv")
         for suffix in ("svg", "png"):

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sciinterp.devices import device_of
 from sciinterp.frames import Table
 from sciinterp.progress import progress
 from sciinterp.sae.architecture import Architecture
@@ -72,6 +73,7 @@ def benchmark_dictionary(
     seeds: Sequence[int] = (0,),
     settings: GroundTruthSettings | None = None,
     out: str | Path | None = None,
+    device: str = "cpu",
 ) -> dict[str, Table]:
     """What each architecture, and each twin of TopK, finds of features that are known.
 
@@ -83,6 +85,8 @@ def benchmark_dictionary(
     settings : GroundTruthSettings, optional
     out : path, optional
         Folder that keeps the outcome of each world and seed; run again to resume.
+    device : str
+        Where dictionaries are trained.
 
     Returns
     -------
@@ -97,25 +101,26 @@ def benchmark_dictionary(
     MismatchError
         The folder holds outcomes of other settings or worlds of the same name.
     """
-    settings = settings or GroundTruthSettings()
+    settings, place = settings or GroundTruthSettings(), str(device_of(device))
     folder = None if out is None else make_folder(out)
     rows = []
     jobs = [(world, int(seed)) for world in worlds for seed in seeds]
     for world, seed in progress(jobs, desc="worlds", leave=False):
         plan = {"world": asdict(world), "seed": seed, "settings": asdict(settings)}
         name = f"{world.name.replace(' ', '-')}-{seed}"
-        rows += kept(folder, name, partial(_measure, world, seed, settings), plan=plan)["rows"]
+        rows += kept(folder, name, partial(_measure, world, seed, settings, place), plan=plan)["rows"]
     recovery = Table(pd.DataFrame(rows, columns=["world", "seed", "dictionary", "true_l0", *MEASURES]))
     recovery = recovery.astype(dict.fromkeys(MEASURES, np.float64))
     summary = recovery.groupby(["world", "dictionary"], sort=False)[list(MEASURES)].mean().reset_index()
     return {"recovery": recovery, "summary": Table(summary), "seeds": Table(_between_seeds(recovery))}
 
 
-def _measure(world: World, seed: int, settings: GroundTruthSettings) -> dict[str, Any]:
+def _measure(world: World, seed: int, settings: GroundTruthSettings, device: str) -> dict[str, Any]:
     truth = make_rows(world, settings.rows + settings.held_out, seed=seed)
     k, cut = max(1, round(truth.values.nnz / len(truth.x))), settings.rows
     held_out = Truth(truth.x[cut:], truth.values[cut:], truth.directions, truth.parent, truth.circle)
     how: dict[str, Any] = {"steps": settings.steps, "batch_size": settings.batch_size, "seed": seed}
+    how["device"] = device
     plain = TrainSettings(**how)
     named = [(name, made) for name, make in CONTESTANTS.items() for made in make(world.n_true, k)]
     jobs = [Job(made, plain) for _, made in named]

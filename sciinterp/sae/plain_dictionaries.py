@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from sciinterp.activations.axes import Moments, independent_axes, principal_axes
+from sciinterp.devices import device_of, moved
 from sciinterp.errors import InputError
 from sciinterp.sae.base import SAE, ThresholdSAE, TopKSAE
 from sciinterp.sae.batches import Source, origin_of_trained, parts_of, thinned
@@ -49,6 +50,7 @@ def baseline_sae(
     n_features: int | None = None,
     split: Split | None = None,
     seed: int = 0,
+    device: str | None = None,
 ) -> SAE:
     """A dictionary that was not trained, behind the interface of an SAE.
 
@@ -66,6 +68,8 @@ def baseline_sae(
         Fitted on its training samples and measured on its test samples, as :func:`sciinterp.train`.
     seed : int
         Of random directions, of the start of ICA, and of the held-out rows without a split.
+    device : str, optional
+        Where it is read on the rows, as :func:`sciinterp.encode`; it comes back on the processor.
 
     Returns
     -------
@@ -75,7 +79,7 @@ def baseline_sae(
     Raises
     ------
     InputError
-        There is no such baseline.
+        There is no such baseline, or no such device.
 
     Examples
     --------
@@ -87,6 +91,7 @@ def baseline_sae(
     """
     if kind not in KINDS:
         raise InputError("there is no such baseline", where=kind, expected=", ".join(KINDS))
+    place = device_of(device or "cpu")
     data = Source(source)
     parts = parts_of(data, split, seed)
     rows = data.take(thinned(parts["train"], ROWS))
@@ -95,16 +100,19 @@ def baseline_sae(
     if k is None and like is not None:
         k = like.k or max(1, round(like.metrics["l0"]))
     if kind == "random":
-        sae = _random(rows, mean, like, n_features or 4 * data.d_in, k, seed)
+        with moved(place, *([] if like is None else [like])):
+            sae = _random(rows, mean, like, n_features or 4 * data.d_in, k, seed)
     else:
         read, write = _axes(kind, rows, moments, seed)
         both = [torch.from_numpy(np.concatenate([m, -m]).astype(np.float32)) for m in (read, write)]
         sae = _dictionary(both[0].T, both[1], mean, k)
     sae.origin = origin_of_trained(data, split)
     sae.recipe = {"baseline": kind, "seed": seed, "rows": len(parts["train"])}
-    counts = firing_counts(sae, data.pieces(parts["train"]))
+    with moved(place, sae):
+        counts = firing_counts(sae, data.pieces(parts["train"]))
+        measured = measure(sae, data.pieces(parts["test"]))
     sae.metrics = {
-        **measure(sae, data.pieces(parts["test"])),
+        **measured,
         "dead": float((counts == 0).mean()),
         "n_features": sae.n_features,
         "d_in": sae.d_in,

@@ -29,8 +29,8 @@ def select_width(
     ks: Sequence[int] = (32,),
     out: str | Path | None = None,
     seed: int = 0,
-    steps: int = 600,
     architecture: Any = TopK,
+    **everyday: Any,
 ) -> Table:
     """Train one SAE a (width, k), all in one pass, and compare their description lengths on calibration families.
 
@@ -45,6 +45,8 @@ def select_width(
         Folder with one SAE a pair; run again, trained ones are kept.
     architecture : type
         An architecture taking ``n_features`` and ``k``.
+    **everyday
+        ``steps`` (600 when not given), ``batch_size`` and ``device`` of :func:`sciinterp.sweep_saes`.
 
     Returns
     -------
@@ -53,7 +55,8 @@ def select_width(
         smallest ``mdl``.
     """
     pairs = [architecture(n_features=width, k=k) for width in widths for k in ks]
-    table = sweep_saes(source, pairs, out=out, seeds=(seed,), split=split, steps=steps)
+    everyday = {"steps": 600, **everyday}
+    table = sweep_saes(source, pairs, out=out, seeds=(seed,), split=split, **everyday)
     table["selected"] = np.arange(len(table)) == int(table["mdl"].to_numpy().argmin())
     table.context["selected_on"] = "calibration families"
     return table
