@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sciinterp.errors import FormatError, StoreError
-from sciinterp.samples import Samples
+from sciinterp.samples import Column, Samples
 from sciinterp.store.arrays import check_sha256
 from sciinterp.store.atomic import atomic_write
 from sciinterp.store.guard import require_held, require_regular
@@ -21,6 +21,8 @@ SAMPLES_VERSION = 1
 # What a file may unpack to: so many times its size, and so many bytes besides.
 EXPANSION, SLACK = 200, 64 << 20
 SAMPLES = "samples.parquet"
+# Rows of a group, which is read at once where texts stay in the file; and the unpacked bytes from which they do.
+ROWS, STAYS_FROM = 1 << 14, 64 << 20
 # Sample columns are stored under this prefix, so that none can shadow id, length or data.
 _COLUMN = "column:"
 
@@ -36,8 +38,6 @@ def save_samples(folder: str | os.PathLike[str], samples: Samples) -> str:
 
     kind, cells = ("opaque", None) if samples.is_held_elsewhere else _data_cells(samples.data)
     columns = {"id": pa.array(samples.ids, pa.string()), "length": pa.array(samples.lengths)}
-    if cells is not None:
-        columns["data"] = pa.array(cells, pa.large_string())
     frame = samples.table.reset_index(drop=True)
     for name in frame.columns:
         columns[_COLUMN + str(name)] = pa.array(frame[name].tolist())
@@ -51,16 +51,26 @@ def save_samples(folder: str | os.PathLike[str], samples: Samples) -> str:
     }
     # The source's folder stays out: the same samples give the same bytes wherever they lay.
     meta = {"version": str(SAMPLES_VERSION), "samples": json.dumps(head, sort_keys=True)}
-    table = pa.table(columns).replace_schema_metadata(meta)
+    table = pa.table(columns)
+    schema = table.schema if cells is None else table.schema.insert(2, pa.field("data", pa.large_string()))
     raw = pa.BufferOutputStream()
-    pq.write_table(table, raw, compression="zstd", write_page_checksum=True)
+    how: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+    with pq.ParquetWriter(raw, schema.with_metadata(meta), **how) as writer:
+        for low in range(0, max(len(samples), 1), ROWS):
+            part = table[low : low + ROWS]
+            if cells is not None:
+                texts = pa.array(list(cells[low : low + ROWS]), pa.large_string())
+                part = part.add_column(2, schema.field("data"), texts)
+            writer.write_table(part.replace_schema_metadata(meta))
     content = raw.getvalue().to_pybytes()
     atomic_write(Path(folder) / SAMPLES, content)
     return hashlib.sha256(content).hexdigest()
 
 
-def _data_cells(data: Sequence[Any]) -> tuple[str, list[str] | None]:
+def _data_cells(data: Sequence[Any]) -> tuple[str, Sequence[str] | None]:
     """How sample data is written: ``text``, ``none``, ``json``, ``array``, or ``opaque`` (not kept)."""
+    if isinstance(data, Column):
+        return "text", data
     if all(isinstance(x, str) for x in data):
         return "text", list(data)
     if all(x is None for x in data):
@@ -95,10 +105,12 @@ def load_samples(folder: str | os.PathLike[str], *, sha256: str | None = None) -
         told = pq.read_metadata(path)
         groups = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
         require_held(max(groups, 8 * told.num_rows * told.num_columns), SLACK + EXPANSION * size, path)
-        texts = [field.name for field in told.schema.to_arrow_schema() if _is_text(field.type)]
-        table = pq.read_table(path, page_checksum_verification=True, read_dictionary=texts)
+        schema, stays = told.schema.to_arrow_schema(), "data" if groups > STAYS_FROM else ""
+        texts = [field.name for field in schema if _is_text(field.type) and field.name != stays]
+        here = [name for name in schema.names if name != stays]
+        table = pq.read_table(path, columns=here, page_checksum_verification=True, read_dictionary=texts)
         require_held(sum(_unpacked(table[name]) for name in texts), SLACK + EXPANSION * size, path)
-        table = table.cast(told.schema.to_arrow_schema())
+        table = table.cast(schema.remove(schema.get_field_index(stays)) if stays in schema.names else schema)
         meta = table.schema.metadata or {}
         version = int(meta[b"version"])
         if version > SAMPLES_VERSION:
@@ -112,9 +124,12 @@ def load_samples(folder: str | os.PathLike[str], *, sha256: str | None = None) -
         head = json.loads(meta[b"samples"])
         frame = table.select([c for c in table.column_names if c.startswith(_COLUMN)]).to_pandas()
         frame.columns = [c.removeprefix(_COLUMN) for c in frame.columns]
+        data = _Texts(path, told, size) if stays in schema.names else _read_data(head["data"], table)
+        if isinstance(data, _Texts) and head["data"] != "text":
+            data = _read_data(head["data"], {"data": data})
         samples = Samples(
-            table["id"].to_pylist(),
-            _read_data(head["data"], table),
+            _Names(table["id"]) if isinstance(data, _Texts) else table["id"].to_pylist(),
+            data,
             lengths=table["length"].to_numpy(),
             kind=head["kind"],
             table=frame if len(frame.columns) else None,
@@ -134,6 +149,47 @@ def load_samples(folder: str | os.PathLike[str], *, sha256: str | None = None) -
             "the samples are damaged", where=where, expected=f"digest {head['digest'][:16]}", got=found[:16]
         )
     return samples
+
+
+class _Names(Column):
+    """Identifiers as Arrow holds them, end to end: a million are not a million objects."""
+
+    def __init__(self, texts: Any) -> None:
+        import pyarrow.compute as pc
+
+        super().__init__(len(texts))
+        if texts.null_count or pc.count_distinct(texts).as_py() < len(texts):
+            raise ValueError("an identifier is missing, or occurs twice")
+        self._texts = texts.combine_chunks()
+
+    def entry(self, number: int) -> str:
+        return self._texts[number].as_py()
+
+
+class _Texts(Column):
+    """Texts that stay in the file: a group of rows is read when one of it is used, and kept until another is."""
+
+    def __init__(self, path: Path, told: Any, size: int) -> None:
+        super().__init__(told.num_rows)
+        self._path, self._most = path, SLACK + EXPANSION * size
+        sizes = [told.row_group(i).num_rows for i in range(told.num_row_groups)]
+        self._ends = np.cumsum(sizes)
+        self._held: tuple[int, Any] = (-1, None)
+
+    def entry(self, number: int) -> str:
+        group = int(np.searchsorted(self._ends, number, side="right"))
+        held = self._held
+        if held[0] != group:
+            self._held = held = group, self._read(group)
+        return held[1][number - (int(self._ends[group - 1]) if group else 0)].as_py()
+
+    def _read(self, group: int) -> Any:
+        import pyarrow.parquet as pq
+
+        how: dict[str, Any] = {"page_checksum_verification": True, "read_dictionary": ["data"]}
+        found = pq.ParquetFile(self._path, **how).read_row_group(group, columns=["data"])["data"]
+        require_held(_unpacked(found), self._most, self._path)
+        return found.cast("large_string").combine_chunks()
 
 
 def _is_text(kind: Any) -> bool:
@@ -156,7 +212,7 @@ def _unpacked(column: Any) -> int:
 def _read_data(kind: str, table: Any) -> list[Any] | None:
     if kind in ("none", "opaque"):
         return None
-    cells = table["data"].to_pylist()
+    cells = list(table["data"]) if isinstance(table, dict) else table["data"].to_pylist()
     if kind == "text":
         return cells
     if kind == "json":

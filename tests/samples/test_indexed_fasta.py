@@ -254,3 +254,23 @@ def test_verbs_take_indexed_samples(tmp_path: Path) -> None:
             assert (tmp_path / "lazy" / name).read_bytes() == (tmp_path / "held" / name).read_bytes(), name
     assert made[0].samples.digest == lazy.digest == held.digest
     assert made[0].samples.sequences == lazy.sequences
+
+
+def test_a_store_of_many_samples_leaves_their_sequences_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sciinterp.samples import Column
+    from sciinterp.store import samples_file
+
+    lazy = si.read_samples(
+        write(tmp_path, "".join(f">s{i}\n{'MKV' * (1 + i % 5)}\n" for i in range(300)), "plain"), index=True
+    )
+    monkeypatch.setattr(samples_file, "ROWS", 64)
+    samples_file.save_samples(tmp_path, lazy)
+    held = samples_file.load_samples(tmp_path)
+    monkeypatch.setattr(samples_file, "STAYS_FROM", 0)
+    stays = samples_file.load_samples(tmp_path)
+    assert isinstance(stays.data, Column) and isinstance(stays.ids, Column)
+    assert stays.digest == held.digest == lazy.digest
+    assert stays.sequences == held.sequences == lazy.sequences
+    assert stays["s123"].sequence == "MKV" * 4 and list(stays.ids) == list(held.ids)
