@@ -62,7 +62,8 @@ def test_a_track_is_the_codes_base_by_base(seed: int, density: float) -> None:
     features = matrix(seed, density)
     where = Coordinates.of(features.samples)
     for j in range(3):
-        track = track_of(*features.by_feature(j, j + 1).column(0), where)
+        rows_of, value = features.by_feature(j, j + 1).column(0)
+        track = track_of(rows_of, value, where)
         rows = [
             (where.names[c], int(a), int(b), float(v))
             for c, a, b, v in zip(track.chromosome, track.start, track.end, track.value)
