@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -33,6 +34,8 @@ READ = {
 SUMMARIES = ("largest", "mean", "share")
 # A column of letters or words must stand in so many samples.
 MIN_SAMPLES = 3
+# Positions of all samples up to which each is looked at as a letter at its place.
+MOST_ALIGNED = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,27 +122,30 @@ def _of_codes(features: FeatureMatrix) -> Representation:
 
 
 def _letters(samples: Samples) -> dict[str, Representation]:
-    text = samples.sequences
-    found = {}
-    least = min(MIN_SAMPLES, len(text))
-    words = CountVectorizer(analyzer="char", ngram_range=(1, 3), lowercase=False, min_df=least)
-    counts = words.fit_transform(text).toarray().astype(np.float32)
-    names = list(words.get_feature_names_out())
+    text, found = samples.sequences, {}
+    counts, names = _counted(text, analyzer="char", ngram_range=(1, 3))
     one = np.array([len(name) == 1 for name in names], bool)
     share = counts[:, one] / np.maximum(samples.lengths, 1)[:, None]
-    found["composition"] = Representation(share, [f"share of {n}" for n, only in zip(names, one) if only])
-    # rare words count more, and a word that comes twice little more than once
-    weighed = TfidfTransformer(sublinear_tf=True).fit_transform(counts[:, ~one]).toarray()
-    found["kmers"] = Representation(
-        weighed.astype(np.float32), [f"word {n}" for n, only in zip(names, one) if not only], scaled=True
-    )
-    places = aligned(samples)
+    found["composition"] = Representation(share, [f"share of {n}" for n in names if len(n) == 1])
+    if not one.all():
+        # rare words count more, and a word that comes twice little more than once
+        weighed = TfidfTransformer(sublinear_tf=True).fit_transform(counts[:, ~one]).toarray()
+        words = [f"word {n}" for n in names if len(n) > 1]
+        found["kmers"] = Representation(weighed.astype(np.float32), words, scaled=True)
+    places = aligned(samples) if samples.n_positions <= MOST_ALIGNED else None
     if places is not None:
-        held = CountVectorizer(analyzer=lambda row: row, lowercase=False, min_df=least)
         rows = [[f"{a} at {p}" for a, p in zip(t, at)] for t, at in zip(text, places)]
-        x = held.fit_transform(rows).toarray().astype(np.float32)
-        found["letters"] = Representation(x, list(held.get_feature_names_out()))
+        held, names = _counted(rows, analyzer=lambda row: row)
+        found["letters"] = Representation(held, names)
     return found
+
+
+def _counted(rows: Sequence, **how: Any) -> tuple[np.ndarray, list[str]]:
+    """float32 [n_samples, n_words] counts of what stands in some samples, and what that is."""
+    words = CountVectorizer(lowercase=False, **how)
+    counts = words.fit_transform(rows)
+    often = np.asarray((counts > 0).sum(0)).ravel() >= min(MIN_SAMPLES, len(rows))
+    return counts[:, often].toarray().astype(np.float32), words.get_feature_names_out()[often].tolist()
 
 
 def aligned(samples: Samples) -> list[list[str]] | None:
