@@ -18,6 +18,7 @@ WRITTEN = {
     "job-dna": ["runs/dna/hits.tsv"],
     "job-embeddings": ["runs/array/hits.tsv", "runs/array/features/manifest.json"],
     "job-figures": ["counts.svg", "concepts.svg", "heatmap.pdf", "feature.svg", "density.png", "panels.svg"],
+    "job-labels": ["readout.svg", "rule.svg"],
     "job-proteins": ["runs/mine/hits.tsv", "runs/mine/candidates.tsv", "runs/mine/control/sae/metrics.json"],
     "job-sae": ["runs/published/hits.tsv"],
     "job-steering": ["runs/steering/hits.tsv", "control.svg", "dose.svg"],
@@ -106,7 +107,20 @@ def _steering(names: dict) -> None:
     assert all(t[:30] + t[34:] == start[:30] + start[34:] for t in names["proposals"]["sequence"])
 
 
+def _labels(names: dict) -> None:
+    """Every plainer reading stands in the table, and the rule's points are what its terms add up to."""
+    table, rule = names["table"], names["rule"]
+    assert set(table["representation"]) == {
+        "features", "activations", "letters", "kmers", "composition", "length", "shuffled labels",
+    }  # fmt: skip
+    assert len(rule.terms) <= 5 and set(names["points"]) <= set(range(-15, 16))
+    assert (
+        table.context["needed"] != "yes"
+    )  # mean activations read it as well, and 30 steps make no dictionary
+
+
 CHECKS = {
+    "job-labels": _labels,
     "job-cells": _cells,
     "job-dna": _dna,
     "job-embeddings": _embeddings,

@@ -93,7 +93,13 @@ def test_quickstart_notebook(readme_run: tuple[Path, dict], readme_code: str, ro
 
 
 @pytest.mark.parametrize(
-    "name", ["02_bring_your_own_model", "03_bring_your_own_annotations", "04_from_feature_to_variant"]
+    "name",
+    [
+        "02_bring_your_own_model",
+        "03_bring_your_own_annotations",
+        "04_from_feature_to_variant",
+        "09_isotype",
+    ],
 )
 def test_notebooks(readme_run: tuple[Path, dict], root: Path, name: str) -> None:
     """Each story runs where the quickstart ran."""
