@@ -44,12 +44,20 @@ class _Units:
     y : float32 [n_units, n_classes]
     family : int [n_units]
     inside : bool
+    beside : float32 [n_units, n_axes]
+        Axes of what is taken out of ``x``, of ``y``, and of every permutation of it (Freedman and Lane, 1983).
     """
 
     x: np.ndarray
     y: np.ndarray
     family: np.ndarray
     inside: bool
+    beside: np.ndarray
+
+    def permuted(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """float32 [n_units, n, n_classes]: the label in other orders."""
+        y = np.moveaxis(self.y[self.orders(n, rng)], 0, 1)
+        return y - np.tensordot(self.beside, np.tensordot(self.beside.T, y, 1), 1)
 
     def orders(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """int [n, n_units]: permutations, inside families or of them."""
@@ -102,7 +110,7 @@ def carriers(
     n_features = summaries.shape[1] // len(SUMMARIES)
     units = _units(summaries, outcome, family, beside)
     rng = np.random.default_rng(seed)
-    null = np.moveaxis(units.y[units.orders(n_permutations, rng)], 0, 1)
+    null = units.permuted(n_permutations, rng)
     every = np.arange(len(units.family))
     q, _, strength, real = _q(units, every, null, n_features)
     chosen = np.zeros(n_features)
@@ -149,16 +157,16 @@ def _units(summaries: np.ndarray, outcome: Outcome, family: np.ndarray, beside: 
     inside = (left**2).sum() >= INSIDE * (y**2).sum()
     z = None if beside is None else np.asarray(beside, np.float32) - np.asarray(beside, np.float32).mean(0)
     if inside:
-        x, y, code = x - means(x)[code], left, code
+        x, y = x - means(x)[code], left
         z = None if z is None else z - means(z)[code]
     else:
-        x, y, code = means(x), means(y), np.arange(len(names))
-        z = None if z is None else means(z)
+        x, y, z = means(x), means(y), None if z is None else means(z)
+    basis = np.zeros((len(y), 0), np.float32)
     if z is not None:
-        axes = np.linalg.svd(z, full_matrices=False)
-        basis = axes[0][:, axes[1] > 1e-5 * axes[1].max(initial=0)]
+        axes, size, _ = np.linalg.svd(z, full_matrices=False)
+        basis = axes[:, size > 1e-5 * size.max(initial=0)]
         x, y = x - basis @ (basis.T @ x), y - basis @ (basis.T @ y)
-    return _Units(np.ascontiguousarray(x.T), y, names[code] if inside else names, bool(inside))
+    return _Units(np.ascontiguousarray(x.T), y, family if inside else names, bool(inside), basis)
 
 
 def _q(units: _Units, some: np.ndarray, null: np.ndarray, n_features: int) -> tuple[np.ndarray, ...]:
