@@ -19,6 +19,7 @@ import sciinterp as si
 from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.discovery.rediscovery import held_out_f1
 from sciinterp.project import load_run
+from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.stability import match_codes
 
 REFERENCE = "proteinmpnn-020"
@@ -37,7 +38,7 @@ def chosen(samples: si.Samples, split: si.Split, n_train: int, n_test: int, long
 
 def codes_of(name: str, seed: int, samples: si.Samples, split: si.Split, out: Path) -> sp.csr_array:
     acts = si.extract(si.load_model(name), samples, site=SITE, out=out / name / "activations")
-    recipe = si.TrainSettings(steps=STEPS, batch_size=2048)
+    recipe = TrainSettings(steps=STEPS, batch_size=2048)
     sae = si.train(
         acts,
         si.TopK(n_features=512, k=16),
