@@ -167,10 +167,14 @@ def test_bad_input_leaves_no_folder(small_data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_the_full_run_measures_model_and_control(small_run: Path, tmp_path: Path) -> None:
+def test_the_full_run_measures_model_and_control(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Seeds, widths and measures on a copy; loss is recovered on the model, and there is none to recover without."""
     run = load_run(shutil.copytree(small_run, tmp_path / "run"))
+    monkeypatch.setattr("sciinterp.full.turn_features", turn := Mock())  # its own tests run it
     found = run_full(run, seeds=3, calibrate=False)
+    assert turn.called
     assert found["measures"]["loss"]["recovered_zero"] > 0.5
     assert found["measures_control"]["loss"]["recovered_zero"] is None
     assert found["measures_control"]["fve"] > found["measures"]["fve"]

@@ -57,8 +57,9 @@ def test_every_figure_draws_on_the_run(
     folder, names = readme_run
     monkeypatch.chdir(folder)
     figures = figures_of(names, folder / "runs/ab/control/sae")
-    of_structures = {"ramachandran", "trace", "contact_map"}  # antibodies come without coordinates
-    assert set(figures) == set(si.pl.__all__) - {"save", "style"} - of_structures
+    # antibodies come without coordinates, and without an assay
+    others = {"ramachandran", "trace", "contact_map", "assay_change", "assay_scan"}
+    assert set(figures) == set(si.pl.__all__) - {"save", "style"} - others
     for name, draw in figures.items():
         ax = draw()
         assert ax.has_data(), name

@@ -98,10 +98,11 @@ def saturate(
     Examples
     --------
     >>> import sciinterp as si
-    >>> model, sae = getfixture("tiny")
+    >>> from sciinterp.testing import tiny_model
+    >>> model, sae = tiny_model()
     >>> scan = si.saturate(model, sae, "EVQLVESGG", positions=[2])
     >>> scan.shape, scan.obs["variant"].iloc[0]
-    ((19, 64), 'Q3A')
+    ((19, 16), 'Q3A')
     """
     sample = sample if isinstance(sample, Sample) else Sample("wild type", sample)
     changes = (

@@ -73,7 +73,7 @@ def match_codes(a: sp.csr_array, b: sp.csr_array) -> tuple[np.ndarray, np.ndarra
 
     Examples
     --------
-    >>> codes = sp.csr_array(np.array([[1.0, 0, 2], [0, 3, 0]]))
+    >>> codes = sp.csr_array(np.array([[1.0, 0, 2], [0, 3, 0], [1, 0, 0]]))
     >>> match_codes(codes, codes[:, [1, 2]])[0].tolist()
     [-1, 0, 1]
     """
