@@ -123,7 +123,7 @@ def distil(readout: Table, *, n_features: int = 5, form: str = "auto") -> Rule:
     """
     reading = readout.context.get("reading")
     if not isinstance(reading, Reading):
-        raise InputError("a rule is made of a readout", expected="what si.readout returned, in this session")
+        raise InputError("a rule is made of a readout", expected="what si.readout returned in this process")
     if form not in ("auto", *FORMS):
         raise no_such("form", form, ("auto", *FORMS))
     outcome = reading.outcome
