@@ -2,8 +2,8 @@
 
 The F1 of ``score > t`` can only rise where a positive is gained, so the best threshold follows from two sorted
 lists, all scores and those of the positives, walked side by side. Both are sorted by radix: bits of floats,
-flipped so that they ascend as the scores descend, in passes of eleven bits. Where sets of features are silent all scores
-are 0, which are counted and not sorted.
+flipped so that they ascend as the scores descend, in passes of eleven bits. Scores of 0 are
+counted and not sorted: they are nearly all where units are sparse.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sciinterp.association._jit import compiled
 from sciinterp.association.partitions import Part
 
 _BITS = 11
-_BUCKETS = 1 << _BITS
+BUCKETS = 1 << _BITS
 # Values of dense scores held at once.
 BLOCK_VALUES = 1 << 22
 
@@ -98,9 +98,7 @@ def _thresholds(bits, positive_rows, positive_starts, concept, threshold, f1):
     n = bits.shape[1]
     keys, spare = np.empty(n, np.uint32), np.empty(n, np.uint32)
     mine, other = np.empty(n, np.uint32), np.empty(n, np.uint32)
-    counters = np.empty(_BUCKETS, np.int64)
-    pair = np.zeros(2, np.uint32)
-    values = pair.view(np.float32)
+    counters = np.empty(BUCKETS, np.int64)
     for i in range(bits.shape[0]):
         start = positive_starts[concept[i]]
         total = positive_starts[concept[i] + 1] - start
@@ -109,35 +107,56 @@ def _thresholds(bits, positive_rows, positive_starts, concept, threshold, f1):
         n_keys, n_mine = 0, 0
         for p in range(n):
             if bits[i, p] != 0:
-                keys[n_keys] = _descending_key(bits[i, p])
+                keys[n_keys] = descending_key(bits[i, p])
                 n_keys += 1
         for p in range(total):
             if bits[i, positive_rows[start + p]] != 0:
-                mine[n_mine] = _descending_key(bits[i, positive_rows[start + p]])
+                mine[n_mine] = descending_key(bits[i, positive_rows[start + p]])
                 n_mine += 1
-        ranked = _with_zeros(_ascending(keys, spare, n_keys, counters), n_keys, n)
-        gained = _with_zeros(_ascending(mine, other, n_mine, counters), n_mine, total)
-        k, tp, best_k, best_tp = 0, 0, 0, 0
-        best_key = np.uint32(0)
-        while tp < total:
-            key = gained[tp]
-            while tp < total and gained[tp] == key:
-                tp += 1
-            while k < n and ranked[k] <= key:
-                k += 1
-            if tp * (best_k + total) > best_tp * (k + total):
-                best_k, best_tp, best_key = k, tp, key
-        f1[i] = 2.0 * best_tp / (best_k + total)
-        pair[0] = _bits_of(best_key)
-        pair[1] = _bits_of(ranked[best_k]) if best_k < n else np.uint32(0)
-        kept = np.float64(values[0])
-        below = np.float64(values[1]) if best_k < n else kept - 1.0
-        middle = 0.5 * (kept + below)
-        threshold[i] = middle if below <= middle < kept else below
+        ranked = ascending(keys, spare, n_keys, counters)
+        gained = ascending(mine, other, n_mine, counters)
+        threshold[i], f1[i] = best_cut(ranked, n_keys, gained, n_mine, n, total)
 
 
 @compiled
-def _descending_key(bits):
+def best_cut(ranked, n_ranked, gained, n_gained, n, total):
+    """Threshold and F1 of the best cut of `n` scores, `total` of them of positives.
+
+    Those that are not 0 are given, as ascending keys: the first `n_ranked` of all, the first `n_gained` of positives.
+    """
+    zero = descending_key(np.uint32(0))
+    zeros, zeros_gained = n - n_ranked, total - n_gained
+    k, tp, best_k, best_tp = 0, 0, 0, 0
+    at, best_at, best_key = 0, 0, np.uint32(0)  # `at`: of gained, `k`: of ranked, without zeros
+    before = True  # the zeros are still to come
+    while tp < total:
+        if before and zeros_gained > 0 and (at >= n_gained or gained[at] > zero):
+            key = zero
+        else:
+            key = gained[at]
+        while at < n_gained and gained[at] == key:
+            at += 1
+        while k < n_ranked and ranked[k] <= key:
+            k += 1
+        before = key < zero
+        tp, above = (at, k) if before else (at + zeros_gained, k + zeros)
+        if tp * (best_k + total) > best_tp * (above + total):
+            best_k, best_tp, best_key, best_at = above, tp, key, k
+    pair = np.zeros(2, np.uint32)
+    pair[0] = _bits_of(best_key)
+    if best_key < zero and zeros > 0 and (best_at >= n_ranked or ranked[best_at] > zero):
+        pair[1] = np.uint32(0)
+    elif best_k < n:
+        pair[1] = _bits_of(ranked[best_at])
+    values = pair.view(np.float32)
+    kept = np.float64(values[0])
+    below = np.float64(values[1]) if best_k < n else kept - 1.0
+    middle = 0.5 * (kept + below)
+    return (middle if below <= middle < kept else below), 2.0 * best_tp / (best_k + total)
+
+
+@compiled
+def descending_key(bits):
     """A number that ascends as the float with these bits descends."""
     if bits & np.uint32(0x80000000):
         return bits
@@ -146,42 +165,31 @@ def _descending_key(bits):
 
 @compiled
 def _bits_of(key):
-    """The inverse of :func:`_descending_key`."""
+    """The inverse of :func:`descending_key`."""
     if key & np.uint32(0x80000000):
         return key
     return np.uint32(~key) & np.uint32(0x7FFFFFFF)
 
 
 @compiled
-def _ascending(keys, spare, n, counters):
+def ascending(keys, spare, n, counters):
     """The first `n` of `keys` sorted; the result is one of the two arrays."""
     source, target = keys, spare
     for shift in range(0, 32, _BITS):
         counters[:] = 0
         for i in range(n):
-            counters[(source[i] >> np.uint32(shift)) & np.uint32(_BUCKETS - 1)] += 1
-        if counters[(source[0] >> np.uint32(shift)) & np.uint32(_BUCKETS - 1)] == n:
+            counters[(source[i] >> np.uint32(shift)) & np.uint32(BUCKETS - 1)] += 1
+        if counters[(source[0] >> np.uint32(shift)) & np.uint32(BUCKETS - 1)] == n:
             continue
         total = 0
-        for b in range(_BUCKETS):
+        for b in range(BUCKETS):
             total, counters[b] = total + counters[b], total
         for i in range(n):
-            b = (source[i] >> np.uint32(shift)) & np.uint32(_BUCKETS - 1)
+            b = (source[i] >> np.uint32(shift)) & np.uint32(BUCKETS - 1)
             target[counters[b]] = source[i]
             counters[b] += 1
         source, target = target, source
     return source
-
-
-@compiled
-def _with_zeros(ranked, n_other, n):
-    """The first `n_other` of `ranked`, which is sorted, and between them as many scores of 0 as make `n`."""
-    zero, last = _descending_key(np.uint32(0)), n_other
-    while last > 0 and ranked[last - 1] > zero:
-        last -= 1
-        ranked[last + n - n_other] = ranked[last]
-    ranked[last : last + n - n_other] = zero
-    return ranked
 
 
 @compiled

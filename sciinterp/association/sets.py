@@ -34,6 +34,7 @@ from sciinterp.association.fitting import Inputs, concept_blocks, read_all
 from sciinterp.association.jackknife import interval, jackknife
 from sciinterp.association.measure import Training
 from sciinterp.association.partitions import Part
+from sciinterp.association.set_scores import best_thresholds_of_sets, count_sets
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.by_feature import ByFeature
 
@@ -228,18 +229,14 @@ def weighted_sets(name: str, units: Units, test: Part, ks: Sequence[int], level:
     place = np.searchsorted(used, chosen)
     threshold, f1_train = {}, {}
     for k in sizes:
-        matrix = _matrix(chosen[:, :k], weights[k], n_units)
-        threshold[k], f1_train[k] = np.empty(n_concepts), np.empty(n_concepts)
-        for low, high in concept_blocks(n_concepts, units.part.n_positions):
-            scores = _scores(fit, matrix[:, low:high])
-            threshold[k][low:high], f1_train[k][low:high] = best_thresholds(scores, units.part, low)
+        threshold[k], f1_train[k] = _thresholds(fit, _matrix(chosen[:, :k], weights[k], n_units), units.part)
     counts = {k: np.zeros((2, n_concepts, test.n_families), np.int64) for k in sizes}
     for rows, values in units.held_out(used) if sizes else ():
         part = test.take(rows)
         values = sp.csc_array(values) if sp.issparse(values) else values
         for k in sizes:
-            scores = _scores(values, _matrix(place[:, :k], weights[k], len(used)))
-            counts[k] += np.stack(count_scores(scores, threshold[k], part))
+            sets = _matrix(place[:, :k], weights[k], len(used))
+            counts[k] += np.stack(_counts(values, sets, threshold[k], part))
     for k in sizes:
         found = FamilyCounts(counts[k][0], counts[k][1], test.positive_by_family)
         words = [" ".join(map(str, units.number[row])) for row in chosen[:, :k]]
@@ -341,22 +338,28 @@ def _matrix(chosen: np.ndarray, weights: np.ndarray, n_units: int) -> sp.csc_arr
     return sp.coo_array(entries, shape=(n_units, n_concepts)).tocsc()
 
 
-def _scores(values: np.ndarray | sp.csc_array, matrix: sp.csc_array) -> np.ndarray:
-    """float32 [n_concepts, n_positions]; of sparse units only those of a concept's set are looked at."""
-    if isinstance(values, np.ndarray):
-        return np.ascontiguousarray((values @ matrix.toarray()).T, np.float32)
-    out = np.zeros((matrix.shape[1], values.shape[0]), np.float32)
-    of_sets = (matrix.data, matrix.indices, matrix.indptr)
-    _add_sets(values.data, values.indices, values.indptr, *of_sets, out)
-    return out
+def _thresholds(
+    values: np.ndarray | sp.csc_array, sets: sp.csc_array, part: Part
+) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(values, np.ndarray):
+        return best_thresholds_of_sets(values, sets, part)
+    blocks = concept_blocks(sets.shape[1], part.n_positions)
+    found = [best_thresholds(_scores(values, sets[:, low:high]), part, low) for low, high in blocks]
+    threshold, f1 = (np.concatenate([np.zeros(0), *of_all]) for of_all in zip(*found))
+    return threshold, f1
 
 
-@compiled
-def _add_sets(values, rows, starts, weights, units, set_starts, out):
-    for concept in range(out.shape[0]):
-        for q in range(set_starts[concept], set_starts[concept + 1]):
-            for p in range(starts[units[q]], starts[units[q] + 1]):
-                out[concept, rows[p]] += weights[q] * values[p]
+def _counts(
+    values: np.ndarray | sp.csc_array, sets: sp.csc_array, threshold: np.ndarray, part: Part
+) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(values, np.ndarray):
+        return count_sets(values, sets, threshold, part)
+    return count_scores(_scores(values, sets), threshold, part)
+
+
+def _scores(values: np.ndarray, sets: sp.csc_array) -> np.ndarray:
+    """float32 [n_concepts, n_positions]"""
+    return np.ascontiguousarray((values @ sets.toarray()).T, np.float32)
 
 
 def _table(

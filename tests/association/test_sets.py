@@ -9,9 +9,11 @@ import scipy.sparse as sp
 
 import sciinterp as si
 from sciinterp.association import AssociationSettings
-from sciinterp.association.partitions import partition
+from sciinterp.association.dense_scores import best_thresholds, count_scores
+from sciinterp.association.partitions import Part, partition
 from sciinterp.association.set_chance import _by_family, _rotated
 from sciinterp.association.set_facts import set_facts, set_sentences
+from sciinterp.association.set_scores import best_thresholds_of_sets, count_sets
 from sciinterp.association.sets import pursue
 from sciinterp.errors import InputError, MismatchError
 
@@ -73,6 +75,32 @@ def test_pursuit_is_greedy_least_squares(sparse):
         assert chosen[c].tolist() == taken
         best = np.linalg.lstsq(x[:, taken], y, rcond=None)[0]
         assert np.allclose(weights[4][c], best, rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_scores_of_sparse_sets_are_cut_and_counted_as_dense_ones(seed):
+    rng = np.random.default_rng(seed)
+    n, n_units, n_concepts, n_families = int(rng.integers(1, 60)), 6, 5, 3
+    codes = np.round(rng.gamma(2, 1, (n, n_units)), seed % 3) * (rng.random((n, n_units)) < 0.3)
+    weights = np.round(rng.normal(size=(n_units, n_concepts)), 1) * (rng.random((n_units, n_concepts)) < 0.5)
+    values, sets = (sp.csc_array(x.astype(np.float32)) for x in (codes, weights))
+    positives = sp.csr_array(rng.random((n, n_concepts)) < rng.choice([0.0, 0.2, 1.0], n_concepts))
+    part = Part(np.arange(n), np.arange(n), positives, rng.integers(0, n_families, n), np.arange(n_families))
+    scores = np.zeros((n_concepts, n), np.float32)
+    for unit in range(n_units):
+        scores += sets.toarray()[unit][:, None] * values.toarray()[:, unit]
+    threshold, f1 = best_thresholds_of_sets(values, sets, part)
+    expected, best = best_thresholds(scores, part)
+    assert np.array_equal(threshold, expected)
+    assert np.array_equal(f1, best)
+    for c in range(n_concepts):
+        y = positives.toarray()[:, c]
+        cuts = [*np.unique(scores[c]), scores[c].min() - 1]
+        tried = [2 * (y & on).sum() / max(1, y.sum() + on.sum()) for on in (scores[c] > t for t in cuts)]
+        assert f1[c] == pytest.approx(max(tried) if y.any() else 0)
+    for cut in (threshold, np.full(n_concepts, -0.05)):
+        for mine, dense in zip(count_sets(values, sets, cut, part), count_scores(scores, cut, part)):
+            assert np.array_equal(mine, dense)
 
 
 def test_two_features_that_share_a_concept_are_found_by_name():
