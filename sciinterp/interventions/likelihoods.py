@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sciinterp.interventions.reading import MAX_TOKENS, batches
-from sciinterp.models import CanMask, HasLogits, plan_batches
+from sciinterp.interventions.reading import batches
+from sciinterp.models import CanMask, HasLogits
 from sciinterp.samples import Sample
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def letters_at(
 ) -> list[dict[str, float] | None]:
     """Log probability of every letter the model has a word for, at positions that are hidden, or as they stand.
 
-    Each position of each sample is computed once, however often it is asked for.
+    Each position of each sample is computed once, however often it is asked for; letters that stand, in one run a sample.
 
     Returns
     -------
@@ -38,25 +38,31 @@ def letters_at(
         letter = word.removeprefix("▁")
         if len(letter) == 1 and letter in model.alphabet:
             words.setdefault(letter, number)
-    distinct = {(sample.id, str(sample.data), position): (sample, position) for sample, position in places}
-    wanted, found = list(distinct.values()), {}
-    most = 1 if model.batch_dependent else None
-    for part in plan_batches([s.length for s, _ in wanted], MAX_TOKENS, max_samples=most):
-        batch = model.encode([wanted[i][0] for i in part])
-        at = torch.tensor([wanted[i][1] for i in part])[:, None]
-        start, end = batch.spans[..., 0], batch.spans[..., 1]
-        where = batch.mask & (start <= at) & (at < end)
-        alone = where.sum(1) == 1
-        alone &= ((end - start) * where).sum(1) == 1
+    asked: dict[tuple[str, str], dict[int, dict[str, float] | None]] = {}
+    samples: dict[tuple[str, str], Sample] = {}
+    for sample, position in places:
+        key = (sample.id, str(sample.data))
+        samples[key] = sample
+        asked.setdefault(key, {})[position] = None
+    # One run a hidden position; as they stand, one run a sample says all.
+    runs = [
+        (key, [p] if hide else list(known)) for key, known in asked.items() for p in (known if hide else [0])
+    ]
+    for numbers, batch in batches(model, [samples[key] for key, _ in runs]):
+        of_run = [runs[i] for i in numbers]
+        row = np.repeat(np.arange(len(of_run)), [len(positions) for _, positions in of_run])
+        at = torch.tensor([p for _, positions in of_run for p in positions])[:, None]
+        start, end = batch.spans[row][..., 0], batch.spans[row][..., 1]
+        where = batch.mask[row] & (start <= at) & (at < end)
+        alone = (where.sum(1) == 1) & (((end - start) * where).sum(1) == 1)
+        token = where.int().argmax(1)
         with torch.no_grad():
-            scores = torch.log_softmax(
-                model.logits(model.masked(batch, where) if hide else batch).float(), -1
-            ).cpu()
-        for row, i in enumerate(part):
-            key = (wanted[i][0].id, str(wanted[i][0].data), wanted[i][1])
-            one = scores[row][where[row]]
-            found[key] = {w: float(one[0, n]) for w, n in words.items()} if alone[row] else None
-    return [found[sample.id, str(sample.data), position] for sample, position in places]
+            scores = model.logits(model.masked(batch, where) if hide else batch)
+            found = torch.log_softmax(scores[row, token.to(scores.device)].float(), -1).cpu().numpy()
+        each = [(key, p) for key, positions in of_run for p in positions]
+        for (key, p), told, values in zip(each, alone.tolist(), found):
+            asked[key][p] = {w: float(values[n]) for w, n in words.items()} if told else None
+    return [asked[sample.id, str(sample.data)][position] for sample, position in places]
 
 
 def sequence_likelihoods(model: Adapter, samples: Sequence[Sample]) -> np.ndarray | None:

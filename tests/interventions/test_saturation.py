@@ -7,7 +7,7 @@ import pytest
 
 import sciinterp as si
 from sciinterp.errors import InputError
-from sciinterp.interventions.reading import codes_of
+from sciinterp.interventions.reading import MAX_TOKENS, codes_of
 from sciinterp.readers.notation import parse_variant
 from sciinterp.samples import Sample
 
@@ -64,6 +64,15 @@ def test_any_variants_against_a_dense_comparison(tiny):
     single = si.saturate(model, sae, SEQUENCE, ["V2A", "L4W"])
     assert marginal[1] == pytest.approx(single.obs["masked_marginal"].sum(), abs=1e-5)
     assert not np.allclose(marginal[:2], found.obs["wild_type_marginal"][:2])
+
+
+def test_a_scan_runs_the_model_no_more_often_than_it_must(tiny):
+    """One pass a batch of mutants and of hidden positions, one for the wild type's codes, one for its letters."""
+    model, sae = tiny
+    before = model.runs
+    scan = si.saturate(model, sae, SEQUENCE, positions=range(6))
+    a_batch = MAX_TOKENS // len(SEQUENCE)
+    assert model.runs - before == 2 + -(-len(scan) // a_batch) + -(-6 // a_batch)
 
 
 def test_activations_move_where_the_letter_does(tiny):
