@@ -25,9 +25,9 @@ from sciinterp.sae.base import TopKSAE
 LETTERS, LENGTH, BAR = "ACDEFGHIKLMNPQRSTVWY", 120, 1.3
 
 
-def seconds(run: Callable[[], object]) -> float:
+def seconds(run: Callable[..., object], *given: object, **named: object) -> float:
     start = time.process_time()
-    run()
+    run(*given, **named)
     return time.process_time() - start
 
 
@@ -73,12 +73,12 @@ def main() -> None:
     sample = si.Sample("wild", "".join(np.random.default_rng(0).choice(list(LETTERS), LENGTH)))
     changes = [parse_variant(v) for v in mutants_of(sample.sequence, options.n)]
     si.saturate(model, sae, sample, changes[:4])  # what is paid once
-    scan, passes = 0.0, seconds(lambda: hidden(model, sample))
+    scan, passes = 0.0, seconds(hidden, model, sample)
     for low in range(0, len(changes), options.part):
-        part, first = changes[low : low + options.part], low == 0
+        part = changes[low : low + options.part]
         samples = [c.apply(sample) for c in part]
-        passes += seconds(lambda: bare(model, options.site, samples))
-        scan += seconds(lambda: si.saturate(model, sae, sample, part, likelihood=first))
+        passes += seconds(bare, model, options.site, samples)
+        scan += seconds(si.saturate, model, sae, sample, part, likelihood=low == 0)
         n, ratio = low + len(part), f"ratio {scan / passes:.3f} (bar {BAR})"
         print(f"{n} mutants: scan {scan:.1f} s, bare passes {passes:.1f} s, {ratio}", flush=True)
 
