@@ -3,7 +3,8 @@
 Every dictionary aims for the same number of active features. It makes as many steps as TopK makes in the same time (of the
 processor, measured on a few steps before), so that a slow one has fewer; ``steps`` says how many. All of it is measured on
 the *calibration* families of the split, so that a default may be chosen by it and still be judged on the test families.
-Each outcome is a file of the output folder, so that a long comparison is stopped and resumed at will.
+Each outcome is a file of the output folder, and each dictionary a folder in it with its checkpoints, so that a long
+comparison is stopped and resumed at will.
 """
 
 from __future__ import annotations
@@ -20,10 +21,9 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.association.fitting import Inputs
-from sciinterp.association.measure import train_pairs
 from sciinterp.association.partitions import partition
 from sciinterp.association.set_facts import FOUND
-from sciinterp.association.sets import KS, set_curves
+from sciinterp.association.sets import KS, sparse_units, weighted_sets
 from sciinterp.codes import encode
 from sciinterp.devices import device_of
 from sciinterp.errors import no_such
@@ -31,7 +31,7 @@ from sciinterp.frames import Table
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.base import SAE
 from sciinterp.sae.dictionary_benchmark import CONTESTANTS
-from sciinterp.sae.grid import describe, rows_for_length
+from sciinterp.sae.grid import describe, name_of, rows_for_length
 from sciinterp.sae.loop import Job, train_together
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.stability import stability
@@ -114,7 +114,7 @@ def compare_decompositions(
         Its training families train, its calibration families judge.
     settings : DecompositionSettings, optional
     out : path, optional
-        Folder that keeps the outcome of each dictionary; run again to resume.
+        Folder that keeps dictionaries, and the outcome of each; run again to resume.
     device : str
         Where dictionaries are trained, and read.
 
@@ -140,7 +140,7 @@ def compare_decompositions(
         for name in wanted:
             plan = asdict(settings) | {"widths": width, "names": name, "twins": None, "split": split.digest}
             which = (name, width, place)
-            measured = partial(_measure, acts, annotations, judged, which, settings, pace)
+            measured = partial(_measure, acts, annotations, judged, which, settings, pace, folder)
             rows.append(
                 kept(folder, f"{name.replace(', ', '-').replace(' ', '-')}-{width}", measured, plan=plan)
             )
@@ -157,6 +157,7 @@ def _measure(
     which: tuple[str, int, str],
     settings: DecompositionSettings,
     pace: dict[str, float],
+    folder: Path | None,
 ) -> dict[str, Any]:
     name, width, device = which
     frozen = name.removeprefix(TWIN) if name.startswith(TWIN) else ""
@@ -170,12 +171,14 @@ def _measure(
     )
     plain = TopK(width, k=settings.l0)
     for key, architecture in (("topk", plain), (name, made[0])):
-        if key not in pace:
-            pace[key] = 1.0 if key != "topk" and frozen else _seconds(acts, architecture, split, how)
+        if key not in pace and not frozen:
+            measured = partial(_seconds, acts, architecture, split, how)
+            plan = {"batch_size": settings.batch_size, "l0": settings.l0, "split": split.digest}
+            pace[key] = kept(folder, f"pace-{key}-{width}", measured, plan=plan)["seconds"]
     ratio = 1.0 if frozen or name == "topk" else pace["topk"] / pace[name]
     how = replace(how, steps=max(1, round(settings.steps * min(1.0, ratio))))
     log.info("%s, %d features: %d steps", name, width, how.steps)
-    saes = _nearest(acts, made, how, split, settings)
+    saes = _nearest(acts, made, how, split, settings, folder)
     rows = rows_for_length(acts, split, part="calibration", seed=settings.seeds[0])
     codes = (encode(sae, acts, device=device) for sae in saes)
     found = [{**_of_sae(sae, rows), **_of_sets(c, annotations, split)} for sae, c in zip(saes, codes)]
@@ -184,14 +187,16 @@ def _measure(
     return {"n_features": width, "dictionary": name, "steps": how.steps, "stability": shared, **means}
 
 
-def _seconds(acts: Activations, architecture: Architecture, split: Split, how: TrainSettings) -> float:
+def _seconds(
+    acts: Activations, architecture: Architecture, split: Split, how: TrainSettings
+) -> dict[str, float]:
     """Seconds of the processor that a step takes: of a longer training less a shorter one."""
     taken = []
     for steps in (_TIMED, 2 * _TIMED):
         start = time.process_time()
         train_together(acts, [Job(architecture, replace(how, steps=steps))], split=split)
         taken.append(time.process_time() - start)
-    return max(taken[1] - taken[0], 1e-3) / _TIMED
+    return {"seconds": max(taken[1] - taken[0], 1e-3) / _TIMED}
 
 
 def _nearest(
@@ -200,13 +205,17 @@ def _nearest(
     how: TrainSettings,
     split: Split,
     settings: DecompositionSettings,
+    folder: Path | None,
 ) -> list[SAE]:
     """A dictionary a seed, of the one among several whose L0 with the first seed is nearest to what is asked."""
-    first = train_together(
-        acts, [Job(one, replace(how, seed=settings.seeds[0])) for one in made], split=split
-    )
+
+    def job(one: Architecture, seed: int) -> Job:
+        place = None if folder is None else folder / "saes" / (how.frozen or "trained") / name_of(one, seed)
+        return Job(one, replace(how, seed=seed), place)
+
+    first = train_together(acts, [job(one, settings.seeds[0]) for one in made], split=split)
     best = int(np.argmin([abs(np.log(max(sae.metrics["l0"], 1e-6) / settings.l0)) for sae in first]))
-    jobs = [Job(made[best], replace(how, seed=seed)) for seed in settings.seeds[1:]]
+    jobs = [job(made[best], seed) for seed in settings.seeds[1:]]
     return [first[best], *(train_together(acts, jobs, split=split) if jobs else [])]
 
 
@@ -228,8 +237,9 @@ def _of_sets(features: FeatureMatrix, annotations: Annotations, split: Split) ->
         carried = np.asarray(parts.train.positives.sum(axis=0)).reshape(-1) > 0
         if not carried.any() or not parts.test.n_positions:
             continue
-        sets = set_curves(Inputs(samples, parts, training=train_pairs(features, parts)))
-        found.append(sets[(sets["rule"] == "weighted") & carried[sets["concept"]]])
+        units = sparse_units(Inputs(samples, parts), features)
+        sets = weighted_sets("features", units, parts.test, KS, level=0.95)
+        found.append(sets[carried[sets["concept"]]])
     table = pd.concat(found).dropna(subset=["f1"]).groupby("k")["f1"]
     return {f"f1_{k}": float(v) for k, v in table.mean().items()} | {
         f"found_{k}": float(v) for k, v in table.agg(lambda f1: (f1 >= FOUND).sum()).items()

@@ -61,6 +61,12 @@ def test_every_dictionary_has_its_row_and_a_comparison_resumes(world, tmp_path):
         order_seed=0,
     )
     assert topk["fve"] == pytest.approx((sae.metrics["fve"] + other.metrics["fve"]) / 2)
+    places = sorted(
+        str(p.parent.relative_to(tmp_path / "saes")) for p in tmp_path.glob("saes/*/*/metrics.json")
+    )
+    jumps = [f"trained/jumprelu-12-target_l0=2-seed={seed}" for seed in (0, 1)]
+    others = [f"{part}/topk-12-k=2-seed={seed}" for part in ("encoder", "trained") for seed in (0, 1)]
+    assert places == sorted(jumps + others)
     kept = json.loads((tmp_path / "topk-12.json").read_text())
     kept["outcome"]["fve"] = 7.0
     (tmp_path / "topk-12.json").write_text(json.dumps(kept))

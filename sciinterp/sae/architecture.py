@@ -41,6 +41,8 @@ class Step:
         The architecture's own state; kept in checkpoints.
     fired : Tensor bool [n_features]
         Written by the step.
+    still : str
+        A parameter that does not move, whose gradient need not be found; empty for none.
     """
 
     parameters: Parameters
@@ -51,6 +53,7 @@ class Step:
     work: Workspace = field(default_factory=Workspace)
     encode: Encoder = encode_topk
     fired: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    still: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,8 +137,10 @@ def write_gradients(step: Step, codes: Codes, gradient: Tensor, d_pre: Tensor, x
         torch.sum(dense, 0, out=grads["b_enc"])
     else:
         pattern = Transposed(codes, n_features)
-        pattern.sum_rows(codes.values, gradient, grads["W_dec"])
-        pattern.sum_rows(d_pre, xin, grads["W_enc"])
+        if step.still != "W_dec":
+            pattern.sum_rows(codes.values, gradient, grads["W_dec"])
+        if step.still != "W_enc":
+            pattern.sum_rows(d_pre, xin, grads["W_enc"])
         grads["b_enc"].copy_(pattern.sum_values(d_pre))
         total = pattern.sum_values(codes.values)
     torch.sub(gradient.sum(0), grads["b_enc"] @ parameters["W_enc"], out=grads["b_dec"])

@@ -2,14 +2,15 @@
 
 All dictionaries of a world are as wide as it has true features, see the same batches, and aim for the true number of
 active features. Those with an L1 penalty are trained at several weights; shown is the one whose L0 is nearest. A world
-with a seed is one file of the output folder, so that a long run is stopped and resumed at will.
+with a seed is one file of the output folder, and each of its dictionaries a folder with checkpoints, so that a long run is
+stopped and resumed at will.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.base import SAE
 from sciinterp.sae.batchtopk import BatchTopK
 from sciinterp.sae.gated import Gated
+from sciinterp.sae.grid import name_of
 from sciinterp.sae.ground_truth import WORLDS, Truth, World, make_rows, measure_recovery
 from sciinterp.sae.jumprelu import JumpReLU
 from sciinterp.sae.loop import Job, train_together
@@ -84,7 +86,7 @@ def benchmark_dictionary(
         Of world, rows and training.
     settings : GroundTruthSettings, optional
     out : path, optional
-        Folder that keeps the outcome of each world and seed; run again to resume.
+        Folder that keeps dictionaries, and the outcome of each world and seed; run again to resume.
     device : str
         Where dictionaries are trained.
 
@@ -108,23 +110,29 @@ def benchmark_dictionary(
     for world, seed in progress(jobs, desc="worlds", leave=False):
         plan = {"world": asdict(world), "seed": seed, "settings": asdict(settings)}
         name = f"{world.name.replace(' ', '-')}-{seed}"
-        rows += kept(folder, name, partial(_measure, world, seed, settings, place), plan=plan)["rows"]
+        saes = None if folder is None else folder / "saes" / name
+        rows += kept(folder, name, partial(_measure, world, seed, settings, place, saes), plan=plan)["rows"]
     recovery = Table(pd.DataFrame(rows, columns=["world", "seed", "dictionary", "true_l0", *MEASURES]))
     recovery = recovery.astype(dict.fromkeys(MEASURES, np.float64))
     summary = recovery.groupby(["world", "dictionary"], sort=False)[list(MEASURES)].mean().reset_index()
     return {"recovery": recovery, "summary": Table(summary), "seeds": Table(_between_seeds(recovery))}
 
 
-def _measure(world: World, seed: int, settings: GroundTruthSettings, device: str) -> dict[str, Any]:
+def _measure(
+    world: World, seed: int, settings: GroundTruthSettings, device: str, folder: Path | None
+) -> dict[str, Any]:
     truth = make_rows(world, settings.rows + settings.held_out, seed=seed)
     k, cut = max(1, round(truth.values.nnz / len(truth.x))), settings.rows
     held_out = Truth(truth.x[cut:], truth.values[cut:], truth.directions, truth.parent, truth.circle)
-    how: dict[str, Any] = {"steps": settings.steps, "batch_size": settings.batch_size, "seed": seed}
-    how["device"] = device
-    plain = TrainSettings(**how)
+    plain = TrainSettings(steps=settings.steps, batch_size=settings.batch_size, seed=seed, device=device)
     named = [(name, made) for name, make in CONTESTANTS.items() for made in make(world.n_true, k)]
-    jobs = [Job(made, plain) for _, made in named]
-    jobs += [Job(TopK(world.n_true, k=k), TrainSettings(**how, frozen=part)) for part in FROZEN]
+
+    def job(made: Architecture, how: TrainSettings) -> Job:
+        place = None if folder is None else folder / (how.frozen or "trained") / name_of(made, seed)
+        return Job(made, how, place)
+
+    jobs = [job(made, plain) for _, made in named]
+    jobs += [job(TopK(world.n_true, k=k), replace(plain, frozen=part)) for part in FROZEN]
     log.info("%s, seed %d: %d dictionaries at L0 %d", world.name, seed, len(jobs), k)
     saes = train_together(truth.x[:cut], jobs)
     found: dict[str, SAE] = {}

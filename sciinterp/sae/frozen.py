@@ -39,12 +39,15 @@ class Frozen:
         """Whether the encoder may be pulled towards the decoder."""
         return self.part != "encoder"
 
+    @property
+    def still(self) -> str:
+        """The parameter that does not move, or empty."""
+        return {"decoder": "W_dec", "encoder": "W_enc"}.get(self.part, "")
+
     def before(self, parameters: Parameters) -> None:
         """Take the gradient of what does not move away."""
-        if self.part == "decoder":
-            parameters.gradients["W_dec"].zero_()
-        elif self.part == "encoder":
-            parameters.gradients["W_enc"].zero_()
+        if self.still:
+            parameters.gradients[self.still].zero_()
 
     def after(self, parameters: Parameters) -> None:
         """Put the decoder back to its start, or onto the cone around it."""
@@ -73,12 +76,13 @@ def back_onto_cone(directions: Tensor, start: Tensor, cosine: float = COSINE) ->
     >>> [[round(v, 3) for v in row] for row in rows.tolist()]
     [[1.6, 1.2], [1.0, 0.1]]
     """
-    norm = torch.linalg.vector_norm(directions, dim=1).clamp_min(1e-12)
-    along = (directions * start).sum(1)
+    norm = torch.linalg.vector_norm(directions, dim=1)
+    along = torch.linalg.vecdot(directions, start)
     out = along < cosine * norm
     if not out.any():
         return
-    across = directions[out] - along[out, None] * start[out]
-    across = across / torch.linalg.vector_norm(across, dim=1, keepdim=True).clamp_min(1e-12)
-    turned = cosine * start[out] + (1 - cosine**2) ** 0.5 * across
-    directions[out] = turned * norm[out, None]
+    # What is across has the norm of `across`; the turned row is norm * (cosine * start + sine * what is across / across).
+    across = (norm**2 - along**2).clamp_min(1e-24).sqrt()
+    stretch = norm * (1 - cosine**2) ** 0.5 / across
+    keep, add = torch.where(out, stretch, 1), torch.where(out, norm * cosine - stretch * along, 0)
+    directions.mul_(keep[:, None]).addcmul_(start, add[:, None])

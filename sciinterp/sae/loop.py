@@ -278,6 +278,7 @@ class _Run:
         self.last_fired = torch.zeros(architecture.n_features, dtype=torch.int64, device=device)
         self._start()
         self.frozen = Frozen(self.settings.frozen, self.parameters["W_dec"])
+        self.step.still = self.frozen.still
         found = run_folder.last_state(self.folder) if self.folder else None
         if found is not None:
             self._restore(*found)

@@ -114,7 +114,8 @@ def test_the_benchmark_resumes_and_refuses_other_settings(tmp_path):
         *(f"topk, frozen {p}" for p in FROZEN),
     ]
     assert tables["seeds"]["world"].tolist() == ["small"]
-    (tmp_path / "small-1.json").unlink()
+    assert len(list((tmp_path / "saes" / "small-0").glob("*/*/metrics.json"))) == 14
+    (tmp_path / "small-1.json").unlink()  # its dictionaries are there still
     again = benchmark_dictionary(worlds=[SMALL], seeds=(0, 1), settings=few, out=tmp_path)
     assert again["recovery"].equals(tables["recovery"])
     with pytest.raises(MismatchError, match="other settings"):
