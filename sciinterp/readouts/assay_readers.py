@@ -7,7 +7,7 @@ singular directions, which knows no score. Of several substitutions, columns are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +63,14 @@ _MATRIX: Any = substitution_matrices.load("BLOSUM62")
 _BLOSUM = {(a, b): float(_MATRIX[a, b]) for a in _MATRIX.alphabet for b in _MATRIX.alphabet}
 
 
-def readers_of(scan: anndata.AnnData, changes: Sequence[Variant], *, protein: bool) -> dict[str, Reader]:
-    """Every reader of a scan, by name.
+def readers_of(
+    scan: anndata.AnnData,
+    changes: Sequence[Variant],
+    *,
+    protein: bool,
+    beside: Mapping[str, np.ndarray] | None = None,
+) -> tuple[dict[str, Reader], str]:
+    """Every reader of a scan, by name; and the name of the plain one that others are added to.
 
     Parameters
     ----------
@@ -74,27 +80,38 @@ def readers_of(scan: anndata.AnnData, changes: Sequence[Variant], *, protein: bo
         Substitutions, in the same order.
     protein : bool
         Whether letters are residues.
+    beside : mapping of str to float [n], optional
+        Further plain readers.
     """
+    beside = dict(beside or {})
     found = {
         name.replace("_", " "): Reader(scan.obs[name].to_numpy(float), "likelihood")
         for name in LIKELIHOODS
         if name in scan.obs
     }
-    substitution = substitution_columns(changes, protein=protein)
+    likelihood = list(found)[:1]
     if protein:
         for name in MATRICES:
             found[name] = Reader(summed(changes, MATRICES[name]), "baseline")
     features = narrow(sp.hstack([scan.X, scan.layers["here"]], format="csr"))
     dense = narrow(np.asarray(scan.obsm["activations"]))
+    plain, base = narrow(substitution_columns(changes, protein=protein)), "substitution"
     found["position means"] = Reader(_one_hot(changes, lambda v: v.start), "baseline")
-    found["substitution"] = Reader(substitution, "baseline")
-    for name, reader in [r for r in found.items() if r[1].kind == "likelihood"][:1]:
-        found[f"substitution + {name}"] = Reader(np.c_[substitution, reader.values], "likelihood")
+    found[base] = Reader(plain, "baseline")
+    for name, values in beside.items():
+        found[name] = Reader(values, "baseline")
+        plain, base = np.c_[plain, narrow(values[:, None])], f"{base} + {name}"
+    if beside:
+        found[base] = Reader(plain, "baseline")
     found["features"] = Reader(features, "features")
-    found["substitution + features"] = Reader(np.c_[substitution, features], "features")
     found["activations"] = Reader(dense, "activations")
-    found["substitution + activations"] = Reader(np.c_[substitution, dense], "activations")
-    return found
+    for name in likelihood:
+        values = found[name].values
+        known = np.nan_to_num(values, nan=float(np.nanmean(values)))
+        found[f"{base} + {name}"] = Reader(np.c_[plain, narrow(known[:, None])], "likelihood")
+    for name in ("features", "activations"):
+        found[f"{base} + {name}"] = Reader(np.c_[plain, found[name].values], name)
+    return found, base
 
 
 def substitution_columns(changes: Sequence[Variant], *, protein: bool) -> np.ndarray:
@@ -121,20 +138,30 @@ def summed(changes: Sequence[Variant], of: Callable[[Variant], float]) -> np.nda
     return out
 
 
-def _one_hot(changes: Sequence[Variant], of: Callable[[Variant], object]) -> np.ndarray:
-    """Counts of a property of substitutions, a column each value."""
+def _one_hot(
+    changes: Sequence[Variant], of: Callable[[Variant], object], within: np.ndarray | None = None
+) -> np.ndarray:
+    """Counts of a property of substitutions, a column each value, and each of what it is within."""
     names: dict[object, int] = {}
-    cells = [(i, names.setdefault(of(v), len(names))) for i, c in enumerate(changes) for v in c.substitutions]
+    part = [0] * len(changes) if within is None else within.tolist()
+    cells = [
+        (i, names.setdefault((part[i], of(v)), len(names)))
+        for i, c in enumerate(changes)
+        for v in c.substitutions
+    ]
     out = np.zeros((len(changes), max(len(names), 1)))
     np.add.at(out, tuple(np.array(cells).reshape(-1, 2).T), 1)
     return out
 
 
-def class_columns(changes: Sequence[Variant]) -> np.ndarray:
-    """Positions and classes of the letters after: what a feature's change must say something beyond."""
+def class_columns(changes: Sequence[Variant], of: np.ndarray) -> np.ndarray:
+    """Positions and classes of the letters after: what a feature's change must say something beyond.
+
+    Columns are of positions of each wild type, whose numbers ``of`` [n] are.
+    """
     return np.hstack(
         [
-            _one_hot(changes, lambda v: v.start),
+            _one_hot(changes, lambda v: v.start, of),
             _one_hot(changes, lambda v: CLASSES.get(v.alt.upper(), v.alt)),
         ]
     )

@@ -15,14 +15,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from scipy.stats import rankdata
 
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, SciinterpError
 from sciinterp.frames import Table
 from sciinterp.interventions.saturation import saturate
 from sciinterp.interventions.variants import feature_concepts
@@ -41,6 +41,8 @@ from sciinterp.readouts.position_splits import (
 from sciinterp.samples import Sample, Samples
 
 if TYPE_CHECKING:
+    import anndata
+
     from sciinterp.models import Adapter
     from sciinterp.sae import SAE
 
@@ -49,8 +51,6 @@ log = logging.getLogger(__name__)
 NO_COUNTERPART = "no substitution: it has no place in a scan"
 # A feature that changes in fewer variants is not tested.
 MIN_CHANGED = 10
-# What is compared with substitutions alone: what each adds to them.
-ADDED = "substitution + "
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,13 @@ def assay(
     wild_type : Sample, Samples, str or None
         The unchanged sequence, samples among which it is, or None for that of the assay.
     measured : DataFrame
-        Of :func:`sciinterp.read_assay`, or any with columns ``variant`` and ``score``; higher is better.
+        Of :func:`sciinterp.read_assay`, or any with columns ``variant`` and ``score``; higher is better. With a column
+        ``sample`` it is of several wild types among the samples: whole samples are held out and drawn, in one split.
     hits : DataFrame, optional
         Gives the concepts features stand for.
     beside : mapping, optional
-        Further baselines by name: one number a row of ``measured``, such as conservation.
+        Further baselines by name: one number a row of ``measured``, such as conservation. What likelihood, features and
+        activations add is told beyond substitution and these.
     settings : AssaySettings, optional
     device : str, optional
 
@@ -110,7 +112,7 @@ def assay(
     -------
     Table
         One row a split and reader: ``split reader kind correlation low high top_recall n note``. ``context``: ``added``
-        (what likelihood, features and activations add to substitution alone, with intervals), ``features`` (those whose
+        (what likelihood, features and activations add to substitution and ``beside``, with intervals), ``features`` (those whose
         change follows the score within position and substitution class: ``feature correlation p n_changed concepts``),
         ``scan`` (AnnData of the variants, with ``score``), ``refused``, ``wild_type``, ``n_variants``, ``n_positions``.
 
@@ -121,15 +123,22 @@ def assay(
     MismatchError
         An SAE of another model.
     """
-    settings = settings or AssaySettings()
-    sample, rows, changes, refused = _usable(measured, wild_type, beside or {}, settings)
-    scan = saturate(model, sae, sample, changes, device=device)
-    scan.obs["score"] = rows["score"].to_numpy(float)
-    readers = readers_of(scan, changes, protein=model.kind != "dna")
-    for name in beside or {}:
-        readers[name] = Reader(rows[f"_{name}"].to_numpy(float), "baseline")
-    table, added = compare(readers, rows["score"].to_numpy(float), changes, settings=settings)
-    features = follow(sp.csr_array(scan.X), rows["score"].to_numpy(float), changes, settings=settings)
+    settings, beside = settings or AssaySettings(), beside or {}
+    usable = _usable(measured, wild_type, beside)
+    _check_size(usable, settings)
+    scan = _scans(model, sae, usable, device)
+    rows = pd.concat([u.rows for u in usable], ignore_index=True)
+    changes = [c for u in usable for c in u.changes]
+    refused = [r for u in usable for r in u.refused]
+    scan.obs["score"] = y = rows["score"].to_numpy(float)
+    plain = {name: rows[f"_{name}"].to_numpy(float) for name in beside}
+    readers, base = readers_of(scan, changes, protein=model.kind != "dna", beside=plain)
+    number = np.repeat(np.arange(len(usable)), [len(u.changes) for u in usable])
+    block = number if _of_several(measured) else None
+    if block is not None:
+        readers.pop("position means")  # of another sample's positions it says nothing
+    table, added = compare(readers, y, changes, block=block, over=base, settings=settings)
+    features = follow(sp.csr_array(scan.X), y, changes, of=number, settings=settings)
     concepts = feature_concepts(hits)
     features["concepts"] = ["; ".join(concepts.get(int(j), [])) for j in features["feature"]]
     if refused:
@@ -141,35 +150,78 @@ def assay(
         "features": features,
         "scan": scan,
         "refused": refused,
-        "wild_type": sample.sequence,
+        "wild_type": usable[0].sample.sequence if len(usable) == 1 else None,
+        "n_samples": sum(bool(u.changes) for u in usable),
         "n_variants": len(changes),
-        "n_positions": len({v.start for c in changes for v in c.substitutions}),
+        "n_positions": len({(i, v.start) for i, c in zip(number, changes) for v in c.substitutions}),
     }
     return Table(table, context=facts)
+
+
+class _Usable(NamedTuple):
+    """A wild type, the substitutions of it with their rows, and what is refused."""
+
+    sample: Sample
+    rows: pd.DataFrame
+    changes: list[Variant]
+    refused: list[dict]
 
 
 def _usable(
     measured: pd.DataFrame,
     wild_type: Sample | Samples | str | None,
     beside: Mapping[str, Sequence[float]],
-    settings: AssaySettings,
-) -> tuple[Sample, pd.DataFrame, list[Variant], list[dict]]:
-    """The wild type, the substitutions of it with their rows, and what is refused."""
-    known = getattr(measured, "context", {}).get("wild_type")
-    wild_type = known if wild_type is None else wild_type
-    if wild_type is None:
-        raise InputError("the assay's wild type is not known", do="Give the unchanged sequence.")
+) -> list[_Usable]:
+    """What of the assay can be used, wild type by wild type."""
     frame = pd.DataFrame(measured).assign(**{f"_{name}": values for name, values in beside.items()})
+    if not _of_several(frame):
+        known = getattr(measured, "context", {}).get("wild_type")
+        wild_type = known if wild_type is None else wild_type
+        if wild_type is None:
+            raise InputError("the assay's wild type is not known", do="Give the unchanged sequence.")
+        return [_fitted(frame, wild_type)]
+    if not isinstance(wild_type, Samples):
+        raise InputError("an assay of several samples needs them", expected="Samples", do="Give wild_type=.")
+    out: list[_Usable] = []
+    for name, part in frame.groupby("sample", sort=False):
+        try:
+            found = _fitted(part.drop(columns="sample"), wild_type[str(name)])
+        except SciinterpError as error:
+            found = _Usable(
+                wild_type[0], part.iloc[:0], [], [{"line": 0, "variant": "", "reason": str(error)}]
+            )
+        out.append(found._replace(refused=[{"sample": name, **r} for r in found.refused]))
+    return out
+
+
+def _of_several(measured: pd.DataFrame) -> bool:
+    """Whether a column names samples: a number there is of something else."""
+    return "sample" in measured.columns and not pd.api.types.is_numeric_dtype(measured["sample"])
+
+
+def _fitted(frame: pd.DataFrame, wild_type: Sample | Samples | str) -> _Usable:
     fitted = fit_assay(frame, wild_type)
     changes = [parse_variant(v) for v in fitted["variant"]]
     keep = [i for i, c in enumerate(changes) if c.substitutions]
     others = [
         {"line": 0, "variant": str(c), "reason": NO_COUNTERPART} for c in changes if not c.substitutions
     ]
-    changes = [changes[i] for i in keep]
-    _check_size(changes, settings)
     rows = pd.DataFrame(fitted).iloc[keep].reset_index(drop=True)
-    return _sample(wild_type, fitted), rows, changes, [*fitted.context["refused"], *others]
+    sample, refused = _sample(wild_type, fitted), [*fitted.context["refused"], *others]
+    return _Usable(sample, rows, [changes[i] for i in keep], refused)
+
+
+def _scans(model: Adapter, sae: SAE, usable: Sequence[_Usable], device: str | None) -> anndata.AnnData:
+    """The variants of every wild type under one another."""
+    import anndata
+
+    scans = [saturate(model, sae, u.sample, u.changes, device=device) for u in usable if u.changes]
+    if len(scans) == 1:
+        return scans[0]
+    names = [u.sample.id for u in usable if u.changes]
+    scan = anndata.concat(scans, keys=names, label="sample", index_unique="-", merge="same", uns_merge="same")
+    scan.obs_names = [str(i) for i in range(scan.n_obs)]
+    return scan
 
 
 def _sample(wild_type: Sample | Samples | str, fitted: Table) -> Sample:
@@ -179,13 +231,16 @@ def _sample(wild_type: Sample | Samples | str, fitted: Table) -> Sample:
     return Sample("wild type", wild_type) if isinstance(wild_type, str) else wild_type
 
 
-def _check_size(changes: list[Variant], settings: AssaySettings) -> None:
-    positions = {v.start for c in changes for v in c.substitutions}
-    if len(changes) < 20 or len(positions) < 2 * settings.folds:
+def _check_size(usable: Sequence[_Usable], settings: AssaySettings) -> None:
+    changes = [c for u in usable for c in u.changes]
+    one = len(usable) == 1
+    blocks = {v.start for c in changes for v in c.substitutions} if one else [u for u in usable if u.changes]
+    if len(changes) < 20 or len(blocks) < 2 * settings.folds:
+        what = "positions" if one else "samples"
         raise InputError(
-            "too small an assay to hold positions out",
-            expected=f"20 substitutions at {2 * settings.folds} positions",
-            got=f"{len(changes)} at {len(positions)}",
+            f"too small an assay to hold {what} out",
+            expected=f"20 substitutions at {2 * settings.folds} {what}",
+            got=f"{len(changes)} at {len(blocks)}",
         )
 
 
@@ -195,9 +250,10 @@ def compare(
     changes: Sequence[Variant],
     *,
     block: np.ndarray | None = None,
+    over: str = "substitution",
     settings: AssaySettings,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Every reader under every split, and what some add to substitutions alone.
+    """Every reader under every split, and what some add to a plain one.
 
     Parameters
     ----------
@@ -206,6 +262,8 @@ def compare(
     changes : sequence of Variant
     block : int [n], optional
         What is held out and drawn together instead of positions, such as proteins; there is one split then, ``held out``.
+    over : str
+        The plain reader; one named ``OVER + NAME`` says what NAME adds to it.
     settings : AssaySettings
     """
     if block is None:
@@ -230,18 +288,27 @@ def compare(
                  "note": OPTIMISTIC if how == "random" else ""}
             )  # fmt: skip
         for name in drawn:
-            if name.startswith(ADDED):
-                gap = drawn[name][0] - drawn["substitution"][0]
-                low, high = interval(drawn[name][1] - drawn["substitution"][1])
-                added.append({"split": how, "added": name.removeprefix(ADDED), "difference": gap, "low": low, "high": high})  # fmt: skip
+            if name.startswith(f"{over} + "):
+                gap = drawn[name][0] - drawn[over][0]
+                low, high = interval(drawn[name][1] - drawn[over][1])
+                added.append({"split": how, "added": name.removeprefix(f"{over} + "), "difference": gap, "low": low, "high": high})  # fmt: skip
     return pd.DataFrame(rows), pd.DataFrame(added)
 
 
 def follow(
-    x: sp.csr_array, y: np.ndarray, changes: Sequence[Variant], *, settings: AssaySettings
+    x: sp.csr_array,
+    y: np.ndarray,
+    changes: Sequence[Variant],
+    *,
+    of: np.ndarray | None = None,
+    settings: AssaySettings,
 ) -> pd.DataFrame:
-    """Features whose change follows the score within position and class of substitution, adjusted p at most .05."""
-    known = class_columns(changes)
+    """Features whose change follows the score within position and class of substitution, adjusted p at most .05.
+
+    ``of`` [n] says whose positions they are, where an assay has several wild types.
+    """
+    of = np.zeros(len(changes), np.int64) if of is None else of
+    known = class_columns(changes, of)
     u, s, _ = np.linalg.svd(known, full_matrices=False)
     basis = u[:, s > 1e-9 * s[0]]  # orthonormal columns of what position and class tell
     x = sp.csr_array(x, dtype=np.float64)
@@ -255,7 +322,8 @@ def follow(
         v = v - basis @ (basis.T @ v)
         return v / np.maximum(np.sqrt((v**2).sum(0)), 1e-12)
 
-    position = np.array([c.substitutions[0].start for c in changes])
+    firsts = np.array([(w, c.substitutions[0].start) for w, c in zip(of, changes)])
+    position = np.unique(firsts, axis=0, return_inverse=True)[1].ravel()
     left = rankdata(y)
     left = left - basis @ (basis.T @ left)
     scale = np.sqrt(np.where(tested, square, 1.0))

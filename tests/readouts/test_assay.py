@@ -6,13 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 
 import sciinterp as si
 from sciinterp.errors import InputError
+from sciinterp.models.mpnn_layers import MpnnModule
 from sciinterp.readers.notation import Variant, parse_variant
 from sciinterp.readouts.assay_readers import Reader, readers_of
 from sciinterp.readouts.assay_scores import AssaySettings, compare, follow
 from sciinterp.readouts.position_splits import correlation, draws_of, parts_of, top_recall
+from sciinterp.sae.base import TopKSAE
 
 WILD = "EVQLVESGGGLVKPGGSLRLSCAAS"
 QUICK = AssaySettings(n_draws=100, n_permutations=60)
@@ -30,7 +33,7 @@ def changes(scan):
 
 @pytest.fixture(scope="module")
 def readers(scan, changes):
-    return readers_of(scan, changes, protein=True)
+    return readers_of(scan, changes, protein=True)[0]
 
 
 def by(table, split, reader):
@@ -132,6 +135,51 @@ def test_the_verb_in_one_go(tiny):
         si.assay(*tiny, WILD, frame.head(5))
     with pytest.raises(InputError, match="not known"):
         si.assay(*tiny, None, frame)
+
+
+@pytest.fixture(scope="module")
+def backbones():
+    """Ten helices with other letters, a small model of backbones, and an SAE of its decoder's last layer."""
+    torch.manual_seed(0)
+    model = si.load_model("proteinmpnn", weights=MpnnModule(width=16, k=8))
+    record, letters = model.probe, model.probe["sequence"][:-1]
+    rng = np.random.default_rng(0)
+    data = [{**record, "sequence": "".join(rng.permutation(list(letters))) + "A"} for _ in range(10)]
+    samples = si.Samples([f"p{i}" for i in range(10)], data, lengths=[21] * 10, kind="structure")
+    directions = torch.nn.functional.normalize(torch.randn(32, 16), dim=1)
+    sae = TopKSAE(directions.T.clone(), torch.zeros(32), directions, torch.zeros(16), k=4)
+    sae.origin = model.origin_at("decoder.2")
+    return model, sae, samples
+
+
+def test_several_proteins_are_held_out_whole(backbones):
+    """As for measured stability: a score of substitution and burial is theirs, and no feature adds to it."""
+    model, sae, samples = backbones
+    rng, rows = np.random.default_rng(1), []
+    for sample in samples:
+        for at in rng.choice(20, 5, replace=False):
+            ref = sample.sequence[at]
+            alt = rng.choice([x for x in "AVLKDG" if x != ref])
+            burial = rng.normal()
+            score = burial - (alt == "G") + 0.3 * rng.normal()
+            rows.append((sample.id, f"{ref}{at + 1}{alt}", score, burial))
+    frame = pd.DataFrame([*rows, ("p0", "A1WW", 0, 0), ("nobody", "A1C", 0, 0)], columns=["sample", "variant", "score", "burial"])  # fmt: skip
+    found = si.assay(model, sae, samples, frame, beside={"burial": frame["burial"].tolist()}, settings=QUICK)
+    facts = found.context
+    assert set(found["split"]) == {"held out"} and "position means" not in set(found["reader"])
+    assert facts["n_samples"] == 10 and facts["n_variants"] == len(rows)
+    assert {r["sample"] for r in facts["refused"]} == {"p0", "nobody"}
+    assert list(dict.fromkeys(facts["scan"].obs["sample"])) == list(samples.ids)
+    both = by(found, "held out", "substitution + burial")
+    assert both["low"] > 0.3 and both["correlation"] > by(found, "held out", "substitution")["correlation"]
+    assert set(facts["added"]["added"]) == {"masked marginal", "features", "activations"}
+    assert (facts["added"]["low"] < 0.05).all()
+    scan = facts["scan"]
+    assert np.isfinite(scan.obs["masked_marginal"]).all() and abs(scan.X).sum() > 0
+    with pytest.raises(InputError, match="hold samples out"):
+        si.assay(model, sae, samples, frame.head(30), settings=QUICK)
+    with pytest.raises(InputError, match="several samples"):
+        si.assay(model, sae, WILD, frame)
 
 
 @pytest.mark.parametrize("how", ["contiguous", "modulo"])
