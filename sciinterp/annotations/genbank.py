@@ -18,6 +18,7 @@ from sciinterp.annotations.rows import Rows, concept_name, join_note
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
 from sciinterp.readers.bounded import Text, first_lines, parsing
+from sciinterp.readers.sequences import CUT_SHORT
 
 REFINED = {"repeat_region": ("rpt_family", "rpt_type"), "mobile_element": ("mobile_element_type",),
            "regulatory": ("regulatory_class",), "ncRNA": ("ncRNA_class",)}  # fmt: skip
@@ -76,6 +77,7 @@ def _parse(path: str | Path, format: str, ids: str, duplicates: str, release: st
         raise rows.bad(f"this is not {format}", 1, expected=f"a line that starts with {begins.strip()}")
     with Text(path, sequences=True) as text, warnings.catch_warnings():
         warnings.simplefilter("ignore", BiopythonWarning)
+        warnings.filterwarnings("error", message=CUT_SHORT)
         with parsing(path, f"a readable {format} file", lambda: text.number):
             for record in SeqIO.parse(text, format):
                 _record(rows, record, ids)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sciinterp.annotations.rows import Rows, cells_of, concept_name, missing
 from sciinterp.annotations.table import Annotations
+from sciinterp.readers.identifiers import say_spoiled
 
 NO_GENE = "a set without genes"
 
@@ -44,4 +45,5 @@ def parse_gmt(path: str | Path, *, release: str = "") -> Annotations:
             rows.add(gene, -1, -1, concept)
         if not genes:
             rows.drop(NO_GENE)
+    say_spoiled(path, rows.covered())
     return rows.annotations(unique=True)

@@ -125,6 +125,8 @@ def _line(rows: Rows, line: str, number: int, gtf: bool) -> _Line:
         raise rows.bad(
             "an impossible interval", number, expected="1 <= start <= end", got=f"{start} to {end}", do=do
         )
+    if any(cells[9:]):
+        rows.unknown("cells behind the ninth column")
     fields = _fields(rows, cells[8] if len(cells) > 8 else "")
     return _Line(
         sample.strip(),

@@ -34,10 +34,10 @@ def parse_interpro(path: str | Path, *, release: str = "") -> Annotations:
         cells = [c.strip() for c in cells_of(line)]
         if len(cells) == 6 and _ENTRY.fullmatch(cells[1]):
             protein, entry, entry_name, signature, first, last = cells
-            match = (protein, "", signature, "", first, last, "", entry, entry_name, "T")
+            match = (protein, "", signature, "", first, last, "", entry, entry_name, "T", "")
         elif 11 <= len(cells) <= 15:
             entry, entry_name = (cells[11], cells[12]) if len(cells) > 12 else ("-", "-")
-            match = (cells[0], *cells[3:9], entry, entry_name, cells[9])
+            match = (cells[0], *cells[3:9], entry, entry_name, cells[9], cells[2])
         else:
             expected = "11 to 15 columns, or 6 of protein2ipr"
             raise rows.bad("this is not a match of InterPro", number, expected=expected, got=str(len(cells)))
@@ -46,7 +46,7 @@ def parse_interpro(path: str | Path, *, release: str = "") -> Annotations:
 
 
 def _match(rows: Rows, match: tuple[str, ...], number: int) -> None:
-    protein, database, signature, title, first, last, score, entry, entry_name, status = match
+    protein, database, signature, title, first, last, score, entry, entry_name, status, length = match
     start, end = whole(first, "the start", rows.path, number), whole(last, "the end", rows.path, number)
     if start < 1 or end < start:
         expected = "1 <= start <= end"
@@ -56,6 +56,9 @@ def _match(rows: Rows, match: tuple[str, ...], number: int) -> None:
     rows.item()
     if status.upper() == "F":
         rows.drop("a match marked as false")
+        return
+    if length and end > whole(length, "the length", rows.path, number) > 0:
+        rows.drop("beyond the end of the sequence")
         return
     parent = concept_name("interpro", entry) if _ENTRY.fullmatch(entry) else ""
     # in protein2ipr.dat the database is known by the look of the signature

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from sciinterp.annotations.rows import missing
 from sciinterp.annotations.table import COLUMNS, Annotations, RowError, concepts_path, coverage_path
 from sciinterp.errors import FormatError, InputError
-from sciinterp.readers.bounded import read_rows
+from sciinterp.readers.delimited import read_table
 from sciinterp.store.ledger import require_intact
 from sciinterp.store.tables import unescape_cell
 
@@ -29,7 +30,7 @@ def parse_tsv(path: str | Path) -> Annotations:
     Raises
     ------
     FormatError
-        When a column is missing, a row is of another width or an interval is impossible.
+        When a column is missing, a row is wider than the header or an interval is impossible.
 
     Examples
     --------
@@ -44,7 +45,7 @@ def parse_tsv(path: str | Path) -> Annotations:
     require_intact(path.parent, path.name, beside.name, covered.name)
     table = _table(path, NEEDED)
     named = [bool(s) and not missing(c) for s, c in zip(table["sample"], table["concept"])]
-    frame, n = table[named], len(table)
+    frame, n = table[np.array(named, bool)], len(table)
     concepts = _table(beside, ("concept",)) if beside.is_file() else None
     coverage = None
     if covered.is_file():
@@ -70,25 +71,15 @@ def parse_tsv(path: str | Path) -> Annotations:
 
 def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
     """Cells as text, indexed by line; names of columns in any case; escaped cells are restored."""
-    numbered = list(read_rows(path))
-    line, cells = numbered.pop(0) if numbered else (1, [])
-    header = [cell.strip().lower() for cell in cells]
+    names, numbered, _ = read_table(path).whole(path)
+    header = [name.lower() for name in names]
     if not set(needed) <= set(header) or len(set(header)) != len(header):
         raise FormatError(
             "this is not the header of the table",
             file=str(path),
-            line=line,
+            line=1,
             expected=", ".join(needed),
-            got=repr("\t".join(cells)[:60]),
+            got=repr("\t".join(names)[:60]),
         )
-    for line, cells in numbered:
-        if len(cells) != len(header):
-            raise FormatError(
-                "a row of another width than the header",
-                file=str(path),
-                line=line,
-                expected=f"{len(header)} cells",
-                got=str(len(cells)),
-            )
     rows = [[unescape_cell(cell.strip()) for cell in cells] for _, cells in numbered]
     return pd.DataFrame(rows, columns=header, index=[line for line, _ in numbered], dtype=object)

@@ -13,7 +13,8 @@ import pandas as pd
 
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import FormatError
-from sciinterp.readers.bounded import read_lines, unquoted
+from sciinterp.readers.bounded import read_lines
+from sciinterp.readers.delimited import unquoted
 from sciinterp.readers.sample_tables import MISSING
 
 AGAIN = "the same interval stated again"
@@ -183,6 +184,10 @@ class Rows:
     def covers(self, sample: str, source: str = "") -> None:
         """The file (or the part of it that is ``source``) speaks about this sample, even if it places nothing."""
         self._covered.setdefault(source or self.source, {})[sample] = None
+
+    def covered(self) -> list[str]:
+        """The samples that the file speaks about, so far."""
+        return list(self._covered[self.source])
 
     def annotations(self, *, unique: bool = False, coverage: bool = True) -> Annotations:
         """The validated table.

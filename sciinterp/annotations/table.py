@@ -24,12 +24,18 @@ from sciinterp.annotations.projection import project, unproject
 from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import InputError, no_such
 from sciinterp.frames import html_card
-from sciinterp.readers.identifiers import match_ids, nearest
+from sciinterp.readers.identifiers import match_ids, nearest, spoiled
 from sciinterp.readers.sample_tables import MISSING
 from sciinterp.samples import Samples
 from sciinterp.store.tables import write_tsv
 
 COLUMNS = ("sample", "start", "end", "strand", "concept", "source", "evidence", "note", "release")
+# How tables write the two strands; blank, ``?``, 0 and NA say that it is not known.
+STRANDS = {
+    **dict.fromkeys(("+", "+1", "1", "plus", "forward", "fwd", "f"), "+"),
+    **dict.fromkeys(("-", "-1", "\N{MINUS SIGN}", "\N{MINUS SIGN}1", "minus", "reverse", "rev", "r"), "-"),
+    **dict.fromkeys((".", "?", "0", "*", "both", "unstranded"), "."),
+}
 CONCEPT_COLUMNS = ("name", "parent", "level", "source", "exhaustive")
 log = logging.getLogger(__name__)
 DEFAULTS: dict[str, Any] = {"strand": ".", "source": "user", "evidence": "", "note": "", "release": ""}
@@ -157,7 +163,9 @@ class Annotations:
         lost = np.flatnonzero(number < 0)
         if len(lost) and len(samples):
             first = str(names[lost[0]])
-            close = "" if len(lost) < len(names) else nearest(first, samples.ids)
+            close = spoiled(map(str, names[lost])) or (
+                "" if len(lost) < len(names) else nearest(first, samples.ids)
+            )
             _say(
                 f"{len(lost):,} of {len(names):,} annotated samples are not among these {len(samples):,}, such as "
                 f"{first!r}{f' ({close})' if close else ''}; samples are {samples.ids[0]!r} ... "
@@ -342,10 +350,27 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
             got=f"{start[bad[0]]} to {end[bad[0]]}",
             do="Intervals are 0-based and half-open: the first ten positions are 0 to 10.",
         )
+    out["strand"] = _strands(out["strand"])
     empty = np.flatnonzero((out["sample"] == "") | (out["concept"] == ""))
     if len(empty):
         raise RowError(empty[0], "a row without sample or concept")
     return pd.DataFrame(out)
+
+
+def _strands(column: np.ndarray) -> np.ndarray:
+    """``+``, ``-`` or ``.`` for whatever a table writes."""
+    code, words = pd.factorize(column)
+    plain = [text.strip().lower().removesuffix(".0") for text in words]
+    meant = [STRANDS.get(text, "." if text.upper() in MISSING else "") for text in plain]
+    if "" in meant:
+        bad = meant.index("")
+        raise RowError(
+            int(np.flatnonzero(code == bad)[0]),
+            "this is not a strand",
+            expected="+ - or .",
+            got=repr(words[bad][:20]),
+        )
+    return np.array(meant, dtype=object)[code] if len(column) else column
 
 
 def _whole_numbers(column: pd.Series, name: str) -> np.ndarray:

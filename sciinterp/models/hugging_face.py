@@ -45,7 +45,12 @@ UNREAD = (
 # The same among what a checkpoint lacks: a head must be there, or there are no scores.
 NOT_NEEDED = ("pooler", "contact_head", "position_ids", "inv_freq")
 # Wrappers' parts of names, as transformers renames them: everything of torch.compile, then one in front.
-RENAMED = (None, {r"(^|\.)_orig_mod\.": r"\1", r"^module\.": ""}, {r"^model\.": ""})
+_INSIDE = {r"(^|\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.": r"\1"}
+RENAMED = (
+    None,
+    _INSIDE | {r"^module\.": ""},
+    _INSIDE | {r"^(?:module\.)?(?:model|net|encoder|backbone)\.": ""},
+)
 # Models that count places from their padding token's number on.
 COUNTED_FROM_PADDING = ("esm", "roberta", "xlm-roberta", "camembert")
 

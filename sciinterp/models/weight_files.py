@@ -28,8 +28,8 @@ M = TypeVar("M", bound=nn.Module)
 # Names that a message lists.
 NAMED = 4
 # What wrappers write into names: torch.compile, FSDP and checkpointing anywhere, others in front of all.
-INSIDE = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-IN_FRONT = ("model.", "net.")
+INSIDE = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.")
+IN_FRONT = ("module.", "model.", "net.")
 # How weights that are none begin.
 POINTER, PAGE = b"version https://git-lfs", (b"<!DOCTYPE", b"<html")
 
@@ -171,10 +171,11 @@ def silence(module: nn.Module, names: Iterable[str]) -> None:
 
 
 def unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The same arrays without the names that torch.compile, FSDP and DataParallel put into theirs."""
+    """The same arrays without the names that torch.compile, FSDP, DataParallel and trainers put into theirs."""
     found = {INSIDE.sub("", str(k)): v for k, v in state.items()}
-    front = bool(found) and all(k.startswith("module.") for k in found)
-    return {k.removeprefix("module."): v for k, v in found.items()} if front else found
+    while found and (front := next((p for p in IN_FRONT if all(k.startswith(p) for k in found)), "")):
+        found = {k.removeprefix(front): v for k, v in found.items()}
+    return found
 
 
 def _renamed(state: Mapping[str, Any]) -> Iterator[dict[str, Tensor]]:
@@ -186,10 +187,12 @@ def _renamed(state: Mapping[str, Any]) -> Iterator[dict[str, Tensor]]:
     yield found
     found = unwrapped(found)
     yield found
-    for prefix in IN_FRONT:
-        if found and all(k.startswith(prefix) for k in found):
-            found = {k.removeprefix(prefix): v for k, v in found.items()}
-            yield found
+    while len(found) > 1 and len(fronts := {k.partition(".")[0] for k in found}) == 1:
+        prefix = f"{fronts.pop()}."
+        if not all(k.startswith(prefix) for k in found):
+            return
+        found = {k.removeprefix(prefix): v for k, v in found.items()}
+        yield found
 
 
 def wheel_file(package: str, file: str, sha256: str, *, install: str, weights: object = None) -> Path:

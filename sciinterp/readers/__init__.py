@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from sciinterp.errors import FormatError, InputError
-from sciinterp.readers.bounded import first_lines, open_regular, read_lines, unquoted
-from sciinterp.readers.identifiers import match_ids, nearest
+from sciinterp.readers.bounded import first_lines, open_regular, read_lines
+from sciinterp.readers.delimited import unquoted
+from sciinterp.readers.identifiers import match_ids, nearest, numbered, spoiled
 from sciinterp.readers.indexed import INDEX_FROM, can_be_indexed, read_indexed
 from sciinterp.readers.sample_tables import SEQUENCES, SMILES, sample_columns
 from sciinterp.samples import Samples
@@ -198,12 +199,15 @@ def join(samples: Samples, path: Path) -> Samples:
     row = {meant[name]: i for i, name in enumerate(frame.index) if name in meant}
     missing = [i for i in samples.ids if i not in row]
     if missing:
-        near = nearest(missing[0], [name for name in frame.index if name not in meant])
+        free = [name for name in frame.index if name not in meant]
+        near = spoiled(free) or numbered(free, missing) or nearest(missing[0], free)
+        other = next((c for c in frame.columns if set(samples.ids) <= set(map(str, frame[c]))), None)
         raise InputError(
             "samples without a row in the table",
             where=f"file '{path}'",
             expected=f"{len(samples)} rows",
             got=f"{len(missing)} missing, the first {missing[0]!r}{'; ' if near else ''}{near}",
+            do="" if other is None else f"Column {other!r} has them: put it first.",
         )
     if len(row) < len(meant):
         counts = Counter(meant.values())

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sciinterp.errors import FormatError
-from sciinterp.readers.bounded import read_rows
+from sciinterp.readers.delimited import distinct, fitted, read_rows
 from sciinterp.readers.entries import check_ids
 from sciinterp.samples import Samples
 
@@ -178,10 +178,11 @@ def rows(path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
     header: list[str] = []
     for line, cells in read_rows(path):
         if not header:
-            header = [name.strip() for name in cells]
+            header = distinct([name.strip() for name in cells], path, line)
             if not {"sequence_id", "sequence_alignment"} <= set(header):
                 break
-        elif len(cells) != len(header):
+            continue
+        if len(cells) < len(header) or len(fitted(cells, len(header))) > len(header):
             raise FormatError(
                 "a row of another width than the header",
                 file=str(path),
@@ -189,8 +190,7 @@ def rows(path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
                 expected=f"{len(header)} cells",
                 got=str(len(cells)),
             )
-        else:
-            yield line, dict(zip(header, cells))
+        yield line, dict(zip(header, cells))
     if not {"sequence_id", "sequence_alignment"} <= set(header):
         raise FormatError(
             "this is not an AIRR table",

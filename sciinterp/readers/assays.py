@@ -23,7 +23,7 @@ import pandas as pd
 
 from sciinterp.errors import FormatError, InputError, no_such
 from sciinterp.frames import Table
-from sciinterp.readers.bounded import read_rows
+from sciinterp.readers.delimited import read_table
 from sciinterp.readers.notation import UNSTATED, Variant, parse_variant
 from sciinterp.readers.sample_tables import MISSING, SEQUENCES
 from sciinterp.samples import Sample, Samples
@@ -162,22 +162,9 @@ def fit_assay(assay: pd.DataFrame, wild_type: str | Sample | Samples) -> Table:
 
 def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], list[dict]]:
     """Header, rows as wide as it with their lines, and rows that are wider."""
-    header: list[str] = []
-    rows, refused = [], []
-    for line, cells in read_rows(path):
-        if not header:
-            if not cells[0].lstrip().startswith("#") or len(cells) > 2:
-                header = [cell.strip().lstrip("#").strip() for cell in cells]
-            continue
-        if not any(cell.strip() for cell in cells):
-            continue
-        if any(cell.strip() for cell in cells[len(header) :]):
-            refused.append({"line": line, "variant": cells[0][:60], "reason": WIDE})
-        else:
-            rows.append((line, cells[: len(header)] + [""] * (len(header) - len(cells))))
-    if not header:
-        raise FormatError("this is not a table", file=str(path), line=1, expected="a header line")
-    return header, rows, refused
+    table = read_table(path)
+    refused = [{"line": line, "variant": cells[0][:60], "reason": WIDE} for line, cells in table.wide]
+    return table.header, table.rows, refused
 
 
 def _cell(text: str) -> str:

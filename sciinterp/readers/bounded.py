@@ -12,7 +12,6 @@ Text is UTF-8, or UTF-16 with its mark, with or without a byte order mark; a lin
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import importlib
 import io
@@ -25,7 +24,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from xml.etree import ElementTree
@@ -40,7 +38,16 @@ _FOREIGN = {
     b"\xfd7zXZ": "xz",
     b"PK\x03\x04": "zip (or a spreadsheet)",
     b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"\x1f\x9d": "compress (.Z)",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"Rar!": "RAR",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet (.xls)",
+    b"PAR1": "Parquet",
+    b"%PDF": "PDF",
 }
+# What stands in the place of a file that was not fetched.
+_POINTER = b"version https://git-lfs"
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -169,13 +176,18 @@ def open_bytes(path: str | Path) -> BinaryIO:
         It is an archive of another kind.
     """
     handle: Any = open_regular(path)
-    head = handle.peek(6)[:6]
+    head = handle.peek(32)[:32]
     if head[:2] == b"\x1f\x8b":
         if os.fstat(handle.fileno()).st_size < SMALL:  # looked through before any parser spends time on it
             with suppress(OSError, EOFError, zlib.error), _Unpacked(open_regular(path), Path(path)) as once:
                 while once.read(CHUNK):
                     pass
         return cast(BinaryIO, io.BufferedReader(_Unpacked(handle, Path(path)), CHUNK))
+    if head.startswith(_POINTER):
+        handle.close()
+        raise FormatError(
+            "a pointer of Git LFS stands where the file should be", file=str(path), do="Run: git lfs pull."
+        )
     kind = next((name for magic, name in _FOREIGN.items() if head.startswith(magic)), None)
     if kind:
         handle.close()
@@ -192,10 +204,10 @@ def open_bytes(path: str | Path) -> BinaryIO:
 class Text(io.TextIOBase):
     """A text file as a stream of checked lines that end with LF; ``number`` is the line reached, from 1."""
 
-    def __init__(self, path: str | Path, *, sequences: bool = False) -> None:
+    def __init__(self, path: str | Path, *, sequences: bool = False, opened: BinaryIO | None = None) -> None:
         self._file, self.number, self._rest = str(path), 0, ""
         self._longest = (1 << 40) if sequences else bounds().line
-        raw: Any = open_bytes(path)
+        raw: Any = opened or open_bytes(path)
         try:
             head = raw.peek(2)[:2]
         except (EOFError, zlib.error, OSError) as error:
@@ -232,6 +244,8 @@ class Text(io.TextIOBase):
             raise FormatError(
                 "binary data in a text file", file=self._file, line=self.number, got="a NUL byte"
             )
+        if line.startswith("\ufeff"):  # the mark of a file that was put behind another
+            line = line[1:]
         if not line.isascii() and (bad := _ESCAPED.search(line)):
             raise FormatError(
                 "this is not UTF-8 text",
@@ -276,68 +290,20 @@ def read_lines(path: str | Path, *, sequences: bool = False) -> Iterator[tuple[i
 
 
 def first_lines(path: str | Path, n: int = 50, width: int = 4000) -> list[str]:
-    """The first lines that are not blank, each cut at ``width``; none where the file is not text."""
-    try:
-        with Text(path) as handle:
-            text = handle._text.read(n * width)
-    except (OSError, EOFError, zlib.error, FormatError, UnicodeError):
-        return []
-    return [line[:width] for line in text.split("\n") if line.strip()][:n]
-
-
-def read_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """Cells of a table, row by row, each with its line number; the first row is the header.
-
-    The separator is a tab where the header has one, else a comma, else a semicolon. Cells may stand in double
-    quotes, as spreadsheets write them; in tables with commas these may hold line ends. Blank lines are passed
-    over.
+    """The first lines that are not blank, each cut at ``width``; none where the file is not text.
 
     Raises
     ------
     FormatError
-        A quote without its other half, or more columns than any table has.
+        It is an archive that is not unpacked here.
     """
-    with Text(path) as handle:
-        first = next((line for line in handle if line.strip()), "")
-        at = handle.number
-        separator = next((c for c in "\t,;" if c in first), ",")
-        lines = chain([first], handle)
-        if separator == "\t":
-            rows: Any = (
-                [unquoted(c) for c in line.rstrip("\n").split("\t")] for line in lines if line.strip()
-            )
-        else:
-            csv.field_size_limit(max(csv.field_size_limit(), bounds().line))
-            rows = csv.reader(lines, delimiter=separator, strict=True)
-        try:
-            for cells in rows:
-                if len(cells) > bounds().columns:
-                    raise FormatError(
-                        "a table of too many columns",
-                        file=str(path),
-                        line=handle.number,
-                        expected=f"at most {bounds().columns:,}",
-                        got=f"{len(cells):,}",
-                    )
-                if cells:
-                    yield max(at, handle.number), cells
-        except csv.Error as error:
-            raise FormatError(
-                "this is not a table", file=str(path), line=handle.number, got=str(error)
-            ) from None
-
-
-def unquoted(cell: str) -> str:
-    """A cell without the quotes a spreadsheet puts around it.
-
-    Examples
-    --------
-    >>> unquoted('"5"" end, capped"'), unquoted('5" end')
-    ('5" end, capped', '5" end')
-    """
-    if len(cell) > 1 and cell[0] == cell[-1] == '"':
-        return cell[1:-1].replace('""', '"')
-    return cell
+    opened = open_bytes(path)
+    try:
+        with Text(path, opened=opened) as handle:
+            text = handle._text.read(n * width)
+    except (OSError, EOFError, zlib.error, FormatError, UnicodeError):
+        return []
+    return [line[:width] for line in text.split("\n") if line.strip()][:n]
 
 
 def read_json(path: str | Path) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from sciinterp.errors import InputError
 from sciinterp.readers.entries import check_ids
 from sciinterp.readers.hdf5 import open_h5ad
+from sciinterp.readers.identifiers import say_spoiled
 from sciinterp.samples import Samples
 
 log = logging.getLogger(__name__)
@@ -52,15 +53,16 @@ def read_h5ad(path: Path, *, kind: str | None = None, layer: str | None = None, 
             raise ValueError(f"{part} is {matrix.shape}, obs and var have {len(obs)} and {len(names)} rows")
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
-    if matrix.nnz and not matrix.data.min() >= 0:
+    if matrix.nnz and not (matrix.data.min() >= 0 and np.isfinite(matrix.data.max())):
         raise InputError(
             "the values are not expression: they are scaled, or damaged",
             where=f"file '{path}', {part}",
             expected="counts, or their logarithms, from 0 up",
-            got=f"{matrix.data.min():.4g}",
+            got=f"{matrix.data.min():.4g} to {matrix.data.max():.4g}",
             do=f"Read another matrix with layer= or raw=True; the file has {', '.join(others) or 'no other'}.",
         )
-    genes = names.index.to_numpy(dtype=object)
+    genes = names.index.astype(str).to_numpy(dtype=object)
+    say_spoiled(path, genes)
     keep = np.flatnonzero(np.diff(matrix.indptr))
     obs = obs.iloc[keep]
     ids = obs.index.astype(str).tolist()

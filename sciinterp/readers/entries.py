@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from sciinterp.samples import Samples
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger(__name__)
 _NUCLEOTIDES, _AMBIGUOUS = list(b"ACGTUN"), list(b"ACGTUNRYSWKMBDHV")
 
 _NUMBERS = re.compile("[0-9]+", re.ASCII)
@@ -74,7 +76,7 @@ def sequences_to_samples(
     """Samples of (identifier, sequence) entries: cleaned, counted, checked.
 
     White space and numbers (of positions) inside a sequence and one ``*`` at the end of a protein are removed, ``sp|P12345|NAME`` is
-    shortened to its accession, all counted; entries without letters are dropped. Letters are upper case;
+    shortened to its accession, all counted; entries without letters, or with others than ASCII, are dropped. Letters are upper case;
     whether a model knows them is the model's to say.
 
     Raises
@@ -100,6 +102,7 @@ def sequences_to_samples(
         source=str(path),
     )
     samples.changed.update(+met.changed)
+    met.say(path)
     return samples
 
 
@@ -110,13 +113,25 @@ class Met:
     n_in: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
+    gapped: int = 0
+
+    def say(self, path: Path) -> None:
+        """Warn of an alignment: its gaps are letters like others to whoever reads it as sequences."""
+        if self.gapped:
+            log.warning(
+                "%s: %d of %d sequences have gaps (- or .), as of an alignment; they are kept as positions",
+                path.name,
+                self.gapped,
+                self.n_in,
+            )
 
     def cleaned(self, entries: Iterable[tuple[str, str]], path: Path) -> Iterator[tuple[int, str, str]]:
         """(number, identifier, sequence) of every entry that has a sequence; see :func:`sequences_to_samples`."""
         changed = self.changed
         for number, (name, raw) in enumerate(entries):
             self.n_in += 1
-            sequence = "".join(raw.split()).upper()
+            plain = "".join(raw.split())
+            sequence = plain.upper()
             if len(sequence) != len(raw):
                 changed["white space removed from the sequence"] += 1
             if _NUMBERS.search(sequence):
@@ -132,6 +147,10 @@ class Met:
             if not sequence:
                 self.dropped["empty sequence"] += 1
                 continue
+            if not plain.isascii():
+                self.dropped["letters that are none of a sequence (not ASCII)"] += 1
+                continue
+            self.gapped += "-" in sequence or "." in sequence
             changed["name shortened to its accession"] += short != name.strip()
             yield number, short, sequence
 

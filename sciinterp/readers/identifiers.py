@@ -7,13 +7,24 @@ without the version, and in any case, and never takes a guess where two samples,
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
+log = logging.getLogger(__name__)
 _UNIPROT = re.compile(r"(?:sp|tr)\|([A-Z0-9]+(?:-[0-9]+)?)(?:\.[0-9]+)?(?:\|\S*)?", re.IGNORECASE)
 # Letters and digits, then a version; a plain number such as a class of CATH has none.
 _VERSION = re.compile(r"((?=[^.]*[A-Za-z])(?=[^.]*[0-9])[A-Za-z0-9_-]+)\.[0-9]{1,3}")
+# 2-Sep, 1-Mar-2001, 2001-09-02, 9/2/2001; 2.31E+13.
+_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_SPOILED = re.compile(
+    rf"[0-9]{{1,2}}-{_MONTH}(?:-[0-9]{{2,4}})?|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:[ T]00:00:00)?"
+    r"|[0-9]{1,2}/[0-9]{1,2}/[0-9]{2,4}|[0-9](?:\.[0-9]+)?E\+[0-9]{2}",
+    re.IGNORECASE | re.ASCII,
+)
+_NUMBER = re.compile(r"[0-9]{1,18}(?:\.0)?", re.ASCII)
 # Names compared letter by letter for the nearest one: enough to find a mistyped one, no more.
 _COMPARED = 2000
 
@@ -82,6 +93,41 @@ def match_ids(names: Iterable[str], ids: Sequence[str]) -> dict[str, str]:
                 found.update(dict.fromkeys(claiming, meant))
         left = [name for name in left if name not in found]
     return {name: found[name] for name in wanted if name in found}
+
+
+def spoiled(names: Iterable[str]) -> str:
+    """What to say where a spreadsheet made dates or numbers of names (SEPT2, 2310009E13), or an empty text.
+
+    Examples
+    --------
+    >>> spoiled(["TP53", "2-Sep", "1-Mar"])
+    "2 of 3 names are dates or numbers that a spreadsheet made of names, such as '2-Sep'"
+    """
+    every = list(names)
+    found = [name for name in every if _SPOILED.fullmatch(name)]
+    return (
+        f"{len(found):,} of {len(every):,} names are dates or numbers that a spreadsheet made of names, "
+        f"such as {found[0]!r}"
+        if found
+        else ""
+    )
+
+
+def say_spoiled(path: str | Path, names: Iterable[str]) -> None:
+    """Warn of names of genes that a spreadsheet turned into dates or numbers."""
+    if said := spoiled(names):
+        log.warning("%s: %s; they are kept as they stand", Path(path).name, said)
+
+
+def numbered(names: Iterable[str], ids: Sequence[str]) -> str:
+    """What to say where a program read identifiers as numbers: ``007`` as ``7``, ``1`` as ``1.0``."""
+    as_numbers = {name.removesuffix(".0").lstrip("0"): name for name in names if _NUMBER.fullmatch(name)}
+    found = next((i for i in ids if i.isascii() and i.isdigit() and i.lstrip("0") in as_numbers), None)
+    return (
+        ""
+        if found is None
+        else f"the table has {as_numbers[found.lstrip('0')]!r}, a number: keep the column as text"
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

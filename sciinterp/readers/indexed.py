@@ -217,6 +217,7 @@ def _made(path: Path) -> Index:
     columns = [np.frombuffer(column, np.int64) for column in (starts, lengths, ends)]
     index = Index(*columns, blocks=_blocks(path), names=bytes(names))
     _check_names(Names(index.names, index.name_ends), path, met.n_in)
+    met.say(path)
     index.told = {
         "kind": letters.kind,
         "digest": digest.hexdigest(),

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.errors import FormatError, InputError
-from sciinterp.readers.bounded import read_lines, read_rows
+from sciinterp.readers.bounded import read_lines
+from sciinterp.readers.delimited import read_table as read_cells
 from sciinterp.readers.entries import check_ids, sequences_to_samples
 from sciinterp.samples import Samples
 
@@ -71,7 +72,7 @@ def read_smiles(path: Path, *, kind: str | None = None) -> Samples:
         ids,
         smiles.iloc[keep],
         lengths=lengths[keep],
-        table=typed(frame.drop(columns=[column])).iloc[keep].reset_index(drop=True),
+        table=_described(frame, column, path).iloc[keep].reset_index(drop=True),
         kind=kind or "smiles",
         n_in=len(frame),
         dropped=dropped,
@@ -106,7 +107,14 @@ def read_table(path: Path, *, kind: str | None = None) -> Samples:
     frame = text_table(path)
     column = find_column(frame, SEQUENCES, path)
     entries = zip(identifiers(frame, path), _present(frame[column]))
-    return sequences_to_samples(entries, path, kind=kind, table=typed(frame.drop(columns=[column])))
+    return sequences_to_samples(entries, path, kind=kind, table=_described(frame, column, path))
+
+
+def _described(frame: pd.DataFrame, column: str, path: Path) -> pd.DataFrame:
+    """The columns beside the samples, as what they are; identifiers are text whatever they look like."""
+    out = typed(frame.drop(columns=[column]))
+    names = _column(frame, _ID, path)
+    return out if names is None else out.assign(**{names: frame[names].str.strip()})
 
 
 def _present(column: pd.Series) -> pd.Series:
@@ -116,40 +124,18 @@ def _present(column: pd.Series) -> pd.Series:
 
 
 def text_table(path: Path) -> pd.DataFrame:
-    """All cells of a table as text.
-
-    A header one cell short (as R writes it) gets an unnamed first column; cells missing at the end of a row are
-    empty; unnamed columns without content are left out.
+    """All cells of a table as text; unnamed columns are numbered, and left out where they are blank.
 
     Raises
     ------
     FormatError
         No header, a column named twice, or a row wider than the header.
     """
-    numbered = list(read_rows(path))
-    if not numbered:
-        raise FormatError("this is not a table", file=str(path), line=1, expected="a header line")
-    header = [cell.strip() for cell in numbered.pop(0)[1]]
-    if numbered and all(len(cells) == len(header) + 1 for _, cells in numbered):
-        header = ["", *header]
-    rows = []
-    for line, cells in numbered:
-        if any(cells[len(header) :]):
-            raise FormatError(
-                "a row wider than the header",
-                file=str(path),
-                line=line,
-                expected=f"{len(header)} cells",
-                got=str(len(cells)),
-            )
-        rows.append(cells[: len(header)] + [""] * (len(header) - len(cells)))
-    twice = next((name for name, n in Counter(header).items() if name and n > 1), None)
-    if twice is not None:
-        raise FormatError("a column occurs twice", file=str(path), line=1, got=repr(twice[:60]))
-    frame = pd.DataFrame(rows, columns=range(len(header)), dtype=object)
-    keep = [i for i, name in enumerate(header) if name or i == 0 or frame[i].str.strip().any()]
+    table = read_cells(path).whole(path)
+    frame = pd.DataFrame([cells for _, cells in table.rows], columns=range(len(table.header)), dtype=object)
+    keep = [i for i, name in enumerate(table.header) if name or i == 0 or frame[i].str.strip().any()]
     frame = frame[keep]
-    frame.columns = pd.Index([header[i] or (f"column{i + 1}" if i else "") for i in keep])
+    frame.columns = pd.Index([table.header[i] or f"column{i + 1}" for i in keep])
     return frame
 
 
@@ -186,9 +172,14 @@ def _shortest(cell: str, kind: type[int] | type[float]) -> bool:
 
 
 def find_column(frame: pd.DataFrame, names: tuple[str, ...], path: Path) -> str:
-    """The column with the first of these names, in any case."""
-    lower = {str(c).lower(): c for c in frame.columns}
-    found = next((lower[n] for n in names if n in lower), None)
+    """The column with the first of these names, in any case.
+
+    Raises
+    ------
+    FormatError
+        There is none, or two differ in their case alone.
+    """
+    found = _column(frame, names, path)
     if found is None:
         raise FormatError(
             "the table lacks a column",
@@ -200,10 +191,21 @@ def find_column(frame: pd.DataFrame, names: tuple[str, ...], path: Path) -> str:
     return found
 
 
+def _column(frame: pd.DataFrame, names: tuple[str, ...], path: Path) -> str | None:
+    for name in names:
+        found = [str(column) for column in frame.columns if str(column).lower() == name]
+        if len(found) > 1:
+            raise FormatError(
+                "two columns could be meant", file=str(path), line=1, got=" and ".join(map(repr, found))
+            )
+        if found:
+            return found[0]
+    return None
+
+
 def identifiers(frame: pd.DataFrame, path: Path) -> list[str]:
     """The identifiers of the rows, from the likeliest column; numbers where there is no such column."""
-    lower = {str(c).lower(): c for c in frame.columns}
-    column = next((lower[n] for n in _ID if n in lower), None)
+    column = _column(frame, _ID, path)
     if column is None:
         return [f"row{i}" for i in range(1, len(frame) + 1)]
     names = frame[column].str.strip().tolist()

@@ -1,18 +1,26 @@
-"""FASTA, GenBank, EMBL and UniProt flat files through Biopython; UniProt XML and JSON by the bounded reader."""
+"""FASTA, GenBank and EMBL through Biopython; UniProt flat files, XML and JSON by the bounded reader."""
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciinterp.errors import FormatError
-from sciinterp.readers.bounded import Text, first_lines, parsing, read_json, read_xml
+from sciinterp.readers.bounded import Text, first_lines, parsing, read_json, read_lines, read_xml
 from sciinterp.readers.entries import columns_of, sequences_to_samples
 from sciinterp.samples import Samples
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
+
+# What Biopython says of a sequence that is not as long as its record states.
+CUT_SHORT = "Expected sequence length"
+_LENGTH = re.compile(r"([0-9]{1,18}) AA\.", re.ASCII)
+# accession, sequence, name, organism, its common name, stated length
+_Entry = tuple[str, str, str, str, str, str]
 
 
 def read_fasta(path: Path, *, kind: str | None = None) -> Samples:
@@ -55,8 +63,50 @@ def read_embl(path: Path, *, kind: str | None = None) -> Samples:
 
 
 def read_uniprot(path: Path, *, kind: str | None = None) -> Samples:
-    """UniProtKB flat file; the identifier is the first accession."""
-    return _read(path, "swiss", kind or "protein")
+    """UniProtKB flat file; the identifier is the first accession.
+
+    Raises
+    ------
+    FormatError
+        This is no such file, or it ends within a protein.
+    """
+    return _uniprot(path, _flat(path), kind)
+
+
+def _flat(path: Path) -> Iterator[_Entry]:
+    """Lines by their two-letter codes, as the annotations of the same file are read: an entry that Biopython does
+    not take (a site between two residues, an unknown qualifier) has a sequence all the same."""
+    text: dict[str, list[str]] = {}
+    number = 0
+    for number, line in read_lines(path, sequences=True):
+        if not line.strip():
+            continue
+        code = line[:2]
+        if not text and code != "ID":
+            raise FormatError(
+                "this is not a UniProtKB flat file",
+                file=str(path),
+                line=number,
+                expected="ID",
+                got=repr(line[:40]),
+            )
+        if code != "//":
+            text.setdefault(code, []).append(line[5:].strip())
+            continue
+        length = _LENGTH.search(text["ID"][0])
+        yield (
+            text.get("AC", [""])[0].split(";")[0].strip(),
+            "".join("".join(text.get("  ", ())).split()),
+            (text["ID"][0].split() or [""])[0],
+            " ".join(text.get("OS", ())).strip().rstrip("."),
+            "",
+            length[1] if length else "",
+        )
+        text = {}
+    if any(map("".join, text.values())):
+        raise FormatError(
+            "the file ends inside a protein", file=str(path), line=number, do="Was the download cut short?"
+        )
 
 
 def read_uniprot_xml(path: Path, *, kind: str | None = None) -> Samples:
@@ -74,6 +124,7 @@ def read_uniprot_xml(path: Path, *, kind: str | None = None) -> Samples:
                 text(entry, "name"),
                 text(entry, "organism/name[@type='scientific']"),
                 text(entry, "organism/name[@type='common']"),
+                _stated(entry),
             )
             for _, entry in read_xml(path, "entry")
         ),
@@ -104,6 +155,7 @@ def read_uniprot_json(path: Path, *, kind: str | None = None) -> Samples:
                 value(entry, "uniProtkbId"),
                 value(entry, "organism", "scientificName"),
                 value(entry, "organism", "commonName"),
+                str(entry["sequence"].get("length", "")) if isinstance(entry.get("sequence"), dict) else "",
             )
             for entry in entries
         ),
@@ -111,9 +163,30 @@ def read_uniprot_json(path: Path, *, kind: str | None = None) -> Samples:
     )
 
 
-def _uniprot(path: Path, entries: Iterable[tuple[str, str, str, str, str]], kind: str | None) -> Samples:
-    """Samples of (accession, sequence, name, organism, its common name)."""
+def _stated(entry: Element) -> str:
+    sequence = entry.find("sequence")
+    return "" if sequence is None else sequence.get("length", "")
+
+
+def _uniprot(path: Path, entries: Iterable[_Entry], kind: str | None) -> Samples:
+    """Samples of the entries, whichever form they came in.
+
+    Raises
+    ------
+    FormatError
+        A sequence is not as long as its entry states.
+    """
     found = list(entries)
+    for accession, sequence, *_, stated in found:
+        n = len("".join(sequence.split()))
+        if n and stated.isascii() and stated.isdigit() and int(stated[:18]) != n:
+            raise FormatError(
+                "a sequence is not as long as its entry states",
+                file=str(path),
+                expected=stated[:18],
+                got=f"{n} in {accession!r}",
+                do="Was the file cut short?",
+            )
     columns = [{"name": e[2], "organism": f"{e[3]} ({e[4]})" if e[4] else e[3]} for e in found]
     table = columns_of(columns)
     return sequences_to_samples((e[:2] for e in found), path, kind=kind or "protein", table=table)
@@ -122,7 +195,12 @@ def _uniprot(path: Path, entries: Iterable[tuple[str, str, str, str, str]], kind
 def _read(path: Path, format: str, kind: str | None) -> Samples:
     from Bio import SeqIO
 
-    with Text(path, sequences=True) as handle, parsing(path, format, lambda: handle.number):
+    with (
+        Text(path, sequences=True) as handle,
+        warnings.catch_warnings(),
+        parsing(path, format, lambda: handle.number),
+    ):
+        warnings.filterwarnings("error", message=CUT_SHORT)
         records = list(SeqIO.parse(handle, format))
     molecule = {str(r.annotations.get("molecule_type", "")).lower() for r in records}
     if kind is None and any("dna" in m or "rna" in m for m in molecule):

@@ -98,7 +98,7 @@ def read_structure(path: str | Path, *, format: str = "auto") -> tuple[str, list
     with Text(path) as handle, parsing(path, "a structure"):
         parser.get_structure("x", handle)
     code = _entry_name(found.header, getattr(parser, "_mmcif_dict", {}))
-    chains = [_chain(name, models) for name, models in found.chains.items()]
+    chains = [_chain(name.strip(), models) for name, models in found.chains.items()]
     return code or path.name.removesuffix(".gz").rsplit(".", 1)[0], chains
 
 

@@ -45,7 +45,9 @@ CONFIGS = (CONFIG, "config.json", *YAML)
 ARRAY_FILES = (".pt", ".safetensors")
 SHARD = re.compile(r"(.+)-([0-9]{1,5})-of-([0-9]{1,5})\.safetensors")
 NUMBERED = re.compile(r"ae_(\d{1,18})\.pt")
-PREFIXES = ("_orig_mod.", "module.", "_forward_module.", "autoencoder.", "sae.", "ae.")
+WRAPPED = re.compile(
+    r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\."
+)
 TRAINER = re.compile(r"!!python/object:interplm\.train\.trainers\.\w+\.(\w+)Config\b")
 
 
@@ -134,14 +136,21 @@ def _arrays_file(path: Path, format: str) -> Path:
     whole = [name for name in ("ae_normalized.pt", "ae.pt", "checkpoint_final.pt") if name in names]
     latest = sorted(numbered, key=lambda name: int(name[3:-3]))[-1:]
     torch_files = (whole or latest)[:1]
-    others = [n for n in names if n.startswith("ae") and n.endswith(".pt") and n not in (*whole, *numbered)]
+    others = [
+        n
+        for n in names
+        if n.startswith("" if numbered and not whole else "ae")
+        and n.endswith(".pt")
+        and n not in (*whole, *numbered)
+    ]
     safe = [n for n in names if n.endswith(".safetensors") and n != "training.safetensors"]
     if format in ("interplm", "dictionary_learning"):
         safe = []
     elif format in ("sparsify", "esmc", "interprot"):
         torch_files = others = []
-    # the first of a file in shards stands for all of them
-    safe = [n for n in safe if (shard := SHARD.fullmatch(n)) is None or int(shard[2]) == 1]
+    # the first of a file in shards stands for all of them; one that is missing is named when they are read
+    firsts = {shard[1]: n for n in reversed(safe) if (shard := SHARD.fullmatch(n))}
+    safe = [n for n in safe if SHARD.fullmatch(n) is None or n in firsts.values()]
     candidates = [*torch_files, *others, *safe] or [n for n in names if n.endswith(".pt")]
     if len(candidates) > 1:
         raise InputError(
@@ -239,9 +248,12 @@ def _arrays_of(file: Path) -> dict[str, np.ndarray]:
 
 
 def _plain_names(held: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Names without what compiling or wrapping put before them all."""
-    names = dict(held)
-    while names and (prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in names)), None)):
+    """Names without what compiling wrote into them, and without the module they all stand in."""
+    names = {WRAPPED.sub("", name): array for name, array in held.items()}
+    while len(names) > 1 and len(front := {name.partition(".")[0] for name in names if "." in name}) == 1:
+        prefix = f"{front.pop()}."
+        if not all(name.startswith(prefix) for name in names):
+            break
         names = {name.removeprefix(prefix): array for name, array in names.items()}
     return names
 

@@ -35,6 +35,8 @@ _OPERATIONS = set(
     " BINPUT LONG_BINPUT BINGET LONG_BINGET BINUNICODE SHORT_BINUNICODE BININT BININT1 BININT2 LONG1 BINFLOAT"
     " NEWTRUE NEWFALSE NONE SETITEM SETITEMS APPEND APPENDS FRAME MEMOIZE".split()
 )
+# Under what a training's state keeps the tensors.
+_STATES = ("model_state_dict", "state_dict", "model")
 # Tied weights are in the file once and under two names.
 _TIMES, _SPARE = 2, 1 << 20
 
@@ -67,7 +69,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
     arrays : dict of str to array
         Bfloat16 as float32.
     settings : dict
-        What stands under ``model_config`` beside ``model_state_dict``; empty in a file of tensors alone.
+        What stands under ``model_config`` beside the tensors' own table; empty in a file of tensors alone.
 
     Raises
     ------
@@ -79,12 +81,13 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
         Not a regular file.
     """
     found = _loaded(path)
-    if isinstance(found, dict) and isinstance(found.get("model_state_dict"), dict):
-        settings = found.get("model_config") or {}
-        if not isinstance(settings, dict):
-            raise FormatError("model_config is no table", file=str(path), got=type(settings).__name__)
-        return _named(found["model_state_dict"], path), {str(name): value for name, value in settings.items()}
-    return _named(found, path), {}
+    states = [key for key in _STATES if isinstance(found, dict) and isinstance(found.get(key), dict)]
+    if len(states) != 1:
+        return _named(found, path), {}
+    settings = found.get("model_config") or {}
+    if not isinstance(settings, dict):
+        raise FormatError("model_config is no table", file=str(path), got=type(settings).__name__)
+    return _named(found[states[0]], path), {str(name): value for name, value in settings.items()}
 
 
 def _loaded(path: str | os.PathLike[str]) -> Any:

@@ -50,9 +50,14 @@ def small() -> nn.Sequential:
     return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
 
 
-@pytest.mark.parametrize(
-    "around", ["{}", "_orig_mod.{}", "module.{}", "model.{}", "module._orig_mod.{}", "net.{}"]
-)
+# What wrappers and trainers put in front of every name; every loader takes it off.
+IN_FRONT = [
+    "_orig_mod.", "module.", "module._orig_mod.", "model.", "_fsdp_wrapped_module.", "net.", "encoder.",
+    "model._orig_mod.", "_forward_module.module.", "backbone.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("around", ["{}", *(f"{front}{{}}" for front in IN_FRONT)])
 def test_wrappers_names_are_taken_off_where_that_makes_it_fit(around) -> None:
     state = {around.format(k): v + 1 for k, v in small().state_dict().items()}
     for held in (state, {"state_dict": state, "epoch": 3}, {"model": state}):
@@ -133,7 +138,45 @@ def rows(model) -> torch.Tensor:
     return torch.cat(capture(model, ["layers.1"], model.encode(["MKTAYI"]))["layers.1"])
 
 
-@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod.", "model."])
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64])
+def test_a_folder_in_another_precision_is_read_in_the_models(saved, tmp_path, kind) -> None:
+    folder = changed(
+        saved, tmp_path / "x", lambda s: {k: v.to(kind) if v.is_floating_point() else v for k, v in s.items()}
+    )
+    model, plain = load_model("hf-esm2", weights=folder), load_model("hf-esm2", weights=saved)
+    assert rows(model).dtype == torch.float32
+    assert torch.allclose(rows(model), rows(plain), atol=0.05)
+
+
+def test_a_folder_in_shards_is_read_whole_or_the_missing_one_is_named(saved, tmp_path) -> None:
+    import json
+    import shutil
+
+    state = load_file(saved / "model.safetensors")
+    names = sorted(state)
+    parts = {f"model-0000{i + 1}-of-00002.safetensors": names[i::2] for i in range(2)}
+
+    def folder(name, *, index=True, without=""):
+        shutil.copytree(saved, tmp_path / name)
+        (tmp_path / name / "model.safetensors").unlink()
+        for file, held in parts.items():
+            if file != without:
+                save_file({k: state[k] for k in held}, tmp_path / name / file, metadata={"format": "pt"})
+        where = {k: file for file, held in parts.items() for k in held}
+        if index:
+            text = json.dumps({"metadata": {"total_size": 1}, "weight_map": where})
+            (tmp_path / name / "model.safetensors.index.json").write_text(text)
+        return tmp_path / name
+
+    plain = rows(load_model("hf-esm2", weights=saved))
+    assert torch.equal(rows(load_model("hf-esm2", weights=folder("whole"))), plain)
+    for bad in (folder("no-index", index=False), folder("one", without=next(iter(parts)))):
+        with pytest.raises(SciinterpError) as caught:
+            load_model("hf-esm2", weights=bad)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("prefix", IN_FRONT[::2])
 def test_a_folder_saved_from_a_wrapped_model(saved, tmp_path, prefix) -> None:
     folder = changed(saved, tmp_path / "x", lambda s: {prefix + k: v for k, v in s.items()})
     model, plain = load_model("hf-esm2", weights=folder), load_model("hf-esm2", weights=saved)

@@ -1,9 +1,11 @@
 """Published formats: codes and reconstruction are those of the authors' class, written here from its definition."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import test_sae_hostile
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
@@ -382,3 +384,70 @@ def test_a_new_format_is_one_function_and_one_row(tmp_path, monkeypatch):
         )
         with pytest.raises(SciinterpError, match=next(iter(harm))):
             si.load_sae(bad)
+
+
+# Ways in which the same arrays are saved; every format inherits them.
+AROUND = {
+    **{
+        front: lambda held, front=front: {front + name: array for name, array in held.items()}
+        for front in (
+            "_orig_mod.",
+            "module._orig_mod.",
+            "model.",
+            "net.",
+            "encoder.",
+            "_fsdp_wrapped_module.",
+        )
+    },
+    "compiled inside": lambda held: {
+        name.replace(".", "._orig_mod.", 1): array for name, array in held.items()
+    },
+    "double": lambda held: {n: a.double() if a.is_floating_point() else a for n, a in held.items()},
+    "strided": lambda held: {n: a.t().contiguous().t() if a.ndim == 2 else a for n, a in held.items()},
+    "parameters": lambda held: {
+        n: torch.nn.Parameter(a) if a.is_floating_point() else a for n, a in held.items()
+    },
+    "state_dict": lambda held: {"state_dict": held, "epoch": 3},
+    "model": lambda held: {"model": held},
+}
+
+
+@pytest.mark.parametrize("name", [*test_sae_hostile.FORMATS])
+def test_however_the_arrays_are_saved_the_sae_is_the_same(name, tmp_path):
+    file, held, _, _ = test_sae_hostile.FORMATS[name]
+    x = torch.randn(7, test_sae_hostile.D, generator=torch.Generator().manual_seed(3))
+
+    def made(folder):
+        sae = si.load_sae(folder)
+        with torch.no_grad():
+            return sae.decode(sae.encode(x))
+
+    plain = made(test_sae_hostile.write(tmp_path / "plain", name))
+    for number, (way, change) in enumerate(AROUND.items()):
+        folder = test_sae_hostile.write(tmp_path / str(number), name)
+        if file.endswith(".pt"):
+            torch.save(change(held), folder / file)
+        elif way in ("state_dict", "model", "parameters"):
+            continue  # safetensors holds tensors alone
+        else:
+            test_sae_hostile.write(folder, name, change(held))
+        assert torch.allclose(made(folder), plain, atol=1e-5), way
+
+
+def test_a_shard_that_is_missing_and_a_second_sae_are_named(tmp_path):
+    held = test_sae_hostile.FORMATS["sparsify"][1]
+    for lost in (1, 2):
+        folder = test_sae_hostile.write(tmp_path / str(lost), "sparsify")
+        (folder / "sae.safetensors").unlink()
+        for number in {1, 2} - {lost}:
+            part = {k: held[k] for k in sorted(held)[number - 1 :: 2]}
+            save_file(part, folder / f"sae-0000{number}-of-00002.safetensors")
+        with pytest.raises(SciinterpError, match=f"sae-0000{lost}-of-00002"):
+            si.load_sae(folder)
+    folder = test_sae_hostile.write(tmp_path / "two", "tied")
+    for number in (9, 10):
+        shutil.copy(folder / "m.pt", folder / f"ae_{number}.pt")
+    with pytest.raises(SciinterpError, match="several SAEs are here"):
+        si.load_sae(folder)
+    (folder / "m.pt").unlink()
+    assert si.load_sae(folder).n_features == test_sae_hostile.F

@@ -16,7 +16,8 @@ from test_structures import chain_of
 import sciinterp as si
 from sciinterp.errors import FormatError, InputError, SciinterpError
 from sciinterp.readers import FORMATS, guess
-from sciinterp.readers.bounded import Limits, Text, bounds, limits, read_json, read_lines, read_rows, read_xml
+from sciinterp.readers.bounded import Limits, Text, bounds, limits, read_json, read_lines, read_xml
+from sciinterp.readers.delimited import read_rows
 
 GENBANK = """LOCUS       AB1                       10 bp    DNA     circular BCT 01-JAN-2000
 DEFINITION  d.
