@@ -127,6 +127,8 @@ class RunConfig:
     twins : tuple of str
         Dictionaries by the same recipe a part of which is not trained, shown beside: "decoder", "decoder_soft" (it turns
         by at most 37 degrees), "encoder"; empty for none.
+    candidates : bool
+        Look for candidates; without it the run ends with its hits.
     turn : bool
         Turn the features that mark their concept, and measure whether the model follows (seconds a concept).
     seed : int
@@ -145,6 +147,7 @@ class RunConfig:
     discover: DiscoverySettings = field(default_factory=DiscoverySettings)
     control: bool = True
     twins: tuple[str, ...] = ("decoder_soft", "encoder")
+    candidates: bool = True
     turn: bool = False
     seed: int = 0
     licences: Mapping[str, str] = field(default_factory=dict)

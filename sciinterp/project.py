@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -210,9 +211,9 @@ def _conclude(made: Run, config: RunConfig) -> None:
             seed=config.seed,
             out=out,
         )
-    if distributed.told(distributed.first() and ledger.is_done(out, "discover")):
+    if config.candidates and distributed.told(distributed.first() and ledger.is_done(out, "discover")):
         made.candidates = read_candidates(out)
-    else:
+    elif config.candidates:
         made.candidates = discover(
             made.features,
             made.annotations,
@@ -439,8 +440,8 @@ def _plan(config: RunConfig, made: Run) -> dict[str, Any]:
 
 def _results(made: Run) -> dict[str, Any]:
     assert made.hits is not None
-    assert made.candidates is not None
     assert made.sae is not None
+    kinds = [] if made.candidates is None else made.candidates["kind"]
     selected = made.hits[made.hits["selected"]]
     return {
         "sae": {k: made.sae.metrics.get(k) for k in ("fve", "l0", "dead")},
@@ -449,7 +450,7 @@ def _results(made: Run) -> dict[str, Any]:
         "concepts_beating_every_baseline": int(above_all(selected).sum()),
         "concepts_beating_every_baseline_uncontrolled": int(above_without_control(selected).sum()),
         "concepts_in_too_few_families": int((selected["explained_by"] == TOO_FEW).sum()),
-        "candidates": {k: int(v) for k, v in made.candidates["kind"].value_counts().sort_index().items()},
+        "candidates": dict(sorted(Counter(kinds).items())),
     }
 
 

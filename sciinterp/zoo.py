@@ -49,7 +49,8 @@ def build_zoo(
     out : path
         An entry is ``out/MODEL/SITE``; the runs are kept under ``out/runs``.
     only : sequence of str, optional
-        Names of recipes; without it all, and those whose weights or data are not here are passed over, which is said.
+        Names of recipes, or of entries (``antiberty/layers.4``); without it all, and those whose weights or data are
+        not here are passed over, which is said.
 
     Returns
     -------
@@ -65,13 +66,21 @@ def build_zoo(
     known = {path.stem: path for path in sorted(place.glob("*.toml"))}
     if not known:
         raise InputError("there is no recipe", where=f"folder '{place}'", expected="one TOML file a model")
-    for name in only or ():
+    wanted = {name: set[str]() for name in known} if not only else {}
+    for asked in only or ():
+        name, _, site = asked.partition("/")
         if name not in known:
             raise no_such("recipe", name, known)
+        wanted.setdefault(name, set()).update({site} if site else set())
     made = []
-    for name in only or known:
+    for name, some in wanted.items():
         try:
-            for site, config in recipe(known[name], out):
+            runs = dict(recipe(known[name], out))
+            for site in some - set(runs):
+                raise no_such("site", site, runs, where=f"recipe '{known[name]}'")
+            for site, config in runs.items():
+                if some and site not in some:
+                    continue
                 found = run(config, out / "runs" / name / site)
                 made.append(_entry(found, out / name / site, known[name]))
         except (InputError, MissingWeightsError) as error:

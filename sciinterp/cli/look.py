@@ -18,11 +18,13 @@ def models() -> None:
     echo_table(list_models())
 
 
-def saes() -> None:
+def saes(
+    like: Annotated[str, typer.Argument(help="Only names that begin so, such as esmc/600m.")] = "",
+) -> None:
     """List the published SAEs that are known by name: what each is of, width, k, licence, file, how it was verified."""
     from sciinterp.sae.hub import list_saes
 
-    echo_table(list_saes())
+    echo_table(list_saes(like))
 
 
 def sites(model: str, weights: Weights = None) -> None:

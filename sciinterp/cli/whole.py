@@ -150,7 +150,9 @@ def zoo(
     out: Annotated[Path, typer.Option("--out", help="Folder of the entries; run again to resume.")] = Path(
         "zoo"
     ),
-    only: Annotated[str | None, typer.Option(help="Names of recipes, by commas.")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Recipes, or entries such as antiberty/layers.4, by commas.")
+    ] = None,
 ) -> None:
     """Make SAEs with hits, baselines, card, licences and checksums of every model whose weights and data are here."""
     from sciinterp.zoo import build_zoo

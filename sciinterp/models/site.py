@@ -245,10 +245,21 @@ def scatter(site: Site, value: Any, batch: Batch, rows: Float[Tensor, "n d"]) ->
         old, _ = gather(site, value, batch)
         view, mask, _ = _view(site, tensor, batch)
         rows = view[mask.to(view.device)] + (rows - old)
-    out = tensor.clone()
+    out = _copied(tensor)
     view, mask, _ = _view(site, out, batch)
     view[mask.to(view.device)] = rows.to(out.dtype)
     return put(value, site.select, out)
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """A copy with the strides of the original, be it a part of a larger tensor: other strides may take kernels whose
+    last bits differ (Borzoi's crop before a convolution).
+    """
+    if tensor.is_contiguous() or 0 in tensor.stride():
+        return tensor.clone()
+    return torch.empty_strided(
+        tensor.size(), tensor.stride(), dtype=tensor.dtype, device=tensor.device
+    ).copy_(tensor)
 
 
 def select(value: Any, path: tuple[int | str, ...] | None) -> Any:

@@ -38,6 +38,7 @@ def load_sae(
     model: object = None,
     origin: Origin | Mapping[str, Any] | object = None,
     weights: str | Path | None = None,
+    revision: str | None = None,
 ) -> SAE:
     """Read an SAE made here or by another package, from a path or by the name of a published one.
 
@@ -55,6 +56,8 @@ def load_sae(
         (``model`` may be a loaded model), or activations that it is of.
     weights : folder, optional
         Where the file of a published SAE lies, instead of the hub.
+    revision : str, optional
+        Commit of the hub that a published SAE is taken at; by default that of its row, or of its first use here.
 
     Raises
     ------
@@ -70,8 +73,12 @@ def load_sae(
         there = False
     row = None if there else row_of(str(path)[:200])
     if row is not None:
-        place, format, there = fetched(row, weights), row.format, True
+        place, format, there = fetched(row, weights, revision), row.format, True
         origin = row.origin if origin is None else origin
+    elif revision is not None:
+        raise InputError(
+            "only a published SAE has a revision", where=f"revision={revision!r}", got=f"'{str(path)[:200]}'"
+        )
     if not there:
         raise InputError("there is no SAE", where=f"'{str(path)[:200]}'", expected="a folder or a file")
     folder = place.resolve() if place.is_dir() else place.resolve().parent

@@ -93,7 +93,10 @@ class Found:
             if not np.isfinite(array).all():
                 raise FormatError(f"{name} holds a value that is not finite", file=str(self.file))
             out[name] = torch.from_numpy(np.array(array, np.float32))
-        for key, letter in (("d_in", "d"), ("activation_dim", "d"), ("d_sae", "F"), ("dict_size", "F")):
+        for key, letter in (
+            *(("d_in", "d"), ("activation_dim", "d"), ("d_model", "d")),
+            *(("d_sae", "F"), ("dict_size", "F"), ("codebook_dim", "F")),
+        ):
             if key in self.config and letter in sides and self.config.whole(key) != sides[letter]:
                 raise self.config.refused(key, f"{sides[letter]}, as the arrays have it")
         return out
@@ -406,6 +409,10 @@ def read_interplm(found: Found) -> Weights:
 
 def read_esmc(found: Found) -> Weights:
     """SAEs of ESM-C: no encoder bias, inputs standardised row by row, top-k with the k of the configuration."""
+    if found.config.flag("use_residual_update_instead_of_states", False):
+        raise found.config.refused(
+            "use_residual_update_instead_of_states", "false: what a block adds is no site here"
+        )
     d_in = found.held["b_dec"].size if "b_dec" in found.held else 0
     sides = {name: found.held[name].shape for name in ("W_enc", "W_dec") if name in found.held}
     if any(len(shape) == 2 and shape[0] == shape[1] for shape in sides.values()):

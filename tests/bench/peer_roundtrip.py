@@ -1,9 +1,9 @@
 """Do the installed peers read our files, and do we read theirs? Codes and reconstructions to 1e-5.
 
 Run in an environment where the peers are installed (``pip install sae-lens dictionary-learning
-eai-sparsify overcomplete``)::
+eai-sparsify overcomplete``; ``esm`` from 3.4 on, which takes the place of fair-esm)::
 
-    python tests/bench/peer_roundtrip.py [sae_lens] [dictionary_learning] [sparsify] [overcomplete]
+    python tests/bench/peer_roundtrip.py [sae_lens] [dictionary_learning] [sparsify] [overcomplete] [esm.models.esmc]
 
 Exits non-zero when one that is installed disagrees; tests call it for the peers that can be imported.
 """
@@ -248,18 +248,54 @@ def overcomplete(folder: Path) -> None:
     refuse(folder / "deep.pt", "more than a linear map")
 
 
+def esm_c(folder: Path) -> None:
+    """A folder of two layers as ESM-C's authors save it; theirs reconstruct the standardised rows."""
+    from esm.models.esmc.sae import EsmcSaeConfig, EsmcSaeLayer, EsmcSaeModel, EsmcSaeParams
+
+    model = EsmcSaeModel(EsmcSaeConfig(d_model=D, codebook_dim=F, k=K, available_layers=[3, 7]))
+    for layer in (3, 7):
+        model.layers[str(layer)] = drawn(
+            EsmcSaeLayer(EsmcSaeParams(d_model=D, codebook_dim=F, k=K, layer=layer))
+        )
+    model.save_pretrained(folder)
+    refuse(folder, "layer_3.safetensors, layer_7.safetensors")
+    x = rows()
+    mean, std = x.mean(1, keepdim=True), x.std(1, keepdim=True)
+    for layer in (3, 7):
+        theirs = model.layers[str(layer)]
+        with torch.no_grad():
+            codes = theirs(x).feature_magnitudes
+            back = (codes @ theirs.W_dec + theirs.b_dec) * std + mean
+            away = (codes @ theirs.W_dec + theirs.b_dec - (x - mean) / (std + 1e-5)).pow(2).mean(1)
+        assert torch.allclose(away, theirs(x).reconstruction_loss, atol=ATOL)
+        agree(
+            f"we read ESM-C's layer {layer}", si.load_sae(folder / f"layer_{layer}.safetensors"), codes, back
+        )
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "use_residual_update_instead_of_states": True}))
+    refuse(folder / "layer_3.safetensors", "use_residual_update_instead_of_states")
+
+
 PEERS = {
     "sae_lens": sae_lens,
     "dictionary_learning": dictionary_learning,
     "sparsify": sparsify,
     "overcomplete": overcomplete,
+    "esm.models.esmc": esm_c,
 }
+
+
+def is_there(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # another package of the same first name
+        return False
 
 
 def main(names: list[str]) -> None:
     ran = 0
     for name in names or list(PEERS):
-        if importlib.util.find_spec(name) is None:
+        if not is_there(name):
             print(f"{name}: not installed")
             continue
         with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,10 @@ def test_every_row_says_what_where_and_how() -> None:
     models = list_models()
     assert models.index.is_unique
     assert {"antiberty", "esm2-8m", "esm1b", "unirep-64", "spliceai-1"} <= set(models.index)
-    assert set(models["verified"]) <= {"real weights", "against a reference", "layout only"}
+    said = models["verified"].str.partition(": ")
+    assert set(said[0]) <= {"real weights", "authors' code", "authors' layout", "reference", "layout only"}
+    assert ((said[2] != "") | (said[0] == "real weights")).all()
+    assert set(said.index[said[0] == "layout only"]) == {"evo2", "caduceus", "dna-letters"}
     assert (models[["takes", "licence", "weights"]] != "").all(axis=None)
     assert not models.loc["unirep-1900", "commercial"]
     assert models.loc["antiberty", "commercial"]

@@ -9,7 +9,9 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "bench" / "peer_roundtrip.py"
 
 
-@pytest.mark.parametrize("peer", ["sae_lens", "dictionary_learning", "sparsify", "overcomplete"])
+@pytest.mark.parametrize(
+    "peer", ["sae_lens", "dictionary_learning", "sparsify", "overcomplete", "esm.models.esmc"]
+)
 def test_round_trip_with(peer):
     pytest.importorskip(peer, reason=f"{peer} is not installed")
     done = subprocess.run([sys.executable, str(SCRIPT), peer], capture_output=True, text=True, timeout=600)
