@@ -70,7 +70,9 @@ def benchmark(
     ] = None,
     null: Annotated[int, typer.Option(help="Planted worlds with nothing hidden.")] = 3,
     forms: Annotated[int, typer.Option(help="Planted worlds with a hidden concept of each form.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Keep each world here; run again to resume.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Keep each world (or search) here; run again to resume.")
+    ] = None,
     run: Annotated[
         Path | None,
         typer.Option(
@@ -98,7 +100,7 @@ def benchmark(
     if what not in ("discovery", "dictionary", "rediscovery"):
         raise no_such("benchmark", what, ["discovery", "rediscovery", "trust", "dictionary"])
     if what == "rediscovery":
-        tables = _rediscovered(seed, run, only)
+        tables = _rediscovered(seed, run, only, out)
     elif what == "dictionary" and run is not None:
         tables = _decompositions(run, only, out, device)
     elif what == "dictionary":
@@ -118,7 +120,7 @@ def benchmark(
         echo_table(table.T.rename_axis("measure") if len(table) < 3 < table.shape[1] else table)
 
 
-def _rediscovered(seed: int, run: Path | None, only: str | None) -> dict[str, Any]:
+def _rediscovered(seed: int, run: Path | None, only: str | None, out: Path | None) -> dict[str, Any]:
     """Which concepts of a run come back as novel candidates when only broad ones are annotated."""
     from sciinterp.discovery.rediscovery import BROAD, rediscover
     from sciinterp.project import load_run
@@ -134,7 +136,7 @@ def _rediscovered(seed: int, run: Path | None, only: str | None) -> dict[str, An
         raise InputError("the run has no codes", where=f"folder '{run}'")
     keep = BROAD if only is None else tuple(name.strip() for name in only.split(","))
     table = rediscover(
-        made.features, made.annotations, split=made.split, control=made.control, keep=keep, seed=seed
+        made.features, made.annotations, split=made.split, control=made.control, keep=keep, seed=seed, out=out
     )
     return {"rediscovered": table}
 

@@ -10,6 +10,9 @@ randomised model, which should find nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +26,7 @@ from sciinterp.discovery.settings import DiscoverySettings
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
 from sciinterp.samples import Split
+from sciinterp.store.kept import kept, planned_folder
 
 # What a first look at structures gives: how names begin.
 BROAD = ("ss:H", "ss:E", "ss:C", "residue:")
@@ -37,6 +41,7 @@ def rediscover(
     control: FeatureMatrix | None = None,
     keep: Sequence[str] = BROAD,
     seed: int = 0,
+    out: str | Path | None = None,
 ) -> Table:
     """Hide all but broad concepts, search for novel candidates, and say which hidden concepts they are.
 
@@ -49,6 +54,8 @@ def rediscover(
     keep : sequence of str
         Beginnings of the names of concepts that stay.
     seed : int
+    out : path, optional
+        A folder that keeps what was found with each of the two codes; a stopped search resumes there.
 
     Returns
     -------
@@ -62,30 +69,46 @@ def rediscover(
     ------
     InputError
         No concept stays, or none is hidden.
+    MismatchError
+        The folder holds a search with other codes, concepts or seed.
     """
     known = select_concepts(annotations, features.samples, split)[0].position_names
-    kept = [c for c in annotations.position_names if c.startswith(tuple(keep))]
-    hidden = [c for c in known if c not in kept]
-    if not kept or not hidden:
+    stay = [c for c in annotations.position_names if c.startswith(tuple(keep))]
+    hidden = [c for c in known if c not in stay]
+    if not stay or not hidden:
         raise InputError(
             "nothing to rediscover", expected=f"concepts that begin with {', '.join(keep)}, and others"
         )
-    first_look, rows, context = annotations.select(kept), [], {}
+    plan = {"stay": stay, "hidden": hidden, "seed": seed, "codes": features.origin.to_record()}
+    folder, rows, context = planned_folder(out, plan), [], {}
     for name, codes, against in (("model", features, control), ("randomised", control, None)):
         if codes is None:
             continue
-        hits = associate(
-            codes, first_look, split=split, control=against, settings=AssociationSettings(folds=1)
-        )
-        settings = DiscoverySettings(seed=seed, records=False)
-        found = discover(codes, first_look, hits, split=split, control=against, settings=settings)
-        novel = found[found["kind"] == "novel"].drop_duplicates("feature")
-        context[name] = {
-            "novel": len(novel),
-            "not_run": dict(found.context.get("not_run") or {}).get("novel", ""),
-        }
-        rows += [{"codes": name, **row} for row in came_back(codes, novel, annotations, hidden, split)]
-    return Table(pd.DataFrame(rows, columns=list(COLUMNS)), context=context)
+        search = partial(_searched, codes, against, annotations, stay, hidden, split, seed)
+        found = kept(folder, name, search)
+        context[name] = found["context"]
+        rows += [{"codes": name, **row} for row in found["rows"]]
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"q": float})
+    return Table(table, context=context)
+
+
+def _searched(
+    codes: FeatureMatrix,
+    against: FeatureMatrix | None,
+    annotations: Annotations,
+    stay: list[str],
+    hidden: list[str],
+    split: Split,
+    seed: int,
+) -> dict[str, Any]:
+    """What comes back of one model's codes, and how many novel candidates there are."""
+    first_look = annotations.select(stay)
+    hits = associate(codes, first_look, split=split, control=against, settings=AssociationSettings(folds=1))
+    settings = DiscoverySettings(seed=seed, records=False)
+    found = discover(codes, first_look, hits, split=split, control=against, settings=settings)
+    novel = found[found["kind"] == "novel"].drop_duplicates("feature")
+    context = {"novel": len(novel), "not_run": dict(found.context.get("not_run") or {}).get("novel", "")}
+    return {"rows": came_back(codes, novel, annotations, hidden, split), "context": context}
 
 
 def came_back(
@@ -110,7 +133,7 @@ def came_back(
         f1 = float(best[number, at])
         row = {"concept": concept, "n": int(truth[number].sum()), "f1": round(f1, 3)}
         row |= {"feature": order[at] if there else -1, "rank": at + 1 if there else 0}
-        q = float(novel["q"].iloc[at]) if there else float("nan")
+        q = float(novel["q"].iloc[at]) if there else None
         rows.append({**row, "q": q, "best": round(float(best[number].max()), 3), "back": bool(reach.any())})
     return sorted(rows, key=lambda row: -float(row["best"]))  # type: ignore[arg-type]
 

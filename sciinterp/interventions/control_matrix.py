@@ -15,12 +15,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from sciinterp.activations import Activations
 from sciinterp.annotations import Annotations
@@ -36,26 +34,18 @@ from sciinterp.interventions.directions import (
     plain_directions,
     units_of_set,
 )
-from sciinterp.interventions.effect import divergence, hidden, scored_tokens
-from sciinterp.interventions.reading import batches, checked_site
-from sciinterp.interventions.writing import direction_edit, rows_at, writing
-from sciinterp.models import Batch, CanMask, HasLogits, capture, replayed
+from sciinterp.interventions.doses import FIRST, PAYS, SCOUTS, Read, Stage, at_level, batches_of
+from sciinterp.interventions.reading import checked_site
+from sciinterp.models import HasLogits, replayed
 from sciinterp.models.generation import LETTERS
-from sciinterp.models.site import scored_spans
 from sciinterp.provenance import require_randomised
-from sciinterp.samples import Samples, Split
+from sciinterp.samples import Split
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
     from sciinterp.sae import SAE
 
 log = logging.getLogger(__name__)
-
-# The first dose and the largest, in units of the site's spread (root mean square distance from the mean activation).
-FIRST, LARGEST = 0.5, 8.0
-# A level of divergence is met where it is missed by no more than this factor, or lies between two doses that are each
-# within the second one of it: gains are interpolated.
-NEAR, BETWEEN = 1.15, 3.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ class ControlSettings:
     n_noise : int
         Gaussian directions.
     n_doses : int
-        Doses tried of each direction, at most.
+        Doses tried of each direction, at most (of many samples as many on a few before: :mod:`~sciinterp.interventions.doses`).
     min_f1 : float
         Concepts whose selected feature has at least this held-out F1.
     randomised : bool
@@ -99,16 +89,6 @@ class ControlSettings:
 
 # As a plain run measures it: features that mark their concept, few samples and directions.
 QUICK = ControlSettings(n_samples=6, n_random=4, n_noise=0, n_doses=3, min_f1=0.5, randomised=False)
-
-
-class Read(NamedTuple):
-    """A direction at one level: gain of each sample, dose, divergence, whether the level was met, and all doses tried."""
-
-    gain: np.ndarray
-    dose: float
-    divergence: float
-    reached: bool
-    tried: list[dict[str, float]]
 
 
 def control_matrix(
@@ -346,118 +326,20 @@ def turn(
     directions : list of Direction
     settings : ControlSettings
     """
-    stages = [
-        _Stage(model, site, aim, numbers, batch) for numbers, batch in batches(model, list(aim.samples))
-    ]
-    spread = float(np.sqrt(np.mean([s.spread for s in stages])))
-    found, first = [], FIRST
-    with replayed(model, site, *(stage.batch for stage in stages)):
+    n, found, first = len(aim.samples), [], FIRST
+    every, few = batches_of(model, aim), batches_of(model, aim, SCOUTS) if n >= PAYS * SCOUTS else []
+    with replayed(model, site, *(batch for _, batch in [*few, *every])):
+        scouts, stages = ([Stage(model, site, aim, *one) for one in some] for some in (few, every))
+        spread = float(np.sqrt(np.mean([s.spread for s in stages])))
         for direction in directions:
-            read = _read(stages, direction, spread, first, len(aim.samples), settings)
+            read = at_level(
+                stages, scouts, direction.vector, spread,
+                first=first, level=settings.divergence, n_doses=settings.n_doses,
+            )  # fmt: skip
             first = read.dose if read.reached else FIRST
             found.append(read)
         example = stages[0].example(directions[0].vector, found[0].dose * spread)
     return found, example
-
-
-class _Stage:
-    """One batch of an aim, run again and again: what is hidden, what is read, and the clean run."""
-
-    def __init__(self, model: Adapter, site: str, aim: Aim, numbers: np.ndarray, batch: Batch) -> None:
-        self.model, self.site, self.aim, self.numbers = model, site, aim, numbers
-        self.batch = hidden(model, batch, numbers, aim.read) if isinstance(model, CanMask) else batch
-        self.where = rows_at([aim.written[i] for i in numbers])
-        self.about = scored_tokens(model, batch)
-        self.spans = scored_spans(batch, self.about)
-        self.off = ~rows_at([aim.target[i] for i in numbers])(self.spans)
-        rows = torch.cat(capture(model, [site], self.batch)[site]).double()
-        self.spread = float((rows - rows.mean(0)).pow(2).sum(1).mean())
-        assert isinstance(model, HasLogits)
-        words = [w.removeprefix("▁") for w in model.vocabulary]
-        self.columns = [words.index(letter) for letter in aim.letters]
-        self.read = rows_at([aim.read[i] for i in numbers])(self.spans)
-        self.uniform = [np.random.default_rng([int(i)]).random(int(aim.read[i].sum())) for i in numbers]
-        self.clean = self._scores(None, 0.0)
-        self.score = self._judged(self.clean)
-
-    def _scores(self, vector: Tensor | None, amount: float) -> Tensor:
-        """Log probabilities [n, V] with so much of a direction written."""
-        edits = []
-        if vector is not None:
-            edits = [direction_edit(self.site, vector[None], torch.tensor([amount]), where=self.where)]
-        model = self.model
-        assert isinstance(model, HasLogits)
-        with torch.no_grad(), writing(model, edits):
-            logits = model.logits(self.batch).float()
-        return torch.log_softmax(logits[self.about.to(logits.device)], -1).cpu()
-
-    def tried(self, vector: Tensor, amount: float) -> tuple[np.ndarray, float, int]:
-        """Gain of each sample, and the sum of divergences off target with their number."""
-        scores = self._scores(vector, amount)
-        apart = divergence(self.clean[self.off], scores[self.off])
-        return self._judged(scores) - self.score, float(apart.sum()), len(apart)
-
-    def example(self, vector: Tensor, amount: float) -> dict[str, Any]:
-        """The first sample, with the most probable letters where it is read, before and after."""
-        sample, at = self.aim.samples[int(self.numbers[0])], np.flatnonzero(self.aim.read[self.numbers[0]])
-        mine = self.read & (self.spans[:, 0] == 0)
-        out: dict[str, Any] = {"sample": sample.id, "positions": at.tolist(), "own": sample.sequence}
-        for name, scores in (("before", self.clean), ("after", self._scores(vector, amount))):
-            text = list(sample.sequence)
-            for place, best in zip(at, scores[mine][:, self.columns].argmax(1).tolist()):
-                text[place] = self.aim.letters[best]
-            out[name] = "".join(text)
-        return out
-
-    def _judged(self, scores: Tensor) -> np.ndarray:
-        """The judge's score of each sample."""
-        letters = torch.softmax(scores[self.read][:, self.columns], -1).double().numpy()
-        owner = self.spans[self.read, 0].numpy()
-        parts = [letters[owner == row] for row in range(len(self.numbers))]
-        if self.aim.judge is None:
-            return np.array(
-                [(p * self.aim.odds[i][: len(p)]).sum(1).mean() for p, i in zip(parts, self.numbers)]
-            )
-        drawn = []
-        for p, i, u in zip(parts, self.numbers, self.uniform):
-            text, at = list(self.aim.samples[int(i)].sequence), np.flatnonzero(self.aim.read[i])
-            for place, q, x in zip(at, p, u):
-                text[place] = self.aim.letters[min(int(np.searchsorted(np.cumsum(q), x)), len(q) - 1)]
-            drawn.append("".join(text))
-        names = [self.aim.samples.ids[i] for i in self.numbers]
-        return np.asarray(self.aim.judge(Samples(names, drawn, kind=self.aim.samples.kind)), float)
-
-
-def _read(
-    stages: list[_Stage], direction: Direction, spread: float, first: float, n: int, settings: ControlSettings
-) -> Read:
-    """Doses of one direction until the level is met; divergence grows with the square of a small dose."""
-    level, dose = settings.divergence, first
-    known: list[tuple[float, float, np.ndarray]] = [(0.0, 0.0, np.zeros(n))]
-    for _ in range(settings.n_doses):
-        gain, total, count = np.zeros(n), 0.0, 0
-        for stage in stages:
-            some, apart, size = stage.tried(direction.vector, dose * spread)
-            gain[stage.numbers] = some
-            total, count = total + apart, count + size
-        apart = max(total / max(count, 1), 0.0)
-        known.append((dose, apart, gain))
-        ratio = np.array([one[1] for one in known]) / level
-        between = ((ratio >= 1 / BETWEEN) & (ratio <= 1)).any() and ((ratio >= 1) & (ratio <= BETWEEN)).any()
-        if between or 1 / NEAR <= apart / level <= NEAR or (dose >= LARGEST and apart < level):
-            break
-        dose = min(LARGEST, dose * float(np.clip(np.sqrt(level / max(apart, 1e-12)), 0.1, 8.0)))
-    known.sort(key=lambda one: one[0])
-    tried = [{"dose": d, "divergence": a, "gain": float(g.mean())} for d, a, g in known]
-    above = next((i for i, one in enumerate(known) if one[1] >= level / NEAR), None)
-    if above is None:
-        dose, apart, gain = known[-1]
-        return Read(gain, dose, apart, False, tried)
-    (d0, a0, g0), (d1, a1, g1) = known[above - 1], known[above]
-    # Between two doses the root of the divergence is nearly straight.
-    share = (np.sqrt(level) - np.sqrt(a0)) / max(np.sqrt(a1) - np.sqrt(a0), 1e-12)
-    share = float(np.clip(share, 0, 1))
-    return Read(g0 + share * (g1 - g0), d0 + share * (d1 - d0), level if share < 1 else a1, True, tried)
 
 
 def _rows(aim: Aim, directions: list[Direction], found: list[Read]) -> pd.DataFrame:

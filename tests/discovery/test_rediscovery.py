@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 import sciinterp as si
 from sciinterp.discovery.rediscovery import came_back, held_out_f1, rediscover
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, MismatchError
 
 samples = si.Samples(["a", "b"], ["ACDEFGHIKL", "ACDEFGHIKL"])
 annotations = si.Annotations(
@@ -63,3 +63,37 @@ def test_something_must_stay_and_something_be_hidden() -> None:
     split = si.split_families(more, by=list("wxyz"), seed=0)
     with pytest.raises(InputError, match="nothing to rediscover"):
         rediscover(codes, annotations, split=split, keep=("nothing",))
+
+
+def test_a_stopped_search_resumes_and_other_settings_are_refused(tmp_path, monkeypatch) -> None:
+    more = si.Samples([*"ab", *(f"s{i}" for i in range(28))], ["ACDEFGHIKL"] * 30)
+    wide = si.Annotations(
+        pd.DataFrame(
+            [(name, at, at + 2, c) for name in more.ids for at, c in ((2, "cap"), (6, "ss:H"))],
+            columns=["sample", "start", "end", "concept"],
+        )
+    )
+    codes = si.FeatureMatrix(sp.csr_array(np.ones((300, 2), np.float32)), more)
+    families = si.split_families(more, by=[f"f{i}" for i in range(30)], seed=0)
+    row = {"concept": "cap", "n": 60, "f1": 0.5, "feature": 1, "rank": 2, "best": 0.5, "back": True}
+    asked: list[str] = []
+
+    def searched(codes, against, *_):
+        asked.append("model" if against is not None else "randomised")
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return {"rows": [{**row, "q": None if against is None else 0.1}], "context": {"novel": 3}}
+
+    monkeypatch.setattr("sciinterp.discovery.rediscovery._searched", searched)
+    given = {"split": families, "control": codes, "out": tmp_path / "kept"}
+    with pytest.raises(KeyboardInterrupt):
+        rediscover(codes, wide, **given)
+    found = rediscover(codes, wide, **given)
+    assert asked == ["model", "randomised", "randomised"] and found["codes"].tolist() == [
+        "model",
+        "randomised",
+    ]
+    assert found["q"].tolist() == pytest.approx([0.1, np.nan], nan_ok=True)
+    assert found.context["model"] == {"novel": 3}
+    with pytest.raises(MismatchError, match="other settings"):
+        rediscover(codes, wide, **given, seed=1)

@@ -16,6 +16,7 @@ from sciinterp.interventions.aims import Aim, aim_at
 from sciinterp.interventions.control_matrix import ControlSettings, beside_randomised, randomised_hits
 from sciinterp.interventions.control_statistics import mean_interval, over_random, rank_correlation
 from sciinterp.interventions.directions import separating
+from sciinterp.interventions.doses import at_level
 
 FAST = ControlSettings(divergence=0.02, n_samples=10, n_random=6, n_noise=1)
 
@@ -67,6 +68,36 @@ def test_doses_are_read_at_one_divergence():
     assert bool(summary.loc["driven", "control"]) and not bool(summary.loc["idle", "control"])
     again = si.control_matrix(**world(0, 2), settings=FAST)
     assert np.array_equal(table["gain"], again["gain"])
+
+
+def test_the_level_is_sought_on_a_few_samples_first(monkeypatch):
+    """Of many samples: fewer doses of all of them, the same gains at the same level."""
+    settings = ControlSettings(divergence=0.02, n_samples=14, n_random=6, n_noise=1)
+    plain = si.control_matrix(**world(0, 2), settings=settings)
+    monkeypatch.setattr("sciinterp.interventions.control_matrix.PAYS", 1)
+    scouted = si.control_matrix(**world(0, 2), settings=settings)
+    assert (plain["reached"] == scouted["reached"]).all() and plain["n_samples"].eq(14).all()
+    reached = plain["reached"]
+    assert np.allclose(plain["gain"][reached], scouted["gain"][reached], rtol=0.1, atol=0.01)
+    doses = [len(table.context["doses"].query("dose > 0")) for table in (plain, scouted)]
+    assert doses[1] < doses[0]
+
+
+def test_the_search_follows_a_steep_rise():
+    """A power of the dose far above two, as where letters tip over, is met in a few doses and read at the level."""
+
+    class Steep:
+        numbers, tries = np.arange(3), []
+
+        def tried(self, vector, amount):
+            self.tries.append(amount)
+            return np.full(3, 2.0 * amount), 0.1 * (amount / 4) ** 7, 1
+
+    read = at_level([Steep()], [], torch.ones(2), 1.0, first=0.5, level=0.1, n_doses=5)
+    assert read.reached and len(Steep.tries) <= 4
+    assert abs(read.dose - 4) < 0.1 and np.allclose(read.gain, 2 * read.dose) and read.divergence == 0.1
+    far = at_level([Steep()], [], torch.ones(2), 1.0, first=0.5, level=1e9, n_doses=5)
+    assert not far.reached and far.dose == 8.0 and far.divergence < 1e9
 
 
 def test_a_judge_of_ones_own():

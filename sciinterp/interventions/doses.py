@@ -1,0 +1,240 @@
+"""Doses of a direction: what each does to the judge's score and off target, and the search for one level of divergence.
+
+Divergence grows with a power of the dose that is near two for small doses and far steeper where letters tip over. The
+next dose is where the line through the two nearest ones known, on logarithms of both, meets the level; a dose that misses
+the level by little is carried there along that line. Of many samples a few, of as many families as there are, are asked
+first: the dose found on them is where the search on all begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sciinterp.interventions.aims import Aim
+from sciinterp.interventions.effect import divergence, hidden, scored_tokens
+from sciinterp.interventions.reading import batches
+from sciinterp.interventions.writing import direction_edit, rows_at, writing
+from sciinterp.models import Batch, CanMask, HasLogits, capture
+from sciinterp.models.site import scored_spans
+from sciinterp.samples import Samples
+
+if TYPE_CHECKING:
+    from sciinterp.models import Adapter
+
+# The first dose and the largest, in units of the site's spread (root mean square distance from the mean activation).
+FIRST, LARGEST = 0.5, 8.0
+# A level of divergence is met where it is missed by no more than this factor, or lies between two doses that are each
+# within the second one of it: gains are interpolated.
+NEAR, BETWEEN = 1.5, 3.0
+# Of a small dose divergence is the square; near the level it is no steeper than this power.
+SQUARE, STEEPEST = 2.0, 12.0
+# Samples on which a dose is sought first, and how many times as many there must be for it to pay.
+SCOUTS, PAYS = 8, 3
+
+
+class Read(NamedTuple):
+    """A direction at one level: gain of each sample, dose, divergence, whether the level was met, and all doses tried."""
+
+    gain: np.ndarray
+    dose: float
+    divergence: float
+    reached: bool
+    tried: list[dict[str, float]]
+
+
+class Stage:
+    """One batch of an aim, run again and again: what is hidden, what is read, and the clean run.
+
+    Parameters
+    ----------
+    model : Adapter
+    site : str
+    aim : Aim
+    numbers : int array
+        Which samples of the aim are in the batch.
+    batch : Batch
+        With what is read hidden, where the model can hide it.
+    """
+
+    def __init__(self, model: Adapter, site: str, aim: Aim, numbers: np.ndarray, batch: Batch) -> None:
+        self.model, self.site, self.aim, self.numbers, self.batch = model, site, aim, numbers, batch
+        self.where = rows_at([aim.written[i] for i in numbers])
+        self.about = scored_tokens(model, batch)
+        self.spans = scored_spans(batch, self.about)
+        self.off = ~rows_at([aim.target[i] for i in numbers])(self.spans)
+        rows = torch.cat(capture(model, [site], self.batch)[site]).double()
+        self.spread = float((rows - rows.mean(0)).pow(2).sum(1).mean())
+        assert isinstance(model, HasLogits)
+        words = [w.removeprefix("▁") for w in model.vocabulary]
+        self.columns = [words.index(letter) for letter in aim.letters]
+        self.read = rows_at([aim.read[i] for i in numbers])(self.spans)
+        self.uniform = [np.random.default_rng([int(i)]).random(int(aim.read[i].sum())) for i in numbers]
+        self.clean = self.scores(None, 0.0)
+        self.score = self.judged(self.clean)
+
+    def scores(self, vector: Tensor | None, amount: float) -> Tensor:
+        """Log probabilities [n, V] with so much of a direction written."""
+        edits = []
+        if vector is not None:
+            edits = [direction_edit(self.site, vector[None], torch.tensor([amount]), where=self.where)]
+        model = self.model
+        assert isinstance(model, HasLogits)
+        with torch.no_grad(), writing(model, edits):
+            logits = model.logits(self.batch).float()
+        return torch.log_softmax(logits[self.about.to(logits.device)], -1).cpu()
+
+    def tried(self, vector: Tensor, amount: float) -> tuple[np.ndarray, float, int]:
+        """Gain of each sample, and the sum of divergences off target with their number."""
+        scores = self.scores(vector, amount)
+        apart = divergence(self.clean[self.off], scores[self.off])
+        return self.judged(scores) - self.score, float(apart.sum()), len(apart)
+
+    def example(self, vector: Tensor, amount: float) -> dict[str, Any]:
+        """The first sample, with the most probable letters where it is read, before and after."""
+        sample, at = self.aim.samples[int(self.numbers[0])], np.flatnonzero(self.aim.read[self.numbers[0]])
+        mine = self.read & (self.spans[:, 0] == 0)
+        out: dict[str, Any] = {"sample": sample.id, "positions": at.tolist(), "own": sample.sequence}
+        for name, scores in (("before", self.clean), ("after", self.scores(vector, amount))):
+            text = list(sample.sequence)
+            for place, best in zip(at, scores[mine][:, self.columns].argmax(1).tolist()):
+                text[place] = self.aim.letters[best]
+            out[name] = "".join(text)
+        return out
+
+    def judged(self, scores: Tensor) -> np.ndarray:
+        """The judge's score of each sample."""
+        letters = torch.softmax(scores[self.read][:, self.columns], -1).double().numpy()
+        owner = self.spans[self.read, 0].numpy()
+        parts = [letters[owner == row] for row in range(len(self.numbers))]
+        if self.aim.judge is None:
+            return np.array(
+                [(p * self.aim.odds[i][: len(p)]).sum(1).mean() for p, i in zip(parts, self.numbers)]
+            )
+        drawn = []
+        for p, i, u in zip(parts, self.numbers, self.uniform):
+            text, at = list(self.aim.samples[int(i)].sequence), np.flatnonzero(self.aim.read[i])
+            for place, q, x in zip(at, p, u):
+                text[place] = self.aim.letters[min(int(np.searchsorted(np.cumsum(q), x)), len(q) - 1)]
+            drawn.append("".join(text))
+        names = [self.aim.samples.ids[i] for i in self.numbers]
+        return np.asarray(self.aim.judge(Samples(names, drawn, kind=self.aim.samples.kind)), float)
+
+
+class Tried(NamedTuple):
+    """One dose: divergence off target in nats a token, and gain of each sample."""
+
+    dose: float
+    divergence: float
+    gain: np.ndarray
+
+
+def batches_of(model: Adapter, aim: Aim, n: int | None = None) -> list[tuple[np.ndarray, Batch]]:
+    """The batches of an aim, or of its first samples (they are of different families), with what is read hidden."""
+    hide = aim.read if isinstance(model, CanMask) else None
+    given = batches(model, list(aim.samples)[:n])
+    return [(numbers, hidden(model, batch, numbers, hide)) for numbers, batch in given]
+
+
+def at_level(
+    stages: Sequence[Stage],
+    scouts: Sequence[Stage],
+    vector: Tensor,
+    spread: float,
+    *,
+    first: float,
+    level: float,
+    n_doses: int,
+) -> Read:
+    """A direction read at one level of divergence off target.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        All samples.
+    scouts : sequence of Stage
+        A few of them, on which the dose is sought first; may be empty.
+    vector : float32 [d_in]
+    spread : float
+        The unit of doses.
+    first : float
+        The first dose.
+    level : float
+    n_doses : int
+        Doses of all samples, and before that of the few, at most.
+    """
+    steep = SQUARE
+    if scouts:
+        known = _search(scouts, vector, spread, first, steep, level, n_doses)
+        first, steep = _read(known, level, steep).dose, _slope(known, level, steep)
+    return _read(_search(stages, vector, spread, first, steep, level, n_doses), level, steep)
+
+
+def _search(
+    stages: Sequence[Stage],
+    vector: Tensor,
+    spread: float,
+    first: float,
+    steep: float,
+    level: float,
+    n_doses: int,
+) -> list[Tried]:
+    """Doses until the level is met, smallest first; none at all is the first of them."""
+    n = sum(len(stage.numbers) for stage in stages)
+    known, dose = [Tried(0.0, 0.0, np.zeros(n))], first
+    for _ in range(n_doses):
+        gain, total, count = np.zeros(n), 0.0, 0
+        for stage in stages:
+            some, apart, size = stage.tried(vector, dose * spread)
+            gain[stage.numbers] = some
+            total, count = total + apart, count + size
+        apart = max(total / max(count, 1), 0.0)
+        known.append(Tried(dose, apart, gain))
+        ratio = np.array([one.divergence for one in known]) / level
+        between = ((ratio >= 1 / BETWEEN) & (ratio <= 1)).any() and ((ratio >= 1) & (ratio <= BETWEEN)).any()
+        if between or 1 / NEAR <= apart / level <= NEAR or (dose >= LARGEST and apart < level):
+            break
+        known.sort(key=lambda one: one.dose)
+        slope, nearest = _slope(known, level, steep), _nearest(known, level)[0]
+        step = (level / max(nearest.divergence, 1e-12)) ** (1 / slope)
+        dose = min(LARGEST, nearest.dose * float(np.clip(step, 0.1, 8.0)))
+    return sorted(known, key=lambda one: one.dose)
+
+
+def _nearest(known: Sequence[Tried], level: float) -> list[Tried]:
+    """Doses above zero that lie next to the level, the nearest first: one on either side where there are."""
+    some = [one for one in known if one.dose > 0]
+    above = next((i for i, one in enumerate(some) if one.divergence >= level), len(some))
+    pair = some[max(above - 1, 0) : above + 1] if above < len(some) else some[-2:]
+    if above == 0:
+        pair = some[:2]
+    return sorted(pair, key=lambda one: abs(np.log(max(one.divergence, 1e-12) / level)))
+
+
+def _slope(known: Sequence[Tried], level: float, otherwise: float) -> float:
+    """How steeply divergence grows with the dose near the level, as a power."""
+    pair = _nearest(known, level)
+    if len(pair) < 2 or pair[0].dose == pair[1].dose:
+        return otherwise
+    rise = np.diff(np.log([max(one.divergence, 1e-12) for one in pair]))
+    return float(np.clip(rise / np.diff(np.log([one.dose for one in pair])), 1.0, STEEPEST)[0])
+
+
+def _read(known: Sequence[Tried], level: float, steep: float) -> Read:
+    """The gain at the level: between the doses on either side of it, or in proportion to a dose that nearly meets it."""
+    tried = [{"dose": d, "divergence": a, "gain": float(g.mean())} for d, a, g in known]
+    above = next((i for i, one in enumerate(known) if one.divergence >= level), len(known))
+    near = _nearest(known, level)[0]
+    if 1 < above < len(known):
+        (d0, a0, g0), (d1, a1, g1) = known[above - 1], known[above]
+        # Between two doses the root of the divergence is nearly straight.
+        share = float((np.sqrt(level) - np.sqrt(a0)) / (np.sqrt(a1) - np.sqrt(a0)))
+        return Read(g0 + share * (g1 - g0), d0 + share * (d1 - d0), level, True, tried)
+    if near.divergence < level / NEAR:
+        return Read(near.gain, near.dose, near.divergence, False, tried)
+    share = (level / near.divergence) ** (1 / _slope(known, level, steep))
+    return Read(share * near.gain, share * near.dose, level, True, tried)
