@@ -41,6 +41,8 @@ KINDS = {
 def control_matrix(table: Any, *, ax: Axes | None = None) -> Axes:
     """Gain of every direction for every concept, at equal divergence off target; the feature's with its interval.
 
+    A hollow mark is a direction that even at the largest dose did less elsewhere than that divergence.
+
     Parameters
     ----------
     table : DataFrame
@@ -64,8 +66,13 @@ def control_matrix(table: Any, *, ax: Axes | None = None) -> Axes:
             y = [place[c] for c in rows["concept"]]
             if kind == "feature" and {"low", "high"} <= set(rows.columns):
                 axes.hlines(y, finite(rows["low"]), finite(rows["high"]), color=colour, lw=1)
+            short = (
+                ~rows["reached"].to_numpy(bool) if "reached" in rows.columns else np.zeros(len(rows), bool)
+            )
             if len(rows):
-                axes.plot(finite(rows["gain"]), y, ls="", color=colour, marker=marker, ms=4, label=words)
+                gain, style = finite(rows["gain"]), {"ls": "", "color": colour, "marker": marker, "ms": 4}
+                axes.plot(gain[~short], np.array(y)[~short], label=words, **style)
+                axes.plot(gain[short], np.array(y)[short], fillstyle="none", **style)
         ticks(axes, "y", [place[c] for c in concepts], concepts)
         axes.set_ylim(-len(concepts) + 0.4, 0.6)
         name_axes(axes, x="gain of the judge's score at equal divergence elsewhere")
@@ -75,6 +82,9 @@ def control_matrix(table: Any, *, ax: Axes | None = None) -> Axes:
 
 def dose(table: Any, concept: str | None = None, *, ax: Axes | None = None) -> Axes:
     """The judge's gain against the divergence off target, over the doses of each direction of one concept.
+
+    The axis of divergence is logarithmic beyond a tenth of the level at which gains are read (a dotted line, where the
+    table says it), and straight below.
 
     Parameters
     ----------
@@ -88,7 +98,8 @@ def dose(table: Any, concept: str | None = None, *, ax: Axes | None = None) -> A
     -------
     matplotlib.axes.Axes
     """
-    doses = (getattr(table, "context", None) or {}).get("doses", table)
+    context = getattr(table, "context", None) or {}
+    doses, settings = context.get("doses", table), context.get("settings")
     frame = pd.DataFrame(doses if doses is not None else [])
     known = {"concept", "kind", "divergence", "gain"} <= set(frame.columns) and len(frame)
     if known:
@@ -99,6 +110,11 @@ def dose(table: Any, concept: str | None = None, *, ax: Axes | None = None) -> A
             return note(axes, "no dose was tried")
         direction = frame["direction"] if "direction" in frame.columns else frame["kind"]
         axes.axhline(0, color=RULE, lw=0.7)
+        level = 0.1 if settings is None else settings.divergence
+        if settings is not None:
+            axes.axvline(level, color=MUTED, lw=0.8, ls=":")
+        axes.set_xscale("symlog", linthresh=level / 10)
+        axes.set_xlim(left=0)
         for kind, (words, colour, marker) in reversed(KINDS.items()):
             for number, (_, rows) in enumerate(frame[frame["kind"] == kind].groupby(direction, sort=True)):
                 order = np.argsort(finite(rows["divergence"]), kind="stable")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -210,19 +211,21 @@ def turning_figures(turning: Mapping[str, Any] | None) -> list[Picture]:
         return []
     table, best = pd.DataFrame(turning["table"]), turned_concepts(turning)[0]["concept"]
     level = turning["settings"]["divergence"]
+    doses = Table(turning["doses"], context={"settings": SimpleNamespace(divergence=level)})
     return [
         draw(
             "control_matrix",
             "What turning features does",
             "Gain of the judge's score when a direction is written at the concept's place in held-out samples, each at a "
-            f"divergence of {level} nats a token elsewhere; the line is the feature's interval over families.",
+            f"divergence of {level} nats a token elsewhere; the line is the feature's interval over families. In nats of log "
+            "odds a position, against the composition of training letters. Hollow: even the largest dose did less elsewhere.",
             lambda: pl.control_matrix(table),
         ),
         draw(
             "dose",
             f"Doses: {best}",
-            "Gain against damage elsewhere, over the doses of each direction.",
-            lambda: pl.dose(pd.DataFrame(turning["doses"]), best),
+            f"Gain against damage elsewhere, over the doses of each direction; gains are read at the dotted line, {level} nats.",
+            lambda: pl.dose(doses, best),
         ),
     ]
 
