@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -93,10 +95,11 @@ def test_the_search_follows_a_steep_rise():
             self.tries.append(amount)
             return np.full(3, 2.0 * amount), 0.1 * (amount / 4) ** 7, 1
 
-    read = at_level([Steep()], [], torch.ones(2), 1.0, first=0.5, level=0.1, n_doses=5)
+    stages: Any = [Steep()]
+    read = at_level(stages, [], torch.ones(2), 1.0, first=0.5, level=0.1, n_doses=5)
     assert read.reached and len(Steep.tries) <= 4
     assert abs(read.dose - 4) < 0.1 and np.allclose(read.gain, 2 * read.dose) and read.divergence == 0.1
-    far = at_level([Steep()], [], torch.ones(2), 1.0, first=0.5, level=1e9, n_doses=5)
+    far = at_level(stages, [], torch.ones(2), 1.0, first=0.5, level=1e9, n_doses=5)
     assert not far.reached and far.dose == 8.0 and far.divergence < 1e9
 
 
