@@ -35,6 +35,7 @@ from sciinterp.interventions.control_matrix import QUICK, ControlSettings, contr
 from sciinterp.interventions.files import read_turning, write_turning
 from sciinterp.models import Adapter, load_model
 from sciinterp.readers import read_samples
+from sciinterp.readouts.assay_files import read_assays
 from sciinterp.readouts.files import read_readouts
 from sciinterp.report import browser
 from sciinterp.report.write import report
@@ -275,6 +276,7 @@ def write_report(made: Run) -> Path:
         "control": read_json(control) if control.is_file() else None,
         "turning": read_turning(made.folder),
         "readouts": read_readouts(made.folder),
+        **read_assays(made.folder),
     }
     assert made.features is not None
     assert made.hits is not None

@@ -110,6 +110,8 @@ def _entry(rows: Rows, sample: str, length: int, entry: Any, reason: str) -> Non
         concepts[child] = child.split(":", 2)[2]
         rows.concept(child, name=concepts[child], parent=base, level=1)
     fields = {k: ", ".join(map(str, entry.qualifiers[k])) for k in _NOTED if k in entry.qualifiers}
+    if (first := str(entry.qualifiers.get("codon_start", ["1"])[0])) in ("2", "3"):
+        fields["codon_start"] = first
     evidence = ", ".join(
         str(e) for k in ("experiment", "inference", "evidence") for e in entry.qualifiers.get(k, [])
     )

@@ -128,6 +128,9 @@ def _line(rows: Rows, line: str, number: int, gtf: bool) -> _Line:
     if any(cells[9:]):
         rows.unknown("cells behind the ninth column")
     fields = _fields(rows, cells[8] if len(cells) > 8 else "")
+    # Bases before the first whole codon: of a coding sequence that begins before the sequence does.
+    phase = {"phase": cells[7]} if kind.upper() == "CDS" and cells[7] in ("1", "2") else {}
+    noted = {"source": cells[1].strip(".")} | {k: fields[k] for k in _NOTED if k in fields} | phase
     return _Line(
         sample.strip(),
         start - 1,
@@ -135,7 +138,7 @@ def _line(rows: Rows, line: str, number: int, gtf: bool) -> _Line:
         strand if strand in ("+", "-") else ".",
         concept_name("gff", kind),
         ", ".join(c for c in fields.get("Ontology_term", "").split(",") if c.startswith("ECO:")),
-        join_note("", {"source": cells[1].strip(".")} | {k: fields[k] for k in _NOTED if k in fields}),
+        join_note("", noted),
         fields.get("Is_circular", "").lower() == "true",
     )
 

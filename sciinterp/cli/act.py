@@ -12,12 +12,17 @@ from sciinterp.errors import InputError, no_such
 
 if TYPE_CHECKING:
     from sciinterp.interventions.effect import Effect
+    from sciinterp.project import Run as Made
+    from sciinterp.sae import SAE
 
 Features = Annotated[list[int], typer.Option("--feature", help="A feature (repeat the option for several).")]
 At = Annotated[
     str, typer.Option(help="Where: all, active (where the feature is), or positions from 0, such as 4,5,9.")
 ]
 To = Annotated[Path | None, typer.Option("--out", help="Write the table of tokens here (TSV).")]
+Run = Annotated[
+    Path | None, typer.Option(help="A finished run: kept there with its concepts, and shown by its report.")
+]
 SHOWN = 20
 
 
@@ -170,12 +175,15 @@ def assay(
     ] = None,
     score: Annotated[str | None, typer.Option(help="The column of scores, where it is not told.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the table here (TSV).")] = None,
+    run: Run = None,
     weights: Weights = None,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
     """Rank an assay's variants by a model, by features and by plain baselines, positions held out."""
     import sciinterp as si
+    from sciinterp.project import write_report
+    from sciinterp.readouts.assay_files import keep_assay
     from sciinterp.readouts.assay_scores import AssaySettings
     from sciinterp.store.tables import write_tsv
 
@@ -183,9 +191,15 @@ def assay(
     table = si.read_assay(measured, wild_type=samples, score=score)
     adapter = si.load_model(model, weights=weights, device=device)
     dictionary = si.load_sae(sae, model=adapter)
-    found = si.assay(adapter, dictionary, samples, table, settings=AssaySettings(seed=seed))
+    made = None if run is None else _run_of(run, dictionary)
+    hits = None if made is None else made.hits
+    settings = AssaySettings(seed=seed)
+    found = si.assay(adapter, dictionary, samples, table, hits=hits, settings=settings)
     if out is not None:
         write_tsv(found, out)
+    if made is not None:
+        keep_assay(made.folder, measured.name, found, read=table.context)
+        typer.echo(f"report: {write_report(made)}")
     echo_table(found.drop(columns="note"))
     facts, read = found.context, table.context
     typer.echo(
@@ -210,6 +224,7 @@ def variants(
         Path | None, typer.Option("--out", help="Write the features that change here (TSV).")
     ] = None,
     sample_table: TableFile = None,
+    run: Run = None,
     weights: Weights = None,
     format: Format = "auto",
     device: Device = "cpu",
@@ -218,7 +233,9 @@ def variants(
     import pandas as pd
 
     import sciinterp as si
+    from sciinterp.project import write_report
     from sciinterp.readers.sample_tables import text_table
+    from sciinterp.readouts.assay_files import keep_variants
     from sciinterp.store.tables import write_tsv
 
     inputs = si.read_samples(samples, table=sample_table, format=format)
@@ -227,14 +244,33 @@ def variants(
     if is_vcf and not set(rows["chrom"]) & set(inputs.ids):
         rows = si.place_variants(rows, inputs)
     adapter = si.load_model(model, weights=weights, device=device)
-    found = si.variant_effects(adapter, si.load_sae(sae, model=adapter), inputs, rows, device=device)
+    dictionary = si.load_sae(sae, model=adapter)
+    made = None if run is None else _run_of(run, dictionary)
+    hits = None if made is None else made.hits
+    found = si.variant_effects(adapter, dictionary, inputs, rows, hits=hits, device=device)
     if out is not None:
         write_tsv(found, out)
+    if made is not None:
+        keep_variants(made.folder, found)
+        typer.echo(f"report: {write_report(made)}")
     told = pd.DataFrame(found.context["variants"])
     echo_table(told[["row", "sample", "variant", "log_likelihood_change", "n_lost", "n_gained"]].head(SHOWN))
     for row in found.context["refused"][:SHOWN]:
         typer.echo(f"not carried out: row {row['row']}: {row['reason']}")
     typer.echo(f"{len(told)} variants, {len(found.context['refused'])} refused")
+
+
+def _run_of(folder: Path, dictionary: SAE) -> Made:
+    """A finished run; InputError where its codes are of another SAE, whose concepts say nothing of this one's features."""
+    from sciinterp.project import load_run
+
+    made = load_run(folder)
+    assert made.features is not None
+    if made.features.origin.sae_sha256 != dictionary.signed().sae_sha256:
+        raise InputError(
+            "the SAE is not that of the run", where=f"--run {folder}", do="Give the folder's own sae."
+        )
+    return made
 
 
 def _places(text: str) -> str | list[int]:

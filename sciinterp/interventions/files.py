@@ -10,7 +10,7 @@ import pandas as pd
 
 from sciinterp.frames import Table
 from sciinterp.store.atomic import read_json, write_json
-from sciinterp.store.tables import write_tsv
+from sciinterp.store.tables import records, write_tsv
 
 NAMES = ("turning.tsv", "turning.json")
 
@@ -20,9 +20,9 @@ def write_turning(table: Table, folder: str | Path) -> None:
     folder = Path(folder)
     context = table.context
     record = {
-        "table": _records(pd.DataFrame(table)),
-        "doses": _records(context["doses"]),
-        "summary": _records(context["summary"]),
+        "table": records(pd.DataFrame(table)),
+        "doses": records(context["doses"]),
+        "summary": records(context["summary"]),
         "examples": context["examples"],
         "rank_correlation": {k: v if v == v else None for k, v in context["rank_correlation"].items()},
         "not_run": context["not_run"],
@@ -36,11 +36,3 @@ def read_turning(folder: str | Path) -> dict[str, Any] | None:
     """The content of ``turning.json``; None where control was not measured."""
     path = Path(folder) / NAMES[1]
     return read_json(path) if path.is_file() else None
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain values, None for what was not measured."""
-    plain = frame.astype(object).where(frame.notna(), None)
-    return [
-        {k: v.item() if hasattr(v, "item") else v for k, v in r.items()} for r in plain.to_dict("records")
-    ]

@@ -3,7 +3,8 @@
 A coding sequence is the parts of a CDS (GTF, GFF3, GenBank) in reading order. Of each variant are told its consequence,
 the place in its codon, the distance to the nearest end of an exon, its bases with their neighbours on the coding strand,
 its gene, and the change of the protein. Of several transcripts the longest coding sequence that holds the variant, else
-whose introns do, is taken. Coding sequences that are not whole codons are left out and counted.
+whose introns do, is taken. Coding sequences that are not whole codons are left out and counted; of one that begins before
+its sequence does, the bases before its first whole codon (GFF's phase, GenBank's codon_start) belong to none.
 """
 
 from __future__ import annotations
@@ -50,12 +51,13 @@ class Coding:
     strand: str
     parts: tuple[tuple[int, int], ...]
     bases: str
+    skip: int = 0
 
     @cached_property
     def positions(self) -> np.ndarray:
         """The genome's positions, in reading order."""
         found = np.concatenate([np.arange(a, b) for a, b in sorted(self.parts)])
-        return found[::-1] if self.strand == "-" else found
+        return (found[::-1] if self.strand == "-" else found)[self.skip :]
 
     @cached_property
     def protein(self) -> str:
@@ -204,15 +206,23 @@ def _coding_sequences(
         chromosome = genome[meant[sample]].sequence
         parts = tuple(sorted(set(zip(rows["start"].astype(int), rows["end"].astype(int)))))
         bases = "".join(chromosome[a:b] for a, b in parts).upper()
-        bases = bases.translate(_COMPLEMENT)[::-1] if strand == "-" else bases
+        skip = _skipped(rows, strand)
+        bases = (bases.translate(_COMPLEMENT)[::-1] if strand == "-" else bases)[skip:]
         if not bases or len(bases) % 3:
             dropped[NOT_WHOLE] += 1
             continue
         gene = _named(rows["note"].iloc[0], _GENE)
         out.setdefault(meant[sample], []).append(
-            Coding(transcript, gene, meant[sample], strand, parts, bases)
+            Coding(transcript, gene, meant[sample], strand, parts, bases, skip)
         )
     return {k: sorted(v, key=lambda c: -len(c.bases)) for k, v in out.items()}, dropped
+
+
+def _skipped(rows: pd.DataFrame, strand: str) -> int:
+    """Bases before the first whole codon, as the first part in reading order states them."""
+    first = rows.loc[rows["end"].idxmax() if strand == "-" else rows["start"].idxmin()]
+    start = _named(first["note"], ("codon_start",))
+    return int(start) - 1 if start else int(_named(first["note"], ("phase",)) or 0)
 
 
 def _named(note: str, keys: tuple[str, ...]) -> str:
@@ -250,6 +260,8 @@ def _facts(change: Variant, chromosome: str, coding: list[Coding]) -> dict[str, 
     if not one:
         shift = (len(change.alt) - len(change.ref)) % 3
         return out | {"consequence": "frame shift" if shift else "in-frame"}
+    if start not in found.positions:
+        return out | {"consequence": "partial codon"}
     at = int(np.flatnonzero(found.positions == start)[0])
     codon, phase = found.bases[at // 3 * 3 : at // 3 * 3 + 3], at % 3
     letter = change.alt.upper().translate(_COMPLEMENT) if back else change.alt.upper()

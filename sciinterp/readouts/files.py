@@ -21,7 +21,7 @@ from sciinterp.readouts.distilled import Rule, distil
 from sciinterp.readouts.readout import Labels, ReadoutSettings, readout
 from sciinterp.store import ledger
 from sciinterp.store.atomic import read_json, write_json
-from sciinterp.store.tables import write_tsv
+from sciinterp.store.tables import plain_value, records, write_tsv
 
 log = logging.getLogger(__name__)
 
@@ -109,17 +109,17 @@ def write_readout(
     folder = Path(folder)
     record = {
         "asked": dict(asked),
-        "table": _records(pd.DataFrame(table)),
-        "stable": _records(table.context["stable"]),
+        "table": records(pd.DataFrame(table)),
+        "stable": records(table.context["stable"]),
         "rule": {
-            "terms": _records(rule.terms),
+            "terms": records(rule.terms),
             **{
-                name: _plain(getattr(rule, name))
+                name: plain_value(getattr(rule, name))
                 for name in ("form", "from_points", "score", "full", "plain")
             },
             **{name: getattr(rule, name) for name in ("measure", "text", "sentence")},
         },
-        **{name: _plain(table.context[name]) for name in _PLAIN},
+        **{name: plain_value(table.context[name]) for name in _PLAIN},
     }
     labels = {**others, label: record}
     labels = {name: labels[name] for name in sorted(labels)}
@@ -133,17 +133,3 @@ def read_readouts(folder: str | Path) -> dict[str, Any] | None:
     """Label -> its readout, from ``readout.json``; None where none was read."""
     path = Path(folder) / NAMES[1]
     return read_json(path)["labels"] if path.is_file() else None
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, NaN as None."""
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and value != value else value
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain values, None for what was not measured."""
-    plain = frame.astype(object).where(frame.notna(), None)
-    return [{k: _plain(v) for k, v in r.items()} for r in plain.to_dict("records")]

@@ -65,8 +65,8 @@ def panel(
     -------
     Table
         The panel's rows with ``case`` and ``pair`` (a case and its controls share one), and ``row`` in ``variants``.
-        ``context``: ``separation`` (AUROC of every column in ``match`` and ``confounders``), ``before`` (the same of all
-        rows), ``n_cases``, ``n_unmatched``.
+        ``context``: ``separation`` (AUROC of every column in ``match`` and ``confounders``, which decides), ``intervals`` (of
+        these, 95%), ``before`` (the same of all rows), ``n_cases``, ``n_unmatched``.
 
     Raises
     ------
@@ -98,10 +98,11 @@ def panel(
     out["case"], out["pair"], out["row"] = is_case[at], [p for _, p in rows], at
     after = {name: separation(out[name], is_case[at], seed) for name in listed}
     n_cases = int(out["pair"].nunique())
-    _refuse_separated(after, max_auroc, n_cases)
+    _refuse_separated(after, max_auroc, n_cases, len(at) - n_cases)
     facts = {
         "separation": after,
         "before": before,
+        "intervals": {name: auroc_interval(a, n_cases, len(at) - n_cases) for name, a in after.items()},
         "n_cases": n_cases,
         "n_unmatched": int(is_case.sum()) - n_cases,
     }
@@ -125,14 +126,16 @@ def _drawn(
     return rows
 
 
-def _refuse_separated(after: Mapping[str, float], most: float, n_cases: int) -> None:
+def _refuse_separated(after: Mapping[str, float], most: float, n_cases: int, n_controls: int) -> None:
+    """The point decides: an interval would let small panels through with whatever separates them."""
     worst = max(after, key=lambda name: after[name], default="")
     if worst and after[worst] > most:
+        low, high = auroc_interval(after[worst], n_cases, n_controls)
         raise InputError(
             "a confounder separates cases from controls",
             where=f"column {worst!r}, {n_cases} cases",
             expected=f"AUROC at most {most:g}",
-            got=f"{after[worst]:.3f}",
+            got=f"{after[worst]:.3f} ({low:.3f} to {high:.3f})",
             do=f"Match it: match=[..., {worst!r}].",
         )
 
@@ -161,6 +164,20 @@ def auroc(x: np.ndarray, is_case: np.ndarray) -> np.ndarray:
     n, m = int(is_case.sum()), int((~is_case).sum())
     ranks = rankdata(x, axis=0)
     return (ranks[is_case].sum(0) - n * (n + 1) / 2) / (n * m)
+
+
+def auroc_interval(area: float, n: int, m: int) -> tuple[float, float]:
+    """The interval of an AUROC of n cases and m controls (Hanley and McNeil 1982), 95%.
+
+    Examples
+    --------
+    >>> [round(end, 2) for end in auroc_interval(0.6, 50, 50)]
+    [0.49, 0.71]
+    """
+    one, two = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = area * (1 - area) + (n - 1) * (one - area**2) + (m - 1) * (two - area**2)
+    half = float(norm.isf(0.025) * np.sqrt(max(spread, 0.0) / max(n * m, 1)))
+    return max(area - half, 0.0), min(area + half, 1.0)
 
 
 def contrast(

@@ -15,6 +15,7 @@ from sciinterp.frames import Table
 from sciinterp.plots.structure_views import has_backbones
 from sciinterp.plots.style import WIDTHS, figure_of, offscreen, to_bytes
 from sciinterp.plots.tracks import top_samples
+from sciinterp.readouts.assay_files import drawn_scan
 from sciinterp.report.turned import turned_concepts
 
 if TYPE_CHECKING:
@@ -250,6 +251,33 @@ def label_figures(readouts: Mapping[str, Any] | None) -> list[Picture]:
                 lambda record=record: pl.distil(record["rule"]),
             ),
         ]
+    return out
+
+
+def assay_figures(assays: Mapping[str, Any] | None) -> list[Picture]:
+    """Of every assay that was kept: the scan with tracks of features, and the score against the change of the first."""
+    out = []
+    for number, (name, record) in enumerate((assays or {}).items()):
+        scan, features = drawn_scan(record), record["scan"]["features"]
+        if (record["n_samples"] or 1) == 1:
+            out.append(
+                draw(
+                    f"scan_{number}",
+                    f"The scan of {name}",
+                    "Measured score of every substitution that was measured; below, the mean size of each feature's change at "
+                    "a position, its largest being one. Positions count from 1.",
+                    lambda scan=scan, features=features: pl.assay_scan(scan, features=features),
+                )
+            )
+        if features:
+            out.append(
+                draw(
+                    f"change_{number}",
+                    f"{name}: score against a feature",
+                    "Measured score of every variant against the largest change of the feature at any position.",
+                    lambda scan=scan, features=features: pl.assay_change(scan, features[0]),
+                )
+            )
     return out
 
 

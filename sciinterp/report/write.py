@@ -162,6 +162,8 @@ def _assemble(
         "beyond": beyond(full),
         "turning": _turning(manifest.get("turning")),
         "readouts": manifest.get("readouts"),
+        "assays": manifest.get("assays"),
+        "variants": manifest.get("variants"),
         "worth": [
             {k: v if isinstance(v, str) else c.number(v) for k, v in asdict(w).items() if k != "against"}
             for w in worth(hits)
@@ -182,6 +184,7 @@ def _assemble(
     drawn = pictures.run_figures(features, hits, sae, content, full)
     drawn += pictures.turning_figures(manifest.get("turning"))
     drawn += pictures.label_figures(manifest.get("readouts"))
+    drawn += pictures.assay_figures(manifest.get("assays"))
     drawn += pictures.portraits(chosen, features=features, annotations=annotations, shown=shown)
     drawn += pictures.candidate_figures(content)
     content["figures"] = [

@@ -100,6 +100,8 @@ STAGES: dict[str, Stage] = {
         Stage("discover", "", ("candidates.tsv", "candidates.json"), ("associate",)),
         Stage("turn", "", ("turning.tsv", "turning.json"), ("associate",)),
         Stage("readout", "", ("readout.tsv", "readout.json"), ("encode", "associate")),
+        Stage("assay", "", ("assay.tsv", "assay.json"), ("train",)),
+        Stage("variants", "", ("variants.tsv", "variants.json"), ("train",)),
         Stage("full", "", ("full.json", "full/candidates.*"), ("discover",)),
         Stage("report", "", ("report.html", "report.json", "figures/*"), ("associate",), read=False),
         Stage("browse", "", ("browser/*", "browser/data/*", "browser/viewer/*"), ("associate",), read=False),

@@ -145,6 +145,20 @@ def _unquote(cell: str) -> str:
     return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
 
 
+def plain_value(value: Any) -> Any:
+    """What JSON can hold: tuples as lists, numbers of numpy as Python's, NaN as None."""
+    if isinstance(value, tuple | list):
+        return [plain_value(v) for v in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and value != value else value
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values, None for what was not measured."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    return [{k: plain_value(v) for k, v in r.items()} for r in plain.to_dict("records")]
+
+
 def read_tsv(path: str | os.PathLike[str], *, text: Iterable[str] = ()) -> pd.DataFrame:
     """Read a table written by :func:`write_tsv`, or any plain TSV with a header line.
 

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from Bio.Seq import Seq
 
 import sciinterp as si
+from sciinterp.annotations.gff import parse_gtf
 from sciinterp.readers.notation import parse_variant
-from sciinterp.readouts.coding import consequences, place_variants
+from sciinterp.readouts.coding import _coding_sequences, consequences, place_variants
 
 # exon ATGCGA, intron GTAAAG, exon GGTTGCTAA: M R G C *
 CHROMOSOME = "CCC" + "ATGCGA" + "GTAAAG" + "GGTTGCTAA" + "TTT"
 ROWS = [(3, 9), (15, 24)]
+
+
+GENBANK = """LOCUS       c                        12 bp    DNA     linear   PRI 01-JAN-2000
+ACCESSION   c
+VERSION     c
+FEATURES             Location/Qualifiers
+     CDS             {place}
+                     /gene="G"
+                     /codon_start=2
+ORIGIN
+        1 {text}
+//
+"""
 
 
 def annotations(strand: str = "+", length: int = len(CHROMOSOME)) -> si.Annotations:
@@ -71,6 +88,49 @@ def test_letters_that_come_and_go():
     found = consequences(table, genome(), annotations())
     assert found["consequence"].tolist() == ["frame shift", "in-frame"]
     assert found.context["n_in"] == 5 and sum(found.context["dropped"].values()) == 3
+
+
+@pytest.mark.parametrize("strand", ["+", "-"])
+@pytest.mark.parametrize("layout", ["gff", "genbank"])
+def test_a_coding_sequence_that_begins_before_its_sequence(strand, layout, tmp_path):
+    """One base of a codon is left before the first whole one: phase 1 of GFF, codon_start 2 of GenBank."""
+    text = "A" + "CGA" + "GTTGCT" + "GG"  # the last base of a codon, then R V A
+    text = text if strand == "+" else str(Seq(text).reverse_complement())
+    low, high = (1, 10) if strand == "+" else (3, 12)
+    if layout == "gff":
+        path = tmp_path / "a.gff3"
+        path.write_text(f"##gff-version 3\nc\tx\tCDS\t{low}\t{high}\t.\t{strand}\t1\tID=t1;gene=G\n")
+    else:
+        path = tmp_path / "a.gb"
+        place = f"<{low}..{high}" if strand == "+" else f"complement({low}..>{high})"
+        path.write_text(GENBANK.format(place=place, text=text.lower()))
+    at = [0, 3, 6] if strand == "+" else [11, 8, 5]
+    alt = {"A": "C", "C": "A", "G": "A", "T": "G"}
+    table = pd.DataFrame({"chrom": "c", "pos": [a + 1 for a in at], "ref": [text[a] for a in at]})
+    found = consequences(
+        table.assign(alt=[alt[r] for r in table["ref"]]),
+        si.Samples(["c"], [text], kind="dna"),
+        si.read_annotations(path),
+    )
+    assert found["consequence"].iloc[0] == "partial codon" and found.context["proteins"].sequences == ["RVA"]
+    assert found["codon_phase"].tolist() == [-1, 2, 2]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_real_transcripts_are_read_in_frame(keep):
+    """RefSeq's transcripts of a human slice: all begin with M and stop nowhere inside."""
+    data = Path(os.environ.get("AUGUSTUS_DOC", "/usr/share/doc/augustus")) / "tutorial-cgp" / "data"
+    if not (data / "genomes" / "hg38.fa").is_file():
+        pytest.skip("hg38.fa of the Debian package augustus-doc is not unpacked here")
+    genome = si.read_samples(data / "genomes" / "hg38.fa").subset([0])
+    frame = parse_gtf(data / "refseq" / "refseq.hg38.gtf", duplicates="keep" if keep else "drop")
+    coding, dropped = _coding_sequences(genome, frame)
+    found = [c for some in coding.values() for c in some]
+    if keep:
+        assert len(found) == 14 and not dropped
+        assert all(c.protein.startswith("M") and "*" not in c.protein for c in found)
+    else:  # exons that transcripts share are one row: what is left is no whole transcript, or is one
+        assert 0 < len(found) < 14
 
 
 def test_genomic_hgvs_names_its_chromosome():

@@ -45,6 +45,8 @@ def test_what_is_matched_is_equal_and_no_control_is_drawn_twice():
 def test_a_confounder_that_still_separates_is_refused_by_name():
     with pytest.raises(InputError, match=r"'codon_phase'.*Match it"):
         panel(variants(), "case", match=["gene"], confounders=["codon_phase"])
+    with pytest.raises(InputError, match=r"got 0\.\d+ \(0\.\d+ to 0\.\d+\)"):
+        panel(variants(), "case", match=["gene"], confounders=["codon_phase"])
     loose = panel(variants(), "case", match=["gene"], confounders=["codon_phase"], max_auroc=1)
     assert loose.context["separation"]["codon_phase"] > 0.7
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,31 @@ def test_fitting_again_changes_nothing_and_counts_the_wrong(tmp_path):
     assert other["variant"].tolist() == ["M1A"] and other.context["wrong_reference"] == 1
 
 
+def test_forms_of_hgvs_are_read_or_refused_by_row(tmp_path):
+    """What MaveDB and ClinVar write: substitutions, several at once, no change, letters gone and come, stops and shifts."""
+    wild = "MKRAAVQWMK"
+    read_as = {
+        "p.Arg3Ala": "R3A", "p.(Arg3Ala)": "R3A", "p.arg3ala": "R3A", "r3a": "R3A", "P.ARG3ALA": "R3A", "NP_000509.1:p.Arg3Ala": "R3A",
+        "p.[Arg3Ala;Val6Leu]": "R3A;V6L", "R3A:V6L": "R3A;V6L", "p.Arg3del": "R3del", "p.Arg3_Ala5del": "R3_A5del",
+        "p.Ala4_Ala5insGly": "A4_A5insG", "p.Arg3_Ala5delinsTrp": "R3_A5delinsW", "p.Arg3dup": "R3dup",
+    }  # fmt: skip
+    refused = {
+        "p.(Arg3ProfsTer23)": "frame shift", "p.Arg3fs": "frame shift", "p.Arg3Ter": "a stop", "p.Met1?": "unknown", "p.Arg3=": "itself",
+        "p.Lys3Ala": "another reference", "p.Arg97=": "outside|another", "p.[(Arg3Ala)];[(=)]": "two alleles", "p.Arg3extTer17": "extension",
+        "p.0": "not a protein variant", "c.76A>T": "transcripts",
+    }  # fmt: skip
+    for text, meant in read_as.items():
+        found = read(tmp_path, f"hgvs_pro\tscore\n{text}\t1\np.Gln7Ala\t2\n", wild_type=wild)
+        assert found["variant"].tolist() == [meant, "Q7A"], text
+    rows = "".join(f"{text}\t1\n" for text in refused)
+    found = read(tmp_path, "hgvs_pro\tscore\n" + rows + "p.Gln7Ala\t2\n", wild_type=wild)
+    assert found["variant"].tolist() == ["Q7A"]
+    reasons = {r["variant"]: r["reason"] for r in found.context["refused"]}
+    assert [r["line"] for r in found.context["refused"]] == list(range(2, len(refused) + 2))
+    for text, said in refused.items():
+        assert re.search(said, reasons[text]), (text, reasons[text])
+
+
 JUNK = ["\t", ",", "\n", '"', "'", ";", "p.", "[", "]", "(", ")", "NA", "9" * 30, "1e999", "-", "\x85", "=", "Ter", "fs", ":", "?",
         "*", "\u2028", "\r", "_", "del", "#", "\0", "\xff", "mutant", "score", " "]  # fmt: skip
 
@@ -169,4 +195,4 @@ def test_damaged_tables(tmp_path):
 
 @pytest.mark.slow
 def test_damaged_tables_in_full(tmp_path):
-    assert sweep(tmp_path, range(2000)) > 500
+    assert sweep(tmp_path, range(8000)) > 2000  # 2,000 a layout
