@@ -22,7 +22,7 @@ from sciinterp.discovery import (
 )
 from sciinterp.discovery.probe import shuffled_codes
 from sciinterp.errors import InputError
-from sciinterp.measures import measure_sae, measure_splits, seed_stability
+from sciinterp.measures import fold_dictionaries, measure_sae, measure_splits, seed_stability
 from sciinterp.project import Run, turn_features, write_report
 from sciinterp.sae.width import select_width
 from sciinterp.store import ledger
@@ -102,6 +102,10 @@ def _measure(run: Run, out: Path, settings: dict[str, Any], *, seeds: int, calib
         run.candidates = _with_seeds(run, model, out, seeds)
         found["stability_control"] = seed_stability(
             control_sae, control_acts, run.split, out / "seeds-control", seeds=2
+        )
+    with ledger.timed(run.folder, "folds"):
+        found["one_a_fold"] = fold_dictionaries(
+            sae, acts, features, run.annotations, run.split, out / "folds"
         )
     with ledger.timed(run.folder, "width"):
         table = select_width(

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sciinterp.association.dense_baselines import position_rows
+from sciinterp.association.one_a_fold import one_a_fold, without_fold
+from sciinterp.association.partitions import deal
 from sciinterp.association.splitting import absorption, splitting
+from sciinterp.codes.encoding import encode
 from sciinterp.devices import moved
 from sciinterp.errors import InputError
 from sciinterp.sae.batches import Source, thinned
@@ -146,6 +149,40 @@ def seed_stability(sae: SAE, acts: Activations, split: Split, out: Path, *, seed
         "shared": float(pairs["shared"].mean()),
         "null_shared": float(pairs["null_shared"].mean()),
     }
+
+
+def fold_dictionaries(
+    sae: SAE, acts: Activations, features: FeatureMatrix, annotations: Annotations, split: Split, out: Path
+) -> dict[str, Any]:
+    """Train the same recipe once a fold and compare (:mod:`sciinterp.association.one_a_fold`).
+
+    Parameters
+    ----------
+    sae, features
+        The dictionary that serves all folds, and its codes.
+    out : path
+        Folder of the dictionaries, ``fold0`` ...; run again to resume.
+
+    Returns
+    -------
+    dict
+        ``difference low high n`` over concepts (the shared dictionary's F1 less the other) and ``concepts``, a record each.
+
+    Raises
+    ------
+    InputError
+        The SAE does not say how it was trained.
+    """
+    fold, settings = deal(split), TrainSettings.of(sae.recipe)
+    if sae.architecture is None:
+        raise InputError("the SAE does not say how it was trained", where=repr(sae))
+    own = []
+    for k in range(fold.max() + 1):
+        job = Job(sae.architecture, settings, out / f"fold{k}")
+        (trained,) = train_together(acts, [job], split=without_fold(split, fold, k))
+        own.append(encode(trained, acts))
+    found = one_a_fold(features, own, annotations, split, fold)
+    return {**found.context, "concepts": found.to_dict("records")}
 
 
 def _unexplained(

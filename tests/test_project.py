@@ -179,6 +179,8 @@ def test_the_full_run_measures_model_and_control(
     assert found["measures_control"]["loss"]["recovered_zero"] is None
     assert found["measures_control"]["fve"] > found["measures"]["fve"]
     assert sum(row["selected"] for row in found["width"]) == 1
+    folds = found["one_a_fold"]
+    assert folds["low"] <= folds["difference"] <= folds["high"] and len(folds["concepts"]) == folds["n"] > 0
     length = found["measures"]["description_length"]
     assert length["total"] == pytest.approx(length["codes"] + length["dictionary"] + length["residual"])
     assert "Beyond reconstruction" in (run.folder / "report.html").read_text()

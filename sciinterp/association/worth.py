@@ -109,7 +109,7 @@ def _against(group: str, mine: pd.Series, baselines: pd.DataFrame, sets: pd.Data
     rival = max(found, key=lambda name: found[name]["b"].mean())
     pair = found[rival]
     difference, n = pair["a"] - pair["b"], len(pair)
-    low, high = _interval(difference.to_numpy())
+    low, high = interval_of_mean(difference.to_numpy())
     verdict = "ahead" if low > 0 else "behind" if high < 0 else "cannot tell"
     told = {"ahead": "ahead", "behind": "behind", "cannot tell": "neither ahead nor behind"}[verdict]
     span = "" if n < 2 else f" (difference {low:.2f} to {high:.2f})"
@@ -120,7 +120,7 @@ def _against(group: str, mine: pd.Series, baselines: pd.DataFrame, sets: pd.Data
     return Worth(group, verdict, rival, pair["a"].mean(), pair["b"].mean(), low, high, n, sentence)
 
 
-def _interval(difference: np.ndarray) -> tuple[float, float]:
+def interval_of_mean(difference: np.ndarray) -> tuple[float, float]:
     """Student's interval of a mean; endless for a single number."""
     n = len(difference)
     if n < 2:

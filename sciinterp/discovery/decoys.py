@@ -49,9 +49,13 @@ def decoy_lists(
 
 
 def look_alikes(found: list[Spans]) -> Decoys:
-    """Marks beside annotated instances, as probable as they would be elsewhere, at the rate expected there."""
-    p = [s.as_away[s.beside & ~s.known] for s in found]
-    weight = [np.full(len(v), (1 - s.share) / max(s.share, 1e-9)) for v, s in zip(p, found)]
+    """Marks beside annotated instances, as probable as they would be elsewhere, at the rate expected there.
+
+    Where sources leave instances out one by one some of these are real: each counts as far as it is not one.
+    """
+    beside = [s.beside & ~s.known for s in found]
+    p = [s.as_away[b] for s, b in zip(found, beside)]
+    weight = [(1 - s.probability[b]) * (1 - s.share) / max(s.share, 1e-9) for s, b in zip(found, beside)]
     none = np.zeros(0)
     return np.concatenate([none, *p]), np.concatenate([none, *weight])
 

@@ -459,6 +459,6 @@ def _calibrate(
         )
     given_any, as_away = none.copy(), none.copy()
     p = mixture.probability(score[~known])
-    given_any[~known], as_away[~known] = marks.given_any(p), marks.given_any(p, as_away=True)
+    given_any[~known], as_away[~known] = marks.given_any(p), marks.as_away(p)
     evidence = marks.log_bayes_factor(mixture.ratio)
     return replace(found, probability=given_any, as_away=as_away, any_left_out=evidence)

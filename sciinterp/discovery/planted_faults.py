@@ -13,8 +13,10 @@ families. Sources and dictionaries do worse, and a probability has to hold there
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -41,9 +43,20 @@ SMALL: dict[str, Any] = {
     "n_seeds": 0,
 }
 
+SEEDS = range(42)  # of the stored calibration: 84 worlds, twelve of each kind
+# Of the one that a test fits again: two worlds that are smaller still.
+SMALL_SAMPLE: dict[str, Any] = {
+    "seeds": [0], "kinds": ["by sample"], "n_families": 30, "n_masked": 3, "n_novel": 0, "n_merged": 0, "n_plain": 1,
+    "n_features": 40,
+}  # fmt: skip
+LEAST = 0.02  # of the mixture's probability, below which a span says nothing
 
-def faulty(kind: str, seed: int, *, hide: bool = True) -> Planted:
-    """A small world of one kind of fault (a key of :data:`FAULTS`), with a tenth to nearly half of instances hidden."""
+
+def faulty(kind: str, seed: int, *, hide: bool = True, **smaller: Any) -> Planted:
+    """A small world of one kind of fault (a key of :data:`FAULTS`), with a tenth to nearly half of instances hidden.
+
+    Fields of :class:`~sciinterp.discovery.planted.PlantedSettings` are given by name to make it smaller still.
+    """
     rng = np.random.default_rng([seed, 77])
     settings = PlantedSettings(
         **SMALL,
@@ -57,6 +70,7 @@ def faulty(kind: str, seed: int, *, hide: bool = True) -> Planted:
         settings = replace(settings, members=(1, 3), n_families=150)
     elif kind == "long":
         settings = replace(settings, length=(150, 320), n_families=45)
+    settings = replace(settings, **smaller)
     return FAULTS[kind](plant(seed, settings), rng)
 
 
@@ -165,25 +179,39 @@ def marks_in(world: Planted, problem: Problem) -> list[tuple[Marks, np.ndarray]]
     return out
 
 
-def fit_calibration(seeds: Iterable[int]) -> Calibration:
-    """The coefficients of :mod:`sciinterp.discovery.left_out`, from worlds with and without something hidden."""
-    found = []
-    for seed in seeds:
-        for kind in FAULTS:
-            for hide in (True, False):
-                world = faulty(kind, seed, hide=hide)
-                problem = make_problem(world.features, world.annotations, world.split)
-                found += [(m, fit_mixture(m), truth) for m, truth in marks_in(world, problem)]
-    of_concept = np.array([marks.of_concept(mixture.ratio) for marks, mixture, _ in found])
-    hidden = np.array([truth.any() for _, _, truth in found])
-    columns, truths = [], []
-    for marks, mixture, truth in found:
-        if truth.any():
+def fit_calibration(
+    seeds: Iterable[int], kinds: Iterable[str] = tuple(FAULTS), **smaller: Any
+) -> Calibration:
+    """The coefficients of :mod:`sciinterp.discovery.left_out`, from worlds with and without something hidden.
+
+    Kinds take turns over the seeds, as worlds of one seed share how many families there are and how much is hidden.
+    """
+    found, turns = [], tuple(kinds)
+    for seed, hide in product(seeds, (True, False)):
+        world = faulty(turns[seed % len(turns)], seed, hide=hide, **smaller)
+        problem = make_problem(world.features, world.annotations, world.split)
+        found += marks_in(world, problem)
+    return fitted_on(found)
+
+
+def fitted_on(found: list[tuple[Marks, np.ndarray]]) -> Calibration:
+    """The coefficients, from marks and which of the unlabelled ones are instances left out."""
+    concepts, hidden, spans, truths = [], [], [], []
+    for marks, truth in found:
+        mixture = fit_mixture(marks)
+        concepts.append(marks.of_concept(mixture.ratio))
+        hidden.append(bool(truth.any()))
+        if hidden[-1]:
             p = mixture.probability(marks.unlabelled)
-            columns.append(marks.of_spans(p, marks.beside.astype(float))[p > 0.02])
-            truths.append(truth[p > 0.02])
+            rows = marks.of_spans(p, marks.beside.astype(float), marks.kin.astype(float))
+            spans.append(rows[p > LEAST])
+            truths.append(truth[p > LEAST])
     return Calibration(
-        tuple(fit_logistic(of_concept, hidden, ridge=2.0).round(3).tolist()),
-        tuple(fit_logistic(np.vstack(columns), np.concatenate(truths), ridge=3.0).round(3).tolist()),
-        round(float(hidden.mean()), 3),
+        tuple(fit_logistic(np.array(concepts), np.array(hidden), ridge=2.0).round(3).tolist()),
+        tuple(fit_logistic(np.vstack(spans), np.concatenate(truths), ridge=3.0).round(3).tolist()),
+        round(float(np.mean(hidden)), 3),
     )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"CALIBRATION = {fit_calibration(SEEDS)}\nSAMPLE = {fit_calibration(**SMALL_SAMPLE)}\n")

@@ -99,8 +99,9 @@ def fit_mixture(marks: Marks) -> Mixture:
 
 def marks_of(labelled: np.ndarray, unlabelled: np.ndarray) -> Marks:
     """Marks of unrelated samples, none of them beside another."""
-    beside = np.zeros(len(unlabelled), bool)
-    return Marks(labelled, unlabelled, np.arange(len(labelled)), np.arange(len(unlabelled)), beside, 0.5)
+    family = np.arange(len(labelled) + len(unlabelled))
+    mine, others = np.split(family, [len(labelled)])
+    return Marks(labelled, unlabelled, mine, others, np.zeros(len(unlabelled), bool), 0.5)
 
 
 def _counts(score: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -234,12 +234,29 @@ def test_relatives_count_once():
     rng = np.random.default_rng(0)
     known, other = rng.normal(5, 1, 300), np.r_[rng.normal(0, 1, 900), rng.normal(5, 1, 12)]
     apart = marks_of(known, other)
-    one_family = replace(apart, unlabelled_family=np.r_[np.arange(900), np.full(12, 900)])
+    one_family = replace(apart, unlabelled_family=np.r_[apart.unlabelled_family[:900], np.full(12, 9999)])
     beside = replace(apart, beside=np.arange(912) >= 900)
     strongest, *others = (m.log_bayes_factor(fit_mixture(m).ratio) for m in (apart, one_family, beside))
     assert max(others) < strongest
     p = fit_mixture(beside).probability(beside.unlabelled)
-    assert (beside.given_any(p) <= beside.given_any(p, as_away=True)).all()
+    assert (beside.given_any(p) <= beside.as_away(p)).all()
+
+
+def test_what_is_left_out_one_by_one_stands_beside_what_is_listed():
+    """A hundred and twenty of the same scores: in families nobody annotated, or in samples and families of what is annotated."""
+    rng = np.random.default_rng(0)
+    known, other = rng.normal(5, 1, 300), np.r_[rng.normal(0, 1, 900), rng.normal(5, 1, 120)]
+    apart, last = marks_of(known, other), np.arange(1020) >= 900
+    relatives = np.where(last, np.arange(1020) - 900, apart.unlabelled_family)
+    near = replace(apart, unlabelled_family=relatives, beside=last & (np.arange(1020) % 2 == 0))
+    assert not apart.kin.any() and near.kin.sum() == 60
+    p = fit_mixture(apart).probability(other)
+    families, one_by_one = apart.given_any(p), near.given_any(p)
+    assert families[last].mean() > 0.6 and one_by_one[last & near.kin].mean() > 0.6
+    # A mark beside an annotated instance says more where relatives' samples hold such marks, one in a new family less.
+    alone = replace(apart, beside=near.beside)
+    assert one_by_one[near.beside].mean() > alone.given_any(p)[near.beside].mean() + 0.2
+    assert one_by_one[~last].mean() < families[~last].mean()
 
 
 def test_as_many_unannotated_as_annotated_ones_is_said(small_scores):
