@@ -14,18 +14,26 @@ Nothing here imports torch before there are several ranks.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
+
+
+class Stretch(Protocol):
+    """Things in a row, of which a part can be taken."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: slice, /) -> Any: ...
+
 
 T = TypeVar("T")
 R = TypeVar("R")
+S = TypeVar("S", bound=Stretch)
 # A rank may wait for as long as another's share of the work takes; one that died is seen by its closed connection.
 PATIENCE = timedelta(days=7)
 # Things that a rank works on at once, each with a block of its own in memory.
@@ -73,11 +81,7 @@ def share(n: int) -> range:
     return range(n * me // of, n * (me + 1) // of)
 
 
-@overload
-def mine(things: np.ndarray) -> np.ndarray: ...
-@overload
-def mine(things: Sequence[T]) -> Sequence[T]: ...
-def mine(things: np.ndarray | Sequence[T]) -> np.ndarray | Sequence[T]:
+def mine(things: S) -> S:
     """This rank's part of some things, neighbours together."""
     part = share(len(things))
     return things[part.start : part.stop]
@@ -110,9 +114,10 @@ def spread(things: Iterable[T], work: Callable[[T], R], *, threads: bool = False
 
 
 def workers(most: int) -> int:
-    """Threads for so many things side by side: this machine's processors, parted among its ranks."""
+    """Threads for so many things side by side: the processors this one may use, parted among the machine's ranks."""
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
-    return max(1, min(most, (os.cpu_count() or 1) // ranks))
+    allowed = getattr(os, "sched_getaffinity", None)  # fewer than the machine has under SLURM or taskset
+    return max(1, min(most, (len(allowed(0)) if allowed else os.cpu_count() or 1) // ranks))
 
 
 def begin() -> None:
@@ -191,6 +196,19 @@ def joined(tensor: Tensor) -> list[Tensor]:
     if size() == 1:
         return [tensor]
     return [part.to(tensor.device) for part in gathered(tensor.cpu())]
+
+
+def exchange(tensor: Tensor) -> None:
+    """Let every rank have what each wrote into its :func:`share` of a tensor's rows, in place."""
+    if size() == 1:
+        return
+    import torch.distributed as dist
+
+    begin()
+    edges = [len(tensor) * r // size() for r in range(size() + 1)]
+    for source, (lo, hi) in enumerate(zip(edges, edges[1:])):
+        if lo < hi:
+            dist.broadcast(tensor[lo:hi], src=source)
 
 
 def is_lost(error: RuntimeError) -> bool:

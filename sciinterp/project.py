@@ -233,14 +233,18 @@ def _conclude(made: Run, config: RunConfig) -> None:
 
 
 def turn_features(
-    made: Run, *, concepts: Sequence[str] | None = None, settings: ControlSettings | None = None
+    made: Run,
+    *,
+    concepts: Sequence[str] | None = None,
+    settings: ControlSettings | None = None,
+    device: str | None = None,
 ) -> Table:
     """Measure whether the selected features of a run turn their concepts (all, or some), and keep it in the folder.
 
-    The model is loaded by name where the run does not hold it.
+    The model is loaded by name, to ``device``, where the run does not hold it.
     """
     assert made.features is not None and made.hits is not None
-    model, hits = made.model or _model_of(made), made.hits
+    model, hits = made.model or _model_of(made, device), made.hits
     for name in concepts or ():
         if name not in set(hits["concept"]):
             raise no_such("concept", name, sorted(set(hits["concept"])))
@@ -261,11 +265,12 @@ def turn_features(
     return found
 
 
-def _model_of(made: Run) -> Adapter:
+def _model_of(made: Run, device: str | None) -> Adapter:
     """The model of a run, by its settings or by the origin of its codes."""
     wanted = (made.manifest.get("settings") or {}).get("model") or {}
     name = wanted.get("name") or made.features.origin.model  # type: ignore[union-attr]
-    return load_model(str(name), weights=wanted.get("weights"), dtype=wanted.get("precision") or "float32")
+    precision = wanted.get("precision") or "float32"
+    return load_model(str(name), weights=wanted.get("weights"), dtype=precision, device=device or "cpu")
 
 
 def write_report(made: Run) -> Path:

@@ -162,7 +162,8 @@ class Samples(Sequence[Sample]):
             raise ShapeError(
                 "one length a sample is needed", expected=f"({len(self.ids)},)", got=str(self.lengths.shape)
             )
-        self.offsets = np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
+        self.offsets = np.zeros(len(self.ids) + 1, np.int64)
+        np.cumsum(self.lengths, out=self.offsets[1:])
         self.kind, self.source = kind, source
         self.n_in = len(self.ids) if n_in is None else int(n_in)
         self.dropped = dict(dropped or {})
@@ -204,6 +205,17 @@ class Samples(Sequence[Sample]):
         table = self._table.copy()
         table.index = pd.Index(self.ids, name="sample")
         return table
+
+    @property
+    def columns(self) -> pd.DataFrame:
+        """Sample columns in the order of the samples, numbered: :attr:`table` without an object for each identifier."""
+        import pandas as pd
+
+        return (
+            pd.DataFrame(index=range(len(self)))
+            if self._table is None
+            else self._table.reset_index(drop=True)
+        )
 
     @property
     def sequences(self) -> list[str]:

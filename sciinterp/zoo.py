@@ -38,7 +38,11 @@ SUMS, CARD = "SHA256SUMS", "README.md"
 
 
 def build_zoo(
-    recipes: str | Path = "data/zoo", *, out: str | Path = "zoo", only: Sequence[str] | None = None
+    recipes: str | Path = "data/zoo",
+    *,
+    out: str | Path = "zoo",
+    only: Sequence[str] | None = None,
+    device: str | None = None,
 ) -> list[Path]:
     """Make the entries of some recipes, or what is left of them.
 
@@ -51,6 +55,8 @@ def build_zoo(
     only : sequence of str, optional
         Names of recipes, or of entries (``antiberty/layers.4``); without it all, and those whose weights or data are
         not here are passed over, which is said.
+    device : str, optional
+        Where torch computes, in the place of what recipes say.
 
     Returns
     -------
@@ -81,6 +87,8 @@ def build_zoo(
             for site, config in runs.items():
                 if some and site not in some:
                     continue
+                if device is not None:
+                    config = replace(config, model=replace(config.model, device=device))
                 found = run(config, out / "runs" / name / site)
                 made.append(_entry(found, out / name / site, known[name]))
         except (InputError, MissingWeightsError) as error:

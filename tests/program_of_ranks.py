@@ -6,11 +6,16 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 sys.path.append(str(Path(__file__).parent / "activations"))
 
@@ -145,11 +150,91 @@ def stage(what: str, given: Path, out: Path, rank: int, at: int) -> None:
     print("met", distributed.rank(), met[0], flush=True)
 
 
+def launched(*arguments: object) -> tuple[float, bool, dict[int, str], str]:
+    """Two ranks of :func:`ranked` by the engine of torchrun, forked so that nothing is imported again.
+
+    Seconds it took, whether it ended well, what each rank said on standard output, and what both did on standard error.
+    """
+    with tempfile.TemporaryDirectory() as logs:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=2,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+            monitor_interval=0.1,
+            start_method="fork",
+            logs_specs=DefaultLogsSpecs(log_dir=logs, redirects=Std.ALL),
+        )
+        started, well = time.monotonic(), True
+        try:
+            elastic_launch(config, ranked)(*arguments)
+        except ChildFailedError:
+            well = False
+        seconds = time.monotonic() - started
+        said = {int(path.parent.name): path.read_text() for path in Path(logs).rglob("stdout.log")}
+        errors = "".join(path.read_text() for path in sorted(Path(logs).rglob("stderr.log")))
+    return seconds, well, said, errors
+
+
+def ranked(what: str, given: Path, out: Path, rank: int, at: int) -> None:
+    """What a rank does."""
+    distributed.begin()
+    stage(what, given, out, rank, at)
+    distributed.end()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, but for seconds."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "timings.jsonl"
+    }
+
+
+def ends_plainly(errors: str) -> bool:
+    """At most one line of ours, and no traceback but torchrun's own summary of which rank was killed."""
+    ours = errors.count("error: another rank has ended; run the same command again to resume")
+    return ours <= 1 and "sciinterp/" not in errors.split("torch/distributed/run.py")[0]
+
+
+def sweep(what: str, given: Path, times: int) -> None:
+    """Kill a rank at random, so many times: all end in plain words within a minute, and the same command resumes."""
+    _, well, said, errors = launched(what, given, given / f"whole_{what}", -1, 0)
+    assert well, errors[-3000:]
+    met = {rank: int(text.split("met")[-1].split()[1]) for rank, text in said.items()}
+    whole, rng, slowest = files(given / f"whole_{what}"), np.random.default_rng([*what.encode()]), 0.0
+    for number in range(times):
+        rank, out = int(rng.integers(2)), given / f"killed_{what}_{number}"
+        at = int(rng.integers(1, met[rank] + 1))
+        seconds, well, _, errors = launched(what, given, out, rank, at)
+        slowest = max(slowest, seconds)
+        assert not well and seconds < 60 and ends_plainly(errors), (what, rank, at, seconds, errors[-3000:])
+        _, well, _, errors = launched(what, given, out, -1, 0)
+        assert well, (what, rank, at, errors[-3000:])
+        found = files(out)
+        assert found == whole, (
+            what,
+            rank,
+            at,
+            sorted(k for k in {*found, *whole} if found.get(k) != whole.get(k)),
+        )
+    print(
+        f"{what}: killed {times} times, all ended within {slowest:.1f} s and resumed to the same bytes",
+        flush=True,
+    )
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     for place, name, size in SMALL:
         setattr(place, name, size)
     what, folder = sys.argv[1], Path(sys.argv[2])
+    if what == "sweep":
+        sweep(sys.argv[3], folder, int(sys.argv[4]))
+        sys.exit()
     distributed.begin()
     if what == "all":
         given = si.load_sae(folder / "one" / "topk")

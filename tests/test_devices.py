@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import torch
 from second_device import second_device
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import sciinterp as si
@@ -22,18 +24,22 @@ from sciinterp.measures import measure_sae
 from sciinterp.sae import TrainSettings
 from sciinterp.sae.dictionary_benchmark import benchmark_dictionary
 
-COMMANDS = (
-    "demo",
-    "run",
-    "extract",
-    "train",
-    "encode",
-    "control",
-    "sweep-sites",
-    "ablate",
-    "steer",
-    "benchmark",
-)
+# Commands that compute nothing with torch.
+PLAIN = {
+    "init",
+    "associate",
+    "discover",
+    "readout",
+    "models",
+    "sites",
+    "saes",
+    "report",
+    "browse",
+    "tracks",
+    "verify",
+    "info",
+}
+COMMANDS: dict[str, click.Command] = get_command(app).commands  # type: ignore[attr-defined]
 # Verbs that compute with torch; those without the keyword take it with their settings, or compute where the model is.
 VERBS = {
     "load_model": si.load_model,
@@ -61,44 +67,24 @@ def test_every_verb_takes_a_device(name: str) -> None:
     assert "device" in parameters or ("everyday" in parameters and hasattr(TrainSettings(), "device"))
 
 
-@pytest.fixture(scope="module")
-def given(tiny: tuple, few: tuple, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files that commands read, and activations and an SAE of the tiny model."""
-    folder, (samples, split) = tmp_path_factory.mktemp("given"), few
-    (folder / "s.fasta").write_text("".join(f">{s.id}\n{s.sequence}\n" for s in samples))
-    (folder / "s.tsv").write_text("id\tfamily\n" + "".join(f"{i}\t{i}\n" for i in samples.ids))
-    (folder / "a.tsv").write_text("sample\tstart\tend\tconcept\ns0\t0\t5\tx\n")
-    acts = si.extract(tiny[0], samples, site="layers.0", out=folder / "activations")
-    sae = si.train(acts, si.TopK(16, k=4), split=split, steps=2, batch_size=16, out=folder / "sae")
-    si.encode(sae, acts, out=folder / "features")
-    return folder
-
-
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - PLAIN))
 def test_every_command_takes_a_device_and_refuses_one_that_is_not_there(
-    command: str, given: Path, tmp_path: Path
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    samples, notes, out = given / "s.fasta", given / "a.tsv", tmp_path / "out"
-    acts, sae, codes = given / "activations", given / "sae", given / "features"
-    inputs = {
-        "demo": [],
-        "run": [
-            *("--model", "antiberty", "--samples", samples, "--annotations", notes),
-            *("--table", given / "s.tsv", "--by", "family"),
-        ],
-        "extract": ["antiberty", samples, "--site", "layers.0"],
-        "train": [acts],
-        "encode": [sae, acts],
-        "control": ["antiberty", sae, samples],
-        "sweep-sites": ["antiberty", samples, notes, "--site", "layers.0"],
-        "ablate": ["antiberty", codes, samples, "--feature", 0],
-        "steer": ["antiberty", codes, samples, "--feature", 0, "--strength", 1],
-        "benchmark": ["dictionary"],
-    }[command]
-    done = CliRunner().invoke(app, [command, *map(str, inputs), "--out", str(out), "--device", ABSENT])
+    monkeypatch.chdir(tmp_path)
+    given: list[str] = []
+    for parameter in COMMANDS[name].params:
+        if parameter.required:
+            given += [*([] if parameter.param_type_name == "argument" else [parameter.opts[0]]), "1"]
+    done = CliRunner().invoke(app, [name, *given, "--device", ABSENT])
     assert isinstance(done.exception, InputError), done.output
     assert str(done.exception).startswith("no such device here, device: expected cpu"), done.exception
-    assert not out.exists()
+    assert "\n" not in str(done.exception) and not done.output.strip()
+    assert not list(tmp_path.iterdir())
+
+
+def test_commands_without_torch_have_no_device() -> None:
+    assert all("device" not in {p.name for p in COMMANDS[name].params} for name in PLAIN)
 
 
 def test_auto_is_a_device_that_is_there() -> None:

@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import program_of_ranks as program
 import pytest
 import torch
+from program_of_ranks import ends_plainly, files
 
 import sciinterp as si
 from sciinterp import distributed
@@ -34,15 +34,6 @@ def torchrun(*arguments: object, **kwargs) -> subprocess.Popen[str]:
         env=environment,
         **kwargs,
     )
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, but for seconds."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "timings.jsonl"
-    }
 
 
 @pytest.fixture(scope="module")
@@ -149,26 +140,13 @@ def test_a_rank_that_fails_ends_all_with_one_message(tmp_path: Path) -> None:
 def test_a_rank_killed_anywhere_ends_all_and_resumes_to_the_same_bytes(
     one: tuple[Path, dict[str, float]], stage: str
 ) -> None:
-    folder, rng = one[0], np.random.default_rng([*stage.encode()])
-    whole = torchrun(stage, folder, folder / f"whole_{stage}", -1, 0)
-    said, errors = whole.communicate(timeout=400)
-    assert whole.returncode == 0, errors[-3000:]
-    met = [int(line.split()[2]) for line in sorted(said.splitlines()) if line.startswith("met")]
-    for number in range(TIMES):
-        rank, out = int(rng.integers(2)), folder / f"killed_{stage}_{number}"
-        at = int(rng.integers(1, met[rank] + 1))
-        started = time.monotonic()
-        run = torchrun(stage, folder, out, rank, at)
-        errors = run.communicate(timeout=300)[1]
-        assert run.returncode != 0, (rank, at)
-        assert time.monotonic() - started < 60 and ends_plainly(errors), (rank, at, errors[-3000:])
-        again = torchrun(stage, folder, out, -1, 0)
-        errors = again.communicate(timeout=400)[1]
-        assert again.returncode == 0, (rank, at, errors[-3000:])
-        assert files(out) == files(folder / f"whole_{stage}"), (rank, at)
-
-
-def ends_plainly(errors: str) -> bool:
-    """At most one line of ours, and no traceback but torchrun's own summary of which rank was killed."""
-    ours = errors.count("error: another rank has ended; run the same command again to resume")
-    return ours <= 1 and "sciinterp/" not in errors.split("torch/distributed/run.py")[0]
+    path = os.pathsep.join([str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(HERE / "program_of_ranks.py"), "sweep", str(one[0]), stage, str(TIMES)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    print(done.stdout.strip())

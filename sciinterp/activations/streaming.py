@@ -1,9 +1,9 @@
 """Activations that are computed when they are used, and never written: a model and its samples as a source of rows.
 
 A stream answers as a store does (rows by number, rows of samples, spans), so that training and encoding take either. A
-training reads it in groups of neighbouring rows that fit the buffer, dealt anew every epoch and shuffled as a whole: what
-is held does not grow with the samples, every row is computed about once an epoch, and a resumed training computes
-its own group again and goes on with the same bytes.
+training reads it in groups of whole samples that fit the buffer, dealt anew every epoch and shuffled as a whole: what
+is held does not grow with the samples, every row is computed once an epoch, and a resumed training computes its own
+group again and goes on with the same bytes.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def stream(
     samples: Samples | pd.DataFrame,
     *,
     site: str,
-    max_tokens: int = 8192,
-    buffer_tokens: int = 1 << 18,
+    max_tokens: int = 2048,
+    buffer_tokens: int | None = None,
 ) -> Stream:
     """A model's activations on samples as a source for :func:`sciinterp.train`, without writing them.
 
@@ -55,8 +55,9 @@ def stream(
     site : str
     max_tokens : int
         Tokens of a batch of the model, padding included.
-    buffer_tokens : int
-        Rows held and shuffled together, about.
+    buffer_tokens : int, optional
+        Rows held and shuffled together, about; by default those of 16 batches of the training, and where samples are
+        long those of 128 samples, up to 262,144 rows.
 
     Returns
     -------
@@ -106,15 +107,17 @@ class Stream(HasOrigin):
         That of activations stored as float32.
     digest : str
         Of samples, model and site.
-    buffer_tokens : int
+    buffer_tokens : int, optional
     """
 
-    def __init__(self, work: Work, site: str, d_in: int, buffer_tokens: int) -> None:
+    def __init__(self, work: Work, site: str, d_in: int, buffer_tokens: int | None) -> None:
         self._work, self.model, self.samples = work, work.model, work.samples
-        self.site, self.d_in, self.buffer_tokens = site, d_in, int(buffer_tokens)
-        counts = [len(span) for span in self._spans(range(len(self.samples)))]
-        self.token_offsets: Int[np.ndarray, " n_samples_1"] = np.concatenate([[0], np.cumsum(counts)]).astype(
-            np.int64
+        self.site, self.d_in, self.buffer_tokens = site, d_in, buffer_tokens
+        n = len(self.samples)
+        self.token_offsets: Int[np.ndarray, " n_samples_1"] = np.zeros(n + 1, np.int64)
+        np.cumsum(
+            np.fromiter((len(span) for span in self._spans(range(n))), np.int64, n),
+            out=self.token_offsets[1:],
         )
         self.n_tokens = int(self.token_offsets[-1])
         self.fingerprint: dict[str, Any] = fingerprints(work, [site])[site]

@@ -85,6 +85,7 @@ def turn(
         int, typer.Option("--samples", help="Held-out samples a concept is turned on in.")
     ] = 12,
     seed: Seed = 0,
+    device: Device = "cpu",
 ) -> None:
     """Measure in a finished run whether selected features turn their concepts; the report shows it."""
     from sciinterp.interventions.control_matrix import ControlSettings
@@ -92,7 +93,7 @@ def turn(
 
     made = load_run(run)
     settings = ControlSettings(divergence=level, n_samples=n_samples, seed=seed)
-    found = turn_features(made, concepts=concept, settings=settings)
+    found = turn_features(made, concepts=concept, settings=settings, device=device)
     echo_table(found.context["summary"])
     for name, why in found.context["not_run"].items():
         typer.echo(f"not turned: {name} ({why})")

@@ -223,6 +223,7 @@ def fit(
     samples: Path,
     weights: Weights = None,
     tokens: Annotated[int, typer.Option(help="Tokens to measure on, at most.")] = 4096,
+    device: Device = "cpu",
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Keep the SAE here with the measured origin, so that verbs take it."),
@@ -230,15 +231,13 @@ def fit(
 ) -> None:
     """Measure at which site of a model an SAE fits; exit code 1 where it fits none."""
     import sciinterp as si
+    from sciinterp.devices import moved
     from sciinterp.fit import FitSettings
 
     read = si.load_sae(sae)
-    found = si.fit_check(
-        read,
-        si.load_model(model, weights=weights),
-        si.read_samples(samples),
-        settings=FitSettings(n_tokens=tokens),
-    )
+    adapter = si.load_model(model, weights=weights, device=device)
+    with moved(device, read):
+        found = si.fit_check(read, adapter, si.read_samples(samples), settings=FitSettings(n_tokens=tokens))
     echo_table(found.table)
     typer.echo(found.reason)
     if not found.fits:

@@ -26,7 +26,20 @@ Format = Annotated[str, typer.Option("--format", help="Format of the file, where
 Layer = Annotated[str | None, typer.Option(help="Of AnnData samples: the matrix of layers to read, not X.")]
 Raw = Annotated[bool, typer.Option("--raw", help="Of AnnData samples: read raw.X.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what another call left in --out.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, or auto for what is there.")]
+
+
+def there(device: str | None) -> str | None:
+    """Refuse a device that is not here before a verb has begun."""
+    if device not in (None, "cpu"):
+        from sciinterp.devices import device_of
+
+        device_of(device)
+    return device
+
+
+_DEVICE = typer.Option(help="cpu, cuda, cuda:1, mps, or auto for what is there.", callback=there)
+Device = Annotated[str, _DEVICE]
+OtherDevice = Annotated[str | None, _DEVICE]  # in the place of what a file says
 Acts = Annotated[
     Path | None,
     typer.Option("--activations", help="For neurons and components; by default those beside the features."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sciinterp import distributed
-from sciinterp.cli.options import Device, Layer, Out, Overwrite, Raw, Seed
+from sciinterp.cli.options import Device, Layer, OtherDevice, Out, Overwrite, Raw, Seed
 from sciinterp.errors import InputError, no_such
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write; run again to resume.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,
-    device: Device | None = None,
+    device: OtherDevice = None,
     layer: Layer = None,
     raw: Raw = False,
     settings: Annotated[
@@ -153,6 +153,7 @@ def zoo(
     only: Annotated[
         str | None, typer.Option(help="Recipes, or entries such as antiberty/layers.4, by commas.")
     ] = None,
+    device: OtherDevice = None,
 ) -> None:
     """Make SAEs with hits, baselines, card, licences and checksums of every model whose weights and data are here."""
     from sciinterp.zoo import build_zoo
@@ -160,7 +161,7 @@ def zoo(
     if what != "build":
         raise no_such("thing to do with the zoo", what, ["build"])
     names = None if only is None else [name.strip() for name in only.split(",")]
-    for entry in build_zoo(recipes, out=out, only=names):
+    for entry in build_zoo(recipes, out=out, only=names, device=device):
         typer.echo(str(entry))
 
 

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from sciinterp.models import Adapter
     from sciinterp.sae import SAE
 
-# Tokens encoded at once. Batches begin at multiples of it, whatever the shards, so that a token's code is a function of
-# its place alone, and one of a killed run is the same as one of a whole run.
+# Tokens read at once; an eighth of them, 1,024 rows, is encoded at once, as much as the encoder multiplies. Such parts begin
+# at multiples of their size, whatever the shards: so a token's code is a function of its place alone, one of a killed run
+# is the same as one of a whole run, and little is encoded twice where two shards meet.
 BATCH_TOKENS = 8192
 
 log = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ def _encode_to(work: _Encoder, out: Path, origin: Origin, *, overwrite: bool) ->
 
 
 class _Encoder:
-    """Codes of runs of samples; a batch that two shards share is computed once when they come one after the other."""
+    """Codes of runs of samples."""
 
     def __init__(self, sae: SAE, acts: Activations | Stream | np.ndarray, samples: Samples) -> None:
         self.sae, self.acts, self.samples = sae, acts, samples
@@ -172,7 +173,6 @@ class _Encoder:
                 expected=f"{self.offsets[-1]} rows of {len(samples)} samples",
                 got=f"{self.n} rows of {len(self.offsets) - 1}",
             )
-        self._kept: tuple[int, sp.csr_array] | None = None
         self._stride = 1.0
 
     def bar(self, done: int, stride: float = 1.0) -> tqdm:
@@ -186,9 +186,13 @@ class _Encoder:
         """Codes of the positions of the samples ``[first, last)``."""
         lo, hi = int(self.offsets[first]), int(self.offsets[last])
         parts = [sp.csr_array((0, self.sae.n_features), dtype=np.float32)]
-        for begin in range(lo - lo % BATCH_TOKENS, hi, BATCH_TOKENS):
-            batch = self._batch(begin)
-            parts.append(batch[max(lo - begin, 0) : min(hi - begin, batch.shape[0])])
+        unit = max(1, BATCH_TOKENS // 8)
+        top = min(hi + -hi % unit, self.n)
+        for begin in range(lo - lo % unit, top, 8 * unit):
+            rows = self._read(begin, min(begin + 8 * unit, top))
+            for at in range(0, len(rows), unit):
+                batch = self.sae.encode_scipy(rows[at : at + unit])
+                parts.append(batch[max(lo - begin - at, 0) : min(hi - begin - at, batch.shape[0])])
         codes = sp.csr_array(sp.vstack(parts, format="csr"))
         lengths = self.samples.lengths[first:last]
         bar.update(int(lengths.sum()) * self._stride)
@@ -198,13 +202,10 @@ class _Encoder:
         base = np.repeat(np.cumsum(lengths) - lengths, np.diff(self.offsets[first : last + 1]))
         return to_positions(codes, spans["start"] + base, spans["end"] + base, int(lengths.sum()))
 
-    def _batch(self, begin: int) -> sp.csr_array:
-        if self._kept is None or self._kept[0] != begin:
-            acts, end = self.acts, min(begin + BATCH_TOKENS, self.n)
-            inside = isinstance(acts, np.ndarray)
-            rows = np.asarray(acts[begin:end], np.float32) if inside else acts.read(begin, end)
-            self._kept = begin, self.sae.encode_scipy(rows)
-        return self._kept[1]
+    def _read(self, begin: int, end: int) -> np.ndarray:
+        if isinstance(self.acts, np.ndarray):
+            return np.asarray(self.acts[begin:end], np.float32)
+        return self.acts.read(begin, end)
 
 
 def load_features(folder: str | Path) -> FeatureMatrix:

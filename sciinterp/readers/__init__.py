@@ -15,6 +15,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from sciinterp.errors import FormatError, InputError
 from sciinterp.readers.bounded import first_lines, open_regular, read_lines
 from sciinterp.readers.delimited import unquoted
@@ -195,6 +198,8 @@ def join(samples: Samples, path: Path) -> Samples:
         When the table does not exist, lacks a sample, or has one twice.
     """
     frame = sample_columns(path)
+    if (rows := _rows_by_name(frame.index, samples)) is not None:
+        return _with_columns(samples, frame.iloc[rows])
     meant = match_ids(frame.index, samples.ids)
     row = {meant[name]: i for i, name in enumerate(frame.index) if name in meant}
     missing = [i for i in samples.ids if i not in row]
@@ -214,10 +219,28 @@ def join(samples: Samples, path: Path) -> Samples:
         twice = [f"{name!r} as {i!r}" for name, i in meant.items() if counts[i] > 1]
         raise InputError("samples occur twice in the table", where=f"file '{path}'", got=", ".join(twice[:2]))
     extra = [name for name in frame.index if name not in meant]
-    frame = frame.iloc[[row[i] for i in samples.ids]].reset_index(drop=True)
-    own = samples.table.reset_index(drop=True)
-    out = samples.with_table(frame.assign(**{c: own[c] for c in own.columns if c not in frame.columns}))
+    out = _with_columns(samples, frame.iloc[[row[i] for i in samples.ids]])
     if extra:
         out.changed["rows of the sample table without a sample, left out"] = len(extra)
         log.warning("%s: %d rows are of no sample, left out, the first %r", path.name, len(extra), extra[0])
     return out
+
+
+def _rows_by_name(names: pd.Index, samples: Samples) -> np.ndarray | None:
+    """The row of each sample where the rows of a table are the samples, each named as it is; else None."""
+    if len(names) != len(samples):
+        return None
+    if all(a == b for a, b in zip(names, samples.ids)):
+        return np.arange(len(names))
+    rows = np.full(len(names), -1)
+    for row, name in enumerate(names):
+        if name not in samples:
+            return None
+        rows[samples.index(name)] = row
+    return rows if (rows >= 0).all() else None
+
+
+def _with_columns(samples: Samples, frame: pd.DataFrame) -> Samples:
+    """``samples`` with a table in their order, and the columns of their own that it has not."""
+    frame, own = frame.reset_index(drop=True), samples.columns
+    return samples.with_table(frame.assign(**{c: own[c] for c in own.columns if c not in frame.columns}))

@@ -15,6 +15,8 @@ from sciinterp.readers.bounded import Text, bounds
 
 # What a spreadsheet may write before the header.
 _SEPARATOR = re.compile(r'"?sep=(.)"?')
+# Texts that are remembered, so that one that recurs, such as a family, is one object however many rows have it.
+KNOWN = 1 << 16
 # Lines of one cell at most: a quote that stays open longer is no quote.
 MAX_LINES = 100
 
@@ -31,6 +33,7 @@ def read_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     FormatError
         A quote without its other half, or more columns than any table has.
     """
+    known: dict[str, str] = {}
     with Text(path) as handle:
         above: list[tuple[int, str]] = []
         first, said = "", None
@@ -62,7 +65,8 @@ def read_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
                         got=f"{len(cells):,}",
                     )
                 if cells:
-                    yield handle.number, cells
+                    remember = known.setdefault if len(known) < KNOWN else known.get
+                    yield handle.number, [remember(cell, cell) for cell in cells]
         except csv.Error as error:
             raise FormatError(
                 "this is not a table", file=str(path), line=handle.number, got=str(error)

@@ -2,8 +2,12 @@
 
 A source is an Activations store, a stream, an array, a memmap or a tensor ``[n, d_in]``. Batches are a function of
 (seed, epoch, position) alone: the reader's state is three integers, and a resumed run sees the rows an
-undisturbed one would have seen. Rows are read in order, in groups that fit a budget of memory: blocks of
-neighbouring rows are dealt to groups at random every epoch, then each group is shuffled as a whole.
+undisturbed one would have seen. Rows are read in order, in groups of about one size that fit a budget of memory: blocks
+of neighbouring rows, or whole samples where rows are computed, are dealt to groups at random every epoch, then each
+group is shuffled as a whole.
+
+A group of computed rows holds what so many batches need that they differ as batches of all rows do: :data:`BATCHES`
+batches of the training at hand, and where samples are long no fewer than :data:`SAMPLES` of them.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from torch import Tensor
 from sciinterp import distributed
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.provenance import Origin, Training, origin_of
+from sciinterp.sae.rows import Rows
 
 if TYPE_CHECKING:
     from sciinterp.samples import Samples, Split
@@ -27,6 +32,9 @@ if TYPE_CHECKING:
 BUDGET = 1 << 30  # bytes of one group
 BLOCK = 1024  # neighbouring rows that stay together when dealt to groups
 SPAN = 8192  # rows of one sequential read
+PIECE = 2048  # computed rows that are worked on at once: copies of them in float64 are what a training holds most of
+BATCHES, SAMPLES = 16, 128  # of a group of computed rows, at least
+MOST = 1 << 18  # rows of such a group, for the sake of SAMPLES
 HELD_OUT = 1 / 20  # of the rows, at most HELD_OUT_ROWS, when there is no split
 HELD_OUT_ROWS = 20_000
 MOMENT_ROWS = 1 << 18  # rows the mean and the scale are estimated from
@@ -42,22 +50,23 @@ class Source:
         Whose rows they are; for an array, the samples that were passed beside it.
     origin : Origin
         Model, weights, site and fingerprint where the source states them.
-    block, budget : int
-        Neighbouring rows that stay together when dealt to groups; bytes of one group.
+    offsets : int64 [n_samples + 1], optional
+        Of rows that are computed: where those of each sample begin.
     """
 
     def __init__(self, data: Any, samples: Samples | None = None) -> None:
         self._read = getattr(data, "read", None)
         self.samples: Samples | None = samples if samples is not None else getattr(data, "samples", None)
         self.origin, self._take = Origin(), None
-        self.block, self.budget = BLOCK, BUDGET
+        self.offsets: np.ndarray | None = None
+        self._buffer = 0
         if callable(self._read):
             self.d_in, self.n_rows = int(data.d_in), int(data.n_tokens)
             self.origin = origin_of(data)
             self.digest = str(getattr(data, "digest", "") or getattr(data, "fingerprint", ""))
             self._take = getattr(data, "take", None)
-            if callable(self._take):  # computed anew: longer runs, and as many as its buffer holds
-                self.block, self.budget = SPAN, 4 * self.d_in * int(data.buffer_tokens)
+            if callable(self._take):  # computed anew
+                self.offsets, self._buffer = data.token_offsets, int(data.buffer_tokens or 0)
         else:
             self._array = data.detach().cpu() if isinstance(data, Tensor) else data
             if getattr(self._array, "ndim", 0) != 2:
@@ -86,8 +95,24 @@ class Source:
         part = self._array[lo:hi]
         return np.asarray(part.float() if isinstance(part, Tensor) else part, np.float32)
 
-    def rows_of(self, samples: np.ndarray) -> np.ndarray:
-        """Row numbers of some samples (ascending)."""
+    def held(self, batch_size: int) -> int:
+        """Rows of a group, about, for batches of so many rows."""
+        if self.offsets is None:
+            return BUDGET // (4 * self.d_in)
+        mean = self.n_rows // (len(self.offsets) - 1)
+        return self._buffer or max(BATCHES * batch_size, min(SAMPLES * mean, MOST))
+
+    def units(self, rows: Rows) -> np.ndarray:
+        """Where the parts of some rows begin that stay together when dealt to groups, and the end: int64 [n + 1]."""
+        if self.offsets is None:
+            return np.append(np.arange(0, len(rows), BLOCK), len(rows))
+        return np.unique(rows.below(self.offsets))
+
+    def rows_of(self, samples: np.ndarray) -> Rows:
+        """Row numbers of some samples."""
+        if self.offsets is not None:
+            numbers = np.sort(np.asarray(samples, np.int64))
+            return Rows(self.offsets[numbers], np.diff(self.offsets)[numbers])
         if not hasattr(self.data, "rows"):
             if self.samples is None:
                 raise InputError(
@@ -97,11 +122,12 @@ class Source:
                     got=type(self.data).__name__,
                     do="Pass samples= beside the array.",
                 )
-            return np.flatnonzero(np.isin(self.samples.position_sample(), samples))
-        return np.sort(np.asarray(self.data.rows(np.asarray(samples)), np.int64))
+            return Rows.of(np.flatnonzero(np.isin(self.samples.position_sample(), samples)))
+        return Rows.of(np.sort(np.asarray(self.data.rows(np.asarray(samples)), np.int64)))
 
-    def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def take(self, rows: Rows | np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """The rows of ascending numbers ``rows``, by sequential reads."""
+        rows = np.asarray(rows, np.int64)
         out = np.empty((len(rows), self.d_in), np.float32) if out is None else out
         if callable(self._take):
             return np.asarray(self._take(rows, out)) if len(rows) else out
@@ -114,16 +140,20 @@ class Source:
             at = end
         return out
 
-    def take_together(self, rows: np.ndarray) -> Tensor:
+    def take_together(self, rows: np.ndarray, out: Tensor) -> None:
         """:meth:`take` of the same rows by all ranks: where rows are computed each computes its part of them."""
-        if not callable(self._take) or distributed.size() == 1:
-            return torch.from_numpy(self.take(rows))
-        return torch.cat(distributed.joined(torch.from_numpy(self.take(distributed.mine(rows)))))
+        shared = self.offsets is not None
+        part = distributed.share(len(rows)) if shared else range(len(rows))
+        self.take(rows[part.start : part.stop], out[part.start : part.stop].numpy())
+        if shared:
+            distributed.exchange(out)
 
-    def pieces(self, rows: np.ndarray, size: int = SPAN) -> Iterator[np.ndarray]:
-        """:meth:`take` in pieces of ``size`` rows."""
-        for at in range(0, len(rows), size):
-            yield self.take(rows[at : at + size])
+    def pieces(self, rows: Rows | np.ndarray) -> Iterator[np.ndarray]:
+        """:meth:`take` in pieces."""
+        for at in range(0, len(rows), SPAN):
+            part = self.take(rows[at : at + SPAN])
+            size = SPAN if self.offsets is None else PIECE
+            yield from (part[lo : lo + size] for lo in range(0, len(part), size))
 
     def _sample_digest(self) -> str:
         digest = hashlib.sha256(f"{self.n_rows}x{self.d_in}".encode())
@@ -132,7 +162,7 @@ class Source:
         return digest.hexdigest()
 
 
-def parts_of(data: Source, split: Split | None, seed: int) -> dict[str, np.ndarray]:
+def parts_of(data: Source, split: Split | None, seed: int) -> dict[str, Rows]:
     """Row numbers to train on, to calibrate on and to measure on: those of a split, or a random twentieth kept out.
 
     Raises
@@ -155,9 +185,15 @@ def parts_of(data: Source, split: Split | None, seed: int) -> dict[str, np.ndarr
             parts[name] = parts[name] if len(parts[name]) else parts["train"]
         return parts
     n_out = min(int(data.n_rows * HELD_OUT), HELD_OUT_ROWS)
-    order = np.random.default_rng([seed, 2]).permutation(data.n_rows) if n_out else np.arange(data.n_rows)
-    held = np.sort(order[:n_out]) if n_out else np.arange(data.n_rows)
-    return {"train": np.sort(order[n_out:]), "calibration": held, "test": held}
+    if not n_out:
+        return dict.fromkeys(("train", "calibration", "test"), Rows(np.zeros(1), np.array([data.n_rows])))
+    rng = np.random.default_rng([seed, 2])
+    few = n_out < HELD_OUT_ROWS  # a permutation of all is as large as they are many
+    drawn = rng.permutation(data.n_rows)[:n_out] if few else rng.choice(data.n_rows, n_out, replace=False)
+    held = np.sort(drawn)
+    breaks = np.concatenate([[-1], held, [data.n_rows]])
+    left = Rows(breaks[:-1] + 1, np.diff(breaks) - 1)
+    return {"train": left, "calibration": Rows.of(held), "test": Rows.of(held)}
 
 
 def origin_of_trained(data: Source, split: Split | None) -> Origin:
@@ -167,9 +203,9 @@ def origin_of_trained(data: Source, split: Split | None) -> Origin:
     return replace(data.origin, training=Training.of(data.samples, split))
 
 
-def thinned(rows: np.ndarray, limit: int) -> np.ndarray:
+def thinned(rows: Rows, limit: int) -> np.ndarray:
     """At most ``limit`` of some rows, evenly spread."""
-    return rows if len(rows) <= limit else rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), limit)).astype(np.int64)]
 
 
 class Reader:
@@ -178,24 +214,28 @@ class Reader:
     Parameters
     ----------
     source : Source
-    rows : int64 array
+    rows : Rows, or int64 array
         Row numbers, ascending.
     batch_size, seed : int
     budget : int, optional
-        Bytes of activations held at once; the source's by default.
+        Bytes of activations held at once; by default what :meth:`Source.held` says.
     """
 
     def __init__(
-        self, source: Source, rows: np.ndarray, batch_size: int, seed: int, budget: int | None = None
+        self, source: Source, rows: Rows | np.ndarray, batch_size: int, seed: int, budget: int | None = None
     ) -> None:
-        self.source, self.rows, self.batch_size, self.seed = source, rows, batch_size, seed
-        held = (source.budget if budget is None else budget) // (4 * source.d_in)
-        self._block = min(source.block, max(held, BLOCK))
-        self._blocks_each = max(held // self._block, 1)
-        self._n_blocks = -(-len(rows) // self._block)
-        self._n_groups = -(-self._n_blocks // self._blocks_each)
+        self.source, self.rows, self.batch_size, self.seed = source, Rows.of(rows), batch_size, seed
+        self.held = source.held(batch_size) if budget is None else max(budget // (4 * source.d_in), BLOCK)
+        self._units = source.units(self.rows)
+        # a group ends with the unit that begins in it
+        longest = int(np.diff(self._units).max(initial=0))
+        each = self.held if len(self.rows) <= self.held else max(self.held - longest, self.held // 2, 1)
+        self._n_groups = -(-len(self.rows) // each)
+        self._most = min(-(-len(self.rows) // max(self._n_groups, 1)) + longest, len(self.rows))
         self.epoch = self.group = self.position = 0
         self._held: tuple[int, int] | None = None
+        self._n = 0
+        self._deal: tuple[int, np.ndarray, np.ndarray] = (-1, self._units, self._units)
         self._data = torch.empty(0, source.d_in)
         self._order = torch.empty(0, dtype=torch.int64)
 
@@ -231,21 +271,40 @@ class Reader:
                     self.group, self.epoch = 0, self.epoch + 1
         return out, out
 
+    def release(self) -> None:
+        """Give the rows at hand back: the next batch reads them again."""
+        self._held, self._data = None, torch.empty(0, self.source.d_in)
+
     def _hold(self) -> None:
         """Read and order the current group, unless it is the one at hand."""
         if self._held == (self.epoch, self.group):
             return
         if not (self._n_groups == 1 and self._held):
-            deal = np.random.default_rng([self.seed, self.epoch]).permutation(self._n_blocks)
-            mine = np.sort(deal[self.group * self._blocks_each : (self.group + 1) * self._blocks_each])
-            numbers = np.concatenate([self.rows[b * self._block : (b + 1) * self._block] for b in mine])
-            self._data = self.source.take_together(numbers)
-        order = np.random.default_rng([self.seed, self.epoch, self.group, 1]).permutation(len(self._data))
+            places = self._dealt()
+            if not len(self._data):  # once: every group goes into the same memory
+                self._data = torch.empty(self._most, self.source.d_in)
+            self.source.take_together(self.rows[places], self._data[: len(places)])
+            self._n = len(places)
+        order = np.random.default_rng([self.seed, self.epoch, self.group, 1]).permutation(self._n)
         self._order = torch.from_numpy(order)
         self._held = (self.epoch, self.group)
 
+    def _dealt(self) -> np.ndarray:
+        """Places among the rows of the current group: of units in a random order those that begin in its part."""
+        sizes = np.diff(self._units)
+        if self._deal[0] != self.epoch:
+            deal = np.random.default_rng([self.seed, self.epoch]).permutation(len(sizes))
+            starts = np.cumsum(sizes[deal]) - sizes[deal]
+            self._deal = self.epoch, deal, starts
+        _, deal, starts = self._deal
+        edges = np.arange(self.group, self.group + 2) * len(self.rows) // self._n_groups
+        lo, hi = np.searchsorted(starts, edges)
+        mine = np.sort(deal[lo:hi])
+        first = np.cumsum(sizes[mine]) - sizes[mine]
+        return np.repeat(self._units[mine] - first, sizes[mine]) + np.arange(int(sizes[mine].sum()))
 
-def moments(source: Source, rows: np.ndarray) -> tuple[np.ndarray, float]:
+
+def moments(source: Source, rows: Rows | np.ndarray) -> tuple[np.ndarray, float]:
     """Mean [d_in] and mean squared distance from it, in float64, from up to 2^18 rows spread evenly.
 
     Raises
@@ -253,23 +312,24 @@ def moments(source: Source, rows: np.ndarray) -> tuple[np.ndarray, float]:
     InputError
         A row is not finite (it is named), or all rows are the same.
     """
+    rows = Rows.of(rows)
     if len(rows) > MOMENT_ROWS:
         starts = np.linspace(0, len(rows) - BLOCK, MOMENT_ROWS // BLOCK).astype(np.int64)
         rows = rows[np.unique((starts[:, None] + np.arange(BLOCK)).ravel())]
     n, mean, spread = 0, np.zeros(source.d_in), 0.0
     for at in range(0, len(rows), SPAN):
-        part = source.take(rows[at : at + SPAN]).astype(np.float64)
-        bad = ~np.isfinite(part).all(1)
-        if bad.any():
+        numbers = np.asarray(rows[at : at + SPAN])
+        part = source.take(numbers).astype(np.float64)
+        here = part.mean(0)
+        if not np.isfinite(here).all():
             raise InputError(
                 "activations hold a value that is not finite",
-                where=f"row {int(rows[at + int(np.argmax(bad))])}",
+                where=f"row {int(numbers[np.argmin(np.isfinite(part).all(1))])}",
                 do="Remove the sample it belongs to.",
             )
-        here = part.mean(0)
-        spread += float(
-            ((part - here) ** 2).sum() + ((here - mean) ** 2).sum() * n * len(part) / (n + len(part))
-        )
+        part -= here  # in place: a part in float64 is the largest thing that is held here
+        np.square(part, out=part)
+        spread += float(part.sum() + ((here - mean) ** 2).sum() * n * len(part) / (n + len(part)))
         mean += (here - mean) * len(part) / (n + len(part))
         n += len(part)
     if spread <= 1e-20 * n * max(float((mean**2).sum()), 1e-300):

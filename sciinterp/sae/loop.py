@@ -28,7 +28,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,7 +38,7 @@ from sciinterp.progress import progress
 from sciinterp.sae import run_folder
 from sciinterp.sae.architecture import Architecture, Step
 from sciinterp.sae.base import SAE, sae_of
-from sciinterp.sae.batches import Reader, Source, moments, origin_of_trained, parts_of
+from sciinterp.sae.batches import Reader, Source, moments, origin_of_trained, parts_of, thinned
 from sciinterp.sae.bf16_topk import choose_encoder
 from sciinterp.sae.frozen import Frozen
 from sciinterp.sae.metrics import firing_counts, measure
@@ -166,6 +165,7 @@ def train_together(
             for run in runs.values():
                 run.begin()
             _train(data, list(runs.values()))
+            data.reader.release()
             done.update({i: run.finish() for i, run in runs.items()})
     return [done[i] for i in range(len(jobs))]
 
@@ -257,7 +257,7 @@ class _Run:
             "settings": settings.deciding(),
             "d_in": data.source.d_in,
             "source": data.source.digest,
-            "rows": {name: run_folder.digest(rows) for name, rows in data.parts.items()},
+            "rows": {name: rows.digest for name, rows in data.parts.items()},
         }
         self.window = max(1, round(settings.dead_window * len(data.parts["train"]) / settings.batch_size))
         self.done, self.lines = 0, b""
@@ -414,8 +414,8 @@ class _Run:
 
         def calibration_rows() -> Tensor:
             rows = parts["calibration"]
-            pick = np.linspace(0, len(rows) - 1, min(len(rows), CALIBRATION_ROWS)).astype(np.int64)
-            return torch.from_numpy(data.take(rows[pick])).mul_(scale)
+            few = thinned(rows, min(CALIBRATION_ROWS, self.data.reader.held))
+            return torch.from_numpy(data.take(few)).mul_(scale)
 
         weights, calibrated = self.architecture.finish(self.parameters, scale, calibration_rows)
         sae = sae_of(weights).to(self.data.device)

@@ -7,12 +7,10 @@ with files and no plan, is refused. ``metrics.json`` is written last: a folder t
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from sciinterp import distributed
@@ -157,8 +155,3 @@ def write_finished(
         sae.save(folder)
     distributed.meet()
     sae.folder = folder
-
-
-def digest(rows: np.ndarray) -> str:
-    """Of row numbers."""
-    return hashlib.sha256(np.ascontiguousarray(rows, np.int64).tobytes()).hexdigest()[:16]

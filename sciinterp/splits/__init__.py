@@ -10,16 +10,14 @@ wants are added, so that every part sees every group by more than one family whe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sciinterp.errors import InputError
 from sciinterp.samples import Samples, Split
 from sciinterp.splits.families import label_samples
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # How much the positions of a group count beside the number of its families, when it is shared out. On the
 # embedded antibodies one half gives every part its families of every large V subgroup, whatever the seed.
@@ -68,7 +66,7 @@ def split_families(
     """
     wanted = _fractions(fractions)
     labels, name = label_samples(samples, by)
-    names, family = np.unique(labels, return_inverse=True)
+    family, names = pd.factorize(labels, sort=True)
     if len(names) < 3:
         raise InputError(
             "too few families to split",
@@ -125,15 +123,15 @@ def place(
     order = order[np.argsort(-np.floor(np.log2(np.maximum(size[order], 1))), kind="stable")]
     largest = int(np.argmax(size))
     order = np.concatenate([[largest], order[order != largest]])
-    part = np.full(len(size), -1)
+    part, empty = np.full(len(size), -1), wanted > 0
     for n_left, f in zip(range(len(size), 0, -1), order):
         g = of[f]
         inside = missing_in[g] + families_in[g] * mean[g] if groups is not None else 0
         want = np.where(wanted > 0, missing + inside, -np.inf)
-        empty = (wanted > 0) & ~np.isin(np.arange(3), part)
         if n_left <= empty.sum():
             want = np.where(empty, want, -np.inf)
         part[f] = 0 if f == largest and wanted[0] > 0 else int(np.argmax(want))
+        empty[part[f]] = False
         missing[part[f]] -= size[f]
         missing_in[g, part[f]] -= size[f] * _SHARE
         families_in[g, part[f]] -= 1
@@ -159,12 +157,12 @@ def _fractions(fractions: Any) -> np.ndarray:
 
 def _groups(samples: Samples, family: np.ndarray, n_families: int) -> np.ndarray | None:
     """The coarsest column that groups families: at least two values, at most half as many as families."""
-    table = samples.table
+    table = samples.columns
     best: tuple[int, str, np.ndarray] | None = None
     for column in table.columns:
         if table[column].dtype.kind in "fiub":
             continue
-        names, code = np.unique(table[column].astype(str).to_numpy(), return_inverse=True)
+        code, names = pd.factorize(table[column].astype(str), sort=True)
         if not 2 <= len(names) <= n_families // 2:
             continue
         of = np.zeros(n_families, np.int64)

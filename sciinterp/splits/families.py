@@ -49,26 +49,28 @@ def label_samples(samples: Samples, by: Any = None) -> tuple[np.ndarray, str]:
     if not isinstance(by, str):
         return _given(samples, by), "labels"
     way, _, argument = by.partition(":")
-    if by in samples.table.columns:
-        return _complete(samples.table[by], f"column {by!r}"), by
+    table = samples.columns
+    if by in table.columns:
+        return _complete(table[by], f"column {by!r}"), by
     if way == "mmseqs":
         return by_mmseqs(samples, identity=_number(argument, IDENTITY, by)).astype(str), by
     if way == "composition":
         return by_composition(samples, similarity=_number(argument, SIMILARITY, by)), by
     if way == "block":
         return by_block(samples, _size(argument, by)), by
-    near = nearest(by, map(str, samples.table.columns))
+    near = nearest(by, map(str, table.columns))
     raise InputError(
         "there is no such sample column",
         where=f"by={by!r}",
-        expected=f"one of {list(samples.table.columns)}, or mmseqs, composition, block:SIZE",
+        expected=f"one of {list(table.columns)}, or mmseqs, composition, block:SIZE",
         do=near and f"{near[0].upper()}{near[1:]}.",
     )
 
 
 def _usual(samples: Samples) -> str:
     """The way families are found where none is named: a column, else the relatives of this kind of sample."""
-    lower = {str(c).lower(): str(c) for c in samples.table.columns}
+    columns = samples.columns.columns
+    lower = {str(c).lower(): str(c) for c in columns}
     column = next(
         (lower[c] for c in ("family", *(_DONOR if samples.kind == "cells" else ())) if c in lower), None
     )
@@ -81,7 +83,7 @@ def _usual(samples: Samples) -> str:
             "families of cells are donors, and no column names them",
             where="argument 'by'",
             expected=f"a column such as {', '.join(_DONOR[:3])}",
-            got=", ".join(map(str, samples.table.columns)) or "no column",
+            got=", ".join(map(str, columns)) or "no column",
             do="Name the column with by=.",
         )
     elif samples.kind == "dna" and _placed(samples):
@@ -106,8 +108,14 @@ def _placed(samples: Samples) -> bool:
 
 def _given(samples: Samples, by: Any) -> np.ndarray:
     """Labels as given; those of a Series stand with the identifiers in its index, where it has them."""
-    labels = by if isinstance(by, pd.Series) else pd.Series(list(by), dtype=object)
-    if labels.index.is_unique and set(labels.index) == set(samples.ids):
+    if isinstance(by, pd.Series):
+        labels = by
+    elif isinstance(by, np.ndarray) and by.ndim == 1 and by.dtype != object:
+        labels = pd.Series(by)  # not an object a sample
+    else:
+        labels = pd.Series(list(by), dtype=object)
+    numbered = isinstance(labels.index, pd.RangeIndex)
+    if not numbered and labels.index.is_unique and set(labels.index) == set(samples.ids):
         labels = labels.loc[list(samples.ids)]
     if labels.shape != (len(samples),):
         raise InputError(
@@ -120,9 +128,13 @@ def _given(samples: Samples, by: Any) -> np.ndarray:
 
 
 def _complete(labels: pd.Series, where: str) -> np.ndarray:
-    """Labels as text; an error where some are missing."""
-    text = labels.astype(str).str.strip()
-    absent = int((labels.isna() | text.isin(MISSING)).sum())
+    """Labels as text, one object a family; an error where some are missing."""
+    missing = labels.isna().to_numpy()
+    if labels.dtype == object:
+        labels = labels.astype(str)
+    code, families = pd.factorize(labels)
+    names = np.array([str(name) for name in families], object)
+    absent = int((missing | np.isin(code, np.flatnonzero([name.strip() in MISSING for name in names]))).sum())
     if absent:
         raise InputError(
             "samples without a family",
@@ -130,7 +142,7 @@ def _complete(labels: pd.Series, where: str) -> np.ndarray:
             got=f"{absent} of {len(labels)} labels are missing",
             do="Give them a family, or leave these samples out.",
         )
-    return labels.astype(str).to_numpy(object).astype(str)
+    return names[code]
 
 
 def _number(text: str, default: float, by: str) -> float:

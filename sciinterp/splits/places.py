@@ -35,7 +35,7 @@ def places(samples: Samples, *, exact: bool = True) -> pd.DataFrame:
     >>> places(Samples(["c:3-4", "c:2-4(-)"], ["AC", "AC"])).to_numpy().tolist()
     [['c', 2, 4, '+'], ['c', 2, 4, '-']]
     """
-    table, lengths = samples.table, samples.lengths
+    table, lengths = samples.columns, samples.lengths
     column = next((c for c in _CHROMOSOME if c in table.columns), None)
     if column and "start" in table.columns:
         chromosome, start = table[column].astype(str), _whole(table["start"])

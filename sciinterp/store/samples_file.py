@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from sciinterp.errors import FormatError, StoreError
 from sciinterp.samples import Column, Samples
 from sciinterp.store.arrays import check_sha256
-from sciinterp.store.atomic import atomic_write
+from sciinterp.store.atomic import atomic_write, sha256_file
 from sciinterp.store.guard import require_held, require_regular
 
 SAMPLES_VERSION = 1
@@ -37,8 +36,12 @@ def save_samples(folder: str | os.PathLike[str], samples: Samples) -> str:
     import pyarrow.parquet as pq
 
     kind, cells = ("opaque", None) if samples.is_held_elsewhere else _data_cells(samples.data)
-    columns = {"id": pa.array(samples.ids, pa.string()), "length": pa.array(samples.lengths)}
-    frame = samples.table.reset_index(drop=True)
+    names = pa.chunked_array(
+        [pa.array(list(samples.ids[at : at + ROWS]), pa.string()) for at in range(0, len(samples), ROWS)],
+        pa.string(),
+    )
+    columns = {"id": names, "length": pa.array(samples.lengths)}
+    frame = samples.columns
     for name in frame.columns:
         columns[_COLUMN + str(name)] = pa.array(frame[name].tolist())
     head = {
@@ -53,18 +56,19 @@ def save_samples(folder: str | os.PathLike[str], samples: Samples) -> str:
     meta = {"version": str(SAMPLES_VERSION), "samples": json.dumps(head, sort_keys=True)}
     table = pa.table(columns)
     schema = table.schema if cells is None else table.schema.insert(2, pa.field("data", pa.large_string()))
-    raw = pa.BufferOutputStream()
     how: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
-    with pq.ParquetWriter(raw, schema.with_metadata(meta), **how) as writer:
-        for low in range(0, max(len(samples), 1), ROWS):
-            part = table[low : low + ROWS]
-            if cells is not None:
-                texts = pa.array(list(cells[low : low + ROWS]), pa.large_string())
-                part = part.add_column(2, schema.field("data"), texts)
-            writer.write_table(part.replace_schema_metadata(meta))
-    content = raw.getvalue().to_pybytes()
-    atomic_write(Path(folder) / SAMPLES, content)
-    return hashlib.sha256(content).hexdigest()
+
+    def write(file: BinaryIO) -> None:
+        with pq.ParquetWriter(file, schema.with_metadata(meta), **how) as writer:
+            for low in range(0, max(len(samples), 1), ROWS):
+                part = table[low : low + ROWS]
+                if cells is not None:
+                    texts = pa.array(list(cells[low : low + ROWS]), pa.large_string())
+                    part = part.add_column(2, schema.field("data"), texts)
+                writer.write_table(part.replace_schema_metadata(meta))
+
+    atomic_write(Path(folder) / SAMPLES, write)
+    return sha256_file(Path(folder) / SAMPLES)
 
 
 def _data_cells(data: Sequence[Any]) -> tuple[str, Sequence[str] | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,9 @@ from tiny_adapter import LETTERS, TinyAdapter, make_samples, natural_lengths
 
 import sciinterp as si
 from sciinterp.errors import InputError
-from sciinterp.sae.batches import Reader, Source
+from sciinterp.sae.batches import Reader, Source, parts_of
 
+DATA = Path(__file__).parents[2] / "data"
 HOW = {"steps": 40, "batch_size": 128, "checkpoint_every": 7}
 ARCHITECTURE = si.TopK(24, k=4)
 
@@ -44,7 +47,7 @@ def test_a_stream_has_the_rows_spans_and_origin_of_the_store(few, stored) -> Non
 
 def test_training_from_a_stream_is_training_from_the_store(few, stored) -> None:
     samples, split = few
-    for buffer in (1 << 18, 1500):  # everything at once; three groups
+    for buffer in (None, 1500):  # everything at once; three groups
         found = si.stream(TinyAdapter(), samples, site="layers.0", buffer_tokens=buffer)
         streamed = si.train(found, ARCHITECTURE, split=split, **HOW)
         kept = si.train(stored, ARCHITECTURE, split=split, **HOW)
@@ -75,16 +78,42 @@ def test_a_resumed_training_from_a_stream_ends_with_the_same_bytes(few, tmp_path
 
 
 def test_what_is_held_does_not_grow_with_the_samples() -> None:
-    largest = []
-    for n in (100, 1000):
+    largest, kept = [], []
+    for n in (200, 2000):
         samples = make_samples(natural_lengths(n, low=10, high=60))
+        split = si.split_families(samples, by=np.arange(n) // 4)
         source = Source(si.stream(TinyAdapter(), samples, site="layers.0", buffer_tokens=1500))
-        reader, held = Reader(source, np.arange(source.n_rows), 256, 0), []
-        for _ in range(12):
+        parts = parts_of(source, split, 0)
+        reader, held = Reader(source, parts["train"], 256, 0), []
+        for _ in range(30):
             reader.next()
-            held.append(len(reader._data))
+            held.append(reader._data.nbytes + reader._order.nbytes)
         largest.append(max(held))
-    assert largest[0] == largest[1] <= 1500
+        kept.append(sum(rows._first.nbytes + rows._ends.nbytes for rows in parts.values()) / n)
+    assert max(largest) <= 1500 * (4 * source.d_in + 8)
+    assert max(kept) <= 16  # bytes a sample, whatever its rows
+
+
+def test_a_group_is_drawn_from_all_samples() -> None:
+    """Neighbours in a file are relatives: a buffer filled in their order holds a few families, and trains worse."""
+    samples = make_samples([20] * 400)
+    source = Source(si.stream(TinyAdapter(), samples, site="layers.0", buffer_tokens=2000))
+    reader, seen = Reader(source, np.arange(source.n_rows), 500, 0), []
+    for _ in range(source.n_rows // 500):
+        reader.next()
+        if reader.position <= 500:
+            inside = np.unique(reader._dealt() // 20)
+            seen.append(inside)
+            assert np.abs(np.histogram(inside, 4, (0, 400))[0] / len(inside) - 0.25).max() < 0.15
+    assert np.array_equal(np.sort(np.concatenate(seen)), np.arange(400))
+
+
+def test_the_buffer_follows_the_batch_and_the_samples(few) -> None:
+    source = Source(si.stream(TinyAdapter(), few[0], site="layers.0"))
+    mean = source.n_rows // len(few[0])
+    assert source.held(4096) == 16 * 4096
+    assert source.held(8) == 128 * mean > 16 * 8
+    assert Source(si.stream(TinyAdapter(), few[0], site="layers.0", buffer_tokens=77)).held(4096) == 77
 
 
 def test_each_sample_is_computed_about_once_an_epoch(few) -> None:
@@ -123,3 +152,44 @@ def test_what_cannot_be_streamed_is_one_line() -> None:
     with pytest.raises(InputError, match=r"NaN or infinity in the activations, sample 's/0' site"):
         found.read(0, 10)
     assert set(long.data[0]) <= set(LETTERS)
+
+
+CORPUS = """
+import sys, numpy as np, torch
+import sciinterp as si
+torch.set_num_threads(1)
+n, batch, data = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+samples = si.read_samples(f"{data}/antibodies.fasta", table=f"{data}/antibodies.tsv")
+samples = samples.subset(np.linspace(0, len(samples) - 1, n).astype(int))
+split = si.split_families(samples, by="family", seed=0)
+rows = si.stream(si.load_model("antiberty"), samples, site="layers.4")
+sae = si.train(rows, si.TopK(512, k=16), split=split, steps=12, batch_size=batch)
+print(next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmHWM")) / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [512, 2048])
+def test_memory_at_ten_times_the_data(batch: int) -> None:
+    pytest.importorskip("antiberty")
+    code = [sys.executable, "-c", CORPUS]
+    mib = []
+    for n in (43, 430):
+        given = [*code, str(n), str(batch), str(DATA)]
+        done = subprocess.run(given, capture_output=True, text=True, check=True)
+        mib.append(float(done.stdout.split()[-1]))
+    assert mib[1] < 1.1 * mib[0], mib
+
+
+@pytest.mark.slow
+def test_training_antiberty_from_a_stream_explains_what_training_from_the_store_does(tmp_path: Path) -> None:
+    pytest.importorskip("antiberty")
+    samples = si.read_samples(DATA / "antibodies.fasta", table=DATA / "antibodies.tsv")
+    samples = samples.subset(np.linspace(0, len(samples) - 1, 300).astype(int))
+    split, model = si.split_families(samples, by="family", seed=0), si.load_model("antiberty")
+    how = {"split": split, "steps": 300, "batch_size": 512}
+    stored = si.extract(model, samples, site="layers.4", out=tmp_path / "acts")
+    fve = si.train(stored, si.TopK(512, k=16), **how).metrics["fve"]
+    rows = si.stream(model, samples, site="layers.4", buffer_tokens=8192)
+    assert len(samples) * 100 > 3 * rows.buffer_tokens
+    assert si.train(rows, si.TopK(512, k=16), **how).metrics["fve"] == pytest.approx(fve, abs=0.005)

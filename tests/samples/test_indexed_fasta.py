@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -274,3 +275,28 @@ def test_a_store_of_many_samples_leaves_their_sequences_in_the_file(
     assert stays.digest == held.digest == lazy.digest
     assert stays.sequences == held.sequences == lazy.sequences
     assert stays["s123"].sequence == "MKV" * 4 and list(stays.ids) == list(held.ids)
+
+
+def test_a_table_and_a_split_hold_no_object_a_sample(tmp_path: Path) -> None:
+    n, path, table = 20_000, tmp_path / "x.fasta", tmp_path / "x.tsv"
+    path.write_text("".join(f">s{i:06d}\nACDEFGHIKL\n" for i in range(n)))
+    rows = (f"s{i:06d}\tfamily of the number {i % 40}\torganism {i % 9}\n" for i in range(n))
+    table.write_text("id\tfamily\torganism\n" + "".join(rows))
+    si.read_samples(path, index=True)
+    tracemalloc.start()
+    try:
+        samples = si.read_samples(path, index=True, table=table)
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        split = si.split_families(samples, by="family")
+        kept, peak = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        numbered = si.split_families(samples, by=np.arange(n) // 500)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert list(split.family_names) == sorted({f"family of the number {i}" for i in range(40)})
+    assert len(numbered.family_names) == 40 and numbered.family[600] == numbered.family[999]
+    # five numbers and a name a sample, two columns of pointers; a text object alone has 50 and more
+    assert held / n < 80 and (kept - held) / n < 24
+    assert (peak - held) / n < 100 and (most - kept) / n < 100, ((peak - held) / n, (most - kept) / n)
