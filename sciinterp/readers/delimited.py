@@ -65,8 +65,9 @@ def read_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
                         got=f"{len(cells):,}",
                     )
                 if cells:
-                    remember = known.setdefault if len(known) < KNOWN else known.get
-                    yield handle.number, [remember(cell, cell) for cell in cells]
+                    if len(known) < KNOWN:
+                        known.update((cell, cell) for cell in cells if cell not in known)
+                    yield handle.number, [known.get(cell, cell) for cell in cells]
         except csv.Error as error:
             raise FormatError(
                 "this is not a table", file=str(path), line=handle.number, got=str(error)

@@ -1,6 +1,7 @@
 """FASTA by index: the same samples as in memory, little memory, and nothing believed that the file does not say."""
 
 import copy
+import gc
 import json
 import os
 import shutil
@@ -286,6 +287,7 @@ def test_a_table_and_a_split_hold_no_object_a_sample(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         samples = si.read_samples(path, index=True, table=table)
+        gc.collect()
         held = tracemalloc.get_traced_memory()[0]
         tracemalloc.reset_peak()
         split = si.split_families(samples, by="family")
