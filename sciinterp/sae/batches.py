@@ -24,7 +24,7 @@ from torch import Tensor
 from sciinterp import distributed
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.provenance import Origin, Training, origin_of
-from sciinterp.sae.rows import Rows
+from sciinterp.sae.row_numbers import Rows
 
 if TYPE_CHECKING:
     from sciinterp.samples import Samples, Split

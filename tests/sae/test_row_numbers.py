@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from sciinterp.sae.rows import PIECE, Rows
+from sciinterp.sae.row_numbers import PIECE, Rows
 
 CASES = {
     "none": np.zeros(0, np.int64),
