@@ -239,10 +239,7 @@ def turn_features(
     settings: ControlSettings | None = None,
     device: str | None = None,
 ) -> Table:
-    """Measure whether the selected features of a run turn their concepts (all, or some), and keep it in the folder.
-
-    The model is loaded by name, to ``device``, where the run does not hold it.
-    """
+    """Measure and keep whether a run's selected features turn their concepts; a model it does not hold is loaded."""
     assert made.features is not None and made.hits is not None
     model, hits = made.model or _model_of(made, device), made.hits
     for name in concepts or ():
@@ -268,9 +265,9 @@ def turn_features(
 def _model_of(made: Run, device: str | None) -> Adapter:
     """The model of a run, by its settings or by the origin of its codes."""
     wanted = (made.manifest.get("settings") or {}).get("model") or {}
-    name = wanted.get("name") or made.features.origin.model  # type: ignore[union-attr]
+    name = str(wanted.get("name") or made.features.origin.model)  # type: ignore[union-attr]
     precision = wanted.get("precision") or "float32"
-    return load_model(str(name), weights=wanted.get("weights"), dtype=precision, device=device or "cpu")
+    return load_model(name, weights=wanted.get("weights"), dtype=precision, device=device or "cpu")
 
 
 def write_report(made: Run) -> Path:
