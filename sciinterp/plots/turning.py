@@ -127,6 +127,9 @@ def dose(table: Any, concept: str | None = None, *, ax: Axes | None = None) -> A
                     lw=0.5 if kind in ("random", "noise") else 1,
                     label=words if number == 0 else None,
                 )
+        most = float(finite(frame["divergence"]).max())
+        marks = [0.0, *(level * 10.0**k for k in range(-1, 4) if k <= 0 or level * 10.0**k <= most)]
+        ticks(axes, "x", marks, [f"{mark:g}" for mark in marks])
         axes.grid(axis="y")
         name_axes(axes, x="divergence off target (nats a token)", y="gain of the judge's score")
         legend(axes, columns=2)

@@ -7,6 +7,7 @@ import io
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib as mpl
 
@@ -247,6 +248,16 @@ def test_aligned_rows_and_imgt_positions_place_residues_in_their_columns():
     broken = si.Samples(["a"], ["ACD"], table=pd.DataFrame({"imgt": ["1-999999999999"]}))
     ax = si.pl.family_heatmap(si.FeatureMatrix(sp.csr_array(np.ones((3, 1), np.float32)), broken), 0)
     assert ax.get_xlabel() == "position"
+
+
+def test_doses_are_told_in_plain_numbers():
+    for level in (0.02, 0.1):
+        table = turned()
+        table.context["settings"] = SimpleNamespace(divergence=level)
+        ax = si.pl.dose(table)
+        names = [t.get_text() for t in ax.get_xticklabels()]
+        assert names[:3] == ["0", f"{level / 10:g}", f"{level:g}"]
+        assert any(line.get_xdata()[0] == level for line in ax.lines)
 
 
 @pytest.mark.parametrize("text", made.hostile()[::6])
