@@ -280,8 +280,7 @@ def write_report(made: Run) -> Path:
         "readouts": read_readouts(made.folder),
         **read_assays(made.folder),
     }
-    assert made.features is not None
-    assert made.hits is not None
+    assert made.features is not None and made.hits is not None
     return report(
         made.folder / "report.html",
         sae=made.sae,
@@ -302,8 +301,7 @@ def write_browser(made: Run, *, structures: Path | None = None) -> Path:
         "turning": read_turning(made.folder),
         "readouts": read_readouts(made.folder),
     }
-    assert made.features is not None
-    assert made.hits is not None
+    assert made.features is not None and made.hits is not None
     return browser.write_browser(
         made.folder / "browser",
         features=made.features,
