@@ -101,6 +101,15 @@ class Column(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
 
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of sample columns whose names are text, each there once."""
+    names = [str(name) for name in table.columns]
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise InputError("a column occurs twice in the sample table", where=f"column {twice!r}")
+    return table if names == list(table.columns) else table.set_axis(names, axis=1)
+
+
 class Samples(Sequence[Sample]):
     """An immutable, ordered collection of samples with a table of sample columns.
 
@@ -138,7 +147,11 @@ class Samples(Sequence[Sample]):
         dropped: Mapping[str, int] | None = None,
         source: str = "",
     ) -> None:
-        self.ids: Column | tuple[str, ...] = ids if isinstance(ids, Column) else tuple(str(i) for i in ids)
+        given = ids if isinstance(ids, Column) else tuple(ids)
+        if not isinstance(given, Column) and any(i is None or i != i for i in given):
+            number = next(n for n, i in enumerate(given) if i is None or i != i)
+            raise InputError("a sample without an identifier", where=f"sample {number} (counted from 0)")
+        self.ids: Column | tuple[str, ...] = given if isinstance(given, Column) else tuple(map(str, given))
         self.data: Sequence[Any] = (
             data if isinstance(data, Column) else (None,) * len(self.ids) if data is None else tuple(data)
         )
@@ -172,7 +185,7 @@ class Samples(Sequence[Sample]):
             raise ShapeError(
                 "the sample table does not fit", expected=f"{len(self.ids)} rows", got=f"{len(table)}"
             )
-        self._table = table
+        self._table = table if table is None else _named(table)
         self._kept_digest = self._read_digest = ""
         for array in (self.lengths, self.offsets):
             array.setflags(write=False)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,14 +23,19 @@ WRITTEN = {
     "job-figures": ["counts.svg", "concepts.svg", "heatmap.pdf", "feature.svg", "density.png", "panels.svg"],
     "job-labels": ["readout.svg", "rule.svg"],
     "job-proteins": ["runs/mine/hits.tsv", "runs/mine/candidates.tsv", "runs/mine/control/sae/metrics.json"],
+    "job-ranks": [
+        "runs/two/activations/manifest.json",
+        "runs/two/sae/metrics.json",
+        "runs/two/features/manifest.json",
+    ],
     "job-sae": ["runs/published/hits.tsv"],
     "job-steering": ["runs/steering/hits.tsv", "control.svg", "dose.svg"],
     "job-variants": ["runs/variants/hits.tsv", "effect.svg"],
 }
 
 
-def code_of(page: Path) -> str:
-    return "\n".join(re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.S | re.M))
+def code_of(page: Path, language: str = "python") -> str:
+    return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.S | re.M))
 
 
 def test_every_job_is_looked_at() -> None:
@@ -38,7 +46,7 @@ def test_every_job_is_looked_at() -> None:
 def test_a_job_needs_no_private_name_and_fits_a_page(page: Path) -> None:
     code = code_of(page)
     assert not re.findall(r"(?:import|from) \S*\b_\w+|\.\s*_[a-z]\w*", code)
-    assert not re.findall(r"from sciinterp|import sciinterp\.", code)
+    assert not re.findall(r"from sciinterp(?! import distributed\n)|import sciinterp\.", code)
     assert page.read_text().count("\n") <= 80
 
 
@@ -53,11 +61,42 @@ def test_a_job_runs(page: Path, root: Path, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").symlink_to(root / "data")
     names: dict = {}
-    exec(compile(code, page.name, "exec"), names)  # the text of our own page
+    if page.stem == "job-ranks":
+        names["said"] = _started(code, code_of(page, "bash"), root)
+    else:
+        exec(compile(code, page.name, "exec"), names)  # the text of our own page
     assert not [name for name in WRITTEN[page.stem] if not (tmp_path / name).is_file()]
     check = CHECKS.get(page.stem)
     if check is not None:
         check(names)
+
+
+def _started(code: str, commands: str, root: Path) -> list[str]:
+    """What the page's commands print, its program saved under the name they call it by; each ends well."""
+    Path("mine.py").write_text(code)
+    ours = {"torchrun": "torch.distributed.run", "sciinterp": "sciinterp"}
+    said = []
+    for line in commands.splitlines():
+        verb, *words = line.split()
+        command = [
+            sys.executable,
+            "-m",
+            ours[verb],
+            *(["--standalone"] if verb == "torchrun" else []),
+            *words,
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert run.returncode == 0, run.stderr[-2000:]
+        said.append(run.stdout)
+    return said
+
+
+def _ranks(names: dict) -> None:
+    """The program says once that two processes ran it, and the files of its codes pass their check."""
+    ran, *checked = names["said"]
+    assert ran.count("2 processes: FeatureMatrix") == 1
+    assert len(checked) == 1 and si.load_features("runs/two/features").n_features == 64
 
 
 def _dna(names: dict) -> None:
@@ -124,6 +163,7 @@ CHECKS = {
     "job-cells": _cells,
     "job-dna": _dna,
     "job-embeddings": _embeddings,
+    "job-ranks": _ranks,
     "job-sae": _sae,
     "job-steering": _steering,
     "job-variants": _variants,

@@ -16,6 +16,7 @@ from sciinterp.activations.settings import ExtractSettings
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.provenance import UNKNOWN, Origin, origin_of
 from sciinterp.samples import Samples
+from sciinterp.store.arrays import as_rows
 from sciinterp.store.layout import ENVIRONMENT
 from sciinterp.store.shards import open_writer
 
@@ -63,6 +64,7 @@ def activations_from_array(
     ------
     ShapeError
         Rows and positions differ in number, or the width is not that of the model's site.
+        These are no rows of real numbers: sparse, masked, complex, text.
     InputError
         A row holds a NaN or an infinity: sample and position are named.
 
@@ -80,6 +82,7 @@ def activations_from_array(
     if dtype not in DTYPES:
         raise InputError("no such type", where="dtype", expected=" or ".join(DTYPES), got=repr(dtype))
     origin = _origin(model, site)
+    array = as_rows(array)
     _require_fit(array, samples, origin)
     bounds, offsets = shard_bounds(samples.lengths, ExtractSettings().shard_tokens), samples.offsets
     width = int(array.shape[1])
@@ -109,7 +112,8 @@ def _digest(array: np.ndarray, samples: Samples, bounds: list[int], dtype: str) 
     """The sha256 of the rows as they are kept, each of which is finite."""
     digest, offsets = hashlib.sha256(), samples.offsets
     for lo, hi in zip(bounds, bounds[1:]):
-        rows = np.ascontiguousarray(array[offsets[lo] : offsets[hi]], dtype)
+        with np.errstate(over="ignore"):  # what is too large for the type is named below
+            rows = np.ascontiguousarray(array[offsets[lo] : offsets[hi]], dtype)
         _require_finite(rows, samples, int(offsets[lo]))
         digest.update(rows.data)
     return digest.hexdigest()

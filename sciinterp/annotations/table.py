@@ -323,6 +323,9 @@ class RowError(InputError):
 
 def validate(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with every column, right types and possible intervals, or an error that names a bad row."""
+    if frame.columns.has_duplicates:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise InputError("a column occurs twice in an annotation table", where=f"column {twice!r}")
     missing = [c for c in ("sample", "start", "end", "concept") if c not in frame.columns]
     if missing:
         raise InputError(

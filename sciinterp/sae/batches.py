@@ -25,6 +25,7 @@ from sciinterp import distributed
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.provenance import Origin, Training, origin_of
 from sciinterp.sae.row_numbers import Rows
+from sciinterp.store.arrays import as_rows
 
 if TYPE_CHECKING:
     from sciinterp.samples import Samples, Split
@@ -68,7 +69,7 @@ class Source:
             if callable(self._take):  # computed anew
                 self.offsets, self._buffer = data.token_offsets, int(data.buffer_tokens or 0)
         else:
-            self._array = data.detach().cpu() if isinstance(data, Tensor) else data
+            self._array = data.detach().cpu() if isinstance(data, Tensor) else as_rows(data)
             if getattr(self._array, "ndim", 0) != 2:
                 raise ShapeError(
                     "cannot train on this",
@@ -93,7 +94,8 @@ class Source:
         if callable(self._read):
             return np.asarray(self._read(lo, hi), np.float32)
         part = self._array[lo:hi]
-        return np.asarray(part.float() if isinstance(part, Tensor) else part, np.float32)
+        with np.errstate(over="ignore"):  # what is too large is found not to be finite
+            return np.asarray(part.float() if isinstance(part, Tensor) else part, np.float32)
 
     def held(self, batch_size: int) -> int:
         """Rows of a group, about, for batches of so many rows."""

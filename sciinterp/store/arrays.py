@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from sciinterp.errors import FormatError, StoreError
+from sciinterp.errors import FormatError, ShapeError, StoreError
 from sciinterp.store.atomic import atomic_write, sha256_file
 from sciinterp.store.guard import parse_json, require_held, require_regular
 
@@ -235,3 +235,41 @@ def widen(array: np.ndarray, dtype: str) -> np.ndarray:
     if dtype == "bfloat16":
         return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
     return np.asarray(array, dtype=np.float32)
+
+
+def as_rows(data: Any) -> np.ndarray:
+    """Rows of real numbers out of whatever holds them; a memmap stays one.
+
+    Raises
+    ------
+    ShapeError
+        Sparse, masked, complex, text, or a table with columns that are no numbers: what a cast would turn into other
+        numbers in silence.
+
+    Examples
+    --------
+    >>> as_rows([[1, 2], [3, 4]]).shape
+    (2, 2)
+    """
+    what = type(data).__name__
+    if hasattr(data, "detach"):  # a tensor of torch, which this room does not import
+        data = data.detach().cpu()
+        data = data.float() if str(data.dtype) == "torch.bfloat16" else data
+    if hasattr(data, "tocsr"):
+        raise ShapeError("sparse rows are not read as activations", where=what, do="Pass x.toarray().")
+    kind = getattr(data, "dtype", None)
+    if isinstance(kind, np.dtype) and kind.kind in "fiu" and not isinstance(data, np.ndarray):
+        return data  # a data set in a file, which is read by rows
+    if np.ma.is_masked(data):
+        raise ShapeError(
+            "masked values are no activations", where=what, do="Leave their rows out, or x.filled()."
+        )
+    try:
+        found = np.asarray(data)
+        found = found.astype(np.float64) if found.dtype == object else found
+    except (TypeError, ValueError):
+        raise ShapeError("these are no rows of numbers", where=what, expected="[n, d_in]") from None
+    if found.dtype.kind not in "fiub" or (found.ndim == 2 and not found.shape[1]):
+        got = str(found.dtype) if found.dtype.kind not in "fiub" else str(list(found.shape))
+        raise ShapeError("these are no rows of real numbers", where=what, expected="[n, d_in]", got=got)
+    return found
