@@ -15,7 +15,10 @@ from test_cli import run as command
 import sciinterp as si
 from sciinterp.discovery import read_candidates
 from sciinterp.errors import FormatError, SciinterpError, StoreError
+from sciinterp.interventions.files import read_turning
 from sciinterp.project import load_run, write_browser
+from sciinterp.readouts.assay_files import read_assays
+from sciinterp.readouts.files import read_readouts
 from sciinterp.store import ledger
 from sciinterp.store.samples_file import SAMPLES, load_samples
 from sciinterp.store.verify import check_files
@@ -327,3 +330,32 @@ def test_candidates_of_a_folder_inside_a_run_are_held_against_its_ledger(tmp_pat
     path.write_text(text.replace("0", "1"))
     with pytest.raises(StoreError, match="damaged"):
         read_candidates(tmp_path / "full")
+
+
+# Records that a stage keeps beside its table, and who reads one alone: a new stage of this kind adds a row.
+RECORDS: dict[str, tuple[str, Any, Callable[[Path], Any]]] = {
+    "turn": ("turning", {"table": [{"effect": 1.25}]}, read_turning),
+    "readout": ("readout", {"labels": {"kind": {"n": 24}}}, read_readouts),
+    "assay": ("assay", {"assays": {"scan": {"n_refused": 3}}}, read_assays),
+    "variants": ("variants", {"n": 1, "rows": [{"row": 12}]}, read_assays),
+}
+
+
+@pytest.mark.parametrize("stage", RECORDS)
+def test_a_record_read_alone_is_checked(stage: str, tmp_path: Path) -> None:
+    name, content, read = RECORDS[stage]
+    with ledger.recorded(stage, tmp_path, settings={}):
+        (tmp_path / f"{name}.tsv").write_text("n\tp\n12\t0.5\n")
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    read(tmp_path)
+    for file in (f"{name}.tsv", f"{name}.json"):
+        whole = (tmp_path / file).read_bytes()
+        for kind in KINDS:
+            for seed in range(1 if kind == "removed" else 10):
+                assert harm(tmp_path / file, kind, seed)
+                with pytest.raises(SciinterpError, match=file) as caught:
+                    read(tmp_path)
+                assert "\n" not in str(caught.value)
+                assert check_files(tmp_path).set_index("file")["status"][file] == "damaged"
+                (tmp_path / file).write_bytes(whole)
+    read(tmp_path)

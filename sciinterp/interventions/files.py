@@ -10,6 +10,7 @@ import pandas as pd
 
 from sciinterp.frames import Table
 from sciinterp.store.atomic import read_json, write_json
+from sciinterp.store.ledger import require_intact
 from sciinterp.store.tables import records, write_tsv
 
 NAMES = ("turning.tsv", "turning.json")
@@ -34,5 +35,6 @@ def write_turning(table: Table, folder: str | Path) -> None:
 
 def read_turning(folder: str | Path) -> dict[str, Any] | None:
     """The content of ``turning.json``; None where control was not measured."""
+    require_intact(folder, *NAMES)
     path = Path(folder) / NAMES[1]
     return read_json(path) if path.is_file() else None

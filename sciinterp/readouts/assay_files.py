@@ -42,7 +42,7 @@ def keep_assay(folder: str | Path, name: str, found: Table, *, read: Mapping[str
     """
     folder, facts, read = Path(folder), found.context, read or {}
     refused = [*read.get("refused", []), *facts["refused"]]
-    kept = {**(_read(folder, ASSAY[1], "assay") or {})}
+    kept = {**(_read(folder, ASSAY[1], "assay") or {})} if ledger.is_done(folder, "assay") else {}
     with ledger.recorded("assay", folder, settings={"assays": sorted({*kept, name})}):
         kept[name] = {
             "table": records(pd.DataFrame(found)),
@@ -104,6 +104,7 @@ def drawn_scan(record: Mapping[str, Any]) -> anndata.AnnData:
 
 
 def _read(folder: Path, name: str, stage: str) -> Any:
+    ledger.require_intact(folder, *(ASSAY if stage == "assay" else VARIANTS))
     path = folder / name
     if not path.is_file():
         return None

@@ -130,6 +130,7 @@ def write_readout(
 
 
 def read_readouts(folder: str | Path) -> dict[str, Any] | None:
-    """Label -> its readout, from ``readout.json``; None where none was read."""
+    """Label -> its readout, from ``readout.json`` as the ledger knows it; None where none was read."""
+    ledger.require_intact(folder, *NAMES)
     path = Path(folder) / NAMES[1]
     return read_json(path)["labels"] if path.is_file() else None
