@@ -105,12 +105,18 @@ def spread(things: Iterable[T], work: Callable[[T], R], *, threads: bool = False
     >>> list(spread(range(3), lambda n: n * n))
     [0, 1, 4]
     """
-    if size() == 1 and not threads:
-        return map(work, things)
+    if size() == 1:
+        return _side_by_side(list(things), work) if threads else map(work, things)
     wanted = mine(list(things))
     with alone(), ThreadPoolExecutor(workers(min(len(wanted), MOST)) if threads else 1) as pool:
         found = list(pool.map(work, wanted))
     return [one for part in gathered(found) for one in part]
+
+
+def _side_by_side(things: list[T], work: Callable[[T], R]) -> Iterator[R]:
+    """In their order, none kept once it was given."""
+    with ThreadPoolExecutor(workers(min(len(things), MOST))) as pool:
+        yield from pool.map(work, things)
 
 
 def workers(most: int) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 
@@ -32,6 +33,36 @@ class Table(pd.DataFrame):
     @property
     def _constructor(self) -> Callable[..., Table]:
         return Table
+
+
+def stacked(pieces: list[pd.DataFrame], order: np.ndarray, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Pieces of one table under each other, in another order of their rows; the pieces are used up column by column.
+
+    So that a table of hundreds of thousands of rows is never there twice.
+
+    Parameters
+    ----------
+    pieces : list of DataFrame
+        Emptied; NaN where one has no such column.
+    order : int [n_rows]
+        Rows of the pieces end to end.
+    columns : sequence of str
+        Columns wanted, in their order, NaN where there are none; by default those of the pieces.
+
+    Examples
+    --------
+    >>> stacked([pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2]})], np.array([1, 0]), ["a", "b"]).to_dict("list")
+    {'a': [2, 1], 'b': [nan, nan]}
+    """
+    out = {}
+    for name in columns or dict.fromkeys(name for piece in pieces for name in piece.columns):
+        parts = [
+            piece.pop(name).to_numpy() if name in piece.columns else np.full(len(piece), np.nan)
+            for piece in pieces
+        ]
+        out[name] = np.concatenate(parts)[order]
+    pieces.clear()
+    return pd.DataFrame(out, copy=False)
 
 
 MAX_SHOWN = 160  # characters of one value in a notebook

@@ -21,7 +21,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.annotations.projection import project, unproject
-from sciinterp.codes.intervals import positions_in
+from sciinterp.codes.intervals import positions_in, positions_type
 from sciinterp.errors import InputError, no_such
 from sciinterp.frames import html_card
 from sciinterp.readers.identifiers import match_ids, nearest, spoiled
@@ -193,7 +193,9 @@ class Annotations:
             (np.ones(len(row), np.int8), (row, column)), shape=(samples.n_positions, len(names))
         ).tocsr()
         matrix.sum_duplicates()
-        return sp.csr_array((np.ones(matrix.nnz, bool), matrix.indices, matrix.indptr), shape=matrix.shape)
+        kind = positions_type(max(matrix.nnz, samples.n_positions))
+        parts = (np.ones(matrix.nnz, bool), matrix.indices.astype(kind), matrix.indptr.astype(kind))
+        return sp.csr_array(parts, shape=matrix.shape)
 
     def covered(self, samples: Samples, concepts: list[str]) -> np.ndarray:
         """bool [n_samples, n_concepts]: does a source of the concept cover the sample?"""

@@ -35,14 +35,14 @@ def strata_of(samples: Samples, train: Part, test: Part) -> dict[str, Part]:
     out = {"all": np.zeros(test.n_positions, np.int64), "position": by_distance[distance]}
     letters = Letters.of(samples, train.samples)
     if letters is not None:
-        out["letter"] = letters.numbers[test.rows].astype(np.int64)
+        out["letter"] = letters.numbers[test.rows]
     return {name: stratified(test, stratum) for name, stratum in out.items()}
 
 
 def stratified(part: Part, stratum: np.ndarray) -> Part:
     """The part with strata in place of its families."""
     levels, number = np.unique(stratum, return_inverse=True)
-    return Part(part.samples, part.rows, part.positives, np.asarray(number, np.int64).reshape(-1), levels)
+    return Part(part.samples, part.rows, part.positives, np.asarray(number, np.int32).reshape(-1), levels)
 
 
 def expected(

@@ -12,11 +12,9 @@ import numpy as np
 
 from sciinterp.association.family_counts import FamilyCounts, count_pairs
 from sciinterp.association.partitions import Part
+from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.by_feature import ByFeature
-
-# Codes of a block: 32 MB as they are kept, some four times that while they are cut to a part.
-BLOCK_VALUES = 1 << 22
 
 # Blocks that ranks and threads deal among themselves: so many at least, unless they were smaller than this.
 N_DEALT, LEAST_VALUES = 16, 1 << 16
@@ -53,7 +51,7 @@ def count_listed(
     threshold: np.ndarray,
 ) -> FamilyCounts:
     """As :func:`~sciinterp.association.family_counts.count_pairs`, of codes that come in blocks of features."""
-    tp, predicted = (np.zeros((len(feature), part.n_families), np.int64) for _ in range(2))
+    tp, predicted = (np.zeros((len(feature), part.n_families), np.int32) for _ in range(2))
     for low, codes in blocks:
         mine = np.flatnonzero((feature >= low) & (feature < low + codes.n_features))
         if len(mine):

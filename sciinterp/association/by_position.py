@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Int32, Int64, UInt8
+from jaxtyping import Int, Int32, Int64, UInt8
 
 from sciinterp.codes.by_feature import as_csr
 from sciinterp.errors import InputError, ShapeError
@@ -22,7 +22,7 @@ class ByPosition:
     """Concepts present at each position, as row starts and concept numbers."""
 
     concepts: Int32[np.ndarray, " n_stored"]
-    starts: Int64[np.ndarray, " n_positions_plus_1"]
+    starts: Int[np.ndarray, " n_positions_plus_1"]
     n_positive: Int64[np.ndarray, " n_concepts"]
 
     @property
@@ -56,7 +56,9 @@ def by_position(positives: sp.csr_array | ByPosition, n_positions: int) -> ByPos
             matrix.sum_duplicates()
         indices = matrix.indices.astype(np.int32, copy=False)
         counts = np.bincount(indices, minlength=matrix.shape[1]).astype(np.int64)
-        found = ByPosition(indices, matrix.indptr.astype(np.int64, copy=False), counts)
+        found = ByPosition(
+            indices, matrix.indptr.astype(np.int32 if matrix.nnz < 1 << 31 else np.int64, copy=False), counts
+        )
     if found.n_positions != n_positions:
         raise ShapeError(
             "codes and positives do not describe the same positions",

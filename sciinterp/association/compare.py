@@ -19,6 +19,7 @@ from sciinterp.association.explanations import OTHER, PREVALENCE, explained_by
 from sciinterp.association.family_counts import FamilyCounts, ratio
 from sciinterp.association.fitting import Fitted
 from sciinterp.association.jackknife import Jackknifed, difference, families_needed, interval, p_above
+from sciinterp.frames import stacked
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ def compare(
         mine, concept = counts.jackknifed(), out["concept"].to_numpy()
         out["n_test_families"], out["n_test_families_effective"] = mine.n_families, mine.effective
         out["f1_low"], out["f1_high"] = interval(mine, level=level)
-        out["best_baseline"] = np.array(rivals.counted)[best[concept]]
+        out["best_baseline"] = np.array(rivals.counted, object)[best[concept]]
         out["best_baseline_f1"] = f1[best[concept], concept]
         out["delta_f1"] = out["f1"] - out["best_baseline_f1"]
         out["delta_low"], out["delta_high"] = _over_all(mine, rivals, best, concept, level)
@@ -110,11 +111,12 @@ def compare(
         tables.append(out)
         of_chosen.append(counts.take(np.flatnonzero(out["selected"].to_numpy())))
     parts = distributed.gathered((tables, of_chosen))
-    table = pd.concat([one for part in parts for one in part[0]])
-    chosen = np.flatnonzero(table["selected"].to_numpy())
-    order = np.argsort(table.index.to_numpy()[chosen])
-    counts = FamilyCounts.joined([one for part in parts for one in part[1]]).take(order)
-    table = table.sort_index()
+    tables = [one for part in parts for one in part[0]]
+    index = np.concatenate([one.index.to_numpy() for one in tables])
+    chosen = np.concatenate([one["selected"].to_numpy() for one in tables])
+    counts = FamilyCounts.joined([one for part in parts for one in part[1]]).take(np.argsort(index[chosen]))
+    del parts
+    table = stacked(tables, np.argsort(index))
     _add_verdicts(table, counts.jackknifed(), rivals, level)
     return table, counts
 

@@ -19,6 +19,7 @@ from sciinterp.association.dense_scores import best_thresholds
 from sciinterp.association.dense_units import best_unit, read_units
 from sciinterp.association.fitting import Inputs, Reader, concept_blocks
 from sciinterp.association.partitions import Part
+from sciinterp.budget import BLOCK_SCORES
 from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import ShapeError
 from sciinterp.samples import Samples
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 # Weight of the identity added to the covariance of the probe, as a share of its mean variance.
 _PROBE_RIDGE = 1e-3
 # Activations held at once: to fit on (512 MB), and of the held-out positions (16 MB).
-_FIT_VALUES, _CHUNK_VALUES = 1 << 27, 1 << 22
+_FIT_VALUES, _CHUNK_VALUES = 1 << 27, BLOCK_SCORES
 
 
 class Fit:

@@ -9,15 +9,13 @@ counted and not sorted: they are nearly all where units are sparse.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Float64, Int32, Int64
 
 from sciinterp.association._jit import compiled
 from sciinterp.association.partitions import Part
 
 _BITS = 11
 BUCKETS = 1 << _BITS
-# Values of dense scores held at once.
-BLOCK_VALUES = 1 << 22
 
 
 def best_thresholds(
@@ -66,7 +64,7 @@ def count_scores(
     threshold: Float64[np.ndarray, " n_concepts"],
     part: Part,
     first: int = 0,
-) -> tuple[Int64[np.ndarray, "n_concepts n_families"], Int64[np.ndarray, "n_concepts n_families"]]:
+) -> tuple[Int32[np.ndarray, "n_concepts n_families"], Int32[np.ndarray, "n_concepts n_families"]]:
     """True positives and predictions per family, predicted where a score is above its threshold.
 
     Parameters
@@ -77,7 +75,7 @@ def count_scores(
     part : Part
     first : int
     """
-    tp = np.zeros((len(scores), part.n_families), np.int64)
+    tp = np.zeros((len(scores), part.n_families), np.int32)
     predicted = np.zeros_like(tp)
     columns = part.by_concept
     _count(

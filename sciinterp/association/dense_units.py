@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sciinterp.association._jit import compiled
-from sciinterp.association.dense_scores import BLOCK_VALUES, thresholds_of
+from sciinterp.association.dense_scores import thresholds_of
 from sciinterp.association.partitions import Part
+from sciinterp.budget import BLOCK_SCORES
 
 # Bins of a unit's range in the first look, and units of each concept that get the second.
 _BINS = 1024
@@ -65,7 +66,7 @@ def best_unit(units: Callable[[np.ndarray], np.ndarray], n_units: int, train: Pa
         return best
     concepts = train.by_position
     coarse = np.zeros((2, n_units, n_concepts))
-    step = max(1, BLOCK_VALUES // n)
+    step = max(1, BLOCK_SCORES // n)
     for low in range(0, n_units, step):
         block = units(np.arange(low, min(low + step, n_units)))
         _binned_f1(

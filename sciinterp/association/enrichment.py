@@ -22,10 +22,10 @@ import scipy.sparse as sp
 from scipy.stats import hypergeom
 
 from sciinterp.annotations import Annotations
-from sciinterp.association.blocks import BLOCK_VALUES
 from sciinterp.association.genes import named_genes
 from sciinterp.association.published_scores import sample_carriage
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen_samples
+from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import is_active
 from sciinterp.errors import InputError, ShapeError

@@ -22,7 +22,7 @@ class FamilyCounts:
 
     Attributes
     ----------
-    tp, predicted, positive : int64 [n_rows, n_families]
+    tp, predicted, positive : int32 or int64 [n_rows, n_families]
     """
 
     tp: np.ndarray
@@ -80,8 +80,7 @@ def count_pairs(
     threshold : float32 [n_pairs]
     """
     n_pairs = len(feature)
-    tp = np.zeros((n_pairs, part.n_families), np.int64)
-    predicted = np.zeros((n_pairs, part.n_families), np.int64)
+    tp, predicted = (np.zeros((n_pairs, part.n_families), np.int32) for _ in range(2))
     order = np.argsort(concept, kind="stable")
     columns = part.by_concept
     _count_listed(

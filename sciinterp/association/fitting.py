@@ -17,13 +17,14 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.association.blocks import count_listed
-from sciinterp.association.dense_scores import BLOCK_VALUES, best_thresholds, count_scores
+from sciinterp.association.dense_scores import best_thresholds, count_scores
 from sciinterp.association.dense_units import best_unit, read_units
 from sciinterp.association.family_counts import FamilyCounts
 from sciinterp.association.genes import Genes
 from sciinterp.association.letters import Letters
 from sciinterp.association.partitions import Part, Partition
 from sciinterp.association.ranking import fit_pairs
+from sciinterp.budget import BLOCK_SCORES
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.by_feature import ByFeature
 from sciinterp.samples import Samples
@@ -161,7 +162,7 @@ def pooled(folds: Sequence[Fitted]) -> Fitted:
 def read_all(readers: list[Reader], chunks: Iterator[tuple[slice, np.ndarray]], test: Part) -> list[Fitted]:
     """Measure readers in one pass over held-out activations, which come in chunks of positions."""
     shape = (test.positives.shape[1], test.n_families)
-    counts = [(np.zeros(shape, np.int64), np.zeros(shape, np.int64)) for _ in readers]
+    counts = [(np.zeros(shape, np.int32), np.zeros(shape, np.int32)) for _ in readers]
     for rows, values in chunks:
         part = test.take(rows)
         for reader, (tp, predicted) in zip(readers, counts):
@@ -188,7 +189,7 @@ def scored(inputs: Inputs, block: Block) -> Fitted:
     train, test = inputs.parts.train, inputs.parts.test
     n_concepts = train.positives.shape[1]
     f1 = np.zeros(n_concepts)
-    tp, predicted = (np.zeros((n_concepts, test.n_families), np.int64) for _ in range(2))
+    tp, predicted = (np.zeros((n_concepts, test.n_families), np.int32) for _ in range(2))
     for low, high in concept_blocks(n_concepts, train.n_positions + test.n_positions):
         of_train, of_test = block(low, high)
         threshold, f1[low:high] = best_thresholds(of_train, train, low)
@@ -198,7 +199,7 @@ def scored(inputs: Inputs, block: Block) -> Fitted:
 
 def concept_blocks(n_concepts: int, n_positions: int) -> list[tuple[int, int]]:
     """Ranges of concepts whose dense scores fit in a block."""
-    step = max(1, BLOCK_VALUES // max(1, n_positions))
+    step = max(1, BLOCK_SCORES // max(1, n_positions))
     return [(low, min(low + step, n_concepts)) for low in range(0, n_concepts, step)]
 
 
@@ -218,7 +219,7 @@ def best_of_units(
     train, test = inputs.parts.train, inputs.parts.test
     best = best_unit(lambda number: units(train, number), n_units, train)
     n_concepts = train.positives.shape[1]
-    tp, predicted = (np.zeros((n_concepts, test.n_families), np.int64) for _ in range(2))
+    tp, predicted = (np.zeros((n_concepts, test.n_families), np.int32) for _ in range(2))
     for low, high in concept_blocks(n_concepts, test.n_positions):
         scores = read_units(units(test, best.unit[low:high]), best.sign[low:high])
         tp[low:high], predicted[low:high] = count_scores(scores, best.threshold[low:high], test, low)

@@ -39,7 +39,7 @@ from sciinterp.association.shift_test import Places, screen_places
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, no_such
-from sciinterp.frames import Table
+from sciinterp.frames import Table, stacked
 from sciinterp.provenance import (
     carried_split,
     require_activations,
@@ -229,6 +229,7 @@ def _associate(job: _Job) -> Table:
     instances = job.annotations.instances(samples, names)
     tested = screen(job.features, positives, covered, job.split, settings=job.settings.screen, seed=job.seed)
     places = screen_places(job.features, positives, job.split.family, tested)
+    q = weaker(tested.p, places.p)
     groups, found = partition(samples, positives, covered, job.split), _Found()
     crossed: list[Any] = [None] * len(groups)
     if job.fold is not None:
@@ -254,7 +255,7 @@ def _associate(job: _Job) -> Table:
         "not_tested": found.not_tested,
         "counts": counts,
     }
-    return _finish(pd.concat(found.rows, ignore_index=True), tested, places, names, context)
+    return _finish(found.rows, (tested, places, q), names, context)
 
 
 def _associate_group(
@@ -357,12 +358,17 @@ def _instances_of(instances: pd.DataFrame, parts: Partition, n_concepts: int) ->
 
 
 def _finish(
-    hits: pd.DataFrame, tested: Screen, places: Places, names: list[str], context: dict[str, Any]
+    rows: list[pd.DataFrame],
+    tests: tuple[Screen, Places, np.ndarray],
+    names: list[str],
+    context: dict[str, Any],
 ) -> Table:
     """Add the tests of presence and place of each pair, sort, and order the columns."""
+    tested, places, q = tests
+    hits = stacked(rows, np.arange(sum(map(len, rows))))
     at = hits["feature"].to_numpy(), hits["concept"].to_numpy()
     concept = at[1]
-    hits["q"] = weaker(tested.p, places.p)[at]
+    hits["q"] = q[at]
     hits["p_presence"], hits["q_presence"], hits["p_family"] = tested.p[at], tested.q[at], tested.p_family[at]
     hits["p_place"], hits["q_place"], hits["place_fold"] = places.p[at], places.q[at], places.fold[at]
     hits["q_above"] = benjamini_hochberg(hits["p_above"].to_numpy())
@@ -370,12 +376,9 @@ def _finish(
     hits["p_min"], hits["test"] = tested.p_min[concept], np.array(tested.test, dtype=object)[concept]
     hits["n_families"] = tested.n_families[concept]
     hits["concept"] = np.array(names, dtype=object)[concept]
-    hits["test"] = hits["test"].astype(str)
-    hits["concept"] = hits["concept"].astype(str)
-    hits = hits.sort_values(
-        ["selected", "concept", "f1_train"], ascending=[False, True, False], kind="stable"
-    )
-    return Table(hits.reindex(columns=columns()).reset_index(drop=True), context=context)
+    by = ["selected", "concept", "f1_train"]
+    order = hits[by].sort_values(by, ascending=[False, True, False], kind="stable").index.to_numpy()
+    return Table(stacked([hits], order, columns()), context=context)
 
 
 def weaker(p_presence: np.ndarray, p_place: np.ndarray) -> np.ndarray:

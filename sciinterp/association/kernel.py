@@ -22,13 +22,12 @@ from jaxtyping import Int64
 
 from sciinterp.association.by_position import ByPosition, by_position, threshold_table
 from sciinterp.association.counting import _count_features, lists_of_positions
+from sciinterp.budget import BLOCK_BYTES
 from sciinterp.codes.by_feature import ByFeature, by_feature
 from sciinterp.errors import InputError, ShapeError
 
 # Dense results above this many bytes are returned sparse: half of what a laptop of 4 GB can spare.
 MEMORY_BUDGET = 2 << 30
-# Bytes of dense counts held at once while a sparse result is built.
-_BLOCK_BYTES = 64 << 20
 
 PairCounts: TypeAlias = "np.ndarray | tuple[sp.csr_array, ...]"
 
@@ -140,7 +139,7 @@ def count(
     sparse = cells * 8 * arrays > memory_budget
     n_block = max(1, features.n_features)
     if sparse:
-        n_block = max(1, _BLOCK_BYTES // max(1, concepts.n_concepts * table.shape[1] * 8))
+        n_block = max(1, BLOCK_BYTES // max(1, concepts.n_concepts * table.shape[1] * 8))
     predicted = np.zeros((features.n_features, table.shape[1]), np.int64)
     blocks: list[tuple[PairCounts, PairCounts | None]] = []
     for low in range(0, max(1, features.n_features), n_block):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sciinterp.codes.intervals import windows
+from sciinterp.budget import ranges
+from sciinterp.codes.intervals import positions_type, windows
 from sciinterp.samples import Samples
 
 # Letters told apart; proteins have 20, reaction strings some dozens.
@@ -14,13 +15,18 @@ MAX_LETTERS = 30
 
 
 def distance_from_start(samples: Samples) -> np.ndarray:
-    """int64 [n_positions]: 0 at the first position of each sample."""
-    return np.arange(samples.n_positions) - np.repeat(samples.offsets[:-1], samples.lengths)
+    """int32 [n_positions]: 0 at the first position of each sample."""
+    out = np.arange(samples.n_positions, dtype=positions_type(samples.n_positions))
+    out -= np.repeat(samples.offsets[:-1].astype(out.dtype), samples.lengths)
+    return out
 
 
 def distance_from_end(samples: Samples) -> np.ndarray:
-    """int64 [n_positions]: 0 at the last position of each sample."""
-    return np.repeat(samples.offsets[1:], samples.lengths) - 1 - np.arange(samples.n_positions)
+    """int32 [n_positions]: 0 at the last position of each sample."""
+    kind = positions_type(samples.n_positions)
+    out = np.repeat(samples.offsets[1:].astype(kind) - kind(1), samples.lengths)
+    out -= np.arange(samples.n_positions, dtype=kind)
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +67,22 @@ class Letters:
 
     def windows(self, reach: int) -> np.ndarray:
         """uint8 [n_positions, 2 * reach + 1]: the letters around each position; ``n_letters`` beyond the ends."""
-        where, offsets = np.arange(len(self.numbers)), self.samples.offsets
-        return windows(self.numbers, where, reach, offsets, beyond=self.n_letters)
+        n, offsets = len(self.numbers), self.samples.offsets
+        out = np.empty((n, 2 * reach + 1), self.numbers.dtype)
+        for low, high in ranges(n, 64):
+            where = np.arange(low, high)
+            out[low:high] = windows(self.numbers, where, reach, offsets, beyond=self.n_letters)
+        return out
 
     def words(self, offset: int) -> np.ndarray:
-        """int64 [n_positions]: number of the three letters that start `offset` from each position.
+        """int32 [n_positions]: number of the three letters that start `offset` from each position.
 
         Letters beyond the ends are ``n_letters``, so numbers are below ``(n_letters + 1) ** 3``.
         """
         reach = max(abs(offset), abs(offset + 2))
         window = self.windows(reach)[:, offset + reach : offset + reach + 3]
-        return window.astype(np.int64) @ (self.n_letters + 1) ** np.arange(2, -1, -1)
+        out = np.zeros(len(window), np.int32)
+        for letter in window.T:
+            out *= self.n_letters + 1
+            out += letter
+        return out

@@ -22,14 +22,17 @@ from sciinterp.association.family_counts import FamilyCounts, count_pairs, f1_sc
 from sciinterp.association.fitting import Fitted, Inputs
 from sciinterp.association.partitions import Part, Partition
 from sciinterp.association.ranking import fit_pairs, score_pairs
+from sciinterp.budget import ranges
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import only_active
 from sciinterp.codes.by_feature import ByFeature
 
 # Features of the nearest density among which the median one stands for "a feature that fires as often".
 _SAME_DENSITY = 21
-# Counts (of pairs by families, or by strata of a background) held at once.
-_CELLS = 1 << 22
+# What a count of a pair in a family, or in a stratum of a background, takes while all of a pair's scores are made.
+_CELL_BYTES = 64
+# What a pair takes while the strongest are found.
+_PAIR_BYTES = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +90,9 @@ def choose(training: Training, n_positive: np.ndarray, *, n_kept: int | None) ->
     f1, (n_features, n_concepts) = training.f1, training.f1.shape
     kept: int = n_features if n_kept is None else min(n_features, n_kept)
     feature = np.empty((n_concepts, kept), np.int64)
-    step = max(1, (1 << 22) // max(1, n_features))
-    for low in range(0, n_concepts, step):
-        order = np.argsort(-f1[:, low : low + step], axis=0, kind="stable")
-        feature[low : low + step] = order[:kept].T
+    for low, high in ranges(n_concepts, _PAIR_BYTES * n_features):
+        order = np.argsort(-f1[:, low:high], axis=0, kind="stable")
+        feature[low:high] = order[:kept].T
     feature, concept = feature.reshape(-1), np.repeat(np.arange(n_concepts), kept)
     pairs = pd.DataFrame(
         {
@@ -200,7 +202,6 @@ def measured(
     moving = np.flatnonzero((feature != feature[:, :1]).any(axis=1))
     n_families = judges[0].test.n_families
     n_cells = max(n_families, *(part.n_families for judge in judges for part in judge.strata.values()))
-    step = max(1, _CELLS // max(1, n_cells))
     of_moving: list[tuple[np.ndarray, FamilyCounts, dict[str, np.ndarray]]] = []
     n_positions = sum(judge.test.n_positions for judge in judges)
 
@@ -222,16 +223,16 @@ def measured(
 
             readings = list(pool.map(reading, range(len(judges))))
             steady = np.setdiff1d(np.flatnonzero(inside.any(axis=1)), moving)
-            for first in range(0, len(steady), step):
-                rows = steady[first : first + step]
+            for first, last in ranges(len(steady), _CELL_BYTES * n_cells):
+                rows = steady[first:last]
                 sums = _Sums(len(rows), n_families)
                 for found in pool.map(_Reading.of, readings, [rows] * len(readings)):
                     sums.add(np.arange(len(rows)), *found)
                 yield closed(rows, sums)
             for k, of_judge in enumerate(readings):
                 mine = np.flatnonzero(inside[moving, k])
-                for first in range(0, len(mine), step):
-                    at = mine[first : first + step]
+                for first, last in ranges(len(mine), _CELL_BYTES * n_cells):
+                    at = mine[first:last]
                     of_moving.append((at, *of_judge.of(moving[at])))
     if len(moving):
         sums = _Sums(len(moving), n_families)
@@ -304,14 +305,13 @@ def same_density(inputs: Inputs) -> Fitted:
     density = np.log(np.maximum(training.density, 1e-12))
     n_near = min(_SAME_DENSITY, max(1, n_features - 1))
     chosen = np.zeros(n_concepts, np.int64)
-    step = max(1, (1 << 22) // max(1, n_features))
-    for low in range(0, n_concepts, step):
-        mine = selected[low : low + step]
+    for low, high in ranges(n_concepts, _PAIR_BYTES * n_features):
+        mine = selected[low:high]
         away = np.abs(density[None, :] - density[mine, None])
         away[np.arange(len(mine)), mine] = np.inf
         near = np.argsort(away, axis=1, kind="stable")[:, :n_near]
-        ranked = np.argsort(f1[near, concepts[low : low + step, None]], axis=1, kind="stable")
-        chosen[low : low + step] = near[np.arange(len(mine)), ranked[:, n_near // 2]]
+        ranked = np.argsort(f1[near, concepts[low:high, None]], axis=1, kind="stable")
+        chosen[low:high] = near[np.arange(len(mine)), ranked[:, n_near // 2]]
     blocks = blocks_of(training.features, test, chosen)
     counts = count_listed(blocks, test, chosen, concepts, training.threshold[chosen, concepts])
     return Fitted(f1[chosen, concepts], counts, [f"feature {j}" for j in chosen])

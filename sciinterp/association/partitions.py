@@ -17,6 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sciinterp.association.by_position import ByPosition, by_position
+from sciinterp.codes.intervals import positions_type
 from sciinterp.errors import InputError
 from sciinterp.samples import Samples, Split
 
@@ -32,10 +33,10 @@ class Part:
     ----------
     samples : int64 [n_samples]
         Numbers of the samples.
-    rows : int64 [n_positions]
+    rows : int32 [n_positions]
         Their positions on the axis of all samples.
     positives : csr_array bool [n_positions, n_concepts]
-    family : int64 [n_positions]
+    family : int32 [n_positions]
         Number of the family within this part, 0 to ``n_families - 1``.
     family_codes : int64 [n_families]
         The split's codes of those families.
@@ -231,9 +232,9 @@ def make_part(
     codes: np.ndarray | None = None,
 ) -> Part:
     """The positions of some samples; families are numbered as in `codes`, by default those of these samples."""
-    lengths = samples.lengths[numbers]
-    shift = np.repeat(samples.offsets[:-1][numbers] - (np.cumsum(lengths) - lengths), lengths)
-    rows = np.arange(int(lengths.sum())) + shift
+    lengths, kind = samples.lengths[numbers], positions_type(samples.n_positions)
+    rows = np.arange(int(lengths.sum()), dtype=kind)
+    rows += np.repeat((samples.offsets[:-1][numbers] - (np.cumsum(lengths) - lengths)).astype(kind), lengths)
     codes = np.unique(split.family[numbers]) if codes is None else codes
-    family = np.searchsorted(codes, split.family[numbers])
+    family = np.searchsorted(codes, split.family[numbers]).astype(np.int32)
     return Part(numbers, rows, sp.csr_array(positives[rows]), np.repeat(family, lengths), codes)

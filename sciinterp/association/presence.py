@@ -6,22 +6,25 @@ best (Otsu 1979), chosen without looking at any concept.
 
 from __future__ import annotations
 
+from itertools import starmap
+
 import numpy as np
 import scipy.sparse as sp
 
 from sciinterp import distributed
 from sciinterp.association._jit import compiled
 from sciinterp.association.blocks import dealt_blocks
+from sciinterp.budget import ranges
 from sciinterp.codes import FeatureMatrix
 
-# Activities of units that are divided at once.
-_OTSU_CELLS = 1 << 20
+# What an activity takes while units are divided.
+_BYTES = 64
 
 
 def present_in(activity: np.ndarray) -> np.ndarray:
     """bool [n_features, n_units]: units in which a feature is present, by its activity there."""
     out = np.zeros(activity.shape, bool)
-    for part in _parts(*activity.shape):
+    for part in starmap(slice, ranges(len(activity), _BYTES * activity.shape[1])):
         out[part] = activity[part] > otsu(activity[part])[:, None]
     return out
 
@@ -36,14 +39,9 @@ def present_in_samples(largest: sp.csr_array) -> np.ndarray:
     by_feature = largest.tocsc()
     out = np.zeros(largest.shape[::-1], bool)
     n_units, n_features = largest.shape
-    for part in _parts(n_features, n_units):
+    for part in starmap(slice, ranges(n_features, _BYTES * n_units)):
         out[part] = present_in(by_feature[:, part].T.toarray())
     return out
-
-
-def _parts(n_features: int, n_units: int) -> list[slice]:
-    step = max(1, _OTSU_CELLS // max(1, n_units))
-    return [slice(low, low + step) for low in range(0, n_features, step)]
 
 
 def family_activity(features: FeatureMatrix, family: np.ndarray, n_families: int) -> np.ndarray:
@@ -60,7 +58,8 @@ def family_activity(features: FeatureMatrix, family: np.ndarray, n_families: int
     blocks = dealt_blocks(features)
     for (low, high), found in zip(blocks, distributed.spread(blocks, sums, threads=True)):
         out[low:high] = found
-    return out / np.maximum(1, np.bincount(family, minlength=n_families))
+    out /= np.maximum(1, np.bincount(family, minlength=n_families))
+    return out
 
 
 @compiled

@@ -20,11 +20,11 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
-from sciinterp.association.blocks import BLOCK_VALUES
 from sciinterp.association.domains import instances_of
 from sciinterp.association.kernel import Counts, count
 from sciinterp.association.partitions import Partition, partition
 from sciinterp.association.ranking import precision_recall
+from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError
 from sciinterp.samples import Samples, Split

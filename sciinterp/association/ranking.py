@@ -23,6 +23,7 @@ from jaxtyping import Float32, Float64, Int64
 
 from sciinterp.association._jit import compiled
 from sciinterp.association.by_position import ByPosition, by_position
+from sciinterp.budget import ranges
 from sciinterp.codes.by_feature import ByFeature, by_feature
 from sciinterp.errors import InputError
 
@@ -30,8 +31,6 @@ from sciinterp.errors import InputError
 _PAIR_BYTES = 28
 # A result above this many bytes is refused with advice: `features` scores a block of them.
 MEMORY_BUDGET = 3 << 30
-# Bytes of scores held at once where only a part of them is kept.
-_BLOCK_BYTES = 128 << 20
 # Below this many values, insertion is faster than four passes over 256 counters.
 _SHORT = 40
 
@@ -151,7 +150,8 @@ def fit_pairs(
     columns = by_feature(codes)
     f1 = np.zeros((columns.n_features, positives.n_concepts))
     threshold = np.full(f1.shape, np.inf, np.float32)
-    for part in _feature_blocks(columns.n_features, positives.n_concepts):
+    for low, high in ranges(columns.n_features, _PAIR_BYTES * positives.n_concepts):
+        part = slice(low, high)
         scores = precision_recall(columns, positives, features=part)
         f1[part], threshold[part] = scores.best_f1, scores.threshold
     return f1, threshold
@@ -169,18 +169,13 @@ def score_pairs(
     feature, concept : int64 [n_pairs]
     """
     ap, auroc = np.zeros(len(feature)), np.zeros(len(feature))
-    for part in _feature_blocks(codes.n_features, positives.n_concepts):
-        mine = np.flatnonzero((feature >= part.start) & (feature < part.stop))
+    for low, high in ranges(codes.n_features, _PAIR_BYTES * positives.n_concepts):
+        mine = np.flatnonzero((feature >= low) & (feature < high))
         if len(mine):
-            scores = precision_recall(codes, positives, features=part)
-            at = (feature[mine] - part.start, concept[mine])
+            scores = precision_recall(codes, positives, features=slice(low, high))
+            at = (feature[mine] - low, concept[mine])
             ap[mine], auroc[mine] = scores.average_precision[at], scores.auroc[at]
     return ap, auroc
-
-
-def _feature_blocks(n_features: int, n_concepts: int) -> list[slice]:
-    step = max(1, _BLOCK_BYTES // (_PAIR_BYTES * max(1, n_concepts)))
-    return [slice(low, min(low + step, n_features)) for low in range(0, n_features, step)]
 
 
 @compiled

@@ -34,6 +34,7 @@ from sciinterp.association.letters import Letters, distance_from_end, distance_f
 from sciinterp.association.partitions import Part
 from sciinterp.association.window_regression import window_scores
 from sciinterp.codes.by_feature import ByFeature
+from sciinterp.codes.intervals import positions_type
 
 # Positions a bin must hold before a share is read from it.
 BIN_POSITIONS = 50
@@ -152,18 +153,19 @@ class _Surroundings:
 
     def __init__(self, letters: Letters) -> None:
         samples, half = letters.samples, COMPOSITION_WINDOW // 2
-        start, end = (np.repeat(x, samples.lengths) for x in (samples.offsets[:-1], samples.offsets[1:]))
-        at = np.arange(samples.n_positions)
-        low, high = np.maximum(at - half, start), np.minimum(at + half, end)
-        self.width = np.maximum(1, high - low)
+        before = np.minimum(half, distance_from_start(samples))
+        low = np.arange(samples.n_positions, dtype=before.dtype) - before
+        high = low + before + np.minimum(half, distance_from_end(samples) + before.dtype.type(1))
+        self.width = (high - low).astype(np.uint8)
         self.counts = np.empty((letters.n_letters, samples.n_positions), np.uint8)
+        total = np.zeros(samples.n_positions + 1, before.dtype)
         for letter in range(letters.n_letters):
-            total = np.concatenate([[0], np.cumsum(letters.numbers == letter)])
+            np.cumsum(letters.numbers == letter, out=total[1:])
             self.counts[letter] = total[high] - total[low]
 
     def shares(self, rows: np.ndarray, units: np.ndarray | slice) -> np.ndarray:
         """float32 [n_rows, n_units]: shares of some letters."""
-        return (self.counts[units][:, rows] / self.width[rows]).astype(np.float32).T
+        return np.divide(self.counts[units][:, rows], self.width[rows], dtype=np.float32).T
 
     def entropy(self, rows: np.ndarray) -> np.ndarray:
         """float32 [n_rows]: entropy in bits."""
@@ -187,7 +189,7 @@ def position_scores(distance: np.ndarray, train: Part, test: Part) -> Block:
 def kmer_scores(letters: Letters, train: Part, test: Part) -> Block:
     """Share of training positions with the same letter on both sides and in the middle, see the module."""
     size = letters.n_letters + 1
-    code, middle = letters.words(-1), letters.numbers[train.rows].astype(np.int64)
+    code, middle = letters.words(-1), letters.numbers[train.rows].astype(np.int32)
     shape = (train.n_positions, size)
     to_letter = sp.csr_array(
         (np.ones(train.n_positions, np.float32), middle, np.arange(train.n_positions + 1)), shape=shape
@@ -213,9 +215,12 @@ def shares(
     parent : float32 [n_codes, n_concepts], optional
         What shares are drawn towards; by default the share of all positions.
     """
-    key, own = np.unique(of_train * max(1, train.n_families) + train.family, return_inverse=True)
-    own = np.asarray(own).reshape(-1)
-    code = key // max(1, train.n_families)
+    n_families = max(1, train.n_families)
+    kind = positions_type(n_codes * n_families)
+    key, own = np.unique(
+        of_train.astype(kind) * kind(n_families) + train.family.astype(kind), return_inverse=True
+    )
+    own, code = np.asarray(own, kind).reshape(-1), key.astype(np.int64) // n_families
     n_own, n_all = np.bincount(own, minlength=len(key)), np.bincount(of_train, minlength=n_codes)
     to_key = sp.csr_array((np.ones(len(own), np.float32), own, np.arange(len(own) + 1)), (len(own), len(key)))
     to_code = sp.csr_array(

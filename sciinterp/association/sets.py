@@ -25,26 +25,25 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp import distributed
-from sciinterp.association._jit import compiled
 from sciinterp.association.blocks import blocks_of
 from sciinterp.association.dense_baselines import Fit, probe
-from sciinterp.association.dense_scores import BLOCK_VALUES, best_thresholds, count_scores
+from sciinterp.association.dense_scores import best_thresholds, count_scores
 from sciinterp.association.family_counts import FamilyCounts, f1_score
 from sciinterp.association.fitting import Inputs, concept_blocks, read_all
 from sciinterp.association.jackknife import interval, jackknife
 from sciinterp.association.measure import Training
 from sciinterp.association.partitions import Part
+from sciinterp.association.pursuit import pursue, summed
 from sciinterp.association.set_scores import best_thresholds_of_sets, count_sets
+from sciinterp.budget import BLOCK_SCORES, BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.by_feature import ByFeature
 
 KS = (1, 2, 4, 8)
-# Units looked at: the best correlated ones of each concept, and how many in all (their Gram matrix is 128 MB).
+# Units looked at: the best correlated ones of each concept, and how many in all (their products take 64 MB).
 _OF_CONCEPT, _IN_ALL = 64, 4096
 # Features an or-set is made of, at most: one bit each.
 _OR_CANDIDATES = 12
-# Share of a unit's variance that the chosen ones leave unexplained, at least, and the ridge of the weights.
-_INDEPENDENT, _RIDGE = 1e-3, 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +162,7 @@ def sparse_units(inputs: Inputs, features: FeatureMatrix) -> Units:
     for low, codes in blocks_of(features, part):
         columns = codes.to_csc()
         mean, spread = _spread(columns)
-        cross = _shared(columns, labels) / max(1, part.n_positions) - np.outer(mean, share)
+        cross = summed(columns, labels) / max(1, part.n_positions) - np.outer(mean, share)
         strength[low : low + codes.n_features] = np.abs(cross) / spread[:, None]
     n = min(_OF_CONCEPT, features.n_features)
     best = np.argpartition(-strength, n - 1, axis=0)[:n]
@@ -175,7 +174,7 @@ def sparse_units(inputs: Inputs, features: FeatureMatrix) -> Units:
 
     def held_out(chosen: np.ndarray) -> Iterator[tuple[slice, sp.csr_array]]:
         samples, done = inputs.parts.test.samples, 0
-        step = max(1, BLOCK_VALUES // max(1, labels.shape[1]))
+        step = max(1, BLOCK_SCORES // max(1, labels.shape[1]))
         block = (np.cumsum(features.samples.lengths[samples]) - 1) // step
         for numbers in np.split(samples, np.flatnonzero(np.diff(block)) + 1):
             values = features.by_sample(numbers)[:, wanted[chosen]]
@@ -242,92 +241,6 @@ def weighted_sets(name: str, units: Units, test: Part, ks: Sequence[int], level:
         words = [" ".join(map(str, units.number[row])) for row in chosen[:, :k]]
         tables.append(_table(name, k, "weighted", f1_train[k], found, words, level))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-def pursue(
-    values: np.ndarray | sp.csr_array, positives: sp.csr_array, k: int
-) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """Orthogonal matching pursuit of every concept at once.
-
-    Parameters
-    ----------
-    values : float32 [n_positions, n_units]
-    positives : csr bool [n_positions, n_concepts]
-    k : int
-        Units taken for each concept.
-
-    Returns
-    -------
-    chosen : int64 [n_concepts, k]
-    weights : dict of int to float64 [n_concepts, size]
-        Least-squares weights of the first 1, 2, ... k units.
-    """
-    labels = sp.csr_array(positives.astype(np.float32))
-    n, n_units, n_concepts = max(1, values.shape[0]), values.shape[1], labels.shape[1]
-    mean = np.asarray(values.sum(axis=0), np.float64).reshape(-1) / n
-    share = np.asarray(labels.sum(axis=0), np.float64).reshape(-1) / n
-    gram = _products(values) / n - np.outer(mean, mean)
-    shared = labels.T @ values if isinstance(values, np.ndarray) else _shared(sp.csc_array(values), labels).T
-    cross = shared.astype(np.float64) / n - np.outer(share, mean)
-    spread = np.sqrt(np.maximum(np.diag(gram), 1e-18))
-    gram, cross = gram / spread[:, None] / spread, cross / spread
-    # Gram-Schmidt: what is left of each unit's variance, and of its covariance with the concept.
-    left, covariance = np.ones((n_concepts, n_units)), cross.copy()
-    basis = np.zeros((n_concepts, k, n_units))
-    chosen, weights = np.zeros((n_concepts, k), np.int64), {}
-    rows = np.arange(n_concepts)
-    taken = np.zeros((n_concepts, n_units), bool)
-    for t in range(k):
-        gain = np.where(~taken & (left > _INDEPENDENT), covariance**2 / np.maximum(left, _INDEPENDENT), -1.0)
-        best = gain.argmax(axis=1)
-        chosen[:, t], taken[rows, best] = best, True
-        along = basis[rows, :t, best]
-        direction = gram[best] - np.einsum("ct,ctu->cu", along, basis[:, :t])
-        direction /= np.sqrt(np.maximum(left[rows, best], _INDEPENDENT))[:, None]
-        basis[:, t] = direction
-        amount = covariance[rows, best] / np.sqrt(np.maximum(left[rows, best], _INDEPENDENT))
-        covariance -= amount[:, None] * direction
-        left -= direction**2
-        size, mine = t + 1, chosen[:, : t + 1]
-        system = gram[mine[:, :, None], mine[:, None, :]] + _RIDGE * np.eye(size)
-        solved = np.linalg.solve(system, np.take_along_axis(cross, mine, 1)[..., None])[..., 0]
-        weights[size] = solved / spread[mine]
-    return chosen, weights
-
-
-def _products(values: np.ndarray | sp.csr_array) -> np.ndarray:
-    """float64 [n_units, n_units]: the sum of products of every two units, added up in float32."""
-    if isinstance(values, np.ndarray):
-        return (values.T @ values).astype(np.float64)
-    out = np.zeros((values.shape[1], values.shape[1]), np.float32)
-    _add_products(values.data, values.indices, values.indptr, out)
-    return out.astype(np.float64)
-
-
-@compiled
-def _add_products(values, columns, starts, out):
-    for i in range(len(starts) - 1):
-        for p in range(starts[i], starts[i + 1]):
-            for q in range(starts[i], starts[i + 1]):
-                out[columns[p], columns[q]] += values[p] * values[q]
-
-
-def _shared(columns: sp.csc_array, labels: sp.csr_array) -> np.ndarray:
-    """float32 [n_units, n_concepts]: the sum of each unit over the positions of each concept.
-
-    Nearly every pair shares a position: SciPy's sparse product takes three times as long.
-    """
-    out = np.zeros((columns.shape[1], labels.shape[1]), np.float32)
-    _add_shared(columns.data, columns.indices, columns.indptr, labels.indices, labels.indptr, out)
-    return out
-
-
-@compiled
-def _add_shared(values, rows, starts, concepts, row_starts, out):
-    for unit in range(out.shape[0]):
-        for p in range(starts[unit], starts[unit + 1]):
-            for q in range(row_starts[rows[p]], row_starts[rows[p] + 1]):
-                out[unit, concepts[q]] += values[p]
 
 
 def _matrix(chosen: np.ndarray, weights: np.ndarray, n_units: int) -> sp.csc_array:

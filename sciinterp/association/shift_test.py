@@ -34,8 +34,9 @@ import scipy.sparse as sp
 
 from sciinterp import distributed
 from sciinterp.association._jit import compiled
-from sciinterp.association.blocks import BLOCK_VALUES, dealt_blocks
+from sciinterp.association.blocks import dealt_blocks
 from sciinterp.association.statistics import TOO_FEW, Screen, benjamini_hochberg
+from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import only_active
 from sciinterp.codes.by_feature import ByFeature

@@ -32,6 +32,7 @@ from sciinterp.association._jit import compiled
 from sciinterp.association.exposure import NEIGHBOURS, family_exposure, strata_of_exposure
 from sciinterp.association.presence import family_activity, present_in
 from sciinterp.association.within import Units, families_leaning, mixed_families, within_families
+from sciinterp.budget import ranges
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError
 from sciinterp.samples import Split
@@ -39,6 +40,8 @@ from sciinterp.samples import Split
 # Multiply-adds a permutation test may take before fewer permutations are drawn.
 _PERMUTATION_WORK = 2e11
 UNIVERSAL, TOO_FEW, WITHIN = "universal", "too few families", "within families"
+# What a pair takes while it is tested, or permuted.
+_BYTES = 64
 # Pairs with a smaller normal deviate get the normal p-value: they are far from any decision.
 _EXACT_FROM = 0.5
 
@@ -183,8 +186,10 @@ def screen_samples(
     n_families = len(split.family_names)
     activity = family_activity(features, split.family, n_families)
     share, known = carriage_share(carries, covered, split.family, n_families)
+    present, never = present_in(activity), ~(activity > 0).any(axis=1)
+    del activity
     families = Units(
-        present_in(activity),
+        present,
         known & (share >= settings.carried),
         known,
         np.arange(n_families),
@@ -203,8 +208,9 @@ def screen_samples(
             strata = _strata(within.exposure[inside], settings.strata, within.family[inside])
             tables.append(_Tested(mine, within, inside, *strata))
         test = [WITHIN if on else word for word, on in zip(test, left)]
-    p, p_family, p_min, n_done = _tests_of(tables, (len(activity), len(test)), settings.n_permutations, seed)
-    never = ~(activity > 0).any(axis=1)
+    p, p_family, p_min, n_done = _tests_of(
+        tables, (features.n_features, len(test)), settings.n_permutations, seed
+    )
     p[never], p_family[never] = np.nan, np.nan
     summary = {
         "families": len(np.unique(split.family)),
@@ -221,15 +227,18 @@ def _tests_of(
     tables: list[_Tested], shape: tuple[int, int], n_permutations: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """p, p_family, p_min of all that is tested, NaN elsewhere, and the number of permutations."""
-    p, z, p_family = np.full(shape, np.nan), np.full(shape, -np.inf), np.full(shape, np.nan)
-    p_min = np.full(shape[1], np.nan)
+    p, z, p_min = np.full(shape, np.nan), np.full(shape, -np.inf), np.full(shape[1], np.nan)
     for table in tables:
-        mine, carries = table.concepts, table.carries
-        own = stratified_exact(distributed.mine(table.present), carries, table.strata)
-        for out, found in zip((p, z), zip(*distributed.gathered(own[:2]))):
-            out[:, mine] = np.concatenate(found)
-        p_min[mine] = own[2]
-    return p, p_family, p_min, _max_t(z, tables, p_family, n_permutations, seed)
+        present, carries, strata = table.present, table.carries, table.strata
+        blocks = ranges(len(present), _BYTES * len(carries))
+
+        def tails(block: tuple[int, int], present=present, carries=carries, strata=strata):
+            return stratified_exact(present[slice(*block)], carries, strata)
+
+        for (low, high), found in zip(blocks, distributed.spread(blocks, tails)):
+            p[low:high, table.concepts], z[low:high, table.concepts], p_min[table.concepts] = found
+    n_done = _max_t(z, tables, n_permutations, seed)
+    return p, z, p_min, n_done
 
 
 def _by_family(families: Units, settings: ScreenSettings) -> tuple[list[str], list[_Tested]]:
@@ -394,33 +403,60 @@ def _exact_tails(both, feature, concept, with_feature, with_concept, sizes, log_
     return out
 
 
-def _max_t(z: np.ndarray, tables: list[_Tested], p_family: np.ndarray, n_permutations: int, seed: int) -> int:
-    """Fill max-T adjusted p-values from permutations of whole units among neighbours in strata; return their number."""
+def _max_t(z: np.ndarray, tables: list[_Tested], n_permutations: int, seed: int) -> int:
+    """Turn deviates, in place, into max-T adjusted p-values by permutations of whole units among neighbours in strata.
+
+    Returns their number; what is in no table becomes NaN.
+    """
     work = sum(len(z) * table.inside.sum() * len(table.concepts) for table in tables)
     if work == 0:
+        z[:] = np.nan
         return 0
     n_permutations = int(max(99, min(n_permutations, _PERMUTATION_WORK / work)))
     rng = np.random.default_rng(seed)
     largest, own = np.full(n_permutations, -np.inf), distributed.share(n_permutations)
     for table in tables:
-        has, of_concept = table.present.astype(np.float32), table.carries.T.astype(np.float32)
-        mean, deviation = _moments(has, of_concept, table.strata)
-        alive = (deviation > 0).any(axis=1)
-        has, mean, deviation = has[alive], mean[alive], deviation[alive]
-        scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
-        if not alive.any():
+        of_concept, blocks = table.carries.T.astype(np.float32), _varying(table)
+        if not blocks:
             continue
         order, slots = np.arange(len(table.strata)), np.argsort(table.neighbours, kind="stable")
         for b in range(n_permutations):
             order[slots] = np.lexsort((rng.random(len(slots)), table.neighbours))
             if b in own:
-                largest[b] = max(largest[b], float(((has @ of_concept[order] - mean) * scale).max()))
+                permuted = of_concept[order]
+                for has, mean, scale in blocks:
+                    largest[b] = max(largest[b], float(_highest(has, permuted, mean, scale)))
     ranked = np.sort(np.max(distributed.gathered(largest), axis=0))
-    for table in tables:
-        # a hair below, so that a tie computed in another order still counts as one
-        above = n_permutations - np.searchsorted(ranked, z[:, table.concepts] - 1e-4, side="left")
-        p_family[:, table.concepts] = (1 + above) / (n_permutations + 1)
+    for low, high in ranges(len(z), _BYTES * z.shape[1]):
+        deviate = z[low:high].copy()
+        z[low:high] = np.nan
+        for table in tables:
+            # a hair below, so that a tie computed in another order still counts as one
+            below = np.searchsorted(ranked, deviate[:, table.concepts] - 1e-4, side="left")
+            z[low:high, table.concepts] = (1 + n_permutations - below) / (n_permutations + 1)
     return n_permutations
+
+
+def _varying(table: _Tested) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Of the features that can vary, some at a time: where present, and mean and reciprocal deviation of the counts."""
+    out, present, of_concept = [], table.present, table.carries.T.astype(np.float32)
+    for low, high in ranges(len(present), _BYTES * of_concept.shape[1]):
+        has = present[low:high].astype(np.float32)
+        mean, deviation = _moments(has, of_concept, table.strata)
+        alive = (deviation > 0).any(axis=1)
+        if alive.any():
+            scale = np.divide(
+                1.0, deviation[alive], out=np.zeros_like(deviation[alive]), where=deviation[alive] > 0
+            )
+            out.append((has[alive], mean[alive], scale))
+    return out
+
+
+def _highest(has: np.ndarray, of_concept: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.floating:
+    deviate = has @ of_concept
+    deviate -= mean
+    deviate *= scale
+    return deviate.max()
 
 
 def _moments(has: np.ndarray, of_concept: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from sciinterp.association._jit import compiled
 from sciinterp.association.fitting import Block
 from sciinterp.association.letters import Letters
 from sciinterp.association.partitions import Part
+from sciinterp.codes.intervals import positions_type
 
 _NEWTON_STEPS = 12
 _RIDGE = 1.0
@@ -38,6 +39,7 @@ def window_scores(letters: Letters, train: Part, test: Part, *, reach: int, fit_
     of_fit = of[train.rows[fit_on]]
     held = np.bincount(of_fit, minlength=len(columns)).astype(np.float64)
     seen = np.flatnonzero(held)
+    held, columns_seen, of_fit = held[seen], columns[seen], np.searchsorted(seen, of_fit)
     n_weights = (2 * reach + 1) * size + 1
     truth = sp.csc_array(train.positives[fit_on])
 
@@ -45,8 +47,8 @@ def window_scores(letters: Letters, train: Part, test: Part, *, reach: int, fit_
         weights = np.zeros((high - low, n_weights))
         for concept in range(low, high):
             mine = truth.indices[truth.indptr[concept] : truth.indptr[concept + 1]]
-            carrying = np.bincount(of_fit[mine], minlength=len(columns)).astype(np.float64)
-            _logistic(columns[seen], held[seen], carrying[seen], weights[concept - low])
+            carrying = np.bincount(of_fit[mine], minlength=len(seen)).astype(np.float64)
+            _logistic(columns_seen, held, carrying, weights[concept - low])
         scores = _sum_of_weights(columns, weights.astype(np.float32))
         return scores[:, of[train.rows]], scores[:, of[test.rows]]
 
@@ -55,7 +57,8 @@ def window_scores(letters: Letters, train: Part, test: Part, *, reach: int, fit_
 
 def _distinct(windows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Distinct rows (int32) of letters below `size`, and which of them each row is."""
-    code, n_codes = np.zeros(len(windows), np.int64), 1
+    few = size ** windows.shape[1] < 1 << 31
+    code, n_codes = np.zeros(len(windows), np.int32 if few else np.int64), 1
     for column in windows.T:
         if n_codes > (1 << 62) // size:
             known, code = np.unique(code, return_inverse=True)
@@ -63,7 +66,7 @@ def _distinct(windows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         code = code * size + column
         n_codes *= size
     _, first, of = np.unique(code, return_index=True, return_inverse=True)
-    return windows[first].astype(np.int32), np.asarray(of).reshape(-1)
+    return windows[first].astype(np.int32), np.asarray(of, positions_type(len(windows))).reshape(-1)
 
 
 @compiled

@@ -18,10 +18,11 @@ import scipy.sparse as sp
 
 from sciinterp.association.exposure import sample_exposure
 from sciinterp.association.presence import present_in_samples
+from sciinterp.budget import ranges
 from sciinterp.codes import FeatureMatrix
 
-# Pairs times samples that are counted at once.
-_CELLS = 1 << 24
+# What a pair takes in a sample while it is counted.
+_CELL_BYTES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,16 +93,15 @@ def families_leaning(units: Units, feature: np.ndarray, concept: np.ndarray, mix
     mixed : bool [n_concepts, n_families]
     """
     to_family, out = _to_family(units, mixed.shape[1]), np.zeros(len(feature), np.int64)
-    step = max(1, _CELLS // max(1, len(units.family)))
-    for low in range(0, len(feature), step):
-        mine = concept[low : low + step]
-        on, carries, known = units.present[feature[low : low + step]], units.carries[mine], units.known[mine]
+    for low, high in ranges(len(feature), _CELL_BYTES * len(units.family)):
+        mine = concept[low:high]
+        on, carries, known = units.present[feature[low:high]], units.carries[mine], units.known[mine]
         with_it, without = (
             [np.asarray(x.astype(np.float32) @ to_family) for x in (on & part, part)]
             for part in (carries, known & ~carries)
         )
         higher = with_it[0] * without[1] > without[0] * with_it[1]
-        out[low : low + step] = (higher & mixed[mine]).sum(axis=1)
+        out[low:high] = (higher & mixed[mine]).sum(axis=1)
     return out
 
 

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes.active import is_active
 from sciinterp.codes.matrix import FeatureMatrix
 from sciinterp.codes.write_bigwig import Intervals, write_bigwig, write_export
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = ("bigwig", "bedgraph")
-# Codes of a block of features that is read at once: 32 MB.
-_BLOCK_VALUES = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +112,7 @@ class Coordinates:
 
 def _columns(features: FeatureMatrix, wanted: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Some features, their positions and values; where many of a block are wanted it is read at once."""
-    for low, high in features.feature_blocks(_BLOCK_VALUES):
+    for low, high in features.feature_blocks(BLOCK_VALUES):
         mine = [j for j in wanted if low <= j < high]
         block = features.by_feature(low, high) if 4 * len(mine) > high - low else None
         for j in mine:

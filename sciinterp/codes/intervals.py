@@ -42,6 +42,11 @@ def covered_by(start: np.ndarray, end: np.ndarray, n_positions: int) -> np.ndarr
     return np.cumsum(change[:-1]) > 0
 
 
+def positions_type(n_positions: int) -> type[np.integer]:
+    """Of the numbers of so many positions: 4 bytes where they suffice."""
+    return np.int32 if n_positions < 1 << 31 else np.int64
+
+
 def windows(
     values: np.ndarray, centre: np.ndarray, reach: int, offsets: np.ndarray, *, beyond: int
 ) -> np.ndarray:

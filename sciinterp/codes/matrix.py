@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes.active import is_active
 from sciinterp.codes.beside import sae_beside
 from sciinterp.codes.by_feature import ByFeature
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from sciinterp.codes.peaks import Peaks
     from sciinterp.sae import SAE
 
-# Codes of a block of features or of samples held at once: about 130 MB.
-BLOCK_VALUES = 1 << 24
+# Positions of a block of samples.
+_POSITIONS = 1 << 16
 # Samples, features: numbers, identifiers, a mask or a slice.
 Wanted = Any
 
@@ -186,7 +187,7 @@ class FeatureMatrix(HasOrigin):
         """Ranges ``(lo, hi)`` of features that hold at most ``max_values`` codes each, one feature at least."""
         return _blocks(np.cumsum(self.stored_per_feature), max_values)
 
-    def sample_blocks(self, max_positions: int = BLOCK_VALUES >> 8) -> Iterator[tuple[int, int]]:
+    def sample_blocks(self, max_positions: int = _POSITIONS) -> Iterator[tuple[int, int]]:
         """Ranges ``(lo, hi)`` of samples that hold at most ``max_positions`` positions each, one sample at least."""
         return _blocks(self.samples.offsets[1:], max_positions)
 

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes.active import only_active
 from sciinterp.codes.by_feature import ByFeature
 
 if TYPE_CHECKING:
     from sciinterp.codes.matrix import FeatureMatrix
-
-# Codes of a block of features whose peaks are looked for at once: about 150 MB of working memory.
-BLOCK_VALUES = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,14 +17,13 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
+from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import only_active
 from sciinterp.codes.by_feature import ByFeature
 from sciinterp.discovery.surroundings import Surroundings, lay_out
 from sciinterp.samples import Samples, Split
 
-# Codes of a block of features looked at once: about 150 MB of working memory.
-BLOCK_VALUES = 1 << 22
 BROAD = 0.1  # share of all positions from which a concept is a label of positions, not a thing to be found
 # What a problem holds of samples and concepts alone: shared with its decoys.
 OF_CONCEPTS = ("sample_of", "fold_of", "positives", "instances", "covered", "letters", "alphabet", "conservation", "n_positive",

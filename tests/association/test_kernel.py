@@ -122,7 +122,7 @@ def test_the_number_of_instances_covering_a_position_does_not_matter():
 
 
 def test_many_sparse_blocks(monkeypatch):
-    monkeypatch.setattr("sciinterp.association.kernel._BLOCK_BYTES", 64)
+    monkeypatch.setattr("sciinterp.association.kernel.BLOCK_BYTES", 64)
     rng = np.random.default_rng(0)
     codes = sp.random_array((200, 37), density=0.1, dtype=np.float32, rng=rng).tocsr()
     positives = sp.csr_array(rng.random((200, 5)) < 0.2)

@@ -11,10 +11,10 @@ import sciinterp as si
 from sciinterp.association import AssociationSettings
 from sciinterp.association.dense_scores import best_thresholds, count_scores
 from sciinterp.association.partitions import Part, partition
+from sciinterp.association.pursuit import pursue
 from sciinterp.association.set_chance import _by_family, _rotated
 from sciinterp.association.set_facts import set_facts, set_sentences
 from sciinterp.association.set_scores import best_thresholds_of_sets, count_sets
-from sciinterp.association.sets import pursue
 from sciinterp.errors import InputError, MismatchError
 
 N_FAMILIES, PER_FAMILY, LENGTH = 24, 2, 40

@@ -18,6 +18,7 @@ FILES = sorted(p for p in ROOT.rglob("*.py"))
 # Rooms in the order of the data path: a room may import from rooms before it, never from one after.
 ORDER = [
     "errors",
+    "budget",
     "distributed",
     "progress",
     "settings",
@@ -56,6 +57,7 @@ ORDER = [
 ]
 TORCH_FREE = (
     "errors",
+    "budget",
     "distributed",
     "progress",
     "frames",

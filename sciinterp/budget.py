@@ -1,0 +1,32 @@
+"""What is worked on at once: one budget of bytes, from which the size of every block follows.
+
+Tables of features by concepts, by families or by positions grow with the data. Whoever goes through one takes as many
+rows at a time as the budget holds of them, so that what is held beside the tables themselves stays the same however
+large they are. Threads have a block each.
+"""
+
+from __future__ import annotations
+
+BLOCK_BYTES = 32 << 20
+# Codes of a block: 8 bytes each as they lie, some four times that while they are cut to the positions of a part.
+BLOCK_VALUES = BLOCK_BYTES // 32
+# Dense scores of a block: 4 bytes each, and once more where they are sorted.
+BLOCK_SCORES = BLOCK_BYTES // 8
+
+
+def ranges(n: int, row_bytes: int) -> list[tuple[int, int]]:
+    """Ranges ``(low, high)`` of `n` rows that fit in the budget, one row at least.
+
+    Parameters
+    ----------
+    n : int
+    row_bytes : int
+        What a row takes while it is worked on.
+
+    Examples
+    --------
+    >>> ranges(5, BLOCK_BYTES // 2), ranges(2, 2 * BLOCK_BYTES), ranges(0, 8)
+    ([(0, 2), (2, 4), (4, 5)], [(0, 1), (1, 2)], [])
+    """
+    step = max(1, BLOCK_BYTES // max(1, row_bytes))
+    return [(low, min(low + step, n)) for low in range(0, n, step)]
