@@ -1,8 +1,7 @@
 """A project: the whole path from samples to report in one folder, each stage resumable.
 
-The folder's ledger (:mod:`sciinterp.store.ledger`) holds what the run is a function of, written first, and an entry
-for each stage. A second call with the same settings goes on and ends with the same bytes; a call with other settings
-is refused. The same folder, filled by single verbs or from a notebook, opens in report and browser.
+What it is a function of lies in its ledger (:mod:`sciinterp.store.ledger`): a second call goes on and ends with the same
+bytes, one with other settings is refused. Filled by single verbs, it opens in report and browser too.
 """
 
 from __future__ import annotations
@@ -165,9 +164,7 @@ def site_of(model: Adapter, name: str | None) -> str:
     blocks = sites[sites["kind"].isin(["resid_post", "hidden"])]
     chosen = (blocks if len(blocks) else sites)["depth"].sub(DEPTH).abs().idxmin()
     log.info(
-        "site: %s, the block output nearest to %.0f%% of the depth (--site names another)",
-        chosen,
-        100 * DEPTH,
+        "site: %s, the block output nearest to %.0f%% of depth (--site names another)", chosen, 100 * DEPTH
     )
     return str(chosen)
 
