@@ -234,14 +234,13 @@ def turn_features(
     *,
     concepts: Sequence[str] | None = None,
     settings: ControlSettings | None = None,
-    device: str | None = None,
+    device: str = "cpu",
 ) -> Table:
     """Measure and keep whether a run's selected features turn their concepts; a model it does not hold is loaded."""
     assert made.features is not None and made.hits is not None
     model, hits = made.model or _model_of(made, device), made.hits
-    for name in concepts or ():
-        if name not in set(hits["concept"]):
-            raise no_such("concept", name, sorted(set(hits["concept"])))
+    for name in sorted(set(concepts or ()) - set(hits["concept"])):
+        raise no_such("concept", name, sorted(set(hits["concept"])))
     settings = settings or ControlSettings(seed=made.seed)
     told = {"concepts": list(concepts) if concepts else None, **asdict(settings)}
     some = hits[hits["concept"].isin(list(concepts))] if concepts else hits
@@ -259,12 +258,11 @@ def turn_features(
     return found
 
 
-def _model_of(made: Run, device: str | None) -> Adapter:
+def _model_of(made: Run, device: str) -> Adapter:
     """The model of a run, by its settings or by the origin of its codes."""
-    wanted = (made.manifest.get("settings") or {}).get("model") or {}
-    name = str(wanted.get("name") or made.features.origin.model)  # type: ignore[union-attr]
-    precision = wanted.get("precision") or "float32"
-    return load_model(name, weights=wanted.get("weights"), dtype=precision, device=device or "cpu")
+    told = (made.manifest.get("settings") or {}).get("model") or {}
+    name, dtype = told.get("name") or made.features.origin.model, told.get("precision") or "float32"  # type: ignore[union-attr]
+    return load_model(str(name), weights=told.get("weights"), dtype=dtype, device=device)
 
 
 def write_report(made: Run) -> Path:
