@@ -179,23 +179,27 @@ def _card(made: Run, folder: Path) -> str:
     versions = json.dumps(manifest["versions"], sort_keys=True)
     return f"""# {origin.model}, {origin.site}: {sae.n_features} features
 
-{sae.architecture}, trained on {samples["positions"]:,} positions of {samples["n"]:,} samples ({samples["file"]}), families \
-by {manifest["split"]["by"]}.
+{sae.architecture}, trained on the training families (by {manifest["split"]["by"]}) of {samples["n"]:,} samples with \
+{samples["positions"]:,} positions ({samples["file"]}).
 
 | measured on held-out families | |
 | --- | --- |
 | variance explained | {results["sae"]["fve"]:.3f} |
 | features active on a position | {results["sae"]["l0"]:.1f} |
 | features that never fire | {results["sae"]["dead"]:.3f} |
-| concepts tested | {results["concepts_tested"]} |
+
+| concepts | |
+| --- | --- |
+| tested | {results["concepts_tested"]} |
 | of these at F1 of .5 or more | {results["concepts_f1_half"]} |
 | of these above every counted baseline | {results["concepts_beating_every_baseline"]} |
 
+{_best(made)}
 `hits.tsv` has every tested pair, `hits.baselines.tsv` what plainer readers reach on the same families. Weights of the model:
 sha256 {origin.weights_sha256}. `recipe.toml` makes this entry again; `{SUMS}` has the checksum of each file.
 
 ```python
-sae = si.load_sae("{folder.parent.name}/{folder.name}", model=si.load_model("{origin.model}"))
+sae = si.load_sae("{folder.parent.name}/{folder.name}", model=si.load_model("{origin.model}"))  # this folder
 ```
 
 ## Licences
@@ -204,3 +208,15 @@ sae = si.load_sae("{folder.parent.name}/{folder.name}", model=si.load_model("{or
 
 Made with {versions}.
 """
+
+
+def _best(made: Run, n: int = 10) -> str:
+    """The concepts that one feature marks best, as a table, each beside the best reader that counts against it."""
+    assert made.hits is not None
+    chosen = made.hits[made.hits["selected"]].sort_values(["f1", "concept"], ascending=[False, True]).head(n)
+    head = "| concept | feature | F1 | best baseline | its F1 |\n| --- | --- | --- | --- | --- |\n"
+    columns = ["concept", "feature", "f1", "best_baseline", "best_baseline_f1"]
+    return head + "".join(
+        f"| {concept} | {feature} | {f1:.2f} | {rival} | {theirs:.2f} |\n"
+        for concept, feature, f1, rival, theirs in chosen[columns].itertuples(index=False)
+    )

@@ -53,6 +53,9 @@ def test_an_entry_has_what_a_stranger_needs(small_run: Path, tmp_path: Path, mon
     card, results = (entry / "README.md").read_text(), made.manifest["results"]
     for value in (f"{results['sae']['fve']:.3f}", str(results["concepts_f1_half"]), "Licences", "MIT"):
         assert value in card
+    assert made.hits is not None and made.sae is not None
+    best = made.hits[made.hits["selected"]].sort_values("f1").iloc[-1]
+    assert f"| {best['concept']} | {best['feature']} | {best['f1']:.2f} |" in card
     sae = si.load_sae(entry)
     assert sae.origin.model == "antiberty" and sae.metrics == made.sae.metrics
     before = {path.name: path.read_bytes() for path in entry.iterdir()}
@@ -81,7 +84,14 @@ def test_runs_are_made_by_the_run_and_what_is_not_here_is_passed_over(
         (site, tmp_path / "zoo" / "runs" / "antiberty" / site) for site in ("layers.3", "layers.4")
     ]
     assert "absent is passed over" in caplog.text
-    for only, words in (("absent", "are not here"), ("antibody", "antiberty")):
+    asked.clear()
+    assert zoo.build_zoo(tmp_path, out=tmp_path / "zoo", only=["antiberty/layers.4"]) == entries[1:]
+    assert [site for site, _ in asked] == ["layers.4"]
+    for only, words in (
+        ("absent", "are not here"),
+        ("antibody", "antiberty"),
+        ("antiberty/layers.5", "no such site.*layers.3"),
+    ):
         with pytest.raises(InputError, match=words):
             zoo.build_zoo(tmp_path, out=tmp_path / "zoo", only=[only])
     (tmp_path / "absent.toml").write_text(RECIPE.replace("sites", "site"))
