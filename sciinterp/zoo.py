@@ -213,7 +213,8 @@ Made with {versions}.
 def _best(made: Run, n: int = 10) -> str:
     """The concepts that one feature marks best, as a table, each beside the best reader that counts against it."""
     assert made.hits is not None
-    chosen = made.hits[made.hits["selected"]].sort_values(["f1", "concept"], ascending=[False, True]).head(n)
+    told = made.hits[made.hits["selected"]].dropna(subset=["f1"])
+    chosen = told.sort_values(["f1", "concept"], ascending=[False, True]).head(n)
     head = "| concept | feature | F1 | best baseline | its F1 |\n| --- | --- | --- | --- | --- |\n"
     columns = ["concept", "feature", "f1", "best_baseline", "best_baseline_f1"]
     return head + "".join(

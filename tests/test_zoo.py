@@ -54,7 +54,7 @@ def test_an_entry_has_what_a_stranger_needs(small_run: Path, tmp_path: Path, mon
     for value in (f"{results['sae']['fve']:.3f}", str(results["concepts_f1_half"]), "Licences", "MIT"):
         assert value in card
     assert made.hits is not None and made.sae is not None
-    best = made.hits[made.hits["selected"]].sort_values("f1").iloc[-1]
+    best = made.hits[made.hits["selected"]].sort_values("f1", ascending=False).iloc[0]
     assert f"| {best['concept']} | {best['feature']} | {best['f1']:.2f} |" in card
     sae = si.load_sae(entry)
     assert sae.origin.model == "antiberty" and sae.metrics == made.sae.metrics
