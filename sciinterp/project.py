@@ -436,8 +436,7 @@ def _plan(config: RunConfig, made: Run) -> dict[str, Any]:
 
 
 def _results(made: Run) -> dict[str, Any]:
-    assert made.hits is not None
-    assert made.sae is not None
+    assert made.hits is not None and made.sae is not None
     kinds = [] if made.candidates is None else made.candidates["kind"]
     selected = made.hits[made.hits["selected"]]
     return {
