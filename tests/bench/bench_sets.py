@@ -4,7 +4,8 @@
 
 32 codes and 1.35 concepts a position, 400 families, three quarters of them in training. Seconds are of the processor, of
 weighted and or-sets of features and of a control as large; choosing single features, which `associate` does before, and
-what sets reach by chance (``--draws``) are given apart.
+what sets reach by chance (``--draws``) are given apart. Measured beside other work with version 0.4.0: sets 39 seconds,
+single features 17, a rotation of the 19 by chance 4.3 each; 2.5 GB, of which 1.2 are the codes that were made.
 """
 
 from __future__ import annotations
