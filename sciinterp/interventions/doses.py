@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 # The first dose and the largest, in units of the site's spread (root mean square distance from the mean activation).
 FIRST, LARGEST = 0.5, 8.0
-# A level of divergence is met where it is missed by no more than this factor, or lies between two doses that are each
-# within the second one of it: gains are interpolated.
-NEAR, BETWEEN = 1.5, 3.0
+# A level of divergence is met where it is missed by no more than this factor (a tenth of the dose: where a gain has
+# saturated, carrying it further would say too much), or lies between two doses that are each within the second factor of
+# it: gains are interpolated.
+NEAR, BETWEEN = 1.2, 3.0
 # Of a small dose divergence is the square; near the level it is no steeper than this power.
 SQUARE, STEEPEST = 2.0, 12.0
 # Samples on which a dose is sought first, and how many times as many there must be for it to pay.
