@@ -44,10 +44,11 @@ def pursue(
     spread = np.sqrt(np.maximum(np.diag(products).astype(np.float64) / n - mean * mean, 1e-18))
     shared = labels.T @ values if isinstance(values, np.ndarray) else summed(sp.csc_array(values), labels).T
 
-    def gram(one: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
+    def gram(one: np.ndarray, other: np.ndarray | slice) -> np.ndarray:
         """Correlations of some units with others, or each with all, made of the products when they are asked for."""
-        of = (products[one] if other is None else products[one, other]).astype(np.float64) / n
-        one, other = (one[:, None], slice(None)) if other is None else (one, other)
+        of = (products[one[:, 0]] if isinstance(other, slice) else products[one, other]).astype(
+            np.float64
+        ) / n
         return (of - mean[one] * mean[other]) / spread[one] / spread[other]
 
     chosen, weights = np.zeros((n_concepts, k), np.int64), [np.zeros((n_concepts, t + 1)) for t in range(k)]
@@ -75,7 +76,7 @@ def _pursued(
         best = gain.argmax(axis=1)
         chosen[:, t], taken[rows, best] = best, True
         along = basis[rows, :t, best]
-        direction = gram(best) - np.einsum("ct,ctu->cu", along, basis[:, :t])
+        direction = gram(best[:, None], slice(None)) - np.einsum("ct,ctu->cu", along, basis[:, :t])
         direction /= np.sqrt(np.maximum(left[rows, best], _INDEPENDENT))[:, None]
         basis[:, t] = direction
         amount = covariance[rows, best] / np.sqrt(np.maximum(left[rows, best], _INDEPENDENT))
