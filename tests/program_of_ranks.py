@@ -28,6 +28,7 @@ from sciinterp.association import blocks, set_chance
 from sciinterp.cli import main, one_message
 from sciinterp.codes import encoding, saving
 from sciinterp.discovery import PlantedSettings, plant, sequence_readers
+from sciinterp.store.atomic import TEMPORARY_PREFIX
 
 # Several shards of few positions, batches that two of them share, blocks of few features.
 SMALL = (
@@ -186,11 +187,11 @@ def ranked(what: str, given: Path, out: Path, rank: int, at: int) -> None:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, but for seconds."""
+    """Every file below a folder, but for seconds and what a killed writer left, which a later one removes."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "timings.jsonl"
+        if path.is_file() and path.name != "timings.jsonl" and not path.name.startswith(TEMPORARY_PREFIX)
     }
 
 
