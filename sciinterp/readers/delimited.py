@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sciinterp.errors import FormatError
 from sciinterp.readers.bounded import Text, bounds
@@ -50,7 +50,7 @@ def read_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
             yield number, line.split(separator)
         lines = chain([first], handle) if first else []
         if separator == "\t":
-            rows: Any = _tabbed(lines)
+            rows: Iterator[list[str]] = _tabbed(lines)
         else:
             csv.field_size_limit(max(csv.field_size_limit(), bounds().line))
             rows = csv.reader(lines, delimiter=separator, strict=True)
