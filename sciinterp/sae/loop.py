@@ -96,6 +96,7 @@ def train(
 
     Examples
     --------
+    >>> import numpy as np
     >>> import sciinterp as si
     >>> x = np.random.default_rng(0).normal(size=(400, 8)).astype(np.float32)
     >>> sae = si.train(x, si.TopK(n_features=16, k=2), steps=20, batch_size=64)
