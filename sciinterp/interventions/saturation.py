@@ -108,7 +108,10 @@ def saturate(
     changes = (
         _every(model, sample, positions)
         if variants is None
-        else [(v if isinstance(v, Variant) else parse_variant(v)).fitted(sample) for v in variants]
+        else [
+            (v if isinstance(v, Variant) else parse_variant(v)).meant_for(model.kind).fitted(sample)
+            for v in variants
+        ]
     )
     if not changes:
         raise InputError("no variants to carry out", where=f"sample {sample.id!r}")

@@ -87,7 +87,8 @@ def variant_effect(
         An SAE of another model.
     """
     sample = sample if isinstance(sample, Sample) else Sample("sample", sample)
-    change = (variant if isinstance(variant, Variant) else parse_variant(variant)).fitted(sample)
+    change = variant if isinstance(variant, Variant) else parse_variant(variant)
+    change = change.meant_for(model.kind).fitted(sample)
     sae.check(model)
     model.check([change.apply(sample)])
     return _effects(model, sae, [(sample, change)], hits, min_change, device)[0]
@@ -170,7 +171,7 @@ def _fitted(
     records = table.to_dict("records")
     meant = match_ids([name for name in map(_sample_name, records) if name is not None], samples.ids)
     for number, row in enumerate(records, 1):
-        for change in row_variants(row):
+        for change in row_variants(row, model.kind):
             try:
                 if isinstance(change, InputError):
                     raise change

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pandas as pd
@@ -62,6 +62,8 @@ class Variant:
     start: int
     ref: str
     alt: str
+    # Of what the notation speaks: "protein" or "dna", empty where it does not say.
+    kind: str = field(default="", compare=False, repr=False)
 
     @property
     def substitutions(self) -> tuple[Variant, ...]:
@@ -94,6 +96,24 @@ class Variant:
             return f"{where}del"
         inserted = len(ref) == 2 < len(alt) and (alt[0], alt[-1]) == (ref[0], ref[1])
         return f"{where}ins{alt[1:-1]}" if inserted else f"{where}delins{alt}"
+
+    def meant_for(self, kind: str) -> Variant:
+        """The change itself, where its notation is of such samples or does not say.
+
+        Raises
+        ------
+        InputError
+            Nucleotides (``g.``, ``m.``) of a protein, or residues (``p.``) of DNA.
+        """
+        bases = kind in ("dna", "rna")
+        if self.kind and bases is (self.kind == "protein"):
+            raise InputError(
+                "the variant is of another kind of sample",
+                where=f"variant {self}",
+                expected="notation of nucleotides (g.)" if bases else "notation of residues (p.)",
+                got="p." if bases else "g. or m.",
+            )
+        return self
 
     def trimmed(self) -> Variant:
         """The same change without the letters both alleles begin or end with."""
@@ -175,6 +195,7 @@ def parse_variant(text: str) -> Variant:
     """
     body = _ACCESSION.sub("", str(text), count=1).strip().replace("%3D", "=")
     kind = re.match(r"[pgcmnrPGCMNR]\.", body)
+    said = "" if not kind else "protein" if kind[0][0] in "pP" else "dna"
     kind = kind[0].lower() if kind else "p."
     if kind in ("c.", "n.", "r."):
         raise _unread(text, "notation of transcripts' nucleotides: give g., p., or columns pos, ref and alt")
@@ -184,8 +205,8 @@ def parse_variant(text: str) -> Variant:
     if "];" in body:
         raise _unread(text, "changes of two alleles: give one allele a row")
     if len(several) < 2 or re.search(r"\w\[", body):
-        return one(_bare(body), text)
-    return _merged([one(_bare(part.strip()), text) for part in several], text)
+        return replace(one(_bare(body), text), kind=said)
+    return replace(_merged([one(_bare(part.strip()), text) for part in several], text), kind=said)
 
 
 def accession(text: str) -> str:
@@ -307,11 +328,11 @@ def _unread(text: str, reason: str = "") -> InputError:
     )
 
 
-def row_variants(row: Mapping[str, object]) -> list[Variant | InputError]:
+def row_variants(row: Mapping[str, object], kind: str = "") -> list[Variant | InputError]:
     """The changes of one row: a column ``variant`` (``hgvs``, ``hgvsp``), or ``pos ref alt`` as in a VCF, from 1.
 
     Several alternatives, joined by commas, are several changes. One that cannot be carried out is the error that
-    says why.
+    says why; with the ``kind`` of the samples, also one whose notation is of another kind.
     """
     lower = {str(k).lower(): "" if pd.isna(v) else str(v).strip() for k, v in row.items()}
     alleles: list[Callable[[], Variant]]
@@ -319,12 +340,12 @@ def row_variants(row: Mapping[str, object]) -> list[Variant | InputError]:
         alleles = [partial(parse_variant, lower[name])]
     else:
         alleles = [partial(_alleles, lower, alt.strip()) for alt in lower.get("alt", "").split(",")]
-    return [_or_why(allele) for allele in alleles]
+    return [_or_why(allele, kind) for allele in alleles]
 
 
-def _or_why(make: Callable[[], Variant]) -> Variant | InputError:
+def _or_why(make: Callable[[], Variant], kind: str) -> Variant | InputError:
     try:
-        return make()
+        return make().meant_for(kind) if kind else make()
     except InputError as error:
         return error
 

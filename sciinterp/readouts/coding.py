@@ -187,7 +187,7 @@ def _changes(variants: pd.DataFrame) -> Iterator[tuple[int, str, Variant | Input
     """Number of the row, chromosome, change and the row itself."""
     records = variants.to_dict("records")
     for number, (chromosome, row) in enumerate(zip(_chromosomes(variants), records)):
-        for change in row_variants(row):
+        for change in row_variants(row, "dna"):
             yield number, chromosome, change, {str(k): v for k, v in row.items()}
 
 

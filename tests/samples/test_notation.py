@@ -177,3 +177,17 @@ def test_trimming_changes_nothing(start, width, alt):
     after = SEQUENCE[: short.start] + short.alt + SEQUENCE[short.start + len(short.ref) :]
     assert change.apply(sample).sequence == after
     assert parse_variant(str(change)).apply(sample).sequence == after or not short.ref
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "fits"),
+    [
+        ("g.4A>G", "protein", False), ("g.4A>G", "structure", False), ("m.4A>G", "alignment", False),
+        ("g.4A>G", "dna", True), ("p.Ala4Gly", "protein", True), ("p.[Ala4Gly;Cys5Asp]", "dna", False),
+        ("NP_1.1:p.A4G", "rna", False), ("A4G", "dna", True), ("A4G", "protein", True),
+    ],
+)  # fmt: skip
+def test_notation_of_another_kind_of_sample_is_refused(text, kind, fits):
+    (found,) = row_variants({"variant": text}, kind)
+    assert isinstance(found, Variant) is fits
+    assert fits or "another kind" in str(found)
