@@ -90,7 +90,7 @@ class Run:
         return html_card(repr(self), {**measured, **{k.replace("_", " "): v for k, v in results.items()}})
 
 
-def run(config: RunConfig, out: str | Path) -> Run:
+def run(config: RunConfig, out: str | Path, *, inputs: Run | None = None, with_report: bool = True) -> Run:
     """Do the whole job, or what is left of it.
 
     Parameters
@@ -98,6 +98,10 @@ def run(config: RunConfig, out: str | Path) -> Run:
     config : RunConfig
     out : path
         The run folder, new or of the same run.
+    inputs : Run, optional
+        From :func:`read_inputs`, where several runs share model, samples, annotations and split.
+    with_report : bool
+        Without it the run ends with its results, and a later call writes the report.
 
     Raises
     ------
@@ -108,7 +112,7 @@ def run(config: RunConfig, out: str | Path) -> Run:
     """
     out = Path(out)
     _require_usable(out)
-    made = _inputs(config, out)
+    made = replace(inputs, folder=out) if inputs else read_inputs(config, out)
     plan = _plan(config, made)
     # Of several ranks the first keeps the ledger, and does alone what is not shared out.
     manifest = distributed.told(_require_same(out, plan) if distributed.first() else {})
@@ -123,22 +127,24 @@ def run(config: RunConfig, out: str | Path) -> Run:
         _conclude(made, config)
         if distributed.first():
             with distributed.alone():
-                _end(made)
+                _end(made, with_report)
         distributed.meet()
     return made if distributed.first() else load_run(out)
 
 
-def _end(made: Run) -> None:
-    """Results and the report."""
+def _end(made: Run, with_report: bool) -> None:
+    """Results and the report, with which the run is complete."""
     out = made.folder
     made.manifest = {**ledger.read_ledger(out), "results": _results(made)}
     ledger.write_ledger(out, made.manifest)
+    if not with_report:
+        return
     write_report(made)
     made.manifest = {**ledger.read_ledger(out), "complete": True}
     ledger.write_ledger(out, made.manifest)
 
 
-def _inputs(config: RunConfig, out: Path) -> Run:
+def read_inputs(config: RunConfig, out: Path) -> Run:
     """Everything that is read, checked before anything is written."""
     data, wanted = config.data, config.model
     model = load_model(wanted.name, weights=wanted.weights, dtype=wanted.precision, device=wanted.device)

@@ -2,7 +2,9 @@
 
 A recipe is the configuration of a run (:mod:`sciinterp.config`), one TOML file a model, and a table ``[zoo]``: the
 ``sites`` it is run at, ``windows`` (bases; a FASTA of chromosomes is cut into them first) and ``needs``, where its data
-come from. An entry is what such a run leaves of the SAE: the run itself stays beside it and resumes.
+come from. An entry is what such a run leaves of the SAE: the run itself stays beside it and resumes, and
+:func:`sciinterp.project.run` writes its report. All sites of a model are read in one pass of it, and in one of its randomised
+twin. An entry that is whole and of the same recipe is left as it is.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sciinterp.activations.extraction import extract, extract_sites
 from sciinterp.config import RunConfig, from_mapping
 from sciinterp.errors import InputError, MissingWeightsError, no_such
-from sciinterp.project import Run, run
+from sciinterp.project import Run, read_inputs, run
 from sciinterp.readers import read_samples
 from sciinterp.settings import read_toml
 from sciinterp.store.atomic import atomic_write, make_folder, sha256_file
@@ -84,13 +87,12 @@ def build_zoo(
             runs = dict(recipe(known[name], out))
             for site in some - set(runs):
                 raise no_such("site", site, runs, where=f"recipe '{known[name]}'")
-            for site, config in runs.items():
-                if some and site not in some:
-                    continue
-                if device is not None:
-                    config = replace(config, model=replace(config.model, device=device))
-                found = run(config, out / "runs" / name / site)
-                made.append(_entry(found, out / name / site, known[name]))
+            left = [s for s in runs if not _is_whole(out / name / s, known[name]) and s in (some or runs)]
+            if device is not None:
+                runs = {s: replace(c, model=replace(c.model, device=device)) for s, c in runs.items()}
+            for found in _made({site: runs[site] for site in left}, out / "runs" / name):
+                _entry(found, out / name / found.folder.name, known[name])
+            made += [out / name / site for site in runs if site in (some or runs)]
         except (InputError, MissingWeightsError) as error:
             if only:
                 raise
@@ -138,6 +140,41 @@ def _windows(fasta: Path, size: int, folder: Path) -> Path:
     path = make_folder(folder) / "windows.fasta"
     atomic_write(path, "".join(pieces).encode())
     return path
+
+
+def _made(runs: dict[str, RunConfig], out: Path) -> Iterator[Run]:
+    """The runs of a model's sites: it and its randomised twin read the samples once for all of them."""
+    if not runs:
+        return
+    config = next(iter(runs.values()))
+    inputs = read_inputs(config, out)
+    model, samples = inputs.model, inputs.samples
+    assert model is not None and samples is not None
+    dtype, how = config.model.kept_as, config.extract
+    extract_sites(
+        model,
+        samples,
+        {site: make_folder(out / site / "activations") for site in runs},
+        dtype=dtype,
+        settings=how,
+    )
+    if config.control:
+        folders = {site: make_folder(out / site / "control" / "activations") for site in runs}
+        extract_sites(model.randomised(config.seed), samples, folders, dtype=dtype)
+    for site, each in runs.items():
+        # What is there is entered in the ledger: a run goes on in no folder without one.
+        extract(model, samples, site=site, out=out / site / "activations", dtype=dtype, settings=how)
+        yield run(each, out / site, inputs=inputs, with_report=False)
+
+
+def _is_whole(folder: Path, source: Path) -> bool:
+    """Whether an entry is there, of this recipe, and intact."""
+    if not (folder / SUMS).is_file():
+        return False
+    lines = (folder / SUMS).read_text().splitlines()
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    intact = all((folder / name).is_file() and sha256_file(folder / name) == sums[name] for name in sums)
+    return intact and sums.get("recipe.toml") == sha256_file(source)
 
 
 def _entry(made: Run, folder: Path, source: Path) -> Path:

@@ -7,9 +7,10 @@ import pytest
 
 import sciinterp as si
 from sciinterp import zoo
+from sciinterp.activations import extraction
 from sciinterp.config import RunConfig
 from sciinterp.errors import InputError
-from sciinterp.project import load_run
+from sciinterp.project import load_run, run
 
 RECIPE = """
 [zoo]
@@ -66,12 +67,63 @@ def test_an_entry_has_what_a_stranger_needs(small_run: Path, tmp_path: Path, mon
         zoo._entry(made, tmp_path / "other", recipe)
 
 
+def test_one_pass_of_the_model_serves_all_sites(tmp_path: Path, monkeypatch) -> None:
+    """A model of two sites is read once and its twin once, resumes, and each entry is that of a run of its own."""
+    names = [f"s{i}" for i in range(12)]
+    chains = ["EVQLVESGGGLVQPGGSLRLSCAASGFTFS" + "ACDEFGHIKLMN"[i] * 3 for i in range(12)]
+    (tmp_path / "a.fasta").write_text("".join(f">{n}\n{c}\n" for n, c in zip(names, chains)))
+    rows = "".join(f"{n}\t21\t22\tCys\n{n}\t25\t30\tCDR1\n" for n in names)
+    (tmp_path / "a.tsv").write_text("sample\tstart\tend\tconcept\n" + rows)
+    (tmp_path / "f.tsv").write_text("sample\tfamily\n" + "".join(f"{n}\t{n}\n" for n in names))
+    small = """
+[sae]
+n_features = 16
+k = 2
+[train]
+steps = 5
+batch_size = 64
+[associate]
+sets = []
+[split]
+by = "family"
+"""
+    recipe = tmp_path / "antiberty.toml"
+    recipe.write_text(
+        "seed = 0\ntwins = []\ncandidates = false\n"
+        + RECIPE.replace("annotations", 'table = "f.tsv"\nannotations')
+        + small
+    )
+    passes: list[tuple[str, ...]] = []
+
+    def counted(model, sites, batch, _capture=extraction.capture):
+        passes.append(tuple(sites))
+        return _capture(model, sites, batch)
+
+    monkeypatch.setattr(extraction, "capture", counted)
+    entries = zoo.build_zoo(tmp_path, out=tmp_path / "zoo")
+    both = ("layers.3", "layers.4")
+    assert [entry.name for entry in entries] == list(both)
+    # samples and fingerprint, of the model and of its twin
+    assert passes == [both] * 4
+    made = tmp_path / "zoo" / "runs" / "antiberty" / "layers.3"
+    alone = run(dict(zoo.recipe(recipe, tmp_path))["layers.3"], tmp_path / "alone", with_report=False)
+    for name in ("hits.tsv", "hits.baselines.tsv", "sae/sae_weights.safetensors"):
+        assert (made / name).read_bytes() == (alone.folder / name).read_bytes()
+    assert not (made / "report.html").exists()
+    passes.clear()
+    told = {path: path.stat().st_mtime_ns for path in (tmp_path / "zoo").rglob("*")}
+    assert zoo.build_zoo(tmp_path, out=tmp_path / "zoo") == entries and not passes
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "zoo").rglob("*")} == told
+    (entries[1] / "hits.tsv").write_text("damaged")
+    assert zoo.build_zoo(tmp_path, out=tmp_path / "zoo", only=["antiberty/layers.4"]) == entries[1:]
+    assert not passes and zoo._is_whole(entries[1], recipe)
+
+
 def test_runs_are_made_by_the_run_and_what_is_not_here_is_passed_over(
     tmp_path: Path, monkeypatch, caplog
 ) -> None:
-    asked: list[tuple[str | None, Path]] = []
-    monkeypatch.setattr(zoo, "run", lambda config, out: asked.append((config.model.site, out)))
-    monkeypatch.setattr(zoo, "_entry", lambda made, folder, source: folder)
+    asked: list[tuple[str, Path]] = []
+    monkeypatch.setattr(zoo, "_made", lambda runs, out: asked.extend((s, out / s) for s in runs) or ())
     for name in ("antiberty.toml", "absent.toml"):
         (tmp_path / name).write_text(
             RECIPE.replace("a.fasta", "none.fasta" if "absent" in name else "a.fasta")

@@ -127,11 +127,10 @@ def extract(
             expected="at least one site and one sample",
             got=f"{len(sites)} sites, {len(samples)} samples",
         )
-    out = Path(out)
+    out, settings = Path(out), settings or ExtractSettings()
     folders = {name: out if isinstance(site, str) else out / site_folder(name) for name in sites}
-    settings = settings or ExtractSettings()
     with ledger.recorded("extract", out if isinstance(site, str) else None, settings=asdict(settings)):
-        _run(
+        extract_sites(
             model,
             samples,
             folders,
@@ -144,17 +143,18 @@ def extract(
     return found[site] if isinstance(site, str) else found
 
 
-def _run(
+def extract_sites(
     model: Adapter,
     samples: Samples,
     folders: Mapping[str, Path],
     *,
-    dtype: str,
-    max_tokens: int,
-    settings: ExtractSettings,
-    overwrite: bool,
+    dtype: str = "float32",
+    max_tokens: int = 8192,
+    settings: ExtractSettings | None = None,
+    overwrite: bool = False,
 ) -> None:
-    """Extract every site of ``folders`` (site to folder), or what is left of it."""
+    """:func:`extract` of several sites in one pass, each kept in a folder of its own: a run folder a site, say."""
+    settings = settings or ExtractSettings()
     records = {name: model.site(name) for name in folders}
     # Refused before anything is written: letters, lengths, windows, folders in use.
     model.check(samples)

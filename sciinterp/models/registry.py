@@ -111,7 +111,7 @@ ENTRIES = (
            "authors' layout: enformer-pytorch 0.8.12, every site"),
           ("borzoi", "DNA windows of 524,288 bases in bins of 128, then 32", "Apache-2.0",
            "authors' layout: borzoi-pytorch 0.5.1, every site"),
-          ("evo2", "DNA, left context, up to 1 Mb", "Apache-2.0", "layout only: blocks as vtx 1.1.0 (vortex) runs them, which needs a GPU"),
+          ("evo2", "DNA, left context, up to 1 Mb", "Apache-2.0", "authors' code: vtx 1.1.0 by its equations, rotary kernel replaced, every site; orders of evo2 0.6.0"),
           ("hyenadna", "DNA, left context", "BSD-3-Clause", "authors' code: standalone_hyenadna.py d553021, every site"),
           ("caduceus", "DNA", "Apache-2.0", "layout only: blocks as kuleshov-group/caduceus 0060a6d runs them, which needs a GPU"))),
     Entry("rxnmapper", "reaction SMILES, atoms as positions", "rxnmapper:load", "MIT",

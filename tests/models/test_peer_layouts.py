@@ -1,9 +1,15 @@
 """Layouts against the authors' own code, small and seeded; skipped by name where it is not installed."""
 
+import contextlib
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from striped_hyena import ORDER, StripedHyena, turned
 
 from sciinterp.errors import InputError
 from sciinterp.models import capture, edit, layouts
@@ -110,3 +116,100 @@ def test_hyenadna_is_its_file() -> None:
             expected[f"layers.{i}"] = hidden + residual
         assert torch.allclose(backbone.ln_f(expected["layers.2"]), module(tokens), atol=1e-5)
     agree(model, expected, samples)
+
+
+def evo2_by_definition(module: Any, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The stream of a module of tests/models/striped_hyena.py at every site, block by block."""
+    expected = {"embedding": module.embedding_layer(tokens)}
+    for i, block in enumerate(module.blocks):
+        expected[f"layers.{i}"] = block(list(expected.values())[-1])[0]
+    return expected
+
+
+def long_poles(module: Any) -> Any:
+    """Drawn, and with long filters that fade, as those of a trained model do."""
+    drawn(module)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if name.endswith("log_poles"):
+                parameter.copy_(-parameter.abs() - 0.01)
+    return module
+
+
+def test_evo2_is_its_definition() -> None:
+    """Every kind of block, sequences longer than the filter of 128; what a site holds is what the next block reads."""
+    module = long_poles(StripedHyena())
+    model, samples = layouts.evo2(module, width=32), windows(160)
+    assert [block.kind for block in module.blocks] == list(ORDER)
+    tokens = model.encode(samples).inputs["input_ids"]
+    with torch.no_grad():
+        expected = evo2_by_definition(module, tokens)
+        logits = module.norm(expected["layers.6"]) @ module.embedding_layer.weight.T
+        assert torch.allclose(logits, module(tokens)[0], atol=1e-5)
+        assert all((a - b).abs().max() > 1e-2 for a, b in zip(expected.values(), list(expected.values())[1:]))
+    agree(model, expected, samples)
+    assert (check_adapter(model, [s[:40] for s in samples])["result"] == "failed").sum() == 0
+
+
+def without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their blocks on a processor: the rotary kernel by its equation, no device to choose."""
+    kernels, embedding, rotary = (
+        ModuleType(f"vortex.ops{n}") for n in ("", ".embedding", ".embedding.rotary")
+    )
+
+    def apply_rotary(x, cos, sin, seqlen_offsets=0, interleaved=False, inplace=True, **_):
+        assert inplace and not interleaved and not seqlen_offsets
+        angles = torch.atan2(sin, cos)[: x.shape[1]]
+        return x.copy_(turned(x.transpose(1, 2), angles).transpose(1, 2))
+
+    rotary.apply_rotary = apply_rotary  # type: ignore[attr-defined]
+    for module in (kernels, embedding, rotary):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+
+
+def test_evo2_is_the_definition_of_its_package(monkeypatch, tmp_path) -> None:
+    """vtx 1.1.0 on the path, and the published configurations of evo2: their blocks, their weights in ours, at every site."""
+    pytest.importorskip("vortex.model.config", reason="vtx is not on the path")
+    yaml = pytest.importorskip("yaml")
+    monkeypatch.chdir(tmp_path)  # it writes a log
+    without_a_gpu(monkeypatch)
+    from vortex.model.model import StripedHyena as Theirs
+    from vortex.model.utils import dotdict
+
+    places = find_spec("evo2")
+    assert places is not None and places.origin, "evo2 is not on the path"
+    published = {
+        p.stem: yaml.safe_load(p.read_text()) for p in Path(places.origin).parent.glob("configs/*.yml")
+    }
+    names = {"hcs": "hcs", "hcm": "hcm", "hcl": "hcl", "attn": "attention"}
+    for name, config in published.items():
+        kinds = {i: kind for key, kind in names.items() for i in config[f"{key}_layer_idxs"]}
+        order = [ORDER[(i + 3 * ("40b" in name and i > 34)) % 7] for i in range(config["num_layers"])]
+        assert [kinds[i] for i in range(config["num_layers"])] == order, name
+        lengths = [config[f"{key}_filter_length"] for key in ("hcs", "hcm", "short")]
+        assert lengths == [7, 128, 3] and config["state_size"] == 16, name
+    few = {f"{key}_layer_idxs": [i for i, kind in enumerate(ORDER) if kind == names[key]] for key in names}
+    sizes = {
+        "hidden_size": 32,
+        "num_filters": 32,
+        "hcl_filter_groups": 32,
+        "inner_mlp_size": 48,
+        "num_layers": 7,
+        "hcm_filter_groups": 4,
+        "hcs_filter_groups": 4,
+        "num_attention_heads": 2,
+        "use_fp8_input_projections": False,
+        "use_flash_attn": False,
+    }
+    precise = {f"{part}_dtype": torch.float32 for part in ("attn_block", "mlp", "hyena_block", "params")}
+    for name, stretch in (("evo2-7b-1m", 128), ("evo2-1b-8k", 1)):
+        theirs = long_poles(Theirs(dotdict({**published[name], **few, **sizes, **precise})).float())
+        ours = StripedHyena(stretch=stretch).eval()
+        left = ours.load_state_dict(theirs.state_dict(), strict=False)
+        assert not left.missing_keys and all("extra_state" in key for key in left.unexpected_keys), left
+        model, samples = layouts.evo2(theirs, width=32), windows(160)
+        tokens = model.encode(samples).inputs["input_ids"]
+        with torch.no_grad():
+            agree(model, evo2_by_definition(ours, tokens), samples)
+            assert torch.allclose(theirs(tokens)[0], ours(tokens)[0], atol=1e-5)

@@ -17,7 +17,7 @@ def test_every_row_says_what_where_and_how() -> None:
     said = models["verified"].str.partition(": ")
     assert set(said[0]) <= {"real weights", "authors' code", "authors' layout", "reference", "layout only"}
     assert ((said[2] != "") | (said[0] == "real weights")).all()
-    assert set(said.index[said[0] == "layout only"]) == {"evo2", "caduceus", "dna-letters"}
+    assert set(said.index[said[0] == "layout only"]) == {"caduceus", "dna-letters"}
     assert (models[["takes", "licence", "weights"]] != "").all(axis=None)
     assert not models.loc["unirep-1900", "commercial"]
     assert models.loc["antiberty", "commercial"]
