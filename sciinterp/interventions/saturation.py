@@ -49,6 +49,7 @@ class _Changes:
     here: list[sp.csr_array] = field(default_factory=list)
     dense: list[np.ndarray] = field(default_factory=list)
     numbers: list[np.ndarray] = field(default_factory=list)
+    wild: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 def saturate(
@@ -58,6 +59,7 @@ def saturate(
     variants: Sequence[str | Variant] | None = None,
     *,
     positions: Sequence[int] | None = None,
+    at: Sequence[int] | None = None,
     likelihood: bool = True,
     device: str | None = None,
 ) -> anndata.AnnData:
@@ -74,6 +76,9 @@ def saturate(
         By default every substitution by an amino acid, or of DNA by a base.
     positions : sequence of int, optional
         Substitutions at these positions alone, from 0.
+    at : sequence of int, optional
+        Changes are read at these positions of the wild type alone, from 0, such as a splice site or an active site. By
+        default at all: the largest change then is often far from the place that is asked about.
     likelihood : bool
         Whether likelihoods are computed, where the model has them.
     device : str, optional
@@ -82,8 +87,8 @@ def saturate(
     Returns
     -------
     AnnData [n_variants, n_features]
-        ``X``: the largest change of each feature at any position, signed; layer ``here``: its sum over the changed
-        positions. ``obs``: ``variant position ref alt n_changes`` (``position`` the first changed, from 0) and those of
+        ``X``: the largest change of each feature at any position (of ``at``), signed; layer ``here``: its sum over the changed
+        positions. ``var["wild_type"]``: the largest code of the wild type where changes are read. ``obs``: ``variant position ref alt n_changes`` (``position`` the first changed, from 0) and those of
         :data:`LIKELIHOODS` that the model has, in nats, above zero where the variant is likelier. ``obsm["activations"]``
         [n_variants, 2 d_in]: change of the mean over the sample, then at the changed positions. ``uns``: ``sample``,
         ``wild_type``, ``model``, ``site``.
@@ -105,6 +110,7 @@ def saturate(
     ((19, 16), 'Q3A')
     """
     sample = sample if isinstance(sample, Sample) else Sample("wild type", sample)
+    _check_places(sample, positions, at)
     changes = (
         _every(model, sample, positions)
         if variants is None
@@ -116,17 +122,9 @@ def saturate(
     if not changes:
         raise InputError("no variants to carry out", where=f"sample {sample.id!r}")
     site = checked_site(model, sae)
-    obs = pd.DataFrame(
-        {
-            "variant": [str(c) for c in changes],
-            "position": [c.trimmed().start for c in changes],
-            "ref": [c.ref for c in changes],
-            "alt": [c.alt for c in changes],
-            "n_changes": [max(len(c.substitutions), 1) for c in changes],
-        }
-    )
+    obs = _rows(changes)
     with moved(device, model, sae), torch.no_grad():
-        found = _gathered(model, sae, site, sample, changes)
+        found = _gathered(model, sae, site, sample, changes, at)
         if likelihood:
             for name, values in _likelihoods(model, sample, changes).items():
                 obs[name] = values
@@ -144,33 +142,52 @@ def _every(model: Adapter, sample: Sample, positions: Sequence[int] | None) -> l
             expected="a model of proteins or DNA",
             do="Give variants=.",
         )
-    at = range(sample.length) if positions is None else positions
-    if bad := [p for p in at if not 0 <= p < sample.length]:
-        raise InputError(
-            "a position outside the sample", expected=f"0 to {sample.length - 1}", got=f"{bad[0]}"
-        )
+    places = range(sample.length) if positions is None else positions
     wild = sample.sequence
     cased = letters.lower() if wild.islower() else letters
-    return [Variant(p, wild[p], x) for p in at for x in cased if x.upper() != wild[p].upper()]
+    return [Variant(p, wild[p], x) for p in places for x in cased if x.upper() != wild[p].upper()]
 
 
-def _gathered(model: Adapter, sae: SAE, site: str, sample: Sample, changes: list[Variant]) -> _Changes:
+def _rows(changes: list[Variant]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "variant": [str(c) for c in changes],
+            "position": [c.trimmed().start for c in changes],
+            "ref": [c.ref for c in changes],
+            "alt": [c.alt for c in changes],
+            "n_changes": [max(len(c.substitutions), 1) for c in changes],
+        }
+    )
+
+
+def _check_places(sample: Sample, *given: Sequence[int] | None) -> None:
+    for place in (p for places in given if places is not None for p in places):
+        if not 0 <= place < sample.length:
+            raise InputError(
+                "a position outside the sample", expected=f"0 to {sample.length - 1}", got=f"{place}"
+            )
+
+
+def _gathered(
+    model: Adapter, sae: SAE, site: str, sample: Sample, changes: list[Variant], at: Sequence[int] | None
+) -> _Changes:
     """Changes of features and of activations of all variants."""
     ((_, codes, rows, spans),) = _read(model, sae, site, [sample])
     wild = sp.vstack([codes, sp.csr_array((1, codes.shape[1]), dtype=codes.dtype)], format="csr")
-    mean, out = rows[0].mean(0), _Changes()
+    asked = codes if at is None else codes[list(at)]
+    mean, out = rows[0].mean(0), _Changes(wild=asked.max(0).toarray().ravel())
     changed = [change.apply(sample) for change in changes]
     with progress(total=len(changed), desc="variants", leave=False) as bar:
         for numbers, codes, dense, tokens in _read(model, sae, site, changed):
             some = [changes[i] for i in numbers]
-            largest, here = _of_batch(wild, codes, some, [changed[i].length for i in numbers])
+            largest, here = _of_batch(wild, codes, some, [changed[i].length for i in numbers], at)
             out.largest.append(largest)
             out.here.append(here)
             means = np.array([x.mean(0) for x in dense]) - mean
-            at = np.array(
+            local = np.array(
                 [_at(x, t, c) - _at(rows[0], spans[0], c) for x, t, c in zip(dense, tokens, some)], np.float32
             )
-            out.dense.append(np.hstack([means, at]).astype(np.float32))
+            out.dense.append(np.hstack([means, local]).astype(np.float32))
             out.numbers.append(numbers)
             bar.update(len(numbers))
     return out
@@ -200,12 +217,16 @@ def _at(x: np.ndarray, spans: np.ndarray, change: Variant) -> np.ndarray:
 
 
 def _of_batch(
-    wild: sp.csr_array, codes: sp.csr_array, changes: list[Variant], lengths: list[int]
+    wild: sp.csr_array,
+    codes: sp.csr_array,
+    changes: list[Variant],
+    lengths: list[int],
+    at: Sequence[int] | None,
 ) -> tuple[sp.csr_array, sp.csr_array]:
-    """The signed largest change of each feature, and its change at changed positions, of each variant."""
+    """The signed largest change of each feature (at places), and its change at changed positions, of each variant."""
     n, width = wild.shape[0] - 1, wild.shape[1]
     padded = sp.vstack([codes, sp.csr_array((1, width), dtype=codes.dtype)], format="csr")
-    lefts, rights, owners, heres = [], [], [], []
+    lefts, rights, owners, heres, asked = [], [], [], [], []
     first = 0
     for i, (change, length) in enumerate(zip(changes, lengths)):
         left, right, place = counterparts(change, n)
@@ -214,13 +235,15 @@ def _of_batch(
         owners.append(np.full(len(left), i))
         sites = [v.start for v in change.substitutions] or [min(change.trimmed().start, n - 1)]
         heres.append(np.isin(place, sites))
+        asked.append(np.ones(len(place), bool) if at is None else np.isin(place, at))
         first += length
     owner, here = np.concatenate(owners), np.concatenate(heres)
     delta = sp.csr_array(padded[np.concatenate(rights)] - wild[np.concatenate(lefts)])
     up, down = np.zeros((2, len(changes) * width), np.float32)
     cell = np.repeat(owner, np.diff(delta.indptr)).astype(np.int64) * width + delta.indices
-    np.maximum.at(up, cell, delta.data)
-    np.minimum.at(down, cell, delta.data)
+    read = np.repeat(np.concatenate(asked), np.diff(delta.indptr))
+    np.maximum.at(up, cell[read], delta.data[read])
+    np.minimum.at(down, cell[read], delta.data[read])
     largest = np.where(up >= -down, up, down).reshape(len(changes), width)
     adds = sp.csr_array((np.ones(here.sum(), np.float32), (owner[here], np.flatnonzero(here))),
                         shape=(len(changes), len(owner)))  # fmt: skip
@@ -265,7 +288,8 @@ def _as_anndata(
     import anndata
 
     obs.index = pd.Index([str(i) for i in range(len(obs))])
-    var = pd.DataFrame(index=pd.Index([str(j) for j in range(sae.n_features)], name="feature"))
+    names = pd.Index([str(j) for j in range(sae.n_features)], name="feature")
+    var = pd.DataFrame({"wild_type": found.wild}, index=names)
     x, here = (sp.csr_matrix(sp.vstack(parts, format="csr")[order]) for parts in (found.largest, found.here))
     return anndata.AnnData(
         X=x,

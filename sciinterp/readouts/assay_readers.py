@@ -1,7 +1,8 @@
 """What an assay is read from: likelihoods, changes of features and activations, and what needs no model.
 
 A reader is a column (used as it stands) or a matrix of which a ridge regression is fitted on training variants; its penalty
-is chosen on inner parts that hold positions out. Matrices wider than 256 columns are first turned to their 128 leading
+is chosen on inner parts that hold positions out. What is added to a plain reader has a weight of its own, chosen along
+with the penalty and zero unless inner parts are read better with it: columns that say nothing cost nothing. Matrices wider than 256 columns are first turned to their 128 leading
 singular directions, which knows no score. Of several substitutions, columns are summed.
 """
 
@@ -37,6 +38,8 @@ CLASSES = {
 }
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 WIDEST, DIRECTIONS, INNER = 256, 128, 3
+# Variance of all added columns in units of that of all plain ones.
+WEIGHTS = (0.0, 0.01, 0.1, 1.0)
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,13 @@ class Reader:
     ----------
     values : float [n] or [n, m]
     kind : {"likelihood", "baseline", "features", "activations"}
+    n_plain : int
+        So many leading columns are those of a plainer reader; 0 where nothing is added to one.
     """
 
     values: np.ndarray
     kind: str
+    n_plain: int = 0
 
 
 # name -> how its number of one substitution is made
@@ -108,9 +114,9 @@ def readers_of(
     for name in likelihood:
         values = found[name].values
         known = np.nan_to_num(values, nan=float(np.nanmean(values)))
-        found[f"{base} + {name}"] = Reader(np.c_[plain, narrow(known[:, None])], "likelihood")
+        found[f"{base} + {name}"] = Reader(np.c_[plain, narrow(known[:, None])], "likelihood", plain.shape[1])
     for name in ("features", "activations"):
-        found[f"{base} + {name}"] = Reader(np.c_[plain, found[name].values], name)
+        found[f"{base} + {name}"] = Reader(np.c_[plain, found[name].values], name, plain.shape[1])
     return found, base
 
 
@@ -187,26 +193,35 @@ def predictions(reader: Reader, y: np.ndarray, parts: Sequence[tuple], block: np
     """Held-out predictions [n], NaN where a variant is in no tested part; a column stands as it is."""
     if reader.values.ndim == 1:
         return reader.values
-    out = np.full(len(y), np.nan)
+    out, views = np.full(len(y), np.nan), _views(reader)
     for train, test in parts:
         if len(train) and len(test):
-            out[test] = _ridge(reader.values, rankdata(y[train]) / len(train), train, test, block[train])
+            out[test] = _ridge(views, rankdata(y[train]) / len(train), train, test, block[train])
     return out
 
 
+def _views(reader: Reader) -> list[np.ndarray]:
+    """A reader's columns, with what is added to a plain one at each weight."""
+    if not reader.n_plain:
+        return [reader.values]
+    plain, added = np.split(reader.values, [reader.n_plain], axis=1)
+    unit = np.sqrt(plain.var(0).sum() / max(float(added.var(0).sum()), 1e-12))
+    return [np.c_[plain, added * (unit * np.sqrt(w))] if w else plain for w in WEIGHTS]
+
+
 def _ridge(
-    x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray, block: np.ndarray
+    views: Sequence[np.ndarray], y: np.ndarray, train: np.ndarray, test: np.ndarray, block: np.ndarray
 ) -> np.ndarray:
-    """Predictions of a ridge regression; its penalty is that of the best rank correlation on inner parts."""
+    """Predictions of a ridge regression; its columns and penalty are those of the best rank correlation on inner parts."""
     names, code = np.unique(block, return_inverse=True)
     inner = np.random.default_rng(0).permutation(len(names))[code] % INNER
-    left = x[train]
-    scores = np.zeros(len(PENALTIES))
+    scores = np.zeros((len(views), len(PENALTIES)))
     for f in range(INNER if len(names) >= INNER else 0):
         a, b = np.flatnonzero(inner != f), np.flatnonzero(inner == f)
-        if len(b) > 2:
-            scores += [_rank_correlation(y[b], p) for p in _solved(left[a], y[a], left[b], PENALTIES)]
-    (out,) = _solved(left, y, x[test], (PENALTIES[int(np.argmax(scores))],))
+        for row, x in zip(scores, views if len(b) > 2 else ()):
+            row += [_rank_correlation(y[b], p) for p in _solved(x[train[a]], y[a], x[train[b]], PENALTIES)]
+    view, penalty = divmod(int(np.argmax(scores)), len(PENALTIES))
+    (out,) = _solved(views[view][train], y, views[view][test], (PENALTIES[penalty],))
     return out
 
 

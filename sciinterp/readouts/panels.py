@@ -5,9 +5,9 @@ the place in the codon alone well enough to be told apart. A panel draws for eac
 should not matter, and refuses where a listed confounder still separates the two by more than AUROC 0.6. For a confounder of
 classes that is measured by its share of cases, learnt on other variants (five parts).
 
-A contrast is the AUROC of each feature's change, its interval leaving one gene out at a time. The best feature is chosen
-on one half of the genes and scored on the other; a second dictionary, or the same with another seed, replicates it by
-the same procedure.
+A contrast is the AUROC of each feature's change, its interval leaving one gene out at a time. What the best feature
+reaches is read both ways round: chosen on one half of the genes, scored on the other by ranks within it. A second
+dictionary, or the same with another seed, replicates it by the same procedure.
 """
 
 from __future__ import annotations
@@ -206,7 +206,8 @@ def contrast(
     -------
     Table
         ``feature auroc low high q mean_case mean_control``, furthest from one half first. ``context["best"]``: a row a
-        dictionary, its best feature on one half of the genes scored on the other (``reader feature auroc low high``).
+        dictionary, its best feature, and what a feature chosen on one half of the genes reaches on the other (``reader
+        feature auroc low high``).
 
     Raises
     ------
@@ -243,16 +244,20 @@ def contrast(
 def _best(
     name: str, x: np.ndarray, is_case: np.ndarray, family: np.ndarray, half: np.ndarray
 ) -> dict[str, object]:
-    """The best feature of one half of the families, scored on the other."""
-    out: dict[str, object] = {"reader": name, "feature": -1, "auroc": np.nan, "low": np.nan, "high": np.nan}
+    """The best feature, and what one chosen on a half of the families scores on the other, both ways round."""
+    j = int(np.argmax(np.abs(auroc(x, is_case) - 0.5)))
+    out: dict[str, object] = {"reader": name, "feature": j, "auroc": np.nan, "low": np.nan, "high": np.nan}
     if any(len(set(is_case[part])) < 2 for part in (half, ~half)):
         return out
-    chosen = auroc(x[half], is_case[half])
-    j = int(np.argmax(np.abs(chosen - 0.5)))
-    one = x[~half][:, [j]] * (1 if chosen[j] >= 0.5 else -1)
-    score = auroc(one, is_case[~half])
-    low, high = _interval(one, is_case[~half], np.unique(family[~half], return_inverse=True)[1], score)
-    return out | {"feature": j, "auroc": float(score[0]), "low": float(low[0]), "high": float(high[0])}
+    told = np.zeros((len(x), 1))
+    for learn in (half, ~half):
+        chosen = auroc(x[learn], is_case[learn])
+        k = int(np.argmax(np.abs(chosen - 0.5)))
+        ranks = rankdata(x[~learn, k]) / (~learn).sum()
+        told[~learn, 0] = ranks if chosen[k] >= 0.5 else 1 - ranks
+    score = auroc(told, is_case)
+    low, high = _interval(told, is_case, family, score)
+    return out | {"auroc": float(score[0]), "low": float(low[0]), "high": float(high[0])}
 
 
 def _interval(

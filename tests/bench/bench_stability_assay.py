@@ -67,7 +67,8 @@ def kept(scan_of: Callable[..., anndata.AnnData], folder: Path) -> Callable[...,
             if known.obs["variant"].tolist() == [str(c) for c in changes]:
                 return known
         scan = scan_of(model, sae, sample, changes, **rest)
-        scan.write_h5ad(path)
+        scan.write_h5ad(path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)  # whole, or not there
         return scan
 
     return run

@@ -66,6 +66,25 @@ def test_any_variants_against_a_dense_comparison(tiny):
     assert not np.allclose(marginal[:2], found.obs["wild_type_marginal"][:2])
 
 
+def test_changes_are_read_where_they_are_asked_for(tiny):
+    """At one position: its code with the variant less its code without, wherever the variant is."""
+    model, sae = tiny
+    sample, place = Sample("s", SEQUENCE), 30
+    found = si.saturate(model, sae, sample, SOME, at=np.array([place]))
+    for row, text in enumerate(SOME):
+        change = parse_variant(text).fitted(sample)
+        moved = place + len(change.alt) - len(change.ref)  # every change here is before the place
+        before, after = (c.toarray() for c in codes_of(model, sae, [sample, change.apply(sample)]))
+        np.testing.assert_allclose(found.X[[row]].toarray()[0], after[moved] - before[place], atol=1e-5)
+    np.testing.assert_allclose(found.var["wild_type"], before[place], atol=1e-6)
+    everywhere = si.saturate(model, sae, sample, SOME)
+    np.testing.assert_allclose(everywhere.var["wild_type"], before.max(0), atol=1e-6)
+    assert (np.abs(everywhere.X.toarray()) >= np.abs(found.X.toarray()) - 1e-6).all()
+    assert (everywhere.layers["here"] != found.layers["here"]).nnz == 0
+    with pytest.raises(InputError, match=r"outside the sample.*got 44"):
+        si.saturate(model, sae, sample, SOME, at=[44])
+
+
 def test_a_scan_runs_the_model_no_more_often_than_it_must(tiny):
     """One pass a batch of mutants and of hidden positions, one for the wild type's codes, one for its letters."""
     model, sae = tiny
@@ -90,6 +109,7 @@ def test_causal_models_say_the_whole_sequence(tiny):
     model = Unirep(UnirepModule(8, 1).eval(), name="unirep-64")
     one, two = (sequence_likelihoods(model, [Sample("s", s)]) for s in ("MKTAY", "MKTAYW"))
     both = sequence_likelihoods(model, [Sample("a", "MKTAYW"), Sample("b", "MKTAY")])
+    assert one is not None and two is not None and both is not None
     np.testing.assert_allclose(both, np.r_[two, one], atol=1e-4)
     assert (both < 0).all() and one > two
 

@@ -73,6 +73,24 @@ def test_what_substitutions_tell_is_theirs(readers, changes):
     assert (held["low"] < 0.02).all()
 
 
+def test_what_is_added_costs_nothing_where_it_says_nothing_and_is_used_where_it_does():
+    """Eighty columns of noise beside three that tell the score, then eighty of which two tell the rest of it."""
+    rng = np.random.default_rng(0)
+    changes = [Variant(i, "A", x) for i in range(60) for x in "CDEFG"]
+    plain, added = rng.normal(size=(300, 3)), rng.normal(size=(300, 80))
+    told = plain.sum(1) + rng.normal(size=300)
+    gaps = []
+    for y in (told, told + added[:, 0] - added[:, 1]):
+        readers = {
+            "base": Reader(plain, "baseline"),
+            "base + more": Reader(np.c_[plain, added], "features", 3),
+        }
+        table, gap = compare(readers, y, changes, over="base", settings=QUICK)
+        assert (table.loc[table["reader"] == "base", "correlation"] > 0.45).all()
+        gaps.append(gap["difference"])
+    assert (gaps[0] > -0.02).all() and (gaps[1] > 0.1).all()
+
+
 def test_planted_features_are_found_within_position_and_class(scan, changes):
     rng = np.random.default_rng(0)
     x = sp.csr_array(scan.X)

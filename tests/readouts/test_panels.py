@@ -103,6 +103,21 @@ def test_a_contrast_finds_what_is_planted_and_replicates_it():
     assert best["reader"].tolist() == ["features", "second"]
 
 
+def test_the_best_feature_has_an_interval_with_few_genes_and_is_chance_in_noise():
+    """Eight genes: chosen on four and scored on four, both ways round, so that all of them count."""
+    table = panel(variants().assign(gene=lambda t: t["gene"].replace({f"g{i}": "g0" for i in range(8, 12)})), "case", match=["codon_phase", "gene"])  # fmt: skip
+    rng, inside = np.random.default_rng(3), []
+    for _ in range(20):
+        best = contrast(rng.normal(size=(len(table), 50)), table).context["best"].iloc[0]
+        inside.append(best["low"] <= 0.5 <= best["high"])
+    assert sum(inside) >= 17
+    x = rng.normal(size=(len(table), 50))
+    x[:, 4] = np.abs(x[:, 4]) - 1.2 * table["case"]  # smaller in cases
+    x[:, 4] -= x[:, 4].min()
+    best = contrast(x, table).context["best"].iloc[0]
+    assert best["feature"] == 4 and best["low"] > 0.5
+
+
 def test_a_contrast_of_noise_is_chance():
     table = panel(variants(), "case", match=["codon_phase", "gene"])
     x = np.random.default_rng(2).normal(size=(len(table), 200))
