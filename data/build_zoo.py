@@ -1,11 +1,12 @@
-"""Samples and annotations for the recipes of the zoo whose data no package holds ready: crystals, reactions, receptors.
+"""Samples and annotations for the recipes of the zoo whose data no package holds ready: crystals, genes, reactions, receptors.
 
+    python data/build_zoo.py genes $AUGUSTUS_DOC # of Debian's augustus-doc: DATA/usr/share/doc/augustus
     python data/build_zoo.py crystals            # needs pymatgen
     python data/build_zoo.py reactions           # needs rdkit
     python data/build_zoo.py receptors tcrdist3-0.3-py3-none-any.whl     # pip download --no-deps tcrdist3==0.3
 
 Files are written beside the recipes (``data/zoo``, or ``--out``). Crystals are ideal prototypes, their edges from ionic radii
-(Shannon 1976); reactions are templates over fragments; receptors are beta chains of MIRA (Nolan and others 2020), as tcrdist3
+(Shannon 1976); genes are blocks of chromosome 16 on both strands, with what RefSeq's transcripts say; reactions are templates over fragments; receptors are beta chains of MIRA (Nolan and others 2020), as tcrdist3
 ships them, with the loops of its table of genes. None is a set to draw conclusions about nature from beyond what it holds.
 """
 
@@ -25,6 +26,7 @@ import sciinterp as si
 from sciinterp.annotations.crystals import site_properties
 from sciinterp.annotations.molecules import functional_groups
 from sciinterp.errors import InputError
+from sciinterp.models.encodings import reverse_complement
 
 # Radii in angstrom at six neighbours (Shannon 1976).
 CATIONS = {1: {"Li": 0.76, "Na": 1.02, "K": 1.38, "Rb": 1.52, "Cs": 1.67},
@@ -125,6 +127,36 @@ def reactions(out: Path) -> None:
     functional_groups(samples).write(out / "reactions.annotations.tsv")
 
 
+def genes(out: Path, augustus: Path, *, size: int = 7500) -> None:
+    """Blocks read on both strands, which are one family; exons, introns and the bases beside their borders."""
+    place = augustus / "tutorial-cgp" / "data"
+    (chromosome,) = si.read_samples(place / "genomes" / "hg38.fa").sequences
+    n = len(chromosome) // size
+    names = {
+        (i, strand): f"chr16:{i * size + 1}-{(i + 1) * size}({strand})" for i in range(n) for strand in "+-"
+    }
+    parts = {key: chromosome[key[0] * size : (key[0] + 1) * size] for key in names}
+    sequences = {key: part if key[1] == "+" else reverse_complement(part) for key, part in parts.items()}
+    (out / "genes.fasta").write_text("".join(f">{names[key]}\n{sequences[key]}\n" for key in names))
+    table(out / "genes.tsv", "id block", ((names[key], f"block {key[0]}") for key in names))
+    entries = si.read_annotations(place / "refseq" / "refseq.hg38.gtf").frame
+    exons = entries[entries["concept"] == "gff:exon"]
+    spans: set[tuple[str, int, int, str]] = set()
+    for (_, strand), rows in exons.groupby([exons["note"].str.extract("transcript_id=([^;]+)")[0], "strand"]):
+        ordered = sorted(zip(rows["start"], rows["end"]))
+        spans |= {("exon", start, end, strand) for start, end in ordered}
+        for (_, left), (right, _) in itertools.pairwise(ordered):
+            donor, acceptor = (left - 1, right) if strand == "+" else (right, left - 1)
+            spans |= {("donor", donor, donor + 1, strand), ("acceptor", acceptor, acceptor + 1, strand)}
+            spans.add(("intron", left, right, strand))
+    marks = []
+    for concept, start, end, strand in sorted(spans):
+        for i in range(start // size, min(n, -(-end // size))):
+            a, b = max(start - i * size, 0), min(end - i * size, size)
+            marks.append((names[i, strand], *((a, b) if strand == "+" else (size - b, size - a)), concept))
+    table(out / "genes.annotations.tsv", "sample start end concept", marks)
+
+
 def receptors(out: Path, wheel: Path, *, n: int = 1500) -> None:
     with zipfile.ZipFile(wheel) as archive:
         genes = io.StringIO(archive.read("tcrdist/db/alphabeta_gammadelta_db.tsv").decode())
@@ -168,14 +200,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["crystals", "reactions", "receptors"])
-    parser.add_argument("wheel", type=Path, nargs="?", help="Of tcrdist3, for receptors.")
+    parser.add_argument("what", choices=["crystals", "genes", "reactions", "receptors"])
+    parser.add_argument("source", type=Path, nargs="?", help="Wheel of tcrdist3, or folder of augustus-doc.")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "zoo")
     given = parser.parse_args()
-    if given.what == "receptors":
-        if given.wheel is None:
-            raise InputError("receptors are read from a wheel", do="pip download --no-deps tcrdist3==0.3")
-        receptors(given.out, given.wheel)
+    made = {"receptors": receptors, "genes": genes}
+    if given.what in made:
+        if given.source is None:
+            raise InputError(f"{given.what} are read from a package", do="See the lines above (--help).")
+        made[given.what](given.out, given.source)
     else:
         {"crystals": crystals, "reactions": reactions}[given.what](given.out)
 

@@ -1,8 +1,7 @@
 """The zoo: SAEs of the models whose weights come from a package registry, each with its hits, baselines and a card.
 
 A recipe is the configuration of a run (:mod:`sciinterp.config`), one TOML file a model, and a table ``[zoo]``: the
-``sites`` it is run at, ``windows`` (bases; a FASTA of chromosomes is cut into them first) and ``needs``, where its data
-come from. An entry is what such a run leaves of the SAE: the run itself stays beside it and resumes, and
+``sites`` it is run at and ``needs``, where its data come from. An entry is what such a run leaves of the SAE: the run itself stays beside it and resumes, and
 :func:`sciinterp.project.run` writes its report. All sites of a model are read in one pass of it, and in one of its randomised
 twin. An entry that is whole and of the same recipe is left as it is.
 """
@@ -11,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,7 +20,6 @@ from sciinterp.activations.extraction import extract, extract_sites
 from sciinterp.config import RunConfig, from_mapping
 from sciinterp.errors import InputError, MissingWeightsError, no_such
 from sciinterp.project import Run, read_inputs, run
-from sciinterp.readers import read_samples
 from sciinterp.settings import read_toml
 from sciinterp.store.atomic import atomic_write, make_folder, sha256_file
 
@@ -36,7 +33,7 @@ KEPT = (
     *("hits.tsv", "hits.baselines.tsv"),
 )
 MAX_BYTES = 20 << 20
-_OWN = ("sites", "windows", "needs")
+_OWN = ("sites", "needs")
 SUMS, CARD = "SHA256SUMS", "README.md"
 
 
@@ -84,7 +81,7 @@ def build_zoo(
     made = []
     for name, some in wanted.items():
         try:
-            runs = dict(recipe(known[name], out))
+            runs = dict(recipe(known[name]))
             for site in some - set(runs):
                 raise no_such("site", site, runs, where=f"recipe '{known[name]}'")
             left = [s for s in runs if not _is_whole(out / name / s, known[name]) and s in (some or runs)]
@@ -100,7 +97,7 @@ def build_zoo(
     return made
 
 
-def recipe(path: Path, out: Path) -> Iterator[tuple[str, RunConfig]]:
+def recipe(path: Path) -> Iterator[tuple[str, RunConfig]]:
     """The runs of a recipe, site by site.
 
     Raises
@@ -113,33 +110,14 @@ def recipe(path: Path, out: Path) -> Iterator[tuple[str, RunConfig]]:
     for key in own:
         if key not in _OWN:
             raise no_such("key", key, _OWN, where=f"[zoo] of '{path}'")
-    data = values.get("data", {})
-    for key in ("samples", "annotations", "table"):
-        if key in data:
-            data[key] = os.path.expandvars(str(data[key]))
     config, _ = from_mapping(values, base=path.absolute().parent)
     for file in (config.data.samples, config.data.annotations):
         if not Path(file).exists():
             raise InputError(
                 "the data of the recipe are not here", where=f"'{file}'", do=own.get("needs", "")
             )
-    if size := own.get("windows"):
-        cut = _windows(Path(config.data.samples), int(size), out / "runs" / path.stem)
-        config = replace(config, data=replace(config.data, samples=str(cut)))
     for site in own.get("sites") or [config.model.site]:
         yield str(site), replace(config, model=replace(config.model, site=site))
-
-
-def _windows(fasta: Path, size: int, folder: Path) -> Path:
-    """A FASTA of windows of ``size`` bases, named by their places."""
-    pieces = [
-        f">{sample.id}:{start}-{min(start + size, len(sample.sequence))}\n{sample.sequence[start : start + size]}\n"
-        for sample in read_samples(fasta)
-        for start in range(0, len(sample.sequence), size)
-    ]
-    path = make_folder(folder) / "windows.fasta"
-    atomic_write(path, "".join(pieces).encode())
-    return path
 
 
 def _made(runs: dict[str, RunConfig], out: Path) -> Iterator[Run]:

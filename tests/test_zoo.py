@@ -1,6 +1,7 @@
 """The zoo: an entry is what a run leaves of its SAE, with card, licences and checksums; recipes are configurations of runs."""
 
 import hashlib
+import runpy
 from pathlib import Path
 
 import pytest
@@ -23,18 +24,17 @@ name = "antiberty"
 """
 
 
-def test_every_recipe_is_the_configuration_of_runs(root: Path, tmp_path: Path, monkeypatch) -> None:
+def test_every_recipe_is_the_configuration_of_runs(root: Path) -> None:
     """Six models; where the data are not here, the message says where they come from."""
-    monkeypatch.delenv("AUGUSTUS_DOC", raising=False)
     names = {path.stem: path for path in (root / "data" / "zoo").glob("*.toml")}
     assert set(names) == {"antiberty", "unirep-64", "spliceai-1", "chgnet", "sceptr", "rxnmapper"}
-    runs = list(zoo.recipe(names["antiberty"], tmp_path))
+    runs = list(zoo.recipe(names["antiberty"]))
     assert [site for site, _ in runs] == [f"layers.{i}" for i in range(8)]
-    for site, config in [*runs, *zoo.recipe(names["unirep-64"], tmp_path)]:
+    for site, config in [*runs, *zoo.recipe(names["unirep-64"])]:
         assert isinstance(config, RunConfig) and config.model.site == site and config.licences["model"]
     for name in ("spliceai-1", "chgnet", "sceptr", "rxnmapper"):
         with pytest.raises(InputError, match="data of the recipe are not here"):
-            list(zoo.recipe(names[name], tmp_path))
+            list(zoo.recipe(names[name]))
 
 
 def test_an_entry_has_what_a_stranger_needs(small_run: Path, tmp_path: Path, monkeypatch) -> None:
@@ -106,7 +106,7 @@ by = "family"
     # samples and fingerprint, of the model and of its twin
     assert passes == [both] * 4
     made = tmp_path / "zoo" / "runs" / "antiberty" / "layers.3"
-    alone = run(dict(zoo.recipe(recipe, tmp_path))["layers.3"], tmp_path / "alone", with_report=False)
+    alone = run(dict(zoo.recipe(recipe))["layers.3"], tmp_path / "alone", with_report=False)
     for name in ("hits.tsv", "hits.baselines.tsv", "sae/sae_weights.safetensors"):
         assert (made / name).read_bytes() == (alone.folder / name).read_bytes()
     assert not (made / "report.html").exists()
@@ -151,8 +151,33 @@ def test_runs_are_made_by_the_run_and_what_is_not_here_is_passed_over(
         zoo.build_zoo(tmp_path, out=tmp_path / "zoo", only=["absent"])
 
 
-def test_windows_of_a_chromosome_know_their_place(tmp_path: Path) -> None:
-    (tmp_path / "c.fa").write_text(">chr1\n" + "ACGT" * 25 + "\n")
-    samples = si.read_samples(zoo._windows(tmp_path / "c.fa", 30, tmp_path / "w"))
-    assert samples.ids == ("chr1:0-30", "chr1:30-60", "chr1:60-90", "chr1:90-100")
-    assert "".join(sample.sequence for sample in samples) == "ACGT" * 25
+def test_splice_sites_of_both_strands(root: Path, tmp_path: Path) -> None:
+    """Two transcripts of one layout, one a strand: donors stand before GT and acceptors behind AG, as each strand reads."""
+    place = tmp_path / "tutorial-cgp" / "data"
+    (place / "genomes").mkdir(parents=True)
+    (place / "refseq").mkdir()
+    gene = "CCCCAAAGTCCCCCCCCAGAAACCCC"  # an exon, an intron from GT to AG, an exon
+    text = gene + si.models.encodings.reverse_complement(gene)
+    (place / "genomes" / "hg38.fa").write_text(f">chr16\n{text}\n")
+    exons = [("+", 5, 7, "a"), ("+", 20, 22, "a"), ("-", 46, 48, "b"), ("-", 31, 33, "b")]
+    rows = "".join(
+        f'chr16\tx\texon\t{lo}\t{hi}\t.\t{s}\t.\tgene_id "g{t}"; transcript_id "{t}";\n'
+        for s, lo, hi, t in exons
+    )
+    (place / "refseq" / "refseq.hg38.gtf").write_text(rows)
+    make = runpy.run_path(str(root / "data" / "build_zoo.py"))
+    make["genes"](tmp_path, tmp_path, size=len(gene))
+    samples = si.read_samples(tmp_path / "genes.fasta", table=tmp_path / "genes.tsv")
+    marks = si.read_annotations(tmp_path / "genes.annotations.tsv").frame
+    assert len(samples) == 4 and samples.table["block"].nunique() == 2
+    found = {
+        (m.concept, samples[samples.index(m.sample)].sequence[m.start - 2 : m.end + 2], m.sample[-2])
+        for m in marks.itertuples()
+        if m.concept in ("donor", "acceptor")
+    }
+    assert found == {
+        (c, s, strand) for strand in "+-" for c, s in (("donor", "AAAGT"), ("acceptor", "AGAAA"))
+    }
+    assert set(marks[marks["concept"] == "intron"][["start", "end"]].itertuples(index=False, name=None)) == {
+        (7, 19)
+    }

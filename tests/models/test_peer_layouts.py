@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from caduceus_blocks import Caduceus, Norm
 from striped_hyena import ORDER, StripedHyena, turned
 
 from sciinterp.errors import InputError
 from sciinterp.models import capture, edit, layouts
 from sciinterp.models.adapter import Adapter
+from sciinterp.models.comparisons import AdapterCheckError
 from sciinterp.models.encodings import Letters
 from sciinterp.testing import check_adapter
 
@@ -105,7 +107,13 @@ def test_hyenadna_is_its_file() -> None:
     operator = {"_name_": "hyena", "emb_dim": 5, "filter_order": 8, "l_max": 66, "short_filter_order": 3}
     module = drawn(theirs.HyenaDNAModel(d_model=16, n_layer=3, d_inner=32, vocab_size=12, layer=operator))
     letters = Letters({c: 7 + i for i, c in enumerate("ACGTN")}, pad=4)
-    named = {"name": "hyenadna", "width": 16, "licence": "BSD-3-Clause", "path": "backbone.layers"}
+    named: dict[str, Any] = {
+        "name": "hyenadna",
+        "width": 16,
+        "licence": "BSD-3-Clause",
+        "path": "backbone.layers",
+    }
+    named["causal"] = True
     model, samples = layouts.residual_pairs(module, letters, **named), windows(64)
     tokens, backbone = model.encode(samples).inputs["input_ids"], module.backbone
     with torch.no_grad():
@@ -213,3 +221,96 @@ def test_evo2_is_the_definition_of_its_package(monkeypatch, tmp_path) -> None:
         with torch.no_grad():
             agree(model, evo2_by_definition(ours, tokens), samples)
             assert torch.allclose(theirs(tokens)[0], ours(tokens)[0], atol=1e-5)
+
+
+COMPLEMENT = [0, 1, 2, 3, 4, 5, 6, 10, 9, 8, 7, 11, 12, 13, 14, 15]  # of their letters, A to N from 7
+CADUCEUS: dict[str, Any] = {"name": "caduceus", "licence": "Apache-2.0", "path": "layers"}
+
+
+def caduceus_by_definition(module: Any, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The stream of a module of tests/models/caduceus_blocks.py at every site, block by block."""
+    x, residual = module.embeddings(tokens), None
+    expected = {"embedding": x}
+    for i, block in enumerate(module.layers):
+        x, residual = block(x, residual)
+        expected[f"layers.{i}"] = x + residual
+    return expected
+
+
+@pytest.mark.parametrize("complement", [None, COMPLEMENT], ids=["ph", "ps"])
+def test_caduceus_is_its_definition(complement) -> None:
+    """Both kinds; each sample alone, since a position reads both ways and no mask is taken."""
+    module, width = drawn(Caduceus(complement=complement)), 16 if complement is None else 32
+    letters = Letters({c: 7 + i for i, c in enumerate("ACGTN")}, pad=4)
+    model = layouts.residual_pairs(module, letters, width=width, **CADUCEUS)
+    for text in windows(12):
+        with torch.no_grad():
+            expected = caduceus_by_definition(module, model.encode([text]).inputs["input_ids"])
+        agree(model, expected, [text])
+    assert (check_adapter(model, windows(12))["result"] == "failed").sum() == 0
+    careless = layouts.residual_pairs(module, letters, width=width, causal=True, **CADUCEUS)
+    with pytest.raises(AdapterCheckError, match="padding"):  # what the keyword is for
+        check_adapter(careless, windows(12))
+
+
+def kernels_by_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mamba's package without its kernels: the norm by its equation, the scan by the loop that its own file has."""
+    place = find_spec("mamba_ssm")
+    if place is None or place.submodule_search_locations is None:
+        pytest.skip("mamba_ssm is not on the path")
+    for name, below in (("mamba_ssm", ""), ("mamba_ssm.ops", "ops"), ("mamba_ssm.ops.triton", "ops/triton")):
+        package = ModuleType(name)
+        package.__path__ = [str(Path(p) / below) for p in place.submodule_search_locations]
+        monkeypatch.setitem(sys.modules, name, package)
+    norms = ModuleType("mamba_ssm.ops.triton.layer_norm")
+
+    class RMSNorm(Norm):
+        def __init__(self, width, eps=1e-5, **_):
+            super().__init__(width)
+            self.eps, self.bias = eps, None
+
+    def layer_norm_fn(x, weight, bias, residual=None, prenorm=False, residual_in_fp32=False, eps=1e-5, **_):
+        stream = x if residual is None else x + residual
+        normed = weight * stream / (stream.square().mean(-1, keepdim=True) + eps).sqrt()
+        return (normed, stream) if prenorm else normed
+
+    for name, value in (
+        ("RMSNorm", RMSNorm),
+        ("layer_norm_fn", layer_norm_fn),
+        ("rms_norm_fn", layer_norm_fn),
+    ):
+        setattr(norms, name, value)
+    norms._layer_norm_fwd = None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, norms.__name__, norms)
+    simple = pytest.importorskip("mamba_ssm.modules.mamba_simple", reason="mamba_ssm is not on the path")
+    scan = sys.modules["mamba_ssm.ops.selective_scan_interface"].selective_scan_ref
+    monkeypatch.setattr(simple, "selective_scan_fn", scan)
+
+
+@pytest.mark.parametrize("complement", [None, COMPLEMENT], ids=["ph", "ps"])
+def test_caduceus_is_the_definition_of_its_file(complement, monkeypatch) -> None:
+    """kuleshov-group/caduceus 0060a6d and mamba_ssm on the path: their blocks, their weights in ours, at every site."""
+    kernels_by_definition(monkeypatch)
+    theirs = pytest.importorskip("caduceus.modeling_caduceus", reason="caduceus is not on the path")
+    mapping = None if complement is None else dict(enumerate(complement))
+    config = theirs.CaduceusConfig(
+        d_model=16, n_layer=2, vocab_size=16, rcps=complement is not None, complement_map=mapping
+    )
+    module = drawn(theirs.CaduceusMixerModel(config))
+    ours = Caduceus(complement=complement).eval()
+    names = {"word_embeddings.embedding.": "embedding.", "word_embeddings.": "embedding."}
+    state = {
+        key: value
+        for key, value in module.state_dict().items()
+        if "norm_f" not in key and "complement" not in key
+    }
+    for old, new in names.items():
+        state = {key.replace(old, new): value for key, value in state.items()}
+    ours.load_state_dict(state)
+    letters = Letters({c: 7 + i for i, c in enumerate("ACGTN")}, pad=4)
+    model = layouts.residual_pairs(module, letters, width=16 if complement is None else 32, **CADUCEUS)
+    model._call = lambda m, x: m(x["input_ids"])[0]
+    for text in windows(12):
+        with torch.no_grad():
+            expected = caduceus_by_definition(ours, model.encode([text]).inputs["input_ids"])
+        agree(model, expected, [text])

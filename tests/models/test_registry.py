@@ -15,9 +15,8 @@ def test_every_row_says_what_where_and_how() -> None:
     assert models.index.is_unique
     assert {"antiberty", "esm2-8m", "esm1b", "unirep-64", "spliceai-1"} <= set(models.index)
     said = models["verified"].str.partition(": ")
-    assert set(said[0]) <= {"real weights", "authors' code", "authors' layout", "reference", "layout only"}
+    assert set(said[0]) <= {"real weights", "authors' code", "authors' layout", "reference"}
     assert ((said[2] != "") | (said[0] == "real weights")).all()
-    assert set(said.index[said[0] == "layout only"]) == {"caduceus", "dna-letters"}
     assert (models[["takes", "licence", "weights"]] != "").all(axis=None)
     assert not models.loc["unirep-1900", "commercial"]
     assert models.loc["antiberty", "commercial"]
