@@ -22,7 +22,7 @@ from sciinterp.readers.sequences import CUT_SHORT
 
 REFINED = {"repeat_region": ("rpt_family", "rpt_type"), "mobile_element": ("mobile_element_type",),
            "regulatory": ("regulatory_class",), "ncRNA": ("ncRNA_class",)}  # fmt: skip
-_NOTED = ("gene", "locus_tag", "product", "number", "note", "protein_id")
+_NOTED = ("gene", "locus_tag", "product", "number", "note", "protein_id", "transl_table")
 UNREADABLE = "a location that cannot be read"
 REMOTE = "on another sequence"
 BETWEEN = "between two positions: N^M"
@@ -92,11 +92,11 @@ def _record(rows: Rows, record: Any, ids: str) -> None:
     stated = any(entry.type != "source" for entry in record.features)
     rows.begin(sample)
     rows.says(sample, stated)
-    for entry in record.features:
-        _entry(rows, sample, len(record), entry, "" if stated else ONLY_SOURCE)
+    for number, entry in enumerate(record.features, 1):
+        _entry(rows, sample, len(record), entry, number, "" if stated else ONLY_SOURCE)
 
 
-def _entry(rows: Rows, sample: str, length: int, entry: Any, reason: str) -> None:
+def _entry(rows: Rows, sample: str, length: int, entry: Any, number: int, reason: str) -> None:
     rows.item()
     if entry.location is None or reason:
         rows.drop(reason or UNREADABLE)
@@ -112,22 +112,32 @@ def _entry(rows: Rows, sample: str, length: int, entry: Any, reason: str) -> Non
     fields = {k: ", ".join(map(str, entry.qualifiers[k])) for k in _NOTED if k in entry.qualifiers}
     if (first := str(entry.qualifiers.get("codon_start", ["1"])[0])) in ("2", "3"):
         fields["codon_start"] = first
+    if entry.type == "CDS":  # what belongs together where no name says so
+        fields["entry"] = str(number)
     evidence = ", ".join(
         str(e) for k in ("experiment", "inference", "evidence") for e in entry.qualifiers.get(k, [])
     )
-    kept = False
-    for part in entry.location.parts:
-        start, end, flag = _certain(part, length)
+    kept, parts = False, entry.location.parts
+    found = [_certain(part, length) for part in parts]
+    fields |= _joined([start for start, _, _ in found], [part.strand for part in parts])
+    for i, (part, (start, end, flag)) in enumerate(zip(parts, found), 1):
         if start < 0:
             reason = flag
             continue
-        note = join_note("", fields | {"partial": flag})
+        note = join_note("", fields | {"partial": flag} | ({"part": str(i)} if "parts" in fields else {}))
         strand = {1: "+", -1: "-"}.get(part.strand, ".")
         for concept in concepts:
             rows.add(sample, start, end, concept, strand=strand, evidence=evidence, note=note)
         kept = True
     if not kept:
         rows.drop(reason)
+
+
+def _joined(starts: list[int], strands: list[int | None]) -> dict[str, str]:
+    """What a joined location is that its parts in the order of the sequence do not say."""
+    if min(starts) < 0 or len(set(strands)) > 1:
+        return {"parts": "some elsewhere"}
+    return {} if starts == sorted(starts, reverse=strands[0] == -1) else {"parts": "across the origin"}
 
 
 def _certain(part: Any, length: int) -> tuple[int, int, str]:

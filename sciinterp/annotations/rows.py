@@ -19,6 +19,8 @@ from sciinterp.readers.sample_tables import MISSING
 
 AGAIN = "the same interval stated again"
 REPEATED = "of a sample that the file states again"
+# Between the notes of one interval that a file states several times.
+ALSO = " || "
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f/]+")
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ def join_note(text: str, fields: Mapping[str, str]) -> str:
     'catalytic; ligand=Zn(2+)'
     """
     parts = [text, *(f"{k}={v}" for k, v in fields.items() if v)]
-    return " ".join("; ".join(p for p in parts if p).split())
+    return " ".join("; ".join(p for p in parts if p).replace(ALSO.strip(), "|").split())
 
 
 def missing(cell: str) -> bool:
@@ -196,7 +198,8 @@ class Rows:
         ----------
         unique : bool
             Drop an item that states again what an earlier one stated: the same concept on the same interval
-            and strand (an exon shared by two transcripts). Counted.
+            and strand (an exon shared by two transcripts). Counted; what it notes is kept in the note of the
+            earlier one, behind :data:`ALSO`.
         coverage : bool
             Whether the file lists the samples it covers; otherwise it is taken to cover all. A row on a
             sample that is not listed shows that the list is not complete: the sample is covered, and said.
@@ -207,8 +210,13 @@ class Rows:
             )
         rows, dropped, kept = self._rows, dict(self._dropped), self._n_kept
         if unique:
-            first = {row[:5]: row for row in reversed(rows)}
-            rows = [row for row in rows if first[row[:5]] is row]
+            first: dict[tuple, int] = {}
+            notes: dict[int, dict[str, None]] = {}
+            for row in rows:
+                notes.setdefault(first.setdefault(row[:5], len(notes)), {})[row[7]] = None
+            seen = dict.fromkeys(first)
+            rows = [row for row in rows if seen.pop(row[:5], True) is None]
+            rows = [(*row[:7], ALSO.join(notes[i]), *row[8:]) for i, row in enumerate(rows)]
             again = kept - len({row[-1] for row in rows})
             if again:
                 dropped[AGAIN] = again

@@ -1,75 +1,31 @@
 """Variants of a genome on its windows, and through coding sequences on proteins, with what a fair comparison must match.
 
-A coding sequence is the parts of a CDS (GTF, GFF3, GenBank) in reading order. Of each variant are told its consequence,
-the place in its codon, the distance to the nearest end of an exon, its bases with their neighbours on the coding strand,
-its gene, and the change of the protein. Of several transcripts the longest coding sequence that holds the variant, else
-whose introns do, is taken. Coding sequences that are not whole codons are left out and counted; of one that begins before
-its sequence does, the bases before its first whole codon (GFF's phase, GenBank's codon_start) belong to none.
+Of each variant are told its consequence, the place in its codon, the distance to the nearest end of an exon, its bases
+with their neighbours on the coding strand, its gene, and the change of the protein. Of several transcripts the longest coding
+sequence that holds the variant, else that it overlaps, else whose introns hold it, is taken.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
-from Bio.Seq import Seq
 
 from sciinterp.annotations import Annotations
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
 from sciinterp.readers.identifiers import match_ids
 from sciinterp.readers.notation import Variant, accession, row_variants
+from sciinterp.readouts.coding_sequences import Coding, coding_sequences, turned
 from sciinterp.samples import Samples
 from sciinterp.splits.places import places
 
-CODING = ("gff:CDS", "gff:cds", "genbank:CDS")
-_TRANSCRIPT = ("transcript_id", "Parent", "protein_id", "ID", "locus_tag", "gene_id", "gene", "gene_name")
-_GENE = ("gene_name", "gene", "gene_id", "locus_tag", "Parent")
 FACTS = (
     "consequence", "gene", "transcript", "strand", "codon_phase", "exon_distance", "trinucleotide", "protein_variant",
 )  # fmt: skip
-NOT_WHOLE, OTHER_BASES, OUTSIDE = (
-    "a coding sequence that is no whole codons",
-    "other bases than the genome's",
-    "on no window",
-)
-_COMPLEMENT = str.maketrans("ACGTNacgtn", "TGCANtgcan")
-
-
-@dataclass(frozen=True, eq=False)
-class Coding:
-    """One coding sequence: its parts on a chromosome, in reading order."""
-
-    transcript: str
-    gene: str
-    chromosome: str
-    strand: str
-    parts: tuple[tuple[int, int], ...]
-    bases: str
-    skip: int = 0
-
-    @cached_property
-    def positions(self) -> np.ndarray:
-        """The genome's positions, in reading order."""
-        found = np.concatenate([np.arange(a, b) for a, b in sorted(self.parts)])
-        return (found[::-1] if self.strand == "-" else found)[self.skip :]
-
-    @cached_property
-    def protein(self) -> str:
-        """Residues, a stop at the end left out."""
-        return str(Seq(self.bases).translate()).removesuffix("*")
-
-    def distance(self, position: int) -> int:
-        """Bases to the nearest end of an exon: 0 at its last base, 1 at the first of an intron."""
-        return min(
-            min(abs(position - a), abs(position - b + 1)) if a <= position < b else min(abs(position - a + 1), abs(position - b)) + 1
-            for a, b in self.parts
-        )  # fmt: skip
+OTHER_BASES, OUTSIDE = "other bases than the genome's", "on no window"
 
 
 def place_variants(variants: pd.DataFrame, windows: Samples) -> Table:
@@ -112,7 +68,7 @@ def place_variants(variants: pd.DataFrame, windows: Samples) -> Table:
         for i, window in inside.iterrows():
             back = window["strand"] == "-"
             at = window["end"] - end if back else change.start - window["start"]
-            ref, alt = ((x.translate(_COMPLEMENT)[::-1] if back else x) for x in (change.ref, change.alt))
+            ref, alt = ((turned(x) if back else x) for x in (change.ref, change.alt))
             rows.append({**row, "sample": windows.ids[int(str(i))], "pos": int(at) + 1, "ref": ref, "alt": alt,
                          "strand": window["strand"], "origin": number})  # fmt: skip
     first = ["sample", "pos", "ref", "alt", "strand", "origin"]
@@ -126,7 +82,13 @@ def place_variants(variants: pd.DataFrame, windows: Samples) -> Table:
     )
 
 
-def consequences(variants: pd.DataFrame, genome: Samples, annotations: Annotations) -> Table:
+def consequences(
+    variants: pd.DataFrame,
+    genome: Samples,
+    annotations: Annotations,
+    *,
+    codes: Mapping[str, int] | None = None,
+) -> Table:
     """What variants of a genome do to its coding sequences, with the facts that matched comparisons need.
 
     Parameters
@@ -136,16 +98,27 @@ def consequences(variants: pd.DataFrame, genome: Samples, annotations: Annotatio
     genome : Samples
         Chromosomes.
     annotations : Annotations
-        With rows of CDS (:func:`sciinterp.read_annotations` of GTF, GFF3 or GenBank, repeats kept for several transcripts).
+        With rows of CDS (:func:`sciinterp.read_annotations` of GTF, GFF3, GenBank or EMBL).
+    codes : mapping of str to int, optional
+        NCBI's number of the genetic code of chromosomes whose annotations state none, such as ``{"chrM": 2}``; else 1.
 
     Returns
     -------
     Table
         The rows that can be read, with :data:`FACTS`; ``codon_phase`` is 0, 1 or 2, -1 outside codons; ``trinucleotide``
-        such as ``A[C>T]G`` on the coding strand, of single bases; ``protein_variant`` such as ``R97P`` of the sample
-        ``transcript``. ``context``: ``proteins`` (Samples), ``dropped``, ``n_in``.
+        such as ``A[C>T]G`` on the coding strand, of single bases; ``protein_variant`` such as ``R97P`` or ``K23_V25del`` of
+        the sample ``transcript``. ``context``: ``proteins`` (Samples), ``dropped``, ``n_in``.
+
+    Raises
+    ------
+    InputError
+        A genome of proteins; variants without a chromosome.
     """
-    coding, dropped = _coding_sequences(genome, annotations)
+    if genome.kind == "protein":
+        raise InputError(
+            "a genome is nucleotides", where="genome", expected="DNA", got="proteins", do="Give kind='dna'."
+        )
+    coding, dropped = coding_sequences(genome, annotations, codes or {})
     meant = match_ids([c for c in _chromosomes(variants) if c], genome.ids)
     rows = []
     for _, chromosome, change, row in _changes(variants):
@@ -191,52 +164,13 @@ def _changes(variants: pd.DataFrame) -> Iterator[tuple[int, str, Variant | Input
             yield number, chromosome, change, {str(k): v for k, v in row.items()}
 
 
-def _coding_sequences(
-    genome: Samples, annotations: Annotations
-) -> tuple[dict[str, list[Coding]], Counter[str]]:
-    """Coding sequences by chromosome, longest first."""
-    frame = annotations.frame[annotations.frame["concept"].isin(CODING)]
-    meant = match_ids(frame["sample"].unique(), genome.ids)
-    out: dict[str, list[Coding]] = {}
-    dropped: Counter[str] = Counter()
-    keys = [frame["sample"], frame["note"].map(lambda n: _named(n, _TRANSCRIPT)), frame["strand"]]
-    for (sample, transcript, strand), rows in frame.groupby(keys, sort=True):
-        if sample not in meant:
-            continue
-        chromosome = genome[meant[sample]].sequence
-        parts = tuple(sorted(set(zip(rows["start"].astype(int), rows["end"].astype(int)))))
-        bases = "".join(chromosome[a:b] for a, b in parts).upper()
-        skip = _skipped(rows, strand)
-        bases = (bases.translate(_COMPLEMENT)[::-1] if strand == "-" else bases)[skip:]
-        if not bases or len(bases) % 3:
-            dropped[NOT_WHOLE] += 1
-            continue
-        gene = _named(rows["note"].iloc[0], _GENE)
-        out.setdefault(meant[sample], []).append(
-            Coding(transcript, gene, meant[sample], strand, parts, bases, skip)
-        )
-    return {k: sorted(v, key=lambda c: -len(c.bases)) for k, v in out.items()}, dropped
-
-
-def _skipped(rows: pd.DataFrame, strand: str) -> int:
-    """Bases before the first whole codon, as the first part in reading order states them."""
-    first = rows.loc[rows["end"].idxmax() if strand == "-" else rows["start"].idxmin()]
-    start = _named(first["note"], ("codon_start",))
-    return int(start) - 1 if start else int(_named(first["note"], ("phase",)) or 0)
-
-
-def _named(note: str, keys: tuple[str, ...]) -> str:
-    """The first of some attributes that a note states."""
-    found = dict(re.findall(r"(?:^|;\s*)([A-Za-z_]+)=([^;]+)", str(note)))
-    return next((found[k].strip() for k in keys if k in found), "")
-
-
 def _facts(change: Variant, chromosome: str, coding: list[Coding]) -> dict[str, object]:
     """Columns of :data:`FACTS` of one variant."""
     start, end = change.start, change.start + max(len(change.ref), 1)
-    spanning = [c for c in coding if c.parts[0][0] <= start and end <= c.parts[-1][1]]
-    inside = [c for c in spanning if any(a <= start and end <= b for a, b in c.parts)]
-    found = next(iter(inside or spanning), None)
+    around = [c for c in coding if start < c.high and end > c.low]
+    inside = [c for c in around if any(a <= start and end <= b for a, b in c.parts)]
+    touched = [c for c in around if any(start < b and end > a for a, b in c.parts)]
+    found = next(iter(inside or touched or around), None)
     one = len(change.ref) == len(change.alt) == 1
     back = found is not None and found.strand == "-"
     out: dict[str, object] = dict.fromkeys(FACTS, "")
@@ -245,9 +179,9 @@ def _facts(change: Variant, chromosome: str, coding: list[Coding]) -> dict[str, 
         three = chromosome[start - 1 : start + 2].upper()
         alt = change.alt.upper()
         if back:
-            three, alt = three.translate(_COMPLEMENT)[::-1], alt.translate(_COMPLEMENT)
+            three, alt = turned(three), turned(alt)
         out["trinucleotide"] = f"{three[0]}[{three[1]}>{alt}]{three[2]}"
-    if found is None:
+    if found is None or (not touched and found.circular):
         return out
     out |= {
         "gene": found.gene,
@@ -256,30 +190,62 @@ def _facts(change: Variant, chromosome: str, coding: list[Coding]) -> dict[str, 
         "exon_distance": found.distance(start),
     }
     if not inside:
-        return out | {"consequence": _in_intron(found, start, end)}
-    if not one:
-        shift = (len(change.alt) - len(change.ref)) % 3
-        return out | {"consequence": "frame shift" if shift else "in-frame"}
-    if start not in found.positions:
-        return out | {"consequence": "partial codon"}
-    at = int(np.flatnonzero(found.positions == start)[0])
-    codon, phase = found.bases[at // 3 * 3 : at // 3 * 3 + 3], at % 3
-    letter = change.alt.upper().translate(_COMPLEMENT) if back else change.alt.upper()
-    before, after = (str(Seq(c).translate()) for c in (codon, codon[:phase] + letter + codon[phase + 1 :]))
+        return out | {"consequence": _beside(found, start, end)}
+    return out | _in_codons(found, change, one)
+
+
+def _in_codons(coding: Coding, change: Variant, one: bool) -> dict[str, object]:
+    """Consequence, place in the codon and change of the protein of a variant within one part."""
+    back = coding.strand == "-"
+    ref, alt = (turned(x) if back else x for x in (change.ref.upper(), change.alt.upper()))
+    # the base that comes first in reading order; of an insertion the one behind it
+    first = change.start + (max(len(ref), 1) - 1) * back
+    place = np.flatnonzero(coding.positions == first)
+    at = int(place[0]) + (back and not ref) if len(place) else -1
+    if at < 0 or at + len(ref) > len(coding.bases) // 3 * 3:
+        return {"consequence": "partial codon"}
+    if (len(alt) - len(ref)) % 3:
+        return {"consequence": "frame shift"}
+    before = coding.translated(coding.bases)
+    after = coding.translated(coding.bases[:at] + alt + coding.bases[at + len(ref) :])
+    where = next((i for i, (a, b) in enumerate(zip(before, after)) if a != b), min(len(before), len(after)))
+    if one:
+        where = at // 3
+    stops = after.find("*", where) if "*" in before[where:] else after.find("*")
     kind = (
-        "synonymous" if before == after else "start lost" if at < 3 and before == "M" else "stop lost" if before == "*"
-        else "stop gained" if after == "*" else "missense"
+        "synonymous" if before == after else "start lost" if where == 0 and before[0] == "M" and after[:1] != "M"
+        else "stop lost" if before.endswith("*") and "*" not in after[where:] else
+        "stop gained" if "*" in after[:-1] and 0 <= stops < len(after) - before.endswith("*") and before[where : where + 1] != "*"
+        else "missense" if len(before) == len(after) else "in-frame"
     )  # fmt: skip
-    return out | {
+    return {
         "consequence": kind,
-        "codon_phase": phase,
-        "protein_variant": f"{before}{at // 3 + 1}{after}",
+        "codon_phase": at % 3 if one else -1,
+        "protein_variant": f"{before[where]}{where + 1}{after[where]}"
+        if one
+        else _named_change(before, after),
     }
 
 
-def _in_intron(coding: Coding, start: int, end: int) -> str:
-    """Whether a variant breaks the first or the last two bases of an intron."""
-    for (_, left), (right, _) in zip(coding.parts, coding.parts[1:]):
+def _named_change(before: str, after: str) -> str:
+    """The change of a protein in the notation of :func:`parse_variant`, between neighbours where letters come alone."""
+    change = Variant(0, before, after).trimmed()
+    if not change.ref and not change.alt:
+        return ""
+    if not change.ref and 0 < change.start < len(before):
+        two = before[change.start - 1 : change.start + 1]
+        change = Variant(change.start - 1, two, two[0] + change.alt + two[1])
+    return str(change)
+
+
+def _beside(coding: Coding, start: int, end: int) -> str:
+    """Whether a variant takes an end of the coding sequence, or the first or last two bases of an intron."""
+    touched = any(start < b and end > a for a, b in coding.parts)
+    ends = ("start lost", "stop lost") if coding.strand != "-" else ("stop lost", "start lost")
+    if touched and (start < coding.low or end > coding.high):
+        return ends[0] if start < coding.low else ends[1]
+    parts = sorted(coding.parts)
+    for (_, left), (right, _) in zip(parts, parts[1:]):
         for low, high, first in ((left, left + 2, True), (right - 2, right, False)):
             if start < high and end > low:
                 return "splice donor" if first == (coding.strand != "-") else "splice acceptor"

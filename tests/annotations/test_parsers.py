@@ -42,7 +42,7 @@ def test_gff3_is_shifted_and_decoded(tmp_path: Path) -> None:
         "dropped": {"beyond the end of the sequence": 1, "the same interval stated again": 1},
     }
     assert annotations.coverage == {"gff": ("chr 1",)}
-    assert annotations.frame["note"][0] == "source=x; ID=e1; Name=a;b"
+    assert annotations.frame["note"][0] == "source=x; ID=e1; Name=a;b || source=x; ID=e2"
     assert len(parse_gff3(path, duplicates="keep")) == 3
 
 
@@ -52,7 +52,10 @@ def test_gtf_attributes_and_shared_exons(tmp_path: Path) -> None:
     path.write_text(exon.format("t1") + exon.format("t2") + "c\tx\tCDS\t7\t9\t.\t+\t0\tgene_id g1\n")
     annotations = read_annotations(path)
     assert placed(annotations) == [("c", 4, 9, "+", "gff:exon"), ("c", 6, 9, "+", "gff:CDS")]
-    assert annotations.frame["note"][0] == "source=x; gene_id=g;1; transcript_id=t1"
+    assert (
+        annotations.frame["note"][0]
+        == "source=x; gene_id=g;1; transcript_id=t1 || source=x; gene_id=g;1; transcript_id=t2"
+    )
     assert annotations.counts["dropped"] == {"the same interval stated again": 1}
 
 

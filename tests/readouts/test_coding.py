@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from Bio import SeqIO
 from Bio.Seq import Seq
 
 import sciinterp as si
 from sciinterp.annotations.gff import parse_gtf
+from sciinterp.errors import InputError
 from sciinterp.readers.notation import parse_variant
-from sciinterp.readouts.coding import _coding_sequences, consequences, place_variants
+from sciinterp.readouts.coding import consequences, place_variants
+from sciinterp.readouts.coding_sequences import coding_sequences
 
 # exon ATGCGA, intron GTAAAG, exon GGTTGCTAA: M R G C *
 CHROMOSOME = "CCC" + "ATGCGA" + "GTAAAG" + "GGTTGCTAA" + "TTT"
@@ -33,7 +36,7 @@ ORIGIN
 """
 
 
-def annotations(strand: str = "+", length: int = len(CHROMOSOME)) -> si.Annotations:
+def coded(strand: str = "+", length: int = len(CHROMOSOME)) -> si.Annotations:
     spans = ROWS if strand == "+" else [(length - b, length - a) for a, b in ROWS]
     frame = pd.DataFrame(spans, columns=["start", "end"]).assign(
         sample="c", strand=strand, concept="gff:CDS", source="gff", note="transcript_id=t1; gene_name=G"
@@ -61,7 +64,7 @@ def test_consequences_on_both_strands(at, alt, kind, phase, distance, protein, s
     if strand == "-":
         ref, alt, pos = str(Seq(ref).complement()), str(Seq(alt).complement()), len(CHROMOSOME) - at
     table = pd.DataFrame({"chrom": ["c"], "pos": [pos], "ref": [ref], "alt": [alt], "CLNSIG": ["Benign"]})
-    found = consequences(table, genome(strand), annotations(strand))
+    found = consequences(table, genome(strand), coded(strand))
     row = found.iloc[0]
     assert (row["consequence"], row["codon_phase"], row["exon_distance"], row["protein_variant"]) == (
         kind, phase, distance, protein,
@@ -85,7 +88,7 @@ def test_letters_that_come_and_go():
             "alt": ["AT", "ATGGG", "C", "A", "<DEL>"],
         }
     )
-    found = consequences(table, genome(), annotations())
+    found = consequences(table, genome(), coded())
     assert found["consequence"].tolist() == ["frame shift", "in-frame"]
     assert found.context["n_in"] == 5 and sum(found.context["dropped"].values()) == 3
 
@@ -124,25 +127,138 @@ def test_real_transcripts_are_read_in_frame(keep):
         pytest.skip("hg38.fa of the Debian package augustus-doc is not unpacked here")
     genome = si.read_samples(data / "genomes" / "hg38.fa").subset([0])
     frame = parse_gtf(data / "refseq" / "refseq.hg38.gtf", duplicates="keep" if keep else "drop")
-    coding, dropped = _coding_sequences(genome, frame)
+    coding, dropped = coding_sequences(genome, frame, {})
     found = [c for some in coding.values() for c in some]
-    if keep:
-        assert len(found) == 14 and not dropped
-        assert all(c.protein.startswith("M") and "*" not in c.protein for c in found)
-    else:  # exons that transcripts share are one row: what is left is no whole transcript, or is one
-        assert 0 < len(found) < 14
+    assert len(found) == 14 and not dropped  # of exons that transcripts share each has its own
+    assert all(c.protein.startswith("M") and "*" not in c.protein for c in found)
+
+
+SEVERAL = [  # what stands in the forward chromosome, what it becomes, what follows
+    (3, "ATGCGA", "ATGCGC", "synonymous", "R2R"), (6, "CG", "TC", "missense", "R2S"), (6, "CGA", "TAA", "stop gained", "R2*"),
+    (6, "CGA", "", "in-frame", "R2del"), (5, "G", "GGGG", "in-frame", "M1_R2insG"), (4, "TG", "AA", "start lost", "M1K"),
+    (21, "TAA", "TGC", "stop lost", "*5C"), (1, "CCATG", "C", "start lost", ""), (22, "AATT", "A", "stop lost", ""),
+    (8, "AGT", "A", "splice donor", ""), (13, "AGGG", "A", "splice acceptor", ""), (15, "GGT", "G", "frame shift", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("strand", ["+", "-"])
+def test_changes_of_several_bases(strand):
+    """In one part they are read through codons; over an end of it by what they take away."""
+    for at, ref, alt, kind, protein in SEVERAL:
+        assert CHROMOSOME[at : at + len(ref)] == ref
+        pos = at + 1
+        if strand == "-":
+            ref, alt, pos = _back(ref), _back(alt), len(CHROMOSOME) - at - len(ref) + 1
+        if not alt:  # as a VCF has it, with the base before
+            before = genome(strand)["c"].sequence[pos - 2]
+            ref, alt, pos = before + ref, before, pos - 1
+        table = pd.DataFrame({"chrom": ["c"], "pos": [pos], "ref": [ref], "alt": [alt]})
+        row = consequences(table, genome(strand), coded(strand)).iloc[0]
+        assert (row["consequence"], row["protein_variant"]) == (kind, protein), (at, ref, alt)
+        if protein and "*" not in protein:
+            parse_variant(protein).apply(si.Sample("p", "MRGC"))
+
+
+def _back(bases):
+    return str(Seq(bases).reverse_complement())
+
+
+GTF = [("CDS", 4, 9), ("CDS", 16, 21), ("stop_codon", 22, 24)]
+GFF3 = "c\tx\tCDS\t{}\t{}\t.\t{}\t{}\tID=c1;Parent=t1,t2\n"
+
+
+@pytest.mark.parametrize("strand", ["+", "-"])
+def test_stop_codons_of_their_own_shared_parts_and_codes(strand, tmp_path):
+    """GTF ends a CDS before its stop; a part of two transcripts stands once, or once each."""
+    n, size = len(CHROMOSOME), 3
+    turn = (lambda a, b: (n - b + 1, n - a + 1)) if strand == "-" else (lambda a, b: (a, b))
+    lines = [
+        f'c\tx\t{kind}\t{turn(a, b)[0]}\t{turn(a, b)[1]}\t.\t{strand}\t0\tgene_id "G"; transcript_id "{t}";\n'
+        for t in ("t1", "t2") for kind, a, b in GTF[: None if t == "t1" else 1]
+    ]  # fmt: skip
+    (tmp_path / "a.gtf").write_text("".join(lines))
+    read = si.read_annotations(tmp_path / "a.gtf")
+    coding, dropped = coding_sequences(genome(strand), read, {})
+    assert {c.transcript: c.protein for c in coding["c"]} == {"t1": "MRGC", "t2": "MR"} and not dropped
+    at = turn(22, 22)[0]
+    letter = genome(strand)["c"].sequence[at - 1]
+    table = pd.DataFrame(
+        {"chrom": ["c"], "pos": [at], "ref": [letter], "alt": ["C" if strand == "+" else "G"]}
+    )
+    row = consequences(table, genome(strand), read).iloc[0]
+    assert (row["consequence"], row["protein_variant"], row["exon_distance"]) == (
+        "stop lost",
+        "*5Q",
+        size - 1,
+    )
+    (tmp_path / "a.gff3").write_text(
+        "##gff-version 3\n" + "".join(GFF3.format(*turn(a + 1, b), strand, 0) for a, b in ROWS)
+    )
+    found, _ = coding_sequences(genome(strand), si.read_annotations(tmp_path / "a.gff3"), {"c": 2})
+    assert {c.transcript: c.protein for c in found["c"]} == {"t1": "MRGC", "t2": "MRGC"}
+    swapped = si.Samples(
+        ["c"],
+        [genome(strand)["c"].sequence.replace(*(("CGA", "TGA") if strand == "+" else ("TCG", "TCA")))],
+        kind="dna",
+    )
+    for codes, protein in (({"c": 2}, "MWGC"), ({}, "M*GC")):
+        found, _ = coding_sequences(swapped, si.read_annotations(tmp_path / "a.gff3"), codes)
+        assert found["c"][0].protein == protein
+
+
+@pytest.mark.parametrize(
+    ("place", "protein"),
+    [("join(10..12,1..6)", "MAC"), ("complement(join(7..9,1..3))", "CR"), ("join(1..3,c2.1:4..9)", None)],
+)
+def test_joins_across_the_origin_and_with_parts_elsewhere(place, protein, tmp_path):
+    text = "GCATGCGCGATG"
+    (tmp_path / "a.gb").write_text(
+        GENBANK.replace("/codon_start=2", "/product=p").format(place=place, text=text.lower())
+    )
+    found, dropped = coding_sequences(
+        si.Samples(["c"], [text], kind="dna"), si.read_annotations(tmp_path / "a.gb"), {}
+    )
+    assert (
+        ([c.protein for c in found["c"]] == [protein] and not dropped)
+        if protein
+        else (not found and dropped.total() == 1)
+    )
+
+
+def test_a_genome_of_proteins_is_refused():
+    with pytest.raises(InputError, match="a genome is nucleotides"):
+        consequences(
+            pd.DataFrame({"variant": ["c:g.8G>A"]}), si.Samples(["c"], ["MKV"], kind="protein"), coded()
+        )
+
+
+@pytest.mark.parametrize("name", ["embl/inv.dat", "embl/pro.dat", "genbank/gbbct1.seq"])
+def test_real_entries_give_the_proteins_they_state(name):
+    """Both strands, joins, alternative transcripts, alternative starts, partial entries of EMBOSS's test data."""
+    path = Path(os.environ.get("EMBOSS_TEST", "/usr/share/EMBOSS/test")) / name
+    if not path.is_file():
+        pytest.skip("the Debian package emboss-test is not unpacked here")
+    coding, dropped = coding_sequences(si.read_samples(path, kind="dna"), si.read_annotations(path), {})
+    entries = [
+        e
+        for r in SeqIO.parse(path, name.split("/")[0].replace("genbank", "gb"))
+        for e in r.features
+        if e.type == "CDS"
+    ]
+    whole = [e for e in entries if all(part.ref is None for part in e.location.parts)]
+    stated = {t.replace(" ", "") for e in whole for t in e.qualifiers.get("translation", [])}
+    assert len(stated) > 10 and stated <= {c.protein for some in coding.values() for c in some}
+    assert dropped.total() == len(entries) - len(whole)
 
 
 def test_genomic_hgvs_names_its_chromosome():
-    found = consequences(
-        pd.DataFrame({"variant": ["c:g.8G>A", "c:g.8del", "x:g.8G>A"]}), genome(), annotations()
-    )
+    found = consequences(pd.DataFrame({"variant": ["c:g.8G>A", "c:g.8del", "x:g.8G>A"]}), genome(), coded())
     assert found["consequence"].tolist() == ["missense", "frame shift"]
 
 
-def test_a_coding_sequence_of_no_whole_codons_is_counted():
-    frame = annotations().frame.iloc[:1].assign(end=8)
-    found = consequences(pd.DataFrame({"variant": ["c:g.5T>A"]}), genome(), si.Annotations(frame))
+def test_a_coding_sequence_out_of_frame_is_counted():
+    frame = coded().frame.iloc[1:].assign(end=25)  # GGT TGC TAA T
+    found = consequences(pd.DataFrame({"variant": ["c:g.17G>A"]}), genome(), si.Annotations(frame))
     assert found["consequence"].tolist() == ["outside"] and sum(found.context["dropped"].values()) == 1
 
 
