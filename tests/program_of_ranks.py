@@ -203,8 +203,9 @@ def ends_plainly(errors: str) -> bool:
 
 def sweep(what: str, given: Path, times: int) -> None:
     """Kill a rank at random, so many times: all end in plain words within a minute, and the same command resumes."""
-    _, well, said, errors = launched(what, given, given / f"whole_{what}", -1, 0)
-    assert well, errors[-3000:]
+    for whole_one in ("compiled", "whole"):  # what is compiled, once, writes files that count
+        _, well, said, errors = launched(what, given, given / f"{whole_one}_{what}", -1, 0)
+        assert well, errors[-3000:]
     met = {rank: int(text.split("met")[-1].split()[1]) for rank, text in said.items()}
     whole, rng, slowest = files(given / f"whole_{what}"), np.random.default_rng([*what.encode()]), 0.0
     for number in range(times):

@@ -68,7 +68,7 @@ class Stage:
         self.about = scored_tokens(model, batch)
         self.spans = scored_spans(batch, self.about)
         self.off = ~rows_at([aim.target[i] for i in numbers])(self.spans)
-        rows = torch.cat(capture(model, [site], self.batch)[site]).double()
+        rows = torch.cat(capture(model, [site], self.batch)[site]).cpu().double()
         self.spread = float((rows - rows.mean(0)).pow(2).sum(1).mean())
         assert isinstance(model, HasLogits)
         words = [w.removeprefix("▁") for w in model.vocabulary]

@@ -267,7 +267,7 @@ def activation_error(adapter: Adapter, sites: Sequence[str], batch: Batch) -> di
     exact = capture(adapter.with_dtype("float32"), sites, batch)
     errors = {}
     for name in sites:
-        a, b = torch.cat(low[name]).double(), torch.cat(exact[name]).double()
+        a, b = (torch.cat(found[name]).cpu().double() for found in (low, exact))
         errors[name] = float((a - b).pow(2).mean().sqrt() / b.sub(b.mean(0)).pow(2).mean().sqrt())
     return errors
 

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 BUDGET = 1 << 30  # bytes of one group
 BLOCK = 1024  # neighbouring rows that stay together when dealt to groups
 SPAN = 8192  # rows of one sequential read
-PIECE = 2048  # computed rows that are worked on at once: copies of them in float64 are what a training holds most of
+# Rows computed at once where all are gone through, and worked on at once: copies of them in float64 are, beside the group
+# at hand, what a training from a stream holds most of.
+COMPUTED, PIECE = 2048, 1024
 BATCHES, SAMPLES = 16, 128  # of a group of computed rows, at least
 MOST = 1 << 18  # rows of such a group, for the sake of SAMPLES
 HELD_OUT = 1 / 20  # of the rows, at most HELD_OUT_ROWS, when there is no split
@@ -151,11 +153,14 @@ class Source:
             distributed.exchange(out)
 
     def pieces(self, rows: Rows | np.ndarray) -> Iterator[np.ndarray]:
-        """:meth:`take` in pieces."""
-        for at in range(0, len(rows), SPAN):
-            part = self.take(rows[at : at + SPAN])
-            size = SPAN if self.offsets is None else PIECE
-            yield from (part[lo : lo + size] for lo in range(0, len(part), size))
+        """:meth:`take` in pieces; computed rows by whole samples, so that none is computed for two pieces."""
+        size, edges = SPAN, np.append(np.arange(0, len(rows), SPAN), len(rows))
+        if self.offsets is not None:
+            size, units = PIECE, self.units(Rows.of(rows))
+            edges = np.append(units[np.flatnonzero(np.diff(units // COMPUTED, prepend=-1))], len(rows))
+        for lo, hi in zip(edges, edges[1:]):
+            part = self.take(rows[lo:hi])
+            yield from (part[at : at + size] for at in range(0, len(part), size))
 
     def _sample_digest(self) -> str:
         digest = hashlib.sha256(f"{self.n_rows}x{self.d_in}".encode())
@@ -319,14 +324,13 @@ def moments(source: Source, rows: Rows | np.ndarray) -> tuple[np.ndarray, float]
         starts = np.linspace(0, len(rows) - BLOCK, MOMENT_ROWS // BLOCK).astype(np.int64)
         rows = rows[np.unique((starts[:, None] + np.arange(BLOCK)).ravel())]
     n, mean, spread = 0, np.zeros(source.d_in), 0.0
-    for at in range(0, len(rows), SPAN):
-        numbers = np.asarray(rows[at : at + SPAN])
-        part = source.take(numbers).astype(np.float64)
+    for piece in source.pieces(rows):
+        part = piece.astype(np.float64)
         here = part.mean(0)
         if not np.isfinite(here).all():
             raise InputError(
                 "activations hold a value that is not finite",
-                where=f"row {int(numbers[np.argmin(np.isfinite(part).all(1))])}",
+                where=f"row {int(np.asarray(rows[n : n + len(part)])[np.argmin(np.isfinite(part).all(1))])}",
                 do="Remove the sample it belongs to.",
             )
         part -= here  # in place: a part in float64 is the largest thing that is held here

@@ -19,12 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from sciinterp.sae.architecture import Architecture, Step, require, write_gradients
 from sciinterp.sae.parameters import Parameters
-from sciinterp.sae.sparse import Codes, code_gradients, decode, encode_above
+from sciinterp.sae.sparse import Codes, code_gradients, decode, encode_above, sum_by_feature
 from sciinterp.sae.weights import Weights
 
 
@@ -69,8 +68,7 @@ class Gated(Architecture):
         # b_dec sees the encoder's input through both paths; the gate's bias only through its own.
         write_gradients(step, codes, gradient, d_gate + rescale[columns] * d_mag, xin)
         for name, entries in (("b_enc", d_gate), ("b_mag", d_mag), ("r", d_mag * scaled)):
-            total = torch.zeros(self.n_features, dtype=torch.float64, device=x.device)
-            g[name].copy_(total.index_add_(0, columns, entries.double()))
+            g[name].copy_(sum_by_feature(columns, entries, self.n_features))
         mse, aux = error.square_().sum() / n, gate_error.square_().sum() / n
         penalty = weight * gate.values.sum()
         l0 = (codes.values > 0).sum() / n

@@ -29,7 +29,7 @@ from torch import Tensor
 from sciinterp import distributed
 from sciinterp.sae.architecture import Architecture, Step, require, write_gradients
 from sciinterp.sae.parameters import Parameters
-from sciinterp.sae.sparse import Codes, code_gradients, decode, encode_above, keep_entries, products
+from sciinterp.sae.sparse import code_gradients, decode, encode_above, keep_entries, products, sum_by_feature
 from sciinterp.sae.weights import Weights
 
 RATE = 4.0
@@ -90,7 +90,7 @@ class JumpReLU(Architecture):
         slope = 2 * weight * off / (self.target_l0 * n)
         window = near.values - limit < eps / 2
         entries = torch.where(window, -(limit * d_code + slope) / eps, 0)
-        g["theta"].copy_(_per_feature(near, entries, self.n_features)).mul_(RATE)
+        g["theta"].copy_(sum_by_feature(near.columns, entries, self.n_features)).mul_(RATE)
         mse = error.square_().sum() / n
         penalty = weight * off.square()
         return {"loss": mse + penalty, "mse": mse, "penalty": penalty, "l0": l0, "theta": theta.mean()}
@@ -113,9 +113,3 @@ class JumpReLU(Architecture):
         theta = p["theta"].clamp(min=0) * RATE / scale
         weights = Weights(p["W_enc"].T, p["b_enc"] / scale, p["W_dec"], p["b_dec"] / scale, threshold=theta)
         return weights, {"threshold_mean": float(theta.mean())}
-
-
-def _per_feature(codes: Codes, values: Tensor, n_features: int) -> Tensor:
-    """Sum of the entries' ``values`` per feature."""
-    total = torch.zeros(n_features, dtype=torch.float64, device=values.device)
-    return total.index_add_(0, codes.columns, values.double()).float()

@@ -50,7 +50,7 @@ class Measures:
     """
 
     def __init__(self, centre: Tensor, n_features: int) -> None:
-        self.centre = centre.double().cpu()
+        self.centre = centre.cpu().double()
         self.n = 0
         self.sum = torch.zeros_like(self.centre)
         self.square = self.error = self.cosine = self.back = self.both = 0.0
@@ -68,7 +68,7 @@ class Measures:
         features : Tensor [nnz]
             Features of all active entries.
         """
-        x, back = x.double().cpu() - self.centre, back.double().cpu() - self.centre
+        x, back = (rows.cpu().double() - self.centre for rows in (x, back))
         self.n += len(x)
         self.sum += x.sum(0)
         self.error += float((x - back).square().sum())

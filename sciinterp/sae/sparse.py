@@ -237,7 +237,7 @@ class Transposed:
     """The transposed pattern of some codes: sums over the batch, one row per feature."""
 
     def __init__(self, codes: Codes, n_features: int, rows_of: Tensor | None = None) -> None:
-        self.n_features = n_features
+        self.n_features, self.columns = n_features, codes.columns
         bags: Tensor = codes.bag_of() if rows_of is None else rows_of
         if codes.columns.device.type != "cpu":
             ordered, self.order = torch.sort(codes.columns, stable=True)
@@ -288,10 +288,19 @@ class Transposed:
 
     def sum_values(self, weights: Tensor) -> Tensor:
         """Sum of ``weights`` per feature [n_features], added in float64."""
+        if weights.device.type == "mps":
+            return sum_by_feature(self.columns, weights, self.n_features)
         total = torch.zeros(len(weights) + 1, dtype=torch.float64, device=weights.device)
         torch.cumsum(weights[self.order], 0, dtype=torch.float64, out=total[1:])
         ends = total[self.start.long()]
         return (ends[1:] - ends[:-1]).float()
+
+
+def sum_by_feature(columns: Tensor, values: Tensor, n_features: int) -> Tensor:
+    """Sum of entries' values per feature [n_features], added in float64: by the processor where a device has none."""
+    home = torch.device("cpu") if values.device.type == "mps" else values.device
+    total = torch.zeros(n_features, dtype=torch.float64, device=home)
+    return total.index_add_(0, columns.to(home), values.to(home).double()).float().to(values.device)
 
 
 def project_rows(gradient: Tensor, direction: Tensor) -> None:
