@@ -1,7 +1,8 @@
 """Assays of variants: a table of changes of one wild type with what was measured of each.
 
 Layouts are told by their columns: ProteinGym (``mutant``, ``DMS_score``, ``mutated_sequence``), MaveDB (``hgvs_pro``,
-``score``, lines of comments), plain tables of a variant or a whole sequence with numbers beside it. Changes are read by
+``score``, lines of comments), plain tables of a variant or a whole sequence with numbers beside it, with or without a
+header, or of ``wildtype site mutant`` in columns of their own. Changes are read by
 :mod:`sciinterp.readers.notation`. A row that cannot be used costs itself alone, and is named with its reason.
 
 The wild type is given, found among samples, or put together from the assay: from whole sequences with their changes
@@ -35,6 +36,12 @@ VARIANTS = (
     "protein_variant", "hgvsp", "hgvs", "substitution", "substitutions",
 )  # fmt: skip
 WHOLE = ("mutated_sequence", "mutant_sequence", *SEQUENCES)
+# A change in three columns: the letter before, the position, the letter after.
+APART = (
+    ("wildtype", "wild_type", "wt", "wt_aa", "wildtype_aa", "ref", "ref_aa"),
+    ("site", "pos", "position", "resi", "residue"),
+    ("mutant", "mut", "mt", "mut_aa", "mutant_aa", "alt", "alt_aa"),
+)
 SCORES = (
     "dms_score",
     "score",
@@ -104,19 +111,20 @@ def read_assay(
     lower = {name.lower(): i for i, name in reversed(list(enumerate(header)))}
     by = next((lower[n] for n in VARIANTS if n in lower), None)
     whole = next((lower[n] for n in WHOLE if n in lower), None)
-    if by is None and whole is None:
+    apart = _apart(lower, rows, by)
+    if by is None and whole is None and not apart:
         raise FormatError(
             "the table lacks a column of variants",
             file=str(path),
             expected=f"one of {', '.join(VARIANTS[:6])}, or {WHOLE[0]}",
             got=", ".join(header)[:120],
         )
-    numbers, chosen = _numbers(header, rows, score, (by, whole), path)
+    numbers, chosen = _numbers(header, rows, score, (by, whole, *apart), path)
     names = [header[i] for i in numbers]
     table = pd.DataFrame(
         {
             "line": [line for line, _ in rows],
-            "text": [_cell(cells[by]) if by is not None else "" for _, cells in rows],
+            "text": ["".join(_cell(cells[i]) for i in apart or (by,) if i is not None) for _, cells in rows],
             "whole": [_cell(cells[whole]) if whole is not None else "" for _, cells in rows],
             "score": numbers[chosen] if rows else [],
         }
@@ -124,7 +132,9 @@ def read_assay(
     for i, name in zip(numbers, names):
         if i != chosen and name not in table:
             table[name] = numbers[i]
-    found = _settled(table, wild_type, refused, has_variants=by is not None, where=f"file '{path}'")
+    found = _settled(
+        table, wild_type, refused, has_variants=bool(apart) or by is not None, where=f"file '{path}'"
+    )
     found.context.update(score=header[chosen], file=path.name)
     _warn(found, path.name)
     return found
@@ -164,7 +174,31 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], list[dict
     """Header, rows as wide as it with their lines, and rows that are wider."""
     table = read_table(path)
     refused = [{"line": line, "variant": cells[0][:60], "reason": WIDE} for line, cells in table.wide]
-    return table.header, table.rows, refused
+    header, rows = table.header, table.rows
+    named = {name.lower() for name in header} & {*VARIANTS, *WHOLE}
+    by = next((i for i, cell in enumerate(header) if not named and _is_variant(cell)), None)
+    if by is not None and any(math.isfinite(_number(cell)) for cell in header):  # no header
+        first = min((line for line, _ in rows), default=2) - 1
+        rows = [(first, header), *rows]
+        others = [i for i in range(len(header)) if i != by]
+        names = {by: VARIANTS[0], **({others[0]: SCORES[1]} if len(others) == 1 else {})}
+        header = [names.get(i, f"column {i + 1}") for i in range(len(header))]
+    return header, rows, refused
+
+
+def _is_variant(text: str) -> bool:
+    try:
+        return bool(parse_variant(text))
+    except InputError:
+        return False
+
+
+def _apart(lower: Mapping[str, int], rows: list[tuple[int, list[str]]], by: int | None) -> tuple[int, ...]:
+    """The three columns of a change, where these are told apart and no column states it whole."""
+    found = [next((lower[n] for n in names if n in lower), None) for names in APART]
+    if None in found or (by is not None and any(c.isdigit() for _, cells in rows[:20] for c in cells[by])):
+        return ()
+    return tuple(i for i in found if i is not None)
 
 
 def _cell(text: str) -> str:

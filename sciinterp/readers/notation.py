@@ -28,6 +28,10 @@ _HGVS = re.compile(rf"({_RESIDUE})([0-9]{{1,12}})(?:_({_RESIDUE})([0-9]{{1,12}})
 _GENOMIC = re.compile(
     r"([0-9]{1,12})(?:_([0-9]{1,12}))?([acgtn]*)(>|=|delins|del|dup|ins)([acgtn]*)", re.IGNORECASE
 )
+# Several substitutions as tables join them.
+_SEVERAL = re.compile(
+    rf"(?:p\.)?(?:{_RESIDUE})[0-9]{{1,12}}(?:{_RESIDUE}|=)(?:[;:,+/|&_\s]+(?:p\.)?(?:{_RESIDUE})[0-9]{{1,12}}(?:{_RESIDUE}|=))+"
+)
 # A sequence's name in front of a change.
 _ACCESSION = re.compile(r"\s*([^\s:]+):\s*(?=[pgcmnrPGCMNR]\.)")
 # Notation that says too little to make the changed sequence, and what it says instead.
@@ -180,7 +184,7 @@ def parse_variant(text: str) -> Variant:
     """Read a change in HGVS notation of proteins or genomes.
 
     ``A42G``, ``p.Ala42Gly``, ``p.(Ala42=)``, ``A42del``, ``K23_V25del``, ``V7dup``, ``H4_Q5insA``, ``C28_K29delinsW``,
-    ``g.42A>G``; several substitutions as ``A1C:D2E``, ``A1C;D2E`` or ``p.[Ala1Cys;Asp2Glu]``. An accession in front
+    ``g.42A>G``; several substitutions as ``A1C:D2E``, ``A1C;D2E`` or ``p.[Ala1Cys;Asp2Glu]``, or joined by space, ``_ , + / | &``. An accession in front
     (``NP_000001.1:``) is passed over.
 
     Raises
@@ -201,7 +205,9 @@ def parse_variant(text: str) -> Variant:
         raise _unread(text, "notation of transcripts' nucleotides: give g., p., or columns pos, ref and alt")
     body = re.sub(r"\A[pgmPGM]\.", "", body)
     one = _protein if kind == "p." else _genomic
-    several = [part for part in re.split(r"[;:,]", _bare(body)) if part.strip()]
+    plain = kind == "p." and _SEVERAL.fullmatch(_bare(body))
+    joined = re.sub(r"[+/|&_\s]+|p\.", " ", _bare(body)).replace(" ", ";") if plain else _bare(body)
+    several = [part for part in re.split(r"[;:,]", joined) if part.strip()]
     if "];" in body:
         raise _unread(text, "changes of two alleles: give one allele a row")
     if len(several) < 2 or re.search(r"\w\[", body):

@@ -119,10 +119,26 @@ def read_outcome(labels: Any, samples: Samples) -> tuple[Outcome, np.ndarray]:
     given = [column[i] for i in np.flatnonzero(known)]
     if all(isinstance(v, int | float | np.number) and not isinstance(v, bool | np.bool_) for v in given):
         numbers = np.array(given, float)
+        if not np.isfinite(numbers).all():
+            raise InputError(
+                "a label that is no finite number",
+                where=f"sample {_first(known, ~np.isfinite(numbers), samples)!r}",
+            )
         if len(np.unique(numbers)) != 2:
             return Outcome(numbers), known
     names, code = np.unique(np.array([str(v) for v in given], object).astype(str), return_inverse=True)
+    if len(names) > max(2, len(given) / 2):
+        raise InputError(
+            "nearly every sample has a label of its own",
+            expected="classes of several samples, or numbers",
+            got=f"{len(names)} values in {len(given)} samples, such as {str(given[0])[:40]!r}",
+        )
     return Outcome(code, tuple(map(str, names))), known
+
+
+def _first(known: np.ndarray, wrong: np.ndarray, samples: Samples) -> str:
+    """The first sample whose label is wrong."""
+    return samples.ids[int(np.flatnonzero(known)[np.flatnonzero(wrong)[0]])]
 
 
 def _column(name: str, samples: Samples) -> list[Any]:
@@ -155,7 +171,7 @@ def _times(time: list[Any], event: list[Any]) -> tuple[Outcome, np.ndarray]:
         reached = np.array([float(event[i]) for i in rows])
     except (TypeError, ValueError):
         values = reached = np.array([-1.0])
-    if (values < 0).any() or not np.isin(reached, (0, 1)).all():
+    if not (np.isfinite(values) & (values >= 0)).all() or not np.isin(reached, (0, 1)).all():
         raise InputError("these are not times", expected="times from 0, and events that are 0 or 1")
     return Outcome(values, event=reached > 0), known
 

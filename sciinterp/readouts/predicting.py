@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.model_selection import GroupKFold
 
 from sciinterp.association.jackknife import effective_families
+from sciinterp.errors import InputError
 from sciinterp.interventions.control_statistics import mean_interval
 from sciinterp.readouts.outcome import Outcome
 from sciinterp.readouts.representations import Representation
@@ -84,12 +85,17 @@ class Scores:
         return np.nanmean(out, axis=1)
 
     def interval(self, other: Scores | None = None) -> tuple[float, float, float]:
-        """Mean and 95% interval over families, of the score or of its difference from another's on the same draws."""
+        """Mean and 95% interval over families, of the score or of its difference from another's on the same draws.
+
+        An interval of a score ends where scores do.
+        """
         if not self.found or (other is not None and not other.found):
             return float("nan"), float("nan"), float("nan")
         without = self.without() - (0.0 if other is None else other.without())
         each = self.each - (0.0 if other is None else other.each)
-        return around(each, without, self.family)
+        mean, low, high = around(each, without, self.family)
+        least = -1.0 if self.outcome.kind == "numbers" else 0.0
+        return (mean, low, high) if other is not None else (mean, max(low, least), min(high, 1.0))
 
 
 def around(each: np.ndarray, without: np.ndarray, family: np.ndarray) -> tuple[float, float, float]:
@@ -233,22 +239,35 @@ def _of_estimator(
     estimator: Any, x: np.ndarray, outcome: Outcome, some: np.ndarray, test: np.ndarray
 ) -> np.ndarray:
     """Decisions, probabilities or numbers of an estimator, a column a class beyond two."""
+    target = outcome.target(some)
     if not x.shape[1]:
-        return np.zeros((len(test), outcome.target(some).shape[1]))
-    fitted = clone(estimator)
-    if outcome.kind != "classes":
-        return np.asarray(fitted.fit(x[some], outcome.target(some)[:, 0]).predict(x[test]), float)[:, None]
-    fitted.fit(x[some], outcome.values[some])
+        return np.zeros((len(test), target.shape[1]))
+    if outcome.kind != "classes" and is_classifier(estimator):
+        raise InputError("a classifier reads classes", expected="a regressor", got=type(estimator).__name__)
+    try:
+        if is_regressor(estimator) or outcome.kind != "classes":
+            fitted = [clone(estimator).fit(x[some], column).predict(x[test]) for column in target.T]
+            return np.stack([np.asarray(told, float).ravel() for told in fitted], 1)
+        return _of_classifier(clone(estimator).fit(x[some], outcome.values[some]), x[test], outcome)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            "the estimator cannot read these labels",
+            where=repr(estimator)[:60],
+            got=str(error).split("\n")[0],
+        ) from error
+
+
+def _of_classifier(fitted: Any, x: np.ndarray, outcome: Outcome) -> np.ndarray:
     n = len(outcome.classes)
     for way in ("decision_function", "predict_proba"):
         if hasattr(fitted, way):
-            told = np.asarray(getattr(fitted, way)(x[test]), float)
+            told = np.asarray(getattr(fitted, way)(x), float)
             break
     else:
-        told = np.asarray(fitted.predict(x[test]))[:, None] == np.arange(n)
+        told = np.asarray(fitted.predict(x))[:, None] == np.arange(n)
     if n == 2:
         return told[:, None].astype(float) if told.ndim == 1 else told[:, -1:].astype(float)
-    out = np.full((len(test), n), -np.inf)
+    out = np.full((len(x), n), -np.inf)
     at = np.asarray(getattr(fitted, "classes_", np.arange(n))).astype(int)
     if told.ndim == 1:  # two of the classes were there to be learnt
         told = np.stack([-told, told], 1)

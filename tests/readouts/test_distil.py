@@ -8,7 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeRegressor
 from test_readout import FAST, world
 
 import sciinterp as si
@@ -171,6 +175,39 @@ def test_any_estimator_reads(read):
     settings = ReadoutSettings(n_draws=2, n_permutations=20, estimator=LogisticRegression(C=0.1))
     score = si.readout(features, label, n=(None,), settings=settings).set_index("representation")["score"]
     assert score["features"] > 0.8 and abs(score["shuffled labels"] - 0.5) < 0.25
+
+
+@pytest.mark.parametrize(
+    "estimator", [Ridge(100), LinearSVC(), KNeighborsClassifier(), DecisionTreeRegressor(max_depth=2)]
+)
+def test_estimators_of_either_kind_read_classes(read, estimator):
+    """A regressor reads each class as ones and zeros; scores and their intervals end at one."""
+    features, table = read
+    most = features.max_per_sample().toarray()
+    settings = ReadoutSettings(n_draws=2, n_permutations=5, estimator=estimator)
+    for label in (
+        table.context["reading"].outcome.values,
+        pd.qcut(most[:, 3] + most[:, 7], 3, labels=list("abc")).tolist(),
+    ):
+        found = si.readout(features, label, n=(None,), settings=settings)
+        assert found.set_index("representation").loc["features", "score"] > 0.6
+        assert (found["high"] <= 1).all() and (found["low"] >= 0).all()
+
+
+UNREADABLE = [
+    (lambda n: np.linspace(0, 1, n), LogisticRegression(), "a classifier reads classes"),
+    (lambda n: np.arange(n) % 2, GridSearchCV(LogisticRegression(), {"C": ["x"]}), "the estimator cannot read"),
+    (lambda n: np.arange(n) % 2, LogisticRegression, "the estimator cannot read"),
+    (lambda n: np.where(np.arange(n) == 3, np.inf, np.arange(n)), None, "no finite number, sample 's3'"),
+    (lambda n: [f"2020-{i}" for i in range(n)], None, "a label of its own"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("label", "estimator", "message"), UNREADABLE)
+def test_labels_and_estimators_that_do_not_fit_are_one_line(read, label, estimator, message):
+    features, settings = read[0], ReadoutSettings(n_draws=1, n_permutations=2, estimator=estimator)
+    with pytest.raises(InputError, match=message):
+        si.readout(features, label(len(features.samples)), n=(None,), settings=settings)
 
 
 def test_labels_are_what_they_look_like():

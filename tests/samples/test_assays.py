@@ -76,6 +76,11 @@ LAYOUTS = [  # text, keywords, variants, scores
     ("mutant,score\nM1A,nan\nK2R,inf\nT3A,1e-3\n,4\nA4G,NA\n", {}, ["T3A"], [0.001]),
     ("mutant,score\nM1A,1,9\nK2R,2\nT3A\n", {}, ["K2R"], [2]),
     ("\ufeffmutant,score\r\nM1A,1\r\n", {}, ["M1A"], [1]),
+    ("M1A,1\nK2R,2\nQ3A,3\n", {}, ["M1A", "K2R"], [1, 2]),
+    ("1\tM1A\t3\n2\tK2R\t4\n", {"score": "column 3"}, ["M1A", "K2R"], [3, 4]),
+    ("site,wildtype,mutant,effect\n1,M,A,1\n2,K,R,2\n2,Q,A,3\n", {}, ["M1A", "K2R"], [1, 2]),
+    ("wt;pos;mut;x\nMet;1;Ala;1\nLys;2;;2\n", {}, ["M1A"], [1]),
+    ("mutant,score\nM1A K2R,1\nM1A_T3S,2\nM1A/K2W,3\nK2_T3,4\n", {}, ["M1A;K2R", "M1A;T3S", "M1A;K2W"], [1, 2, 3]),
 ]  # fmt: skip
 
 

@@ -71,7 +71,8 @@ FORMS = [
     ("R10del", "MKTAYIAKQ"), ("K2R:A4W", "MRTWYIAKQR"), ("A4W;K2R", "MRTWYIAKQR"), ("K2R,T3A,R10K", "MRAAYIAKQK"),
     ("p.[Lys2Arg;Thr3Ala]", "MRAAYIAKQR"), ("p.[(Lys2Arg);(Ala4Trp)]", "MRTWYIAKQR"), ("p.[K2R;A4=]", "MRTAYIAKQR"),
     ("NP_000001.1:p.[Lys2Arg;Ala4Trp]", "MRTWYIAKQR"), ("p.([Lys2Arg;Ala4Trp])", "MRTWYIAKQR"),
-    ("[k2r;a4w]", "MRTWYIAKQR"), ("K2_T3delinsWV:A4G", "MWVGYIAKQR"),
+    ("K2R A4W", "MRTWYIAKQR"), ("K2R_A4W", "MRTWYIAKQR"), ("K2R/A4W", "MRTWYIAKQR"), ("A4W + K2R", "MRTWYIAKQR"),
+    ("p.Lys2Arg p.Ala4Trp", "MRTWYIAKQR"), ("[k2r;a4w]", "MRTWYIAKQR"), ("K2_T3delinsWV:A4G", "MWVGYIAKQR"),
 ]  # fmt: skip
 REFUSED = [
     ("p.(Arg10ProfsTer23)", "frame shift"), ("p.Arg10fs", "frame shift"), ("R10fs*5", "frame shift"),
