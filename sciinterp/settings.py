@@ -22,6 +22,9 @@ from typing import Any, TypeVar
 from sciinterp.errors import FormatError, InputError, no_such
 
 T = TypeVar("T")
+# Of a configuration: far more than any has, and little enough to be parsed in a second.
+MAX_BYTES, MAX_PARTS = 1 << 20, 64
+_BETWEEN_NAMES, _NO_BLANKS = re.compile(r"[\n=\[\]{},#]+"), str.maketrans("", "", " \t\r")
 _ENTRY = re.compile(r"^(\w[\w, ]*) : .*$")
 
 
@@ -36,12 +39,23 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise InputError("there is no such file", where=f"file '{path}'", do="'sciinterp init' writes one.")
+    if path.stat().st_size > MAX_BYTES:
+        raise FormatError(
+            "too large for a configuration",
+            file=str(path),
+            expected=f"at most {MAX_BYTES:,} bytes",
+            got=f"{path.stat().st_size:,}",
+        )
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+        # The parser's time grows with the square of a name's parts.
+        if any(token.count(".") > MAX_PARTS for token in _BETWEEN_NAMES.split(text.translate(_NO_BLANKS))):
+            raise ValueError(f"a name of more than {MAX_PARTS} parts")
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         line = re.search(r"line (\d+)", str(error))
         raise FormatError(
-            "this is not TOML", file=str(path), line=int(line[1]) if line else 0, got=str(error)
+            "this is not TOML", file=str(path), line=int(line[1]) if line else 0, got=str(error)[:200]
         ) from None
 
 
@@ -55,7 +69,7 @@ def parse_value(text: str) -> Any:
     """
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 

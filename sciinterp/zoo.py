@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from sciinterp.activations.extraction import extract, extract_sites
 from sciinterp.config import RunConfig, from_mapping
 from sciinterp.errors import InputError, MissingWeightsError, no_such
 from sciinterp.project import Run, read_inputs, run
-from sciinterp.settings import read_toml
+from sciinterp.settings import build, read_toml
 from sciinterp.store.atomic import atomic_write, make_folder, sha256_file
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,23 @@ KEPT = (
     *("hits.tsv", "hits.baselines.tsv"),
 )
 MAX_BYTES = 20 << 20
-_OWN = ("sites", "needs")
 SUMS, CARD = "SHA256SUMS", "README.md"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe says beside the configuration of a run.
+
+    Attributes
+    ----------
+    sites : tuple of str
+        Where the model is read; by default the site of the configuration.
+    needs : str
+        Where its data come from.
+    """
+
+    sites: tuple[str, ...] = ()
+    needs: str = ""
 
 
 def build_zoo(
@@ -102,22 +117,20 @@ def recipe(path: Path) -> Iterator[tuple[str, RunConfig]]:
 
     Raises
     ------
-    InputError
-        A key that is not known, or data that are not here.
+    InputError, FormatError
+        No TOML, a key that is not known, no site, or data that are not here.
     """
     values = read_toml(path)
-    own = values.pop("zoo", {})
-    for key in own:
-        if key not in _OWN:
-            raise no_such("key", key, _OWN, where=f"[zoo] of '{path}'")
+    own = build(Recipe, values.pop("zoo", {}), section="zoo")
     config, _ = from_mapping(values, base=path.absolute().parent)
     for file in (config.data.samples, config.data.annotations):
         if not Path(file).exists():
-            raise InputError(
-                "the data of the recipe are not here", where=f"'{file}'", do=own.get("needs", "")
-            )
-    for site in own.get("sites") or [config.model.site]:
-        yield str(site), replace(config, model=replace(config.model, site=site))
+            raise InputError("the data of the recipe are not here", where=f"'{file}'", do=own.needs)
+    sites = own.sites or ((config.model.site,) if config.model.site else ())
+    if not sites:
+        raise InputError("the recipe names no site", where=f"'{path}'", expected="[zoo] sites")
+    for site in sites:
+        yield site, replace(config, model=replace(config.model, site=site))
 
 
 def _made(runs: dict[str, RunConfig], out: Path) -> Iterator[Run]:
@@ -128,6 +141,8 @@ def _made(runs: dict[str, RunConfig], out: Path) -> Iterator[Run]:
     inputs = read_inputs(config, out)
     model, samples = inputs.model, inputs.samples
     assert model is not None and samples is not None
+    for site in runs:
+        model.site(site)  # before a folder is made of its name
     dtype, how = config.model.kept_as, config.extract
     extract_sites(
         model,

@@ -2,15 +2,16 @@
 
 import hashlib
 import runpy
+import time
 from pathlib import Path
 
 import pytest
 
 import sciinterp as si
-from sciinterp import zoo
+from sciinterp import project, zoo
 from sciinterp.activations import extraction
 from sciinterp.config import RunConfig
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, SciinterpError
 from sciinterp.project import load_run, run
 
 RECIPE = """
@@ -149,6 +150,58 @@ def test_runs_are_made_by_the_run_and_what_is_not_here_is_passed_over(
     (tmp_path / "absent.toml").write_text(RECIPE.replace("sites", "site"))
     with pytest.raises(InputError, match="sites"):
         zoo.build_zoo(tmp_path, out=tmp_path / "zoo", only=["absent"])
+
+
+DATA = '[data]\nsamples = "a.fasta"\nannotations = "a.tsv"\n[model]\nname = "antiberty"\n'
+HOSTILE: dict[str, str | bytes] = {
+    "empty": "",
+    "text": "hello",
+    "a list": "[1, 2]",
+    "not UTF-8": b"\xff\xfe\x00",
+    "a program": b"\x7fELF" + bytes(range(256)),
+    "nulls": bytes(1000),
+    "arrays 100,000 deep": "a = " + "[" * 100_000 + "]" * 100_000,
+    "tables 100,000 deep": "a = " + "{a=" * 100_000 + "1" + "}" * 100_000,
+    "a name of 100,000 parts": " . ".join("a" * 100_000) + " = 1",
+    "a header of 100,000 parts": "[" + ".".join("a" * 100_000) + "]",
+    "long headers": "\n".join("[" + ".".join(["a"] * 60) + f".b{i}]" for i in range(3000)),
+    "many keys": "\n".join(f"k{i} = 1" for i in range(200_000)),
+    "20 MB of comments": b"#" * (20 << 20),
+    "a number of 100,000 digits": DATA + "[train]\nsteps = " + "9" * 100_000,
+    "a section twice": DATA + "[data]\nsamples = 'b'\n",
+    "cut": DATA + "[zoo",
+    "zoo is a number": "zoo = 3\n" + DATA,
+    "zoo is a list": "[[zoo]]\nsites = ['layers.1']\n" + DATA,
+    "sites is a number": DATA + "[zoo]\nsites = 3\n",
+    "a site is a number": DATA + "[zoo]\nsites = [1]\n",
+    "no site": DATA + "[zoo]\nsites = []\n",
+    "a site outside": DATA + "[zoo]\nsites = ['../../../out']\n",
+    "a site that is a place": DATA + "[zoo]\nsites = ['/out']\n",
+    "needs is a list": DATA + "[zoo]\nneeds = ['x']\n",
+    "a key of no use": DATA + "[zoo]\nrun = 'rm'\n",
+    "data is a number": "data = 3\n[model]\nname = 'antiberty'\n",
+    "samples is a number": DATA.replace('"a.fasta"', "3"),
+    "no model": DATA.partition("[model]")[0],
+    "infinite": DATA + "[train]\nsteps = inf\n",
+    "a date": DATA + "[train]\nsteps = 1979-05-27\n",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_recipe_is_refused(kind: str, tmp_path: Path, tiny: tuple, monkeypatch) -> None:
+    """In one line, within seconds, and no folder is made."""
+    monkeypatch.setattr(project, "load_model", lambda *_, **__: tiny[0])
+    recipes, content = tmp_path / "recipes", HOSTILE[kind]
+    recipes.mkdir()
+    (recipes / "evil.toml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    (recipes / "a.fasta").write_text(">a\nEVQLVESGG\n>b\nEVQLVE\n>c\nEVQLV\n")
+    (recipes / "a.tsv").write_text("sample\tstart\tend\tconcept\na\t0\t1\tx\n")
+    start = time.process_time()
+    with pytest.raises(SciinterpError) as error:
+        zoo.build_zoo(recipes, out=tmp_path / "zoo", only=["evil"])
+    assert time.process_time() - start < 5
+    assert "\n" not in str(error.value) and len(str(error.value)) < 2000
+    assert [path.name for path in tmp_path.iterdir()] == ["recipes"]
 
 
 def test_splice_sites_of_both_strands(root: Path, tmp_path: Path) -> None:

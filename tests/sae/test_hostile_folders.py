@@ -48,6 +48,13 @@ def layers(folder: Path) -> Path:
     return folder / "layer_3.safetensors"
 
 
+def entry(folder: Path) -> Path:
+    """What is read of an entry of a zoo."""
+    sae = si.load_sae(write(folder.with_name("plain"), "saelens"))
+    sae.metrics = {"fve": 0.5, "l0": 3.0}
+    return sae.save(folder)
+
+
 def folder_of(name: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         return geneformer(folder) if name == "geneformer" else scgpt(folder)[0]
@@ -60,6 +67,7 @@ PLACES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     **{n: (one(n), (FORMATS[n][0], FORMATS[n][2])) for n in ("overcomplete", "bionemo", "interprot", "tied")},
     "sparsify in shards": (shards, ("sae-00001-of-00002.safetensors", "sae-00002-of-00002.safetensors", "cfg.json")),
     "layers of ESM-C": (layers, ("layer_3.safetensors", "config.json")),
+    "entry of a zoo": (entry, ("sae_weights.safetensors", "cfg.json", "metrics.json")),
     "geneformer": (
         folder_of("geneformer"),
         ("model.safetensors", "config.json", "geneformer/token_dictionary_gc1.pkl", "geneformer/gene_median_dictionary_gc1.pkl"),

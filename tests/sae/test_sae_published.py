@@ -198,7 +198,13 @@ REFUSED = {
     "unknown normalisation": {**V6, "normalize_activations": "batch_norm"},
     "unknown key": {**V6, "architecture": "standard", "decoder_gain": 2.0},
     "transcoder": {**V6, "architecture": "transcoder", "d_out": D},
-    "unknown architecture": {**V6, "architecture": "temporal"},
+    **{  # every other class it registers (6.54.12)
+        name: {**V6, "architecture": name}
+        for name in (
+            *("skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"),
+            *("temporal", "matching_pursuit"),
+        )
+    },
     "reshape": {**V6, "architecture": "standard", "reshape_activations": "hook_q"},
     "rescaled standard": {**V6, "architecture": "standard", "rescale_acts_by_decoder_norm": True},
     "factor that is not there": {**OLD, "finetuning_scaling_factor": True},
@@ -216,6 +222,7 @@ def test_saelens_refused_by_name(name, tmp_path):
         si.load_sae(saelens(tmp_path, REFUSED[name], {}))
     assert "\n" not in str(error.value)
     assert tmp_path.name in str(error.value)
+    assert REFUSED[name].get("architecture") != name or name in str(error.value)
 
 
 THRESHOLD, COUNT = torch.tensor(0.8), torch.tensor(K, dtype=torch.int)
