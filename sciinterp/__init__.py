@@ -80,7 +80,7 @@ _EXPORTS = {
     "loss_recovered": "sae.recovered",
     "overwriting": "store.atomic",
 }
-_MODULES = {"pl": "plots", "testing": "testing", "errors": "errors"}
+_MODULES = {"pl": "plots", "testing": "testing", "errors": "errors", "judges": "interventions.judges"}
 
 __all__ = sorted([*_EXPORTS, *_MODULES, "__version__"])
 

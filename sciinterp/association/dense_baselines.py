@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -215,9 +216,12 @@ def read_rows(acts: Activations | np.ndarray, rows: np.ndarray) -> np.ndarray:
         found = np.asarray(acts[wanted], np.float32)
     else:
         found = np.empty((len(wanted), acts.d_in), np.float32)
-        for low in range(0, len(wanted), 1 << 14):
-            part = wanted[low : low + (1 << 14)]
-            found[low : low + len(part)] = acts.read(int(part[0]), int(part[-1]) + 1)[part - part[0]]
+        # Rows far apart are read a stretch at a time: from the first to the last of them may be the whole store.
+        ends = np.flatnonzero(np.diff(wanted // max(1, _CHUNK_VALUES // acts.d_in))) + 1
+        for low, high in pairwise([0, *ends.tolist(), len(wanted)]):
+            part = wanted[low:high]
+            if len(part):
+                found[low:high] = acts.read(int(part[0]), int(part[-1]) + 1)[part - part[0]]
     at = np.searchsorted(wanted, rows)
     if (rows < 0).any():
         out = np.zeros((len(rows), found.shape[1]), np.float32)

@@ -11,6 +11,8 @@ positions where the two profiles differ. Elsewhere a window of the concept's len
 of it is the target. What changes outside the target is damage, in the same span, too.
 
 Half of the target is read, and hidden from the model where it can hide positions: a letter that it sees it repeats.
+
+A model with a head over words that are no letters (SpliceAI) is read by such a word: its log odds at the positions read.
 """
 
 from __future__ import annotations
@@ -39,6 +41,25 @@ MIN_SPANS, MAX_WINDOW = 10, 24
 Judge = Callable[[Samples], np.ndarray]
 
 
+def judged(judge: Judge, samples: Samples) -> np.ndarray:
+    """float64 [n]: a judge's scores.
+
+    Raises
+    ------
+    InputError
+        It gave something else than one number a sample.
+    """
+    found = np.asarray(judge(samples))
+    if found.shape != (len(samples),) or found.dtype.kind not in "fiub":
+        raise InputError(
+            "a judge gives one number a sample",
+            where="judge",
+            expected=str(len(samples)),
+            got=f"{found.dtype} of shape {list(found.shape)}",
+        )
+    return found.astype(np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class Aim:
     """A concept to be turned on in some samples.
@@ -58,8 +79,9 @@ class Aim:
     letters : str
     odds : tuple of float arrays [n_read, n_letters]
         Log odds of each letter at each position that is read.
-    judge : callable, optional
-        In place of the odds: scores the samples with letters drawn at the positions that are read.
+    judge : callable or str, optional
+        In place of the odds: scores the samples with letters drawn at the positions that are read, or a word of the model's
+        own head.
     """
 
     concept: str
@@ -72,7 +94,7 @@ class Aim:
     read: tuple[np.ndarray, ...]
     letters: str
     odds: tuple[np.ndarray, ...]
-    judge: Judge | None = None
+    judge: Judge | str | None = None
 
 
 def aim_at(
@@ -84,7 +106,7 @@ def aim_at(
     letters: str,
     n_samples: int = 12,
     seed: int = 0,
-    judge: Judge | None = None,
+    judge: Judge | str | None = None,
 ) -> Aim | str:
     """The aim of a concept: held-out samples without it, spread over families; or why there is none.
 
@@ -99,7 +121,7 @@ def aim_at(
         The letters that are compared.
     n_samples : int
     seed : int
-    judge : callable, optional
+    judge : callable or str, optional
         In place of letter profiles.
     """
     spans = _spans(annotations, samples)

@@ -23,7 +23,7 @@ import pandas as pd
 from sciinterp.activations import Activations
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such
 from sciinterp.frames import Table
 from sciinterp.interventions.aims import Aim, Judge, aim_at
 from sciinterp.interventions.control_statistics import mean_interval, over_random, rank_correlation, summarise
@@ -34,7 +34,7 @@ from sciinterp.interventions.directions import (
     plain_directions,
     units_of_set,
 )
-from sciinterp.interventions.doses import FIRST, PAYS, SCOUTS, Read, Stage, at_level, batches_of
+from sciinterp.interventions.doses import Read, Stage, Start, at_level, stages_of
 from sciinterp.interventions.reading import checked_site
 from sciinterp.models import HasLogits, replayed
 from sciinterp.models.generation import LETTERS
@@ -99,7 +99,7 @@ def control_matrix(
     *,
     split: Split,
     acts: Activations | np.ndarray | None = None,
-    judge: Judge | Mapping[str, Judge] | None = None,
+    judge: Judge | str | Mapping[str, Judge | str] | None = None,
     settings: ControlSettings | None = None,
 ) -> Table:
     """Measure whether the selected features turn their concepts, beside other directions, at equal damage.
@@ -117,8 +117,9 @@ def control_matrix(
         Profiles and plain directions are of training families, everything else of held-out ones.
     acts : Activations or array [n_positions, d_in], optional
         For the difference of class means, the best neuron and the best component.
-    judge : callable, or mapping of concept to callable, optional
-        Scores of samples, in place of letter profiles of training families.
+    judge : callable or str, or mapping of concept to such, optional
+        Scores of samples (:mod:`sciinterp.interventions.judges`), in place of letter profiles of training families; or a word
+        of the model's own head, where its scores are over words that are no letters (SpliceAI: ``donor``).
     settings : ControlSettings, optional
 
     Returns
@@ -146,7 +147,7 @@ def control_matrix(
             continue
         own = judge.get(concept) if isinstance(judge, Mapping) else judge
         aim = aim_at(
-            concept, annotations, features.samples, split, letters=letters_of(model),
+            concept, annotations, features.samples, split, letters=_compared(model, own),
             n_samples=settings.n_samples, seed=settings.seed, judge=own,
         )  # fmt: skip
         if isinstance(aim, str):
@@ -282,6 +283,21 @@ def letters_of(model: Adapter) -> str:
     return "".join(x for x in LETTERS.get(model.kind) or model.alphabet or "" if x in words)
 
 
+def _compared(model: Adapter, judge: Judge | str | None) -> str:
+    """The letters that are compared; of a head over other words those of the sequences."""
+    assert isinstance(model, HasLogits)
+    letters = letters_of(model)
+    if isinstance(judge, str) and judge not in model.vocabulary:
+        raise no_such("word", judge, model.vocabulary, where=f"judge, the head of {model.name}")
+    if not letters and not isinstance(judge, str):
+        raise InputError(
+            "the model's scores are not over letters",
+            where=model.name,
+            expected=f"judge=, a word of its head: {', '.join(model.vocabulary[:8])}",
+        )
+    return letters or LETTERS.get(model.kind) or model.alphabet
+
+
 def _directions(
     features: FeatureMatrix,
     feature: int,
@@ -326,17 +342,16 @@ def turn(
     directions : list of Direction
     settings : ControlSettings
     """
-    n, found, first = len(aim.samples), [], FIRST
-    every, few = batches_of(model, aim), batches_of(model, aim, SCOUTS) if n >= PAYS * SCOUTS else []
-    with replayed(model, site, *(batch for _, batch in [*few, *every])):
-        scouts, stages = ([Stage(model, site, aim, *one) for one in some] for some in (few, every))
-        spread = float(np.sqrt(np.mean([s.spread for s in stages])))
+    given, n_scouts = stages_of(model, aim)
+    found, start = [], Start()
+    with replayed(model, site, *(batch for _, batch in given)):
+        stages = [Stage(model, site, aim, *one) for one in given]
+        spread = float(np.sqrt(sum(s.spread for s in stages) / sum(s.n_rows for s in stages)))
         for direction in directions:
-            read = at_level(
-                stages, scouts, direction.vector, spread,
-                first=first, level=settings.divergence, n_doses=settings.n_doses,
+            read, start = at_level(
+                stages, n_scouts, direction.vector, spread,
+                start=start, level=settings.divergence, n_doses=settings.n_doses,
             )  # fmt: skip
-            first = read.dose if read.reached else FIRST
             found.append(read)
         example = stages[0].example(directions[0].vector, found[0].dose * spread)
     return found, example

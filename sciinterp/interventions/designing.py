@@ -8,7 +8,7 @@ known. A proposal is a hypothesis to be made and measured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -18,15 +18,17 @@ import torch
 from Bio.Align import PairwiseAligner
 
 from sciinterp.codes.matrix import FeatureMatrix
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, ShapeError
 from sciinterp.frames import Table
+from sciinterp.interventions.aims import Judge, judged
 from sciinterp.interventions.likelihoods import letters_at
 from sciinterp.interventions.reading import as_samples, codes_of
-from sciinterp.interventions.steering import Turned, steering_edit, turned_features
+from sciinterp.interventions.steering import Turned, steering_edit, strengths_of, turned_features
 from sciinterp.interventions.writing import Edit, feature_edit, masks_at, rows_at, writing
 from sciinterp.models import CanGenerate, GenerationSettings
+from sciinterp.provenance import origin_of, trained_on
 from sciinterp.readers.notation import Variant
-from sciinterp.samples import Sample, Samples
+from sciinterp.samples import Sample, Samples, Split
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -44,13 +46,17 @@ class DesignSettings:
     generation : GenerationSettings
         Temperature, rounds, order and letters that are not drawn.
     judge : callable, optional
-        Scores of some samples.
+        Scores of some samples (:mod:`sciinterp.interventions.judges`).
+    split : Split, optional
+        Of the samples of the codes: the nearest sequence is one of its training samples. Without it, one of those that
+        trained the SAE, where it says which; else any.
     seed : int
     """
 
     strength: float = 1.0
     generation: GenerationSettings = field(default_factory=lambda: GenerationSettings(rounds=2))
-    judge: Callable[[Samples], np.ndarray] | None = None
+    judge: Judge | None = None
+    split: Split | None = None
     seed: int = 0
 
 
@@ -89,7 +95,9 @@ def design(
         One row a proposal, those that reach most first: ``sequence variants distance likelihood reached judge nearest
         nearest_distance``. ``likelihood`` is the mean log probability of the letters at the open positions, each hidden in
         turn (empty where the model cannot hide), ``reached`` the mean change of raised features less that of lowered ones,
-        in units of their largest activations. ``context`` holds the same of the start, and how often each was written.
+        in units of their largest activations. ``distance`` counts letters that differ from the start, ``nearest`` is the
+        nearest training sequence (see :class:`DesignSettings`; empty without codes) and ``nearest_distance`` the letters in
+        which it differs. ``context`` holds the same of the start, and what ``nearest_among`` were.
 
     Raises
     ------
@@ -100,17 +108,24 @@ def design(
     start = as_samples(model, sample)
     if not isinstance(model, CanGenerate):
         raise InputError("this model does not write", where=model.name)
-    if not (len(raise_) or len(lower)) or n < 1:
+    if len(start) != 1:
+        raise InputError("one sample is where a design begins", got=f"{len(start)} samples")
+    up_, away = (np.atleast_1d(np.asarray(some)).tolist() for some in (raise_, lower))
+    if not (up_ or away) or not isinstance(n, int | np.integer) or n < 1:
         raise InputError("nothing to design", expected="a feature to raise or lower, and n of 1 or more")
-    open_ = np.arange(start[0].length) if positions is None else np.unique(np.asarray(positions, np.int64))
-    where = rows_at([masks_at(open_, start)[0]] * n)
-    turned = turned_features(model, sae, [*raise_, *lower], start)
+    if isinstance(positions, str):
+        raise InputError("no such places", where="positions", expected="positions", got=repr(positions))
+    mask = masks_at("all" if positions is None else positions, start)[0]
+    open_, where = np.flatnonzero(mask), rows_at([mask] * int(n))
+    if not mask.any():
+        raise InputError("nothing to design", where="positions", expected="one at least", got="none")
+    strength = strengths_of(settings.strength, [len(up_)])[0]
+    turned = turned_features(model, sae, [*up_, *away], start)
     edits: list[Edit] = []
-    if len(raise_):
-        up = replace(turned, features=turned.features[: len(raise_)], largest=turned.largest[: len(raise_)])
-        edits.append(steering_edit(up, np.full(len(raise_), settings.strength), where=where))
-    if len(lower):
-        away = turned.features[len(raise_) :]
+    if up_:
+        up = replace(turned, features=turned.features[: len(up_)], largest=turned.largest[: len(up_)])
+        edits.append(steering_edit(up, strength, where=where))
+    if away:
         edits.append(
             feature_edit(turned.sae, turned.site, away, lambda codes, _: torch.zeros_like(codes), where=where)
         )
@@ -118,12 +133,15 @@ def design(
     with writing(model, edits):
         written = [str(t) for t in model.generate(start[0], n=n, seed=settings.seed, settings=how)]
     texts, count = np.unique(written, return_counts=True)
-    known = sae.samples if isinstance(sae, FeatureMatrix) else None
-    table = _judged(model, turned, len(raise_), start, [str(t) for t in texts], open_, known, settings)
+    known, among = _known(sae, settings.split)
+    table = _judged(model, turned, len(up_), start, [str(t) for t in texts], open_, known, settings)
     table["written"] = [*count, 0]
     first = table.iloc[-1].to_dict()
     proposals = table.iloc[:-1].sort_values(["reached", "likelihood"], ascending=False, kind="stable")
-    return Table(proposals.reset_index(drop=True), context={"start": first, "settings": settings})
+    return Table(
+        proposals.reset_index(drop=True),
+        context={"start": first, "nearest_among": among, "settings": settings},
+    )
 
 
 def _judged(
@@ -150,7 +168,7 @@ def _judged(
     letters = iter(letters_at(model, places))
     own = [[(next(letters) or {}).get(s.sequence[p]) for p in open_.tolist()] for s in some]
     likelihood = [float(np.mean([x for x in row if x is not None] or [np.nan])) for row in own]
-    score = [np.nan] * len(some) if settings.judge is None else np.asarray(settings.judge(some), float)
+    score = np.full(len(some), np.nan) if settings.judge is None else judged(settings.judge, some)
     nearest = [_nearest(s.sequence, known) for s in some]
     return pd.DataFrame(
         {
@@ -167,6 +185,24 @@ def _judged(
             "nearest_distance": [apart for _, apart in nearest],
         }
     )
+
+
+def _known(given: SAE | FeatureMatrix, split: Split | None) -> tuple[Samples | None, str]:
+    """The sequences among which the nearest is sought, and what they are."""
+    if not isinstance(given, FeatureMatrix):
+        return None, "no samples"
+    if split is not None:
+        if len(split.family) != len(given.samples):
+            raise ShapeError(
+                "the split is of other samples",
+                expected=f"{len(given.samples)} samples",
+                got=str(len(split.family)),
+            )
+        return given.samples.subset(split.train), "training samples of the split"
+    trained = trained_on(origin_of(given.sae).training, given.samples)
+    if trained is None or not trained.any():
+        return given.samples, "all samples"
+    return given.samples.subset(np.flatnonzero(trained)), "samples that trained the SAE"
 
 
 def _nearest(text: str, known: Samples | None) -> tuple[str, float]:

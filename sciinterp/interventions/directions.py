@@ -91,8 +91,10 @@ def plain_directions(
     """
     rng = np.random.default_rng(seed)
     row = position_rows(acts, features.samples)
-    parts = [np.sort(rng.choice(p, min(ROWS, len(p)), replace=False)) for p in (positive, negative)]
-    yes, no = (read_rows(acts, row[p][row[p] >= 0]).astype(np.float64) for p in parts)
+    parts = [row[np.sort(rng.choice(p, min(ROWS, len(p)), replace=False))] for p in (positive, negative)]
+    parts = [p[p >= 0] for p in parts]
+    both = read_rows(acts, np.concatenate(parts)).astype(np.float64)
+    yes, no = both[: len(parts[0])], both[len(parts[0]) :]
     return separating(yes, no)
 
 

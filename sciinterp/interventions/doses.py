@@ -3,7 +3,8 @@
 Divergence grows with a power of the dose that is near two for small doses and far steeper where letters tip over. The
 next dose is where the line through the two nearest ones known, on logarithms of both, meets the level; a dose that misses
 the level by little is carried there along that line. Of many samples a few, of as many families as there are, are asked
-first: the dose found on them is where the search on all begins.
+first: the dose found on them is where the search on all begins. A direction's search begins with dose and slope of the one
+before it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sciinterp.interventions.aims import Aim
+from sciinterp.interventions.aims import Aim, judged
 from sciinterp.interventions.effect import divergence, hidden, scored_tokens
 from sciinterp.interventions.reading import batches
 from sciinterp.interventions.writing import direction_edit, rows_at, writing
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 
 # The first dose and the largest, in units of the site's spread (root mean square distance from the mean activation).
 FIRST, LARGEST = 0.5, 8.0
-# A level of divergence is met where it is missed by no more than this factor (a tenth of the dose: where a gain has
-# saturated, carrying it further would say too much), or lies between two doses that are each within the second factor of
-# it: gains are interpolated.
-NEAR, BETWEEN = 1.2, 3.0
+# A level of divergence is met where no more than this share of the dose leads there, or between two doses whose divergences
+# are each within the last factor of it: gains are interpolated. A dose that misses the level by more than the factor between
+# is not carried: neither gain nor divergence goes on as it began (a gain that has saturated falls with the dose).
+CARRY, NEAR, BETWEEN = 0.1, 1.4, 3.0
 # Of a small dose divergence is the square; near the level it is no steeper than this power.
 SQUARE, STEEPEST = 2.0, 12.0
 # Samples on which a dose is sought first, and how many times as many there must be for it to pay.
@@ -69,10 +70,11 @@ class Stage:
         self.spans = scored_spans(batch, self.about)
         self.off = ~rows_at([aim.target[i] for i in numbers])(self.spans)
         rows = torch.cat(capture(model, [site], self.batch)[site]).cpu().double()
-        self.spread = float((rows - rows.mean(0)).pow(2).sum(1).mean())
+        self.spread, self.n_rows = float((rows - rows.mean(0)).pow(2).sum()), len(rows)
         assert isinstance(model, HasLogits)
         words = [w.removeprefix("▁") for w in model.vocabulary]
-        self.columns = [words.index(letter) for letter in aim.letters]
+        self.columns = [words.index(letter) for letter in aim.letters if letter in words]
+        self.word = words.index(aim.judge) if isinstance(aim.judge, str) else None
         self.read = rows_at([aim.read[i] for i in numbers])(self.spans)
         self.uniform = [np.random.default_rng([int(i)]).random(int(aim.read[i].sum())) for i in numbers]
         self.clean = self.scores(None, 0.0)
@@ -102,15 +104,19 @@ class Stage:
         out: dict[str, Any] = {"sample": sample.id, "positions": at.tolist(), "own": sample.sequence}
         for name, scores in (("before", self.clean), ("after", self.scores(vector, amount))):
             text = list(sample.sequence)
-            for place, best in zip(at, scores[mine][:, self.columns].argmax(1).tolist()):
+            best_letters = scores[mine][:, self.columns].argmax(1).tolist() if self.columns else ()
+            for place, best in zip(at, best_letters):
                 text[place] = self.aim.letters[best]
             out[name] = "".join(text)
         return out
 
     def judged(self, scores: Tensor) -> np.ndarray:
         """The judge's score of each sample."""
-        letters = torch.softmax(scores[self.read][:, self.columns], -1).double().numpy()
         owner = self.spans[self.read, 0].numpy()
+        if self.word is not None:
+            p = scores[self.read, self.word].double().exp().clamp(1e-12, 1 - 1e-12)
+            return np.array([float(p[owner == row].logit().mean()) for row in range(len(self.numbers))])
+        letters = torch.softmax(scores[self.read][:, self.columns], -1).double().numpy()
         parts = [letters[owner == row] for row in range(len(self.numbers))]
         if self.aim.judge is None:
             return np.array(
@@ -123,7 +129,8 @@ class Stage:
                 text[place] = self.aim.letters[min(int(np.searchsorted(np.cumsum(q), x)), len(q) - 1)]
             drawn.append("".join(text))
         names = [self.aim.samples.ids[i] for i in self.numbers]
-        return np.asarray(self.aim.judge(Samples(names, drawn, kind=self.aim.samples.kind)), float)
+        assert not isinstance(self.aim.judge, str)
+        return judged(self.aim.judge, Samples(names, drawn, kind=self.aim.samples.kind))
 
 
 class Tried(NamedTuple):
@@ -134,59 +141,74 @@ class Tried(NamedTuple):
     gain: np.ndarray
 
 
-def batches_of(model: Adapter, aim: Aim, n: int | None = None) -> list[tuple[np.ndarray, Batch]]:
-    """The batches of an aim, or of its first samples (they are of different families), with what is read hidden."""
+class Start(NamedTuple):
+    """Where a search begins: the first dose, and how steeply divergence grows there, as a power.
+
+    ``rise`` is by how much the mean gain grows with the logarithm of the dose, where other samples have said it of this
+    direction; their slope is this direction's, too. None: the slope is that of another direction.
+    """
+
+    dose: float = FIRST
+    slope: float = SQUARE
+    rise: float | None = None
+
+
+def stages_of(model: Adapter, aim: Aim) -> tuple[list[tuple[np.ndarray, Batch]], int]:
+    """The batches of an aim, with what is read hidden, and how many of them, the first, are asked before the others.
+
+    These hold the first samples, which are of different families; none are where that would not pay.
+    """
     hide = aim.read if isinstance(model, CanMask) else None
-    given = batches(model, list(aim.samples)[:n])
-    return [(numbers, hidden(model, batch, numbers, hide)) for numbers, batch in given]
+    n = len(aim.samples)
+    few = SCOUTS if n >= PAYS * SCOUTS else 0
+    found = []
+    for lo, hi in ((0, few), (few, n)):
+        given = batches(model, list(aim.samples)[lo:hi]) if hi > lo else ()
+        found.append([(lo + at, hidden(model, batch, lo + at, hide)) for at, batch in given])
+    return [*found[0], *found[1]], len(found[0])
 
 
 def at_level(
     stages: Sequence[Stage],
-    scouts: Sequence[Stage],
+    n_scouts: int,
     vector: Tensor,
     spread: float,
     *,
-    first: float,
+    start: Start,
     level: float,
     n_doses: int,
-) -> Read:
-    """A direction read at one level of divergence off target.
+) -> tuple[Read, Start]:
+    """A direction read at one level of divergence off target, and where the search for the next one begins.
 
     Parameters
     ----------
     stages : sequence of Stage
         All samples.
-    scouts : sequence of Stage
-        A few of them, on which the dose is sought first; may be empty.
+    n_scouts : int
+        The first stages, on which the dose is sought before; may be none.
     vector : float32 [d_in]
     spread : float
         The unit of doses.
-    first : float
-        The first dose.
+    start : Start
     level : float
     n_doses : int
         Doses of all samples, and before that of the few, at most.
     """
-    steep = SQUARE
-    if scouts:
-        known = _search(scouts, vector, spread, first, steep, level, n_doses)
-        first, steep = _read(known, level, steep).dose, _slope(known, level, steep)
-    return _read(_search(stages, vector, spread, first, steep, level, n_doses), level, steep)
+    if n_scouts:
+        known = _search(stages[:n_scouts], vector, spread, start, level, n_doses)
+        dose, slope = _read(known, level, start).dose, _slope(known, level, start.slope)
+        start = Start(dose, slope, _rise(known, level))
+    known = _search(stages, vector, spread, start, level, n_doses)
+    read = _read(known, level, start)
+    return read, Start(read.dose, _slope(known, level, start.slope)) if read.reached else Start()
 
 
 def _search(
-    stages: Sequence[Stage],
-    vector: Tensor,
-    spread: float,
-    first: float,
-    steep: float,
-    level: float,
-    n_doses: int,
+    stages: Sequence[Stage], vector: Tensor, spread: float, start: Start, level: float, n_doses: int
 ) -> list[Tried]:
     """Doses until the level is met, smallest first; none at all is the first of them."""
     n = sum(len(stage.numbers) for stage in stages)
-    known, dose = [Tried(0.0, 0.0, np.zeros(n))], first
+    known, dose = [Tried(0.0, 0.0, np.zeros(n))], start.dose
     for _ in range(n_doses):
         gain, total, count = np.zeros(n), 0.0, 0
         for stage in stages:
@@ -195,15 +217,25 @@ def _search(
             total, count = total + apart, count + size
         apart = max(total / max(count, 1), 0.0)
         known.append(Tried(dose, apart, gain))
-        ratio = np.array([one.divergence for one in known]) / level
-        between = ((ratio >= 1 / BETWEEN) & (ratio <= 1)).any() and ((ratio >= 1) & (ratio <= BETWEEN)).any()
-        if between or 1 / NEAR <= apart / level <= NEAR or (dose >= LARGEST and apart < level):
-            break
         known.sort(key=lambda one: one.dose)
-        slope, nearest = _slope(known, level, steep), _nearest(known, level)[0]
+        slope, nearest = _slope(known, level, start.slope), _nearest(known, level)[0]
+        if _is_met(known, level, slope, start.rise is not None or len(known) > 2) or (
+            dose >= LARGEST and apart < level
+        ):
+            break
         step = (level / max(nearest.divergence, 1e-12)) ** (1 / slope)
         dose = min(LARGEST, nearest.dose * float(np.clip(step, 0.1, 8.0)))
-    return sorted(known, key=lambda one: one.dose)
+    return known
+
+
+def _is_met(known: Sequence[Tried], level: float, slope: float, own: bool) -> bool:
+    """Whether the level lies between two doses, or so near to one that it can be carried there."""
+    ratio = np.array([one.divergence for one in known]) / level
+    if ((ratio >= 1 / BETWEEN) & (ratio <= 1)).any() and ((ratio >= 1) & (ratio <= BETWEEN)).any():
+        return True
+    missed = abs(np.log(max(_nearest(known, level)[0].divergence, 1e-12) / level))
+    # A slope that is another direction's may be as little as that of a square.
+    return bool(missed <= np.log(NEAR) and missed / (slope if own else SQUARE) <= np.log1p(CARRY))
 
 
 def _nearest(known: Sequence[Tried], level: float) -> list[Tried]:
@@ -225,8 +257,20 @@ def _slope(known: Sequence[Tried], level: float, otherwise: float) -> float:
     return float(np.clip(rise / np.diff(np.log([one.dose for one in pair])), 1.0, STEEPEST)[0])
 
 
-def _read(known: Sequence[Tried], level: float, steep: float) -> Read:
-    """The gain at the level: between the doses on either side of it, or in proportion to a dose that nearly meets it."""
+def _rise(known: Sequence[Tried], level: float) -> float | None:
+    """By how much the mean gain grows with the logarithm of the dose near the level; None of one dose alone."""
+    pair = _nearest(known, level)
+    if len(pair) < 2 or pair[0].dose == pair[1].dose:
+        return None
+    (d0, _, g0), (d1, _, g1) = pair
+    return float(g1.mean() - g0.mean()) / float(np.log(d1 / d0))
+
+
+def _read(known: Sequence[Tried], level: float, start: Start) -> Read:
+    """The gain at the level: between the doses on either side of it, or carried there from a dose that nearly meets it.
+
+    It is carried as the gain grows with the dose, where that is known, else in proportion to the dose.
+    """
     tried = [{"dose": d, "divergence": a, "gain": float(g.mean())} for d, a, g in known]
     above = next((i for i, one in enumerate(known) if one.divergence >= level), len(known))
     near = _nearest(known, level)[0]
@@ -237,5 +281,8 @@ def _read(known: Sequence[Tried], level: float, steep: float) -> Read:
         return Read(g0 + share * (g1 - g0), d0 + share * (d1 - d0), level, True, tried)
     if near.divergence < level / NEAR:
         return Read(near.gain, near.dose, near.divergence, False, tried)
-    share = (level / near.divergence) ** (1 / _slope(known, level, steep))
-    return Read(share * near.gain, share * near.dose, level, True, tried)
+    share = (level / near.divergence) ** (1 / _slope(known, level, start.slope))
+    rise = _rise(known, level) if start.rise is None else start.rise
+    far = rise is None or near.divergence > NEAR * level
+    gain = share * near.gain if far else near.gain + rise * np.log(share)
+    return Read(gain, share * near.dose, level, True, tried)

@@ -8,7 +8,7 @@ its damage, and interventions are compared at equal damage (:mod:`sciinterp.inte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +19,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from sciinterp.codes.matrix import FeatureMatrix
 from sciinterp.codes.positions import to_positions
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
@@ -26,6 +27,7 @@ from sciinterp.interventions.reading import batches, checked_site
 from sciinterp.interventions.writing import Edit, writing
 from sciinterp.models import Batch, CanMask, HasLogits, capture, edit
 from sciinterp.models.site import scored_spans, site_tokens
+from sciinterp.readouts.readout import predict_label, reading_of
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 MAX_WORDS = 64
 # The edits of a batch, from the numbers of its samples.
 Edits = Callable[[np.ndarray], Sequence[Edit]]
+LABELS = ("sample", "label", "before", "after", "change")
 LATER = ("sample", "feature", "before", "after", "change", "total_before", "total_after")
 
 
@@ -63,6 +66,9 @@ class Effect:
     features : Table
         Features of later sites: ``sample feature before after change total_before total_after``, the largest code and
         the sum over the sample, largest change first.
+    labels : Table
+        What readouts say: ``sample label before after change``, a label being a class (of two the second alone) or a number.
+        A ridge regression counts from the mean of what it learnt from.
     written : tuple of bool arrays [n_positions]
         The positions of each sample where an activation was changed.
     """
@@ -72,6 +78,7 @@ class Effect:
     before: np.ndarray
     after: np.ndarray
     features: Table
+    labels: Table
     written: tuple[np.ndarray, ...]
 
     @property
@@ -121,7 +128,7 @@ def measure(
     samples: Samples,
     edits: Edits,
     *,
-    later: Sequence[SAE] = (),
+    later: Sequence[SAE | FeatureMatrix | Table] = (),
     hide: Sequence[np.ndarray] | None = None,
 ) -> Effect:
     """Run samples clean and with edits.
@@ -132,8 +139,8 @@ def measure(
     samples : Samples
     edits : callable
         The edits of a batch, from the numbers of its samples.
-    later : sequence of SAE
-        Of sites after the edits: their features are read in both runs.
+    later : sequence of SAE or Table
+        SAEs of sites after the edits, whose features are read in both runs, and readouts, of which the label is.
     hide : sequence of bool arrays [n_positions], optional
         Positions of each sample that are hidden in both runs.
 
@@ -148,26 +155,40 @@ def measure(
             "nothing to read the effect by",
             where=model.name,
             expected="a model with scores over a vocabulary, or an SAE of a later site",
-            do="Give later=, an SAE of a site after this one.",
+            do="Give later=, an SAE of a site after this one, or a readout.",
         )
     if hide is not None and not isinstance(model, CanMask):
         raise InputError("this model cannot hide a position", where=model.name)
-    sites = [checked_site(model, sae) for sae in later]
+    readouts = [(i, one) for i, one in enumerate(later) if isinstance(one, pd.DataFrame)]
+    saes = [_sae_of(one) for one in later]
+    sites = [checked_site(model, sae) for sae in saes]
     frames, pairs, features = [], [], []
+    codes: dict[tuple[int, int], tuple[sp.csr_array, sp.csr_array]] = {}
     masks = [np.zeros(n, bool) for n in samples.lengths]
     for numbers, batch in batches(model, samples):
         shown = hidden(model, batch, numbers, hide)
-        clean = run(model, shown, [], later, sites)
+        clean = run(model, shown, [], saes, sites)
         places: list[Tensor] = []
-        changed = run(model, shown, edits(numbers), later, sites, written=places)
+        changed = run(model, shown, edits(numbers), saes, sites, written=places)
         for row, start, end in torch.cat([torch.zeros(0, 3, dtype=torch.long), *places]).tolist():
             masks[numbers[row]][start:end] = True
-        features += list(_later(samples, numbers, clean.later, changed.later))
+        features += list(_later(samples, numbers, clean.later, changed.later, {i for i, _ in readouts}))
+        for place, both in enumerate(zip(clean.later, changed.later)):
+            which, row = divmod(place, len(numbers))
+            if any(which == i for i, _ in readouts):
+                codes[which, int(numbers[row])] = both
         if clean.scores is not None and changed.scores is not None:
+            if bool(changed.scores.isnan().any()) and not bool(clean.scores.isnan().any()):
+                raise InputError(
+                    "the model's scores are no numbers any more",
+                    where=model.name,
+                    do="Turn the feature by less.",
+                )
             frames.append(_tokens(model, samples, numbers, batch, clean.scores, changed.scores))
             if clean.scores.shape[1] <= MAX_WORDS:
                 pairs.append((clean.scores.numpy(), changed.scores.numpy()))
-    return _gathered(model, samples, frames, pairs, features, masks, scored)
+    labels = [_read_labels(one, samples, [codes[i, k] for k in range(len(samples))]) for i, one in readouts]
+    return _gathered(model, samples, frames, pairs, features, labels, masks, scored)
 
 
 def run(
@@ -271,11 +292,39 @@ def divergence(clean: Tensor, changed: Tensor) -> Tensor:
     return terms.sum(-1)
 
 
+def _sae_of(one: SAE | FeatureMatrix | Table) -> SAE:
+    """The SAE that is read: of codes and of a readout that of the codes."""
+    codes = reading_of(one).features if isinstance(one, pd.DataFrame) else one
+    sae = codes.sae if isinstance(codes, FeatureMatrix) else codes
+    if sae is None:
+        raise InputError("the codes are without their SAE", do="Give the SAE: features.sae = sae.")
+    return sae
+
+
+def _read_labels(
+    readout: Table, samples: Samples, codes: Sequence[tuple[sp.csr_array, sp.csr_array]]
+) -> pd.DataFrame:
+    """What a readout says of every sample before and after."""
+    before, after = (
+        predict_label(readout, FeatureMatrix(sp.csr_array(sp.vstack([c[i] for c in codes])), samples))
+        for i in (0, 1)
+    )
+    long = before.rename_axis("sample").reset_index().melt("sample", var_name="label", value_name="before")
+    long["after"] = after.to_numpy().T.ravel()
+    return long.assign(change=long["after"] - long["before"])
+
+
 def _later(
-    samples: Samples, numbers: np.ndarray, clean: list[sp.csr_array], changed: list[sp.csr_array]
+    samples: Samples,
+    numbers: np.ndarray,
+    clean: list[sp.csr_array],
+    changed: list[sp.csr_array],
+    readouts: Container[int],
 ) -> Iterator[pd.DataFrame]:
-    """Largest code and sum over the sample of every feature that changed."""
+    """Largest code and sum over the sample of every feature that changed; of a readout its label says that."""
     for place, (one, two) in enumerate(zip(clean, changed)):
+        if place // len(numbers) in readouts:
+            continue
         moved = np.unique(abs(two - one).tocoo().coords[1])
         most = [np.asarray(c[:, moved].max(0).todense()).ravel() for c in (one, two)]
         total = [np.asarray(c[:, moved].sum(0)).ravel() for c in (one, two)]
@@ -290,6 +339,7 @@ def _gathered(
     frames: list[pd.DataFrame],
     pairs: list[tuple[np.ndarray, np.ndarray]],
     features: list[pd.DataFrame],
+    labels: list[pd.DataFrame],
     masks: list[np.ndarray],
     scored: bool,
 ) -> Effect:
@@ -311,4 +361,5 @@ def _gathered(
     table = table.iloc[by_size].reset_index(drop=True)
     if not len(table) or table["which"].nunique() < 2:
         table = table.drop(columns="which")
-    return Effect(tokens, tuple(words), before, after, Table(table), tuple(masks))
+    told = pd.concat(labels, ignore_index=True) if labels else pd.DataFrame(columns=list(LABELS))
+    return Effect(tokens, tuple(words), before, after, Table(table), Table(told), tuple(masks))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 
 from sciinterp.codes.positions import to_positions
-from sciinterp.models import Batch, capture, plan_batches, spans_of
+from sciinterp.errors import InputError
+from sciinterp.models import Adapter, Batch, capture, plan_batches, spans_of
 from sciinterp.provenance import check, origin_of, site_of
 from sciinterp.samples import Sample, Samples
 
 if TYPE_CHECKING:
-    from sciinterp.models import Adapter
     from sciinterp.sae import SAE
 
 MAX_TOKENS = 4096
@@ -35,9 +35,15 @@ def checked_site(model: Adapter, sae: SAE) -> str:
 
 def as_samples(model: Adapter, given: Samples | Sequence[Sample | str] | Sample | str) -> Samples:
     """One sample, several, or plain sequences, as a collection."""
+    if not isinstance(model, Adapter):
+        raise InputError("this is no model", expected="what si.load_model returns", got=type(model).__name__)
     if isinstance(given, Samples):
         return given
+    if not isinstance(given, (Sample, str, Iterable)) or isinstance(given, (bytes, Mapping)):
+        raise InputError("these are no samples", expected="Samples, or sequences", got=type(given).__name__)
     some = [given] if isinstance(given, (Sample, str)) else list(given)
+    if any(s is None for s in some):
+        raise InputError("a sample is None", where=f"sample {[s is None for s in some].index(True)}")
     made = [
         s if isinstance(s, Sample) else Sample(f"sample {i}", s, model.count_positions(s))
         for i, s in enumerate(some)

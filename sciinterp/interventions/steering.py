@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
 from sciinterp.codes.matrix import FeatureMatrix
 from sciinterp.errors import InputError, ShapeError
+from sciinterp.frames import Table
 from sciinterp.interventions.effect import Edits, Effect, measure
 from sciinterp.interventions.reading import as_samples, checked_site, codes_of
 from sciinterp.interventions.writing import (
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from sciinterp.models import Adapter
     from sciinterp.sae import SAE
     from sciinterp.samples import Sample, Samples
+
+    # What is read beside the scores: SAEs of later sites, or codes that bring them, and readouts.
+    Later = SAE | FeatureMatrix | Table | Sequence[SAE | FeatureMatrix | Table]
 
 # Makes the edits of a batch, from the numbers of its samples and the rows that are written to.
 Make = Callable[[np.ndarray, Where], list[Edit]]
@@ -57,7 +62,7 @@ def ablate(
     features: int | Sequence,
     *,
     at: At = "all",
-    later: SAE | Sequence[SAE] = (),
+    later: Later = (),
     hide: At | None = None,
 ) -> Effect:
     """Take features away, to see what the model used them for.
@@ -74,8 +79,9 @@ def ablate(
     at : {"all", "active"}, positions, or mapping
         Where: all positions, where the feature is active (:func:`sciinterp.codes.active.is_active`), positions of every
         sample counted from 0, or positions by the sample's identifier.
-    later : SAE, or several
-        Of sites after this one: their features are read, too.
+    later : SAE or readout, or several
+        Of sites after this one: their features are read, too; of a readout (:func:`sciinterp.readout`, on codes that have
+        their SAE) what it says of each sample.
     hide : as ``at``, optional
         Positions hidden from the model in both runs, where it can hide them.
 
@@ -116,7 +122,7 @@ def steer(
     strength: float | Sequence,
     *,
     at: At = "all",
-    later: SAE | Sequence[SAE] = (),
+    later: Later = (),
     hide: At | None = None,
 ) -> Effect:
     """Add to features, to see whether the model follows.
@@ -151,7 +157,7 @@ def steer(
     """
     given = as_samples(model, samples)
     turned = _turned(model, sae, feature, given, largest=True)
-    strengths = _strengths(strength, [len(t.features) for t in turned])
+    strengths = strengths_of(strength, [len(t.features) for t in turned])
 
     def edits(numbers: np.ndarray, where: Where) -> list[Edit]:
         return [steering_edit(t, s, where=where, at=at) for t, s in zip(turned, strengths)]
@@ -167,7 +173,7 @@ def patch(
     features: int | Sequence,
     *,
     at: At = "all",
-    later: SAE | Sequence[SAE] = (),
+    later: Later = (),
 ) -> Effect:
     """Put one sample's codes of features into another, position by position, to see what they carry.
 
@@ -240,23 +246,30 @@ def _feature_edit(turned: Turned, new: NewCodes, where: Where, at: At) -> Edit:
     return feature_edit(turned.sae, turned.site, turned.features, new, where=where, active=active)
 
 
-def _is_active(at: At) -> bool:
+def _is_active(at: At | None) -> bool:
     return isinstance(at, str) and at == "active"
 
 
 def _measured(
-    model: Adapter, given: Samples, make: Make, at: At, later: SAE | Sequence[SAE], hide: At | None
+    model: Adapter,
+    given: Samples,
+    make: Make,
+    at: At,
+    later: Later,
+    hide: At | None,
 ) -> Effect:
     """Both runs of all samples, the edits at their places."""
     masks = masks_at(at, given)
+    if _is_active(hide):
+        raise InputError("what is hidden does not depend on features", where="hide", expected="positions")
     hidden = None if hide is None else masks_at(hide, given)
 
     def edits(numbers: np.ndarray) -> list[Edit]:
         return make(numbers, rows_at([masks[i] for i in numbers]))
 
     some: Edits = edits
-    further = later if isinstance(later, Sequence) else [later]
-    return measure(model, given, some, later=list(further), hide=hidden)
+    further = [later] if isinstance(later, pd.DataFrame) or not isinstance(later, Sequence) else list(later)
+    return measure(model, given, some, later=further, hide=hidden)
 
 
 def _turned(
@@ -270,7 +283,7 @@ def _turned(
     """The dictionaries and their features, checked; with the features' largest activations where they are needed."""
     if not isinstance(sae, Sequence):
         return [turned_features(model, sae, features, samples, largest=largest)]
-    if not isinstance(features, Sequence) or len(features) != len(sae):
+    if not len(sae) or not isinstance(features, Sequence) or len(features) != len(sae):
         raise InputError(
             "one sequence of features a dictionary is needed", expected=str(len(sae)), got=repr(features)[:60]
         )
@@ -292,12 +305,14 @@ def turned_features(
         raise InputError("the codes are without their SAE", do="Give the SAE: features.sae = sae.")
     assert not isinstance(sae, FeatureMatrix)
     site = checked_site(model, sae)
-    some = tuple(int(j) for j in np.atleast_1d(np.asarray(features)))
-    if not some or len(set(some)) < len(some) or min(some) < 0 or max(some) >= sae.n_features:
+    numbers = np.atleast_1d(np.asarray(features))
+    some = tuple(numbers.ravel().tolist())
+    whole = numbers.ndim == 1 and numbers.dtype.kind in "iu"
+    if not some or not whole or len(set(some)) < len(some) or min(some) < 0 or max(some) >= sae.n_features:
         raise InputError(
             "there is no such feature, or it is named twice",
-            expected=f"0 to {sae.n_features - 1}, each once",
-            got=", ".join(map(str, some)) or "none",
+            expected=f"whole numbers 0 to {sae.n_features - 1}, each once",
+            got=", ".join(map(str, some))[:60] or "none",
         )
     unit = np.full(len(some), np.nan, np.float32)
     if largest:
@@ -317,15 +332,17 @@ def turned_features(
     return Turned(sae, site, some, unit)
 
 
-def _strengths(strength: float | Sequence, sizes: list[int]) -> list[np.ndarray]:
+def strengths_of(strength: float | Sequence, sizes: list[int]) -> list[np.ndarray]:
     """One strength a feature of each dictionary."""
     try:
+        if isinstance(strength, (str, bytes)):
+            raise TypeError
         if not isinstance(strength, (Sequence, np.ndarray)):
             found = [np.full(n, float(strength)) for n in sizes]
         else:
             each = [strength] if len(sizes) == 1 else list(strength)
             found = [np.broadcast_to(np.asarray(s, float), (n,)) for s, n in zip(each, sizes, strict=True)]
-    except ValueError:
+    except (TypeError, ValueError):
         raise InputError(
             "one strength a feature is needed", expected=" and ".join(map(str, sizes)), got=repr(strength)
         ) from None

@@ -27,6 +27,7 @@ from sciinterp.provenance.heldout import (
     held_out,
     measured_on,
     standing,
+    trained_on,
 )
 from sciinterp.provenance.origin import UNKNOWN, HasOrigin, Origin, Training, origin_of
 
@@ -54,4 +55,5 @@ __all__ = [
     "site_of",
     "standing",
     "stated",
+    "trained_on",
 ]

@@ -148,10 +148,8 @@ def _held_out(told: Training | Unknown, samples: Samples, split: Split, tested: 
             return HeldOut("unknown", 0, n, f"was trained {how}")
         overlap = int(np.isin(tested, split.families("train")).sum())
         return HeldOut("not held out", overlap, n, how) if overlap else HeldOut("held out", 0, n)
-    here = hashes(samples)
-    seen = np.isin(here[:, 0], told.samples[:, 0]) | (
-        (here[:, 1] != 0) & np.isin(here[:, 1], told.samples[:, 1])
-    )
+    here, seen = hashes(samples), trained_on(told, samples)
+    assert seen is not None
     touched = np.isin(tested, split.family[seen])
     comparable = told.by == split.by and told.by.partition(":")[0] not in _CLUSTERS
     if comparable and told.families is not None:
@@ -169,6 +167,16 @@ def _held_out(told: Training | Unknown, samples: Samples, split: Split, tested: 
         0,
         n,
         f"was trained on {int((~inside).sum()):,} samples that are not here, of families not known",
+    )
+
+
+def trained_on(told: object, samples: Samples) -> np.ndarray | None:
+    """bool [n_samples]: those that trained an SAE, by identifier or by data; None where its :class:`Training` does not say."""
+    if not isinstance(told, Training) or told.samples is None:
+        return None
+    here = hashes(samples)
+    return np.isin(here[:, 0], told.samples[:, 0]) | (
+        (here[:, 1] != 0) & np.isin(here[:, 1], told.samples[:, 1])
     )
 
 

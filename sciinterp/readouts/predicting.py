@@ -130,11 +130,11 @@ class Reader:
     estimator: Any = None
 
     @classmethod
-    def of(cls, given: Representation, estimator: Any = None) -> Reader:
-        """Of a representation."""
+    def of(cls, given: Representation, estimator: Any = None, n: int | None = None) -> Reader:
+        """Of a representation; columns are standardised over all rows, or over the first n."""
         if estimator is None:
-            return cls(list(_kernels(given)), given.x)
-        return cls([], given.x if given.scaled else standardised(given.x), estimator)
+            return cls(list(_kernels(given, n)), given.x)
+        return cls([], given.x if given.scaled else standardised(given.x, n), estimator)
 
     def read(
         self,
@@ -150,7 +150,7 @@ class Reader:
         for number, draw in enumerate(draws):
             some = draw.some(size, seed + number)
             if outcome.varies(some) and outcome.varies(draw.test):
-                found.append((draw.test, self._predicted(outcome, family, some, draw.test)))
+                found.append((draw.test, self.predicted(outcome, family, some, draw.test)))
         return Scores(outcome, found, family)
 
     def shuffled(
@@ -169,27 +169,28 @@ class Reader:
             found += [(draw.shuffle[rows], predicted) for rows, predicted in scores.found]
         return Scores(outcome, found, family)
 
-    def _predicted(
+    def predicted(
         self, outcome: Outcome, family: np.ndarray, some: np.ndarray, test: np.ndarray
     ) -> np.ndarray:
+        """float64 [n_test, n_columns]: predictions of some rows, learnt on others."""
         if self.estimator is None:
             return _of_kernels(self.kernels, outcome, family, some, test)
         return _of_estimator(self.estimator, self.x, outcome, some, test)
 
 
-def standardised(x: np.ndarray) -> np.ndarray:
-    """float32 [n, n_moving]: columns that move, with mean 0 and variance 1."""
+def standardised(x: np.ndarray, n: int | None = None) -> np.ndarray:
+    """float32 [n, n_moving]: columns that move, with mean 0 and variance 1 (over the first n rows)."""
     x = np.asarray(x, np.float32)
-    spread = x.std(0)
-    moves = spread > 1e-6 * np.maximum(np.abs(x).max(0), 1e-30)
-    return (x[:, moves] - x[:, moves].mean(0)) / spread[moves]
+    spread = x[:n].std(0)
+    moves = spread > 1e-6 * np.maximum(np.abs(x[:n]).max(0), 1e-30)
+    return (x[:, moves] - x[:n, moves].mean(0)) / spread[moves]
 
 
-def _kernels(given: Representation) -> Iterator[np.ndarray]:
+def _kernels(given: Representation, rows: int | None) -> Iterator[np.ndarray]:
     """One of each part, and one of all."""
     total, n = np.zeros((len(given.x),) * 2), 0
     for part in given.parts:
-        x = given.x - given.x.mean(0) if given.scaled else standardised(given.x[:, part])
+        x = given.x - given.x.mean(0) if given.scaled else standardised(given.x[:, part], rows)
         kernel = (x @ x.T).astype(np.float64)
         total, n = total + kernel, n + x.shape[1]
         if len(given.parts) > 1:

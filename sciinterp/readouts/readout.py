@@ -31,7 +31,7 @@ from sciinterp.frames import Table
 from sciinterp.readouts.carriers import carriers
 from sciinterp.readouts.outcome import Outcome, read_outcome
 from sciinterp.readouts.predicting import Draw, Reader, Scores
-from sciinterp.readouts.representations import READ, Representation, represent
+from sciinterp.readouts.representations import READ, Representation, represent, summarise_codes
 from sciinterp.splits import label_samples
 
 Labels = str | tuple[str, str] | Mapping[str, object] | pd.Series | pd.DataFrame | Sequence
@@ -174,6 +174,45 @@ def readout(
     context["sentence"] = sentence(context)
     reading = replace(reading, best=largest["features"])
     return Table(table, context=context | {"reading": reading})
+
+
+def predict_label(readout: Table, features: FeatureMatrix) -> pd.DataFrame:
+    """What a readout says of other samples, once it has learnt from all that have a label.
+
+    Parameters
+    ----------
+    readout : Table
+        What :func:`readout` returned in this process.
+    features : FeatureMatrix
+        Codes of other samples by the same SAE.
+
+    Returns
+    -------
+    DataFrame [n_samples, n_columns]
+        One column a class (of two the second alone), or the number; times: the risk.
+    """
+    reading, settings = reading_of(readout), readout.context["settings"]
+    given, outcome, n = reading.representations["features"], reading.outcome, len(reading.outcome)
+    x = np.concatenate([given.x, summarise_codes(features, reading.features.largest)])
+    reader = Reader.of(Representation(x, (), given.parts), settings.estimator, n)
+    found = reader.predicted(outcome, reading.family, np.arange(n), np.arange(n, len(x)))
+    plain = ("number",) if outcome.event is None else ("risk",)
+    names = outcome.classes[1:] if len(outcome.classes) == 2 else outcome.classes or plain
+    return pd.DataFrame(found, index=pd.Index(features.samples.ids), columns=list(names))
+
+
+def reading_of(readout: Table) -> Reading:
+    """What a readout was made of.
+
+    Raises
+    ------
+    InputError
+        The table was read from a file.
+    """
+    found = (getattr(readout, "context", None) or {}).get("reading")
+    if not isinstance(found, Reading):
+        raise InputError("this is no readout", expected="what si.readout returned in this process")
+    return found
 
 
 def _table(

@@ -63,9 +63,12 @@ class Representation:
         return replace(self, x=self.x[rows])
 
 
-def summarise_codes(features: FeatureMatrix) -> np.ndarray:
-    """float32 [n_samples, 3 n_features]: largest activation, mean, share of active positions."""
-    parts = []
+def summarise_codes(features: FeatureMatrix, largest: np.ndarray | None = None) -> np.ndarray:
+    """float32 [n_samples, 3 n_features]: largest activation, mean, share of active positions.
+
+    Where a feature is active is said by its largest activation here, or by another one given.
+    """
+    parts, scale = [], features.largest if largest is None else largest
     for lo, hi in features.sample_blocks():
         codes = sp.csr_array(features.by_sample(np.arange(lo, hi)))
         lengths = features.samples.lengths[lo:hi]
@@ -74,10 +77,10 @@ def summarise_codes(features: FeatureMatrix) -> np.ndarray:
             (np.ones(len(owner)), (owner, np.arange(len(owner)))), shape=(hi - lo, len(owner))
         )
         size = np.maximum(lengths, 1)[:, None]
-        active = active_cells(codes, features.largest).astype(np.float64)
+        active = active_cells(codes, scale).astype(np.float64)
         parts.append(np.hstack([(adds @ codes).toarray() / size, (adds @ active).toarray() / size]))
-    largest = sp.csr_array(features.max_per_sample()).toarray()
-    return np.hstack([largest, np.concatenate(parts)]).astype(np.float32)
+    most = sp.csr_array(features.max_per_sample()).toarray()
+    return np.hstack([most, np.concatenate(parts)]).astype(np.float32)
 
 
 def mean_activations(acts: Activations | np.ndarray, samples: Samples) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def turned_concepts(turning: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """One record a concept that was turned, most control first: its feature, gains, example and doses.
+    """One record a concept that was turned, most control first: its feature, its row of the matrix, example and doses.
 
     Parameters
     ----------
@@ -22,12 +22,16 @@ def turned_concepts(turning: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     for told in turning["summary"]:
         concept = told["concept"]
         doses = [d for d in turning["doses"] if d["concept"] == concept]
+        others = [
+            r for r in turning["table"] if r["concept"] == concept and r["kind"] not in ("feature", "random")
+        ]
         found.append(
             {
                 **told,
                 **own[concept],  # where both know, the number, not the verdict
                 "feature": int(str(told["direction"]).rpartition(" ")[2]),
                 "example": _marked(examples[concept]) if concept in examples else None,
+                "others": [{k: r[k] for k in ("kind", "direction", "gain", "low", "high")} for r in others],
                 "doses": [{k: d[k] for k in ("kind", "direction", "divergence", "gain")} for d in doses],
             }
         )

@@ -1,11 +1,12 @@
 """Single variants beside bare forward passes of the changed sequences, and the time of a control matrix.
 
-    python tests/bench/bench_causes.py [--variants 1000] [--run runs/demo] [--chains 40] [--concepts 20] [--threads 2]
+    python tests/bench/bench_causes.py [--variants 1000] [--run runs/demo] [--chains 40] [--concepts 20] [--quick] [--threads 2]
 
 * variants: all features and likelihoods of single variants of a chain of 120 residues on AntiBERTy, over what the model
   alone needs for the same sequences in the same batches; above one the difference is codes, comparison and likelihoods.
 * control: concepts of a finished run, 8 directions each (feature, set, three plain ones, random features), up to 5 doses,
   in so many held-out chains; the doses of all chains, and those of a few chains that are asked before, count as passes.
+* quick: what a plain run (as the demo) measures of its selected features, in place of that.
 
 Processor and wall seconds of so many threads: a busy machine stretches the wall clock alone.
 """
@@ -20,7 +21,7 @@ import pandas as pd
 import torch
 
 import sciinterp as si
-from sciinterp.interventions.control_matrix import ControlSettings
+from sciinterp.interventions.control_matrix import QUICK, ControlSettings
 from sciinterp.interventions.reading import batches
 from sciinterp.project import load_run
 from sciinterp.sae.base import TopKSAE
@@ -51,13 +52,14 @@ def variants(model, n: int) -> None:
     print(f"{n} variants: {ours:.1f} s, bare passes {bare:.1f} s, ratio {ours / bare:.2f}")
 
 
-def control(model, folder: str, chains: int, concepts: int) -> None:
+def control(model, folder: str, settings: ControlSettings, concepts: int | None) -> None:
     """Seconds of a matrix."""
     made = load_run(folder)
     assert made.hits is not None and made.features is not None
-    chosen = made.hits[made.hits["selected"]].nlargest(concepts, "f1_train")["concept"]
-    hits = made.hits[made.hits["concept"].isin(set(chosen))]
-    settings = ControlSettings(n_samples=chains, n_random=3, n_noise=0, n_doses=5)
+    hits = made.hits
+    if concepts is not None:
+        chosen = hits[hits["selected"]].nlargest(concepts, "f1_train")["concept"]
+        hits = hits[hits["concept"].isin(set(chosen))]
     begun, started = time.process_time(), time.perf_counter()
     table = si.control_matrix(
         model, made.features, hits, made.annotations, split=made.split, acts=made.acts, settings=settings
@@ -76,6 +78,7 @@ def main() -> None:
     parser.add_argument("--run", default="")
     parser.add_argument("--chains", type=int, default=40)
     parser.add_argument("--concepts", type=int, default=20)
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -83,7 +86,8 @@ def main() -> None:
     if given.variants:
         variants(model, given.variants)
     if given.run:
-        control(model, given.run, given.chains, given.concepts)
+        whole = ControlSettings(n_samples=given.chains, n_random=3, n_noise=0, n_doses=5)
+        control(model, given.run, QUICK if given.quick else whole, None if given.quick else given.concepts)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from sciinterp.interventions.aims import Aim, aim_at
 from sciinterp.interventions.control_matrix import ControlSettings, beside_randomised, randomised_hits
 from sciinterp.interventions.control_statistics import mean_interval, over_random, rank_correlation
 from sciinterp.interventions.directions import separating
-from sciinterp.interventions.doses import at_level
+from sciinterp.interventions.doses import Start, at_level
 
 FAST = ControlSettings(divergence=0.02, n_samples=10, n_random=6, n_noise=1)
 
@@ -76,7 +76,7 @@ def test_the_level_is_sought_on_a_few_samples_first(monkeypatch):
     """Of many samples: fewer doses of all of them, the same gains at the same level."""
     settings = ControlSettings(divergence=0.02, n_samples=14, n_random=6, n_noise=1)
     plain = si.control_matrix(**world(0, 2), settings=settings)
-    monkeypatch.setattr("sciinterp.interventions.control_matrix.PAYS", 1)
+    monkeypatch.setattr("sciinterp.interventions.doses.PAYS", 1)
     scouted = si.control_matrix(**world(0, 2), settings=settings)
     assert (plain["reached"] == scouted["reached"]).all() and plain["n_samples"].eq(14).all()
     reached = plain["reached"]
@@ -96,10 +96,19 @@ def test_the_search_follows_a_steep_rise():
             return np.full(3, 2.0 * amount), 0.1 * (amount / 4) ** 7, 1
 
     stages: Any = [Steep()]
-    read = at_level(stages, [], torch.ones(2), 1.0, first=0.5, level=0.1, n_doses=5)
+    read, following = at_level(stages, 0, torch.ones(2), 1.0, start=Start(), level=0.1, n_doses=5)
     assert read.reached and len(Steep.tries) <= 4
     assert abs(read.dose - 4) < 0.1 and np.allclose(read.gain, 2 * read.dose) and read.divergence == 0.1
-    far = at_level(stages, [], torch.ones(2), 1.0, first=0.5, level=1e9, n_doses=5)
+    # The next direction begins where this one was read, as steeply: one dose is enough, and another slope is sought.
+    assert (
+        following.dose == read.dose
+        and following.slope == pytest.approx(7, abs=0.3)
+        and following.rise is None
+    )
+    again = at_level(stages, 0, torch.ones(2), 1.0, start=following, level=0.1, n_doses=5)[0]
+    assert len(again.tried) == 2 and np.allclose(again.gain, read.gain, rtol=0.02)
+    far, other = at_level(stages, 0, torch.ones(2), 1.0, start=Start(), level=1e9, n_doses=5)
+    assert other == Start()
     assert not far.reached and far.dose == 8.0 and far.divergence < 1e9
 
 

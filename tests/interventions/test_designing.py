@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from planted_control import DRIVEN, IDLE, world
 
 import sciinterp as si
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, ShapeError
 from sciinterp.interventions.designing import DesignSettings
 from sciinterp.models import GenerationSettings
+from sciinterp.provenance import Training
 from sciinterp.testing import tiny_model
 
 START = "EVQLVESGGG"
@@ -51,9 +54,51 @@ def test_the_nearest_known_sequence_by_hand():
     assert found["nearest"].tolist() == ["near"] and found["nearest_distance"].tolist() == [1.0]
 
 
-def test_what_cannot_be_designed_is_one_line():
+def test_the_nearest_is_a_training_sample_where_the_split_is_known():
+    """The start itself is among the samples, held out: it is nearest of all, and of the training samples it is not."""
+    given = world(0, 1)
+    samples, split = given["features"].samples, given["split"]
+    held = samples[int(split.test[0])]
+    training = {samples.ids[i] for i in split.train}
+
+    def nearest(settings):
+        how = {"positions": [0], "n": 1, "settings": settings}
+        found = si.design(given["model"], given["features"], held, [DRIVEN], **how)
+        return found["nearest"].tolist(), found["nearest_distance"].tolist(), found.context["nearest_among"]
+
+    assert nearest(None)[0] == [held.id] and nearest(None)[1][0] <= 1 and nearest(None)[2] == "all samples"
+    (name,), (apart,), among = nearest(DesignSettings(split=split))
+    assert name in training and apart > 1 and among == "training samples of the split"
+    given["features"].sae.origin = replace(
+        given["model"].origin_at("layers.0"), training=Training.of(samples, split)
+    )
+    assert nearest(None) == ([name], [apart], "samples that trained the SAE")
+    with pytest.raises(ShapeError, match="the split is of other samples"):
+        si.design(given["model"], given["features"].subset(samples=np.arange(4)), held, [DRIVEN], positions=[0], settings=DesignSettings(split=split))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "nothing to design"),
+        ({"raise_": [3], "n": 2.5}, "nothing to design"),
+        ({"raise_": [3], "positions": []}, "one at least"),
+        ({"raise_": [3], "positions": [99]}, "no such position"),
+        ({"raise_": [3], "positions": [1.5]}, "no such position"),
+        ({"raise_": [3], "positions": "all"}, "no such places"),
+        ({"raise_": [3], "lower": [3]}, "named twice"),
+        ({"raise_": [3.7]}, "no such feature"),
+        ({"raise_": [3], "settings": DesignSettings(strength=float("nan"))}, "not finite"),
+        ({"raise_": [3], "sample": [START, START]}, "one sample"),
+    ],
+)
+def test_what_cannot_be_designed_is_one_line(given, says):
     model, sae = tiny_model()
-    with pytest.raises(InputError, match="nothing to design"):
-        si.design(model, sae, START)
-    with pytest.raises(InputError, match="no such position"):
-        si.design(model, sae, START, [3], positions=[99])
+    with pytest.raises(InputError, match=says):
+        si.design(model, sae, **{"sample": START, **given})
+
+
+def test_one_feature_may_be_named_without_a_list():
+    model, sae = tiny_model()
+    one, two = (si.design(model, sae, START, j, positions=[2], n=2)["sequence"].tolist() for j in (3, [3]))
+    assert one == two

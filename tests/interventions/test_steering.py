@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -12,6 +15,7 @@ from sciinterp.interventions.effect import divergence, run
 from sciinterp.interventions.reading import codes_of
 from sciinterp.interventions.writing import direction_edit, feature_edit, rows_at, writing
 from sciinterp.models import capture, edit
+from sciinterp.readouts.readout import ReadoutSettings, predict_label
 from sciinterp.testing import tiny_model
 
 SEQUENCES = ["EVQLVESGG", "QVQLQQSGAEL", "DIQMTQSP"]
@@ -123,6 +127,33 @@ def test_two_sites_at_once_and_features_of_a_later_one():
     assert abs(one.features["change"]).is_monotonic_decreasing
 
 
+def test_a_readout_is_read_out():
+    """What a label's readout says moves as the features do that it reads; unchanged codes say what they said."""
+    model, sae = tiny_model()
+    rng = np.random.default_rng(0)
+    data = ["".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), 12)) for _ in range(40)]
+    table = pd.DataFrame({"family": [f"f{i % 20}" for i in range(40)]})
+    samples = si.Samples([f"s{i}" for i in range(40)], data, table=table)
+    codes = np.concatenate([c.toarray() for c in codes_of(model, sae, list(samples))])
+    features = si.FeatureMatrix(codes, samples, sae=sae)
+    means = codes.reshape(40, 12, 16)[:, :, 3].mean(1)
+    for labels, name in ((means, "number"), (np.where(means > np.median(means), "yes", "no"), "yes")):
+        read = si.readout(
+            features, labels.tolist(), n=(None,), settings=ReadoutSettings(n_draws=2, n_permutations=9)
+        )
+        still = si.steer(model, features, samples[:3], 3, 0.0, later=read).labels
+        more = si.steer(model, features, samples[:3], 3, 1.0, later=[read, sae])
+        said = predict_label(read, features)
+        assert np.allclose(still["before"], said[name].iloc[:3]) and (still["change"] == 0).all()
+        assert more.labels["label"].tolist() == [name] * 3 and (more.labels["change"] > 0).all()
+        assert np.corrcoef(said[name], means)[0, 1] > 0.5
+        assert len(more.features) and set(more.labels["sample"]) == {"s0", "s1", "s2"}
+    bare = si.FeatureMatrix(codes, samples)
+    read.context["reading"] = replace(read.context["reading"], features=bare)
+    with pytest.raises(InputError, match="without their SAE"):
+        si.steer(model, features, samples[:3], 3, 1.0, later=read)
+
+
 def test_hidden_positions_are_hidden_in_both_runs():
     model, sae = tiny_model()
     open_, hidden = (si.steer(model, sae, SEQUENCES, 3, 1.0, hide=h) for h in (None, [2]))
@@ -149,6 +180,19 @@ def test_patch_brings_the_sources_codes(pair):
         (lambda m, s: si.ablate(m, s, SEQUENCES, 99), InputError, "0 to 15"),
         (lambda m, s: si.ablate(m, s, SEQUENCES, [3, 3]), InputError, "named twice"),
         (lambda m, s: si.ablate(m, s, SEQUENCES, []), InputError, "none"),
+        (lambda m, s: si.ablate(m, s, SEQUENCES, 3.7), InputError, "whole numbers 0 to 15"),
+        (lambda m, s: si.ablate(m, s, SEQUENCES, True), InputError, "whole numbers 0 to 15"),
+        (lambda m, s: si.ablate(m, s, SEQUENCES, [[3]]), InputError, "whole numbers 0 to 15"),
+        (lambda m, s: si.ablate(m, s, SEQUENCES, None), InputError, "whole numbers 0 to 15"),
+        (lambda m, s: si.ablate(m, s, [None], 3), InputError, "a sample is None"),
+        (lambda m, s: si.ablate(m, s, 3, 3), InputError, "these are no samples"),
+        (lambda m, s: si.ablate(s, m, SEQUENCES, 3), InputError, "this is no model"),
+        (lambda m, s: si.ablate(m, [], SEQUENCES, []), InputError, "one sequence of features"),
+        (lambda m, s: si.steer(m, s, SEQUENCES, 3, "2"), InputError, "one strength a feature"),
+        (lambda m, s: si.steer(m, s, SEQUENCES, 3, None), InputError, "one strength a feature"),
+        (lambda m, s: si.steer(m, s, SEQUENCES, 3, 1e38), InputError, "no numbers any more"),
+        (lambda m, s: si.steer(m, s, SEQUENCES, 3, 1, hide="active"), InputError, "what is hidden"),
+        (lambda m, s: si.steer(m, s, SEQUENCES, 3, 1, later=pd.DataFrame()), InputError, "this is no readout"),
         (lambda m, s: si.steer(m, s, SEQUENCES, 3, [1, 2]), InputError, "one strength a feature"),
         (lambda m, s: si.steer(m, s, SEQUENCES, 3, float("nan")), InputError, "not finite"),
         (lambda m, s: si.steer(m, s, SEQUENCES, 3, 1, at=[99]), InputError, "no such position"),

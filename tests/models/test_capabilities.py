@@ -17,7 +17,14 @@ from sciinterp.interventions.effect import run
 from sciinterp.interventions.likelihoods import letters_at
 from sciinterp.interventions.reading import codes_of
 from sciinterp.interventions.steering import steering_edit, turned_features
-from sciinterp.interventions.writing import direction_edit, every_row, writing
+from sciinterp.interventions.writing import (
+    Edit,
+    codes_at,
+    direction_edit,
+    every_row,
+    feature_edit,
+    writing,
+)
 from sciinterp.models import Adapter, CanGenerate, CanMask, GenerationSettings, HasLogits, capture, replayed
 from sciinterp.sae import ThresholdSAE
 
@@ -164,6 +171,24 @@ def test_interventions(case: Case) -> None:
     assert (still.tokens["divergence"] == 0).all() and gone.divergence > 0 and more.divergence > 0
     assert own.divergence < 1e-5 * max(1.0, gone.divergence)
     assert set(gone.tokens["sample"]) == set(case.samples.ids)
+
+
+def test_what_was_taken_away_and_put_back_is_the_clean_run(case: Case) -> None:
+    """The feature's part out of every row and in again: scores and later codes as they were, to 1e-5 of their size."""
+    later, feature = later_sae(case), int(np.argmax(case.features.density))
+    batch, sites = case.model.encode([case.samples[0]]), [str(later.origin.site)]
+    rows = torch.cat(capture(case.model, [SITE], batch)[SITE]).float()
+    scale = case.sae.units(rows)[1] if case.sae.input_norm != "none" else 1.0
+    part = codes_at(case.sae, rows, [feature]) * scale
+    gone = feature_edit(case.sae, SITE, [feature], lambda codes, _: torch.zeros_like(codes))
+    back = Edit(SITE, gone.directions, lambda *_: part)
+    clean, away, again = (run(case.model, batch, e, [later], sites) for e in ([], [gone], [gone, back]))
+    for one, two, three in zip(clean.later, away.later, again.later):
+        assert abs(one - three).max() <= 1e-5 * max(1.0, abs(one).max()) and abs(one - two).max() > 0
+    if clean.scores is not None and away.scores is not None and again.scores is not None:
+        finite = clean.scores.isfinite()
+        size = max(1.0, float(clean.scores[finite].abs().max()))
+        assert float((clean.scores - again.scores)[finite].abs().max()) <= 1e-5 * size
 
 
 def test_replayed_passes_are_the_same_to_the_bit(case: Case) -> None:
