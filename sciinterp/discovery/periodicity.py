@@ -12,6 +12,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from sciinterp.association._jit import compiled
+from sciinterp.association.residue_properties import PROPERTIES
 
 SHIFT = 6  # how far from the peak the middle of the stretch may lie
 # Periods, and how far the windows reach: a strand or a helix; a coiled coil or three turns of DNA. What lies between two
@@ -19,20 +20,7 @@ SHIFT = 6  # how far from the peak the middle of the stretch may lie
 PERIODS = (2.0, 2.4, 3.0, 3.6, 4.6, 7.0, 10.5)
 HALVES = (7, 10, 15)
 LONG = 5.0  # period from which only the widest window is used, and below which it is not
-# Kyte and Doolittle 1982, hydropathy (AAindex KYTJ820101).
-HYDROPATHY = {
-    "A": 1.8, "R": -4.5, "N": -3.5, "D": -3.5, "C": 2.5, "Q": -3.5, "E": -3.5, "G": -0.4, "H": -3.2, "I": 4.5,
-    "L": 3.8, "K": -3.9, "M": 1.9, "F": 2.8, "P": -1.6, "S": -0.8, "T": -0.7, "W": -0.9, "Y": -1.3, "V": 4.2,
-}  # fmt: skip
-# Klein, Kanehisa and DeLisi 1984, net charge (AAindex KLEP840101).
-CHARGE = {"R": 1.0, "K": 1.0, "D": -1.0, "E": -1.0}
-# Grantham 1974, volume (AAindex GRAR740103).
-VOLUME = {
-    "A": 31.0, "R": 124.0, "N": 56.0, "D": 54.0, "C": 55.0, "Q": 85.0, "E": 83.0, "G": 3.0, "H": 96.0, "I": 111.0,
-    "L": 111.0, "K": 119.0, "M": 105.0, "F": 132.0, "P": 32.5, "S": 32.0, "T": 61.0, "W": 170.0, "Y": 136.0,
-    "V": 84.0,
-}  # fmt: skip
-OF_PROTEINS = {"hydropathy": HYDROPATHY, "charge": CHARGE, "volume": VOLUME}
+OF_PROTEINS = {name: PROPERTIES[name] for name in ("hydropathy", "charge", "volume")}
 OF_BASES = {
     "purine": {"A": 1.0, "G": 1.0},
     "strong pairing": {"C": 1.0, "G": 1.0},

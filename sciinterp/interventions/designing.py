@@ -113,12 +113,8 @@ def design(
     up_, away = (np.atleast_1d(np.asarray(some)).tolist() for some in (raise_, lower))
     if not (up_ or away) or not isinstance(n, int | np.integer) or n < 1:
         raise InputError("nothing to design", expected="a feature to raise or lower, and n of 1 or more")
-    if isinstance(positions, str):
-        raise InputError("no such places", where="positions", expected="positions", got=repr(positions))
-    mask = masks_at("all" if positions is None else positions, start)[0]
+    mask = _open(positions, start)
     open_, where = np.flatnonzero(mask), rows_at([mask] * int(n))
-    if not mask.any():
-        raise InputError("nothing to design", where="positions", expected="one at least", got="none")
     strength = strengths_of(settings.strength, [len(up_)])[0]
     turned = turned_features(model, sae, [*up_, *away], start)
     edits: list[Edit] = []
@@ -185,6 +181,16 @@ def _judged(
             "nearest_distance": [apart for _, apart in nearest],
         }
     )
+
+
+def _open(positions: Sequence[int] | None, start: Samples) -> np.ndarray:
+    """bool [n_positions]: those that are drawn anew."""
+    if isinstance(positions, str):
+        raise InputError("no such places", where="positions", expected="positions", got=repr(positions))
+    mask = masks_at("all" if positions is None else positions, start)[0]
+    if not mask.any():
+        raise InputError("nothing to design", where="positions", expected="one at least", got="none")
+    return mask
 
 
 def _known(given: SAE | FeatureMatrix, split: Split | None) -> tuple[Samples | None, str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,6 @@ from sciinterp.interventions.reading import batches, checked_site
 from sciinterp.interventions.writing import Edit, writing
 from sciinterp.models import Batch, CanMask, HasLogits, capture, edit
 from sciinterp.models.site import scored_spans, site_tokens
-from sciinterp.readouts.readout import predict_label, reading_of
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -40,6 +39,17 @@ MAX_WORDS = 64
 Edits = Callable[[np.ndarray], Sequence[Edit]]
 LABELS = ("sample", "label", "before", "after", "change")
 LATER = ("sample", "feature", "before", "after", "change", "total_before", "total_after")
+
+
+@runtime_checkable
+class Readout(Protocol):
+    """What reads labels off codes, as :func:`sciinterp.readout` keeps it: the codes it learnt from, and what it says of others."""
+
+    features: FeatureMatrix
+
+    def predict(self, features: FeatureMatrix) -> pd.DataFrame:
+        """One row a sample, one column a label."""
+        ...
 
 
 class Scored(NamedTuple):
@@ -294,11 +304,18 @@ def divergence(clean: Tensor, changed: Tensor) -> Tensor:
 
 def _sae_of(one: SAE | FeatureMatrix | Table) -> SAE:
     """The SAE that is read: of codes and of a readout that of the codes."""
-    codes = reading_of(one).features if isinstance(one, pd.DataFrame) else one
+    codes = _reading(one).features if isinstance(one, pd.DataFrame) else one
     sae = codes.sae if isinstance(codes, FeatureMatrix) else codes
     if sae is None:
         raise InputError("the codes are without their SAE", do="Give the SAE: features.sae = sae.")
     return sae
+
+
+def _reading(table: pd.DataFrame) -> Readout:
+    found = (getattr(table, "context", None) or {}).get("reading")
+    if not isinstance(found, Readout):
+        raise InputError("this is no readout", expected="what si.readout returned in this process")
+    return found
 
 
 def _read_labels(
@@ -306,7 +323,7 @@ def _read_labels(
 ) -> pd.DataFrame:
     """What a readout says of every sample before and after."""
     before, after = (
-        predict_label(readout, FeatureMatrix(sp.csr_array(sp.vstack([c[i] for c in codes])), samples))
+        _reading(readout).predict(FeatureMatrix(sp.csr_array(sp.vstack([c[i] for c in codes])), samples))
         for i in (0, 1)
     )
     long = before.rename_axis("sample").reset_index().melt("sample", var_name="label", value_name="before")

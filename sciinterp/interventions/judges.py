@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from sciinterp.annotations.imgt import imgt_positions
-from sciinterp.discovery.periodicity import OF_PROTEINS
+from sciinterp.association.residue_properties import PROPERTIES
 from sciinterp.errors import InputError, no_such
 from sciinterp.interventions.aims import DIFFER, PSEUDOCOUNT, Judge
 from sciinterp.interventions.effect import scored_tokens
@@ -28,13 +28,7 @@ from sciinterp.samples import Samples
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
 
-# Propensity for helices, kcal/mol less than of alanine (Pace and Scholtz 1998): small ones favour a helix.
-HELIX = {
-    "A": 0.0, "L": 0.21, "R": 0.21, "M": 0.24, "K": 0.26, "Q": 0.39, "E": 0.40, "I": 0.41, "W": 0.49, "S": 0.50,
-    "Y": 0.53, "F": 0.54, "H": 0.61, "V": 0.61, "N": 0.65, "T": 0.66, "C": 0.68, "D": 0.69, "G": 1.0, "P": 3.16,
-}  # fmt: skip
 __all__ = ["germline", "head", "motif", "residues"]
-PROPERTIES: Mapping[str, Mapping[str, float]] = {**OF_PROTEINS, "helix": HELIX}
 
 
 def motif(pattern: str) -> Judge:

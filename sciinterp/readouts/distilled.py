@@ -27,7 +27,7 @@ from sciinterp.frames import Table, html_card
 from sciinterp.readouts.outcome import Outcome
 from sciinterp.readouts.peak_motifs import Motifs
 from sciinterp.readouts.predicting import Scores
-from sciinterp.readouts.readout import Reading, reading_of
+from sciinterp.readouts.readout import Reading
 from sciinterp.readouts.representations import SUMMARIES, summarise_codes
 
 FORMS = ("points", "tree")
@@ -121,7 +121,9 @@ def distil(readout: Table, *, n_features: int = 5, form: str = "auto") -> Rule:
     InputError
         The table was read from a file, or there is no such form.
     """
-    reading = reading_of(readout)
+    reading = readout.context.get("reading")
+    if not isinstance(reading, Reading):
+        raise InputError("a rule is made of a readout", expected="what si.readout returned in this process")
     if form not in ("auto", *FORMS):
         raise no_such("form", form, ("auto", *FORMS))
     outcome = reading.outcome

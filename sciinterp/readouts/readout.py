@@ -85,6 +85,7 @@ class Reading:
         Of the features, at the largest size.
     concepts : dict
         Feature -> its best concept and F1.
+    estimator : estimator of scikit-learn, optional
     """
 
     features: FeatureMatrix
@@ -94,6 +95,28 @@ class Reading:
     draws: list[Draw]
     best: Scores
     concepts: dict[int, tuple[str, float]]
+    estimator: Any = None
+
+    def predict(self, features: FeatureMatrix) -> pd.DataFrame:
+        """What is read in other samples by what has learnt from all that have a label.
+
+        Parameters
+        ----------
+        features : FeatureMatrix
+            Codes of other samples by the same SAE.
+
+        Returns
+        -------
+        DataFrame [n_samples, n_columns]
+            One column a class (of two the second alone), or the number; of times the risk.
+        """
+        given, outcome, n = self.representations["features"], self.outcome, len(self.outcome)
+        x = np.concatenate([given.x, summarise_codes(features, self.features.largest)])
+        reader = Reader.of(Representation(x, (), given.parts), self.estimator, n)
+        found = reader.predicted(outcome, self.family, np.arange(n), np.arange(n, len(x)))
+        plain = ("number",) if outcome.event is None else ("risk",)
+        names = outcome.classes[1:] if len(outcome.classes) == 2 else outcome.classes or plain
+        return pd.DataFrame(found, index=pd.Index(features.samples.ids), columns=list(names))
 
 
 def readout(
@@ -176,45 +199,6 @@ def readout(
     return Table(table, context=context | {"reading": reading})
 
 
-def predict_label(readout: Table, features: FeatureMatrix) -> pd.DataFrame:
-    """What a readout says of other samples, once it has learnt from all that have a label.
-
-    Parameters
-    ----------
-    readout : Table
-        What :func:`readout` returned in this process.
-    features : FeatureMatrix
-        Codes of other samples by the same SAE.
-
-    Returns
-    -------
-    DataFrame [n_samples, n_columns]
-        One column a class (of two the second alone), or the number; times: the risk.
-    """
-    reading, settings = reading_of(readout), readout.context["settings"]
-    given, outcome, n = reading.representations["features"], reading.outcome, len(reading.outcome)
-    x = np.concatenate([given.x, summarise_codes(features, reading.features.largest)])
-    reader = Reader.of(Representation(x, (), given.parts), settings.estimator, n)
-    found = reader.predicted(outcome, reading.family, np.arange(n), np.arange(n, len(x)))
-    plain = ("number",) if outcome.event is None else ("risk",)
-    names = outcome.classes[1:] if len(outcome.classes) == 2 else outcome.classes or plain
-    return pd.DataFrame(found, index=pd.Index(features.samples.ids), columns=list(names))
-
-
-def reading_of(readout: Table) -> Reading:
-    """What a readout was made of.
-
-    Raises
-    ------
-    InputError
-        The table was read from a file.
-    """
-    found = (getattr(readout, "context", None) or {}).get("reading")
-    if not isinstance(found, Reading):
-        raise InputError("this is no readout", expected="what si.readout returned in this process")
-    return found
-
-
 def _table(
     reading: Reading, n: Sequence[int | None], settings: ReadoutSettings
 ) -> tuple[pd.DataFrame, dict[tuple[int | None, str], Scores]]:
@@ -261,7 +245,9 @@ def _gathered(
     rng = np.random.default_rng(settings.seed)
     draws = [Draw(a, b, rng.permutation(every)) for a, b in split.split(every, every, family)]
     kept = features if known.all() else features.subset(samples=rows)
-    return Reading(kept, outcome, family, found, draws, Scores(outcome, [], family), _concepts(hits))
+    return Reading(
+        kept, outcome, family, found, draws, Scores(outcome, [], family), _concepts(hits), settings.estimator
+    )
 
 
 def _judged(found: dict[str, Scores], outcome: Outcome, family: np.ndarray, seed: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def test_properties_and_composition_are_sums():
     assert si.judges.residues("charge")(samples).tolist() == [1, 0]
     assert si.judges.residues({"G": 1.0})(samples).tolist() == [1, 2]
     helix = si.judges.residues("helix")(samples)
-    assert helix[1] == pytest.approx(1 + 1 + 3.16) and helix[0] == pytest.approx(0.26 * 2 + 0.69 + 1)
+    assert helix[1] == pytest.approx(-1 - 1 - 3.16) and helix[0] == pytest.approx(-0.26 * 2 - 0.69 - 1)
     with pytest.raises(InputError, match="no such property"):
         si.judges.residues("colour")
 

@@ -15,7 +15,7 @@ from sciinterp.interventions.effect import divergence, run
 from sciinterp.interventions.reading import codes_of
 from sciinterp.interventions.writing import direction_edit, feature_edit, rows_at, writing
 from sciinterp.models import capture, edit
-from sciinterp.readouts.readout import ReadoutSettings, predict_label
+from sciinterp.readouts.readout import ReadoutSettings
 from sciinterp.testing import tiny_model
 
 SEQUENCES = ["EVQLVESGG", "QVQLQQSGAEL", "DIQMTQSP"]
@@ -143,7 +143,7 @@ def test_a_readout_is_read_out():
         )
         still = si.steer(model, features, samples[:3], 3, 0.0, later=read).labels
         more = si.steer(model, features, samples[:3], 3, 1.0, later=[read, sae])
-        said = predict_label(read, features)
+        said = read.context["reading"].predict(features)
         assert np.allclose(still["before"], said[name].iloc[:3]) and (still["change"] == 0).all()
         assert more.labels["label"].tolist() == [name] * 3 and (more.labels["change"] > 0).all()
         assert np.corrcoef(said[name], means)[0, 1] > 0.5
