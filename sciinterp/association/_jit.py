@@ -2,7 +2,8 @@
 
 Compiled code is cached beside the source, or in the user's cache folder where the installation is read-only.
 Where neither can be written, numba refuses at decoration; the loop is then compiled anew in each process
-rather than failing. Every loop releases the interpreter lock and touches only the arrays it is given, so
+rather than failing. Compiling takes most of a first run: loops, not array expressions, which cost up to half a second
+each, and no entry for callers in C. Every loop releases the interpreter lock and touches only the arrays it is given, so
 disjoint ranges of features may run in several threads.
 """
 
@@ -16,7 +17,8 @@ import numba
 
 def compiled(function: Callable[..., Any]) -> Any:
     """``numba.njit`` with a cache where one can be written, without the interpreter lock."""
+    options: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        return numba.njit(**options, cache=True)(function)
     except RuntimeError:  # "no locator available": nowhere to write a cache
-        return numba.njit(nogil=True)(function)
+        return numba.njit(**options)(function)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sciinterp import distributed
 from sciinterp.association import backbone_baselines as of_backbone
@@ -20,6 +20,8 @@ from sciinterp.association import profile_baseline as profile
 from sciinterp.association import sequence_baselines as of_sequence
 from sciinterp.association.blocks import blocks_of
 from sciinterp.association.fitting import Fitted, Inputs, Reader, best_column, everything, pooled, read_all
+
+T = TypeVar("T")
 
 # Twins: the part that was not trained -> in words.
 TWINS: Mapping[str, str] = {
@@ -261,17 +263,30 @@ def pool(folds: Sequence[Baselines]) -> Baselines:
 
 
 def run_folds(folds: Sequence[Inputs]) -> list[Baselines]:
-    """:func:`run_baselines` of every fold, side by side; baselines of all folds are dealt to ranks."""
+    """:func:`run_baselines` of every fold, side by side; baselines of all folds are dealt to ranks.
+
+    Those of a fold that read activations are one task and the others another, so that threads come out even; axes, which
+    all folds share, are made by the first task while the next do without them.
+    """
     dealt = distributed.mine([(k, record) for k in range(len(folds)) for record in BASELINES])
-    own = [[record for j, record in dealt if j == k] for k in range(len(folds))]
-    with ThreadPoolExecutor(distributed.workers(len(folds))) as pool:
-        found = list(pool.map(run_baselines, folds, own))
+    tasks = sorted((not (read and k == 0), read, k) for k in range(len(folds)) for read in (True, False))
+    own = [
+        [record for j, record in dealt if j == k and ("activations" in record.needs) == read]
+        for _, read, k in tasks
+    ]
+    with ThreadPoolExecutor(distributed.workers(len(tasks))) as pool:
+        found = list(pool.map(run_baselines, [folds[k] for *_, k in tasks], own))
     joined = [Baselines() for _ in folds]
     for part in distributed.gathered(found):
-        for fold, more in zip(joined, part):
-            fold.ran |= more.ran
-            fold.not_run |= more.not_run
-    return joined
+        for (*_, k), more in zip(tasks, part):
+            joined[k].ran |= more.ran
+            joined[k].not_run |= more.not_run
+    return [Baselines(_as_listed(fold.ran), _as_listed(fold.not_run)) for fold in joined]
+
+
+def _as_listed(found: dict[str, T]) -> dict[str, T]:
+    """In the order of the records."""
+    return {record.name: found[record.name] for record in BASELINES if record.name in found}
 
 
 def run_baselines(inputs: Inputs, records: Sequence[Baseline] = BASELINES) -> Baselines:
@@ -291,6 +306,4 @@ def run_baselines(inputs: Inputs, records: Sequence[Baseline] = BASELINES) -> Ba
     if readers:
         chunks = dense.Fit.of(inputs).held_out(inputs.parts.test)
         out.ran |= dict(zip(readers, read_all(list(readers.values()), chunks, inputs.parts.test)))
-    order = [record.name for record in BASELINES]
-    out.ran = {name: out.ran[name] for name in order if name in out.ran}
-    return out
+    return Baselines(_as_listed(out.ran), out.not_run)

@@ -221,7 +221,8 @@ def read_rows(acts: Activations | np.ndarray, rows: np.ndarray) -> np.ndarray:
         for low, high in pairwise([0, *ends.tolist(), len(wanted)]):
             part = wanted[low:high]
             if len(part):
-                found[low:high] = acts.read(int(part[0]), int(part[-1]) + 1)[part - part[0]]
+                stretch = acts.read(int(part[0]), int(part[-1]) + 1)
+                np.take(stretch, part - part[0], axis=0, out=found[low:high], mode="clip")
     at = np.searchsorted(wanted, rows)
     if (rows < 0).any():
         out = np.zeros((len(rows), found.shape[1]), np.float32)

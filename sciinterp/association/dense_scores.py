@@ -102,7 +102,7 @@ def _thresholds(bits, positive_rows, positive_starts, concept, threshold, f1):
         total = positive_starts[concept[i] + 1] - start
         if total == 0 or n == 0:
             continue
-        n_keys, n_mine = 0, 0
+        n_keys, n_mine = np.int64(0), np.int64(0)  # as literals they would have loops of their own compiled
         for p in range(n):
             if bits[i, p] != 0:
                 keys[n_keys] = descending_key(bits[i, p])
@@ -174,7 +174,8 @@ def ascending(keys, spare, n, counters):
     """The first `n` of `keys` sorted; the result is one of the two arrays."""
     source, target = keys, spare
     for shift in range(0, 32, _BITS):
-        counters[:] = 0
+        for b in range(BUCKETS):
+            counters[b] = 0
         for i in range(n):
             counters[(source[i] >> np.uint32(shift)) & np.uint32(BUCKETS - 1)] += 1
         if counters[(source[0] >> np.uint32(shift)) & np.uint32(BUCKETS - 1)] == n:

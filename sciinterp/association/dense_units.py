@@ -74,7 +74,8 @@ def best_unit(units: Callable[[np.ndarray], np.ndarray], n_units: int, train: Pa
             concepts.starts,
             concepts.concepts,
             concepts.n_positive,
-            coarse[:, low : low + step],
+            coarse,
+            low,
         )
     flat = coarse.transpose(1, 0, 2).reshape(2 * n_units, n_concepts)
     leading = np.argsort(-flat, axis=0, kind="stable")[:_EXACT_UNITS]
@@ -95,17 +96,25 @@ def read_units(values: np.ndarray, sign: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _binned_f1(block, row_starts, row_concepts, n_positive, out):
-    """Best F1 over bins of each unit's range, for high values (out[0]) and for low values (out[1])."""
+def _binned_f1(block, row_starts, row_concepts, n_positive, out, first):
+    """Best F1 over bins of each unit's range, for high values (out[0]) and for low values (out[1]), from unit `first`."""
     n_units, n = block.shape
     n_concepts = len(n_positive)
     held = np.zeros(_BINS, np.int64)
     positive = np.zeros((n_concepts, _BINS), np.int64)
     for unit in range(n_units):
-        lowest, highest = block[unit].min(), block[unit].max()
+        lowest = highest = block[unit, 0]
+        for i in range(n):
+            if block[unit, i] < lowest:
+                lowest = block[unit, i]
+            if block[unit, i] > highest:
+                highest = block[unit, i]
         scale = np.float32(_BINS) / (highest - lowest) if highest > lowest else np.float32(0)
-        held[:] = 0
-        positive[:] = 0
+        for b in range(_BINS):
+            held[b] = 0
+        for concept in range(n_concepts):
+            for b in range(_BINS):
+                positive[concept, b] = 0
         for i in range(n):
             at = min(_BINS - 1, int((block[unit, i] - lowest) * scale))
             held[at] += 1
@@ -122,4 +131,4 @@ def _binned_f1(block, row_starts, row_concepts, n_positive, out):
                     k += held[at]
                     tp += positive[concept, at]
                     best = max(best, 2.0 * tp / (k + total))
-                out[way, unit, concept] = best
+                out[way, first + unit, concept] = best

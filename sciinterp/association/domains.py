@@ -90,25 +90,26 @@ def instance_recall(
 def _recall(
     values, rows, starts, sample, begin, end, of_concept, feature, concept, threshold, touched, found
 ):
+    run_start, run_end = np.empty(len(sample), np.int64), np.empty(len(sample), np.int64)
     for i in range(len(feature)):
         first, last = of_concept[concept[i]], of_concept[concept[i] + 1]
         if first == last:
             continue
-        column = slice(starts[feature[i]], starts[feature[i] + 1])
-        on = rows[column][values[column] > threshold[i]]
-        run_start, run_end = np.empty(len(on), np.int64), np.empty(len(on), np.int64)
         n_runs = 0
-        for j in range(len(on)):
-            row = on[j]
+        for j in range(starts[feature[i]], starts[feature[i] + 1]):
+            row = rows[j]
+            if not values[j] > threshold[i]:
+                continue
             if n_runs and run_end[n_runs - 1] == row and sample[row] == sample[row - 1]:
                 run_end[n_runs - 1] = row + 1
             else:
                 run_start[n_runs], run_end[n_runs] = row, row + 1
                 n_runs += 1
-        n_touched, n_found = 0, 0
-        for k in range(first, last):
-            run = np.searchsorted(run_end[:n_runs], begin[k], side="right")
-            overlaps, best = False, 0.0
+        n_touched, n_found, before = 0, 0, 0
+        for k in range(first, last):  # in the order of their starts
+            while before < n_runs and run_end[before] <= begin[k]:
+                before += 1
+            run, overlaps, best = before, False, 0.0
             while run < n_runs and run_start[run] < end[k]:
                 shared = min(run_end[run], end[k]) - max(run_start[run], begin[k])
                 union = max(run_end[run], end[k]) - min(run_start[run], begin[k])

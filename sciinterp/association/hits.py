@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ from sciinterp.association.set_chance import DRAWS, chance_curves
 from sciinterp.association.sets import KS, set_curves
 from sciinterp.association.shift_test import Places, screen_places
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen
+from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, no_such
 from sciinterp.frames import Table, stacked
@@ -67,6 +69,8 @@ _LAST = (
     "instance_recall", "instance_recall_iou", "lift", "lift_letter", "lift_position", "place_fold",
 )  # fmt: skip
 
+# Curves of sets and of chance are drawn at once where so many codes, of which each holds copies, are stored at most.
+_AT_ONCE = 8 * BLOCK_VALUES
 # What a q-value says, wherever one is shown.
 Q_SAYS = (
     "the feature is present in the families that have the concept beyond what their size and length explain, and in "
@@ -287,14 +291,21 @@ def _associate_group(
     of_baselines["concept"] = [names[c] for c in parts.concepts[of_baselines["concept"]]]
     found.baselines.append(of_baselines)
     if settings.sets:
-        beside = _inputs(job, parts, instances, training, shared)
-        sets = set_curves(beside, ks=settings.sets, level=settings.level)
-        if settings.set_draws:
-            chance = chance_curves(beside, ks=sorted(settings.sets), draws=settings.set_draws)
-            sets = pd.concat([sets, chance], ignore_index=True).sort_values("concept", kind="stable")
+        sets = _sets(_inputs(job, parts, instances, training, shared), settings)
         sets["concept"] = [names[c] for c in parts.concepts[sets["concept"]]]
         found.sets.append(sets)
     found.rows.append(table)
+
+
+def _sets(beside: Inputs, settings: AssociationSettings) -> pd.DataFrame:
+    """Curves of sets, and what chance reaches; ranks share each of the two, one process of a small corpus draws both at once."""
+    draw = [partial(set_curves, beside, ks=settings.sets, level=settings.level)]
+    if settings.set_draws:
+        draw.append(partial(chance_curves, beside, ks=sorted(settings.sets), draws=settings.set_draws))
+    assert beside.training is not None
+    small = distributed.size() == 1 and beside.training.features.n_stored <= _AT_ONCE
+    drawn = distributed.spread(draw, lambda one: one(), threads=True) if small else (one() for one in draw)
+    return pd.concat(drawn, ignore_index=True).sort_values("concept", kind="stable")
 
 
 def _judge(

@@ -93,7 +93,10 @@ def _products(values: np.ndarray | sp.csr_array) -> np.ndarray:
     if isinstance(values, np.ndarray):
         return values.T @ values
     out = np.zeros((values.shape[1], values.shape[1]), np.float32)
-    _add_products(values.data, values.indices, values.indptr, out)
+    rows = sp.csr_array(values)
+    if not rows.has_sorted_indices:
+        rows = sp.csr_array(rows.sorted_indices())
+    _add_products(rows.data, rows.indices, rows.indptr, out)
     return out
 
 
@@ -101,8 +104,11 @@ def _products(values: np.ndarray | sp.csr_array) -> np.ndarray:
 def _add_products(values, columns, starts, out):
     for i in range(len(starts) - 1):
         for p in range(starts[i], starts[i + 1]):
-            for q in range(starts[i], starts[i + 1]):
+            for q in range(p, starts[i + 1]):  # columns ascend
                 out[columns[p], columns[q]] += values[p] * values[q]
+    for one in range(len(out)):
+        for other in range(one):
+            out[one, other] = out[other, one]
 
 
 def summed(columns: sp.csc_array, labels: sp.csr_array) -> np.ndarray:

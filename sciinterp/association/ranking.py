@@ -214,10 +214,8 @@ def _rank(
             bits, rows, starts[feature], starts[feature + 1], keys, order, spare_keys, spare_order, counters
         )
         key, row = (spare_keys, spare_order) if swapped else (keys, order)
-        tp[:] = 0
-        wrong[:] = 0
-        best_tp[:] = 0
-        best_k[:] = 0
+        for concept in range(n_concepts):
+            tp[concept], wrong[concept], best_tp[concept], best_k[concept] = 0, 0.0, 0, 0
         first = 0
         while first < n:
             last = first + 1
@@ -307,7 +305,8 @@ def _descending(bits, rows, start, end, keys, order, spare_keys, spare_order, co
     for shift in range(0, 32, 8):
         source, source_order = (spare_keys, spare_order) if swapped else (keys, order)
         target, target_order = (keys, order) if swapped else (spare_keys, spare_order)
-        counters[:] = 0
+        for byte in range(256):
+            counters[byte] = 0
         for i in range(n):
             counters[(source[i] >> shift) & 255] += 1
         if counters[(source[0] >> shift) & 255] == n:

@@ -96,6 +96,7 @@ def sums_without(
     size = np.bincount(part.family, minlength=part.n_families)
     _walk(
         codes.values,
+        _descending(codes, feature),
         codes.rows,
         codes.starts,
         columns.indices.astype(np.int32, copy=False),
@@ -113,9 +114,18 @@ def sums_without(
     return ap, n_pairs - wrong, left[0].astype(np.float64), n_pairs
 
 
+def _descending(codes: ByFeature, feature: np.ndarray) -> Int64[np.ndarray, " n_stored"]:
+    """Where the codes of the features lie, each feature's largest first."""
+    order = np.empty(len(codes.values), np.int64)
+    for low, high in (codes.starts[j : j + 2] for j in np.unique(feature)):
+        order[low:high] = low + np.argsort(-codes.values[low:high])
+    return order
+
+
 @compiled
 def _walk(
     values,
+    order,
     rows,
     starts,
     positive_rows,
@@ -135,21 +145,23 @@ def _walk(
     of_positives, of_negatives = np.zeros(n_families), np.zeros(n_families)
     within = np.zeros(n_families)
     for i in range(len(feature)):
-        of = slice(positive_starts[concept[i]], positive_starts[concept[i] + 1])
-        for p in positive_rows[of]:
-            truth[p] = 1
-        mine = slice(starts[feature[i]], starts[feature[i] + 1])
-        value, row = values[mine], rows[mine]
-        order = np.argsort(-value)
-        k[:], tp[:], of_positives[:], of_negatives[:], within[:] = 0, 0, 0.0, 0.0, 0.0
-        total = positive[i].sum()
-        first = 0
-        while first <= len(order):  # the last group are the positions without a stored code
-            more[:], gain[:] = 0, 0
+        low, high = positive_starts[concept[i]], positive_starts[concept[i] + 1]
+        for p in range(low, high):
+            truth[positive_rows[p]] = 1
+        for f in range(n_families + 1):
+            k[f], tp[f] = 0, 0
+        total = 0
+        for f in range(n_families):
+            of_positives[f], of_negatives[f], within[f] = 0.0, 0.0, 0.0
+            total += positive[i, f]
+        first, end = starts[feature[i]], starts[feature[i] + 1]
+        while first <= end:  # the last group are the positions without a stored code
+            for f in range(n_families + 1):
+                more[f], gain[f] = 0, 0
             last = first
-            if first < len(order):
-                while last < len(order) and value[order[last]] == value[order[first]]:
-                    at = row[order[last]]
+            if first < end:
+                while last < end and values[order[last]] == values[order[first]]:
+                    at = rows[order[last]]
                     more[family[at]] += 1
                     gain[family[at]] += truth[at]
                     last += 1
@@ -157,7 +169,9 @@ def _walk(
                 for f in range(n_families):
                     more[f], gain[f] = size[f] - k[f], positive[i, f] - tp[f]
                 last += 1
-            more[n_families], gain[n_families] = more[:n_families].sum(), gain[:n_families].sum()
+            for f in range(n_families):
+                more[n_families] += more[f]
+                gain[n_families] += gain[f]
             others = more[n_families] - gain[n_families]
             before, after = k[n_families] - tp[n_families], total - tp[n_families] - gain[n_families]
             for f in range(n_families):
@@ -165,8 +179,9 @@ def _walk(
                 of_positives[f] += gain[f] * (before + 0.5 * others)
                 of_negatives[f] += mine_too * (after + 0.5 * gain[n_families])
                 within[f] += gain[f] * (k[f] - tp[f] + 0.5 * mine_too)
-            k += more
-            tp += gain
+            for f in range(n_families + 1):
+                k[f] += more[f]
+                tp[f] += gain[f]
             if gain[n_families] > 0:
                 for f in range(n_families):
                     if gain[n_families] > gain[f]:
@@ -178,5 +193,5 @@ def _walk(
         wrong[i, n_families] = every
         for f in range(n_families):
             wrong[i, f] = every - of_positives[f] - of_negatives[f] + within[f]
-        for p in positive_rows[of]:
-            truth[p] = 0
+        for p in range(low, high):
+            truth[positive_rows[p]] = 0

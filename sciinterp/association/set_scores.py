@@ -91,7 +91,7 @@ def _thresholds(
             continue
         low, high = set_starts[i], set_starts[i + 1]
         n_touched = _add_set(values, rows, starts, weights, units, low, high, i, score, seen, touched)
-        n_keys, n_mine = 0, 0
+        n_keys, n_mine = np.int64(0), np.int64(0)
         for t in range(n_touched):
             if score[touched[t]] != 0:
                 keys[n_keys] = descending_key(bits[touched[t]])
@@ -129,7 +129,8 @@ def _count(
         n_touched = _add_set(values, rows, starts, weights, units, low, high, i, score, seen, touched)
         silent = threshold[i] < 0.0  # whether a score of 0 predicts
         if silent:
-            predicted[i] += size
+            for f in range(len(size)):
+                predicted[i, f] += size[f]
         for t in range(n_touched):
             p = touched[t]
             predicted[i, family[p]] += int(score[p] > threshold[i]) - int(silent)

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,8 @@ from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.by_feature import ByFeature
 
 KS = (1, 2, 4, 8)
+_View: TypeAlias = Callable[[Fit, np.ndarray], np.ndarray]
+_Held: TypeAlias = Callable[[Fit, np.ndarray | slice], np.ndarray]
 # Units looked at: the best correlated ones of each concept, and how many in all (their products take 64 MB).
 _OF_CONCEPT, _IN_ALL = 64, 4096
 # Features an or-set is made of, at most: one bit each.
@@ -124,19 +127,27 @@ def _readers(inputs: Inputs, training: Training) -> Iterator[tuple[str, Callable
     for name, features in codes.items():
         if features is not None and features.n_positions == inputs.samples.n_positions:
             yield name, partial(sparse_units, inputs, features)
-    views: dict[str, Callable[[Fit, np.ndarray], np.ndarray]] = {
-        "neurons": lambda fit, x: x - fit.moments.mean.astype(np.float32),
-        "components": Fit.project,
-        "independent components": lambda fit, x: fit.project(x) @ fit.rotation,
+    # Units of activations, and those of all activations held where a baseline has made them.
+    views: dict[str, tuple[_View, _Held]] = {
+        "neurons": (_centred, lambda fit, rows: _centred(fit, fit.values[rows])),
+        "components": (Fit.project, lambda fit, rows: fit.components[rows]),
+        "independent components": (
+            lambda fit, x: fit.project(x) @ fit.rotation,
+            lambda fit, rows: fit.independent[rows],
+        ),
     }
-    for name, view in views.items() if inputs.acts is not None else ():
-        yield name, partial(_dense_units, inputs, view)
+    for name, (view, held) in views.items() if inputs.acts is not None else ():
+        yield name, partial(_dense_units, inputs, view, held)
 
 
-def _dense_units(inputs: Inputs, view: Callable[[Fit, np.ndarray], np.ndarray]) -> Units:
+def _centred(fit: Fit, x: np.ndarray) -> np.ndarray:
+    return x - fit.moments.mean.astype(np.float32)
+
+
+def _dense_units(inputs: Inputs, view: _View, held: _Held) -> Units:
     fit = Fit.of(inputs)
     rows, part = fit.training(inputs)
-    values = view(fit, fit.values[rows])
+    values = held(fit, rows)
 
     def held_out(chosen: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         for rows, block in fit.held_out(inputs.parts.test):

@@ -293,7 +293,7 @@ def _shift(rows, starts, sample_of, offsets, cuts, runs, pair_starts, column, p,
         most = max(most, n)
     values, ends = np.empty(most * N_SHIFTS + 1), np.empty(most + 1, np.int64)
     n_shifts = np.empty(most, np.int64)
-    curve, barred = np.empty((2, N_SHIFTS + 1), np.int32)
+    curve, barred = np.empty(N_SHIFTS + 1, np.int32), np.empty(N_SHIFTS + 1, np.int32)
     for j in range(len(starts) - 1):
         for i in range(starts[j], starts[j + 1]):
             s = sample_of[rows[i]]
@@ -305,14 +305,16 @@ def _shift(rows, starts, sample_of, offsets, cuts, runs, pair_starts, column, p,
             r, stop = of_concept[column[k]], of_concept[column[k] + 1]
             while r < stop:
                 current, touched = family[r], False
-                barred[:] = 0
+                for g in range(N_SHIFTS + 1):
+                    barred[g] = 0
                 while r < stop and family[r] == current:
                     s = sample[r]
                     barred[shift_cut[r]] += 1
                     barred[shift_whole[r]] -= 1
                     if last[s] > 0:
                         if not touched:
-                            curve[:] = 0
+                            for g in range(N_SHIFTS + 1):
+                                curve[g] = 0
                             touched = True
                         length, width = offsets[s + 1] - offsets[s], end[r] - begin[r]
                         cut = cuts[offsets[s] + s : offsets[s + 1] + s + 1]

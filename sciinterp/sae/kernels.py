@@ -85,13 +85,15 @@ def select_topk(lo, hi, pre, size, values, columns, floor):
     found = np.empty(n_features, np.int32)
     for r in range(lo, hi):
         row = pre[r]
-        maxima[:] = row[:groups]
+        for j in range(groups):  # loops, not slices: they take a second less to compile
+            maxima[j] = row[j]
         for i in range(1, size):
             part = row[i * groups : (i + 1) * groups]
             for j in range(groups):
                 maxima[j] = part[j] if part[j] > maxima[j] else maxima[j]
         if groups >= k:
-            work[:groups] = maxima
+            for j in range(groups):
+                work[j] = maxima[j]
             least = _kth_largest(work, groups, k)
         else:
             least = row.min()

@@ -225,6 +225,12 @@ def test_what_is_read_lies_above_the_band_and_the_band_is_the_same_for_all_sizes
     assert "rotated" not in set(none.context["sets"]["reader"])
 
 
+def test_sets_and_chance_drawn_at_once_are_those_drawn_one_after_the_other(monkeypatch):
+    together = sets_of(0)
+    monkeypatch.setattr("sciinterp.association.hits._AT_ONCE", 0)
+    pd.testing.assert_frame_equal(sets_of(0), together)
+
+
 def test_rotations_keep_spans_together_and_leave_their_family():
     features, annotations, split = world(5)
     names = annotations.position_names
