@@ -23,7 +23,7 @@ from sciinterp.association.family_counts import FamilyCounts
 from sciinterp.association.genes import Genes
 from sciinterp.association.letters import Letters
 from sciinterp.association.partitions import Part, Partition
-from sciinterp.association.ranking import fit_pairs
+from sciinterp.association.ranking import pair_blocks
 from sciinterp.budget import BLOCK_SCORES
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.by_feature import ByFeature
@@ -243,12 +243,12 @@ def best_column(
     concepts = np.arange(train.positives.shape[1])
     best, f1 = np.zeros(len(concepts), np.int64), np.zeros(len(concepts))
     threshold = np.full(len(concepts), np.inf, np.float32)
-    for low, codes in blocks(train):
-        of_block, at = fit_pairs(codes, train.by_position)
-        if len(of_block):
-            top = of_block.argmax(axis=0)
-            better = of_block[top, concepts] > f1
-            best[better], f1[better] = top[better] + low, of_block[top, concepts][better]
-            threshold[better] = at[top, concepts][better]
+    for first, codes in blocks(train):
+        for low, scores in pair_blocks(codes, train.by_position):
+            top = scores.best_f1.argmax(axis=0)
+            of_top = scores.best_f1[top, concepts]
+            better = of_top > f1
+            best[better], f1[better] = top[better] + first + low, of_top[better]
+            threshold[better] = scores.threshold[top, concepts][better]
     counts = count_listed(blocks(test), test, best, concepts, threshold)
     return Fitted(f1, counts, [describe(int(j)) for j in best])

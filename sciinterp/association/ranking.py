@@ -15,6 +15,7 @@ zero: predicting every position is a baseline and not something a feature does (
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,14 +148,19 @@ def fit_pairs(
     codes : csr_array float32 [n_positions, n_features]
     positives : ByPosition
     """
-    columns = by_feature(codes)
-    f1 = np.zeros((columns.n_features, positives.n_concepts))
+    f1 = np.zeros((by_feature(codes).n_features, positives.n_concepts))
     threshold = np.full(f1.shape, np.inf, np.float32)
-    for low, high in ranges(columns.n_features, _PAIR_BYTES * positives.n_concepts):
-        part = slice(low, high)
-        scores = precision_recall(columns, positives, features=part)
+    for low, scores in pair_blocks(codes, positives):
+        part = slice(low, low + len(scores.best_f1))
         f1[part], threshold[part] = scores.best_f1, scores.threshold
     return f1, threshold
+
+
+def pair_blocks(codes: sp.csr_array | ByFeature, positives: ByPosition) -> Iterator[tuple[int, PairScores]]:
+    """:func:`precision_recall` of some features after the other, each block with the number of its first."""
+    columns = by_feature(codes)
+    for low, high in ranges(columns.n_features, _PAIR_BYTES * positives.n_concepts):
+        yield low, precision_recall(columns, positives, features=slice(low, high))
 
 
 def score_pairs(

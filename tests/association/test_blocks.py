@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import anndata
@@ -24,9 +25,12 @@ from sciinterp.association import (
     samples_anndata,
 )
 from sciinterp.association.h5ad import write_samples
+from sciinterp.association.measure import Judge, choose, measured, train_pairs
+from sciinterp.association.partitions import partition
 from sciinterp.association.presence import family_activity
-from sciinterp.codes import FeatureMatrix
-from sciinterp.samples import Samples
+from sciinterp.association.statistics import ScreenSettings, screen
+from sciinterp.codes import FeatureMatrix, load_features
+from sciinterp.samples import Samples, Split
 from sciinterp.splits import split_families
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,6 +118,54 @@ def test_no_reader_asks_for_all_codes(monkeypatch):
     assert max(high - low for low, high in asked) < features.n_features
     source = (p.read_text() for p in (Path(sciinterp.__file__).parent / "association").glob("*.py"))
     assert not [line for text in source for line in text.splitlines() if "features.codes" in line]
+
+
+def peak_of_tests_and_choice(folder, n_positions, monkeypatch, block):
+    """Bytes held at most by the tests of all pairs, the choice in training and what is measured, of codes on disk."""
+    monkeypatch.setattr("sciinterp.codes.saving.SHARD_POSITIONS", 500)
+    monkeypatch.setattr("sciinterp.store.codes_reader.KEPT", 0)
+    monkeypatch.setattr("sciinterp.budget.BLOCK_BYTES", 32 * block)
+    for name in ("BLOCK_VALUES", "LEAST_VALUES"):
+        monkeypatch.setattr(f"sciinterp.association.blocks.{name}", block)
+    rng, n, n_features, n_concepts = np.random.default_rng(0), n_positions // 25, 1500, 60
+    samples = Samples([f"s{i}" for i in range(n)], lengths=[25] * n)
+    row = np.repeat(np.arange(n_positions), 32)
+    feature = rng.integers(0, n_features, len(row))
+    codes = sp.coo_array((1 + rng.random(len(row), np.float32), (row, feature)), (n_positions, n_features))
+    FeatureMatrix(codes.tocsr(), samples).save(folder)
+    del codes, row, feature
+    features, covered = load_features(folder), np.ones((n, n_concepts), bool)
+    positives = sp.random_array((n_positions, n_concepts), density=0.01, rng=rng, format="csr").astype(bool)
+    train, none, test = np.split(np.arange(n), [n // 2, n // 2])
+    split = Split(train, none, test, np.arange(n) % 16, tuple(f"f{i}" for i in range(16)))
+    tracemalloc.start()
+    tested = screen(features, positives, covered, split, settings=ScreenSettings(n_permutations=99))
+    parts = partition(samples, positives, covered, split)[0]
+    training = train_pairs(features, parts)
+    pairs = choose(training, parts.train.by_position.n_positive, n_kept=20)
+    judge = Judge.of(
+        training,
+        parts,
+        pairs,
+        pd.DataFrame({"concept": [], "start": [], "end": [], "sample": []}, dtype=np.int64),
+    )
+    assert sum(len(table) for table, _ in measured(features, [judge], pairs)) == len(pairs)
+    assert np.isfinite(tested.p).any()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_what_is_held_does_not_grow_with_positions(tmp_path, monkeypatch):
+    """Ten times the positions, of as many features, concepts and families, and a budget that both fill: at most 15% more.
+
+    All codes at once would be more than that: with a budget that holds them, it is.
+    """
+    few, many, at_once = (
+        peak_of_tests_and_choice(tmp_path / f"{n}-{block}", n, monkeypatch, block)
+        for n, block in ((1_000, 1 << 12), (10_000, 1 << 12), (10_000, 1 << 20))
+    )
+    assert many < 1.15 * few < at_once, (few, many, at_once)
 
 
 @pytest.mark.bench
