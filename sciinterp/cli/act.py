@@ -235,6 +235,7 @@ def variants(
 
     import sciinterp as si
     from sciinterp.project import write_report
+    from sciinterp.readers.identifiers import match_ids
     from sciinterp.readers.sample_tables import text_table
     from sciinterp.readouts.assay_files import keep_variants
     from sciinterp.store.tables import write_tsv
@@ -242,7 +243,7 @@ def variants(
     inputs = si.read_samples(samples, table=sample_table, format=format)
     is_vcf = table.name.lower().removesuffix(".gz").endswith(".vcf")
     rows = si.read_variants(table) if is_vcf else text_table(table)
-    if is_vcf and not set(rows["chrom"]) & set(inputs.ids):
+    if is_vcf and not match_ids(rows["chrom"].unique(), inputs.ids):
         rows = si.place_variants(rows, inputs)
     adapter = si.load_model(model, weights=weights, device=device)
     dictionary = si.load_sae(sae, model=adapter)

@@ -2,7 +2,8 @@
 
 Databases write one accession in many ways: ``sp|P69905|HBA_HUMAN``, ``P69905.2``, ``p69905``. Readers of
 sequences keep the accession; :func:`match_ids` finds the sample of a name as it stands, then by accession,
-without the version, and in any case, and never takes a guess where two samples, or two versions, would fit.
+without the version, in any case, and as a chromosome (``16`` is ``chr16``), and never takes a guess where two samples, or
+two versions, would fit.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ log = logging.getLogger(__name__)
 _UNIPROT = re.compile(r"(?:sp|tr)\|([A-Z0-9]+(?:-[0-9]+)?)(?:\.[0-9]+)?(?:\|\S*)?", re.IGNORECASE)
 # Letters and digits, then a version; a plain number such as a class of CATH has none.
 _VERSION = re.compile(r"((?=[^.]*[A-Za-z])(?=[^.]*[0-9])[A-Za-z0-9_-]+)\.[0-9]{1,3}")
+_CHROMOSOME = re.compile(r"(?:chr)?([0-9]{1,2}[LR]?|[WXYZ]|MT?|X[LR]|[IVX]{1,4})", re.IGNORECASE | re.ASCII)
+# RefSeq's accessions of the human chromosomes, whichever assembly.
+_HUMAN = re.compile(r"NC_(?:0000(0[1-9]|1[0-9]|2[0-4])|012920)(?:\.[0-9]{1,2})?", re.ASCII)
 # 2-Sep, 1-Mar-2001, 2001-09-02, 9/2/2001; 2.31E+13.
 _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _SPOILED = re.compile(
@@ -54,12 +58,22 @@ def _one_version(first: str, second: str) -> bool:
     return len(set(stated)) < 2
 
 
+def _chromosome(word: str) -> str:
+    """``16``, ``chr16`` and ``NC_000016.10`` are one human chromosome, ``MT`` and ``chrM`` one genome."""
+    human = _HUMAN.fullmatch(word)
+    if human is not None:
+        return f"chr{ {'23': 'x', '24': 'y'}.get(human[1], human[1].lstrip('0')) if human[1] else 'm' }"
+    match = _CHROMOSOME.fullmatch(word)
+    return f"chr{match[1].casefold().replace('mt', 'm')}" if match else _without_version(word).casefold()
+
+
 # From the strictest to the loosest: two names that agree in one of these forms mean the same.
 _FORMS: tuple[Callable[[str], str], ...] = (
     str,
     sample_id,
     _without_version,
     lambda word: _without_version(word).casefold(),
+    _chromosome,
 )
 
 

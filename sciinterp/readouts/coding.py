@@ -7,6 +7,7 @@ sequence that holds the variant, else that it overlaps, else whose introns hold 
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -21,6 +22,8 @@ from sciinterp.readers.notation import Variant, accession, row_variants
 from sciinterp.readouts.coding_sequences import Coding, coding_sequences, turned
 from sciinterp.samples import Samples
 from sciinterp.splits.places import places
+
+log = logging.getLogger(__name__)
 
 FACTS = (
     "consequence", "gene", "transcript", "strand", "codon_phase", "exon_distance", "trinucleotide", "protein_variant",
@@ -76,6 +79,7 @@ def place_variants(variants: pd.DataFrame, windows: Samples) -> Table:
         rows, columns=[*first, *(c for c in variants.columns if c.lower() not in (*first, "variant", "hgvs"))]
     )
     n = len(set(out["origin"]))
+    _warn(dropped, "variants are on no window")
     return Table(
         out,
         context={"n_in": len(variants), "n_placed": n, "dropped": {k: v for k, v in dropped.items() if v}},
@@ -135,6 +139,7 @@ def consequences(
             dropped[OTHER_BASES] += 1
             continue
         rows.append({**row, **_facts(fitted.trimmed(), genome[name].sequence, coding.get(name, []))})
+    _warn(dropped, "coding sequences or variants are left out")
     columns = [*(c for c in variants.columns if c not in FACTS), *FACTS]
     used = {r["transcript"] for r in rows} - {""}
     proteins = {c.transcript: c.protein for some in coding.values() for c in some if c.transcript in used}
@@ -143,6 +148,12 @@ def consequences(
         pd.DataFrame(rows, columns=columns),
         context={**counts, "proteins": Samples(list(proteins), list(proteins.values()), kind="protein")},
     )
+
+
+def _warn(dropped: Counter[str], what: str) -> None:
+    if dropped.total():
+        reasons = "; ".join(f"{reason} ({n})" for reason, n in dropped.most_common() if n)
+        log.warning("%d %s: %s", dropped.total(), what, reasons)
 
 
 def _chromosomes(variants: pd.DataFrame) -> list[str]:

@@ -251,6 +251,15 @@ def test_real_entries_give_the_proteins_they_state(name):
     assert dropped.total() == len(entries) - len(whole)
 
 
+def test_chromosomes_by_another_name_and_what_is_left_out_is_said(caplog):
+    """ClinVar says 16 where genomes say chr16."""
+    table = pd.DataFrame({"chrom": ["16", "17"], "pos": 8, "ref": "G", "alt": "A"})
+    whole = si.Samples(["chr16"], [CHROMOSOME], kind="dna")
+    rows = si.Annotations(coded().frame.assign(sample="NC_000016.10"))
+    assert consequences(table, whole, rows)["consequence"].tolist() == ["missense"]
+    assert "on no chromosome of the genome (1)" in caplog.text
+
+
 def test_genomic_hgvs_names_its_chromosome():
     found = consequences(pd.DataFrame({"variant": ["c:g.8G>A", "c:g.8del", "x:g.8G>A"]}), genome(), coded())
     assert found["consequence"].tolist() == ["missense", "frame shift"]

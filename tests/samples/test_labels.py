@@ -120,6 +120,12 @@ def test_the_identifier_of_a_title(name, short) -> None:
         (["Ab"], ["AB", "ab"], {}),
         (["1.10"], ["1.1", "1"], {}),
         (["1.1"], ["1"], {}),
+        (["16", "X", "MT"], ["chr16", "chrX", "chrM"], {"16": "chr16", "X": "chrX", "MT": "chrM"}),
+        (["chr2L", "chrIV", "Chr1"], ["2L", "IV", "1"], {"chr2L": "2L", "chrIV": "IV", "Chr1": "1"}),
+        (["NC_000016.10", "NC_000023.9"], ["16", "chrX"], {"NC_000016.10": "16", "NC_000023.9": "chrX"}),
+        (["1", "chr1"], ["chr1"], {"1": "chr1", "chr1": "chr1"}),
+        (["1"], ["chr1", "Chr1"], {}),
+        (["NC_000999.1", "116"], ["chr16"], {}),
     ],
 )
 def test_names_mean_one_sample_or_none(names, ids, found) -> None:
