@@ -125,7 +125,7 @@ def coding_sequences(
             continue
         back = strand == "-"
         name = meant[sample]
-        order = coding["note"].map(lambda n: int(_named(n, ("part",)) or 0))
+        order = coding["note"].map(lambda n: _stated_number(n, "part"))
         coding = coding.assign(part=order, at=coding["start"] * (-1 if back else 1)).sort_values(
             ["part", "at"]
         )
@@ -133,9 +133,8 @@ def coding_sequences(
         text = genome[name].sequence
         bases = "".join(turned(text[a:b]) if back else text[a:b] for a, b in parts).upper()
         note = coding["note"].iloc[0]
-        skip = int(_named(note, ("codon_start",)) or 1) - 1 or int(_named(note, ("phase",)) or 0)
-        stated = _named(note, ("transl_table",))
-        code = int(stated) if stated.isdigit() else codes.get(name, codes.get(str(sample), 1))
+        skip = max(_stated_number(note, "codon_start") - 1, 0) or _stated_number(note, "phase")
+        code = _stated_number(note, "transl_table") or codes.get(name, codes.get(str(sample), 1))
         code = code if code in ambiguous_dna_by_id else 1
         open_ended = _named(note, ("partial",)) in ("true", "both", "end" if back else "start")
         begins = not skip and not open_ended and (coding["concept"].iloc[0] == "genbank:CDS" or code != 1)
@@ -190,3 +189,9 @@ def _named(note: str, keys: tuple[str, ...]) -> str:
     """The first of some attributes that a note states."""
     found = dict(re.findall(r"(?:^|;\s*)([A-Za-z_]+)=([^;]+)", str(note)))
     return next((found[k].strip() for k in keys if k in found), "")
+
+
+def _stated_number(note: str, key: str) -> int:
+    """A number that a note states; 0 where it states none."""
+    stated = _named(note, (key,))
+    return int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 6 else 0

@@ -93,7 +93,9 @@ def test_what_a_motif_carries_needs_no_model():
     rule = si.distil(si.readout(features, label, n=(None,), settings=FAST))
     assert rule.terms["feature"].iloc[0] == 2 and "CHC" in rule.terms["plain"].iloc[0]
     assert rule.score[0] == pytest.approx(1) and rule.plain[0] > 0.9
-    name, match = Motifs.of(features).best(2, np.arange(80))
+    motifs = Motifs.of(features)
+    assert motifs is not None
+    name, match = motifs.best(2, np.arange(80))
     assert name == "CHC" and match[1::2].min() > np.quantile(match[::2], 0.9)
 
 
