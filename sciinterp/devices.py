@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from textwrap import shorten
 from typing import Any, Protocol
 
 import torch
@@ -62,7 +63,7 @@ def device_of(name: str | torch.device) -> torch.device:
             "no such device here",
             where="device",
             expected=" or ".join(there),
-            got=f"{wanted!r} ({next(iter(str(error).splitlines()), type(error).__name__)})",
+            got=f"{wanted!r} ({shorten(str(error).split('. ')[0] or type(error).__name__, 100)})",
         ) from None
     return device
 

@@ -87,6 +87,13 @@ def test_commands_without_torch_have_no_device() -> None:
     assert all("device" not in {p.name for p in COMMANDS[name].params} for name in PLAIN)
 
 
+@pytest.mark.parametrize("name", ["cuda:77", "mps:9", "banana", "", "cuda:x"])
+def test_what_torch_says_of_a_device_that_is_not_there_is_one_short_line(name: str) -> None:
+    with pytest.raises(InputError, match="no such device here, device: expected cpu") as caught:
+        device_of(name)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
 def test_auto_is_a_device_that_is_there() -> None:
     assert device_of("auto").type in ("cpu", "cuda", "mps")
     assert device_of(device_of("cpu")) == torch.device("cpu")

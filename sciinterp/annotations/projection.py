@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.errors import InputError
-from sciinterp.readers.identifiers import match_ids
+from sciinterp.readers.identifiers import match_chromosomes, match_ids
 from sciinterp.samples import Samples
 from sciinterp.splits.places import places
 
@@ -110,7 +110,7 @@ def _on_none(annotations: Annotations, samples: Samples) -> InputError:
 def _onto_windows(annotations: Annotations, samples: Samples) -> Annotations:
     where, frame = places(samples), annotations.frame
     chromosomes = list(dict.fromkeys(where["chromosome"]))
-    meant = match_ids(frame["sample"].unique(), chromosomes)
+    meant = match_chromosomes(frame["sample"].unique(), chromosomes)
     names = frame["sample"].map(meant).to_numpy(dtype=object)
     pairs = [np.zeros((2, 0), np.int64)]
     for chromosome in chromosomes:
@@ -137,7 +137,7 @@ def _onto_windows(annotations: Annotations, samples: Samples) -> Annotations:
     partial = int(((start > first) | (end < last)).sum())
     coverage: dict[str, tuple[str, ...] | None] = {}
     for source, ids in annotations.coverage.items():
-        known = None if ids is None else set(match_ids(ids, chromosomes).values())
+        known = None if ids is None else set(match_chromosomes(ids, chromosomes).values())
         inside = [known is None or c in known for c in where["chromosome"]]
         coverage[source] = None if known is None else tuple(i for i, k in zip(samples.ids, inside) if k)
     counts = _account(annotations, reason, {"partial": partial})

@@ -23,6 +23,7 @@ from sciinterp.codes.matrix import FeatureMatrix
 from sciinterp.codes.write_bigwig import Intervals, write_bigwig, write_export
 from sciinterp.errors import InputError, no_such
 from sciinterp.readers.bounded import read_lines, whole
+from sciinterp.readers.identifiers import match_chromosomes
 from sciinterp.samples import Samples
 from sciinterp.splits.places import places
 
@@ -75,7 +76,9 @@ class Coordinates:
         start, end = where["start"].to_numpy(np.int64), where["end"].to_numpy(np.int64)
         called = where["chromosome"].astype(str).tolist()
         known = _sizes(Path(sizes)) if sizes is not None else {}
-        meant = {name: _meant(name, known) if known else name for name in dict.fromkeys(called)}
+        meant = match_chromosomes(called, list(known)) if sizes is not None else dict(zip(called, called))
+        if lost := next((name for name in called if name not in meant), None):
+            raise no_such("chromosome", lost, known, where="the table of sizes")
         names = sorted(set(meant.values()), key=str.encode)
         number = {name: i for i, name in enumerate(names)}
         chromosome = np.array([number[meant[name]] for name in called], np.int64)
@@ -321,14 +324,3 @@ def _sizes(path: Path) -> dict[str, int]:
         if len(cells) >= 2 and not line.startswith("#"):
             out[cells[0]] = whole(cells[1], "the length of a chromosome", path, number)
     return out
-
-
-def _meant(name: str, known: dict[str, int]) -> str:
-    """The chromosome that a name means, with or without ``chr``; M and MT are one."""
-    bare = name.removeprefix("chr")
-    forms = [name, bare, f"chr{bare}"]
-    forms += [f"{start}{end}" for start in ("", "chr") for end in ("M", "MT")] if bare in ("M", "MT") else []
-    found = next((form for form in forms if form in known), None)
-    if found is None:
-        raise no_such("chromosome", name, known, where="the table of sizes")
-    return found

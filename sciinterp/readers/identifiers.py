@@ -109,6 +109,26 @@ def match_ids(names: Iterable[str], ids: Sequence[str]) -> dict[str, str]:
     return {name: found[name] for name in wanted if name in found}
 
 
+def match_chromosomes(names: Iterable[str], ids: Sequence[str]) -> dict[str, str]:
+    """As :func:`match_ids`, of chromosomes: UCSC's ``chr16`` is Ensembl's ``16``, and M is MT.
+
+    Examples
+    --------
+    >>> match_chromosomes(["chr16", "MT", "17"], ["16", "chrM", "chrX"])
+    {'chr16': '16', 'MT': 'chrM'}
+    """
+    wanted = list(dict.fromkeys(names))
+    found = match_ids(wanted, ids)
+    plain = {name: re.sub("^chr", "", name, flags=re.IGNORECASE) for name in {*wanted, *ids}}
+    plain |= {name: "MT" for name, bare in plain.items() if bare == "M"}
+    left = [name for name in wanted if name not in found]
+    free = [one for one in ids if one not in found.values()]
+    known = match_ids([plain[name] for name in left], [plain[one] for one in free])
+    back = {plain[one]: one for one in free}
+    found |= {name: back[known[plain[name]]] for name in left if plain[name] in known}
+    return {name: found[name] for name in wanted if name in found}
+
+
 def spoiled(names: Iterable[str]) -> str:
     """What to say where a spreadsheet made dates or numbers of names (SEPT2, 2310009E13), or an empty text.
 

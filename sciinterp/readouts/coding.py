@@ -17,7 +17,7 @@ import pandas as pd
 from sciinterp.annotations import Annotations
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
-from sciinterp.readers.identifiers import match_ids
+from sciinterp.readers.identifiers import match_chromosomes
 from sciinterp.readers.notation import Variant, accession, row_variants
 from sciinterp.readouts.coding_sequences import Coding, coding_sequences, turned
 from sciinterp.samples import Samples
@@ -57,7 +57,9 @@ def place_variants(variants: pd.DataFrame, windows: Samples) -> Table:
     [['c:10-14', 2, 'C', 'T'], ['c:10-14(-)', 3, 'G', 'A']]
     """
     where = places(windows)
-    meant = match_ids([c for c in _chromosomes(variants) if c], list(dict.fromkeys(where["chromosome"])))
+    meant = match_chromosomes(
+        [c for c in _chromosomes(variants) if c], list(dict.fromkeys(where["chromosome"]))
+    )
     rows, dropped = [], Counter[str]()
     by = dict(iter(where.groupby("chromosome")))
     for number, chromosome, change, row in _changes(variants):
@@ -123,7 +125,7 @@ def consequences(
             "a genome is nucleotides", where="genome", expected="DNA", got="proteins", do="Give kind='dna'."
         )
     coding, dropped = coding_sequences(genome, annotations, codes or {})
-    meant = match_ids([c for c in _chromosomes(variants) if c], genome.ids)
+    meant = match_chromosomes([c for c in _chromosomes(variants) if c], genome.ids)
     rows = []
     for _, chromosome, change, row in _changes(variants):
         if isinstance(change, InputError):

@@ -22,7 +22,7 @@ from Bio.Seq import Seq
 
 from sciinterp.annotations import Annotations
 from sciinterp.annotations.rows import ALSO
-from sciinterp.readers.identifiers import match_ids
+from sciinterp.readers.identifiers import match_chromosomes
 from sciinterp.samples import Samples
 
 CODING = ("gff:CDS", "gff:cds", "genbank:CDS")
@@ -106,7 +106,7 @@ def coding_sequences(
         Genetic codes of chromosomes whose annotations state none.
     """
     frame = annotations.frame[annotations.frame["concept"].isin((*CODING, STOP))]
-    meant = match_ids(frame["sample"].unique(), genome.ids)
+    meant = match_chromosomes(frame["sample"].unique(), genome.ids)
     out: dict[str, list[Coding]] = {}
     dropped: Counter[str] = Counter()
     known = pd.DataFrame(

@@ -17,6 +17,7 @@ from sciinterp.annotations.gene_sets import parse_gmt
 from sciinterp.annotations.gff import parse_gff3
 from sciinterp.annotations.projection import placed
 from sciinterp.errors import InputError
+from sciinterp.readers.identifiers import match_chromosomes
 from sciinterp.samples import Samples, Split
 from sciinterp.splits.places import places
 
@@ -190,6 +191,23 @@ def test_partial_overlaps_facts_and_coverage_are_said() -> None:
         "partial": 1,
     }
     assert shown.coverage == {"gff": ("chr1:10-20", "chr2:0-10")}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [("chr16", "16"), ("16", "chr16"), ("Chr1", "1"), ("MT", "chrM"), ("chrM", "MT"), ("CHRX", "X")],
+)
+def test_chromosomes_are_one_with_and_without_chr(theirs: str, ours: str) -> None:
+    row = pd.DataFrame({"sample": [theirs], "start": [5], "end": [15], "concept": ["exon"], "source": "bed"})
+    shown = Annotations(row, coverage={"bed": [theirs]}).project(Samples([f"{ours}:10-20"], ["A" * 10]))
+    assert shown.frame[["sample", "start", "end"]].to_numpy().tolist() == [[f"{ours}:10-20", 0, 5]]
+    assert shown.coverage == {"bed": (f"{ours}:10-20",)}
+
+
+def test_two_chromosomes_that_differ_by_chr_alone_stay_two() -> None:
+    assert match_chromosomes(["chr1", "1"], ["1", "chr1"]) == {"chr1": "chr1", "1": "1"}
+    assert match_chromosomes(["chr1", "1"], ["1"]) == {"1": "1"}
+    assert match_chromosomes(["chr2"], ["Chr2", "2", "CHR2"]) == {}
 
 
 def test_gene_sets_lie_on_the_genes_that_cells_express(tmp_path: Path) -> None:

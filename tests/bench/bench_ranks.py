@@ -29,6 +29,7 @@ from sciinterp.sae.base import TopKSAE
 
 DATA = Path(__file__).parents[2] / "data"
 WIDTH, FEW, K, BATCH = 10_240, 1024, 32, 4096
+WARM = 30  # chains of what is done once before a time is taken
 WHAT = ("extract", "encode", "associate", "train")
 
 
@@ -60,12 +61,18 @@ def worker(folder: Path, chains: int, steps: int, only: list[str]) -> None:
     if "encode" in only:
         sae = random_sae(acts, WIDTH)
         saving.SHARD_POSITIONS = settings.shard_tokens
+        sae.encode_scipy(acts.read(0, 64))  # what is compiled, or read from a cache, once
         timed("encode", acts.n_tokens, lambda: si.encode(sae, acts, out=folder / "features"))
     if "associate" in only:
         features = si.encode(random_sae(acts, FEW), acts, out=folder / "few")
         annotations = si.read_annotations(DATA / "antibodies.annotations.tsv")
         split = si.split_families(samples, by="family", seed=0)
         how = {"split": split, "acts": acts, "out": folder}
+        with distributed.alone():  # compiled here, on a few chains
+            few = samples[:WARM]
+            rows = acts.read(0, int(acts.token_offsets[WARM]))
+            codes = si.encode(random_sae(acts, 64), rows, samples=few)
+            si.associate(codes, annotations, split=si.split_families(few, by="family", seed=0), acts=rows)
         timed("associate", acts.n_tokens, lambda: si.associate(features, annotations, **how))
     if "train" in only:
         how = {"batch_size": BATCH, "seed": 0, "screen": "off"}
