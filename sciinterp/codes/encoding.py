@@ -84,10 +84,12 @@ def encode(
     from sciinterp.activations.streaming import stream
     from sciinterp.devices import moved
 
-    found = acts
+    found, expected = acts, "acts, or model= and samples="
+    if found is not None and model is not None:
+        raise InputError("activations from two places", expected=expected, got="both")
     if found is None:
         if model is None or samples is None:
-            raise InputError("nothing to encode", expected="acts, or model= and samples=")
+            raise InputError("nothing to encode", expected=expected)
         found = stream(model, samples, site=site_of(sae))
     with moved(device, sae):
         return _encode(sae, found, samples, out, overwrite=overwrite)

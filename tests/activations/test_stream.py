@@ -136,6 +136,8 @@ def test_codes_straight_from_model_and_samples(few, stored, tmp_path: Path) -> N
     assert found.origin.to_record() == kept.origin.to_record()
     with pytest.raises(InputError, match="nothing to encode"):
         si.encode(sae, model=TinyAdapter())
+    with pytest.raises(InputError, match="from two places: expected acts, or model= and samples=, got both"):
+        si.encode(sae, stored, model=TinyAdapter(), samples=samples)
 
 
 def test_what_cannot_be_streamed_is_one_line() -> None:
