@@ -20,7 +20,7 @@ from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import FormatError, InputError, ShapeError
 from sciinterp.readers.bigwig import Keep, kind_of_track, read_bigbed, read_bigwig_arrays
 from sciinterp.readers.bounded import read_lines, whole
-from sciinterp.readers.identifiers import match_chromosomes
+from sciinterp.readers.identifiers import match_chromosomes, plain_chromosome
 from sciinterp.samples import Samples
 from sciinterp.splits.places import places
 
@@ -153,7 +153,7 @@ def read_values(path: str | Path | Mapping[str, str | Path], samples: Samples) -
 def _on_positions(path: Path, samples: Samples) -> np.ndarray:
     """float32 [n_positions]: the values of one track, NaN where it says nothing."""
     chromosomes, low, back = _windows(samples)
-    chromosomes = np.array(chromosomes, object)
+    chromosomes = np.array([plain_chromosome(name) for name in chromosomes], object)
     names = list(dict.fromkeys(chromosomes))
     high = low + samples.lengths
     order = {name: np.flatnonzero(chromosomes == name) for name in names}

@@ -109,6 +109,18 @@ def match_ids(names: Iterable[str], ids: Sequence[str]) -> dict[str, str]:
     return {name: found[name] for name in wanted if name in found}
 
 
+def plain_chromosome(name: str) -> str:
+    """A chromosome's name without ``chr``; M is MT.
+
+    Examples
+    --------
+    >>> [plain_chromosome(name) for name in ("chr16", "Chr1", "chrM", "scaffold_7")]
+    ['16', '1', 'MT', 'scaffold_7']
+    """
+    bare = re.sub("^chr", "", name, flags=re.IGNORECASE)
+    return "MT" if bare == "M" else bare
+
+
 def match_chromosomes(names: Iterable[str], ids: Sequence[str]) -> dict[str, str]:
     """As :func:`match_ids`, of chromosomes: UCSC's ``chr16`` is Ensembl's ``16``, and M is MT.
 
@@ -119,8 +131,7 @@ def match_chromosomes(names: Iterable[str], ids: Sequence[str]) -> dict[str, str
     """
     wanted = list(dict.fromkeys(names))
     found = match_ids(wanted, ids)
-    plain = {name: re.sub("^chr", "", name, flags=re.IGNORECASE) for name in {*wanted, *ids}}
-    plain |= {name: "MT" for name, bare in plain.items() if bare == "M"}
+    plain = {name: plain_chromosome(name) for name in {*wanted, *ids}}
     left = [name for name in wanted if name not in found]
     free = [one for one in ids if one not in found.values()]
     known = match_ids([plain[name] for name in left], [plain[one] for one in free])
