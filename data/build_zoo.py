@@ -24,6 +24,7 @@ from pathlib import Path
 
 import sciinterp as si
 from sciinterp.annotations.crystals import site_properties
+from sciinterp.annotations.gff import parse_gtf
 from sciinterp.annotations.molecules import functional_groups
 from sciinterp.errors import InputError
 from sciinterp.models.encodings import reverse_complement
@@ -139,7 +140,9 @@ def genes(out: Path, augustus: Path, *, size: int = 7500) -> None:
     sequences = {key: part if key[1] == "+" else reverse_complement(part) for key, part in parts.items()}
     (out / "genes.fasta").write_text("".join(f">{names[key]}\n{sequences[key]}\n" for key in names))
     table(out / "genes.tsv", "id block", ((names[key], f"block {key[0]}") for key in names))
-    entries = si.read_annotations(place / "refseq" / "refseq.hg38.gtf").frame
+    entries = parse_gtf(
+        place / "refseq" / "refseq.hg38.gtf", duplicates="keep"
+    ).frame  # exons, transcript by transcript
     exons = entries[entries["concept"] == "gff:exon"]
     spans: set[tuple[str, int, int, str]] = set()
     for (_, strand), rows in exons.groupby([exons["note"].str.extract("transcript_id=([^;]+)")[0], "strand"]):

@@ -12,6 +12,7 @@ from sciinterp import project, zoo
 from sciinterp.activations import extraction
 from sciinterp.config import RunConfig
 from sciinterp.errors import InputError, SciinterpError
+from sciinterp.models.encodings import reverse_complement
 from sciinterp.project import load_run, run
 
 RECIPE = """
@@ -210,9 +211,10 @@ def test_splice_sites_of_both_strands(root: Path, tmp_path: Path) -> None:
     (place / "genomes").mkdir(parents=True)
     (place / "refseq").mkdir()
     gene = "CCCCAAAGTCCCCCCCCAGAAACCCC"  # an exon, an intron from GT to AG, an exon
-    text = gene + si.models.encodings.reverse_complement(gene)
+    text = gene + reverse_complement(gene)
     (place / "genomes" / "hg38.fa").write_text(f">chr16\n{text}\n")
     exons = [("+", 5, 7, "a"), ("+", 20, 22, "a"), ("-", 46, 48, "b"), ("-", 31, 33, "b")]
+    exons += [("+", 5, 7, "c"), ("+", 20, 22, "c"), ("+", 24, 25, "c")]  # shares two of its three
     rows = "".join(
         f'chr16\tx\texon\t{lo}\t{hi}\t.\t{s}\t.\tgene_id "g{t}"; transcript_id "{t}";\n'
         for s, lo, hi, t in exons
@@ -228,9 +230,7 @@ def test_splice_sites_of_both_strands(root: Path, tmp_path: Path) -> None:
         for m in marks.itertuples()
         if m.concept in ("donor", "acceptor")
     }
-    assert found == {
-        (c, s, strand) for strand in "+-" for c, s in (("donor", "AAAGT"), ("acceptor", "AGAAA"))
-    }
-    assert set(marks[marks["concept"] == "intron"][["start", "end"]].itertuples(index=False, name=None)) == {
-        (7, 19)
-    }
+    both = {(c, s, strand) for strand in "+-" for c, s in (("donor", "AAAGT"), ("acceptor", "AGAAA"))}
+    assert found == both | {("donor", "AAACC", "+"), ("acceptor", "ACCCC", "+")}
+    introns = marks[marks["concept"] == "intron"][["start", "end"]]
+    assert set(introns.itertuples(index=False, name=None)) == {(7, 19), (22, 23)}
