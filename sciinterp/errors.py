@@ -76,7 +76,15 @@ class MismatchError(SciinterpError):
 
 
 class StoreError(SciinterpError):
-    """A store on disk is damaged, incomplete or of an unknown version."""
+    """A store on disk is damaged, incomplete or of an unknown version, or cannot be written.
+
+    Attributes
+    ----------
+    computed : object
+        What was to be written, where a writer failed after the work was done; else None.
+    """
+
+    computed: object = None
 
 
 class BusyError(StoreError):

@@ -148,8 +148,8 @@ class Samples(Sequence[Sample]):
         source: str = "",
     ) -> None:
         given = ids if isinstance(ids, Column) else tuple(ids)
-        if not isinstance(given, Column) and any(i is None or i != i for i in given):
-            number = next(n for n, i in enumerate(given) if i is None or i != i)
+        if not isinstance(given, Column) and any(i is None or i != i or i == "" for i in given):
+            number = next(n for n, i in enumerate(given) if i is None or i != i or i == "")
             raise InputError("a sample without an identifier", where=f"sample {number} (counted from 0)")
         self.ids: Column | tuple[str, ...] = given if isinstance(given, Column) else tuple(map(str, given))
         self.data: Sequence[Any] = (

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from sciinterp.errors import FormatError, InputError, no_such
 
 T = TypeVar("T")
+MOST = 2**63  # no file, numpy or torch holds more
 # Of a configuration: far more than any has, and little enough to be parsed in a second.
 MAX_BYTES, MAX_PARTS = 1 << 20, 64
 _BETWEEN_NAMES, _NO_BLANKS = re.compile(r"[\n=\[\]{},#]+"), str.maketrans("", "", " \t\r")
@@ -164,9 +165,13 @@ def _value(value: Any, hint: Any, where: str) -> Any:
                 return tuple(_value(v, h, where) for v, h in zip(value, each))
     elif hint is float:
         ok = isinstance(value, int | float) and not isinstance(value, bool)
+        ok = ok and value == value and (isinstance(value, float) or abs(value) < MOST)
         value = float(value) if ok else value
     elif hint in (int, bool, str):
         ok = type(value) is hint
+        if ok and hint is int and not (0 if where.endswith("seed") else -MOST) <= value < MOST:
+            said = f"a whole number below {MOST}, a seed from 0"
+            raise InputError("a number that cannot be", where=where, expected=said, got=str(value)[:60])
     else:
         ok = True
     if not ok:

@@ -212,7 +212,7 @@ def _card(made: Run, folder: Path) -> str:
 {sae.architecture}, trained on the training families (by {manifest["split"]["by"]}) of {samples["n"]:,} samples with \
 {samples["positions"]:,} positions ({samples["file"]}).
 
-| measured on held-out families | |
+| measured on {measured_on(origin)} | |
 | --- | --- |
 | variance explained | {results["sae"]["fve"]:.3f} |
 | features active on a position | {results["sae"]["l0"]:.1f} |
@@ -247,7 +247,13 @@ def _best(made: Run, n: int = 10) -> str:
     chosen = told.sort_values(["f1", "concept"], ascending=[False, True]).head(n)
     head = "| concept | feature | F1 | best baseline | its F1 |\n| --- | --- | --- | --- | --- |\n"
     columns = ["concept", "feature", "f1", "best_baseline", "best_baseline_f1"]
+    chosen = chosen.assign(**{name: chosen[name].map(_cell) for name in ("concept", "best_baseline")})
     return head + "".join(
         f"| {concept} | {feature} | {f1:.2f} | {rival} | {theirs:.2f} |\n"
         for concept, feature, f1, rival, theirs in chosen[columns].itertuples(index=False)
     )
+
+
+def _cell(text: object) -> str:
+    """A name as one cell of the card's table: on one line, and nothing in it is markup."""
+    return re.sub(r"([\\`*_{}\[\]<>|$~])", r"\\\1", " ".join(str(text).split()))

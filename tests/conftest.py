@@ -20,6 +20,7 @@ TOGETHER = {
     "readouts/test_label_in_a_run.py": "the small run",
     "interventions/test_turning_a_run.py": "the small run",
     "test_zoo.py": "the small run",
+    "test_options.py": "the small run",
 }
 # What takes longest comes first, so that no process works on alone at the end.
 LONGEST = (

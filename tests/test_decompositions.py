@@ -10,6 +10,7 @@ import pytest
 import sciinterp as si
 from sciinterp.decompositions import MEASURES, DecompositionSettings, compare_decompositions
 from sciinterp.errors import InputError, MismatchError
+from sciinterp.store.sealed import write_sealed
 
 FEW = DecompositionSettings(
     widths=(12,), l0=2, steps=10, batch_size=64, names=("topk", "jumprelu"), twins=("encoder",)
@@ -69,7 +70,7 @@ def test_every_dictionary_has_its_row_and_a_comparison_resumes(world, tmp_path):
     assert places == sorted(jumps + others)
     kept = json.loads((tmp_path / "topk-12.json").read_text())
     kept["outcome"]["fve"] = 7.0
-    (tmp_path / "topk-12.json").write_text(json.dumps(kept))
+    write_sealed(tmp_path / "topk-12.json", kept)
     again = compare_decompositions(acts, annotations, split=split, settings=FEW, out=tmp_path)
     assert again["fve"].iloc[0] == 7.0
     with pytest.raises(MismatchError, match="other settings"):

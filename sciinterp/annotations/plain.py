@@ -44,9 +44,11 @@ def parse_tsv(path: str | Path) -> Annotations:
     beside, covered = concepts_path(path), coverage_path(path)
     require_intact(path.parent, path.name, beside.name, covered.name)
     table = _table(path, NEEDED)
-    named = [bool(s) and not missing(c) for s, c in zip(table["sample"], table["concept"])]
-    frame, n = table[np.array(named, bool)], len(table)
     concepts = _table(beside, ("concept",)) if beside.is_file() else None
+    stated = set() if concepts is None else set(concepts["concept"])  # "NA" is a concept where it is listed
+    absent = {c for c in set(table["concept"]) - stated if missing(c)} | {""}
+    named = [bool(s) and c not in absent for s, c in zip(table["sample"], table["concept"])]
+    frame, n = table[np.array(named, bool)], len(table)
     coverage = None
     if covered.is_file():
         lists = _table(covered, ("source", "sample"))
@@ -81,5 +83,8 @@ def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
             expected=", ".join(needed),
             got=repr("\t".join(names)[:60]),
         )
-    rows = [[unescape_cell(cell.strip()) for cell in cells] for _, cells in numbered]
+    rows = [
+        [unescape_cell(cell if cell.startswith("'") else cell.strip()) for cell in cells]
+        for _, cells in numbered
+    ]
     return pd.DataFrame(rows, columns=header, index=[line for line, _ in numbered], dtype=object)

@@ -22,8 +22,8 @@ import numpy as np
 from sciinterp.annotations.rows import Rows
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import FormatError, InputError
-from sciinterp.readers.bounded import Text, need, parsing
-from sciinterp.readers.structures import Chain, read_structure
+from sciinterp.readers.bounded import need, parsing
+from sciinterp.readers.structures import Chain, mmcif_columns, read_structure
 
 # Largest accessible surface in square angstrom, theoretical values of Tien et al. 2013, table 1.
 MAX_SURFACE = {
@@ -130,11 +130,8 @@ def _scheme(path: str | Path) -> dict[str, list[Key | None]]:
     InputError
         When the file does not state it, as no PDB file does.
     """
-    from Bio.PDB.MMCIF2Dict import MMCIF2Dict
-
     try:
-        with Text(path) as handle, parsing(path, "mmCIF"):
-            block: dict[str, list[str]] = MMCIF2Dict(handle)
+        block = mmcif_columns(path)
     except FormatError:
         block = {}
     columns = [

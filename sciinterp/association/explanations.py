@@ -168,7 +168,7 @@ _BEYOND = (
         NOT_TESTED,
         "not tested",
         "not tested",
-        "Could not be tested on this split: no held-out family carries the concept, so nothing is said of it.",
+        "Could not be tested on this split: none of the held-out families carries the concept, so nothing is said of it.",
     ),
 )
 

@@ -9,7 +9,7 @@ tests are in ``enrichment.tsv``. ``features.h5ad`` and ``samples.h5ad`` are for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import StoreError
 from sciinterp.frames import Table
 from sciinterp.samples import Split
-from sciinterp.store.atomic import read_json, write_json
+from sciinterp.store.atomic import make_folder, read_json, write_each, write_json
 from sciinterp.store.ledger import require_intact
 from sciinterp.store.split_file import write_split
 from sciinterp.store.tables import read_tsv, write_parquet, write_tsv
@@ -43,7 +43,7 @@ def write_hits(hits: Table, folder: str | Path) -> None:
     folder : path
         Made if it does not exist.
     """
-    _write_each(Path(folder), _hits_files(hits, Path(folder)))
+    write_each(folder, _hits_files(hits, Path(folder)), computed=hits)
 
 
 def write_association(
@@ -70,7 +70,7 @@ def write_association(
         A file could not be written; all others were.
     """
     folder = Path(folder)
-    _write_each(
+    write_each(
         folder,
         {
             **_hits_files(hits, folder),
@@ -82,6 +82,7 @@ def write_association(
             ),
             "samples.h5ad": lambda: write_samples(features, hits, folder / "samples.h5ad"),
         },
+        computed=hits,
     )
 
 
@@ -97,25 +98,6 @@ def _hits_files(hits: Table, folder: Path) -> dict[str, Callable[[], object]]:
         "hits.tsv": lambda: write_tsv(pd.DataFrame(hits), folder / "hits.tsv"),
         "hits.parquet": lambda: write_parquet(pd.DataFrame(hits), folder / "hits.parquet"),
     }
-
-
-def _write_each(folder: Path, files: Mapping[str, Callable[[], object]]) -> None:
-    """Write all files that can be written, then say which could not be."""
-    folder.mkdir(parents=True, exist_ok=True)
-    failed: dict[str, Exception] = {}
-    for name, write in files.items():
-        try:
-            write()
-        except Exception as error:  # whatever a writer raises must not cost the files after it
-            failed[name] = error
-    if failed:
-        reasons = "; ".join(f"{name} ({' '.join(str(error).split())})" for name, error in failed.items())
-        raise StoreError(
-            f"{len(failed)} of {len(files)} files could not be written",
-            where=f"folder '{folder}'",
-            got=reasons,
-            do="The others are there: si.read_hits reads the hits.",
-        ) from next(iter(failed.values()))
 
 
 def write_enrichment(
@@ -139,8 +121,7 @@ def write_enrichment(
     """
     if len(annotations.names) == len(annotations.position_names):
         return False
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(folder)
     write_tsv(enrichment(features, annotations, split=split, seed=seed), folder / "enrichment.tsv")
     return True
 

@@ -24,6 +24,7 @@ import scipy.sparse as sp
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.exports import keys, plain_frame, to_anndata
 from sciinterp.frames import Table
+from sciinterp.store.atomic import make_folder
 
 if TYPE_CHECKING:
     import anndata
@@ -110,8 +111,7 @@ def write_h5ad(features: FeatureMatrix, hits: Table, folder: str | Path, *, sae:
     sae : SAE, optional
         For the decoder directions.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(folder)
     write_anndata(features_anndata(features, hits, sae=sae), folder / "features.h5ad")
     write_samples(features, hits, folder / "samples.h5ad")
 

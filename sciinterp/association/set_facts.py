@@ -159,7 +159,7 @@ def set_sentences(sets: pd.DataFrame) -> list[str]:
     found = (weighted.assign(found=weighted["f1"] >= FOUND).groupby(["reader", "k"])["found"].sum()).to_dict()
     counts = [str(found.get(("features", k), 0)) for k in ks]
     said = [
-        f"Sets of {_listed([str(k) for k in ks])} features find {_listed(counts)} of {n} concepts at a held-out F1 of {FOUND:g}"
+        f"Sets of {_listed([str(k) for k in ks])} features find {_listed(counts)} of {n} concepts at an F1 of {FOUND:g}"
         + "".join(
             f"; {words}, {_listed([str(found.get((reader, k), 0)) for k in ks])}"
             for reader, words in READERS.items()

@@ -6,6 +6,7 @@ same command run again resumes.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -71,11 +72,15 @@ for verbs in (whole, make, act, look):
         app.command(name)(verb)
 
 
+# What typer raises for options that are not there or not of their type: a class of its own, or of click, by version.
+_Usage: type[Exception] = typer.BadParameter.__mro__[1]
+
+
 def main() -> None:
     """Run the command line; one line for what a user can mend."""
     distributed.begin()
     with one_message():
-        app(standalone_mode=True)
+        raise SystemExit(app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
 
 
 @contextmanager
@@ -85,12 +90,28 @@ def one_message() -> Iterator[None]:
         yield
     except SciinterpError as error:
         _fail(f"error: {error}", 2)
+    except _Usage as error:
+        _fail(_usage(error), 2)
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # who reads what is printed has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise SystemExit(1) from None
+        name = f", {str(error.filename)[:200]!r}" if error.filename else ""
+        _fail(f"error: the system refuses a file or folder{name}: {error.strerror or error}.", 2)
     except KeyboardInterrupt:
         _fail("interrupted; run the same command again to resume", 130)
     except RuntimeError as error:
         if not distributed.is_lost(error):
             raise
         _fail("error: another rank has ended; run the same command again to resume", 1)
+
+
+def _usage(error: Exception) -> str:
+    """What is wrong with the arguments, in one line, and where they are explained."""
+    said = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
+    context = getattr(error, "ctx", None)
+    verb = getattr(context, "command_path", "sciinterp")
+    return f"error: {' '.join(said.split()).rstrip('.')}. See '{verb} --help'."
 
 
 def _fail(message: str, code: int) -> None:

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sciinterp.cli.options import Device, Folder, Format, Seed, TableFile, Weights, echo_table
+from sciinterp.cli.options import (
+    MOST,
+    Device,
+    Folder,
+    Format,
+    Seed,
+    TableFile,
+    Weights,
+    echo_table,
+    file_place,
+)
 from sciinterp.errors import InputError, no_such
 
 if TYPE_CHECKING:
@@ -15,11 +25,16 @@ if TYPE_CHECKING:
     from sciinterp.project import Run as Made
     from sciinterp.sae import SAE
 
-Features = Annotated[list[int], typer.Option("--feature", help="A feature (repeat the option for several).")]
+Features = Annotated[
+    list[int], typer.Option("--feature", help="A feature (repeat the option for several).", min=0, max=MOST)
+]
 At = Annotated[
     str, typer.Option(help="Where: all, active (where the feature is), or positions from 0, such as 4,5,9.")
 ]
-To = Annotated[Path | None, typer.Option("--out", help="Write the table of tokens here (TSV).")]
+To = Annotated[
+    Path | None,
+    typer.Option("--out", help="Write the table of tokens here (TSV).", callback=file_place),
+]
 Run = Annotated[
     Path | None, typer.Option(help="A finished run: kept there with its concepts, and shown by its report.")
 ]
@@ -82,7 +97,10 @@ def turn(
         float, typer.Option(help="Divergence off target at which directions are compared.")
     ] = 0.1,
     n_samples: Annotated[
-        int, typer.Option("--samples", help="Held-out samples a concept is turned on in.")
+        int,
+        typer.Option(
+            "--samples", help="Samples of the test families a concept is turned on in.", min=1, max=MOST
+        ),
     ] = 12,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -117,7 +135,9 @@ def readout(
         typer.Option(help="Join values, and leave the others out: IGHM=no,IGHD=no,IGHG=yes,IGHA=yes."),
     ] = None,
     sizes: Annotated[str, typer.Option("--n", help="Sizes of training.")] = "24,96,all",
-    draws: Annotated[int, typer.Option(help="Draws of held-out families.")] = 12,
+    draws: Annotated[
+        int, typer.Option(help="Draws of families that are left out of reading.", min=1, max=MOST)
+    ] = 12,
     seed: Seed = 0,
 ) -> None:
     """Read a label of whole samples in a finished run, beside plainer representations; the report shows it."""
@@ -175,7 +195,9 @@ def assay(
         Path | None, typer.Option(help="Samples among which the wild type is; by default that of the table.")
     ] = None,
     score: Annotated[str | None, typer.Option(help="The column of scores, where it is not told.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the table here (TSV).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the table here (TSV).", callback=file_place)
+    ] = None,
     run: Run = None,
     weights: Weights = None,
     seed: Seed = 0,
@@ -222,7 +244,8 @@ def variants(
     samples: Path,
     table: Annotated[Path, typer.Argument(help="A VCF, or a table with columns sample and variant.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write the features that change here (TSV).")
+        Path | None,
+        typer.Option("--out", help="Write the features that change here (TSV).", callback=file_place),
     ] = None,
     sample_table: TableFile = None,
     run: Run = None,
@@ -241,10 +264,17 @@ def variants(
     from sciinterp.store.tables import write_tsv
 
     inputs = si.read_samples(samples, table=sample_table, format=format)
-    is_vcf = table.name.lower().removesuffix(".gz").endswith(".vcf")
+    is_vcf = table.name.lower().removesuffix(".gz").removesuffix(".bgz").endswith(".vcf")
     rows = si.read_variants(table) if is_vcf else text_table(table)
+    steps = [rows]
     if is_vcf and not match_ids(rows["chrom"].unique(), inputs.ids):
-        rows = si.place_variants(rows, inputs)
+        steps.append(si.place_variants(rows, inputs))
+        rows = steps[-1]
+    for told in [step.context for step in steps if is_vcf and step.context["dropped"]]:
+        reasons = ", ".join(f"{n} {why}" for why, n in told["dropped"].items())
+        typer.echo(
+            f"{told.get('n_kept', told.get('n_placed'))} of {told['n_in']} alleles of {table.name}; not used: {reasons}"
+        )
     adapter = si.load_model(model, weights=weights, device=device)
     dictionary = si.load_sae(sae, model=adapter)
     made = None if run is None else _run_of(run, dictionary)
@@ -255,8 +285,9 @@ def variants(
     if made is not None:
         keep_variants(made.folder, found)
         typer.echo(f"report: {write_report(made)}")
-    told = pd.DataFrame(found.context["variants"])
-    echo_table(told[["row", "sample", "variant", "log_likelihood_change", "n_lost", "n_gained"]].head(SHOWN))
+    shown = ["row", "sample", "variant", "log_likelihood_change", "n_lost", "n_gained"]
+    told = pd.DataFrame(found.context["variants"], columns=shown)
+    echo_table(told.head(SHOWN))
     for row in found.context["refused"][:SHOWN]:
         typer.echo(f"not carried out: row {row['row']}: {row['reason']}")
     typer.echo(f"{len(told)} variants, {len(found.context['refused'])} refused")

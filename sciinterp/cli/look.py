@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sciinterp.cli.options import Device, Folder, Seed, Weights, echo_table
+from sciinterp.cli.options import MOST, Device, Folder, Seed, Weights, echo_table, folder_place
 from sciinterp.errors import InputError, no_such
 
 
@@ -65,13 +65,18 @@ def benchmark(
         int | None,
         typer.Option(
             help="Worlds with something hidden (3 by default), of each design of trust (20), or seeds of each world of "
-            "dictionary (1)."
+            "dictionary (1).",
+            min=1,
+            max=MOST,
         ),
     ] = None,
-    null: Annotated[int, typer.Option(help="Planted worlds with nothing hidden.")] = 3,
-    forms: Annotated[int, typer.Option(help="Planted worlds with a hidden concept of each form.")] = 0,
+    null: Annotated[int, typer.Option(help="Planted worlds with nothing hidden.", min=0, max=MOST)] = 3,
+    forms: Annotated[
+        int, typer.Option(help="Planted worlds with a hidden concept of each form.", min=0, max=MOST)
+    ] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Keep each world (or search) here; run again to resume.")
+        Path | None,
+        typer.Option(help="Keep each world (or search) here; run again to resume.", callback=folder_place),
     ] = None,
     run: Annotated[
         Path | None,
@@ -190,7 +195,7 @@ def tracks(
     features: Annotated[
         str, typer.Option(help="Features by commas, such as 12,57; or best: those of the hits.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the tracks.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the tracks.", callback=folder_place)],
     format: Annotated[str, typer.Option(help="bigwig or bedgraph.")] = "bigwig",
     sizes: Annotated[
         Path | None, typer.Option(help="Names and lengths of the chromosomes: chrom.sizes, .fai.")
@@ -222,11 +227,15 @@ def fit(
     model: str,
     samples: Path,
     weights: Weights = None,
-    tokens: Annotated[int, typer.Option(help="Tokens to measure on, at most.")] = 4096,
+    tokens: Annotated[int, typer.Option(help="Tokens to measure on, at most.", min=1, max=MOST)] = 4096,
     device: Device = "cpu",
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Keep the SAE here with the measured origin, so that verbs take it."),
+        typer.Option(
+            "--out",
+            help="Keep the SAE here with the measured origin, so that verbs take it.",
+            callback=folder_place,
+        ),
     ] = None,
 ) -> None:
     """Measure at which site of a model an SAE fits; exit code 1 where it fits none."""

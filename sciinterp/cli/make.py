@@ -11,6 +11,7 @@ import typer
 
 from sciinterp import distributed
 from sciinterp.cli.options import (
+    MOST,
     Acts,
     By,
     Control,
@@ -79,9 +80,10 @@ def train(
     architecture: Annotated[
         str, typer.Option(help="topk, batchtopk, matryoshka, jumprelu, gated or relu.")
     ] = "topk",
-    features: Annotated[int, typer.Option(help="Size of the dictionary.")] = 1024,
+    features: Annotated[int, typer.Option(help="Size of the dictionary.", min=1, max=MOST)] = 1024,
     k: Annotated[
-        int | None, typer.Option(help="Features active at a position (topk, batchtopk, matryoshka).")
+        int | None,
+        typer.Option(help="Features active at a position (topk, batchtopk, matryoshka).", min=1, max=MOST),
     ] = None,
     parameters: Annotated[
         list[str] | None,
@@ -111,7 +113,7 @@ def train(
         Path | None,
         typer.Option(help="With --scaling: activations of the randomised model, for the same fit."),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
+    steps: Annotated[int, typer.Option(help="Training steps.", min=1, max=MOST)] = 600,
     device: Device = "cpu",
     by: By = None,
     seed: Seed = 0,
@@ -131,6 +133,8 @@ def train(
             how = {"by": by, "seeds": seeds, "steps": steps, "device": device}
             _scaling(activations, control, architecture, values, out, how)
         return
+    if control is not None:
+        raise InputError("activations of a control are for --scaling", where="--control", do="Add --scaling.")
     wanted = architectures_from(architecture.lower(), values)
     acts = si.load_activations(activations)
     split = _split(acts.samples, by, seed)
@@ -332,6 +336,8 @@ def sweep_sites(
 
     inputs = si.read_samples(samples, table=table, format=samples_format, layer=layer, raw=raw)
     adapter = si.load_model(model, weights=weights, device=device)
+    for name in site:
+        adapter.site(name)
     notes = placed(si.read_annotations(annotations, format=format), inputs)
     split = _split(inputs, by, seed)
     settings = TrainSettings(seed=seed, device=device)

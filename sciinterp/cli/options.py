@@ -8,11 +8,38 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sciinterp.errors import InputError
+
 if TYPE_CHECKING:
     import pandas as pd
 
-Out = Annotated[Path, typer.Option("--out", help="Folder to write; run again to resume.")]
-Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+# The largest number that files, numpy and torch all hold.
+MOST = 2**63 - 1
+
+
+def folder_place(path: Path | None) -> Path | None:
+    """Refuse a folder that cannot be written before a verb has begun."""
+    if path is not None:
+        from sciinterp.store.atomic import require_place
+
+        require_place(path)
+    return path
+
+
+def file_place(path: Path | None) -> Path | None:
+    """Refuse a file that cannot be written before a verb has begun."""
+    if path is not None:
+        folder_place(path.parent)
+        if path.is_dir():
+            raise InputError("a folder stands where a file is to be written", where=f"'{path}'")
+    return path
+
+
+Out = Annotated[
+    Path,
+    typer.Option("--out", help="Folder to write; run again to resume.", callback=folder_place),
+]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0, max=MOST)]
 By = Annotated[
     str | None,
     typer.Option(

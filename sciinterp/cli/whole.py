@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sciinterp import distributed
-from sciinterp.cli.options import Device, Layer, OtherDevice, Out, Overwrite, Raw, Seed
+from sciinterp.cli.options import (
+    MOST,
+    Device,
+    Layer,
+    OtherDevice,
+    Out,
+    Overwrite,
+    Raw,
+    Seed,
+    file_place,
+    folder_place,
+)
 from sciinterp.errors import InputError, no_such
 
 if TYPE_CHECKING:
@@ -46,7 +57,7 @@ def demo(
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("my.toml"),
+    path: Annotated[Path, typer.Argument(help="The file to write.", callback=file_place)] = Path("my.toml"),
     model: Annotated[str, typer.Option(help="A name of 'sciinterp models'.")] = "antiberty",
     samples: Annotated[str, typer.Option(help="File of samples.")] = "samples.fasta",
     annotations: Annotated[str, typer.Option(help="File of annotations.")] = "annotations.tsv",
@@ -74,8 +85,11 @@ def run(
     by: Annotated[
         str | None, typer.Option(help="Families: a column, mmseqs, composition or block:SIZE.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; run again to resume.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random choice.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder to write; run again to resume.", callback=folder_place),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random choice.", min=0, max=MOST)] = None,
     device: OtherDevice = None,
     layer: Layer = None,
     raw: Raw = False,
@@ -132,9 +146,11 @@ def run(
 
 
 def _say(made: Run) -> None:
+    from sciinterp.provenance import families_of
+
     results = made.manifest["results"]
     typer.echo(
-        f"{results['concepts_f1_half']} of {results['concepts_tested']} concepts at held-out F1 >= 0.5, "
+        f"{results['concepts_f1_half']} of {results['concepts_tested']} concepts at F1 >= 0.5 on {families_of(made.hits)}, "
         f"{results['concepts_beating_every_baseline']} above every counted baseline "
         f"({results['concepts_beating_every_baseline_uncontrolled']} before false discovery control over concepts); "
         f"variance explained {results['sae']['fve']:.3f}"
@@ -147,9 +163,10 @@ def zoo(
     recipes: Annotated[Path, typer.Option(help="Folder of recipes, one TOML file a model.")] = Path(
         "data/zoo"
     ),
-    out: Annotated[Path, typer.Option("--out", help="Folder of the entries; run again to resume.")] = Path(
-        "zoo"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="Folder of the entries; run again to resume.", callback=folder_place),
+    ] = Path("zoo"),
     only: Annotated[
         str | None, typer.Option(help="Recipes, or entries such as antiberty/layers.4, by commas.")
     ] = None,

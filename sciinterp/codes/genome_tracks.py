@@ -26,6 +26,7 @@ from sciinterp.readers.bounded import read_lines, whole
 from sciinterp.readers.identifiers import match_chromosomes
 from sciinterp.samples import Samples
 from sciinterp.splits.places import places
+from sciinterp.store.atomic import make_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,8 +188,7 @@ def tracks(
     if format not in FORMATS:
         raise no_such("format", format, FORMATS)
     where = Coordinates.of(features.samples, sizes)
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(out)
     ending = "bw" if format == "bigwig" and where.of_genome else "bedgraph"
     written, peaks = [folder / f"feature_{j}.{ending}" for j in wanted], []
     for j, rows, value in _columns(features, wanted):
@@ -214,7 +214,7 @@ def tracks(
 
 def write_bedgraph(path: Path, track: Intervals, where: Coordinates) -> None:
     """A track as bedGraph; values in the shortest form that float32 reads back bit for bit."""
-    names = [_plain(name) for name in where.names]
+    names = [_plain(name) if where.of_genome else _quoted(name) for name in where.names]
     lines = (
         f"{names[c]}\t{a}\t{b}\t{v}\n"
         for c, a, b, v in zip(
@@ -304,12 +304,17 @@ def _bed(found: _Places, where: Coordinates) -> bytes:
 
 def _gff3(found: _Places, where: Coordinates) -> Iterator[str]:
     yield "##gff-version 3\n"
-    names = [quote(name, safe=".:^*$@!+_?-|") for name in where.names]
+    names = [_quoted(name) for name in where.names]
     for name, n in zip(names, where.sizes.tolist()):
         yield f"##sequence-region {name} 1 {n}\n"
     for c, a, b, _, name, score in zip(*(column.tolist() for column in found)):
-        told = f"Name={quote(name, safe=' :_.-()')}"
+        told = f"Name={quote(name, safe=' :_.-()', errors='replace')}"
         yield f"{names[c]}\tsciinterp\tsequence_feature\t{a + 1}\t{b}\t{score:.6g}\t.\t.\t{told}\n"
+
+
+def _quoted(name: str) -> str:
+    """A sample's name as the first cell of GFF3, and of the bedGraph beside it: no two names become one."""
+    return quote(name, safe=".:^*$@!+_?-|", errors="replace")
 
 
 def _plain(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sciinterp.frames import Table
-from sciinterp.store.atomic import read_json, write_json
+from sciinterp.store.atomic import read_json, write_each, write_json
 from sciinterp.store.ledger import require_intact
 from sciinterp.store.tables import write_tsv
 
@@ -39,22 +39,19 @@ def write_candidates(candidates: pd.DataFrame, folder: str | Path) -> None:
         Of :func:`sciinterp.discover`.
     folder : path
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    frame = pd.DataFrame(candidates)
-    write_tsv(
-        frame[[c for c in COLUMNS if c in frame.columns and c != "evidence"]], folder / "candidates.tsv"
-    )
-    rows = frame.to_dict("records")
-    write_json(
-        folder / "candidates.json",
-        {
-            "version": VERSION,
-            "note": "Each row is a candidate: a claim that no source states and nobody has confirmed.",
-            "context": dict(getattr(candidates, "context", None) or {}),
-            "candidates": rows,
-        },
-    )
+    folder, frame = Path(folder), pd.DataFrame(candidates)
+    plain = frame[[c for c in COLUMNS if c in frame.columns and c != "evidence"]]
+    record = {
+        "version": VERSION,
+        "note": "Each row is a candidate: a claim that no source states and nobody has confirmed.",
+        "context": dict(getattr(candidates, "context", None) or {}),
+        "candidates": frame.to_dict("records"),
+    }
+    files = {
+        "candidates.tsv": lambda: write_tsv(plain, folder / "candidates.tsv"),
+        "candidates.json": lambda: write_json(folder / "candidates.json", record),
+    }
+    write_each(folder, files, computed=candidates)
 
 
 def read_candidates(folder: str | Path) -> Table:

@@ -162,7 +162,7 @@ def aim_at(
             if start is not None:
                 places.append((number, start, every, odds))
     if not places:
-        return "no held-out sample without it has a place for it"
+        return "no sample of the test families without it has a place for it"
     chosen = _spread([p[0] for p in places], split.family, n_samples, rng)
     made = [_placed(samples, places[i], len(profile), rng) for i in chosen]
     written, target, read, scores = (tuple(m[i] for m in made) for i in range(4))

@@ -143,7 +143,7 @@ def control_matrix(
     rows, doses, examples, not_run = [], [], [], {}
     for concept, feature, f1 in chosen[["concept", "feature", "f1"]].itertuples(index=False):
         if not f1 >= settings.min_f1:
-            not_run[concept] = f"held-out F1 below {settings.min_f1}"
+            not_run[concept] = f"F1 below {settings.min_f1}"
             continue
         own = judge.get(concept) if isinstance(judge, Mapping) else judge
         aim = aim_at(

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sciinterp.frames import Table
-from sciinterp.store.atomic import read_json, write_json
+from sciinterp.store.atomic import read_json, write_each, write_json
 from sciinterp.store.ledger import require_intact
 from sciinterp.store.tables import records, write_tsv
 
@@ -29,8 +29,11 @@ def write_turning(table: Table, folder: str | Path) -> None:
         "not_run": context["not_run"],
         "settings": asdict(context["settings"]),
     }
-    write_tsv(pd.DataFrame(table), folder / NAMES[0])
-    write_json(folder / NAMES[1], record)
+    files = {
+        NAMES[0]: lambda: write_tsv(pd.DataFrame(table), folder / NAMES[0]),
+        NAMES[1]: lambda: write_json(folder / NAMES[1], record),
+    }
+    write_each(folder, files, computed=table)
 
 
 def read_turning(folder: str | Path) -> dict[str, Any] | None:

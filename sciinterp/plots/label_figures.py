@@ -124,6 +124,6 @@ def distil(rule: Any, *, ax: Axes | None = None) -> Axes:
         name_axes(
             axes,
             x="points" if of("form") == "points" else "asked by the tree",
-            title=f"{of('measure') or 'score'}, families held out: {', '.join(said)}",
+            title=f"{of('measure') or 'score'}, families left out: {', '.join(said)}",
         )
     return axes

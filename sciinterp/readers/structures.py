@@ -18,6 +18,8 @@ from sciinterp.readers.bounded import Text, first_lines, need, parsing
 from sciinterp.readers.entries import check_ids, sequences_to_samples
 from sciinterp.samples import Samples
 
+_UNSAID = {"?", ".", ""}
+
 
 class Atom(NamedTuple):
     """An atom at its best occupied place; ``coord`` and ``bfactor`` as in the file."""
@@ -85,28 +87,81 @@ def read_structure(path: str | Path, *, format: str = "auto") -> tuple[str, list
     FormatError
         When the file is not such a structure.
     """
-    from Bio import PDB
+    from Bio.PDB.PDBParser import PDBParser
 
     path = Path(path)
     if format == "auto":
         first = next((line for line in first_lines(path) if not line.startswith("#")), "")
         format = "mmcif" if first.startswith(("data_", "loop_")) else "pdb"
     found: Any = _Gatherer()
-    parser: Any = (PDB.MMCIFParser if format == "mmcif" else PDB.PDBParser)(
-        structure_builder=found, QUIET=True
-    )
-    with Text(path) as handle, parsing(path, "a structure"):
-        parser.get_structure("x", handle)
-    code = _entry_name(found.header, getattr(parser, "_mmcif_dict", {}))
+    if format == "mmcif":
+        columns = mmcif_columns(path)
+        with parsing(path, "a structure"):
+            _gather(columns, found)
+        code = next(iter(columns.get("_entry.id", ())), "").strip().strip("?.")
+    else:
+        with Text(path) as handle, parsing(path, "a structure"):
+            PDBParser(structure_builder=found, QUIET=True).get_structure("x", handle)
+        code = str(found.header.get("idcode") or "").strip()
     chains = [_chain(name.strip(), models) for name, models in found.chains.items()]
     return code or path.name.removesuffix(".gz").rsplit(".", 1)[0], chains
 
 
-def _entry_name(header: Mapping[str, Any], columns: Mapping[str, Any]) -> str:
-    """What the file calls itself: mmCIF in ``_entry.id`` (which Biopython's header does not read), else the header."""
-    named = columns.get("_entry.id") or []
-    of_entry = str(named if isinstance(named, str) else next(iter(named), "")).strip()
-    return of_entry if of_entry not in ("", "?", ".") else str(header.get("idcode") or "").strip()
+def mmcif_columns(path: str | Path) -> dict[str, list[str]]:
+    """The items of the first data block of an mmCIF file, by name in lower case; each is a list.
+
+    Raises
+    ------
+    FormatError
+        When the file is not mmCIF.
+    """
+    from Bio.PDB.MMCIF2Dict import MMCIF2Dict
+
+    with Text(path) as handle, parsing(path, "mmCIF"):
+        block = MMCIF2Dict(handle)
+    return {k.lower(): [v] if isinstance(v, str) else list(v) for k, v in block.items()}
+
+
+def _gather(columns: Mapping[str, list[str]], found: _Gatherer) -> None:
+    """The atoms of an mmCIF file, numbered as its author did; what a writer left out has its usual value."""
+
+    def column(*names: str, usual: str | None = None) -> list[str]:
+        given = [columns[f"_atom_site.{name}"] for name in names if f"_atom_site.{name}" in columns]
+        if not given and usual is None:
+            raise ValueError(f"no _atom_site.{names[0]}")
+        if not given:
+            return [str(usual)] * n
+        return [next((c for c in cells if c not in _UNSAID), cells[0]) for cells in zip(*given, strict=True)]
+
+    n, last = len(column("cartn_x")), None
+    atoms = zip(
+        column("pdbx_pdb_model_num", usual="1"), column("auth_asym_id", "label_asym_id"),
+        column("group_pdb", usual="ATOM"), column("label_comp_id", "auth_comp_id"),
+        column("auth_seq_id", "label_seq_id"), column("pdbx_pdb_ins_code", usual="?"),
+        column("label_atom_id", "auth_atom_id"), column("label_alt_id", usual="."), column("type_symbol", usual="?"),
+        column("cartn_x"), column("cartn_y"), column("cartn_z"),
+        column("occupancy", usual="?"), column("b_iso_or_equiv", usual="?"), strict=True,
+    )  # fmt: skip
+    for model, chain, group, residue, number, insertion, name, place, element, x, y, z, occupancy, b in atoms:
+        if {x, y, z, number} & _UNSAID:
+            continue
+        flag = " " if group.upper() != "HETATM" else "W" if residue in ("HOH", "WAT") else "H"
+        at = (model, chain, flag, residue, number, insertion)
+        if last is None or at[0] != last[0]:
+            found.init_model()
+        if last is None or at[:2] != last[:2]:
+            found.init_chain(chain)
+        if at != last:
+            found.init_residue(residue, flag, int(number), "" if insertion in _UNSAID else insertion)
+        last = at
+        coord = np.array([_number(x), _number(y), _number(z)], np.float32)
+        element = "" if element in _UNSAID else element
+        found.init_atom(name, coord, _number(b), _number(occupancy), place, name, None, element)
+
+
+def _number(text: str) -> float:
+    """A number without its uncertainty, ``1.00(2)``; 0 where it is not said."""
+    return 0.0 if text in _UNSAID else float(text.partition("(")[0])
 
 
 class _Gatherer:
@@ -139,6 +194,8 @@ class _Gatherer:
         self, name: str, coord: np.ndarray, bfactor: float, occupancy: float | None, altloc: str, fullname: str,
         serial_number: Any = None, element: str | None = None, *_: Any, **__: Any,
     ) -> None:  # fmt: skip
+        if not np.isfinite(coord).all():
+            raise ValueError(f"a coordinate of atom {name!r} is no number")
         letter = (element or name.lstrip("0123456789")[:1]).upper()
         atom = Atom(name, letter, coord, bfactor, occupancy or 0.0)
         if name not in self._atoms or atom.occupancy > self._atoms[name].occupancy:

@@ -2,8 +2,10 @@
 
 The format (VCF 4.5, section 1): tab-separated ``CHROM POS ID REF ALT``, positions from 1, alternatives joined by commas.
 Genotypes are passed over. Keys of the INFO column that are asked for, by default those of ClinVar, are columns; of a key
-that has a value for each alternative (``Number=A``) each row has its own. What states no letters is counted by reason: ``.``, ``*`` (a deletion of another row spans it),
-symbolic alleles (``<DEL>``) and breakends. A row that is damaged costs itself alone.
+that has a value for each alternative (``Number=A``) or each allele (``Number=R``) each row has its own. What states no
+letters is counted by reason: ``.``, ``*`` (a deletion of another row spans it), symbolic alleles (``<DEL>``) and
+breakends. A row that is damaged costs itself alone. Cells may be as a spreadsheet saves them: in quotes, ``1,000``;
+a header parted by blanks says that all rows are.
 """
 
 from __future__ import annotations
@@ -16,12 +18,16 @@ from pathlib import Path
 from sciinterp.errors import FormatError
 from sciinterp.frames import Table
 from sciinterp.readers.bounded import read_lines
+from sciinterp.readers.delimited import unquoted
 
 COLUMNS = ("chrom", "pos", "id", "ref", "alt")
 CLINVAR = ("CLNSIG", "CLNREVSTAT", "CLNDN", "CLNHGVS", "GENEINFO", "MC")
 _LETTERS = re.compile(r"[A-Za-z]+")
-_PER_ALLELE = re.compile(r"##INFO=<ID=([^,>]+),Number=A\b")
-_POSITION = re.compile(r"0*[1-9][0-9]{0,17}", re.ASCII)
+_PER_ALLELE = re.compile(r"##INFO=<(?=[^\"]*\bID=([^,>\"]+))[^\"]*\bNumber=([AR])\b")
+_POSITION = re.compile(r"(0*[1-9][0-9]{0,17}|[1-9][0-9]{0,2}(?:,[0-9]{3})+)(?:\.0+)?", re.ASCII)
+# How VCF 4.3 and later write what parts the values of INFO.
+_ESCAPED = {f"%{ord(c):02X}": c for c in ":;=%,\r\n\t"}
+_ESCAPES = re.compile("|".join(_ESCAPED), re.IGNORECASE)
 NO_ALLELE, SPANNED, SYMBOLIC = (
     "no alternative allele",
     "an allele that a deletion took away",
@@ -55,22 +61,28 @@ def read_variants(path: str | Path, *, info: Sequence[str] = CLINVAR) -> Table:
     """
     kept: list[tuple[str, int, str, str, str]] = []
     extra: list[dict[str, str]] = []
-    each: set[str] = set()
+    each: dict[str, int] = {}
     dropped: Counter[str] = Counter()
-    is_vcf, first = False, ""
+    is_vcf, first, escaped, separator = False, "", False, "\t"
     for _, line in read_lines(path, sequences=True):
         if line.startswith("#"):
-            is_vcf |= line.lower().startswith(("##fileformat=vcf", "#chrom\t"))
-            each |= {m[1] for m in [_PER_ALLELE.match(line)] if m}
+            is_vcf |= line.lower().startswith(("##fileformat=vcf", "#chrom\t", "#chrom "))
+            each |= {m[1]: "AR".index(m[2]) for m in [_PER_ALLELE.match(line)] if m}
+            if version := re.match(r"##fileformat=VCFv4\.(\d+)", line, re.IGNORECASE):
+                escaped = int(version[1]) >= 3
+            if line.lower().startswith("#chrom"):
+                separator = "\t" if "\t" in line else " "
         elif line.strip():
             first = first or line[:60]
-            alleles = _alleles(line)
+            cells = _cells(line, separator)
+            alleles = _alleles(cells)
             for number, found in enumerate(alleles):
                 if isinstance(found, str):
                     dropped[found] += 1
                 else:
                     kept.append(found)
-                    extra.append(_info(line, info, each, number, len(alleles)))
+                    values = _info(cells, info, each, number, len(alleles))
+                    extra.append({k: _plain(v) for k, v in values.items()} if escaped else values)
     if not kept and not is_vcf:
         raise FormatError(
             "this is not a VCF",
@@ -91,30 +103,42 @@ def read_variants(path: str | Path, *, info: Sequence[str] = CLINVAR) -> Table:
     return table
 
 
-def _info(line: str, wanted: Sequence[str], each: set[str], number: int, n: int) -> dict[str, str]:
-    """The wanted keys of the INFO column, of one allele of ``n``."""
-    cells = line.split("\t", 8)
+def _cells(line: str, separator: str) -> list[str]:
+    """The first nine cells of a line: genotypes stay joined."""
+    cells = line.split("\t", 8) if separator == "\t" else line.split(None, 8)
+    return [unquoted(cell.strip()).strip() for cell in cells]
+
+
+def _info(
+    cells: list[str], wanted: Sequence[str], each: dict[str, int], number: int, n: int
+) -> dict[str, str]:
+    """The wanted keys of the INFO column, of one allele of ``n``; a flag is its own name."""
     found: dict[str, str] = {}
-    for part in cells[7].strip().split(";") if len(cells) > 7 and wanted else []:
-        name, _, value = part.partition("=")
+    for part in cells[7].split(";") if len(cells) > 7 and wanted else []:
+        name, equals, value = (text.strip() for text in part.partition("="))
         if name in wanted:
-            values = value.split(",")
-            found[name] = (values[number] if name in each and len(values) == n else value) or name
+            values, before = value.split(","), each.get(name, 0)
+            own = name in each and len(values) == n + before
+            found[name] = values[number + before] if own else value if equals else name
     return found
 
 
-def _alleles(line: str) -> list[tuple[str, int, str, str, str] | str]:
+def _plain(value: str) -> str:
+    return _ESCAPES.sub(lambda match: _ESCAPED[match[0].upper()], value)
+
+
+def _alleles(cells: list[str]) -> list[tuple[str, int, str, str, str] | str]:
     """The alleles of a line, or why one is none."""
-    cells = [cell.strip() for cell in line.split("\t", 8)]
     if len(cells) < 5 or not cells[0]:
         return [SHORT]
     chrom, pos, name, ref, alts = cells[:5]
-    if not _POSITION.fullmatch(pos):
+    whole = _POSITION.fullmatch(pos)
+    if not whole:
         return [NO_POSITION]
     out: list[tuple[str, int, str, str, str] | str] = []
     for alt in (alt.strip() for alt in alts.split(",")):
         reason = _reason(ref, alt)
-        out.append(reason or (chrom, int(pos), "" if name == "." else name, ref, alt))
+        out.append(reason or (chrom, int(whole[1].replace(",", "")), "" if name == "." else name, ref, alt))
     return out
 
 

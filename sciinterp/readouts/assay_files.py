@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 from sciinterp.frames import Table
 from sciinterp.store import ledger
-from sciinterp.store.atomic import read_json, write_json
+from sciinterp.store.atomic import read_json, write_each, write_json
 from sciinterp.store.tables import plain_value, records, write_tsv
 
 if TYPE_CHECKING:
@@ -57,8 +57,12 @@ def keep_assay(folder: str | Path, name: str, found: Table, *, read: Mapping[str
         kept = {key: kept[key] for key in sorted(kept)}
         rows = [pd.DataFrame(record["table"]).assign(assay=key) for key, record in kept.items()]
         frame = pd.concat(rows, ignore_index=True)
-        write_tsv(frame[["assay", *[c for c in frame.columns if c != "assay"]]], folder / ASSAY[0])
-        write_json(folder / ASSAY[1], {"assays": kept})
+        frame = frame[["assay", *[c for c in frame.columns if c != "assay"]]]
+        files = {
+            ASSAY[0]: lambda: write_tsv(frame, folder / ASSAY[0]),
+            ASSAY[1]: lambda: write_json(folder / ASSAY[1], {"assays": kept}),
+        }
+        write_each(folder, files, computed=found)
 
 
 def keep_variants(folder: str | Path, found: Table) -> None:
@@ -75,9 +79,12 @@ def keep_variants(folder: str | Path, found: Table) -> None:
             }
             for row in variants[:LISTED]
         ]
-        write_tsv(found, folder / VARIANTS[0])
         record = {"n": len(variants), "rows": rows, "n_refused": len(refused), "refused": refused[:LISTED]}
-        write_json(folder / VARIANTS[1], record)
+        files = {
+            VARIANTS[0]: lambda: write_tsv(found, folder / VARIANTS[0]),
+            VARIANTS[1]: lambda: write_json(folder / VARIANTS[1], record),
+        }
+        write_each(folder, files, computed=found)
 
 
 def read_assays(folder: str | Path) -> dict[str, Any]:

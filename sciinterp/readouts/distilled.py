@@ -372,7 +372,7 @@ def _sentence(
         "classes": f"{outcome.classes[1]} from {from_points} points" if from_points is not None else "A tree asks whether",
         "numbers": "Larger with more points", "times": "Sooner with more points",
     }[outcome.kind] if form == "points" else "A tree asks whether"  # fmt: skip
-    held = f"{outcome.measure} {score[0]:.2f} [{score[1]:.2f}, {score[2]:.2f}] in families held out, {full[0]:.2f} by all features"
+    held = f"{outcome.measure} {score[0]:.2f} [{score[1]:.2f}, {score[2]:.2f}] in families left out, {full[0]:.2f} by all features"
     n = int((terms["plain"] != "").sum())
     readings = "; ".join(p for p in terms["plain"] if p)
     carried = (

@@ -20,7 +20,7 @@ from sciinterp.frames import Table
 from sciinterp.readouts.distilled import Rule, distil
 from sciinterp.readouts.readout import Labels, ReadoutSettings, readout
 from sciinterp.store import ledger
-from sciinterp.store.atomic import read_json, write_json
+from sciinterp.store.atomic import read_json, write_each, write_json
 from sciinterp.store.tables import plain_value, records, write_tsv
 
 log = logging.getLogger(__name__)
@@ -125,8 +125,12 @@ def write_readout(
     labels = {name: labels[name] for name in sorted(labels)}
     rows = [pd.DataFrame(entry["table"]).assign(label=name) for name, entry in labels.items()]
     frame = pd.concat(rows, ignore_index=True)
-    write_tsv(frame[["label", *[c for c in frame.columns if c != "label"]]], folder / NAMES[0])
-    write_json(folder / NAMES[1], {"labels": labels})
+    frame = frame[["label", *[c for c in frame.columns if c != "label"]]]
+    files = {
+        NAMES[0]: lambda: write_tsv(frame, folder / NAMES[0]),
+        NAMES[1]: lambda: write_json(folder / NAMES[1], {"labels": labels}),
+    }
+    write_each(folder, files, computed=table)
 
 
 def read_readouts(folder: str | Path) -> dict[str, Any] | None:

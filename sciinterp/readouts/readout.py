@@ -331,7 +331,7 @@ def sentence(context: Mapping[str, Any]) -> str:
         "yes": f"Features read the label ({told}) better than anything plainer ({beside}): they are needed.",
         "no": f"Features read the label ({told}), and something plainer does as well ({beside}): they are not needed.",
         "cannot tell": f"Features read the label ({told}); whether they are needed cannot be told ({beside}).",
-        "nothing to read": f"Features do not read the label in families held out ({told}).",
+        "nothing to read": f"Features do not read the label in families left out ({told}).",
     }[context["needed"]]
     if carried == "family":
         return f"{said} Family alone tells it."

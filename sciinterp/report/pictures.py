@@ -217,7 +217,7 @@ def turning_figures(turning: Mapping[str, Any] | None) -> list[Picture]:
         draw(
             "control_matrix",
             "What turning features does",
-            "Gain of the judge's score when a direction is written at the concept's place in held-out samples, each at a "
+            "Gain of the judge's score when a direction is written at the concept's place in samples of the test families, each at a "
             f"divergence of {level} nats a token elsewhere; the line is the feature's interval over families. In nats of log "
             "odds a position, against the composition of training letters. Hollow: even the largest dose did less elsewhere.",
             lambda: pl.control_matrix(table),
@@ -240,7 +240,7 @@ def label_figures(readouts: Mapping[str, Any] | None) -> list[Picture]:
             draw(
                 f"readout_{number}",
                 f"Reading {name}",
-                f"Held-out {record['measure']} of each representation against the number of labelled samples: mean over draws "
+                f"{record['measure']} of each representation against the number of labelled samples: mean over draws "
                 "of families, and its interval over families at the same draws.",
                 lambda table=table: pl.readout(table),
             ),

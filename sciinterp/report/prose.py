@@ -137,7 +137,8 @@ def summary(content: Mapping[str, Any]) -> list[dict[str, str]]:
         {
             "value": f"{content['unexplained']['n']:,}",
             "of": f"of {content['unexplained']['n_active']:,}",
-            "text": f"active features that no concept explains: with none is a held-out F1 of {NEAR:g} or more",
+            "text": f"active features that no concept explains: with none is an F1 of {NEAR:g} or more on "
+            f"{content['done']['judged']['families']}",
         },
         {
             "value": f"{content['candidates']['n']:,}",

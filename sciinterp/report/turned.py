@@ -70,7 +70,7 @@ def effect_sentence(one: Mapping[str, Any]) -> str:
     """What turning one concept's feature did, in a sentence."""
     does = "turns" if one["control"] else "was not shown to turn"
     return (
-        f"Feature {one['feature']} {does} {one['concept']} in {one['n_samples']} held-out samples without it: the judge's "
+        f"Feature {one['feature']} {does} {one['concept']} in {one['n_samples']} samples of the test families without it: the judge's "
         f"score changes by {one['gain']:+.2f} at a divergence of {one['divergence']:.2g} elsewhere, with random features "
         f"by {one['gain_random']:+.2f}."
     )

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from sciinterp.report.proposals import LOW_Q, candidate_rows
 from sciinterp.report.set_rows import set_rows
 from sciinterp.report.turned import turned_concepts
 from sciinterp.store import ledger
-from sciinterp.store.atomic import atomic_write, write_json
+from sciinterp.store.atomic import atomic_write, make_folder, write_each, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,15 +106,16 @@ def report(
     made_with = belonging(path.parent, features.samples, annotations, split)
     with ledger.recorded("report", path.parent if path.name == "report.html" else None):
         content, drawn = _assemble(sae, features, hits, candidates, *made_with, manifest or {})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = path.parent / "figures"
-        folder.mkdir(exist_ok=True)
-        for picture in drawn:
-            atomic_write(folder / f"{picture.name}.svg", picture.svg)
-            if picture.png is not None:
-                atomic_write(folder / f"{picture.name}.png", picture.png)
-        write_json(path.with_suffix(".json"), content)
-        atomic_write(path, render(content, {p.name: p.svg for p in drawn}).encode("utf-8"))
+        page = render(content, {p.name: p.svg for p in drawn}).encode("utf-8", "replace")
+        images = {f"figures/{p.name}.svg": p.svg for p in drawn}
+        images |= {f"figures/{p.name}.png": p.png for p in drawn if p.png is not None}
+        files: dict[str, Callable[[], object]] = {
+            path.name: lambda: atomic_write(path, page),
+            path.with_suffix(".json").name: lambda: write_json(path.with_suffix(".json"), content),
+            "figures": lambda: make_folder(path.parent / "figures"),
+        }
+        files |= {name: partial(atomic_write, path.parent / name, image) for name, image in images.items()}
+        write_each(path.parent, files)
     return path
 
 

@@ -20,7 +20,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -127,6 +127,63 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise _explain(error, folder, 0) from error
     return folder
+
+
+def require_place(path: str | os.PathLike[str]) -> None:
+    """Raise unless a folder can be written, or be made where it is missing: asked before work, not after it.
+
+    Raises
+    ------
+    StoreError
+    """
+    folder = Path(path).absolute()
+    try:
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _explain(error, Path(path), 0) from error
+
+
+def write_each(
+    folder: str | os.PathLike[str], files: Mapping[str, Callable[[], object]], *, computed: object = None
+) -> None:
+    """Write all files of a folder that can be written, then say which could not be.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it does not exist.
+    files : mapping of str to callable
+        Name -> what writes it; whatever one raises does not cost those after it.
+    computed : object, optional
+        What the files hold; the error carries it.
+
+    Raises
+    ------
+    StoreError
+    """
+    failed: dict[str, Exception] = {}
+    make_folder(folder)
+    for name, write in files.items():
+        try:
+            write()
+        except Exception as error:
+            failed[name] = error
+    if failed:
+        reasons = "; ".join(f"{name} ({' '.join(str(error).split())})" for name, error in failed.items())
+        kept = [name for name in files if name not in failed]
+        error = StoreError(
+            f"{len(failed)} of {len(files)} files could not be written",
+            where=f"folder {str(folder)!r}",
+            got=reasons,
+            do=(f"Written: {', '.join(kept)}." if kept else "")
+            + (" Nothing computed is lost: the error holds it as .computed." if computed is not None else ""),
+        )
+        error.computed = computed
+        raise error from next(iter(failed.values()))
 
 
 _OVERWRITING: ContextVar[bool] = ContextVar("overwriting", default=False)

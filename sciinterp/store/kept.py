@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sciinterp.errors import MismatchError
-from sciinterp.store.atomic import make_folder, read_json, to_json, write_json
+from sciinterp.store.atomic import make_folder, read_json, to_json
+from sciinterp.store.sealed import SEAL, check_sealed, write_sealed
+
+log = logging.getLogger(__name__)
 
 PLAN = "plan.json"
+# What every file here holds; two of them are enough to know one, so that a damaged byte does not hide it.
+_WORDS = (b'"plan"', b'"outcome"', b'"sha256"')
 
 
 def kept(
@@ -22,23 +28,24 @@ def kept(
 ) -> dict[str, Any]:
     """What the file ``name`` of a folder holds, made first where there is none; only made where there is no folder.
 
-    With a ``plan`` the file keeps it beside the outcome, so that one folder may hold outcomes of several plans.
+    The file keeps the ``plan`` beside the outcome, so that one folder may hold outcomes of several plans, and the
+    sha256 of both. One without a checksum, of an older version, is made again.
 
     Raises
     ------
     MismatchError
         The plan in the file is another.
+    StoreError
+        The file is damaged.
     """
     if folder is None:
         return make()
     path = folder / f"{name}.json"
-    if not path.is_file():
-        outcome = make()
-        write_json(path, outcome if plan is None else {"plan": dict(plan), "outcome": outcome})
-    found = read_json(path)
-    if plan is None:
-        return found
-    _require_same(found["plan"], plan, f"file '{path}'")
+    found = _read(path)
+    if found is None:
+        write_sealed(path, {"plan": dict(plan or {}), "outcome": make()})
+        found = read_json(path)
+    _require_same(found["plan"], plan or {}, f"file '{path}'")
     return found["outcome"]
 
 
@@ -49,16 +56,47 @@ def planned_folder(out: str | Path | None, plan: Mapping[str, Any]) -> Path | No
     ------
     MismatchError
         Its plan, which is written first, is another.
+    StoreError
+        Its plan is damaged.
     """
     if out is None:
         return None
     folder = make_folder(out)
-    path = folder / PLAN
-    if not path.is_file():
-        write_json(path, dict(plan))
+    found = _read(folder / PLAN)
+    if found is None:
+        write_sealed(folder / PLAN, {"plan": dict(plan), "outcome": None})
     else:
-        _require_same(read_json(path), plan, f"folder '{folder}'")
+        _require_same(found["plan"], plan, f"folder '{folder}'")
     return folder
+
+
+def is_kept(path: Path) -> bool:
+    """Whether a JSON file is one of these, damaged or not."""
+    raw = path.read_bytes()
+    return sum(word in raw for word in _WORDS) > 1
+
+
+def check_kept(path: Path) -> dict[str, Any]:
+    """The content of a file.
+
+    Raises
+    ------
+    StoreError, FormatError
+        It is not what was written.
+    """
+    found = read_json(path)
+    check_sealed(path, found, required=True)
+    return found
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The content of a file; None where there is none, or an older one without a checksum."""
+    if not path.is_file():
+        return None
+    if SEAL not in read_json(path):
+        log.info("%s is without a checksum, and made again", path)
+        return None
+    return check_kept(path)
 
 
 def _require_same(found: Any, plan: Mapping[str, Any], where: str) -> None:

@@ -23,7 +23,15 @@ from typing import Any
 
 from sciinterp import distributed
 from sciinterp.errors import StoreError, no_such
-from sciinterp.store.atomic import read_json, remove, remove_temporaries, sha256_file, to_json, write_json
+from sciinterp.store.atomic import (
+    read_json,
+    remove,
+    remove_temporaries,
+    require_place,
+    sha256_file,
+    to_json,
+    write_json,
+)
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +152,8 @@ def recorded(
     """
     if stage not in STAGES:
         raise no_such("stage", stage, STAGES)
+    if out is not None and distributed.first():
+        require_place(out)
     folder = None if out is None else folder_of(stage, Path(out))
     if folder is None:
         yield

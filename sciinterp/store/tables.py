@@ -7,7 +7,7 @@ characters and backslashes escaped:
 
 * cells that start with ``= + - @`` (or their full-width forms), an apostrophe, a tab or a line end: a
   spreadsheet would run them as formulas. A lone ``+`` or ``-`` (a strand) is harmless and stays.
-* cells that hold a tab, a line end or a NUL anywhere.
+* cells that hold a tab, a line end or a NUL anywhere, or blanks at an end, which other programs take off.
 
 :func:`read_tsv` undoes exactly that. A cell with a double quote is quoted as in CSV, so that other readers
 see what we see.
@@ -55,7 +55,7 @@ def escape_cell(text: str) -> str:
     """
     if text in ("+", "-"):
         return text
-    if (text[:1] and text[0] in _STARTS) or _CONTROL.search(text):
+    if (text[:1] and text[0] in _STARTS) or _CONTROL.search(text) or text != text.strip():
         return "'" + _SPECIAL.sub(lambda match: _ESCAPE[match.group()], text)
     return text
 

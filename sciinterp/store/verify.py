@@ -14,6 +14,7 @@ from sciinterp.errors import SciinterpError, StoreError
 from sciinterp.store.arrays import check_sha256, load_arrays, read_header
 from sciinterp.store.atomic import TEMPORARY_PREFIX, read_json, to_json
 from sciinterp.store.codes_reader import CodesReader, read_old_codes
+from sciinterp.store.kept import check_kept, is_kept
 from sciinterp.store.layout import (
     INDEX,
     MANIFEST,
@@ -158,6 +159,8 @@ def _checks(folder: Path) -> Iterator[Check]:
         yield from _sae_checks(folder)
     elif is_ledger(folder) or _has(folder, TIMINGS):
         yield from _ledger_checks(folder)
+    else:
+        yield from ((p, check_kept) for p in sorted(folder.glob("*.json")) if p.is_file() and is_kept(p))
 
 
 def _ledger_checks(folder: Path) -> Iterator[Check]:

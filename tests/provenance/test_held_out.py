@@ -1,7 +1,10 @@
 """Held out, not held out, unknown: every way an SAE can come about, and every sentence that speaks of it."""
 
+import ast
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,12 +12,19 @@ import pytest
 
 import sciinterp as si
 from sciinterp.association import AssociationSettings, read_hits, write_hits
+from sciinterp.association.explanations import verdicts
 from sciinterp.errors import InputError, MismatchError
 from sciinterp.plots import concepts_vs_baselines
 from sciinterp.provenance import UNKNOWN, HeldOut, Origin, Training, families_of, held_out
 from sciinterp.report import write
 from sciinterp.report.browser import write_browser
+from sciinterp.report.prose import statements
 
+# Words that only HeldOut may choose: a text of its own that holds them would say them of every SAE.
+OWN_WORDS = re.compile(r"held[- ]out (F1|sample|famil)|famil\w+ held out", re.IGNORECASE)
+# Where they may stand: HeldOut itself, what is printed with its words in their place, and SAEs compared on families
+# that the split holds out from all of them.
+WITH_REASON = {"provenance/heldout.py", "association/explanations.py", "cli/make.py"}
 D, N_FAMILIES, EACH, LENGTH = 12, 16, 3, 20
 # What may be printed only where it is known that no held-out family trained the SAE.
 CLAIMS = (
@@ -185,11 +195,44 @@ def test_no_sentence_claims_more_than_is_known(way, world, hits_of, tmp_path, un
     text = printed(features, hits, tmp_path, **given)
     for claim in CLAIMS:
         assert (claim in text) == (WAYS[way] == "held out"), claim
+    assert WAYS[way] == "held out" or not OWN_WORDS.findall(
+        text.replace("families held out from selection", "")
+    )
     judged = hits.context["held_out"]
     assert judged["state"] == WAYS[way]
     assert ("held_out" in hits.context["caveats"]) == (WAYS[way] != "held out")
     assert text.count(judged["sentence"]) >= 2
     assert (judged["n_overlap"] > 0) == (WAYS[way] == "not held out")
+
+
+def texts(path: Path) -> list[str]:
+    """What a file may print: of Python its strings without docstrings."""
+    if path.suffix != ".py":
+        return [path.read_text()]
+    tree = ast.parse(path.read_text())
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docs = {
+        id(n.body[0].value)
+        for n in ast.walk(tree)
+        if isinstance(n, holders) and isinstance(n.body[0], ast.Expr)
+    }
+    constants = (n for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in docs)
+    return [n.value for n in constants if isinstance(n.value, str)]
+
+
+def test_no_text_of_its_own_speaks_of_held_out_families():
+    """Captions, summaries, pages of the browser, messages: of rooms that are not built yet, too."""
+    root = Path(si.__file__).parent
+    files = [p for p in root.rglob("*") if p.suffix in (".py", ".html", ".js")]
+    said = {p.relative_to(root).as_posix() for p in files if any(OWN_WORDS.search(text) for text in texts(p))}
+    assert said == WITH_REASON
+
+
+@pytest.mark.parametrize("kind", verdicts())
+def test_a_verdict_takes_the_words_of_the_state(kind):
+    families = HeldOut("unknown").families
+    (said,) = statements([{"concept": "a", "verdict": kind.name or "above"}], families)
+    assert not OWN_WORDS.search(said["says"].replace(families, ""))
 
 
 def test_where_all_families_judge_those_that_trained_the_sae_are_named(world, hits_of, tmp_path, undrawn):

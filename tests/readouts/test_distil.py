@@ -44,7 +44,7 @@ def test_a_rule_of_points_names_the_features_and_says_how_far_it_carries(read):
     points = rule.points(features)
     called = points >= rule.from_points
     assert (called == (table.context["reading"].outcome.values == 1)).mean() > 0.85
-    assert "yes from" in rule.sentence and "in families held out" in rule.sentence
+    assert "yes from" in rule.sentence and "in families left out" in rule.sentence
     # codes know nothing of the letters, so nothing carries it without the model
     assert not rule.plain[0] > 0.7
 

@@ -39,7 +39,7 @@ const TURNED_BY = { set: "Its set", means: "Difference of class means", neuron: 
 function turnedPart(t) {
   const e = t.example;
   return [h("h3", {}, t.concept), facts([["Gain of the judge's score", show(t.gain, 2), range(t.low, t.high)], ["Random features", show(t.gain_random, 2)],
-    ...(t.others || []).map((d) => [TURNED_BY[d.kind] || d.kind, show(d.gain, 2), [range(d.low, d.high), " ", h("span", { class: "soft" }, d.kind === "means" ? "" : d.direction)]]), ["Divergence elsewhere, nats a token", show(t.divergence, 3)], ["Held-out samples, families", show(t.n_samples) + ", " + show(t.n_families)], ["More than zero and than random features", t.control ? "yes" : "not shown"]]),
+    ...(t.others || []).map((d) => [TURNED_BY[d.kind] || d.kind, show(d.gain, 2), [range(d.low, d.high), " ", h("span", { class: "soft" }, d.kind === "means" ? "" : d.direction)]]), ["Divergence elsewhere, nats a token", show(t.divergence, 3)], ["Samples of the test families, families", show(t.n_samples) + ", " + show(t.n_families)], ["More than zero and than random features", t.control ? "yes" : "not shown"]]),
     h("div", { class: "view" }, doseCurves(t.doses, "Gain against divergence elsewhere, " + t.concept)),
     e ? [soft("In " + e.sample + ": the sequence, and the most probable letters at " + show(e.positions.length) + " hidden positions before and after."),
       h("div", { class: "view", tabindex: "0", role: "region", "aria-label": "a sequence before and after" }, h("pre", {}, ["given  " + e.own, "before " + e.before, "after  " + e.after, "       " + e.changed].join("\n")))] : null];
@@ -159,7 +159,7 @@ async function conceptPage(c) {
       { name: "F1", num: true, get: (i) => one.pairs[i].f1, cell: (i) => withRange(one.pairs[i].f1, one.pairs[i].f1_low, one.pairs[i].f1_high) }, { name: "Precision", num: true, digits: 2, get: (i) => one.pairs[i].precision }, { name: "Recall", num: true, digits: 2, get: (i) => one.pairs[i].recall },
       { name: "Motif", mono: true, get: (i) => index.features.motif[one.pairs[i].feature], cell: (i) => index.features.motif[one.pairs[i].feature] } ] }).node : soft("None is in the table of hits."),
     one.sets.length ? [h("h2", {}, "Features read together"), soft("Chosen on training families, read on the test families of the split."), one.sets.map((text) => h("p", {}, text))] : null,
-    met.length ? [h("h2", {}, "Where feature " + one.shown + " meets it"), soft("Held-out samples first."), met] : null,
+    met.length ? [h("h2", {}, "Where feature " + one.shown + " meets it"), soft("Samples of the test families first."), met] : null,
     h("h2", {}, "Samples that carry it"), one.samples.length ? dataTable({ caption: "Samples that carry it", n: one.samples.length, perPage: 15, columns: [
       { name: "Sample", wide: true, get: (i) => t.id[one.samples[i]], cell: (i) => link("sample", one.samples[i], t.id[one.samples[i]]) }, { name: "Family", wide: true, get: (i) => t.family[one.samples[i]] },
       { name: "Part", get: (i) => HELD_OUT[t.part[one.samples[i]]] }, { name: "Length", num: true, get: (i) => t.length[one.samples[i]] } ] }).node : soft("None here.")]];
