@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib
@@ -57,6 +57,32 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def defined() -> Callable[[str], list[str]]:
+    """Section of the manual's page of files -> the names in the first column of its table."""
+    page = (ROOT / "notebooks" / "files.md").read_text()
+
+    def read(section: str) -> list[str]:
+        body = re.split(r"\n#+ ", page.partition(f"\n### {section}\n")[2])[0]
+        rows = re.findall(r"^\|(.*?)\|", body, flags=re.M)
+        return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def undefined(defined: Callable[[str], list[str]]) -> Callable[..., list[str]]:
+    """Columns of a table on disk that the page does not define; the section is the name of the file, or as told."""
+
+    def read(path: Path, section: str = "") -> list[str]:
+        known = defined(section or path.name)
+        names = path.read_text().partition("\n")[0].split("\t")
+        ends = ("_low", "_high") if ".._low" in known else ()
+        return [n for n in names if n not in known and not (ends and n.endswith(ends))]
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from sciinterp.project import load_run, write_browser
 from sciinterp.readouts.assay_files import read_assays
 from sciinterp.readouts.files import read_readouts
 from sciinterp.store import ledger
+from sciinterp.store.kept import kept, planned_folder
 from sciinterp.store.samples_file import SAMPLES, load_samples
 from sciinterp.store.verify import check_files
 
@@ -61,11 +62,18 @@ READERS: dict[str, tuple[Callable[[Path], Any], ...]] = {
     "control/sae/*.json*": (si.load_sae, lambda place: load_run(place.parent.parent)),
     "control/sae/*.safetensors": (si.load_sae,),
     "control/manifest.json": (lambda place: load_run(place.parent),),
+    "twins/*/*.json*": (lambda place: load_run(place.parent.parent),),
+    "twins/*/*.safetensors": (si.load_sae,),
+    "twins/*/features/[!s]*": (_features,),
+    "twins/*/features/*.safetensors": (_features,),
     "annotations*.tsv": (_annotations, load_run),
     "split.tsv": (load_run,),
     "hits.tsv": (si.read_hits, load_run),
     "hits.context.json": (si.read_hits, load_run),
     "hits.baselines.tsv": (si.read_hits, load_run),
+    "hits.sets.tsv": (si.read_hits, load_run),
+    "enrichment.tsv": (load_run,),
+    "candidates.tsv": (load_run,),
     "candidates.json": (read_candidates, load_run),
     "manifest.json": (load_run, si.read_hits),
 }
@@ -359,3 +367,31 @@ def test_a_record_read_alone_is_checked(stage: str, tmp_path: Path) -> None:
                 assert check_files(tmp_path).set_index("file")["status"][file] == "damaged"
                 (tmp_path / file).write_bytes(whole)
     read(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["plan.json", "world-0.json"])
+def test_an_outcome_that_is_kept_is_checked(file: str, tmp_path: Path) -> None:
+    """Of benchmarks and comparisons: refused, or made again as it was."""
+    calls: list[int] = []
+
+    def read() -> dict[str, Any]:
+        folder = planned_folder(tmp_path, {"seed": 0, "name": "small"})
+        return kept(folder, "world-0", lambda: {"n": len(calls), "rows": [calls.append(0) or 1.25]})
+
+    first = read()
+    assert (first, len(calls)) == ({"n": 0, "rows": [1.25]}, 1)
+    whole, path = (tmp_path / file).read_bytes(), tmp_path / file
+    for kind in KINDS[:2]:
+        for seed in range(10):
+            assert harm(path, kind, seed)
+            assert check_files(tmp_path).set_index("file")["status"][file] == "damaged"
+            try:
+                found = read()
+            except SciinterpError as error:
+                assert file in str(error) and "\n" not in str(error)  # noqa: PT017
+            else:
+                assert found["rows"] == first["rows"] and (len(calls) > 1 or path.read_bytes() == whole)
+            del calls[1:]
+            path.write_bytes(whole)
+    assert read() == first
+    assert check_files(tmp_path)["status"].eq("ok").all()

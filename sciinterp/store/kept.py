@@ -41,11 +41,10 @@ def kept(
     if folder is None:
         return make()
     path = folder / f"{name}.json"
-    found = _read(path)
+    found = _read(path, plan or {})
     if found is None:
         write_sealed(path, {"plan": dict(plan or {}), "outcome": make()})
         found = read_json(path)
-    _require_same(found["plan"], plan or {}, f"file '{path}'")
     return found["outcome"]
 
 
@@ -62,11 +61,8 @@ def planned_folder(out: str | Path | None, plan: Mapping[str, Any]) -> Path | No
     if out is None:
         return None
     folder = make_folder(out)
-    found = _read(folder / PLAN)
-    if found is None:
+    if _read(folder / PLAN, plan) is None:
         write_sealed(folder / PLAN, {"plan": dict(plan), "outcome": None})
-    else:
-        _require_same(found["plan"], plan, f"folder '{folder}'")
     return folder
 
 
@@ -89,14 +85,20 @@ def check_kept(path: Path) -> dict[str, Any]:
     return found
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """The content of a file; None where there is none, or an older one without a checksum."""
+def _read(path: Path, plan: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The content of a file of this plan; None where there is none, or an older one without a checksum."""
     if not path.is_file():
         return None
-    if SEAL not in read_json(path):
+    found = read_json(path)
+    sealed = isinstance(found, dict) and SEAL in found
+    if sealed:
+        found = check_kept(path)
+    if plan:
+        stated = found.get("plan", found) if isinstance(found, dict) else found
+        _require_same(stated, plan, f"file '{path}'")
+    if not sealed:
         log.info("%s is without a checksum, and made again", path)
-        return None
-    return check_kept(path)
+    return found if sealed else None
 
 
 def _require_same(found: Any, plan: Mapping[str, Any], where: str) -> None:

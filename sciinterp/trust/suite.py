@@ -20,8 +20,8 @@ from sciinterp import __version__
 from sciinterp.errors import no_such
 from sciinterp.frames import Table
 from sciinterp.progress import progress
-from sciinterp.store.atomic import atomic_write, read_json, write_json
-from sciinterp.store.kept import kept, planned_folder
+from sciinterp.store.atomic import atomic_write, write_json
+from sciinterp.store.kept import check_kept, kept, planned_folder
 from sciinterp.trust.claims import CLAIMS, Claim
 from sciinterp.trust.designs import DESIGNS, Counts
 
@@ -80,7 +80,7 @@ def benchmark_trust(
         return Table(tabulate(wanted, outcomes), context=context)
     for name in DESIGNS:
         outcomes[name] |= {
-            int(path.stem.removeprefix(f"{name}-")): read_json(path)
+            int(path.stem.removeprefix(f"{name}-")): check_kept(path)["outcome"]
             for path in folder.glob(f"{name}-*.json")
             if path.stem.removeprefix(f"{name}-").isdigit()
         }

@@ -93,7 +93,7 @@ def test_no_such_site_is_refused_before_work(world, tmp_path):
     assert not (tmp_path / "s").exists()
 
 
-def test_the_verb_writes_tables_and_figure(world, tmp_path, monkeypatch, capsys):
+def test_the_verb_writes_tables_and_figure(world, tmp_path, monkeypatch, capsys, defined, undefined):
     from sciinterp.cli import main
 
     _, _, samples, annotations, _, _ = world
@@ -125,6 +125,9 @@ def test_the_verb_writes_tables_and_figure(world, tmp_path, monkeypatch, capsys)
     assert not stop.value.code
     sites, concepts = read_tsv(tmp_path / "out/sites.tsv"), read_tsv(tmp_path / "out/concepts.tsv")
     assert sites["site"].tolist() == ["embedding", "layers.1"]
+    assert undefined(tmp_path / "out/sites.tsv", "sites.tsv and concepts.tsv") == []
+    of_hits = set(defined("sites.tsv and concepts.tsv")) | set(defined("hits.tsv"))
+    assert set(concepts) - of_hits == set()
     assert sites["sae"].tolist() == concepts.groupby("site")["f1"].agg(lambda f1: (f1 >= 0.5).sum()).tolist()
     assert "layers.1" in (tmp_path / "out/sites.svg").read_text()
     assert "layers.1" in capsys.readouterr().out

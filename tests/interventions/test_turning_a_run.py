@@ -31,8 +31,9 @@ def turned(small_run, tmp_path_factory):
     return folder, table
 
 
-def test_the_stage_is_in_the_ledger_with_its_files(turned):
+def test_the_stage_is_in_the_ledger_with_its_files(turned, undefined):
     folder, table = turned
+    assert undefined(folder / "turning.tsv") == []
     assert ledger.is_done(folder, "turn")
     kept = read_turning(folder)
     assert kept is not None and len(kept["table"]) == len(table) and kept["settings"]["n_samples"] == 2
@@ -86,7 +87,7 @@ def test_an_unknown_concept_is_named(turned):
         turn_features(load_run(turned[0]), concepts=["residue:Cys105"], settings=FAST)
 
 
-def test_verbs_turn_features(turned, small_data, tmp_path):
+def test_verbs_turn_features(turned, small_data, tmp_path, undefined):
     folder, _ = turned
     fasta = tmp_path / "two.fasta"
     fasta.write_text("".join((small_data / "s.fasta").read_text().splitlines(keepends=True)[:4]))
@@ -96,6 +97,7 @@ def test_verbs_turn_features(turned, small_data, tmp_path):
     common = ["antiberty", str(folder / "features"), str(fasta), "--feature", feature]
     gone = CliRunner().invoke(app, ["ablate", *common, "--at", "active", "--out", str(tmp_path / "a.tsv")])
     assert gone.exit_code == 0, gone.output
+    assert undefined(tmp_path / "a.tsv", "Tokens of ablate and steer") == []
     frame = pd.read_csv(tmp_path / "a.tsv", sep="\t")
     assert frame["written"].any() and frame.loc[frame["written"], "divergence"].gt(0).all()
     more = CliRunner().invoke(app, ["steer", *common, "--strength", "2", "--at", "3,4"])

@@ -20,7 +20,7 @@ from sciinterp.store import ledger
 FAST = ReadoutSettings(n_draws=3, n_permutations=60)
 
 
-def test_a_label_is_read_in_a_run_and_resumed(small_run, tmp_path, undrawn):
+def test_a_label_is_read_in_a_run_and_resumed(small_run, tmp_path, undrawn, undefined):
     folder = tmp_path / "run"
     shutil.copytree(small_run, folder)
     table = load_run(folder).samples.table
@@ -40,6 +40,7 @@ def test_a_label_is_read_in_a_run_and_resumed(small_run, tmp_path, undrawn):
     for word in ("activations", "randomised", "letters", "shuffled labels", "report: ", "Features "):
         assert word in done.output
     assert ledger.is_done(folder, "readout")
+    assert undefined(folder / "readout.tsv") == []
     page, content = (folder / "report.html").read_text(), json.loads((folder / "report.json").read_text())
     kept = content["readouts"]["kind"]
     assert "Labels of whole samples" in page and kept["rule"]["sentence"] in done.output
@@ -57,7 +58,7 @@ def test_a_label_is_read_in_a_run_and_resumed(small_run, tmp_path, undrawn):
     assert sorted(json.loads((folder / "readout.json").read_text())["labels"]) == ["kind", "long"]
 
 
-def test_an_assay_and_variants_are_kept_in_a_run(small_run, tmp_path):
+def test_an_assay_and_variants_are_kept_in_a_run(small_run, tmp_path, undefined):
     """Both verbs with ``--run``: files in the ledger, a part of the report with its figures, concepts of the run."""
     folder = tmp_path / "run"
     shutil.copytree(small_run, folder)
@@ -76,6 +77,7 @@ def test_an_assay_and_variants_are_kept_in_a_run(small_run, tmp_path):
     )
     assert done.exit_code == 0, done.output
     assert ledger.is_done(folder, "assay") and ledger.is_done(folder, "variants")
+    assert [undefined(folder / name) for name in ("assay.tsv", "variants.tsv")] == [[], []]
     page, content = (folder / "report.html").read_text(), json.loads((folder / "report.json").read_text())
     kept = content["assays"]["scan.csv"]
     assert kept["n_variants"] == len(rows) and kept["n_refused"] == 1

@@ -54,7 +54,7 @@ def test_data_are_read_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(read) == 12
 
 
-def test_the_table_is_what_a_paper_prints(tmp_path: Path) -> None:
+def test_the_table_is_what_a_paper_prints(tmp_path: Path, undefined) -> None:
     table = si.sweep_saes(X, GRID, out=tmp_path, seeds=(0, 1), steps=30, batch_size=128)
     wanted = "seed n_features k architecture fve l0 dead mdl pareto".split()
     assert list(table.columns[: len(wanted)]) == wanted
@@ -66,6 +66,7 @@ def test_the_table_is_what_a_paper_prints(tmp_path: Path) -> None:
         (table["codes"] + table["dictionary"] + table["residual"]).to_numpy()
     )
     assert table["k"].isna().tolist() == (table["architecture"] == "relu").tolist()
+    assert undefined(tmp_path / "sweep.tsv") == []
     back = pd.read_csv(tmp_path / "sweep.tsv", sep="\t")
     assert back["fve"].to_numpy() == pytest.approx(table["fve"].to_numpy())
 

@@ -134,13 +134,14 @@ def test_twins_control_and_shares_are_trained_and_fitted(tmp_path):
         assert "is irreducible in this form; the next doubling" in sentence
 
 
-def test_a_run_is_kept_resumed_and_described(tmp_path):
+def test_a_run_is_kept_resumed_and_described(tmp_path, undefined):
     few = replace(FEW, shares=(1.0,), twins=(), ks=(2,), seeds=(0, 1))
     si.scaling(X, settings=few, out=tmp_path)
     before = (tmp_path / FITS).read_bytes()
     si.scaling(X, settings=few, out=tmp_path)
     assert (tmp_path / FITS).read_bytes() == before
     assert len(pd.read_csv(tmp_path / RUNS, sep="\t")) == 6
+    assert [undefined(tmp_path / name, f"{RUNS} and {FITS}") for name in (RUNS, FITS)] == [[], []]
     assert any(key.startswith("features, irreducible") for key in info(tmp_path))
 
 
