@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from sciinterp.activations.extraction import extract, extract_sites
 from sciinterp.config import RunConfig, from_mapping
 from sciinterp.errors import InputError, MissingWeightsError, no_such
 from sciinterp.project import Run, read_inputs, run
+from sciinterp.provenance import measured_on
 from sciinterp.settings import build, read_toml
 from sciinterp.store.atomic import atomic_write, make_folder, sha256_file
 

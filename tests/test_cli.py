@@ -117,6 +117,29 @@ def test_every_verb_that_reads_cells_can_name_their_matrix(verb: str) -> None:
     assert "--raw" in said
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied", "/data/mine"), "'/data/mine': Permission denied"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError(36, "File name too long", "n" * 5000), "File name too long"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(error: OSError, said: str, monkeypatch) -> None:
+    def refused(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sciinterp.store.describe.info", refused)
+    assert_one_line(run("info", "anything"), said)
+
+
+@pytest.mark.parametrize(
+    "words", ["frob", "info --frob", "info", "models x", "extract a b --site s --out o --dtype"]
+)
+def test_wrong_usage_is_one_line_that_leads_to_help(words: str) -> None:
+    assert_one_line(run(*words.split()), "--help'")
+
+
 def test_unknown_model(fasta: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert_one_line(

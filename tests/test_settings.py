@@ -129,6 +129,31 @@ def test_a_missing_key_is_named() -> None:
         from_mapping({**NEEDED, "data": {"samples": "x"}})
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"a = " + b"[" * 100_000, "not TOML"),
+        (b"a = " + b"9" * 10_000, "not TOML"),
+        (b"\xff\xfe", "not TOML"),
+        (b"# " + b"x" * (1 << 20), "too long"),
+    ],
+)
+def test_hostile_toml_is_one_line(text: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(text)
+    with pytest.raises(FormatError, match=said) as error:
+        read_toml(tmp_path / "x.toml")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["steps", "seed", "batch_size"])
+@pytest.mark.parametrize("value", [2**63, -(2**70)])
+def test_a_number_that_nothing_holds_is_refused(key: str, value: int) -> None:
+    with pytest.raises(InputError, match="cannot be"):
+        build(TrainSettings, {key: value})
+    with pytest.raises(InputError, match="seed from 0"):
+        build(TrainSettings, {"seed": -1})
+
+
 def test_what_is_not_toml_names_the_line(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="line 2"):
         parse("a = 1\nb = = 2\n", tmp_path)

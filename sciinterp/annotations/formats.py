@@ -144,9 +144,17 @@ def guess(path: Path) -> str:
             file=str(path),
             expected=", ".join(sorted(FORMATS)),
             got=repr(lines[0][:40]) if lines else "no text",
-            do="Name it: format= of read_annotations, --format of a command.",
+            do="A table of your own has the columns sample, start, end and concept, places counted from 0 and the end left out."
+            if _is_table(lines)
+            else "Name it: format= of read_annotations, --format of a command.",
         )
     return found
+
+
+def _is_table(lines: list[str]) -> bool:
+    """Whether the first lines have one header of words and rows as wide: a table whose columns have other names."""
+    widths = {len(re.split("[\t,;]", line)) for line in lines[:5]}
+    return len(lines) > 1 and len(widths) == 1 and min(widths) > 1 and not re.search(r"\d", lines[0])
 
 
 def _by_content(lines: list[str]) -> str:

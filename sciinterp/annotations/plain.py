@@ -1,13 +1,14 @@
 """The annotation table as a TSV: what this package writes, and what anyone can write in a spreadsheet.
 
 A header with at least ``sample, start, end, concept``, then one row an annotation, 0-based and half-open, with
-tabs, commas or semicolons between the cells. Blank ``start`` and ``end`` mean the whole sample; samples and
-concepts are text as written. ``x.concepts.tsv`` and ``x.coverage.tsv`` beside the table are read with it: names
+tabs, commas or semicolons between the cells. Blank ``start`` and ``end`` mean the whole sample, as does a table of
+``sample`` and ``concept`` alone; samples and concepts are text as written. ``x.concepts.tsv`` and ``x.coverage.tsv`` beside the table are read with it: names
 and parents of concepts, and the samples each source covers.
 """
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from sciinterp.store.ledger import require_intact
 from sciinterp.store.tables import unescape_cell
 
 NEEDED = ("sample", "start", "end", "concept")
+WHOLE = ("sample", "concept")
+log = logging.getLogger(__name__)
 NAMELESS = "no sample or no concept"
 
 
@@ -43,12 +46,14 @@ def parse_tsv(path: str | Path) -> Annotations:
     path = Path(path)
     beside, covered = concepts_path(path), coverage_path(path)
     require_intact(path.parent, path.name, beside.name, covered.name)
-    table = _table(path, NEEDED)
+    table = _table(path, NEEDED, of_samples=True)
     concepts = _table(beside, ("concept",)) if beside.is_file() else None
     stated = set() if concepts is None else set(concepts["concept"])  # "NA" is a concept where it is listed
     absent = {c for c in set(table["concept"]) - stated if missing(c)} | {""}
     named = [bool(s) and c not in absent for s, c in zip(table["sample"], table["concept"])]
     frame, n = table[np.array(named, bool)], len(table)
+    if concepts is None and len(table):
+        log.info("%s: places are counted from 0, and the end is left out", path.name)
     coverage = None
     if covered.is_file():
         lists = _table(covered, ("source", "sample"))
@@ -71,10 +76,15 @@ def parse_tsv(path: str | Path) -> Annotations:
         raise FormatError(str(error).rstrip("."), file=str(file)) from None
 
 
-def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
-    """Cells as text, indexed by line; names of columns in any case; escaped cells are restored."""
+def _table(path: Path, needed: tuple[str, ...], *, of_samples: bool = False) -> pd.DataFrame:
+    """Cells as text, indexed by line; names of columns in any case; escaped cells are restored.
+
+    ``of_samples`` lets a table be of whole samples alone, with no column that could be a place.
+    """
     names, numbered, _ = read_table(path).whole(path)
     header = [name.lower() for name in names]
+    if of_samples and set(WHOLE) <= set(header) <= {*COLUMNS} - {"start", "end", "strand"}:
+        header, numbered = [*header, "start", "end"], [(line, [*c, "", ""]) for line, c in numbered]
     if not set(needed) <= set(header) or len(set(header)) != len(header):
         raise FormatError(
             "this is not the header of the table",
@@ -82,6 +92,7 @@ def _table(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
             line=1,
             expected=", ".join(needed),
             got=repr("\t".join(names)[:60]),
+            do="Of single positions the end is the position and 1 more." if "position" in header else "",
         )
     rows = [
         [unescape_cell(cell if cell.startswith("'") else cell.strip()) for cell in cells]

@@ -212,7 +212,9 @@ def join(samples: Samples, path: Path) -> Samples:
             where=f"file '{path}'",
             expected=f"{len(samples)} rows",
             got=f"{len(missing)} missing, the first {missing[0]!r}{'; ' if near else ''}{near}",
-            do="" if other is None else f"Column {other!r} has them: put it first.",
+            do="Add their rows, or leave these samples out."
+            if other is None
+            else f"Column {other!r} has them: put it first.",
         )
     if len(row) < len(meant):
         counts = Counter(meant.values())

@@ -23,7 +23,8 @@ from sciinterp.readers.delimited import unquoted
 COLUMNS = ("chrom", "pos", "id", "ref", "alt")
 CLINVAR = ("CLNSIG", "CLNREVSTAT", "CLNDN", "CLNHGVS", "GENEINFO", "MC")
 _LETTERS = re.compile(r"[A-Za-z]+")
-_PER_ALLELE = re.compile(r"##INFO=<(?=[^\"]*\bID=([^,>\"]+))[^\"]*\bNumber=([AR])\b")
+_PER_ALLELE = re.compile(r"##INFO=<(?=.*\bID=([^,>]+)).*\bNumber=([AR])\b")
+_QUOTED = re.compile(r'"[^"]*"')
 _POSITION = re.compile(r"(0*[1-9][0-9]{0,17}|[1-9][0-9]{0,2}(?:,[0-9]{3})+)(?:\.0+)?", re.ASCII)
 # How VCF 4.3 and later write what parts the values of INFO.
 _ESCAPED = {f"%{ord(c):02X}": c for c in ":;=%,\r\n\t"}
@@ -67,7 +68,7 @@ def read_variants(path: str | Path, *, info: Sequence[str] = CLINVAR) -> Table:
     for _, line in read_lines(path, sequences=True):
         if line.startswith("#"):
             is_vcf |= line.lower().startswith(("##fileformat=vcf", "#chrom\t", "#chrom "))
-            each |= {m[1]: "AR".index(m[2]) for m in [_PER_ALLELE.match(line)] if m}
+            each |= {m[1]: "AR".index(m[2]) for m in [_PER_ALLELE.match(_QUOTED.sub("", line))] if m}
             if version := re.match(r"##fileformat=VCFv4\.(\d+)", line, re.IGNORECASE):
                 escaped = int(version[1]) >= 3
             if line.lower().startswith("#chrom"):

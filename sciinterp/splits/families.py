@@ -140,7 +140,7 @@ def _complete(labels: pd.Series, where: str) -> np.ndarray:
             "samples without a family",
             where=where,
             got=f"{absent} of {len(labels)} labels are missing",
-            do="Give them a family, or leave these samples out.",
+            do="Give them a family, leave these samples out, or find families by 'mmseqs' or 'composition'.",
         )
     return names[code]
 

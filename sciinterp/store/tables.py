@@ -5,8 +5,8 @@ bit (float32 columns are widened first). A text cell is written as it is, unless
 ambiguous; then it starts with an apostrophe, which spreadsheets read as "this is text", and has its control
 characters and backslashes escaped:
 
-* cells that start with ``= + - @`` (or their full-width forms), an apostrophe, a tab or a line end: a
-  spreadsheet would run them as formulas. A lone ``+`` or ``-`` (a strand) is harmless and stays.
+* cells that start with ``= + - @`` (or their full-width forms), an apostrophe, a byte order mark, a tab or a line end:
+  a spreadsheet would run them as formulas. A lone ``+`` or ``-`` (a strand) is harmless and stays.
 * cells that hold a tab, a line end or a NUL anywhere, or blanks at an end, which other programs take off.
 
 :func:`read_tsv` undoes exactly that. A cell with a double quote is quoted as in CSV, so that other readers
@@ -32,7 +32,7 @@ from sciinterp.store.atomic import atomic_write, to_json
 
 # Rows written, and bytes read, at once: tables of hits have hundreds of thousands of rows.
 _ROWS, _BYTES = 1 << 14, 1 << 22
-_STARTS = "=+-@＝＋－＠'"
+_STARTS = "=+-@＝＋－＠'\ufeff"
 _CONTROL = re.compile("[\t\n\r\0\x0b\x0c\x85\u2028\u2029]")
 _ESCAPE = {
     "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0",

@@ -281,3 +281,22 @@ def test_samples_of_other_names_are_matched_or_said(caplog: pytest.LogCaptureFix
 def test_an_ontology_is_for_genes_alone() -> None:
     with pytest.raises(InputError, match="GAF or GPAD"):
         read_annotations(FILES / "entries.dat", ontology=FILES / "terms.obo")
+
+
+def test_a_table_without_places_is_of_whole_samples(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("Sample,Concept\nP1,enzyme\nP2,\nP3,NA\n")
+    found = read_annotations(path)
+    assert found.frame[["sample", "start", "end", "concept"]].values.tolist() == [["P1", -1, -1, "enzyme"]]
+    assert found.counts["n_in"] == 3
+    for header in ("sample,concept,position", "sample,concept,start", "sample,concept,strand"):
+        path.write_text(f"{header}\nP1,enzyme,4\n")
+        with pytest.raises(FormatError, match="not the header"):
+            read_annotations(path)
+
+
+def test_a_table_of_other_columns_says_which_it_needs(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("Protein;From;To;Type\nP1;4;9;site\nP2;4;9;site\n")
+    with pytest.raises(FormatError, match=r"columns sample, start, end and concept"):
+        read_annotations(path)

@@ -1,5 +1,6 @@
 """Residues of a structure: however a residue is modelled it is one, for samples, annotations and the browser alike."""
 
+import gzip
 from itertools import chain
 
 import numpy as np
@@ -139,6 +140,111 @@ def test_mmcif_gives_the_residues_of_pdb(tmp_path, name) -> None:
         head, _, rest = text.partition("\n")
         (tmp_path / "y.cif").write_text(f"{head}\n{line}{rest}")
         assert si.read_samples(tmp_path / "y.cif").ids == (f"{entry}_A",)
+
+
+COLUMNS = (
+    "group_PDB id type_symbol label_atom_id label_alt_id label_comp_id label_asym_id label_entity_id label_seq_id "
+    "pdbx_PDB_ins_code Cartn_x Cartn_y Cartn_z occupancy B_iso_or_equiv auth_seq_id auth_comp_id auth_asym_id auth_atom_id "
+    "pdbx_PDB_model_num"
+).split()
+
+
+def mmcif(pdb, *, without=(), columns=COLUMNS, quote='"', chains="", **instead):
+    """The entry as mmCIF: the archive's own numbers and names of chains beside those of the author."""
+    names = [name for name in columns if name not in without]
+    lines = ["data_1ABC", "_entry.id 1ABC", "#", "loop_", *(f"_atom_site.{name}" for name in names)]
+    number, last, model = 0, None, "1"
+    for line in pdb.splitlines():
+        model = line[10:14].strip() if line.startswith("MODEL") else model
+        if line.startswith(("ATOM", "HETATM")):
+            number, last = number + (line[21:27] != last), line[21:27]
+            hetero, atom = line.startswith("HETATM"), f"{quote}{line[12:16].strip()}{quote}"
+            chain = line[21] if chains == "author" else "B" if hetero else "Z"
+            where = [line[a : a + 8].strip() for a in (30, 38, 46)]
+            cells = [
+                line[:6].strip(), "1", line[76:78].strip(), atom, line[16].strip() or ".", line[17:20].strip(), chain,
+                "1", "." if hetero else str(number), line[26].strip() or "?", *where, line[54:60].strip(),
+                line[60:66].strip(), line[22:26].strip(), line[17:20].strip(), line[21], atom, model,
+            ]  # fmt: skip
+            values = dict(zip(COLUMNS, cells)) | instead
+            lines.append(" ".join(values[name] for name in names))
+    return "\n".join([*lines, "#", ""])
+
+
+def residues(path):
+    code, chains = read_structure(path)
+    return code, [
+        (c.name, [(r.number, r.insertion, r.name, r.hetero, len(r.atoms)) for r in c.residues], [(r.number, r.name) for r in c.others])
+        for c in chains
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_mmcif_is_its_pdb_twin(tmp_path, name) -> None:
+    (tmp_path / "x.pdb").write_text(chain_of(CASES[name][0]))
+    (tmp_path / "x.cif").write_text(mmcif(chain_of(CASES[name][0])))
+    assert residues(tmp_path / "x.cif") == residues(tmp_path / "x.pdb")
+    assert si.read_samples(tmp_path / "x.cif").sequences == [CASES[name][1]]
+
+
+AUTHOR = ("auth_seq_id", "auth_comp_id", "auth_asym_id", "auth_atom_id")
+# How writers of mmCIF differ: what is left out, said in another way, or written after.
+WRITERS = {
+    **{f"without {name}": {"without": (name,)} for name in COLUMNS if not name.startswith(("Cartn", "auth", "label_alt"))},
+    "without alternatives": {"without": ("label_alt_id",)},
+    "without the author": {"without": AUTHOR, "chains": "author"},
+    "only the author's atoms": {"without": ("label_atom_id", "label_comp_id")},
+    "columns backwards": {"columns": COLUMNS[::-1]},
+    "without quotes": {"quote": ""},
+    "single quotes": {"quote": "'"},
+    "no occupancy said": {"occupancy": "?"},
+    "no factor said": {"B_iso_or_equiv": "."},
+    "with uncertainties": {"occupancy": "1.00(2)", "B_iso_or_equiv": "50.0(12)"},
+    "no author's number": {"auth_seq_id": "?"},
+    "no author's chain": {"auth_asym_id": "?", "chains": "author"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_mmcif_of_any_writer(tmp_path, name) -> None:
+    (tmp_path / "x.pdb").write_text(chain_of())
+    (tmp_path / "x.cif").write_text(mmcif(chain_of(), **WRITERS[name]))
+    assert residues(tmp_path / "x.cif") == residues(tmp_path / "x.pdb")
+
+
+TWO = "\n".join(["HEADER    TEST                                    01-JAN-20   1ABC", "MODEL        5", *atoms("ALA", 1),
+                 "ENDMDL", "MODEL        7", *atoms("TRP", 1), "ENDMDL", "END", ""])  # fmt: skip
+FORMS = {
+    "models": lambda text: mmcif(TWO).encode(),
+    "CRLF": lambda text: text.replace("\n", "\r\n").encode(),
+    "CR": lambda text: text.replace("\n", "\r").encode(),
+    "gzip": lambda text: gzip.compress(text.encode()),
+    "capitals": lambda text: text.replace("_atom_site", "_ATOM_SITE").replace("loop_", "LOOP_").encode(),
+    "comments": lambda text: f"# of a program\n\n{text}".encode(),
+    "two blocks": lambda text: (text + text.replace("1ABC", "2XYZ")).encode(),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_mmcif_in_any_form(tmp_path, name) -> None:
+    (tmp_path / "x.pdb").write_text(TWO if name == "models" else chain_of(CASES["insertion codes"][0]))
+    (tmp_path / "x.cif").write_bytes(FORMS[name](mmcif(chain_of(CASES["insertion codes"][0]))))
+    assert residues(tmp_path / "x.cif") == residues(tmp_path / "x.pdb")
+
+
+@pytest.mark.parametrize(
+    ("instead", "said"),
+    [
+        ({"without": ("Cartn_x",)}, "no _atom_site.cartn_x"),
+        ({"Cartn_y": "nan"}, "is no number"),
+        ({"Cartn_z": "x"}, "x"),
+    ],
+)
+def test_mmcif_without_places_is_one_line(tmp_path, instead, said) -> None:
+    (tmp_path / "x.cif").write_text(mmcif(chain_of(), **instead))
+    with pytest.raises(FormatError, match=said) as error:
+        read_structure(tmp_path / "x.cif")
+    assert "\n" not in str(error.value)
 
 
 def test_only_the_first_model_is_read(tmp_path) -> None:

@@ -69,6 +69,66 @@ def test_without_a_header_and_without_a_variant(tmp_path):
         si.read_variants(path)
 
 
+SPEC = "##fileformat=VCFv4.3\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+OLD = SPEC.replace("4.3", "4.2")
+NUMBERED = '##INFO=<Description="a, b",Number={},ID=AD,Type=Integer>\n'
+# name -> (file, alleles as chrom pos ref alt, values of CLNDN or AD, reasons)
+SAVED = {
+    "five columns": ("#CHROM\tPOS\tID\tREF\tALT\ns1\t3\t.\tA\tT\n", ["s1 3 A T"], [], {}),
+    "parted by blanks": ("##fileformat=VCFv4.2\n#CHROM POS ID REF ALT\ns1 3 . A T\n", ["s1 3 A T"], [], {}),
+    "a header in small letters": (SPEC.lower() + "s1\t3\t.\ta\tt\n", ["s1 3 a t"], [], {}),
+    "a header without its mark": (SPEC[22:].lstrip("#") + "s1\t3\t.\tA\tT\n", ["s1 3 A T"], [], {vcf.NO_POSITION: 1}),
+    "gVCF": (SPEC + "s1\t3\t.\tA\tT,<NON_REF>\t.\t.\tEND=9\n", ["s1 3 A T"], [], {vcf.SYMBOLIC: 1}),
+    "a comma too many": (SPEC + "s1\t3\t.\tA\tT,\n", ["s1 3 A T"], [], {vcf.NO_ALLELE: 1}),
+    "tabs at the end": (SPEC + "s1\t3\t.\tA\tT\t.\t.\t.\t\t\t\n", ["s1 3 A T"], [], {}),
+    "in quotes": (SPEC + '"s1"\t"3"\t.\t"A"\t"T,G"\n', ["s1 3 A T", "s1 3 A G"], [], {}),
+    "a number with commas": (SPEC + "s1\t1,234,567\t.\tA\tT\n", ["s1 1234567 A T"], [], {}),
+    "a number with a point": (SPEC + "s1\t3.0\t.\tA\tT\n", ["s1 3 A T"], [], {}),
+    "a number as a power": (SPEC + "s1\t1e6\t.\tA\tT\n", [], [], {vcf.NO_POSITION: 1}),
+    "breakends": (
+        SPEC + "s1\t3\t.\tA\t]13:123]T,ACG[2:32[,A.,.A,<BND>\n", [], [], {vcf.BREAKEND: 4, vcf.SYMBOLIC: 1},
+    ),
+    "dashes": (SPEC + "s1\t3\t.\tA\t-\ns1\t3\t.\t-\tA\n", [], [], {vcf.NO_LETTERS: 2}),
+    "joined files": (SPEC + "s1\t3\t.\tA\tT\n" + SPEC + "s1\t4\t.\tC\tT\n", ["s1 3 A T", "s1 4 C T"], [], {}),
+    "a name in brackets": (SPEC + "<ctg1>\t3\t.\tA\tT\n", ["<ctg1> 3 A T"], [], {}),
+    "escaped values": (SPEC + "s1\t3\t.\tA\tT\t.\t.\tCLNDN=a%3Bb%2cc\n", ["s1 3 A T"], ["a;b,c"], {}),
+    "percents before 4.3": (OLD + "s1\t3\t.\tA\tT\t.\t.\tCLNDN=a%3Bb\n", ["s1 3 A T"], ["a%3Bb"], {}),
+    "an empty value": (SPEC + "s1\t3\t.\tA\tT\t.\t.\tCLNDN=\n", ["s1 3 A T"], [""], {}),
+    "blanks in INFO": (SPEC + "s1\t3\t.\tA\tT\t.\t.\t CLNDN=b ; X=1\n", ["s1 3 A T"], ["b"], {}),
+    "a value each alternative": (
+        NUMBERED.format("A") + SPEC + "s1\t3\t.\tA\tT,*,G\t.\t.\tAD=5,9,3\n", ["s1 3 A T", "s1 3 A G"], ["5", "3"],
+        {vcf.SPANNED: 1},
+    ),
+    "a value each allele": (
+        NUMBERED.format("R") + SPEC + "s1\t3\t.\tA\tT,G\t.\t.\tAD=10,5,3\n", ["s1 3 A T", "s1 3 A G"], ["5", "3"], {},
+    ),
+    "fewer values than alleles": (
+        NUMBERED.format("A") + SPEC + "s1\t3\t.\tA\tT,G\t.\t.\tAD=5\n", ["s1 3 A T", "s1 3 A G"], ["5", "5"], {},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_files_as_programs_and_spreadsheets_save_them(name, tmp_path):
+    text, alleles, values, reasons = SAVED[name]
+    (tmp_path / "v.vcf").write_text(text)
+    found = si.read_variants(tmp_path / "v.vcf", info=("CLNDN", "AD"))
+    assert [" ".join(map(str, row)) for row in found[["chrom", "pos", "ref", "alt"]].values] == alleles
+    assert [v for c in ("CLNDN", "AD") if c in found for v in found[c]] == values
+    assert found.context["dropped"] == reasons
+
+
+def test_chromosomes_are_found_with_and_without_chr(tmp_path):
+    (tmp_path / "v.vcf").write_text(SPEC + "1\t3\t.\tG\tT\nchrM\t2\t.\tC\tT\nchr1_alt\t3\t.\tG\tT\n")
+    windows = si.Samples(["chr1:1-4", "MT:1-4"], ["ACGT", "ACGT"], kind="dna")
+    placed = si.place_variants(si.read_variants(tmp_path / "v.vcf"), windows)
+    assert placed["sample"].tolist() == ["chr1:1-4", "MT:1-4"]
+    assert placed.context["dropped"] == {"on no window": 1}
+    (tmp_path / "x.bed").write_text("1\t1\t3\tsite\nM\t0\t2\tsite\n")
+    rows = si.read_annotations(tmp_path / "x.bed").project(windows)
+    assert set(rows.frame["sample"]) == {"chr1:1-4", "MT:1-4"}
+
+
 CLINVAR = """##fileformat=VCFv4.1
 ##source=ClinVar
 ##INFO=<ID=AF_EXAC,Number=A,Type=Float,Description="">
