@@ -135,7 +135,7 @@ def test_a_missing_key_is_named() -> None:
         (b"a = " + b"[" * 100_000, "not TOML"),
         (b"a = " + b"9" * 10_000, "not TOML"),
         (b"\xff\xfe", "not TOML"),
-        (b"# " + b"x" * (1 << 20), "too long"),
+        (b"# " + b"x" * (1 << 20), "too large"),
     ],
 )
 def test_hostile_toml_is_one_line(text: bytes, said: str, tmp_path: Path) -> None:
