@@ -23,7 +23,7 @@ import pandas as pd
 from sciinterp.activations import Activations
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
-from sciinterp.errors import InputError, no_such
+from sciinterp.errors import InputError, ShapeError, no_such
 from sciinterp.frames import Table
 from sciinterp.interventions.aims import Aim, Judge, aim_at
 from sciinterp.interventions.control_statistics import mean_interval, over_random, rank_correlation, summarise
@@ -81,7 +81,9 @@ class ControlSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.divergence > 0 or min(self.n_samples, self.n_random, self.n_doses) < 1:
+        counts = (self.n_samples, self.n_random, self.n_doses, self.n_noise + 1, self.seed + 1)
+        whole = all(isinstance(n, int | np.integer) for n in counts)
+        if not 0 < self.divergence < np.inf or not whole or min(counts) < 1:
             raise InputError(
                 "a level above zero, and at least one sample, random feature and dose are needed"
             )
@@ -138,6 +140,7 @@ def control_matrix(
     """
     settings = settings or ControlSettings()
     sae = _given(model, features, annotations)
+    _check_asked(features, hits, split, judge, settings)
     checked_site(model, sae)
     chosen = hits[hits["selected"].astype(bool)] if "selected" in hits else hits
     rows, doses, examples, not_run = [], [], [], {}
@@ -191,6 +194,46 @@ def _given(model: Adapter, features: FeatureMatrix, annotations: Annotations) ->
     if features.sae is None or not isinstance(model, HasLogits):
         raise InputError("control needs a model with scores over letters, and codes with their SAE")
     return features.sae
+
+
+def _check_asked(
+    features: FeatureMatrix,
+    hits: pd.DataFrame,
+    split: Split,
+    judge: Judge | str | Mapping[str, Judge | str] | None,
+    settings: ControlSettings,
+) -> None:
+    """Whether hits, split, judges and settings are what they should be, and of these codes."""
+    columns = getattr(hits, "columns", ())
+    for name in ("concept", "feature", "f1"):
+        if name not in columns:
+            raise no_such("column", name, map(str, columns), where="hits")
+    numbers = pd.to_numeric(hits["feature"], errors="coerce")
+    wrong = ~numbers.between(0, features.n_features - 1)
+    if wrong.any():
+        raise InputError(
+            "there is no such feature",
+            where="hits",
+            expected=f"0 to {features.n_features - 1}",
+            got=str(hits["feature"][wrong].iloc[0]),
+        )
+    if not isinstance(split, Split) or len(split.family) != len(features.samples):
+        raise ShapeError(
+            "the split is of other samples",
+            where="split",
+            expected=f"of the {len(features.samples)} samples of the codes",
+            got=f"{len(split.family)} samples" if isinstance(split, Split) else type(split).__name__,
+        )
+    for one in judge.values() if isinstance(judge, Mapping) else [judge]:
+        if not (one is None or isinstance(one, str) or callable(one)):
+            raise InputError(
+                "this is no judge", expected="a function of samples, or a word", got=type(one).__name__
+            )
+    for name in judge if isinstance(judge, Mapping) else ():
+        if name not in set(hits["concept"]):
+            raise no_such("concept", name, hits["concept"].astype(str).unique(), where="judge")
+    if not isinstance(settings, ControlSettings):
+        raise InputError("these are no settings", expected="a ControlSettings", got=type(settings).__name__)
 
 
 def with_control(

@@ -18,6 +18,7 @@ from torch import Tensor
 from sciinterp.activations import Activations
 from sciinterp.association.dense_baselines import position_rows, read_rows
 from sciinterp.codes import FeatureMatrix
+from sciinterp.errors import InputError
 
 # Rows of each class that plain directions are fitted on, and principal components among which one is chosen.
 ROWS, COMPONENTS = 4000, 32
@@ -100,6 +101,8 @@ def plain_directions(
 
 def separating(yes: np.ndarray, no: np.ndarray) -> list[Direction]:
     """The same from rows of the two classes [n, d_in]."""
+    if not (np.isfinite(yes).all() and np.isfinite(no).all()):
+        raise InputError("activations are not finite", where="acts")
     gap = yes.mean(0) - no.mean(0)
     both = np.concatenate([yes - yes.mean(0), no - no.mean(0)])
     spread = both.std(0)

@@ -61,9 +61,9 @@ def residues(of: str | Mapping[str, float]) -> Judge:
     >>> si.judges.residues("charge")(si.Samples(["a", "b"], ["KKD", "GG"])).tolist()
     [1.0, 0.0]
     """
-    if isinstance(of, str) and of not in PROPERTIES:
+    if not isinstance(of, Mapping) and of not in PROPERTIES:
         raise no_such("property", of, PROPERTIES)
-    value = PROPERTIES[of] if isinstance(of, str) else of
+    value = of if isinstance(of, Mapping) else PROPERTIES[of]
     return lambda samples: np.array([sum(value.get(x, 0.0) for x in text) for text in samples.sequences])
 
 
@@ -122,7 +122,7 @@ def germline(
 def head(model: Adapter, word: str) -> Judge:
     """How many positions another model's head calls by a word: the sum of its probabilities (SpliceAI: ``donor``, ``acceptor``)."""
     if not isinstance(model, HasLogits):
-        raise InputError("this model has no head", where=model.name, expected="scores over words")
+        raise InputError("this model has no head", expected="scores over words", got=type(model).__name__)
     if word not in model.vocabulary:
         raise no_such("word", word, model.vocabulary, where=model.name)
     column = model.vocabulary.index(word)

@@ -12,7 +12,7 @@ from planted_control import DRIVEN, IDLE, world
 from scipy.stats import binom
 
 import sciinterp as si
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, ShapeError
 from sciinterp.frames import Table
 from sciinterp.interventions.aims import Aim, aim_at
 from sciinterp.interventions.control_matrix import ControlSettings, beside_randomised, randomised_hits
@@ -223,6 +223,33 @@ def test_what_cannot_be_measured_is_said():
     with pytest.raises(InputError, match="expected Annotations, got Samples"):
         si.control_matrix(**{**given, "annotations": given["features"].samples})
     assert IDLE != DRIVEN
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"hits": lambda h: h.drop(columns="f1")}, "no such column, hits"),
+        ({"hits": lambda h: [1]}, "no such column, hits"),
+        ({"hits": lambda h: h.assign(feature=99)}, "expected 0 to 15, got 99"),
+        ({"hits": lambda h: h.assign(feature=-1)}, "expected 0 to 15, got -1"),
+        ({"hits": lambda h: h.assign(feature=np.nan)}, "expected 0 to 15, got nan"),
+        ({"split": lambda s: None}, "the split is of other samples"),
+        ({"judge": lambda _: 3}, "this is no judge"),
+        ({"judge": lambda _: {"drivn": len}}, "no such concept, judge: expected 'driven'"),
+        ({"settings": lambda _: {"n_samples": 3}}, "these are no settings"),
+        ({"acts": lambda _: np.full((1920, 24), np.nan, np.float32)}, "not finite"),
+    ],
+)
+def test_what_does_not_belong_together_is_one_line(other, says):
+    given: dict[str, Any] = {**world(0, 1), "settings": FAST}
+    with pytest.raises((InputError, ShapeError), match=says):
+        si.control_matrix(**{**given, **{name: make(given.get(name)) for name, make in other.items()}})
+
+
+@pytest.mark.parametrize("wrong", [{"divergence": np.inf}, {"n_samples": 2.5}, {"n_noise": -1}, {"seed": -1}])
+def test_settings_that_cannot_be(wrong):
+    with pytest.raises(InputError, match="level above zero"):
+        ControlSettings(**wrong)
 
 
 def test_the_randomised_model_stands_beside():
