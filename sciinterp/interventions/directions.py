@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from scipy.linalg import eigh
 from torch import Tensor
 
 from sciinterp.activations import Activations
@@ -103,12 +104,15 @@ def separating(yes: np.ndarray, no: np.ndarray) -> list[Direction]:
     """The same from rows of the two classes [n, d_in]."""
     if not (np.isfinite(yes).all() and np.isfinite(no).all()):
         raise InputError("activations are not finite", where="acts")
-    gap = yes.mean(0) - no.mean(0)
+    gap, n = yes.mean(0) - no.mean(0), len(yes) + len(no)
     both = np.concatenate([yes - yes.mean(0), no - no.mean(0)])
-    spread = both.std(0)
-    which = int(np.argmax(np.abs(gap) / np.maximum(spread, 1e-9)))
-    axes = np.linalg.svd(np.cov(np.concatenate([yes, no]).T), hermitian=True)[2][:COMPONENTS]
-    apart = axes @ gap / np.maximum((both @ axes.T).std(0), 1e-9)
+    # All that is asked of the rows is in their products: inside the classes, and with what lies between them.
+    inside = both.T @ both
+    which = int(np.argmax(np.abs(gap) / np.maximum(np.sqrt(np.diag(inside) / n), 1e-9)))
+    spread = inside + len(yes) * len(no) / n * np.outer(gap, gap)
+    axes = eigh(spread, subset_by_index=[max(len(gap) - COMPONENTS, 0), len(gap) - 1])[1].T[::-1]
+    own = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", axes, inside, axes, optimize=True), 0) / n)
+    apart = axes @ gap / np.maximum(own, 1e-9)
     best = int(np.argmax(np.abs(apart)))
     words = {True: "high", False: "low"}
     neuron = np.eye(len(gap))[which] * np.sign(gap[which])

@@ -79,10 +79,11 @@ class Rule:
     text: str = ""
     sentence: str = ""
     _tree: Any = field(default=None, repr=False)
+    _largest: np.ndarray | None = field(default=None, repr=False)
 
     def points(self, features: FeatureMatrix) -> np.ndarray:
         """Points (of a tree: the probability of the second class, or the number) of other samples."""
-        x = summarise_codes(features)
+        x = summarise_codes(features, self._largest)
         at = [
             SUMMARIES.index(s) * features.n_features + j
             for s, j in zip(self.terms["summary"], self.terms["feature"])
@@ -286,7 +287,7 @@ class _Maker:
             text, tree = export_text(fitted, feature_names=names, decimals=3), (made.tree, made.columns)
         facts = (self.form, shown, from_points, score, reading.best.interval(), plain)
         said = _sentence(*facts, reading.outcome)
-        return Rule(*facts, reading.outcome.measure, text, said, tree)
+        return Rule(*facts, reading.outcome.measure, text, said, tree, reading.features.largest)
 
 
 def _points(x: np.ndarray, outcome: Outcome, rows: np.ndarray, columns: np.ndarray, k: int) -> _Points:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from sciinterp.readouts.carriers import carriers
 from sciinterp.readouts.outcome import Outcome, read_outcome
 from sciinterp.readouts.peak_motifs import Motifs
 from sciinterp.readouts.readout import ReadoutSettings
-from sciinterp.readouts.representations import aligned, represent
+from sciinterp.readouts.representations import SUMMARIES, aligned, represent, summarise_codes
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,19 @@ def test_a_rule_of_points_names_the_features_and_says_how_far_it_carries(read):
     assert "yes from" in rule.sentence and "in families left out" in rule.sentence
     # codes know nothing of the letters, so nothing carries it without the model
     assert not rule.plain[0] > 0.7
+
+
+def test_points_of_a_sample_do_not_depend_on_the_others(read):
+    """Where a feature is active is said by the samples that were learnt from."""
+    features, table = read
+    rule, weak = si.distil(table), int(np.argmin(features.max_per_sample().toarray()[:, 3]))
+    for summary in SUMMARIES:
+        every = summarise_codes(features)[:, SUMMARIES.index(summary) * features.n_features + 3]
+        terms = pd.DataFrame({"feature": [3], "summary": [summary], "cut": [np.median(every)], "points": [1]})
+        one = replace(rule, terms=terms)
+        some = [weak, 0, 1, 2]
+        alone = [float(one.points(features.subset(samples=[i]))[0]) for i in some]
+        assert alone == one.points(features)[some].tolist()
 
 
 def test_a_tree_asks_few_questions_and_reads_three_classes(read):

@@ -87,7 +87,7 @@ function bars(rows, label) {
 }
 
 // Gain against divergence elsewhere, one line a direction: rows of {kind, direction, divergence, gain}.
-const TURNED = { feature: ["feature", "#0072B2"], set: ["its set", "#009E73"], means: ["difference of means", "#E69F00"], randomised: ["random weights", "#CC79A7"], random: ["random features", "#8A9099"] };
+const TURNED = { feature: ["feature", "#0072B2"], set: ["its set", "#009E73"], means: ["difference of means", "#E69F00"], neuron: ["best neuron", "#56B4E9"], component: ["best component", "#D55E00"], noise: ["noise", "#5B4B8A"], randomised: ["random weights", "#CC79A7"], random: ["random features", "#8A9099"] };
 function doseCurves(rows, label) {
   const wide = 420;
   const high = 170;

@@ -35,13 +35,12 @@ function neighbours(title, why, rows) {
     h("span", { class: "soft mono" }, index.features.motif[j]), index.features.concept[j] >= 0 && index.features.f1[j] >= 0.3 ? [" ", concept(index.features.concept[j])] : null))) : soft("None."), soft(why));
 }
 
-const TURNED_BY = { set: "Its set", means: "Difference of class means", neuron: "Best neuron", component: "Best component", noise: "Noise", randomised: "Feature of random weights" };
 function turnedPart(t) {
   const e = t.example;
   return [h("h3", {}, t.concept), facts([["Gain of the judge's score", show(t.gain, 2), range(t.low, t.high)], ["Random features", show(t.gain_random, 2)],
-    ...(t.others || []).map((d) => [TURNED_BY[d.kind] || d.kind, show(d.gain, 2), [range(d.low, d.high), " ", h("span", { class: "soft" }, d.kind === "means" ? "" : d.direction)]]), ["Divergence elsewhere, nats a token", show(t.divergence, 3)], ["Samples of the test families, families", show(t.n_samples) + ", " + show(t.n_families)], ["More than zero and than random features", t.control ? "yes" : "not shown"]]),
+    ...(t.others || []).map((d) => [TURNED[d.kind] ? TURNED[d.kind][0].replace(/^./, (c) => c.toUpperCase()) : d.kind, show(d.gain, 2), [range(d.low, d.high), " ", h("span", { class: "soft" }, d.kind === "means" ? "" : d.direction)]]), ["Divergence elsewhere, nats a token", show(t.divergence, 3)], ["Samples of the test families, families", show(t.n_samples) + ", " + show(t.n_families)], ["More than zero and than random features", t.control ? "yes" : "not shown"]]),
     h("div", { class: "view" }, doseCurves(t.doses, "Gain against divergence elsewhere, " + t.concept)),
-    e ? [soft("In " + e.sample + ": the sequence, and the most probable letters at " + show(e.positions.length) + " hidden positions before and after."),
+    e ? [soft("In " + e.sample + ": the sequence, and the most probable letters at " + show(e.positions.length) + (e.positions.length === 1 ? " hidden position" : " hidden positions") + " before and after."),
       h("div", { class: "view", tabindex: "0", role: "region", "aria-label": "a sequence before and after" }, h("pre", {}, ["given  " + e.own, "before " + e.before, "after  " + e.after, "       " + e.changed].join("\n")))] : null];
 }
 
