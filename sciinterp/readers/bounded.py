@@ -124,6 +124,9 @@ def open_regular(path: str | Path) -> BinaryIO:
     """
     try:
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            os.read(number, 1)  # a disk or a server that fails says so here
+            os.lseek(number, 0, os.SEEK_SET)
     except FileNotFoundError:
         raise InputError("there is no such file", where=f"file '{path}'") from None
     except (OSError, ValueError) as error:

@@ -33,6 +33,8 @@ _SEVERAL = re.compile(
     rf"(?:p\.)?(?:{_RESIDUE})[0-9]{{1,12}}(?:{_RESIDUE}|=)(?:[;:,+/|&_\s]+(?:p\.)?(?:{_RESIDUE})[0-9]{{1,12}}(?:{_RESIDUE}|=))+"
 )
 # A sequence's name in front of a change.
+# Characters of a change: an insertion of a whole domain has some thousand, and patterns are tried on every one.
+LONGEST = 10_000
 _ACCESSION = re.compile(r"\s*([^\s:]+):\s*(?=[pgcmnrPGCMNR]\.)")
 # Notation that says too little to make the changed sequence, and what it says instead.
 _REFUSED = (
@@ -197,6 +199,8 @@ def parse_variant(text: str) -> Variant:
     >>> parse_variant("p.(His4_Gln5insAla)"), parse_variant("A1C:D4E")
     (Variant(start=3, ref='HQ', alt='HAQ'), Variant(start=0, ref='A??D', alt='C??E'))
     """
+    if len(str(text)) > LONGEST:
+        raise _unread(str(text), f"a text longer than {LONGEST:,} characters")
     body = _ACCESSION.sub("", str(text), count=1).strip().replace("%3D", "=")
     kind = re.match(r"[pgcmnrPGCMNR]\.", body)
     said = "" if not kind else "protein" if kind[0][0] in "pP" else "dna"
@@ -324,6 +328,7 @@ def _letters(names: str, three: bool, text: str) -> str:
 
 
 def _unread(text: str, reason: str = "") -> InputError:
+    text = text if len(text) <= 80 else f"{text[:77]}..."
     if reason:
         return InputError("a variant that cannot be carried out", where=f"variant {text!r}", got=reason)
     return InputError(

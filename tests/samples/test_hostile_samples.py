@@ -407,3 +407,16 @@ def test_xml_and_json_come_through_the_same_door(tmp_path) -> None:
     for read in (read_json, lambda path: list(read_xml(path, "entry"))):
         with pytest.raises(InputError, match="folder"):
             read(tmp_path)
+
+
+def test_a_disk_that_fails_is_one_line(tmp_path, monkeypatch):
+    path = tmp_path / "a.fasta"
+    path.write_text(">a\nMKV\n")
+
+    def fails(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("sciinterp.readers.bounded.os.read", fails)
+    for read in (si.read_samples, si.read_annotations, si.read_variants):
+        with pytest.raises(InputError, match="Input/output error"):
+            read(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -192,3 +194,11 @@ def test_notation_of_another_kind_of_sample_is_refused(text, kind, fits):
     (found,) = row_variants({"variant": text}, kind)
     assert isinstance(found, Variant) is fits
     assert fits or "another kind" in str(found)
+
+
+@pytest.mark.parametrize("text", ["[" * 20_000, "9" * 20_000, "<a>" * 9_000, "A1C:" * 9_000, "p.(" * 9_000])
+def test_a_text_too_long_for_a_change_is_refused_at_once(text):
+    began = time.process_time()
+    with pytest.raises(InputError) as error:
+        parse_variant(text)
+    assert time.process_time() - began < 1 and len(str(error.value)) < 400
