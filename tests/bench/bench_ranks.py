@@ -17,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -30,6 +32,7 @@ from sciinterp.sae.base import TopKSAE
 DATA = Path(__file__).parents[2] / "data"
 WIDTH, FEW, K, BATCH = 10_240, 1024, 32, 4096
 WARM = 30  # chains of what is done once before a time is taken
+T = TypeVar("T")
 WHAT = ("extract", "encode", "associate", "train")
 
 
@@ -43,7 +46,7 @@ def worker(folder: Path, chains: int, steps: int, only: list[str]) -> None:
     samples = si.read_samples(DATA / "antibodies.fasta", table=DATA / "antibodies.tsv")[:chains]
     seconds = {}
 
-    def timed(name: str, tokens: int, do) -> object:
+    def timed(name: str, tokens: int, do: Callable[[], T]) -> T:
         distributed.meet()
         started, used = time.perf_counter(), time.process_time()
         found = do()
