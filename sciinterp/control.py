@@ -21,7 +21,7 @@ from sciinterp.sae.twins import train_twins
 from sciinterp.store import ledger
 
 if TYPE_CHECKING:
-    from sciinterp.activations import Activations
+    from sciinterp.activations import Activations, ExtractSettings
     from sciinterp.codes import FeatureMatrix
     from sciinterp.models import Adapter
     from sciinterp.sae import SAE, Architecture, TrainSettings
@@ -37,6 +37,7 @@ def randomised_control(
     out: str | Path,
     seed: int = 0,
     device: str | None = None,
+    settings: ExtractSettings | None = None,
 ) -> FeatureMatrix:
     """Codes of an SAE trained by the same recipe on the model with randomised weights.
 
@@ -55,6 +56,8 @@ def randomised_control(
         Seed of the random weights; training keeps the seed of the SAE.
     device : str, optional
         Where all of it is computed; where the model is when not given.
+    settings : ExtractSettings, optional
+        Those that the model's own activations were recorded with.
 
     Returns
     -------
@@ -82,6 +85,7 @@ def randomised_control(
             site=site_of(sae),
             out=Path(out) / "activations",
             dtype=str(sae.origin.kept_as or "float32"),
+            settings=settings,
         )
         return control_codes(sae, acts, split=split, out=out, device=str(place))
 

@@ -178,8 +178,7 @@ def site_of(model: Adapter, name: str | None) -> str:
 def _represent(made: Run, config: RunConfig) -> None:
     """Activations, SAE, codes, and the same on randomised weights."""
     out, model, samples = made.folder, made.model, made.samples
-    assert model is not None
-    assert samples is not None
+    assert model is not None and samples is not None
     made.acts = extract(
         model,
         samples,
@@ -191,8 +190,9 @@ def _represent(made: Run, config: RunConfig) -> None:
     made.sae = train(made.acts, config.sae, settings=config.train, out=out / "sae", split=made.split)
     made.features = encode(made.sae, made.acts, out=out / "features", device=config.train.device)
     if config.control:
+        where = out / "control"
         made.control = randomised_control(
-            model, made.sae, samples, split=made.split, out=out / "control", seed=config.seed
+            model, made.sae, samples, split=made.split, out=where, seed=config.seed, settings=config.extract
         )
     if config.twins:
         made.twins = twin_codes(made.sae, made.acts, split=made.split, out=out / "twins", frozen=config.twins)

@@ -155,7 +155,7 @@ def _made(runs: dict[str, RunConfig], out: Path) -> Iterator[Run]:
     )
     if config.control:
         folders = {site: make_folder(out / site / "control" / "activations") for site in runs}
-        extract_sites(model.randomised(config.seed), samples, folders, dtype=dtype)
+        extract_sites(model.randomised(config.seed), samples, folders, dtype=dtype, settings=how)
     for site, each in runs.items():
         # What is there is entered in the ledger: a run goes on in no folder without one.
         extract(model, samples, site=site, out=out / site / "activations", dtype=dtype, settings=how)

@@ -8,8 +8,10 @@ import pytest
 from tiny_adapter import TinyAdapter, make_samples
 
 import sciinterp as si
-from sciinterp.activations import load_activations
+from sciinterp.activations import ExtractSettings, load_activations
 from sciinterp.errors import InputError, MismatchError
+
+CUT = ExtractSettings(shard_tokens=200)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,9 @@ def world(tmp_path_factory):
     sae = si.train(
         acts, si.TopK(n_features=16, k=2), split=split, out=folder / "sae", steps=12, batch_size=64, seed=3
     )
-    control = si.randomised_control(model, sae, samples, split=split, out=folder / "control", seed=5)
+    control = si.randomised_control(
+        model, sae, samples, split=split, out=folder / "control", seed=5, settings=CUT
+    )
     return folder, model, samples, split, sae, control
 
 
@@ -37,12 +41,16 @@ def test_it_is_the_same_recipe_on_other_weights(world):
     assert identity["weights_sha256"] == model.randomised(5).identity["weights_sha256"]
     assert identity["weights_sha256"] != sae.identity["weights_sha256"]
     assert not (twin.W_enc == sae.W_enc).all()
+    # 720 positions, six or seven samples a shard: cut as it was asked for.
+    assert len(list((folder / "control" / "activations").glob("shard-*.safetensors"))) > 1
 
 
 def test_a_second_call_returns_what_is_there(world):
     folder, model, samples, split, sae, control = world
     before = {p: p.stat().st_mtime_ns for p in (folder / "control").rglob("*") if p.is_file()}
-    again = si.randomised_control(model, sae, samples, split=split, out=folder / "control", seed=5)
+    again = si.randomised_control(
+        model, sae, samples, split=split, out=folder / "control", seed=5, settings=CUT
+    )
     assert (again.codes != control.codes).nnz == 0
     assert {p: p.stat().st_mtime_ns for p in (folder / "control").rglob("*") if p.is_file()} == before
 
