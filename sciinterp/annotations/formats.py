@@ -144,9 +144,12 @@ def guess(path: Path) -> str:
             file=str(path),
             expected=", ".join(sorted(FORMATS)),
             got=repr(lines[0][:40]) if lines else "no text",
-            do="A table of your own has the columns sample, start, end and concept, places counted from 0 and the end left out."
-            if _is_table(lines)
-            else "Name it: format= of read_annotations, --format of a command.",
+            do="Name it: format= of read_annotations, --format of a command."
+            + (
+                " A table of your own has the columns sample, start, end and concept, places counted from 0 and the end left out."
+                if _is_table(lines)
+                else ""
+            ),
         )
     return found
 
