@@ -99,11 +99,11 @@ def match_ids(names: Iterable[str], ids: Sequence[str]) -> dict[str, str]:
         for name in left:
             claims.setdefault(form(name), set()).add(name)
         for key, claiming in claims.items():
-            # Two versions, or two cases, are two things, though either alone would fit; ``chr1`` beside ``1`` is another.
+            # Two versions, or two cases, are two things, though either alone would fit.
             meant = known.get(key)
-            if meant is None or (form is _chromosome and meant in found.values()):
-                continue
-            if loose < 2 or (len(claiming) == 1 and all(_one_version(name, meant) for name in claiming)):
+            if meant is not None and (
+                loose < 2 or (len(claiming) == 1 and all(_one_version(name, meant) for name in claiming))
+            ):
                 found.update(dict.fromkeys(claiming, meant))
         left = [name for name in left if name not in found]
     return {name: found[name] for name in wanted if name in found}
