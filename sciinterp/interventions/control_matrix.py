@@ -28,6 +28,7 @@ from sciinterp.frames import Table
 from sciinterp.interventions.aims import Aim, Judge, aim_at
 from sciinterp.interventions.control_statistics import mean_interval, over_random, rank_correlation, summarise
 from sciinterp.interventions.directions import (
+    PLAIN,
     Direction,
     feature_directions,
     noise_directions,
@@ -62,6 +63,8 @@ class ControlSettings:
         Random features of equal density.
     n_noise : int
         Gaussian directions.
+    plain : sequence of str
+        Directions that need no dictionary: ``means``, ``neuron``, ``component``.
     n_doses : int
         Doses tried of each direction, at most (of many samples as many on a few before: :mod:`~sciinterp.interventions.doses`).
     min_f1 : float
@@ -75,6 +78,7 @@ class ControlSettings:
     n_samples: int = 10
     n_random: int = 6
     n_noise: int = 1
+    plain: tuple[str, ...] = PLAIN
     n_doses: int = 4
     min_f1: float = 0.0
     randomised: bool = True
@@ -87,10 +91,15 @@ class ControlSettings:
             raise InputError(
                 "a level above zero, and at least one sample, random feature and dose are needed"
             )
+        for name in self.plain:
+            if name not in PLAIN:
+                raise no_such("plain direction", name, PLAIN, where="settings")
 
 
 # As a plain run measures it: features that mark their concept, few samples and directions.
-QUICK = ControlSettings(n_samples=6, n_random=4, n_noise=0, n_doses=3, min_f1=0.5, randomised=False)
+QUICK = ControlSettings(
+    n_samples=5, n_random=4, n_noise=0, plain=("means",), n_doses=3, min_f1=0.5, randomised=False
+)
 
 
 def control_matrix(
@@ -360,7 +369,7 @@ def _directions(
     )
     sae = features.sae
     assert sae is not None
-    if acts is not None:
+    if acts is not None and settings.plain:
         names = [concept, *(aim.instead_of.split(", ") if aim.instead_of != "any letters" else [])]
         training = np.zeros(len(features.samples), bool)
         training[split.train] = True
@@ -368,7 +377,8 @@ def _directions(
         labels = annotations.positives(features.samples, names).toarray()
         other = labels[:, 1:].any(1) if len(names) > 1 else ~labels[:, 0]
         yes, no = np.flatnonzero(training & labels[:, 0]), np.flatnonzero(training & other & ~labels[:, 0])
-        found += plain_directions(acts, features, yes, no, settings.seed)
+        plain = plain_directions(acts, features, yes, no, settings.seed)
+        found += [one for one in plain if one.kind in settings.plain]
     return found + noise_directions(sae.d_in, settings.n_noise, settings.seed)
 
 

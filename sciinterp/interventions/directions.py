@@ -21,6 +21,8 @@ from sciinterp.association.dense_baselines import position_rows, read_rows
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError
 
+# Kinds that need no dictionary.
+PLAIN = ("means", "neuron", "component")
 # Rows of each class that plain directions are fitted on, and principal components among which one is chosen.
 ROWS, COMPONENTS = 4000, 32
 # Random features are drawn among this many times as many of the nearest density.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -328,7 +329,8 @@ def render(content: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
     )
     return environment.from_string(_asset("report.html")).render(
         content=content,
-        figures={f["name"]: {**f, "number": i} for i, f in enumerate(content["figures"], start=1)},
+        figures={f["name"]: f for f in content["figures"]},
+        next_number=partial(next, itertools.count(1)),  # of figures, in the order of the page
         by_concept={row["concept"]: row for row in content["concepts"]},
         notable={entry["feature"] for entry in content["notable"]},
         inlined=inlined,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -250,6 +251,17 @@ def test_what_does_not_belong_together_is_one_line(other, says):
 def test_settings_that_cannot_be(wrong):
     with pytest.raises(InputError, match="level above zero"):
         ControlSettings(**wrong)
+
+
+def test_plain_directions_are_those_asked_for():
+    acts = np.random.default_rng(0).normal(size=(1920, 24)).astype(np.float32)
+    given: dict[str, Any] = {**world(0, 1), "acts": acts}
+    one = si.control_matrix(**given, settings=replace(FAST, n_random=2, plain=("means",)))
+    none = si.control_matrix(**given, settings=replace(FAST, n_random=2, plain=()))
+    assert set(one["kind"]) - set(none["kind"]) == {"means"}
+    assert {"neuron", "component"}.isdisjoint(one["kind"]) and none.context["summary"]["gain_means"].isna().all()
+    with pytest.raises(InputError, match="plain direction.*neuron"):
+        ControlSettings(plain=("neurons",))
 
 
 def test_the_randomised_model_stands_beside():

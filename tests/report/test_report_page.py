@@ -243,6 +243,15 @@ def test_six_figures_as_vector_and_pixels(page):
         assert {f"{name}.svg", f"{name}.png"} <= names
 
 
+@pytest.mark.parametrize("which", ["page", "hostile_page", "largest_page"])
+def test_figures_are_numbered_as_they_stand(which, request):
+    page = request.getfixturevalue(which)
+    text, drawn = page.read_text(encoding="utf-8"), json.loads(page.with_suffix(".json").read_text())["figures"]
+    numbers = [int(n) for n in re.findall(r'<figure class="[^"]*" id="figure-(\d+)"', text)]
+    assert numbers == list(range(1, len(drawn) + 1))
+    assert [int(n) for n in re.findall(r"<b>Figure (\d+)\. ", text)] == numbers
+
+
 @given(st.floats(0, 1), st.floats(-1, 1), st.dictionaries(st.sampled_from(made.BASELINES), st.floats(0, 1)))
 @settings(max_examples=200, deadline=None)
 def test_verdict_is_one_of_the_stated_ones_and_honest(f1, low, baselines):
