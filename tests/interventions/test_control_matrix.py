@@ -259,7 +259,9 @@ def test_plain_directions_are_those_asked_for():
     one = si.control_matrix(**given, settings=replace(FAST, n_random=2, plain=("means",)))
     none = si.control_matrix(**given, settings=replace(FAST, n_random=2, plain=()))
     assert set(one["kind"]) - set(none["kind"]) == {"means"}
-    assert {"neuron", "component"}.isdisjoint(one["kind"]) and none.context["summary"]["gain_means"].isna().all()
+    assert {"neuron", "component"}.isdisjoint(one["kind"]) and none.context["summary"][
+        "gain_means"
+    ].isna().all()
     with pytest.raises(InputError, match="plain direction.*neuron"):
         ControlSettings(plain=("neurons",))
 

@@ -246,7 +246,10 @@ def test_six_figures_as_vector_and_pixels(page):
 @pytest.mark.parametrize("which", ["page", "hostile_page", "largest_page"])
 def test_figures_are_numbered_as_they_stand(which, request):
     page = request.getfixturevalue(which)
-    text, drawn = page.read_text(encoding="utf-8"), json.loads(page.with_suffix(".json").read_text())["figures"]
+    text, drawn = (
+        page.read_text(encoding="utf-8"),
+        json.loads(page.with_suffix(".json").read_text())["figures"],
+    )
     numbers = [int(n) for n in re.findall(r'<figure class="[^"]*" id="figure-(\d+)"', text)]
     assert numbers == list(range(1, len(drawn) + 1))
     assert [int(n) for n in re.findall(r"<b>Figure (\d+)\. ", text)] == numbers
