@@ -262,7 +262,7 @@ def test_plain_directions_are_those_asked_for():
     assert {"neuron", "component"}.isdisjoint(one["kind"]) and none.context["summary"][
         "gain_means"
     ].isna().all()
-    with pytest.raises(InputError, match="plain direction.*neuron"):
+    with pytest.raises(InputError, match=r"plain direction.*neuron"):
         ControlSettings(plain=("neurons",))
 
 
