@@ -19,10 +19,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from sciinterp.readers.backbones import joined
+
 STATES = "HBEGITSC"
 CHARGES, BOND_ENERGY, NH = 0.084 * 332.0, -0.5, 1.01
-# CA further apart than this (angstrom) carry no bond between their residues; a peptide bond is shorter than that.
-BONDED_CA, PEPTIDE = 9.0, 2.5
+# CA further apart than this (angstrom) carry no bond between their residues.
+BONDED_CA = 9.0
 BEND = 70.0
 # Residues between two bridges of one ladder, on the one strand and the other.
 BULGE_SHORT, BULGE_LONG = 2, 5
@@ -58,14 +60,6 @@ class Secondary:
     joined: Bool[np.ndarray, " n"]
     bridges: list[Bridge] = field(default_factory=list)
     bulges: list[int] = field(default_factory=list)
-
-
-def joined(places: Float[np.ndarray, "n 4 3"], chain: np.ndarray) -> Bool[np.ndarray, " n"]:
-    """Whether each residue is bound to the one before it: same chain, C to N within 2.5 angstrom."""
-    out = np.zeros(len(places), bool)
-    gap = np.linalg.norm(places[1:, 0] - places[:-1, 2], axis=1)
-    out[1:] = (chain[1:] == chain[:-1]) & (gap < PEPTIDE)
-    return out
 
 
 def hydrogen_bonds(

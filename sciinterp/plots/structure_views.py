@@ -9,11 +9,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 
 from sciinterp.annotations.backbone_motifs import torsions
-from sciinterp.annotations.secondary import joined
 from sciinterp.codes.active import is_active
 from sciinterp.plots.style import BLUE, INK, RULE, VERMILLION, drawing, name_axes, note
 from sciinterp.plots.tracks import top_samples
-from sciinterp.readers.backbones import places_of
+from sciinterp.readers.backbones import joined, places_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -130,7 +130,7 @@ def read_samples(
     for reason, n in samples.dropped.items():
         log.warning("%s: %d of %d entries dropped: %s", path.name, n, samples.n_in, reason)
     for what, n in samples.changed.items():
-        log.warning("%s: %d entries changed: %s", path.name, n, what)
+        log.warning("%s: %s: %d", path.name, what, n)
     return samples if table is None else join(samples, Path(table))
 
 

@@ -7,34 +7,40 @@ ligands' atoms where there are any. Positions are the residues whose CA has coor
 
 The *table* (:func:`write_backbones`) is tab-separated text, gzipped or not, one row a residue, rows of a sample
 together: ``sample chain number letter N CA C O``, where number carries the insertion code and an atom is three
-numbers in angstrom to the thousandth, or nothing.
+numbers in angstrom to the thousandth, or nothing. An atom of a ligand is a row of the letter ``*``, with its element
+in the place of the number and its place as CA.
 """
 
 from __future__ import annotations
 
 import base64
 import gzip
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from sciinterp.errors import FormatError, InputError
 from sciinterp.readers.bounded import read_lines
 from sciinterp.readers.entries import check_ids
-from sciinterp.readers.structures import Chain, read_structure
+from sciinterp.readers.structures import UNTRACED, Chain, read_structure
 from sciinterp.samples import Samples
 
 ATOMS = ("N", "CA", "C", "O")
 LETTERS = "ACDEFGHIKLMNPQRSTVWYX"
+LIGAND = "*"
 COLUMNS = ("sample", "chain", "number", "letter", *ATOMS)
 # Packed places are thousandths of an angstrom; this one is an atom without.
 MISSING, PRECISION = np.iinfo(np.int32).min, 1000.0
-# Beyond this (in angstrom) a place is damaged.
-FARTHEST = 1e5
+# Beyond this (in angstrom) a place is damaged; a peptide bond is shorter than that.
+FARTHEST, PEPTIDE = 1e5, 2.5
+NO_RESIDUE = "chains without a residue of a protein"
+BROKEN = "residues without a whole backbone, which models of backbones do not see"
+BREAKS = "breaks of a chain, where residues or atoms are missing"
 
 
 def pack(places: Float[np.ndarray, "n 4 3"]) -> str:
@@ -68,6 +74,14 @@ def places_of(record: Mapping[str, Any]) -> Float[np.ndarray, "n 4 3"]:
             expected="[x, y, z] in angstrom or None for each of N, CA, C, O of every residue",
         ) from None
     return found
+
+
+def joined(places: Float[np.ndarray, "n 4 3"], chain: np.ndarray) -> Bool[np.ndarray, " n"]:
+    """Whether each residue is bound to the one before it: same chain, C to N within 2.5 angstrom."""
+    out = np.zeros(len(places), bool)
+    gap = np.linalg.norm(places[1:, 0] - places[:-1, 2], axis=1)
+    out[1:] = (chain[1:] == chain[:-1]) & (gap < PEPTIDE)
+    return out
 
 
 def record_of(chains: Sequence[Chain]) -> dict[str, Any]:
@@ -132,15 +146,23 @@ def _of_file(path: Path, format: str, *, apart: bool) -> Samples:
     check_ids([name for _, name in parts], path, "protein chains", len(parts))
     data = [record_of(group) for group, _ in parts]
     table = pd.DataFrame({"entry": entry, "chain": ["".join(dict.fromkeys(d["chain"])) for d in data]})
-    return _samples([name for _, name in parts], data, path, table)
+    out = _samples([name for _, name in parts], data, path, table, untraced=sum(c.untraced for c in chains))
+    if apart and len(traced) < len(chains):
+        out.n_in, out.dropped = len(chains), Counter({NO_RESIDUE: len(chains) - len(traced)})
+    return out
 
 
-def _samples(ids: Sequence[str], data: Sequence[dict[str, Any]], path: Path, table: Any = None) -> Samples:
+def _samples(
+    ids: Sequence[str], data: Sequence[dict[str, Any]], path: Path, table: Any = None, untraced: int = 0
+) -> Samples:
     lengths = [len(d["sequence"]) for d in data]
     out = Samples(ids, data, lengths=lengths, kind="structure", source=str(path), table=table)
-    broken = sum(int(np.isnan(places_of(d)).any((1, 2)).sum()) for d in data)
-    if broken:
-        out.changed["residues without a whole backbone, which models of backbones do not see"] = broken
+    met = Counter({UNTRACED: untraced})
+    for d in data:
+        places, chain = places_of(d), np.array(d["chain"])
+        met[BROKEN] += int(np.isnan(places).any((1, 2)).sum())
+        met[BREAKS] += int((~joined(places, chain)[1:] & (chain[1:] == chain[:-1])).sum())
+    out.changed.update(+met)
     return out
 
 
@@ -160,7 +182,9 @@ def read_backbones(path: Path, *, kind: str | None = None) -> Samples:
         raise FormatError("not a table of backbones", file=str(path), line=1, expected=" ".join(COLUMNS))
     ids, data = [], []
     for sample, group in groupby((_row(line, n, path) for n, line in rows), key=lambda row: row[0]):
-        found = list(group)
+        rows_of = list(group)
+        found = [row for row in rows_of if row[3] != LIGAND]
+        bound = [row for row in rows_of if row[3] == LIGAND]
         ids.append(sample)
         record = {
             "sequence": "".join(row[3] for row in found),
@@ -169,6 +193,8 @@ def read_backbones(path: Path, *, kind: str | None = None) -> Samples:
         record |= {"chain": [row[1] for row in found], "number": [int(row[2][0]) for row in found]}
         if any(row[2][1] for row in found):
             record["insertion"] = [row[2][1] for row in found]
+        if bound:
+            record |= {"elements": [row[2][0] for row in bound], "places": [row[4][1] for row in bound]}
         data.append(record)
     check_ids(ids, path, "structures", len(ids))
     return _samples(ids, data, path)
@@ -178,10 +204,13 @@ def _row(line: str, n: int, path: Path) -> tuple[str, str, tuple[str, str], str,
     cells = line.split("\t")
     try:
         sample, chain, number, letter = cells[:4]
-        code = number if number.lstrip("-").isdigit() else number[:-1]
-        int(code)
+        code = number if letter == LIGAND or number.lstrip("-").isdigit() else number[:-1]
+        if letter != LIGAND:
+            int(code)
         places = [[float(x) for x in cell.split()] if cell else [np.nan] * 3 for cell in cells[4:]]
-        if len(places) != 4 or any(len(p) != 3 for p in places) or letter not in LETTERS or len(letter) != 1:
+        if len(places) != 4 or any(len(p) != 3 for p in places) or letter not in (*LETTERS, LIGAND):
+            raise ValueError
+        if letter == LIGAND and not (number.isalpha() and cells[5]):
             raise ValueError
         if not all(abs(x) < FARTHEST for p, cell in zip(places, cells[4:]) if cell for x in p):
             raise ValueError
@@ -201,5 +230,8 @@ def write_backbones(path: str | Path, samples: Samples | Iterable[Any]) -> None:
             lines.append(
                 "\t".join([sample.id, d["chain"][i], f"{d['number'][i]}{codes[i]}", d["sequence"][i], *cells])
             )
+        for element, place in zip(d.get("elements", ()), d.get("places", ())):
+            spot = " ".join(f"{x:.3f}" for x in place)
+            lines.append("\t".join([sample.id, "", element, LIGAND, "", spot, "", ""]))
     raw = ("\n".join(lines) + "\n").encode()
     Path(path).write_bytes(gzip.compress(raw, 9, mtime=0) if str(path).endswith(".gz") else raw)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -18,7 +19,10 @@ from sciinterp.readers.bounded import Text, first_lines, need, parsing
 from sciinterp.readers.entries import check_ids, sequences_to_samples
 from sciinterp.samples import Samples
 
+log = logging.getLogger(__name__)
+
 _UNSAID = {"?", ".", ""}
+UNTRACED = "residues whose alpha carbon has no coordinates, which are no positions"
 
 
 class Atom(NamedTuple):
@@ -62,11 +66,15 @@ class Residue:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """A chain: its residues, which are the positions of a sample, and ``others``, its ligands and ions."""
+    """A chain: its residues, which are the positions of a sample, and ``others``, its ligands and ions.
+
+    ``untraced`` counts amino acids of the chain whose alpha carbon has no coordinates: neither one nor the other.
+    """
 
     name: str
     residues: tuple[Residue, ...]
     others: tuple[Residue, ...]
+    untraced: int = 0
 
     @property
     def sequence(self) -> str:
@@ -80,7 +88,8 @@ def read_structure(path: str | Path, *, format: str = "auto") -> tuple[str, list
     A residue is a number with its insertion code, in the order of the file, whose alpha carbon has coordinates.
     However often it is modelled (two names at one place, ``ATOM`` beside ``HETATM``, alternative locations, all
     of these line by line in turn), it is one residue: the best occupied, of two alike the first. Water is left
-    out. A standard amino acid written as ``HETATM`` in a chain of ``ATOM`` is a ligand, not a residue.
+    out. A standard amino acid written as ``HETATM`` in a chain of ``ATOM`` is a ligand, not a residue; one whose alpha
+    carbon has no coordinates is neither, and counted. Models beyond the first are left out, in a line.
 
     Raises
     ------
@@ -103,6 +112,8 @@ def read_structure(path: str | Path, *, format: str = "auto") -> tuple[str, list
         with Text(path) as handle, parsing(path, "a structure"):
             PDBParser(structure_builder=found, QUIET=True).get_structure("x", handle)
         code = str(found.header.get("idcode") or "").strip()
+    if found.n_models > 1:
+        log.warning("%s: the first of %d models is read", path.name, found.n_models)
     chains = [_chain(name.strip(), models) for name, models in found.chains.items()]
     return code or path.name.removesuffix(".gz").rsplit(".", 1)[0], chains
 
@@ -174,17 +185,17 @@ class _Gatherer:
         self.header: dict[str, Any] = {}
         # chain -> (number, insertion code) -> (hetero flag, name) -> atom name -> atom
         self.chains: dict[str, dict[tuple[int, str], dict[tuple[str, str], dict[str, Atom]]]] = {}
-        self._models = 0
+        self.n_models = 0
         self._atoms: dict[str, Atom] = {}
 
     def set_header(self, header: dict[str, Any]) -> None:
         self.header = header or {}
 
     def init_model(self, *_: Any) -> None:
-        self._models += 1
+        self.n_models += 1
 
     def init_chain(self, name: str) -> None:
-        self._chain = self.chains.setdefault(str(name), {}) if self._models == 1 else {}
+        self._chain = self.chains.setdefault(str(name), {}) if self.n_models == 1 else {}
 
     def init_residue(self, name: str, flag: str, number: int, insertion: str) -> None:
         at = self._chain.setdefault((number, insertion.strip()), {}) if flag != "W" else {}
@@ -212,7 +223,7 @@ def _chain(chain: str, places: dict[tuple[int, str], dict[tuple[str, str], dict[
     from Bio.Data.PDBData import protein_letters_3to1, protein_letters_3to1_extended
 
     polymer = any(flag == " " for models in places.values() for flag, _ in models)
-    residues, others = [], []
+    residues, others, untraced = [], [], 0
     for (number, insertion), models in places.items():
         found = [
             Residue(
@@ -228,8 +239,11 @@ def _chain(chain: str, places: dict[tuple[int, str], dict[tuple[str, str], dict[
         traced = [residue for residue in found if residue.alpha]
         best = max(traced or found, key=lambda residue: np.mean([a.occupancy for a in residue.atoms] or [0]))
         free = polymer and best.name in protein_letters_3to1 and all(residue.hetero for residue in found)
-        (residues if traced and not free else others).append(best)
-    return Chain(chain, tuple(residues), tuple(others))
+        if not traced and not free and best.name in protein_letters_3to1_extended:
+            untraced += 1
+        else:
+            (residues if traced and not free else others).append(best)
+    return Chain(chain, tuple(residues), tuple(others), untraced)
 
 
 def read_mmcif(path: Path, *, kind: str | None = None) -> Samples:
@@ -260,7 +274,10 @@ def _samples(path: Path, format: str, kind: str | None) -> Samples:
     entry, chains = read_structure(path, format=format)
     table = pd.DataFrame({"entry": entry, "chain": [chain.name for chain in chains]})
     rows = ((f"{entry}_{chain.name}", chain.sequence) for chain in chains)
-    return sequences_to_samples(rows, path, kind=kind or "protein", table=table)
+    out = sequences_to_samples(rows, path, kind=kind or "protein", table=table)
+    if untraced := sum(chain.untraced for chain in chains):
+        out.changed[UNTRACED] = untraced
+    return out
 
 
 def read_crystals(path: Path, *, kind: str | None = None) -> Samples:

@@ -7,7 +7,8 @@ import pytest
 
 import sciinterp as si
 from sciinterp.errors import FormatError, InputError
-from sciinterp.readers.backbones import pack, places_of, write_backbones
+from sciinterp.readers.backbones import BREAKS, BROKEN, NO_RESIDUE, pack, places_of, write_backbones
+from sciinterp.readers.structures import UNTRACED
 
 PDB = """ATOM      1  N   ALA A   1      11.104   6.134  -6.504  1.00  0.00           N
 ATOM      2  CA  ALA A   1      11.639   6.071  -5.147  1.00  0.00           C
@@ -48,7 +49,46 @@ def test_an_entry_is_one_sample_and_its_chains_are_entities(entry) -> None:
     places = places_of(d)
     assert places.shape == (4, 4, 3) and np.isnan(places[1, 3]).all() and np.isnan(places).sum() == 3
     assert places[3, 1].tolist() == [21.639, 6.071, -5.147]
-    assert list(samples.changed.values()) == [1]
+    assert samples.changed == {BROKEN: 1}
+
+
+def _without(*atoms: tuple[int, str]) -> str:
+    """The entry without some atoms, by residue number and name."""
+    lines = PDB.splitlines(keepends=True)
+    return "".join(x for x in lines if x[:4] != "ATOM" or (int(x[22:26]), x[12:16].strip()) not in atoms)
+
+
+@pytest.mark.parametrize(
+    ("text", "letters", "said"),
+    [
+        (_without((1, "CA")), "GSW", {UNTRACED: 1, BROKEN: 1}),
+        (_without((1, "C")), "AGSW", {BROKEN: 2, BREAKS: 1}),
+        (_without((5, "CA")), "AGS", {UNTRACED: 1, BROKEN: 1}),
+        (_without((2, "C")), "AGSW", {BROKEN: 2, BREAKS: 1}),
+        (PDB.replace("ALA A   1 ", "MSE A   1 "), "MGSW", {BROKEN: 1}),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_said_and_no_part_of_a_residue_is_a_ligand(tmp_path, text, letters, said) -> None:
+    (tmp_path / "x.pdb").write_text(text)
+    samples = si.read_samples(tmp_path / "x.pdb", kind="structure")
+    assert samples.letters == [letters] and samples[0].data["elements"] == ["ZN"]
+    assert samples.changed == said
+
+
+def test_the_first_of_several_models_is_read_and_said(tmp_path, caplog) -> None:
+    atoms = PDB.removesuffix("END\n")
+    moved = atoms.replace("11.104", "91.104")
+    (tmp_path / "x.pdb").write_text(f"MODEL        1\n{atoms}ENDMDL\nMODEL        2\n{moved}ENDMDL\nEND\n")
+    one = si.read_samples(tmp_path / "x.pdb", kind="structure")
+    assert places_of(one[0].data)[0, 0, 0] == 11.104 and one.letters == ["AGSW"]
+    assert "x.pdb: the first of 2 models is read" in caplog.text
+
+
+def test_a_chain_of_a_ligand_alone_is_no_sample_and_counted(tmp_path) -> None:
+    (tmp_path / "x.pdb").write_text(PDB.replace("ZN    ZN A", "ZN    ZN Z"))
+    whole, apart = (si.read_samples(tmp_path / "x.pdb", kind=kind) for kind in ("structure", "chains"))
+    assert whole[0].data["elements"] == ["ZN"] and all("elements" not in s.data for s in apart)
+    assert apart.ids == ("x_A", "x_B") and apart.n_in == 3 and apart.dropped == {NO_RESIDUE: 1}
 
 
 def test_chains_apart_stand_on_the_positions_of_their_letters(entry) -> None:
@@ -73,11 +113,7 @@ def test_a_table_gives_back_what_was_written(entry, tmp_path, ending) -> None:
     first = path.read_bytes()
     again = si.read_samples(path)
     assert again.kind == "structure" and again.ids == samples.ids and again.letters == samples.letters
-    for a, b in zip(samples, again):
-        assert {
-            k: v for k, v in a.data.items() if k not in ("elements", "places")
-        } == b.data or "insertion" in a.data
-        assert a.data["backbone"] == b.data["backbone"] and a.data.get("insertion") == b.data.get("insertion")
+    assert again.data == samples.data and "elements" in again[0].data
     write_backbones(path, again)
     assert path.read_bytes() == first
 
@@ -88,6 +124,8 @@ def test_rows_that_are_no_residues_are_named(tmp_path) -> None:
     for bad in (
         "a\tA\tx\tG\t0 0 0\t1 0 0\t\t",
         "a\tA\t1\tJ\t\t\t\t",
+        "a\t\tZN\t*\t\t\t\t",
+        "a\t\t7\t*\t\t0 0 0\t\t",
         "a\tA\t1\tG\t0 0\t\t\t",
         "a\tA\t1\tG\t\t\tnan 0 0\t",
     ):
