@@ -11,13 +11,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from sciinterp.annotations.rows import missing
 from sciinterp.annotations.table import COLUMNS, Annotations, RowError, concepts_path, coverage_path
 from sciinterp.errors import FormatError, InputError
-from sciinterp.readers.delimited import read_table
+from sciinterp.readers.delimited import each, read_table
 from sciinterp.store.ledger import require_intact
 from sciinterp.store.tables import unescape_cell
 
@@ -50,8 +49,8 @@ def parse_tsv(path: str | Path) -> Annotations:
     concepts = _table(beside, ("concept",)) if beside.is_file() else None
     stated = set() if concepts is None else set(concepts["concept"])  # "NA" is a concept where it is listed
     absent = {c for c in set(table["concept"]) - stated if missing(c)} | {""}
-    named = [bool(s) and c not in absent for s, c in zip(table["sample"], table["concept"])]
-    frame, n = table[np.array(named, bool)], len(table)
+    named = (table["sample"] != "") & ~table["concept"].isin(absent)
+    frame, n = table if named.all() else table[named], len(table)
     if concepts is None and len(table):
         log.info("%s: places are counted from 0, and the end is left out", path.name)
     coverage = None
@@ -81,10 +80,10 @@ def _table(path: Path, needed: tuple[str, ...], *, of_samples: bool = False) -> 
 
     ``of_samples`` lets a table be of whole samples alone, with no column that could be a place.
     """
-    names, numbered, _ = read_table(path).whole(path)
+    names, table, _ = read_table(path).whole(path)
     header = [name.lower() for name in names]
     if of_samples and set(WHOLE) <= set(header) <= {*COLUMNS} - {"start", "end", "strand"}:
-        header, numbered = [*header, "start", "end"], [(line, [*c, "", ""]) for line, c in numbered]
+        header, table = [*header, "start", "end"], table.assign(**{"start": "", "end": ""})
     if not set(needed) <= set(header) or len(set(header)) != len(header):
         raise FormatError(
             "this is not the header of the table",
@@ -94,8 +93,9 @@ def _table(path: Path, needed: tuple[str, ...], *, of_samples: bool = False) -> 
             got=repr("\t".join(names)[:60]),
             do="Of single positions the end is the position and 1 more." if "position" in header else "",
         )
-    rows = [
-        [unescape_cell(cell if cell.startswith("'") else cell.strip()) for cell in cells]
-        for _, cells in numbered
-    ]
-    return pd.DataFrame(rows, columns=header, index=[line for line, _ in numbered], dtype=object)
+    cells = {name: each(column, _restored) for name, (_, column) in zip(header, table.items())}
+    return pd.DataFrame(cells, index=table.index, dtype=object)
+
+
+def _restored(cell: str) -> str:
+    return unescape_cell(cell if cell.startswith("'") else cell.strip())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from pandas.api.types import infer_dtype
 
 from sciinterp.annotations.projection import project, unproject
 from sciinterp.codes.intervals import positions_in, positions_type
@@ -37,6 +39,7 @@ STRANDS = {
     **dict.fromkeys((".", "?", "0", "*", "both", "unstranded"), "."),
 }
 CONCEPT_COLUMNS = ("name", "parent", "level", "source", "exhaustive")
+_DIGITS, _THOUSANDS = re.compile("-?[0-9]{1,18}"), re.compile("[0-9]{1,3}(?:,[0-9]{3})+")
 log = logging.getLogger(__name__)
 DEFAULTS: dict[str, Any] = {"strand": ".", "source": "user", "evidence": "", "note": "", "release": ""}
 
@@ -368,13 +371,8 @@ def _strands(column: np.ndarray) -> np.ndarray:
     plain = [text.strip().lower().removesuffix(".0") for text in words]
     meant = [STRANDS.get(text, "." if text.upper() in MISSING else "") for text in plain]
     if "" in meant:
-        bad = meant.index("")
-        raise RowError(
-            int(np.flatnonzero(code == bad)[0]),
-            "this is not a strand",
-            expected="+ - or .",
-            got=repr(words[bad][:20]),
-        )
+        row = int(np.argmax(code == meant.index("")))
+        raise RowError(row, "this is not a strand", expected="+ - or .", got=repr(column[row][:20]))
     return np.array(meant, dtype=object)[code] if len(column) else column
 
 
@@ -383,15 +381,21 @@ def _whole_numbers(column: pd.Series, name: str) -> np.ndarray:
     values = column.to_numpy()
     if values.dtype.kind in "iu" and (not len(values) or abs(values.max()) < 2**62):
         return values.astype(np.int64)
-    text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
-    text = text.mask(text.isin(MISSING), "-1")
-    text = text.mask(text.str.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+"), text.str.replace(",", ""))
-    text = text.str.replace(r"\.0+$", "", regex=True)
-    bad = np.flatnonzero(~text.str.fullmatch(r"-?[0-9]{1,18}").to_numpy(bool))
-    if len(bad):
-        got = repr(column.iloc[bad[0]])[:40]
-        raise RowError(bad[0], f"'{name}' is not a whole number", expected="an integer", got=got)
-    return text.to_numpy(dtype=object).astype(np.int64)
+    if infer_dtype(column, skipna=False) != "string":
+        column = column.astype(object).where(column.notna(), "").astype(str)
+    code, texts = pd.factorize(column.to_numpy(object))
+    numbers = [int(t) if _DIGITS.fullmatch(t) else _whole_number(t) for t in texts]
+    if None in numbers:
+        row = int(np.argmax(code == numbers.index(None)))
+        got = repr(values[row])[:40]
+        raise RowError(row, f"'{name}' is not a whole number", expected="an integer", got=got)
+    return np.array(numbers, np.int64)[code]
+
+
+def _whole_number(text: str) -> int | None:
+    text = "-1" if (text := text.strip()) in MISSING else text
+    text = re.sub(r"\.0+$", "", text.replace(",", "") if _THOUSANDS.fullmatch(text) else text)
+    return int(text) if _DIGITS.fullmatch(text) else None
 
 
 def _numbers_of(names: Iterable[str], samples: Samples) -> np.ndarray:
@@ -440,6 +444,8 @@ def _added_keys(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str
 
 def _texts(column: pd.Series, default: str) -> np.ndarray:
     values = column.to_numpy(dtype=object)
+    if infer_dtype(values, skipna=False) == "string":
+        return values
     out = np.empty(len(values), dtype=object)
     out[:] = [v if type(v) is str else default if pd.isna(v) else str(v) for v in values]
     return out

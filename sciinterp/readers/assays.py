@@ -24,9 +24,10 @@ import pandas as pd
 
 from sciinterp.errors import FormatError, InputError, no_such
 from sciinterp.frames import Table
-from sciinterp.readers.delimited import read_table
+from sciinterp.readers.delimited import each, read_table
 from sciinterp.readers.notation import UNSTATED, Variant, parse_variant
 from sciinterp.readers.sample_tables import MISSING, SEQUENCES
+from sciinterp.readers.substitutions import INSIDE, OUTSIDE, Substitutions, read_substitutions
 from sciinterp.samples import Sample, Samples
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ AGAIN, WIDE, OTHER = (
     "another sequence than its variant",
 )
 LENGTH = "a sequence of another length than the wild type"
+WRONG, BEYOND = "the sample has another reference residue", "the variant lies outside the sample"
 # A place is found where so many reference residues fit, of so many positions.
 ENOUGH_FIT, ENOUGH_POSITIONS = 0.95, 5
 
@@ -121,12 +123,13 @@ def read_assay(
         )
     numbers, chosen = _numbers(header, rows, score, (by, whole, *apart), path)
     names = [header[i] for i in numbers]
+    parts = [each(rows[i], _cell) for i in apart or (by,) if i is not None]
     table = pd.DataFrame(
         {
-            "line": [line for line, _ in rows],
-            "text": ["".join(_cell(cells[i]) for i in apart or (by,) if i is not None) for _, cells in rows],
-            "whole": [_cell(cells[whole]) if whole is not None else "" for _, cells in rows],
-            "score": numbers[chosen] if rows else [],
+            "line": rows.index,
+            "text": np.sum(parts, axis=0) if parts else "",
+            "whole": "" if whole is None else each(rows[whole], _cell),
+            "score": numbers[chosen],
         }
     )
     for i, name in zip(numbers, names):
@@ -170,16 +173,15 @@ def fit_assay(assay: pd.DataFrame, wild_type: str | Sample | Samples) -> Table:
     return _settled(table, wild_type, [], has_variants=True, where="assay")
 
 
-def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], list[dict]]:
-    """Header, rows as wide as it with their lines, and rows that are wider."""
-    table = read_table(path)
-    refused = [{"line": line, "variant": cells[0][:60], "reason": WIDE} for line, cells in table.wide]
-    header, rows = table.header, table.rows
+def _rows(path: Path) -> tuple[list[str], pd.DataFrame, list[dict]]:
+    """Header, rows as wide as it indexed by their lines, and rows that are wider."""
+    header, rows, wide = read_table(path)
+    refused = [{"line": line, "variant": cells[0][:60], "reason": WIDE} for line, cells in wide]
     named = {name.lower() for name in header} & {*VARIANTS, *WHOLE}
     by = next((i for i, cell in enumerate(header) if not named and _is_variant(cell)), None)
     if by is not None and any(math.isfinite(_number(cell)) for cell in header):  # no header
-        first = min((line for line, _ in rows), default=2) - 1
-        rows = [(first, header), *rows]
+        first = int(rows.index.min()) - 1 if len(rows) else 1
+        rows = pd.concat([pd.DataFrame([header], index=[first], dtype=object), rows])
         others = [i for i in range(len(header)) if i != by]
         names = {by: VARIANTS[0], **({others[0]: SCORES[1]} if len(others) == 1 else {})}
         header = [names.get(i, f"column {i + 1}") for i in range(len(header))]
@@ -193,10 +195,10 @@ def _is_variant(text: str) -> bool:
         return False
 
 
-def _apart(lower: Mapping[str, int], rows: list[tuple[int, list[str]]], by: int | None) -> tuple[int, ...]:
+def _apart(lower: Mapping[str, int], rows: pd.DataFrame, by: int | None) -> tuple[int, ...]:
     """The three columns of a change, where these are told apart and no column states it whole."""
     found = [next((lower[n] for n in names if n in lower), None) for names in APART]
-    if None in found or (by is not None and any(c.isdigit() for _, cells in rows[:20] for c in cells[by])):
+    if None in found or (by is not None and any(c.isdigit() for cell in rows[by][:20] for c in cell)):
         return ()
     return tuple(i for i in found if i is not None)
 
@@ -208,25 +210,25 @@ def _cell(text: str) -> str:
 
 def _numbers(
     header: list[str],
-    rows: list[tuple[int, list[str]]],
+    rows: pd.DataFrame,
     score: str | None,
     not_these: tuple[int | None, ...],
     path: Path,
-) -> tuple[dict[int, list[float]], int]:
+) -> tuple[dict[int, np.ndarray], int]:
     """The columns of numbers, and which of them is the score."""
-    found: dict[int, list[float]] = {}
-    for i in range(len(header)):
-        values = [_number(cells[i]) for _, cells in rows]
-        written = sum(bool(_cell(cells[i])) for _, cells in rows)
-        if i not in not_these and np.isfinite(values).sum() >= max(1, written / 2):
+    found: dict[int, np.ndarray] = {}
+    for i in (i for i in range(len(header)) if i not in not_these):
+        values = each(rows[i], _number).astype(float)
+        written = int((each(rows[i], _cell) != "").sum())
+        if np.isfinite(values).sum() >= max(1, written / 2):
             found[i] = values
     lower = {name.lower(): i for i, name in reversed(list(enumerate(header)))}
     if score is not None:
         if score.lower() not in lower:
             raise no_such("column", score, header, where=f"file '{path}'")
         chosen = lower[score.lower()]
-        return {chosen: [_number(cells[chosen]) for _, cells in rows], **found}, chosen
-    usual = next((lower[n] for n in SCORES if n in lower and (lower[n] in found or not rows)), None)
+        return {chosen: each(rows[chosen], _number).astype(float), **found}, chosen
+    usual = next((lower[n] for n in SCORES if n in lower and (lower[n] in found or not len(rows))), None)
     if usual is None and len(found) == 1:
         usual = next(iter(found))
     if usual is None:
@@ -237,7 +239,7 @@ def _numbers(
             got=", ".join(header[i] for i in found)[:120] or "no column of numbers",
             do="Name it: score=, --score of the command.",
         )
-    return found or {usual: []}, usual
+    return found or {usual: np.zeros(0)}, usual
 
 
 def _number(text: str) -> float:
@@ -258,43 +260,45 @@ def _settled(
 ) -> Table:
     """Every row read, moved onto the wild type, checked and counted."""
     n_in = len(table) + len(refused)  # wide rows stand in none of the columns
-    lines, scores, texts, whole = (table[c].tolist() for c in ("line", "score", "text", "whole"))
-    wild_scores: list[float] = []
+    lines, texts, whole = (table[c].tolist() for c in ("line", "text", "whole"))
+    scores = table["score"].to_numpy(float)
     changes: dict[int, Variant] = {}
 
     def refuse(i: int, reason: str) -> None:
         refused.append({"line": int(lines[i]), "variant": texts[i][:60], "reason": reason})
 
-    for i, text in enumerate(texts if has_variants else whole):
-        score = scores[i]
-        if text.lower() in WILD_TYPES:
-            wild_scores += [float(score)] if score == score else []
-            refuse(i, UNCHANGED)
-        elif not text or score != score:
-            refuse(i, NO_SCORE if text else NO_VARIANT)
-        elif has_variants:
-            try:
-                changes[i] = parse_variant(text)
-            except InputError as error:
-                refuse(i, short_reason(error))
-        else:
-            changes[i] = Variant(0, "", "")  # stated by the sequence alone
-    wild, offset = _wild_type(wild_type, changes, whole, has_variants)
-    kept: dict[int, str] = {}
-    wrong = 0
+    said = pd.Series(texts if has_variants else whole, dtype=object)
+    wild_rows = each(said, lambda text: text.lower() in WILD_TYPES).astype(bool)
+    empty = (said == "").to_numpy()
+    usable = ~(wild_rows | empty | np.isnan(scores))
+    for i in np.flatnonzero(~usable).tolist():
+        refuse(i, UNCHANGED if wild_rows[i] else NO_VARIANT if empty[i] else NO_SCORE)
+    wild_scores = scores[wild_rows & ~np.isnan(scores)].tolist()
+    plain = read_substitutions(texts, np.flatnonzero(usable & has_variants))
+    usable[plain.rows] = False
+    for i in np.flatnonzero(usable).tolist():
+        try:
+            changes[i] = parse_variant(texts[i]) if has_variants else Variant(0, "", "")
+        except InputError as error:
+            refuse(i, short_reason(error))
+    wild, offset = _wild_type(wild_type, plain, changes, whole, has_variants)
+    kept, reasons = _fitted_plain(wild, plain, offset, whole)
     for i, change in changes.items():
         moved = Variant(change.start + offset, change.ref, change.alt)
         try:
             fitted = _fitted(wild, moved, whole[i], has_variants)
         except InputError as error:
-            wrong += error.what == WRONG
-            refuse(i, short_reason(error))
+            reasons[i] = short_reason(error)
             continue
         if fitted.ref == fitted.alt and fitted.ref:
             wild_scores.append(float(scores[i]))
-            refuse(i, UNCHANGED)
+            reasons[i] = UNCHANGED
         else:
             kept[i] = str(fitted)
+    for i, reason in reasons.items():
+        refuse(i, reason)
+    kept = dict(sorted(kept.items())) if changes else kept
+    refused.sort(key=lambda r: r["line"])
     if not kept:
         first = refused[0] if refused else {"line": 0, "reason": "no row"}
         raise InputError(
@@ -314,8 +318,8 @@ def _settled(
         "wild_type": None if wild is None else wild.sequence,
         "wild_type_id": None if wild is None else wild.id,
         "offset": offset,
-        "wrong_reference": wrong,
-        "refused": sorted(refused, key=lambda r: r["line"]),
+        "wrong_reference": sum(reason == WRONG for reason in reasons.values()),
+        "refused": refused,
         "dropped": dict(dropped),
         "n_in": n_in,
         "n_kept": len(first),
@@ -324,7 +328,26 @@ def _settled(
     return Table(first[order].reset_index(drop=True), context=context)
 
 
-WRONG = "the sample has another reference residue"
+def _fitted_plain(
+    wild: Sample | None, plain: Substitutions, offset: int, whole: list[str]
+) -> tuple[dict[int, str], dict[int, str]]:
+    """Row -> its change in the wild type's positions, and row -> why it is none, of rows in the usual notation."""
+    lower = wild is not None and wild.sequence.islower()
+    fits = np.zeros(len(plain.rows), np.int8)
+    if wild is not None:
+        fits = plain.fit(wild.sequence.upper() if lower else wild.sequence, offset)
+    kept, reasons = {}, {}
+    for number, (i, fit) in enumerate(zip(plain.rows.tolist(), fits.tolist())):
+        if fit == INSIDE and wild is not None and whole[i]:
+            made = plain.put(number, wild.sequence, offset=offset)
+            if made != whole[i] and made.upper() != whole[i].upper():
+                reasons[i] = OTHER
+                continue
+        if fit == INSIDE:
+            kept[i] = plain.moved(number, offset).lower() if lower else plain.moved(number, offset)
+        else:
+            reasons[i] = BEYOND if fit == OUTSIDE else WRONG
+    return kept, reasons
 
 
 def _fitted(wild: Sample | None, change: Variant, whole: str, has_variants: bool) -> Variant:
@@ -348,6 +371,7 @@ def short_reason(error: InputError) -> str:
 
 def _wild_type(
     given: str | Sample | Samples | None,
+    plain: Substitutions,
     changes: Mapping[int, Variant],
     whole: list[str],
     has_variants: bool,
@@ -356,7 +380,8 @@ def _wild_type(
     if given is None:
         if not has_variants:
             raise InputError("whole sequences say no variant without their wild type", do="Give wild_type=.")
-        return _from_sequences(changes, whole) or _from_references(changes), 0
+        found = _from_sequences(plain, changes, whole)
+        return found or _from_references(_references(plain, changes.values())), 0
     if isinstance(given, str):
         given = Sample("wild type", given)
     if not has_variants:
@@ -364,16 +389,16 @@ def _wild_type(
             lengths = Counter(map(len, whole))
             given = max(given, key=lambda s: lengths[s.length])
         return given, 0
-    references = _references(changes.values())
+    references = _references(plain, changes.values())
     several = list(given) if isinstance(given, Samples) else [given]
     placed = [(*_place(references, sample.sequence), sample) for sample in several]
     _, offset, best = max(placed, key=lambda p: p[0])
     return best, offset
 
 
-def _references(changes: Iterable[Variant]) -> dict[int, str]:
+def _references(plain: Substitutions, changes: Iterable[Variant]) -> dict[int, str]:
     """The reference residue most rows name at each position."""
-    said: dict[int, Counter[str]] = {}
+    said = plain.references()
     for change in changes:
         for i, letter in enumerate(change.ref.upper()):
             if letter != UNSTATED:
@@ -402,9 +427,13 @@ def _place(references: Mapping[int, str], sequence: str) -> tuple[float, int]:
     return (shares[good[0]], good[0]) if len(good) == 1 else (here, 0)
 
 
-def _from_sequences(changes: Mapping[int, Variant], whole: list[str]) -> Sample | None:
+def _from_sequences(plain: Substitutions, changes: Mapping[int, Variant], whole: list[str]) -> Sample | None:
     """The sequence most rows come from, their changes undone."""
-    found: Counter[str] = Counter()
+    found: Counter[str] = Counter(
+        plain.put(number, sequence, back=True)
+        for number, i in enumerate(plain.rows.tolist())
+        if len(sequence := whole[i]) > plain.start[plain.first[number + 1] - 1]
+    )
     for i, change in changes.items():
         sequence, ref = whole[i], change.ref
         end = change.start + len(change.alt)
@@ -416,9 +445,8 @@ def _from_sequences(changes: Mapping[int, Variant], whole: list[str]) -> Sample 
     return Sample("wild type", found.most_common(1)[0][0]) if found else None
 
 
-def _from_references(changes: Mapping[int, Variant]) -> Sample | None:
+def _from_references(references: Mapping[int, str]) -> Sample | None:
     """The sequence that reference residues spell, where none is missing."""
-    references = _references(changes.values())
     n = max(references, default=-1) + 1
     return Sample("wild type", "".join(references[i] for i in range(n))) if n == len(references) > 0 else None
 

@@ -20,6 +20,7 @@ import os
 import re
 import stat
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -210,16 +211,20 @@ class Text(io.TextIOBase):
     def __init__(self, path: str | Path, *, sequences: bool = False, opened: BinaryIO | None = None) -> None:
         self._file, self.number, self._rest = str(path), 0, ""
         self._longest = (1 << 40) if sequences else bounds().line
-        raw: Any = opened or open_bytes(path)
+        self._raw: Any = opened or open_bytes(path)
         try:
-            head = raw.peek(2)[:2]
+            head = self._raw.peek(2)[:2]
         except (EOFError, zlib.error, OSError) as error:
-            raw.close()
+            self._raw.close()
             raise self._damaged(error) from None
         wide = head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        self._text = io.TextIOWrapper(
-            raw, encoding="utf-16" if wide else "utf-8-sig", errors="surrogateescape", newline=None
-        )
+        decoder = codecs.getincrementaldecoder("utf-16" if wide else "utf-8-sig")("surrogateescape")
+        self._decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
+        # Whole lines that are not handed out yet; the beginning of the next one; whether any of it may be refused.
+        self._lines: deque[str] = deque()
+        self._begun: list[str] = []
+        self._length = 0
+        self._suspect = self._ended = False
 
     def _damaged(self, error: Exception) -> FormatError:
         if isinstance(error, FormatError):
@@ -227,37 +232,68 @@ class Text(io.TextIOBase):
         what = "this is not text" if isinstance(error, UnicodeError) else "the archive is damaged"
         return FormatError(what, file=self._file, line=self.number + 1, got=str(error))
 
+    def _bad(self, what: str, **said: str) -> FormatError:
+        return FormatError(what, file=self._file, line=self.number, **said)
+
     def readable(self) -> bool:
         return True
 
-    def readline(self, size: int | None = -1, /) -> str:
-        try:
-            line = self._text.readline(self._longest + 1)
-        except (EOFError, zlib.error, OSError, UnicodeError, FormatError) as error:
-            raise self._damaged(error) from None
-        self.number += bool(line)
+    def piece(self) -> str:
+        """The next characters of the file, unchecked; empty at its end."""
+        text = ""
+        while not (text or self._ended):
+            try:
+                data = self._raw.read1(CHUNK)
+                text = self._decoder.decode(data, final=not data)
+            except (EOFError, zlib.error, OSError, UnicodeError, FormatError) as error:
+                raise self._damaged(error) from None
+            self._ended = not data
+        return text
+
+    def _fill(self) -> bool:
+        """Read on until there is a whole line, or the last one; whether there is any."""
+        while not (self._lines or self._ended):
+            text = self.piece()
+            self._suspect = (self._suspect and self._length > 0) or _suspect(text)
+            self._suspect |= self._length + len(text) > self._longest
+            *whole, rest = text.split("\n")
+            if whole:
+                whole[0] = "".join([*self._begun, whole[0]])
+                self._lines.extend(whole)
+                self._begun, self._length = [], 0
+            if rest:
+                self._begun.append(rest)
+                self._length += len(rest)
+            if (self._ended and self._begun) or self._length > self._longest:
+                self._lines.append("".join(self._begun))
+        return bool(self._lines)
+
+    def _next(self) -> str:
+        """The next of the lines that are there, checked."""
+        line = self._lines.popleft()
+        self.number += 1
+        if not self._suspect:
+            return line
         if len(line) > self._longest:
-            raise FormatError(
-                "a line is too long",
-                file=self._file,
-                line=self.number,
-                expected=f"at most {self._longest:,} characters",
-            )
+            raise self._bad("a line is too long", expected=f"at most {self._longest:,} characters")
         if "\0" in line:
-            raise FormatError(
-                "binary data in a text file", file=self._file, line=self.number, got="a NUL byte"
-            )
-        if line.startswith("\ufeff"):  # the mark of a file that was put behind another
-            line = line[1:]
-        if not line.isascii() and (bad := _ESCAPED.search(line)):
-            raise FormatError(
-                "this is not UTF-8 text",
-                file=self._file,
-                line=self.number,
-                got=f"byte 0x{ord(bad[0]) - 0xDC00:02x}",
-                do="Save the file as UTF-8.",
-            )
-        return line
+            raise self._bad("binary data in a text file", got="a NUL byte")
+        if bad := _ESCAPED.search(line):
+            got = f"byte 0x{ord(bad[0]) - 0xDC00:02x}"
+            raise self._bad("this is not UTF-8 text", got=got, do="Save the file as UTF-8.")
+        return line.removeprefix("\ufeff")  # the mark of a file that was put behind another
+
+    def readline(self, size: int | None = -1, /) -> str:
+        if not self._fill():
+            return ""
+        line = self._next()
+        return line if self._ended and self._begun and not self._lines else line + "\n"
+
+    def lines(self) -> Iterator[str]:
+        """The lines that are left, without their ends."""
+        while self._fill():
+            while self._lines:
+                yield self._next()
 
     def read(self, size: int | None = -1, /) -> str:
         if size is None or size < 0:
@@ -269,8 +305,13 @@ class Text(io.TextIOBase):
         return out
 
     def close(self) -> None:
-        self._text.close()
+        self._raw.close()
         super().close()
+
+
+def _suspect(text: str) -> bool:
+    """Whether a line of it may have to be refused or changed."""
+    return "\0" in text or bool(not text.isascii() and (_ESCAPED.search(text) or "\ufeff" in text))
 
 
 def read_lines(path: str | Path, *, sequences: bool = False) -> Iterator[tuple[int, str]]:
@@ -288,8 +329,7 @@ def read_lines(path: str | Path, *, sequences: bool = False) -> Iterator[tuple[i
         When a line is not text or too long, or the archive is damaged.
     """
     with Text(path, sequences=sequences) as handle:
-        for number, line in enumerate(handle, start=1):
-            yield number, line.removesuffix("\n")
+        yield from enumerate(handle.lines(), start=1)
 
 
 def first_lines(path: str | Path, n: int = 50, width: int = 4000) -> list[str]:
@@ -303,10 +343,13 @@ def first_lines(path: str | Path, n: int = 50, width: int = 4000) -> list[str]:
     opened = open_bytes(path)
     try:
         with Text(path, opened=opened) as handle:
-            text = handle._text.read(n * width)
+            text = io.StringIO()
+            while text.tell() < n * width and (piece := handle.piece()):
+                text.write(piece)
     except (OSError, EOFError, zlib.error, FormatError, UnicodeError):
         return []
-    return [line[:width] for line in text.split("\n") if line.strip()][:n]
+    lines = text.getvalue()[: n * width].split("\n")
+    return [line[:width] for line in lines if line.strip()][:n]
 
 
 def read_json(path: str | Path) -> Any:

@@ -23,6 +23,7 @@ THREE = {"Ala": "A", "Arg": "R", "Asn": "N", "Asp": "D", "Cys": "C", "Gln": "Q",
          "Ile": "I", "Leu": "L", "Lys": "K", "Met": "M", "Phe": "F", "Pro": "P", "Ser": "S", "Thr": "T", "Trp": "W",
          "Tyr": "Y", "Val": "V", "Sec": "U", "Pyl": "O"}  # fmt: skip
 UNSTATED = "?"  # a letter that the notation leaves to the sample
+_STATED = re.compile(r"[^?]+")
 _RESIDUE = "[A-Za-z]{3}|[A-Za-z]"
 _HGVS = re.compile(rf"({_RESIDUE})([0-9]{{1,12}})(?:_({_RESIDUE})([0-9]{{1,12}}))?(.*)", re.DOTALL)
 _GENOMIC = re.compile(
@@ -149,7 +150,8 @@ class Variant:
             )
         found = sequence[self.start : end]
         as_in = str.upper if sequence.isupper() else str.lower if sequence.islower() else str
-        if any(r not in (UNSTATED, f) for r, f in zip(as_in(self.ref), found)):
+        stated = _STATED.finditer(as_in(self.ref))
+        if any(found[m.start() : m.end()] != m[0] for m in stated):
             raise InputError(
                 "the sample has another reference residue",
                 where=where,

@@ -131,11 +131,10 @@ def text_table(path: Path) -> pd.DataFrame:
     FormatError
         No header, a column named twice, or a row wider than the header.
     """
-    table = read_cells(path).whole(path)
-    frame = pd.DataFrame([cells for _, cells in table.rows], columns=range(len(table.header)), dtype=object)
-    keep = [i for i, name in enumerate(table.header) if name or i == 0 or frame[i].str.strip().any()]
-    frame = frame[keep]
-    frame.columns = pd.Index([table.header[i] or f"column{i + 1}" for i in keep])
+    header, frame, _ = read_cells(path).whole(path)
+    keep = [i for i, name in enumerate(header) if name or i == 0 or frame[i].str.strip().any()]
+    frame = frame[keep].reset_index(drop=True)
+    frame.columns = pd.Index([header[i] or f"column{i + 1}" for i in keep])
     return frame
 
 

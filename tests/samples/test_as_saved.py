@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from test_hostile_samples import AIRR, VALID, needs, put
 import sciinterp as si
 from sciinterp.annotations.formats import FORMATS as ANNOTATIONS
 from sciinterp.errors import FormatError, InputError
-from sciinterp.readers import FORMATS
+from sciinterp.readers import FORMATS, delimited
 from sciinterp.readers.delimited import read_rows, read_table
 
 ENTRIES = Path(__file__).parents[1] / "annotations" / "files"
@@ -77,7 +78,7 @@ def test_comments_above_and_lines_within_a_cell(tmp_path, kind) -> None:
     assert read(put(tmp_path / "x.tsv", above)) == plain
     within = text.replace("\tx\n", '\t"two\nlines"\n')
     read(put(tmp_path / "x.tsv", within))
-    assert [cells[-1] for _, cells in read_table(tmp_path / "x.tsv").rows] == ["two\nlines", "y"]
+    assert read_table(tmp_path / "x.tsv").cells.iloc[:, -1].tolist() == ["two\nlines", "y"]
 
 
 @pytest.mark.parametrize("kind", TABLES)
@@ -102,9 +103,47 @@ def test_columns_that_could_be_taken_for_another_are_refused(tmp_path, kind) -> 
         ("a\tb\n1\n", ["a", "b"], [["1", ""]]),
     ],
 )
-def test_headers_and_rows(tmp_path, text, header, rows) -> None:
+@pytest.mark.parametrize("quick", [True, False])
+def test_headers_and_rows(tmp_path, monkeypatch, quick, text, header, rows) -> None:
+    if not quick:
+        monkeypatch.setattr(delimited, "_quick", lambda path: None)
     table = read_table(put(tmp_path / "x", text))
-    assert (table.header, [cells for _, cells in table.rows], table.wide) == (header, rows, [])
+    assert (table.header, table.cells.to_numpy().tolist(), table.wide) == (header, rows, [])
+
+
+def _said(path) -> object:
+    try:
+        table = read_table(path)
+        return table.header, table.cells.to_numpy().tolist(), table.cells.index.tolist(), table.wide
+    except FormatError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_ways_of_reading_a_table_are_one(tmp_path, monkeypatch, seed) -> None:
+    """Whatever the quotes, separators and line ends: pandas' reader is used only where it says the same."""
+    draw = random.Random(seed)
+    pieces = ["a", "b1", " ", "\t", ",", ";", '"', '""', "\n", "\n", "\r\n", "#", "'", "é", "NA", "7", "\x0b"]
+    simple = ["a,", "b1,", '"x, y",', "c\n", '"d"\n', "\n", "7,8\n", " \n", ",,,\n", "a\tb\t", '\t"q"\t']
+    quick, used = delimited._quick, 0
+    monkeypatch.setattr(delimited, "LOOKED_AT", 3)
+    for i in range(150):
+        path = put(tmp_path / "x", "".join(draw.choices(simple if i % 2 else pieces, k=draw.randint(1, 40))))
+        monkeypatch.setattr(delimited, "_quick", lambda path: None)
+        slow = _said(path)
+        monkeypatch.setattr(delimited, "_quick", quick)
+        assert _said(path) == slow, path.read_text()
+        used += quick(path) is not None
+    assert used > 40
+
+
+def test_rows_far_shorter_than_their_header_are_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(delimited, "FREE_CELLS", 1000)
+    path = put(tmp_path / "x", ",".join(f"c{i}" for i in range(200)) + "\n" + "1\n" * 2000)
+    for quick in (delimited._quick, lambda path: None):
+        monkeypatch.setattr(delimited, "_quick", quick)
+        with pytest.raises(FormatError, match="far shorter than its header"):
+            read_table(path)
 
 
 def test_lines_are_named_where_they_stand(tmp_path) -> None:

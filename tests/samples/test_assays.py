@@ -7,12 +7,15 @@ import random
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import sciinterp as si
 from sciinterp.errors import FormatError, InputError
 from sciinterp.readers import assays
 from sciinterp.readers.assays import fit_assay
+from sciinterp.readers.substitutions import read_substitutions
 
 WILD = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ"
 PROTEINGYM = "mutant,mutated_sequence,DMS_score,DMS_score_bin\nM1A,{},0.5,1\nK2R:T3A,{},-1.25,0\nV34A,{},0.1,1\n".format(
@@ -201,3 +204,53 @@ def test_damaged_tables(tmp_path):
 @pytest.mark.slow
 def test_damaged_tables_in_full(tmp_path):
     assert sweep(tmp_path, range(8000)) > 2000  # 2,000 a layout
+
+
+def test_the_usual_notation_is_read_as_any_other(tmp_path, monkeypatch):
+    """Substitutions as arrays, and each by :func:`parse_variant`: the same rows, names and reasons."""
+    draw = random.Random(0)
+    wild = "".join(draw.choices("ACDEFGHIKLMNPQRSTVWY", k=60))
+
+    def one() -> str:
+        at = draw.randint(1, 60)
+        before = wild[at - 1] if draw.random() < 0.97 else draw.choice("ACX")
+        return f"{before}{at}{draw.choice('ACDXY=')}"
+
+    forms = (
+        "{}",
+        "{}",
+        "p.{}",
+        "{}:{}",
+        "{};{}",
+        "{},{}:{}",
+        f"p.Ala{wild.index('A') + 1}Gly",
+        "{}{}",
+        "a1c",
+        "wt",
+        "NA",
+        "A0C",
+        "A1del",
+    )
+    texts = [draw.choice(forms).format(*(one() for _ in range(3))) for _ in range(600)]
+    files = {
+        "plain": "\n".join(["mutant;score", *(f'"{t}";{i}' for i, t in enumerate(texts))]),
+        "whole": "\n".join(
+            ["mutant\tmutated_sequence\tscore"]
+            + [
+                f"{t}\t{wild[: int(t[1:-1]) - 1] + t[-1] + wild[int(t[1:-1]) :]}\t{i}"
+                for i, t in enumerate(texts)
+                if t[1:-1].isdigit() and t[-1] in "ACD" and 0 < int(t[1:-1]) < 60
+            ]
+        ),
+    }
+    none = np.zeros(0, np.int64)
+    for name, text in files.items():
+        path = tmp_path / f"{name}.csv"
+        path.write_text(text)
+        for given in (wild, "MM" + wild, wild.lower(), None):
+            with monkeypatch.context() as patch:
+                found = si.read_assay(path, wild_type=given)
+                patch.setattr(assays, "read_substitutions", lambda texts, _: read_substitutions(texts, none))
+                expected = si.read_assay(path, wild_type=given)
+            pd.testing.assert_frame_equal(found, expected)
+            assert found.context == expected.context, (name, given)

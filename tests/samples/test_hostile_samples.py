@@ -292,6 +292,21 @@ def test_lines_and_reads_of_the_stream_agree(tmp_path) -> None:
         assert handle.number == 4
 
 
+@pytest.mark.parametrize("piece", [1, 2, 7])
+def test_lines_do_not_depend_on_how_a_file_is_cut(tmp_path, monkeypatch, piece) -> None:
+    monkeypatch.setattr("sciinterp.readers.bounded.CHUNK", piece)
+    text = "\ufeffa\r\nb\rc\n\n\ufeffd\u00e9\U0001d538\x0b\x85e\n" + "f" * 30
+    lines = ["a", "b", "c", "", "d\u00e9\U0001d538\x0b\x85e", "f" * 30]
+    for code in ("utf-8", "utf-16"):
+        path = put(tmp_path / "x", text.removeprefix("\ufeff" * (code == "utf-16")).encode(code))
+        assert [line for _, line in read_lines(path)] == lines
+        with limits(line=20), pytest.raises(FormatError, match=r"line 6.*too long"):
+            list(read_lines(path))
+    for bad, said in ((b"\xff", "0xff"), (b"\0", "NUL")):
+        with pytest.raises(FormatError, match=rf"line 3.*{said}"):
+            list(read_lines(put(tmp_path / "y", b"a\nb\nc" + bad + b"d\ne\n")))
+
+
 def test_a_bad_byte_is_named_with_its_line(tmp_path) -> None:
     path = put(tmp_path / "x", b"ok\rd\xe9j\xe0\r")
     with pytest.raises(FormatError, match=r"line 2.*0xe9"):
