@@ -13,7 +13,6 @@ import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -435,8 +434,7 @@ def _plan(config: RunConfig, made: Run) -> dict[str, Any]:
             **{p: {"samples": len(split.part(p)), "families": len(split.families(p))} for p in parts},
         },
         "licences": {"model": f"{model.name}: {model.licence}", **config.licences},
-        "versions": {name: metadata.version(name) for name in PACKAGES}
-        | {"python": platform.python_version()},
+        "versions": ledger.versions(PACKAGES) | {"python": platform.python_version()},
     }
     return ledger.plain(plan)
 

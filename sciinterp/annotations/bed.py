@@ -70,11 +70,14 @@ def says_values(path: Path) -> str:
 
 def parse_bed_line(rows: Rows, line: str, named: bool, default: str, number: int) -> None:
     """Add one line; without ``named`` the concept is ``default``."""
-    cells = [c.strip() for c in (cells_of(line) if "\t" in line else line.split())]
+    cells = cells_of(line) if "\t" in line else line.split()
     if not 3 <= len(cells) <= MAX_COLUMNS or not cells[0]:
         expected = f"3 to {MAX_COLUMNS} columns"
         raise rows.bad("this is not a line of BED", number, expected=expected, got=str(len(cells)))
-    start, end = (whole(cells[i], f"the {e}", rows.path, number) for i, e in ((1, "start"), (2, "end")))
+    start, end = (
+        whole(cells[1], "the start", rows.path, number),
+        whole(cells[2], "the end", rows.path, number),
+    )
     if end < start:
         raise rows.bad("an interval ends before it starts", number, got=f"{start} to {end}")
     name, score, strand = (cells[3:6] + [""] * 3)[:3]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib import parse
 
 from sciinterp.annotations.rows import Rows, cells_of, concept_name, join_note
 from sciinterp.annotations.table import Annotations
@@ -92,6 +92,10 @@ def _parse(path: str | Path, duplicates: str, release: str, *, gtf: bool) -> Ann
     return rows.annotations(unique=duplicates == "drop", coverage=regions)
 
 
+def unquote(text: str) -> str:
+    return parse.unquote(text) if "%" in text else text
+
+
 def _wrapped(rows: Rows, read: _Line, length: int, circular: bool) -> None:
     """An interval that goes on at the first base of a circle of ``length`` bases."""
     rows.item()
@@ -110,13 +114,16 @@ def _wrapped(rows: Rows, read: _Line, length: int, circular: bool) -> None:
 
 
 def _line(rows: Rows, line: str, number: int, gtf: bool) -> _Line:
-    cells = [c.strip() for c in cells_of(line)]
+    cells = cells_of(line)
     if len(cells) < 9 and not (len(cells) == 8 and not gtf):
         raise rows.bad("a line of GFF has nine tab-separated columns", number, got=str(len(cells)))
     sample, kind = (cells[0], cells[2]) if gtf else (unquote(cells[0]), unquote(cells[2]))
     if not sample.strip() or not kind.strip():
         raise rows.bad("a line without sequence or type", number)
-    start, end = (whole(cells[i], f"the {e}", rows.path, number) for i, e in ((3, "start"), (4, "end")))
+    start, end = (
+        whole(cells[3], "the start", rows.path, number),
+        whole(cells[4], "the end", rows.path, number),
+    )
     strand = cells[6]
     if strand not in ("+", "-", ".", "?", ""):
         raise rows.bad("this is not a strand", number, expected="+ - . or ?", got=repr(strand[:20]))
@@ -129,15 +136,18 @@ def _line(rows: Rows, line: str, number: int, gtf: bool) -> _Line:
         rows.unknown("cells behind the ninth column")
     fields = _fields(rows, cells[8] if len(cells) > 8 else "")
     # Bases before the first whole codon: of a coding sequence that begins before the sequence does.
-    phase = {"phase": cells[7]} if kind.upper() == "CDS" and cells[7] in ("1", "2") else {}
-    noted = {"source": cells[1].strip(".")} | {k: fields[k] for k in _NOTED if k in fields} | phase
+    noted = {"source": cells[1].strip("."), **{k: fields[k] for k in _NOTED if k in fields}}
+    if cells[7] in ("1", "2") and kind.upper() == "CDS":
+        noted["phase"] = cells[7]
     return _Line(
         sample.strip(),
         start - 1,
         end,
         strand if strand in ("+", "-") else ".",
         concept_name("gff", kind),
-        ", ".join(c for c in fields.get("Ontology_term", "").split(",") if c.startswith("ECO:")),
+        ", ".join(c for c in fields["Ontology_term"].split(",") if c.startswith("ECO:"))
+        if "Ontology_term" in fields
+        else "",
         join_note("", noted),
         fields.get("Is_circular", "").lower() == "true",
     )

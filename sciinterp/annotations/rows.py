@@ -6,6 +6,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ _SPACE = re.compile(r"[\s\x00-\x1f\x7f/]+")
 log = logging.getLogger(__name__)
 
 
+@lru_cache(maxsize=1 << 14)
 def concept_name(prefix: str, *parts: str) -> str:
     """A concept's name, ``prefix:part:part``, safe as a key of any file: no slash, no control character.
 
@@ -61,6 +63,8 @@ def cells_of(line: str) -> list[str]:
     >>> cells_of('P1 \\t"a ""b"" c"\\tgene_id "a"; x "b"')
     ['P1', 'a "b" c', 'gene_id "a"; x "b"']
     """
+    if '"' not in line:
+        return [cell.strip() for cell in line.split("\t")]
     return [unquoted(cell.strip()).strip() for cell in line.split("\t")]
 
 
@@ -210,13 +214,7 @@ class Rows:
             )
         rows, dropped, kept = self._rows, dict(self._dropped), self._n_kept
         if unique:
-            first: dict[tuple, int] = {}
-            notes: dict[int, dict[str, None]] = {}
-            for row in rows:
-                notes.setdefault(first.setdefault(row[:5], len(notes)), {})[row[7]] = None
-            seen = dict.fromkeys(first)
-            rows = [row for row in rows if seen.pop(row[:5], True) is None]
-            rows = [(*row[:7], ALSO.join(notes[i]), *row[8:]) for i, row in enumerate(rows)]
+            rows = _once(rows)
             again = kept - len({row[-1] for row in rows})
             if again:
                 dropped[AGAIN] = again
@@ -252,6 +250,22 @@ class Rows:
                 unlisted[0][0],
             )
         return len(unlisted)
+
+
+def _once(rows: list[Any]) -> list[Any]:
+    """The first row of each concept on an interval and strand, with what the others note behind its own note."""
+    first: dict[tuple, int] = {}
+    out: list[Any] = []
+    notes: dict[int, dict[str, None]] = {}
+    for row in rows:
+        at = first.setdefault(row[:5], len(out))
+        if at == len(out):
+            out.append(row)
+        else:
+            notes.setdefault(at, {out[at][7]: None})[row[7]] = None
+    for at, said in notes.items():
+        out[at] = (*out[at][:7], ALSO.join(said), *out[at][8:])
+    return out
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -275,7 +275,7 @@ def _provenance(sae: SAE | None, features: FeatureMatrix, manifest: Mapping[str,
     """Identities, settings and versions as the run recorded them; else versions of this machine."""
     versions = dict(manifest.get("versions") or {})
     if not versions:
-        versions = {n: metadata.version(n) for n in ("sciinterp", "numpy", "scipy", "pandas", "torch")}
+        versions = ledger.versions(("sciinterp", "numpy", "scipy", "pandas", "torch"))
     keep = ("settings", "model", "samples", "annotations", "results")
     return {
         "versions": versions,

@@ -15,13 +15,14 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sciinterp import distributed
+from sciinterp import __version__, distributed
 from sciinterp.errors import StoreError, no_such
 from sciinterp.store.atomic import (
     read_json,
@@ -222,6 +223,11 @@ def outputs(folder: Path, stage: str) -> list[str]:
         paths = sorted(p for p in folder.glob(pattern) if p.is_file() and not p.name.startswith("."))
         found += [p.relative_to(folder).as_posix() for p in paths]
     return found
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Package -> version; of this one as it runs, which is not always what was installed."""
+    return {p: __version__ if p == "sciinterp" else metadata.version(p) for p in packages}
 
 
 def read_ledger(folder: str | Path) -> dict[str, Any]:
