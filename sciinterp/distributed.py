@@ -2,9 +2,9 @@
 
 ``torchrun --nproc-per-node 4 -m sciinterp extract ...`` starts the same command four times; every rank makes the same
 plan, does its share of it and meets the others where something is needed whole. Shards, blocks of features, baselines,
-concepts and whole SAEs of a sweep are dealt, so that what comes out does not depend on the number of ranks; a training
-splits each batch, and repeats itself for the same number of ranks. The first rank alone holds locks, writes what is no share of a
-rank, and speaks.
+concepts, tables and whole SAEs of a sweep are dealt, so that what comes out does not depend on the number of ranks; a
+training splits each batch, and repeats itself for the same number of ranks. The first rank alone holds locks, writes what
+is no share of a rank, and speaks.
 
 A rank that fails ends: ``torchrun`` sees it and stops the others, wherever they wait. What was finished is kept.
 
@@ -13,12 +13,16 @@ Nothing here imports torch before there are several ranks.
 
 from __future__ import annotations
 
+import io
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +45,9 @@ MOST = 8
 # One entry for each :func:`alone` that is open: in all threads, which work for what opened it.
 _ALONE: list[None] = []
 _CARDS: list[Any] = []
+# Numbers of names, in the order in which all ranks come to them.
+_NUMBER = itertools.count()
+_SHARED_BYTES = 16 << 20
 
 
 def size() -> int:
@@ -88,9 +95,10 @@ def mine(things: S) -> S:
 
 
 def spread(things: Iterable[T], work: Callable[[T], R], *, threads: bool = False) -> Iterable[R]:
-    """What ``work`` makes of every thing, in their order: each rank does its share, and all have all of it.
+    """What ``work`` makes of every thing, in their order: a rank that is free takes the next, and all have all of it.
 
-    Things are a function of the inputs, not of the ranks: then so is what comes out, to the byte.
+    Things are a function of the inputs, not of the ranks: then so is what comes out, to the byte. Put those that take
+    long first.
 
     Parameters
     ----------
@@ -107,10 +115,54 @@ def spread(things: Iterable[T], work: Callable[[T], R], *, threads: bool = False
     """
     if size() == 1:
         return _side_by_side(list(things), work) if threads else map(work, things)
-    wanted = mine(list(things))
-    with alone(), ThreadPoolExecutor(workers(min(len(wanted), MOST)) if threads else 1) as pool:
-        found = list(pool.map(work, wanted))
-    return [one for part in gathered(found) for one in part]
+    wanted, name = list(things), common_name()
+    most = workers(min(len(wanted), MOST)) if threads else 1
+    with alone(), ThreadPoolExecutor(most) as pool:
+        turns = (_turns(name, len(wanted)) for _ in range(most))
+        own = list(pool.map(lambda mine: [(number, work(wanted[number])) for number in mine], turns))
+    found = dict(one for of_rank in gathered(own) for of_thread in of_rank for one in of_thread)
+    return [found[number] for number in range(len(wanted))]
+
+
+def _turns(name: str, n: int) -> Iterator[int]:
+    """Numbers up to ``n`` that no other rank or thread takes, as they are asked for."""
+    while (number := _common().add(name, 1) - 1) < n:
+        yield number
+
+
+def once(name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """An array that ranks need, each when it comes to it, as the first of them made it; those that come meanwhile make it too.
+
+    Parameters
+    ----------
+    name : str
+        Begins with a :func:`common_name`; nothing is shared under one that is empty, nor an array of more than 16 MB.
+    make : callable
+    """
+    if not name:
+        return make()
+    if _common().check([name]):
+        return np.load(io.BytesIO(_common().get(name)), allow_pickle=False)
+    made, file = make(), io.BytesIO()
+    if made.nbytes <= _SHARED_BYTES:
+        np.save(file, made)
+        _common().set(name, file.getvalue())
+    return made
+
+
+def common_name() -> str:
+    """A name that no other has and all ranks know, all having come here; empty where there are none."""
+    if size() == 1:
+        return ""
+    begin()
+    return f"of all ranks {next(_NUMBER)}"
+
+
+def _common() -> Any:
+    """The store that all ranks of a torchrun have in common."""
+    import torch.distributed as dist
+
+    return dist.distributed_c10d._get_default_store()
 
 
 def _side_by_side(things: list[T], work: Callable[[T], R]) -> Iterator[R]:
@@ -231,4 +283,4 @@ def fails_first() -> bool:
 
     if not dist.is_initialized():
         return first()
-    return dist.distributed_c10d._get_default_store().add("failed", 1) == 1
+    return _common().add("failed", 1) == 1

@@ -54,14 +54,15 @@ def stacked(pieces: list[pd.DataFrame], order: np.ndarray, columns: Sequence[str
     >>> stacked([pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2]})], np.array([1, 0]), ["a", "b"]).to_dict("list")
     {'a': [2, 1], 'b': [nan, nan]}
     """
-    out = {}
-    for name in columns or dict.fromkeys(name for piece in pieces for name in piece.columns):
-        parts = [
-            piece.pop(name).to_numpy() if name in piece.columns else np.full(len(piece), np.nan)
-            for piece in pieces
-        ]
-        out[name] = np.concatenate(parts)[order]
+    lengths = [len(piece) for piece in pieces]
+    held = [
+        {name: piece[name].to_numpy() for name in piece.columns} for piece in pieces
+    ]  # a pop of a table is dear
     pieces.clear()
+    out = {}
+    for name in columns or dict.fromkeys(name for piece in held for name in piece):
+        parts = [piece.pop(name) if name in piece else np.full(n, np.nan) for piece, n in zip(held, lengths)]
+        out[name] = np.concatenate(parts)[order]
     return pd.DataFrame(out, copy=False)
 
 

@@ -110,6 +110,7 @@ def test_one_process_is_a_rank_of_its_own() -> None:
     assert (distributed.size(), distributed.rank(), distributed.first()) == (1, 0, True)
     assert distributed.mine("abc") == "abc"
     assert distributed.gathered(3) == [3] and distributed.told(3) == 3 and distributed.total(3) == 3
+    assert distributed.once(distributed.common_name(), torch.ones(2).numpy).tolist() == [1, 1]
 
 
 def test_shares_are_all_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ read from here: a new baseline is a new record, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -263,24 +262,23 @@ def pool(folds: Sequence[Baselines]) -> Baselines:
 
 
 def run_folds(folds: Sequence[Inputs]) -> list[Baselines]:
-    """:func:`run_baselines` of every fold, side by side; baselines of all folds are dealt to ranks.
+    """:func:`run_baselines` of every fold, side by side, by all ranks.
 
-    Those of a fold that read activations are one task and the others another, so that threads come out even; axes, which
-    all folds share, are made by the first task while the next do without them.
+    Those of a fold that read components are one task, those that read other units of the activations another, and every
+    one that reads none is a task of its own. All folds share their axes, which the first task makes while the next do
+    without.
     """
-    dealt = distributed.mine([(k, record) for k in range(len(folds)) for record in BASELINES])
-    tasks = sorted((not (read and k == 0), read, k) for k in range(len(folds)) for read in (True, False))
-    own = [
-        [record for j, record in dealt if j == k and ("activations" in record.needs) == read]
-        for _, read, k in tasks
-    ]
-    with ThreadPoolExecutor(distributed.workers(len(tasks))) as pool:
-        found = list(pool.map(run_baselines, [folds[k] for *_, k in tasks], own))
+    reading = [record for record in BASELINES if "activations" in record.needs]
+    of_axes = [record for record in reading if record.explains == "components"]
+    of_units = [record for record in reading if record not in of_axes]
+    numbers = range(len(folds))
+    others = [(k, [record]) for record in reversed(BASELINES) for k in numbers if record not in reading]
+    tasks = [(0, of_axes), *others, *((k, of_units) for k in numbers), *((k, of_axes) for k in numbers[1:])]
     joined = [Baselines() for _ in folds]
-    for part in distributed.gathered(found):
-        for (*_, k), more in zip(tasks, part):
-            joined[k].ran |= more.ran
-            joined[k].not_run |= more.not_run
+    found = distributed.spread(tasks, lambda task: run_baselines(folds[task[0]], task[1]), threads=True)
+    for (k, _), more in zip(tasks, found):
+        joined[k].ran |= more.ran
+        joined[k].not_run |= more.not_run
     return [Baselines(_as_listed(fold.ran), _as_listed(fold.not_run)) for fold in joined]
 
 

@@ -140,10 +140,11 @@ def _add_verdicts(table: pd.DataFrame, mine: Jackknifed, rivals: Rivals, level: 
     """
     chosen = np.flatnonzero(table["selected"].to_numpy())
     others = [rivals.of[name].take(table["concept"].to_numpy()[chosen]) for name in rivals.counted]
-    for name, values in (
-        ("p_above", [p_above(mine, other) for other in others]),
-        ("n_families_needed", [families_needed(mine, other, level=level) for other in others]),
-    ):
+
+    def above(other: Jackknifed) -> tuple[np.ndarray, np.ndarray]:
+        return p_above(mine, other), families_needed(mine, other, level=level)
+
+    for name, values in zip(("p_above", "n_families_needed"), zip(*distributed.spread(others, above))):
         column = np.full(len(table), np.nan)
         column[chosen] = np.max(values, axis=0)
         table[name] = column

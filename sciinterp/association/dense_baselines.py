@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from sciinterp import distributed
 from sciinterp.activations.axes import Moments, independent_axes, principal_axes
 from sciinterp.association.dense_scores import best_thresholds
 from sciinterp.association.dense_units import best_unit, read_units
@@ -61,6 +62,7 @@ class Fit:
         self.values = read_rows(self.acts, self.rows[self.held])
         self.trained = np.isin(self.held, trained)
         self.last: tuple[np.ndarray, np.ndarray] | None = None
+        self.name = distributed.common_name()
 
     @classmethod
     def of(cls, inputs: Inputs) -> Fit:
@@ -89,7 +91,17 @@ class Fit:
     @cached_property
     def moments(self) -> Moments:
         """Mean and covariance."""
-        return Moments.of(self.values if self.trained.all() else self.values[self.trained])
+
+        def made() -> np.ndarray:
+            found = Moments.of(self.values if self.trained.all() else self.values[self.trained])
+            return np.vstack([found.mean, found.covariance])
+
+        both = self._once("moments", made)
+        return Moments(both[0], both[1:])
+
+    def _once(self, what: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """What one rank makes for all, where all have come to these activations together."""
+        return distributed.once(self.name and f"{self.name} {what}", make)
 
     @cached_property
     def axes(self) -> np.ndarray:
@@ -104,7 +116,7 @@ class Fit:
     @cached_property
     def rotation(self) -> np.ndarray:
         """float32 [n_components, n_components]: from principal to independent components."""
-        return independent_axes(self.components[self.trained], self.seed)
+        return self._once("axes", lambda: independent_axes(self.components[self.trained], self.seed))
 
     @cached_property
     def independent(self) -> np.ndarray:

@@ -55,7 +55,7 @@ def write_association(
     split: Split,
     seed: int = 0,
 ) -> None:
-    """Write hits, the annotations and split they are of, enrichment and AnnData files; tables first, each on its own.
+    """Write hits, the annotations and split they are of, enrichment and AnnData files, each on its own, by all ranks.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def write_association(
     write_each(
         folder,
         {
-            **_hits_files(hits, folder),
             "annotations.tsv": lambda: annotations.write(folder / "annotations.tsv"),
+            **_hits_files(hits, folder),
             "split.tsv": lambda: write_split(split, features.samples, folder / "split.tsv"),
             "enrichment.tsv": lambda: write_enrichment(features, annotations, folder, split=split, seed=seed),
             "features.h5ad": lambda: write_anndata(
@@ -83,6 +83,7 @@ def write_association(
             "samples.h5ad": lambda: write_samples(features, hits, folder / "samples.h5ad"),
         },
         computed=hits,
+        shared=True,
     )
 
 
@@ -92,10 +93,10 @@ def _hits_files(hits: Table, folder: Path) -> dict[str, Callable[[], object]]:
     plain = {key: context.get(key, {}) for key in _PLAIN}
     sets: pd.DataFrame = context.get("sets", pd.DataFrame())
     return {
+        "hits.tsv": lambda: write_tsv(pd.DataFrame(hits), folder / "hits.tsv"),
         **({SETS: lambda: write_tsv(sets, folder / SETS)} if len(sets) else {}),
         "hits.context.json": lambda: write_json(folder / "hits.context.json", plain),
         "hits.baselines.tsv": lambda: write_tsv(baselines, folder / "hits.baselines.tsv"),
-        "hits.tsv": lambda: write_tsv(pd.DataFrame(hits), folder / "hits.tsv"),
         "hits.parquet": lambda: write_parquet(pd.DataFrame(hits), folder / "hits.parquet"),
     }
 

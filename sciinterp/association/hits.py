@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ from sciinterp.association.fitting import BaselineSettings, Inputs
 from sciinterp.association.measure import Judge, Training, agreement, choose, measured, train_pairs
 from sciinterp.association.partitions import Folds, Partition, cross, deal, partition
 from sciinterp.association.ranking_without import add_ranked_intervals
-from sciinterp.association.set_chance import DRAWS, chance_curves
+from sciinterp.association.set_chance import DRAWS, chance_curves, chance_draws
 from sciinterp.association.sets import KS, set_curves
 from sciinterp.association.shift_test import Places, screen_places
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen
@@ -194,9 +193,8 @@ def associate(
     with ledger.recorded("associate", out, settings=stated, inputs=about["belongs"]):
         hits = _associate(_Job(features, annotations, split, acts, randomised, twins, settings, seed, fold))
         hits.context |= {**about, "settings": stated}
-        if out is not None and distributed.first():
-            with distributed.alone():
-                write_association(out, hits, features, annotations, split=split, seed=seed)
+        if out is not None:
+            write_association(out, hits, features, annotations, split=split, seed=seed)
     return hits
 
 
@@ -298,14 +296,16 @@ def _associate_group(
 
 
 def _sets(beside: Inputs, settings: AssociationSettings) -> pd.DataFrame:
-    """Curves of sets, and what chance reaches; ranks share each of the two, one process of a small corpus draws both at once."""
-    draw = [partial(set_curves, beside, ks=settings.sets, level=settings.level)]
-    if settings.set_draws:
-        draw.append(partial(chance_curves, beside, ks=sorted(settings.sets), draws=settings.set_draws))
+    """Curves of sets, and what chance reaches; of a small corpus a process draws several at once."""
     assert beside.training is not None
-    small = distributed.size() == 1 and beside.training.features.n_stored <= _AT_ONCE
-    drawn = distributed.spread(draw, lambda one: one(), threads=True) if small else (one() for one in draw)
-    return pd.concat(drawn, ignore_index=True).sort_values("concept", kind="stable")
+    small, ks = beside.training.features.n_stored <= _AT_ONCE, sorted(settings.sets)
+    draws = chance_draws(beside, ks=ks, draws=settings.set_draws) if settings.set_draws else []
+    curves = set_curves(beside, ks=settings.sets, level=settings.level)
+    drawn: list[Any] = list(distributed.spread([*draws, *curves], lambda draw: draw(), threads=small))
+    found = pd.concat(drawn[len(draws) :], ignore_index=True)
+    found = found.sort_values(["concept", "reader", "rule", "k"], kind="stable")
+    by_chance = [chance_curves(drawn[: len(draws)], ks)] if draws else []
+    return pd.concat([found, *by_chance], ignore_index=True).sort_values("concept", kind="stable")
 
 
 def _judge(

@@ -9,14 +9,14 @@ that its curve lies above the largest of :data:`DRAWS` others anywhere has a pro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from sciinterp import distributed
 from sciinterp.association.fitting import Inputs
 from sciinterp.association.partitions import Part, Partition
 from sciinterp.association.sets import sparse_units, weighted_sets
@@ -28,8 +28,8 @@ DRAWS = 19
 _AT_ONCE = 512
 
 
-def chance_curves(inputs: Inputs, *, ks: Sequence[int], draws: int = DRAWS) -> pd.DataFrame:
-    """The largest F1 that a weighted set of features of any size reaches of a concept rotated between families.
+def chance_draws(inputs: Inputs, *, ks: Sequence[int], draws: int = DRAWS) -> list[Callable[[], np.ndarray]]:
+    """What draws the largest F1 that a weighted set of features of any size reaches of a concept rotated between families.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ def chance_curves(inputs: Inputs, *, ks: Sequence[int], draws: int = DRAWS) -> p
 
     Returns
     -------
-    DataFrame
-        As :func:`~sciinterp.association.sets.set_curves`, with the reader "rotated"; ``f1`` is the same for all sizes.
+    list of callable
+        Of some rotations each: float [n_concepts], their largest.
     """
     assert inputs.training is not None
     rng = np.random.default_rng([inputs.seed, 19])
@@ -61,8 +61,13 @@ def chance_curves(inputs: Inputs, *, ks: Sequence[int], draws: int = DRAWS) -> p
         best = found.groupby("concept")["f1"].max().to_numpy().reshape(-1, n_concepts)
         return np.nan_to_num(best).max(axis=0)
 
-    of_draws = distributed.spread([(rng.random(n), rng.random(n)) for n in sizes], reached)
-    highest = np.max([np.zeros(n_concepts), *of_draws], axis=0)
+    return [partial(reached, (rng.random(n), rng.random(n))) for n in sizes]
+
+
+def chance_curves(reached: Sequence[np.ndarray], ks: Sequence[int]) -> pd.DataFrame:
+    """The largest of :func:`chance_draws`, as a curve of sets with the reader "rotated": ``f1`` is the same for all sizes."""
+    highest = np.max(reached, axis=0)
+    n_concepts = len(highest)
     return pd.DataFrame(
         {
             "concept": np.repeat(np.arange(n_concepts), len(ks)),

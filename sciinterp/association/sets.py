@@ -25,7 +25,6 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from sciinterp import distributed
 from sciinterp.association.blocks import blocks_of
 from sciinterp.association.dense_baselines import Fit, probe
 from sciinterp.association.dense_scores import best_thresholds, count_scores
@@ -71,12 +70,9 @@ class Units:
 
 
 def set_curves(
-    inputs: Inputs,
-    *,
-    ks: Sequence[int] = KS,
-    level: float = 0.95,
-) -> pd.DataFrame:
-    """The curve over the size of a set, for features and for every rival that is there.
+    inputs: Inputs, *, ks: Sequence[int] = KS, level: float = 0.95
+) -> list[Callable[[], pd.DataFrame]]:
+    """What draws the curve over the size of a set, for features and for every rival that is there.
 
     Parameters
     ----------
@@ -89,7 +85,8 @@ def set_curves(
 
     Returns
     -------
-    DataFrame
+    list of callable
+        Each makes a DataFrame:
         ``concept`` (number within the partition) ``reader k rule f1_train f1 f1_low f1_high units``: ``rule`` is
         "weighted" or "or" (features alone), ``units`` the numbers of the set, in the order they were taken. The reader
         "probe" has one row a concept, ``k`` being all its inputs.
@@ -97,13 +94,12 @@ def set_curves(
     training = inputs.training
     assert training is not None
     ks = sorted({int(k) for k in ks})
-    curves: list[Callable[[], pd.DataFrame]] = [lambda: _or_sets(inputs, training, ks, level)]
+    curves: list[Callable[[], pd.DataFrame]] = [partial(_or_sets, inputs, training, ks, level)]
     for name, units in _readers(inputs, training):
         curves.append(partial(_curve, name, units, inputs.parts.test, ks, level))
     if inputs.acts is not None:
-        curves.append(lambda: _probe(inputs, level))
-    rows = distributed.spread(curves, lambda curve: curve())
-    return pd.concat(rows, ignore_index=True).sort_values(["concept", "reader", "rule", "k"], kind="stable")
+        curves.append(partial(_probe, inputs, level))
+    return curves
 
 
 def _probe(inputs: Inputs, level: float) -> pd.DataFrame:

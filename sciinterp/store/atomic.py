@@ -28,6 +28,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from sciinterp import distributed
 from sciinterp.errors import StoreError
 from sciinterp.store.guard import parse_json, require_regular
 
@@ -148,7 +149,11 @@ def require_place(path: str | os.PathLike[str]) -> None:
 
 
 def write_each(
-    folder: str | os.PathLike[str], files: Mapping[str, Callable[[], object]], *, computed: object = None
+    folder: str | os.PathLike[str],
+    files: Mapping[str, Callable[[], object]],
+    *,
+    computed: object = None,
+    shared: bool = False,
 ) -> None:
     """Write all files of a folder that can be written, then say which could not be.
 
@@ -160,30 +165,38 @@ def write_each(
         Name -> what writes it; whatever one raises does not cost those after it.
     computed : object, optional
         What the files hold; the error carries it.
+    shared : bool
+        All ranks are here with the same files, and take them in turn.
 
     Raises
     ------
     StoreError
     """
-    failed: dict[str, Exception] = {}
+    causes: list[Exception] = []
     make_folder(folder)
-    for name, write in files.items():
+
+    def reason(name: str) -> str | None:
         try:
-            write()
+            files[name]()
         except Exception as error:
-            failed[name] = error
+            causes.append(error)
+            return " ".join(str(error).split())
+        return None
+
+    reasons = distributed.spread(files, reason) if shared else map(reason, files)
+    failed = {name: why for name, why in zip(files, reasons) if why is not None}
     if failed:
-        reasons = "; ".join(f"{name} ({' '.join(str(error).split())})" for name, error in failed.items())
+        got = "; ".join(f"{name} ({why})" for name, why in failed.items())
         kept = [name for name in files if name not in failed]
         error = StoreError(
             f"{len(failed)} of {len(files)} files could not be written",
             where=f"folder {str(folder)!r}",
-            got=reasons,
+            got=got,
             do=(f"Written: {', '.join(kept)}." if kept else "")
             + (" Nothing computed is lost: the error holds it as .computed." if computed is not None else ""),
         )
         error.computed = computed
-        raise error from next(iter(failed.values()))
+        raise error from (causes[0] if causes else None)
 
 
 _OVERWRITING: ContextVar[bool] = ContextVar("overwriting", default=False)

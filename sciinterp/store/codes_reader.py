@@ -60,6 +60,8 @@ def codes_fault(pointers: np.ndarray, indices: np.ndarray, values: np.ndarray, b
 
 # Codes of a store that are kept in memory by feature: 64 MB.
 KEPT = 1 << 23
+# A reader of less than this part of the features reads a few; a block that ranks deal among themselves is more.
+_FEW = 32
 
 
 def pointer_fault(pointers: np.ndarray, n: int) -> str:
@@ -107,7 +109,7 @@ class CodesReader(Shards):
         """
         kept = self._kept
         if kept is None:
-            if (hi - lo) * 8 < self.width or int(self.stored.sum()) > KEPT:
+            if (hi - lo) * _FEW < self.width or int(self.stored.sum()) > KEPT:
                 return self._gathered(lo, hi)
             kept = self._kept = self._gathered(0, self.width)
         pointers = kept.pointers[lo : hi + 1]

@@ -217,14 +217,18 @@ class Writer:
         extra : mapping
             Facts to keep in the manifest; they must be functions of the plan.
         """
-        distributed.meet()
+        for of_rank in distributed.gathered(self._records):
+            self._records |= of_rank
+        largest = {}
+        if self._schema is SPARSE and not self.missing:
+            paths = [self.folder / shard_name(k) for k in range(self.n_shards)]
+            largest = _per_feature(paths, int(self.plan[SPARSE.width]))
         if distributed.first():
-            self._look()
-            self._finish(extra or {})
+            self._finish(extra or {}, largest)
         distributed.meet()
         self.complete = True
 
-    def _finish(self, extra: Mapping[str, Any]) -> None:
+    def _finish(self, extra: Mapping[str, Any], largest: Mapping[str, np.ndarray]) -> None:
         if self.missing:
             raise StoreError(
                 "the store is not finished",
@@ -236,9 +240,7 @@ class Writer:
         paths = [self.folder / shard_name(k) for k in range(self.n_shards)]
         counts = [load_arrays_named(path, f"{unit}s") for path in paths]
         offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.zeros(0, np.int64), *counts]))])
-        index = {f"{unit}_offsets": offsets.astype(np.int64)}
-        if self._schema is SPARSE:
-            index |= _per_feature(paths, int(self.plan[width]))
+        index = {f"{unit}_offsets": offsets.astype(np.int64), **largest}
         records = [self._records[k] for k in range(self.n_shards)]
         manifest = {
             # A store begun by an earlier version ends as one of that version.
@@ -258,14 +260,17 @@ class Writer:
 
 
 def _per_feature(paths: list[Path], n_features: int) -> dict[str, np.ndarray]:
-    """How many codes each feature has in all shards, and the largest of them."""
+    """How many codes each feature has in all shards, and the largest of them; each rank reads its share."""
     stored, largest = np.zeros(n_features, np.int64), np.zeros(n_features, np.float32)
-    for path in paths:
-        count = np.diff(load_arrays_named(path, "feature_starts"))
-        stored += count
-        feature = np.repeat(np.arange(n_features), count)
-        np.maximum.at(largest, feature, load_arrays_named(path, "feature_values"))
-    return {"stored": stored, "largest": largest}
+    for path in distributed.mine(paths):
+        starts = load_arrays_named(path, "feature_starts")
+        there = np.flatnonzero(np.diff(starts))
+        if len(there):
+            of_shard = np.maximum.reduceat(load_arrays_named(path, "feature_values"), starts[there])
+            largest[there] = np.maximum(largest[there], of_shard)
+        stored += np.diff(starts)
+    counts, highest = zip(*distributed.gathered((stored, largest)))
+    return {"stored": np.sum(counts, axis=0), "largest": np.max(highest, axis=0)}
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ import sciinterp as si
 from sciinterp.association.fitting import Inputs
 from sciinterp.association.measure import train_pairs
 from sciinterp.association.partitions import partition
-from sciinterp.association.set_chance import chance_curves
+from sciinterp.association.set_chance import chance_draws
 from sciinterp.association.sets import KS, set_curves
 
 LENGTH, FAMILIES = 500, 400
@@ -46,11 +46,11 @@ def measure(n_positions: int, draws: int) -> dict[str, float]:
     found: dict[str, float] = {"before": peak()}
     training = timed(found, "single features", lambda: train_pairs(features, parts))
     inputs = Inputs(samples, parts, control=control, training=training)
-    sets = timed(found, "sets", lambda: set_curves(inputs))
+    sets = timed(found, "sets", lambda: pd.concat([draw() for draw in set_curves(inputs)]))
     assert len(sets) == N_CONCEPTS * len(KS) * 3
     found["GB"] = peak()
     if draws:
-        timed(found, "chance", lambda: chance_curves(inputs, ks=KS, draws=draws))
+        timed(found, "chance", lambda: [draw() for draw in chance_draws(inputs, ks=KS, draws=draws)])
         found["GB with chance"] = peak()
     return found
 
