@@ -3,8 +3,9 @@
 Samples are records of backbones (:mod:`sciinterp.readers.backbones`); positions are residues.
 
 * ``ss:H`` to ``ss:C``: eight states of Kabsch and Sander (:mod:`sciinterp.annotations.secondary`);
-* ``helix:N-cap N1 N2 N3 C-cap C'``: around an alpha helix of at least five residues; the caps are the first and
-  the last residue whose bonds make the helix, half in and half out of it (Aurora and Rose, Protein Sci 7:21, 1998);
+* ``helix:N-cap N1 N2 N3 C-cap C'``: around an alpha helix, N1 to C1: at least five residues of state H, cut back at
+  both ends to one whose phi and psi are within 30 degrees of a helix's; the caps are the residues beside it, half in
+  and half out (Aurora and Rose, Protein Sci 7:21, 1998). By bonds alone 15% of C-caps had a positive phi, which is C's;
 * ``helix:Schellman``: C' of a helix whose N-H binds the C=O of the residue before C3, with that of the residue
   after it bound to C3 (Schellman 1980; the same);
 * ``turn:I II I' II' VIa VIb``: the two middle residues of four whose outer CA lie within 7 angstrom, by phi and psi
@@ -54,7 +55,8 @@ TURNS: dict[str, tuple[tuple[float, float, float, float], bool]] = {
 }
 TURN_CA, TURN_NEAR, TURN_FAR = 7.0, 30.0, 45.0
 PPII, PPII_NEAR, PPII_RUN = (-75.0, 145.0), 29.0, 3
-CIS, HELIX_RUN, END = 30.0, 5, 3
+CIS, END = 30.0, 3
+HELIX, HELIX_NEAR, HELIX_RUN = (-64.0, -41.0), 30.0, 5
 CLASSES = {
     "glycine": "G", "proline": "P", "cysteine": "C", "asparagine": "N", "aspartate": "D", "aromatic": "FWYH",
     "aliphatic": "AVILM", "positive": "KR", "negative": "DE", "polar": "STNQ",
@@ -146,7 +148,7 @@ def motifs(places: Float[np.ndarray, "n 4 3"], chain: np.ndarray, letters: str) 
     found = secondary(places, chain, letter == "P")
     state, angle = np.array(list(found.state)), torsions(places, found.joined)
     out = {f"ss:{s}": state == s for s in STATES}
-    out |= _helices(found, state, chain) | _turn_types(places, angle, found, state)
+    out |= _helices(found, state, angle) | _turn_types(places, angle, found, state)
     n, (phi, psi) = len(letters), (angle["phi"], angle["psi"])
     out["bulge"] = np.isin(np.arange(n), found.bulges)
     with np.errstate(invalid="ignore"):
@@ -175,12 +177,16 @@ def _joined_runs(mark: np.ndarray, follows: np.ndarray) -> list[tuple[int, int]]
     return out
 
 
-def _helices(found: Secondary, state: np.ndarray, chain: np.ndarray) -> dict[str, np.ndarray]:
+def _helices(found: Secondary, state: np.ndarray, angle: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Caps and Schellman motifs of alpha helices."""
     n, out = len(state), {f"helix:{name}": np.zeros(len(state), bool) for name in (*CAPS, "Schellman")}
+    with np.errstate(invalid="ignore"):
+        helical = (away(angle["phi"], HELIX[0]) <= HELIX_NEAR) & (away(angle["psi"], HELIX[1]) <= HELIX_NEAR)
     for start, end in _joined_runs(state == "H", found.joined):
-        if end - start < HELIX_RUN:
+        inside = start + np.flatnonzero(helical[start:end])
+        if not len(inside) or inside[-1] - inside[0] + 1 < HELIX_RUN:
             continue
+        start, end = int(inside[0]), int(inside[-1]) + 1
         places = {"N1": start, "N2": start + 1, "N3": start + 2}
         if start and found.joined[start]:
             places["N-cap"] = start - 1

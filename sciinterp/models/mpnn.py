@@ -30,6 +30,7 @@ from .adapter import LEAVE_OUT, Adapter, data_of
 from .crystal_graph import NUMBER
 from .generation import GenerationSettings
 from .mpnn_layers import MpnnModule, atoms_of
+from .running import running
 from .site import Batch, Site, Targets, block_sites, own_tokens
 from .weight_files import built, fit, read_tensors, wheel_file
 
@@ -194,32 +195,47 @@ class Mpnn(Adapter):
     ) -> list[dict[str, Any]]:
         """Sequences for a backbone: letters drawn one after the other, each given those decided before it.
 
-        In the first round letters that are not yet drawn are hidden, in further ones only the letter drawn anew.
+        In the first round letters that are not yet drawn are hidden, in further ones only the letter drawn anew. Letters of
+        residues without a whole backbone stay as they are. The encoder, which sees no letter,
+        runs once, and at every step where something is hooked to the module.
+
+        Raises
+        ------
+        InputError
+            A position was asked for where the backbone is not whole; or the settings ask for letters to be added.
         """
-        settings, data = settings or GenerationSettings(), data_of(sample)
-        self.check([data])
+        settings, data, module = settings or GenerationSettings(), data_of(sample), self.module
         if settings.n_new:
             raise InputError("a model of backbones adds no letters", where=self.name)
-        rngs = [np.random.default_rng([seed, number]) for number in range(n)]
-        places, records = settings.places(len(data["sequence"])), [data] * n
-        waiting = [set(places.tolist()) for _ in rngs]
+        batch = self.encode([data] * n)
+        places, whole = settings.places(len(data["sequence"])), batch.mask[0].numpy()
+        if settings.positions is not None and not whole[places].all():
+            raise InputError("no letter is drawn where the backbone is not whole", where=self.name)
+        places = places[whole[places]]
+        rngs, letters = (
+            [np.random.default_rng([seed, number]) for number in range(n)],
+            batch.inputs["letters"],
+        )
+        waiting, found = [set(places.tolist()) for _ in rngs], None
+        watched = any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
         for _ in range(settings.rounds):
             orders = [rng.permutation(places) if settings.order == "random" else places for rng in rngs]
             for step in range(len(places)):
-                batch = self.encode(records)
                 hidden = torch.zeros_like(batch.mask)
                 for i, order in enumerate(orders):
                     hidden[i, [int(order[step]), *waiting[i]]] = True
-                if not bool(batch.mask[0, [int(order[step]) for order in orders]].all()):
-                    raise InputError("no letter is drawn where the backbone is not whole", where=self.name)
-                scores = self.logits(self.masked(batch, hidden)).cpu()
+                now = self.masked(batch, hidden)
+                with running(self, now):
+                    inputs = now.to(self.device).inputs
+                    if found is None or watched:
+                        found = module.encode(**inputs)  # type: ignore[operator]
+                    scores = module.decode(*found, **inputs).cpu()  # type: ignore[operator]
                 for i, order in enumerate(orders):
                     at = int(order[step])
-                    letter = _drawn(scores[i, at, :-1], settings, rngs[i], self.name)
-                    text = records[i]["sequence"]
-                    records[i] = {**records[i], "sequence": text[:at] + letter + text[at + 1 :]}
+                    drawn = _drawn(scores[i, at, :-1], settings, rngs[i], self.name)
+                    letters[i, at] = VOCABULARY.index(drawn)
                     waiting[i].discard(at)
-        return records
+        return [{**data, "sequence": "".join(VOCABULARY[j] for j in row)} for row in letters.tolist()]
 
     @property
     def probe(self) -> dict[str, Any]:

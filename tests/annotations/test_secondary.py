@@ -75,6 +75,25 @@ def test_a_helix_has_its_state_and_its_caps() -> None:
     assert at == {"N-cap": [start - 1], "N1": [start], "N3": [start + 2], "C-cap": [end], "C'": [end + 1]}
 
 
+@pytest.mark.parametrize(
+    "tail", [[(-95, -5), (60, 30)], [(-95, -5), (75, 10)], [(60, 30)], [(-90, -10), (-95, 0), (60, 40)]]
+)
+def test_a_helix_ends_where_its_torsions_do(tail) -> None:
+    """By bonds alone the first two of these helices end a residue late, and the positive phi of C' is the cap's."""
+    places = build([(-120, 130)] * 4 + [(-60, -45)] * 10 + tail + [(-120, 130)] * 5)
+    found = motifs(places, one_chain(len(places)), "A" * len(places))
+    at = {name: np.flatnonzero(found[f"helix:{name}"]).tolist() for name in ("N-cap", "N1", "C-cap", "C'")}
+    assert at == {"N-cap": [3], "N1": [4], "C-cap": [14], "C'": [15]}
+
+
+def test_a_helix_of_the_other_hand_has_no_caps() -> None:
+    mirrored = build(HELIX) * np.array([1.0, 1.0, -1.0])
+    assert "H" in secondary(mirrored, one_chain(20), np.zeros(20, bool)).state
+    assert not any(
+        v.any() for k, v in motifs(mirrored, one_chain(20), "A" * 20).items() if k.startswith("helix")
+    )
+
+
 def test_states_do_not_depend_on_where_the_structure_stands() -> None:
     places, chain, proline = build(HELIX), one_chain(20), np.zeros(20, bool)
     turn, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))

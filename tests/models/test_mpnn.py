@@ -12,6 +12,7 @@ from makers import BACKBONES, WHOLE, backbone, real, small_mpnn
 from sciinterp.errors import InputError
 from sciinterp.interventions.likelihoods import letters_at
 from sciinterp.models import capture, load_model
+from sciinterp.models.generation import GenerationSettings
 from sciinterp.models.mpnn import FILES, FOLDER, coordinates
 from sciinterp.models.mpnn_layers import MpnnModule, element_columns
 from sciinterp.samples import Sample
@@ -196,6 +197,20 @@ def test_residues_without_a_whole_backbone_are_positions_without_tokens() -> Non
     assert not batch.mask[0, 4] and not batch.mask[0, 5]
     rows = capture(model, ["layers.2"], batch)["layers.2"][0]
     assert len(rows) == 19 and rows.isfinite().all()
+
+
+def test_letters_are_written_where_the_backbone_is_whole_and_the_encoder_runs_once(monkeypatch) -> None:
+    model, calls, sample = small_mpnn("proteinmpnn")(Path()), [], BACKBONES[1]
+    encode = model.module.encode
+    monkeypatch.setattr(model.module, "encode", lambda **g: calls.append(1) or encode(**g))
+    drawn = model.generate(sample, n=2, seed=0)
+    assert len(calls) == 1 and {d["sequence"][4:6] for d in drawn} == {sample["sequence"][4:6]}
+    assert drawn[0]["sequence"] != sample["sequence"] and len({d["sequence"] for d in drawn}) == 2
+    handle = model.module.encoder_layers[0].register_forward_hook(lambda *_: None)
+    assert model.generate(sample, n=2, seed=0) == drawn and len(calls) == 20
+    handle.remove()
+    with pytest.raises(InputError, match="not whole"):
+        model.generate(sample, settings=GenerationSettings(positions=(4,)))
 
 
 def test_what_is_no_backbone_is_refused() -> None:
