@@ -244,7 +244,7 @@ class Reader:
         self._n = 0
         self._deal: tuple[int, np.ndarray, np.ndarray] = (-1, self._units, self._units)
         self._data = torch.empty(0, source.d_in)
-        self._order = torch.empty(0, dtype=torch.int64)
+        self._order = self.places = torch.empty(0, dtype=torch.int64)
 
     @property
     def state(self) -> dict[str, int]:
@@ -262,7 +262,7 @@ class Reader:
         """
         part = distributed.share(self.batch_size)
         out = torch.empty(len(part), self.source.d_in)
-        filled = 0
+        filled, places = 0, []
         while filled < self.batch_size:
             self._hold()
             take = self._order[self.position : self.position + self.batch_size - filled]
@@ -270,13 +270,25 @@ class Reader:
             if lo < hi:
                 mine = take[lo - filled : hi - filled]
                 torch.index_select(self._data, 0, mine, out=out[lo - part.start : hi - part.start])
+                places.append(mine)
             filled += len(take)
             self.position += len(take)
             if self.position == len(self._order):
                 self.position, self.group = 0, self.group + 1
                 if self.group == self._n_groups:
                     self.group, self.epoch = 0, self.epoch + 1
+        self.places = torch.cat(places) if len(places) != 1 else places[0]
         return out, out
+
+    @property
+    def at_once(self) -> bool:
+        """Whether all rows are held at once; ``places`` then says where among them those of the last batch are."""
+        return self._n_groups == 1
+
+    def whole(self) -> Tensor:
+        """All rows [n, d_in] in their order, where they are held at once."""
+        self._hold()
+        return self._data[: self._n]
 
     def release(self) -> None:
         """Give the rows at hand back: the next batch reads them again."""

@@ -4,9 +4,9 @@ Every kernel works on rows that do not depend on each other, so a split over thr
 result. They release the interpreter's lock; :func:`over_rows` runs one part per thread.
 
 Exact two-stage top-k of a row of ``F`` numbers: cut the row into ``G`` groups and take each group's maximum.
-At least ``k`` numbers are >= the ``k``-th largest maximum ``t``, so every one of the top ``k`` is >= ``t``
-and lies in a group whose maximum is >= ``t``: gather those few numbers and select among them. Ties at the
-``k``-th place go to the lowest feature number; indices come out in ascending order.
+Where ``k`` maxima are >= ``t``, at least ``k`` numbers are, so every one of the top ``k`` is >= ``t`` and lies in a
+group whose maximum is >= ``t``: gather those few numbers and select among them. Ties at the ``k``-th place go to the
+lowest feature number; indices come out in ascending order.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from numba import njit
 
 # Rows shorter than this are not worth a second thread.
 MIN_ROWS_PER_THREAD = 64
+# Halvings in the search for a floor, and maxima above it beyond ``k`` that end it early.
+HALVINGS, SPARE = 8, 4
 # Reassociated sums let the compiler use vector registers; NaN and infinity keep their meaning.
 _SUMS = {"reassoc", "contract", "nsz"}
 
@@ -32,8 +34,10 @@ def over_rows(n: int, part: Callable[..., Any], *arguments: Any) -> None:
         part(0, n, *arguments)
         return
     cuts = [n * i // threads for i in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(part, cuts[i], cuts[i + 1], *arguments) for i in range(threads)]:
+    with ThreadPoolExecutor(threads - 1) as pool:  # the first range is of the thread that asks
+        others = [pool.submit(part, cuts[i], cuts[i + 1], *arguments) for i in range(1, threads)]
+        part(0, cuts[1], *arguments)
+        for done in others:
             done.result()
 
 
@@ -71,6 +75,31 @@ def _kth_largest(a, n, k):
 
 
 @njit(nogil=True, cache=True)
+def _floor(maxima, k, middle):
+    """A number with ``k`` of some maxima at or above it, and few more: by halving, whose passes run in vector registers.
+
+    ``middle [1]`` is room for a number of their type.
+    """
+    least = most = maxima[0]
+    for j in range(maxima.shape[0]):
+        least = maxima[j] if maxima[j] < least else least
+        most = maxima[j] if maxima[j] > most else most
+    for _ in range(HALVINGS):
+        middle[0] = (least + most) / 2
+        t = middle[0]
+        n = np.int32(0)
+        for j in range(maxima.shape[0]):
+            n += np.int32(maxima[j] >= t)
+        if n < k:
+            most = t
+            continue
+        least = t
+        if n <= k + SPARE:
+            break
+    return least
+
+
+@njit(nogil=True, cache=True)
 def select_topk(lo, hi, pre, size, values, columns, floor):
     """Top ``k`` of the rows ``lo:hi`` of ``pre [n, F]`` into ``values`` and ``columns`` ``[n, k]``.
 
@@ -81,6 +110,7 @@ def select_topk(lo, hi, pre, size, values, columns, floor):
     groups = n_features // size
     maxima = np.empty(groups, pre.dtype)
     work = np.empty(n_features, pre.dtype)
+    middle = np.empty(1, pre.dtype)
     picked = np.empty(groups, np.int32)
     found = np.empty(n_features, np.int32)
     for r in range(lo, hi):
@@ -91,25 +121,18 @@ def select_topk(lo, hi, pre, size, values, columns, floor):
             part = row[i * groups : (i + 1) * groups]
             for j in range(groups):
                 maxima[j] = part[j] if part[j] > maxima[j] else maxima[j]
-        if groups >= k:
-            for j in range(groups):
-                work[j] = maxima[j]
-            least = _kth_largest(work, groups, k)
-        else:
-            least = row.min()
+        least = _floor(maxima, k, middle) if groups >= k else row.min()
         n_picked = 0
-        for j in range(groups):
-            if maxima[j] >= least:
-                picked[n_picked] = j
-                n_picked += 1
+        for j in range(groups):  # written always and kept where it counts: a branch would be guessed wrong
+            picked[n_picked] = j
+            n_picked += maxima[j] >= least
         c = 0
         for i in range(size):
             for p in range(n_picked):
                 f = i * groups + picked[p]
-                if row[f] >= least:
-                    found[c] = f
-                    work[c] = row[f]
-                    c += 1
+                found[c] = f
+                work[c] = row[f]
+                c += row[f] >= least
         for f in range(size * groups, n_features):
             if row[f] >= least:
                 found[c] = f
@@ -121,8 +144,7 @@ def select_topk(lo, hi, pre, size, values, columns, floor):
         kth = _kth_largest(work, c, k)
         above = 0
         for q in range(c):
-            if row[found[q]] > kth:
-                above += 1
+            above += row[found[q]] > kth
         ties = k - above
         out = 0
         for q in range(c):

@@ -9,7 +9,8 @@
    (Rows of the data as first directions reconstruct worse in the end: .737 against .797 held out.)
 4. *Step.* Batch, exact gradients (``sparse.py``), one finiteness check, Adam with a linear warm-up and decay,
    norm constraint. A loss or gradient that is not finite stops the run before the step is made. Every SAE of
-   the run makes its step on the same batch, which is read once.
+   the run makes its step on the same batch, which is read once. Where the encoder is frozen and the rows are held at
+   once and come again, their products with it are found once and looked up (``sparse.Known``): the same to rounding.
 5. *Files.* The plan first, then checkpoints and the log; run again to resume: the same bytes come out as from a
    run that was never stopped. ``training.jsonl`` holds no times for that reason.
 
@@ -41,10 +42,10 @@ from sciinterp.sae.base import SAE, sae_of
 from sciinterp.sae.batches import Reader, Source, moments, origin_of_trained, parts_of, thinned
 from sciinterp.sae.bf16_topk import choose_encoder
 from sciinterp.sae.frozen import Frozen
-from sciinterp.sae.metrics import firing_counts, measure
+from sciinterp.sae.metrics import measure, never_fire
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.settings import TrainSettings
-from sciinterp.sae.sparse import encode_topk, normalise_rows
+from sciinterp.sae.sparse import CHUNK, Known, encode_topk, normalise_rows
 from sciinterp.store import ledger
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ log = logging.getLogger(__name__)
 
 CALIBRATION_ROWS = 1 << 17
 DEAD_ROWS = 1 << 21  # training rows on which "never fires" is counted
+KNOWN_BYTES = 1 << 29  # of products that are looked up: 131,072 rows by 1,024 features
 
 
 def train(
@@ -165,7 +167,8 @@ def train_together(
             data.look()
             for run in runs.values():
                 run.begin()
-            _train(data, list(runs.values()))
+            for some in _passes(list(runs.values())):
+                _train(data, some)
             data.reader.release()
             done.update({i: run.finish() for i, run in runs.items()})
     return [done[i] for i in range(len(jobs))]
@@ -210,12 +213,23 @@ class _Data:
         return x, x if same else target.to(self.device).mul_(self.scale)
 
 
+def _passes(runs: list[_Run]) -> list[list[_Run]]:
+    """Runs that go through the data together: in turn where what they look up would be too much memory."""
+    passes: list[list[_Run]] = [[]]
+    for run in runs:
+        if sum(other.known_bytes for other in passes[-1]) + run.known_bytes > KNOWN_BYTES:
+            passes.append([])
+        passes[-1].append(run)
+    return passes
+
+
 def _train(data: _Data, runs: list[_Run]) -> None:
     """All steps of all runs; one resumed from a later step waits until the others have come to it."""
     at = min(run.done for run in runs)
     saved_at, saved_step = time.monotonic(), at
-    if at:
-        data.reader.state = next(run.reader_state for run in runs if run.done == at)
+    data.reader.state = next(run.reader_state for run in runs if run.done == at)
+    for run in runs:
+        run.look_up()
     every = min((run.settings.checkpoint_every or data.steps) for run in runs)
     timed = not any(run.settings.checkpoint_every for run in runs)
     quarters = {max(1, data.steps * n // 4) for n in (1, 2, 3)}
@@ -241,6 +255,8 @@ def _train(data: _Data, runs: list[_Run]) -> None:
                 for run in stepping:
                     run.save()
                 saved_at, saved_step = time.monotonic(), at
+    for run in runs:
+        run.step.work.known = None
 
 
 class _Run:
@@ -280,6 +296,8 @@ class _Run:
         self._start()
         self.frozen = Frozen(self.settings.frozen, self.parameters["W_dec"])
         self.step.still = self.frozen.still
+        if self.known_bytes:
+            self.step.encode, self.screened = encode_topk, False
         found = run_folder.last_state(self.folder) if self.folder else None
         if found is not None:
             self._restore(*found)
@@ -293,9 +311,30 @@ class _Run:
         p["W_enc"].copy_(p["W_dec"])
         self.architecture.start(p, self.step.unit)
 
+    @property
+    def known_bytes(self) -> int:
+        """Of the products with an encoder that does not move; 0 where looking them up does not pay, or is too much."""
+        rows, settings = self.data.reader.rows, self.settings
+        size = 4 * len(rows) * self.architecture.n_features
+        pays = settings.frozen == "encoder" and self.data.steps * settings.batch_size >= 2 * len(rows)
+        return size if pays and self.data.reader.at_once and size <= KNOWN_BYTES else 0
+
+    def look_up(self) -> None:
+        """Find these products, where there are steps left that need them."""
+        if not self.known_bytes or self.done == self.data.steps:
+            return
+        p, device, rows = self.parameters, self.data.device, self.data.reader.whole()
+        scores = torch.empty(len(rows), self.architecture.n_features, device=device)
+        for lo in range(0, len(rows), CHUNK):
+            part = rows[lo : lo + CHUNK].to(device) * self.data.scale
+            torch.mm(part, p["W_enc"].T, out=scores[lo : lo + CHUNK])
+        self.step.work.known = Known(scores, p["b_dec"], self.data.reader.places)
+
     def advance(self, x: Tensor, target: Tensor) -> dict[str, Any] | None:
         """Make one step; gives the line of the log where there is one."""
         settings, p, number = self.settings, self.parameters, self.done + 1
+        if self.step.work.known:
+            self.step.work.known.places = self.data.reader.places.to(self.data.device)
         self.step.dead = (self.last_fired + self.window < number).nonzero().squeeze(1)
         self.step.progress = min(number / max(settings.sparsity_warmup * self.data.steps, 1), 1.0)
         rate = settings.rate(number, self.data.steps, self.architecture.n_features)
@@ -421,15 +460,14 @@ class _Run:
         weights, calibrated = self.architecture.finish(self.parameters, scale, calibration_rows)
         sae = sae_of(weights).to(self.data.device)
         counted = parts["train"][:: max(1, -(-len(parts["train"]) // DEAD_ROWS))]
-        counts = distributed.add_up(
-            torch.from_numpy(firing_counts(sae, data.pieces(distributed.mine(counted))))
-        ).numpy()
+        silent = never_fire(sae, data.pieces(distributed.mine(counted)))
+        fired = distributed.add_up(torch.from_numpy(~silent).long()) > 0
         sae.architecture, sae.origin = self.architecture, self.data.origin
         sae.recipe = {**self.settings.deciding(), "rows": len(parts["train"])}
         sae.metrics = {
             **measure(sae, data.pieces(distributed.mine(parts["test"])), shared=True),
             **calibrated,
-            "dead": float((counts == 0).mean()),
+            "dead": float((~fired).double().mean()),
             "dead_counted_on": len(counted),
             "n_features": sae.n_features,
             "d_in": sae.d_in,

@@ -120,6 +120,16 @@ def measure(sae: SAE, batches: Iterable[Tensor | np.ndarray], *, shared: bool = 
     return measures.join().result() if shared else measures.result()
 
 
+def never_fire(sae: SAE, batches: Iterable[Tensor | np.ndarray]) -> np.ndarray:
+    """Which features fire on no row, bool [n_features]; batches are read until every one has fired."""
+    silent = np.ones(sae.n_features, bool)
+    for batch in batches:
+        silent[sae.encode(batch).col_indices().cpu().numpy()] = False
+        if not silent.any():
+            break
+    return silent
+
+
 def firing_counts(sae: SAE, batches: Iterable[Tensor | np.ndarray]) -> np.ndarray:
     """On how many rows each feature fires, int64 [n_features]."""
     counts = torch.zeros(sae.n_features, dtype=torch.int64)

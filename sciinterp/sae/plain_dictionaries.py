@@ -32,7 +32,7 @@ from sciinterp.devices import device_of, moved
 from sciinterp.errors import InputError
 from sciinterp.sae.base import SAE, ThresholdSAE, TopKSAE
 from sciinterp.sae.batches import Source, origin_of_trained, parts_of, thinned
-from sciinterp.sae.metrics import firing_counts, measure
+from sciinterp.sae.metrics import firing_counts, measure, never_fire
 
 if TYPE_CHECKING:
     from sciinterp.samples import Split
@@ -109,11 +109,11 @@ def baseline_sae(
     sae.origin = origin_of_trained(data, split)
     sae.recipe = {"baseline": kind, "seed": seed, "rows": len(parts["train"])}
     with moved(place, sae):
-        counts = firing_counts(sae, data.pieces(parts["train"]))
+        silent = never_fire(sae, data.pieces(parts["train"]))
         measured = measure(sae, data.pieces(parts["test"]))
     sae.metrics = {
         **measured,
-        "dead": float((counts == 0).mean()),
+        "dead": float(silent.mean()),
         "n_features": sae.n_features,
         "d_in": sae.d_in,
         "seed": seed,

@@ -261,7 +261,7 @@ class Law:
             else:  # between the two, as on a line, and not too near to either
                 share = float(np.clip((limit - z_inside) / (z_outside - z_inside), 0.1, 0.9))
                 value = inside + share * (outside - inside)
-        return value
+        return bound if outside is None else value
 
     def _starts(self) -> list[np.ndarray]:
         """The best two of a grid of exponents, whose other parameters are non-negative least squares."""

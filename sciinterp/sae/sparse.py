@@ -30,11 +30,34 @@ CHUNK = 1024
 CROWD = 8
 
 
+@dataclass
+class Known:
+    """What an encoder that does not move gives for rows that come again and again: found once, and looked up.
+
+    Attributes
+    ----------
+    scores : Tensor [n, n_features]
+        ``x W_enc^T`` of all rows.
+    centre : Tensor [d_in]
+        ``b_dec``, which does move.
+    places : Tensor int64 [batch]
+        Where among all rows those of the batch are.
+    """
+
+    scores: Tensor
+    centre: Tensor
+    places: Tensor
+
+
 class Workspace:
-    """Buffers kept from one step to the next, by name; a shape that grows replaces its buffer."""
+    """Buffers kept from one step to the next, by name; a shape that grows replaces its buffer.
+
+    With :attr:`known`, :func:`products` looks products up in the place of computing them.
+    """
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
+        self.known: Known | None = None
         self._kept: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
 
     def take(
@@ -81,6 +104,8 @@ def products(
 ) -> Iterator[tuple[int, Tensor]]:
     """Pre-activations ``xin W_enc^T + b_enc`` in chunks of rows, each in the same reused buffer.
 
+    Where the workspace knows ``x W_enc^T``, they are looked up: ``x W_enc^T + (b_enc - W_enc b_dec)``.
+
     Parameters
     ----------
     xin : Tensor [n, d_in]
@@ -92,10 +117,16 @@ def products(
     (first row, Tensor [rows, n_features])
         Valid until the next chunk.
     """
+    known = work.known
+    shift = None if known is None else b_enc - w_enc @ known.centre
     for lo in range(0, len(xin), chunk):
         rows = xin[lo : lo + chunk]
         out = work.take("pre", len(rows), len(w_enc), device=xin.device)
-        yield lo, torch.addmm(b_enc, rows, w_enc.T, out=out)
+        if known is None or shift is None:
+            torch.addmm(b_enc, rows, w_enc.T, out=out)
+        else:
+            torch.index_select(known.scores, 0, known.places[lo : lo + chunk], out=out).add_(shift)
+        yield lo, out
 
 
 def topk(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import pytest
 
 import sciinterp as si
 from sciinterp.errors import InputError
-from sciinterp.sae.power_laws import Law, fit_scaling
+from sciinterp.sae.power_laws import LEAST, MOST, Law, fit_scaling
 from sciinterp.sae.scaling import FITS, RUNS, ScalingSettings, _some_families
 from sciinterp.store.describe import info
 
@@ -65,6 +65,14 @@ def test_what_does_not_pay_is_said_not_to():
     saves = fits.set_index("term").loc["tokens"]
     assert saves["saves_low"] == pytest.approx(0, abs=1e-4)
     assert saves["saves_high"] < 0.005
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_says_nothing_of_a_power_leaves_its_whole_range(seed):
+    rng = np.random.default_rng(seed)
+    law = Law(GRID, errors((0.1, ((0.05, 0.5), (0.03, 0.5), (0.0, 1.0))), noise=0.01, rng=rng), 0.9)
+    law.best[5] = 0  # no part of the error: any exponent is as good
+    assert law.interval(6) == (LEAST, MOST)
 
 
 def covered(n, seed):

@@ -39,6 +39,31 @@ def test_topk_equals_sorting(n, f, k, digits, seed):
     assert (values.numpy() == np.take_along_axis(pre, columns.numpy(), 1)).all()
 
 
+def spread_out(n: int, f: int) -> np.ndarray:
+    rng = np.random.default_rng(n * f)
+    return rng.choice([-1, 1], (n, f)) * 10.0 ** rng.uniform(-37, 38, (n, f))
+
+
+@pytest.mark.parametrize(
+    ("pre", "k"),
+    [
+        (spread_out(5, 300).astype(np.float32), 9),  # halving never comes near the k-th
+        (np.where(spread_out(5, 1024) > 0, spread_out(5, 1024), -np.inf).astype(np.float32), 32),
+        (np.full((3, 512), -np.inf, np.float32), 8),
+        (np.full((3, 513), 2.5, np.float32), 40),
+        (np.random.default_rng(0).integers(-(2**15), 2**15, (7, 1024)).astype(np.int16), 64),
+        (np.random.default_rng(0).integers(-3, 3, (7, 700)).astype(np.int16), 64),
+    ],
+)
+def test_selection_is_exact_where_numbers_are_far_apart_infinite_or_equal(pre, k):
+    values, columns = np.empty((len(pre), k), pre.dtype), np.empty((len(pre), k), np.int32)
+    floor = sparse.select(pre, values, columns)
+    wanted = by_sorting(pre.astype(np.float64), k)
+    assert (columns == wanted).all()
+    assert (values == np.take_along_axis(pre, wanted, 1)).all()
+    assert (floor == values.min(1)).all()
+
+
 def problem(kind: str, n: int, d: int, f: int, seed: int = 0):
     g = torch.Generator().manual_seed(seed)
     x = torch.randn(n, d, generator=g)

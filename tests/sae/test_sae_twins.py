@@ -82,6 +82,39 @@ def test_together_or_alone_and_stopped_or_not_the_bytes_are_the_same(tmp_path, m
         assert torch.equal(alone.W_enc, whole[part].W_enc)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_products_with_an_encoder_that_does_not_move_are_looked_up_to_the_same_dictionary(kind, monkeypatch):
+    settings = TrainSettings(steps=60, batch_size=128, frozen="encoder")
+    found = si.train(X, KINDS[kind], settings=settings)
+    monkeypatch.setattr(loop, "KNOWN_BYTES", 0)
+    computed = si.train(X, KINDS[kind], settings=settings)
+    assert torch.allclose(found.W_dec, computed.W_dec, atol=1e-3)
+    assert torch.allclose(found.b_enc, computed.b_enc, atol=1e-3)
+    assert found.metrics["fve"] == pytest.approx(computed.metrics["fve"], abs=1e-4)
+
+
+def test_what_is_looked_up_never_grows_past_its_bound_and_no_neighbour_changes_a_byte(monkeypatch):
+    settings = TrainSettings(steps=60, batch_size=128, frozen="encoder")
+    jobs = [loop.Job(si.TopK(40, k=k), settings) for k in (2, 4, 6)]
+    held, look_up = [], loop._Run.look_up
+
+    def counted(self):
+        look_up(self)
+        held.append((len(held), self.step.work.known.scores.nbytes))
+
+    monkeypatch.setattr(loop._Run, "look_up", counted)
+    together = loop.train_together(X, jobs)
+    one = held[0][1]
+    monkeypatch.setattr(loop, "KNOWN_BYTES", 2 * one)
+    in_turn = loop.train_together(X, jobs)
+    assert [size for _, size in held] == [one] * 6
+    for job, first, second in zip(jobs, together, in_turn):
+        alone = loop.train_together(X, [job])[0]
+        assert torch.equal(first.W_dec, second.W_dec) and torch.equal(first.W_dec, alone.W_dec)
+    runs = [loop._Run(loop._Data(loop.Source(X), None, settings, torch.device("cpu")), job) for job in jobs]
+    assert [len(some) for some in loop._passes(runs)] == [2, 1]
+
+
 def test_the_cone_is_the_nearest_point_and_leaves_the_rest():
     rng = torch.Generator().manual_seed(0)
     at = start(200, 6)
@@ -91,7 +124,9 @@ def test_the_cone_is_the_nearest_point_and_leaves_the_rest():
     back_onto_cone(turned, at)
     assert torch.equal(turned[inside], rows[inside])
     assert torch.allclose(turned.norm(dim=1), rows.norm(dim=1), rtol=1e-5)
-    assert torch.allclose(cosines(turned, at)[~inside], torch.full(((~inside).sum(),), COSINE), atol=1e-5)
+    assert torch.allclose(
+        cosines(turned, at)[~inside], torch.full((int((~inside).sum()),), COSINE), atol=1e-5
+    )
     other = torch.randn(200, 6, generator=rng)
     back_onto_cone(other, at)  # some point of the cone, none of which lies nearer in angle
     assert (cosines(turned, rows) >= cosines(other, rows) - 1e-5).all()
