@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import textwrap
 import tomllib
@@ -38,8 +39,10 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         No such file, or it is not TOML: the message names the line.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError("there is no such file", where=f"file '{path}'", do="'sciinterp init' writes one.")
+    if not os.path.isfile(path):  # False, too, for a name that no file can have
+        raise InputError(
+            "there is no such file", where=f"file '{str(path)[:200]}'", do="'sciinterp init' writes one."
+        )
     if path.stat().st_size > MAX_BYTES:
         raise FormatError(
             "too large for a configuration",

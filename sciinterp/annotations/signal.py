@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sciinterp.annotations.bed import parse_bed_line
+from sciinterp.annotations.bed import COMMENTS, parse_bed_line
 from sciinterp.annotations.rows import Rows, concept_name
 from sciinterp.annotations.table import Annotations
 from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import FormatError, InputError, ShapeError
 from sciinterp.readers.bigwig import Keep, kind_of_track, read_bigbed, read_bigwig_arrays
-from sciinterp.readers.bounded import read_lines, whole
+from sciinterp.readers.bounded import whole
 from sciinterp.readers.identifiers import match_chromosomes, plain_chromosome
 from sciinterp.samples import Samples
 from sciinterp.splits.places import places
@@ -198,25 +198,17 @@ def _pieces(path: Path, keep: Keep | None = None) -> Iterator[_Piece]:
 
 def _bedgraph(path: Path) -> Iterator[_Piece]:
     """The lines of a bedGraph, some of one chromosome at a time."""
-    name, rows = "", list[tuple[int, int, float]]()
-    for number, line in read_lines(path):
-        if not line.strip() or line.startswith(("#", "track", "browser")):
-            continue
+    name, rows, file = "", list[tuple[int, int, float]](), Rows("signal", path)
+    for number, line in file.lines("bedGraph", skip=COMMENTS):
         cells = line.split()
         if len(cells) != 4:
-            raise FormatError(
-                "this is not a line of bedGraph",
-                file=str(path),
-                line=number,
-                expected="4 columns",
-                got=str(len(cells)),
+            raise file.bad(
+                "this is not a line of bedGraph", number, expected="4 columns", got=str(len(cells))
             )
         start, end = (whole(cells[i], f"the {e}", path, number) for i, e in ((1, "start"), (2, "end")))
         value = _number(cells[3], path, number)
         if end <= start:
-            raise FormatError(
-                "an interval ends before it starts", file=str(path), line=number, got=f"{start} to {end}"
-            )
+            raise file.bad("an interval ends before it starts", number, got=f"{start} to {end}")
         if rows and (cells[0] != name or len(rows) == _LINES):
             yield _piece(name, rows)
             rows = []
