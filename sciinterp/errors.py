@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST = 500  # characters of a part of a message; what a file holds may have any number
+
 
 class SciinterpError(ValueError):
     """Base of every error raised on purpose.
@@ -35,10 +37,15 @@ class SciinterpError(ValueError):
         self, what: str, *, where: str = "", expected: str = "", got: str = "", do: str = ""
     ) -> None:
         self.what, self.where, self.expected, self.got, self.do = what, where, expected, got, do
+        what, where, expected, got, do = map(_cut, (what, where, expected, got, do))
         head = f"{what}, {where}" if where else what
         parts = [f"expected {expected}"] * bool(expected) + [f"got {got}"] * bool(got)
         line = (f"{head}: {', '.join(parts)}" if parts else head).rstrip(".") + "."
         super().__init__(" ".join(f"{line} {do}".split()))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 class InputError(SciinterpError):

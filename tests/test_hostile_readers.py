@@ -115,7 +115,7 @@ HOSTILE: dict[str, tuple[Callable[[bytes], bytes], bool]] = {
     "negative numbers": (lambda raw: _numbers(raw, b"-1"), False),
     "numbers beyond any": (lambda raw: _numbers(raw, b"1e999"), False),
     "places at the end of the world": (lambda raw: _numbers(raw, b"999999999999999999"), False),
-    "an open quote": (lambda raw: b'"' + raw * 2000, False),
+    "an open quote": (lambda raw: b'"' + raw * (1 + 200_000 // (len(raw) + 1)), False),
     "quotes": (lambda raw: raw + b'"' * 100_001, False),
     "one line again and again": (lambda raw: raw + (raw.splitlines() or [b"x"])[-1] * 20_000, False),
     "two files in one": (lambda raw: raw + raw[::-1], False),
@@ -142,7 +142,7 @@ def check(reader: str, path: Path, *, must: bool, folder: Path) -> None:
     assert time.monotonic() - start < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 1_000_000  # kilobytes
     assert not (folder / "executed").exists()
-    assert error is None or ("\n" not in str(error) and len(str(error)) < 1000), error
+    assert error is None or ("\n" not in str(error) and len(str(error)) < 1500), error
     assert error is not None or not must
 
 

@@ -150,6 +150,13 @@ class HuggingFace(Adapter):
 
     def _encode(self, data: Sequence[str]) -> Batch:
         batch = self.encoding.encode(data)
+        module: Any = self.module
+        ids, rows = batch.inputs["input_ids"], module.get_input_embeddings().weight.shape[0]
+        if (most := int(ids.max())) >= rows:
+            got, do = f"{most}", "Is this the model's own tokeniser?"
+            raise InputError(
+                f"a token that {self.name} does not know", expected=f"below {rows}", got=got, do=do
+            )
         return replace(batch, inputs={k: v.long() for k, v in batch.inputs.items()})
 
     def _forward(self, batch: Batch) -> Any:
@@ -370,16 +377,14 @@ def wrap(module: nn.Module, tokenizer: Any, *, name: str) -> HuggingFace:
     known = {i: w for w, i in vocabulary.items()}
     size = len(known) if head is None else head.weight.shape[0]
     kind: type[HuggingFace] = HuggingFaceEncoder
-    if head is not None and (mask is not None or not config.is_encoder_decoder):
-        causal = "ForMaskedLM" not in type(module).__name__
-        kind = (
-            HuggingFaceSeq2Seq
-            if config.is_encoder_decoder
-            else HuggingFaceCausal
-            if causal
-            else HuggingFaceLM
-        )
-        kind = HuggingFaceEncoder if kind is HuggingFaceLM and mask is None else kind
+    if head is not None and config.is_encoder_decoder:
+        kind = HuggingFaceEncoder if mask is None else HuggingFaceSeq2Seq
+    elif head is not None and "ForMaskedLM" in type(module).__name__:
+        kind = HuggingFaceEncoder if mask is None else HuggingFaceLM
+    elif head is not None:
+        kind = HuggingFaceCausal
+    if kind is HuggingFaceSeq2Seq and not hasattr(module, "encoder"):
+        raise InputError(f"{type(module).__name__} has a layout not known here", expected="that of T5")
     words = [known.get(i, f"<unused{i}>") for i in range(size)]
     return kind(module, encoding, name=name, words=words, mask_id=mask)
 

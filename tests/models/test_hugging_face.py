@@ -1,10 +1,13 @@
 """Hugging Face models on seeded tiny configurations: their own hidden states, their own tokens, the suite."""
 
 import itertools
+import math
+import re
 
 import pytest
 import torch
 
+import sciinterp as si
 from sciinterp.errors import InputError, MissingWeightsError
 from sciinterp.models import capture, load_model, spans_of
 from sciinterp.testing import check_adapter
@@ -222,3 +225,34 @@ def test_folders_are_read_and_missing_ones_named(tmp_path, monkeypatch) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(MissingWeightsError, match="--weights"):
         load_model("prott5")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda n: hf.BertForTokenClassification(hf.BertConfig(vocab_size=n, **SMALL)), "no scores"),
+        (lambda n: hf.ElectraForPreTraining(hf.ElectraConfig(vocab_size=n, **SMALL)), "no scores"),
+        (lambda n: hf.GPT2Model(hf.GPT2Config(vocab_size=n, n_embd=32, n_layer=1, n_head=4)), "no scores"),
+        (lambda n: hf.BertForMaskedLM(hf.BertConfig(vocab_size=n - 3, **SMALL)), r"token .* not know"),
+        (lambda n: hf.BartForConditionalGeneration(hf.BartConfig(vocab_size=n, d_model=32)), "layout"),
+        (lambda n: hf.ElectraForMaskedLM(hf.ElectraConfig(vocab_size=n, **SMALL)), ""),
+        (lambda n: hf.LlamaForCausalLM(hf.LlamaConfig(vocab_size=n, **SMALL)), ""),
+        (
+            lambda n: hf.MambaForCausalLM(hf.MambaConfig(vocab_size=n, hidden_size=32, num_hidden_layers=1)),
+            "",
+        ),
+    ],
+)
+def test_the_loss_of_any_model_or_one_line(make, said, tmp_path) -> None:
+    """Models without scores over words, with another layout or another's tokeniser say so; others are scored."""
+    tokeniser = bpe_tokeniser()
+    samples = si.Samples(["a", "b"], ["ACGTACGTACGATTACA", "GGATCCATTAGGCCA"], kind="dna")
+    try:
+        model = load_model("dna-bpe", weights=(make(len(tokeniser)), tokeniser))
+        acts = si.extract(model, samples, site="layers.0", out=tmp_path / "acts")
+        sae = si.train(acts, si.TopK(n_features=8, k=2), seed=0, steps=1)
+        found = si.loss_recovered(model, sae, samples)
+    except InputError as error:
+        assert said and re.search(said, str(error)), error  # noqa: PT017
+    else:
+        assert not said and math.isfinite(found["loss_clean"]) and found["n"] > 0
