@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 
 import pandas as pd
 
@@ -149,7 +149,7 @@ class Variant:
                 got=f"{self.start + 1}" if len(self.ref) < 2 else f"{self.start + 1} to {end}",
             )
         found = sequence[self.start : end]
-        as_in = str.upper if sequence.isupper() else str.lower if sequence.islower() else str
+        as_in = _case(sequence)
         stated = _STATED.finditer(as_in(self.ref))
         if any(found[m.start() : m.end()] != m[0] for m in stated):
             raise InputError(
@@ -182,6 +182,12 @@ class Variant:
         if len(sequence) != len(sample.sequence):
             raise InputError("a structure has no place for other than substitutions", where=where)
         return Sample(f"{sample.id}:{change}", {**sample.data, "sequence": sequence}, sample.length)
+
+
+@lru_cache(maxsize=4)
+def _case(sequence: str) -> Callable[[str], str]:
+    """How a sequence of one case writes letters."""
+    return str.upper if sequence.isupper() else str.lower if sequence.islower() else str
 
 
 def parse_variant(text: str) -> Variant:
