@@ -100,7 +100,11 @@ def read_substitutions(texts: list[str], rows: np.ndarray) -> Substitutions:
     """
     named = [_one_letter(texts[row]) for row in rows.tolist()]
     there = np.array([bool(text) for text in named], bool)
-    rows, kept = rows[there], [text for text in named if text]
+    return _arrays(rows[there], [text for text in named if text])
+
+
+def _arrays(rows: np.ndarray, kept: list[str]) -> Substitutions:
+    """Texts as arrays, without those that name a position twice or downwards, or a letter that stays."""
     joined = ";".join(kept)
     data = np.frombuffer(joined.encode(), np.uint8)
     parted = np.flatnonzero(data == ord(";"))
@@ -116,7 +120,7 @@ def read_substitutions(texts: list[str], rows: np.ndarray) -> Substitutions:
         owner = np.repeat(np.arange(len(kept)), np.diff(first))
         usual = np.ones(len(kept), bool)
         usual[owner[odd]] = False
-        return read_substitutions(texts, rows[usual])
+        return _arrays(rows[usual], [text for text, is_usual in zip(kept, usual) if is_usual])
     return Substitutions(rows, kept, first, start, ref, alt)
 
 
