@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 import sciinterp as si
+from sciinterp import decompositions
 from sciinterp.decompositions import MEASURES, DecompositionSettings, compare_decompositions
 from sciinterp.errors import InputError, MismatchError
+from sciinterp.sae.settings import TrainSettings
 from sciinterp.store.sealed import write_sealed
 
 FEW = DecompositionSettings(
@@ -75,6 +77,19 @@ def test_every_dictionary_has_its_row_and_a_comparison_resumes(world, tmp_path):
     assert again["fve"].iloc[0] == 7.0
     with pytest.raises(MismatchError, match="other settings"):
         compare_decompositions(acts, annotations, split=split, settings=replace(FEW, l0=3), out=tmp_path)
+
+
+def test_the_pace_is_of_the_steps_alone(world, monkeypatch):
+    clock, trained = [0.0], []
+
+    def training(rows, jobs):  # the first of a process compiles; each reads and measures beside its steps
+        clock[0] += (3.0 if trained else 100.0) + 0.25 * jobs[0].settings.steps
+        trained.append(len(rows))
+
+    monkeypatch.setattr(decompositions, "train_together", training)
+    monkeypatch.setattr(decompositions.time, "process_time", lambda: clock[0])
+    how = TrainSettings(batch_size=64)
+    assert decompositions._seconds(world[0], si.TopK(12, k=2), how) == {"seconds": 0.25}
 
 
 def test_an_architecture_that_is_none_is_refused_by_name():

@@ -22,7 +22,8 @@ TOP = GRID.max(axis=0)
 
 def errors(theta, *, noise=0.0, rng=None):
     """Of the irreducible part, and pairs of part at the top and exponent."""
-    y = theta[0] + sum(part * (GRID[:, i] / TOP[i]) ** -power for i, (part, power) in enumerate(theta[1]))
+    parts = [part * (GRID[:, i] / TOP[i]) ** -power for i, (part, power) in enumerate(theta[1])]
+    y = theta[0] + np.sum(parts, axis=0)
     return y if rng is None else y * np.exp(rng.normal(0, noise, len(y)))
 
 

@@ -97,7 +97,7 @@ def test_screened_equals_exact(kind, n, d, f, k):
     x, w, b = problem(kind, n, d, f)
     exact_values, exact_columns = encode_topk(x, w, b, k, Workspace())
     values, columns = encode_screened(x, w, b, k, Workspace())
-    scale = exact_values.abs().max()
+    scale = float(exact_values.abs().max())
     # Tied features may be exchanged by the last bit of a dot product; what is selected has the same values.
     assert torch.allclose(values.relu().sort(1).values, exact_values.relu().sort(1).values, atol=2e-6 * scale)
     if kind not in ("ties", "zero rows", "near ties"):
