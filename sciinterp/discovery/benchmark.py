@@ -21,6 +21,7 @@ from sciinterp.discovery.calibrate import (
     reliability,
     share_interval,
 )
+from sciinterp.discovery.files import are_sets
 from sciinterp.discovery.planted import Planted, PlantedSettings, plant
 from sciinterp.discovery.planted_forms import FORMS
 from sciinterp.discovery.problem import make_problem
@@ -185,7 +186,7 @@ def _forms(seed: int) -> dict[str, Any]:
     """Of each form the share of its hidden concepts among the first ten; how many of these read nothing hidden."""
     world = plant(seed, OF_FORMS)
     found = _search(world, seed)
-    novel = found[found["kind"] == "novel"].head(10)
+    novel = found[(found["kind"] == "novel") & ~are_sets(found)].head(10)
     of = {f: concept for concept, features in world.novel.items() for f in features}
     names = {of[f] for f in novel["feature"] if f in of}
     row: dict[str, Any] = {"false": sum(f not in of for f in novel["feature"])}
@@ -233,7 +234,7 @@ def score_world(world: Planted, *, seed: int = 0) -> tuple[dict[str, float], pd.
         average_precision(t["probability"].to_numpy(), of, n)
         for t, of in ((missing, truth), (single, meets_hidden(single, world.missing, samples)))
     )
-    novel = found[found["kind"] == "novel"].head(10)
+    novel = found[(found["kind"] == "novel") & ~are_sets(found)].head(10)
     of = {f: concept for concept, features in world.novel.items() for f in features}
     names = {of[f] for f in novel["feature"] if f in of}
     refined = found[found["kind"] == "refinement"]

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit, logsumexp
+from scipy.stats import beta
 
 N_DRAWS = 500
 # Beta prior of the share of concepts with something to be found: one in ten, worth ten concepts.
 PRIOR_SOME, PRIOR_NONE = 1.0, 9.0
+ANY = 0.5  # prior probability that there is a concept with something to be found
+N_SHARES = 1000  # values of the share that are weighed
 
 
 def reliability(probability: np.ndarray, truth: np.ndarray, *, bins: int = 10) -> pd.DataFrame:
@@ -160,6 +164,9 @@ def share_interval(
 def posterior(log_bayes_factor: np.ndarray) -> np.ndarray:
     """Probability of each concept that something is to be found about it, the share of such concepts estimated from all.
 
+    Beforehand no concept of a collection has anything with probability one half, as in
+    :func:`sciinterp.discovery.decoys.any_real`; else the share has its prior. Both are weighed by what all concepts say together.
+
     Examples
     --------
     >>> alone = posterior(np.array([3.0]))[0]
@@ -168,9 +175,13 @@ def posterior(log_bayes_factor: np.ndarray) -> np.ndarray:
     >>> bool(among_others < alone < together)
     True
     """
+    if not len(log_bayes_factor):
+        return np.zeros(0)
     factor = np.exp(np.clip(np.asarray(log_bayes_factor, np.float64), -30, 30))
-    share = PRIOR_SOME / (PRIOR_SOME + PRIOR_NONE)
-    for _ in range(200):
-        p = share * factor / (share * factor + 1 - share)
-        share = (PRIOR_SOME + p.sum()) / (PRIOR_SOME + PRIOR_NONE + len(p))
-    return p
+    share = (np.arange(N_SHARES) + 0.5) / N_SHARES
+    seen = beta.logpdf(share, PRIOR_SOME, PRIOR_NONE) - np.log(N_SHARES)
+    seen += np.array([np.log1p(s * (factor - 1)).sum() for s in share])
+    any_ = expit(logsumexp(seen) + logit(ANY))
+    weight = np.exp(seen - logsumexp(seen))
+    given_any = sum(w * s * factor / (1 + s * (factor - 1)) for w, s in zip(weight, share))
+    return np.asarray(any_ * given_any)

@@ -199,7 +199,7 @@ def missing_record(
 
 
 def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]) -> dict[str, Any]:
-    """The record of one novel feature."""
+    """The record of one novel feature, or of one set of features."""
     problem = evidence.problem
     feature = int(novel.feature[i])
     reads = _reads(problem, novel, i)
@@ -208,8 +208,9 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
     stable = float(novel.stability[i])
     peaks = novel.peaks[i][novel.peaks[i] >= 0]
     found = novel.places[i]
+    name = str(novel.sets[i]) if novel.sets else f"feature {feature}"
     record: dict[str, Any] = {
-        "features": [feature, *companions],
+        "features": [*novel.members(i), *companions],
         "sources_checked": evidence.sources,
         "reader": reads,
         "pattern": firing_pattern(problem, feature),
@@ -230,9 +231,9 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
         "co_active": companions,
         "partial_matches": evidence.also_fires_on(feature),
         "typical_context": [_example(problem, int(p)) for p in peaks[:5]],
-        "would_be_falsified_by": f"peaks of feature {feature} in further families that do not share {reads['text']}",
+        "would_be_falsified_by": f"peaks of {name} in further families that do not share {reads['text']}",
     }
-    record = {"claim": _novel_claim(record), **record}
+    record = {"claim": _novel_claim(record, name), **record}
     record["against"] = against_novel(record)
     return record
 
@@ -261,7 +262,7 @@ PATTERNS = {
 }
 
 
-def _novel_claim(record: dict[str, Any]) -> str:
+def _novel_claim(record: dict[str, Any], name: str) -> str:
     """One sentence: what is read, how, where, in how many families, and the nearest concept."""
     lies, pattern, near = record["lies"], record["pattern"], record["nearest_concept"]
     how = PATTERNS.get(pattern["class"], f"every {pattern.get('period')} positions")
@@ -279,7 +280,7 @@ def _novel_claim(record: dict[str, Any]) -> str:
         else "no concept on positions to compare with"
     )
     return (
-        f"candidate: feature {record['features'][0]} reads {said} {how}, {where}, in "
+        f"candidate: {name} reads {said} {how}, {where}, in "
         f"{record['n_families']} of {record['families']['all']} families; {known}"
     )
 

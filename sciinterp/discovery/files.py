@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sciinterp.frames import Table
@@ -52,6 +53,11 @@ def write_candidates(candidates: pd.DataFrame, folder: str | Path) -> None:
         "candidates.json": lambda: write_json(folder / "candidates.json", record),
     }
     write_each(folder, files, computed=candidates)
+
+
+def are_sets(candidates: pd.DataFrame) -> np.ndarray:
+    """bool [n]: is a row of candidates a set of features?"""
+    return np.array(["set" in record for record in candidates["evidence"]], bool)
 
 
 def read_candidates(folder: str | Path) -> Table:

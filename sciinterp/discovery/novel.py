@@ -27,22 +27,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from scipy.special import expit
 
 from sciinterp import distributed
 from sciinterp.codes import FeatureMatrix
-from sciinterp.codes.active import only_active
 from sciinterp.discovery.decoys import N_MADE, any_real, decoy_error, made_up
+from sciinterp.discovery.feature_sets import FeatureSet
 from sciinterp.discovery.half_samples import shares
 from sciinterp.discovery.homology import Place, at_known_concepts, place
 from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.motifs import MAX_PEAKS, find_peaks
-from sciinterp.discovery.problem import BLOCK_VALUES, Problem
+from sciinterp.discovery.problem import Problem
 from sciinterp.discovery.sequence_readers import COLUMNS, FINE, N_FINE, Coherence, coherence
+from sciinterp.discovery.together import Columns, co_active, stability_of
 
 MIN_FAMILIES = 12
-COLUMNS_AT_ONCE = 1024  # columns of codes compared with another dictionary at once
 MAX_DENSITY = 0.15
 MAX_POSITIVES = 200  # known features the rule is learned from
 N_RANDOMISED = 240  # decoys taken from the randomised model's dictionary
@@ -56,11 +55,9 @@ LIKELY = 0.02  # share of half-samples from which a target is measured again, an
 HALF = 0.5  # of half-samples and draws, from which it is listed
 CEILING = 0.95  # of a probability: on planted worlds 5 of 74 that pass every gate are nuisance all the same
 PERIODIC = 0.35  # share of gaps of one length from which a feature counts as periodic
+FEW, INCOHERENT, UNSTABLE = "in few families", "not coherent in sequence", "not stable over seeds"
 KNOWN = (f"associated with a concept (F1 of {F1_KNOWN:g} or more, a hit, or {PRECISION_KNOWN:g} of its activity in a narrow "
          "concept)")  # fmt: skip
-
-# Columns of codes that are read when asked for: of which problem, and their numbers there.
-Columns = list[tuple[Problem, np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +88,8 @@ class Novel:
         Of balanced half-samples of the families in which each passes.
     any_real : float
         Probability that any of them is real.
+    sets : sequence of FeatureSet
+        What each entry is where it is a set of features (:mod:`sciinterp.discovery.novel_sets`).
     """
 
     feature: np.ndarray
@@ -108,6 +107,11 @@ class Novel:
     read: Coherence | None = None
     share: np.ndarray = field(default_factory=lambda: np.zeros(0))
     any_real: float = 0.0
+    sets: Sequence[FeatureSet] = ()
+
+    def members(self, i: int) -> tuple[int, ...]:
+        """Features of the dictionary that an entry is made of."""
+        return self.sets[i].features if self.sets else (int(self.feature[i]),)
 
 
 def _none(counts: dict[str, int], fate: np.ndarray, reason: str = "") -> Novel:
@@ -155,17 +159,19 @@ def associated(
 def find_novel(
     problem: Problem,
     *,
-    stability: Sequence[FeatureMatrix] = (),
+    stability: Sequence[FeatureMatrix | Sequence[FeatureMatrix]] = (),
     randomised: FeatureMatrix | None = None,
     known_pairs: np.ndarray | None = None,
     n_rotations: int = 1,
+    twins: Problem | None = None,
+    members: Sequence[np.ndarray] = (),
 ) -> Novel | str:
     """Targets with scores, probabilities and q-values, or the reason why there are none.
 
     Parameters
     ----------
     problem : Problem
-    stability : sequence of FeatureMatrix
+    stability : sequence of FeatureMatrix, or of several that are one dictionary
         Codes of the same positions by dictionaries of other seeds.
     randomised : FeatureMatrix, optional
         Codes of the randomised model: further decoys.
@@ -173,6 +179,11 @@ def find_novel(
         Features of significant hits.
     n_rotations : int
         Twins of each target among the decoys.
+    twins : Problem, optional
+        The decoys that stand for a false target each, in the place of rotated features; known features come first, with the same numbers.
+    members : sequence of int [n_features]
+        How many features have to meet for each column of ``problem`` to speak, and of ``twins``; one where not given. What two
+        dictionaries share of such a column is about the product of what they share of its members, and stability its root.
     """
     if problem.letters is None:
         return "the samples are not sequences: coherence in sequence cannot be measured"
@@ -180,7 +191,7 @@ def find_novel(
     peaks = find_peaks(problem)
     usable, fate = _usable(problem, peaks.n_families >= MIN_FAMILIES, linked)
     targets = np.flatnonzero(usable & ~linked)
-    counts = {r: int((fate == r).sum()) for r in ("dead", "dense", "in few families", KNOWN)}
+    counts = {r: int((fate == r).sum()) for r in ("dead", "dense", FEW, KNOWN)}
     counts["targets"] = len(targets)
     known = np.flatnonzero(usable & linked)
     known = known[np.argsort(-f1[known], kind="stable")][:MAX_POSITIVES]
@@ -190,13 +201,20 @@ def find_novel(
             counts["not judged"], fate[targets] = len(targets), "not judged"
         return _none(counts, fate, why)
     judged = np.concatenate([known, targets])
-    decoy_codes, decoy_rows, sort = _decoys(problem, judged, randomised, n_rotations)
+    rotated = [(problem.shifted(r), judged) for r in range(n_rotations)]
+    if twins is not None:
+        rotated = [(twins, np.arange(twins.n_features))]
+    decoy_codes, decoy_rows, sort = _decoys(problem, rotated, randomised)
     rows = np.vstack([peaks.position[judged], decoy_rows])
     n_known, n_target = len(known), len(targets)
     part, y = slice(n_known, n_known + n_target), np.arange(len(rows)) < n_known
     read, explained, share = _read(problem, rows, targets, part)
     measures = read.measures
-    stable, gates = _gates([(problem, judged), *decoy_codes], rows, explained, share, y, part, stability)
+    columns = [(problem, judged), *decoy_codes]
+    root = np.ones(len(rows))
+    for n, (_, numbers), first in zip(members, columns, (0, len(judged))):
+        root[first : first + len(numbers)] = n[numbers]
+    stable, gates = _gates(columns, rows, explained, share, y, part, stability, root)
     passes = ~np.any(list(gates.values()), axis=0)
     for reason, gone in gates.items():
         counts[reason] = int(gone[part].sum())
@@ -211,8 +229,8 @@ def find_novel(
     target_score = score[part][kept]
     places = [place(problem, row) for row in peaks.position[targets[kept]]]
     decoy = slice(n_known + n_target, None)
-    twin = np.isin(np.concatenate([numbers for _, numbers in decoy_codes]), targets)
-    weight = _weights(may[decoy], sort, twin / max(n_rotations, 1), n_target)
+    twin = ~np.isin(np.concatenate([numbers for _, numbers in decoy_codes]), known)
+    weight = _weights(may[decoy], sort, twin / max(len(rotated), 1), n_target)
     looks = CEILING * _move_prior(target_score, learn[y].sum(), learn[~y].sum()) * share[part][kept]
     there = _any_real(problem, targets[kept], target_score, weight * passes[decoy], sort)
     probability = there * looks * np.array([p.news for p in places]) * (1.0 if len(stability) else UNMEASURED)
@@ -265,7 +283,7 @@ def _usable(problem: Problem, spread: np.ndarray, linked: np.ndarray) -> tuple[n
     """Whether each feature is alive, in enough families and not dense; and why it is left out."""
     alive, dense = problem.active > 0, problem.active / problem.n_positions > MAX_DENSITY
     fate = np.full(problem.n_features, "listed", object)
-    for reason, gone in ((KNOWN, linked), ("in few families", ~spread), ("dense", dense), ("dead", ~alive)):
+    for reason, gone in ((KNOWN, linked), (FEW, ~spread), ("dense", dense), ("dead", ~alive)):
         fate[gone] = reason
     return alive & spread & ~dense, fate
 
@@ -277,21 +295,22 @@ def _gates(
     share: np.ndarray,
     known: np.ndarray,
     targets: slice,
-    others: Sequence[FeatureMatrix],
+    others: Sequence[FeatureMatrix | Sequence[FeatureMatrix]],
+    root: np.ndarray,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Stability [n], and by reason what a target is left out for (decoys are held to the same): bool [n]."""
     problem = columns[0][0]
     explained, incoherent = explained > HALF, share < HALF
     looked_at = known | (share > 0)
-    stable = _stability(columns, others, where=looked_at)
+    stable = stability_of(columns, others, where=looked_at) ** (1 / root)
     unstable = stable < STABLE
     part_of = np.zeros(len(rows), bool)
     left = targets.start + np.flatnonzero(~(explained | incoherent | unstable)[targets])
     part_of[left] = at_known_concepts(problem, rows[left]) >= 0
     return stable, {
         "explained by composition, letter, position or conservation": explained,
-        "not coherent in sequence": incoherent & ~explained,
-        "not stable over seeds": unstable & ~explained & ~incoherent,
+        INCOHERENT: incoherent & ~explained,
+        UNSTABLE: unstable & ~explained & ~incoherent,
         "part of an annotated concept": part_of,
     }
 
@@ -377,11 +396,11 @@ def firing_pattern(problem: Problem, feature: int) -> dict[str, Any]:
 
 
 def _decoys(
-    problem: Problem, features: np.ndarray, randomised: FeatureMatrix | None, n_rotations: int
+    problem: Problem, rotated: Columns, randomised: FeatureMatrix | None
 ) -> tuple[Columns, np.ndarray, np.ndarray]:
     """Codes, peaks and sort (0 rotated, 1 letter, 2 window composition, 3 position, 4 randomised model) of the decoys."""
     parts = [
-        *((problem.shifted(r), features, np.zeros(len(features), np.int64)) for r in range(n_rotations)),
+        *((source, numbers, np.zeros(len(numbers), np.int64)) for source, numbers in rotated),
         (made_up(problem), np.arange(3 * N_MADE), np.tile([1, 2, 3], N_MADE)),
     ]
     if randomised is not None:
@@ -433,46 +452,3 @@ def _move_prior(score: np.ndarray, n_positive: float, n_negative: float) -> np.n
         p = expit(ratio + np.log(share / (1 - share)))
         share = float(np.clip((p.sum() + 1) / (len(p) + 2), 1e-3, 0.95))
     return expit(ratio + np.log(share / (1 - share)))
-
-
-def _stability(columns: Columns, others: Sequence[FeatureMatrix], *, where: np.ndarray) -> np.ndarray:
-    """Smallest over dictionaries of the best cosine between code columns; NaN without dictionaries.
-
-    Only the columns ``where`` are looked at; the others get 0.
-    """
-    if not len(others):
-        return np.full(len(where), np.nan)
-    worst, first = where.astype(np.float64), 0
-    for source, numbers in columns:
-        chosen = np.flatnonzero(where[first : first + len(numbers)])
-        for low in range(0, len(chosen), COLUMNS_AT_ONCE):
-            some = chosen[low : low + COLUMNS_AT_ONCE]
-            mine = sp.csr_array(source.columns(numbers[some]).astype(np.float64).T)
-            norm = np.sqrt(np.asarray(mine.power(2).sum(1)).ravel()) + 1e-12
-            for other in others:
-                worst[first + some] = np.minimum(worst[first + some], _best_cosine(mine, norm, other))
-        first += len(numbers)
-    return worst
-
-
-def _best_cosine(mine: sp.csr_array, norm: np.ndarray, other: FeatureMatrix) -> np.ndarray:
-    """The largest cosine [n] of some columns of codes with those of another dictionary."""
-    best = np.zeros(len(norm))
-    for lo, hi in other.feature_blocks(BLOCK_VALUES):
-        codes = sp.csr_array(only_active(other.by_feature(lo, hi)).to_csc().astype(np.float64))
-        length = np.sqrt(np.asarray(codes.power(2).sum(0)).ravel()) + 1e-12
-        cosine = np.asarray((mine @ codes).todense()) / norm[:, None] / length[None]
-        best = np.maximum(best, cosine.max(1, initial=0))
-    return best
-
-
-def co_active(problem: Problem, features: np.ndarray, *, cosine: float = 0.2) -> list[int]:
-    """For each feature of a ranked list, the place of the first better one it fires with (itself if none)."""
-    mine = sp.csr_array(problem.columns(features).astype(np.float64))
-    norm = np.sqrt(np.asarray(mine.power(2).sum(0)).ravel()) + 1e-12
-    like = np.asarray((mine.T @ mine).todense()) / norm[:, None] / norm[None]
-    leader: list[int] = []
-    for i in range(len(features)):
-        first = next((j for j in range(i) if leader[j] == j and like[i, j] >= cosine), i)
-        leader.append(first)
-    return leader

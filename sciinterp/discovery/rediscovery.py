@@ -21,6 +21,7 @@ from sciinterp.annotations import Annotations, select_concepts
 from sciinterp.association import AssociationSettings, associate
 from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.codes import FeatureMatrix
+from sciinterp.discovery.files import are_sets
 from sciinterp.discovery.search import discover
 from sciinterp.discovery.settings import DiscoverySettings
 from sciinterp.errors import InputError
@@ -106,7 +107,7 @@ def _searched(
     hits = associate(codes, first_look, split=split, control=against, settings=AssociationSettings(folds=1))
     settings = DiscoverySettings(seed=seed, records=False)
     found = discover(codes, first_look, hits, split=split, control=against, settings=settings)
-    novel = found[found["kind"] == "novel"].drop_duplicates("feature")
+    novel = found[(found["kind"] == "novel") & ~are_sets(found)].drop_duplicates("feature")
     context = {"novel": len(novel), "not_run": dict(found.context.get("not_run") or {}).get("novel", "")}
     return {"rows": came_back(codes, novel, annotations, hidden, split), "context": context}
 

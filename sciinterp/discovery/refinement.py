@@ -83,7 +83,7 @@ def calibrate_refinements(
     --------
     >>> one = Refinement("a", 0, 1, 9, 8, 0, 1, 0.9, 0.001)
     >>> alone, among = (calibrate_refinements([one], n, n) for n in (1, 30))
-    >>> bool(alone[0][0] > 0.8), bool(alone[1][0] < among[1][0])
+    >>> bool(alone[0][0] > 0.7), bool(alone[1][0] < among[1][0])
     (True, True)
     """
     p = np.array([r.p for r in found])

@@ -22,11 +22,13 @@ from sciinterp.discovery.decoys import decoy_lists, q_values
 from sciinterp.discovery.evidence import Evidence, missing_record, novel_record, refinement_record
 from sciinterp.discovery.files import COLUMNS, write_candidates
 from sciinterp.discovery.missing import Spans, find_spans
-from sciinterp.discovery.novel import Novel, co_active, find_novel, least_q
+from sciinterp.discovery.novel import Novel, find_novel, least_q
+from sciinterp.discovery.novel_sets import find_sets
 from sciinterp.discovery.probe import probe
 from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.refinement import LISTED, calibrate_refinements, find_refinements
 from sciinterp.discovery.settings import Controls, DiscoverySettings
+from sciinterp.discovery.together import co_active
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.frames import Table
 from sciinterp.provenance import carried_split, require_randomised, require_same, standing
@@ -129,7 +131,7 @@ def _discover(
         "not_run": {},
     }
     missing = _missing_rows(problem, evidence, controls, settings, context)
-    novel = _novel_rows(problem, evidence, hits, controls, settings, context)
+    novel, sets = _novel_rows(problem, evidence, hits, controls, settings, context)
     refined = _refinement_rows(problem, evidence, context)
     if model is not None and features.sae is not None and missing + novel:
         missing, novel = probe(model, features, missing, novel, context=context, n=settings.n_probed)
@@ -137,14 +139,15 @@ def _discover(
         reason = "needs a model and features.sae" if missing + novel else "there is no candidate to try"
         context["not_run"] |= {"ablation": reason, "falsifying mutation": reason}
     context["precision_at"] = _expected_precision(missing, problem)
-    rows = missing + novel + refined
+    rows = missing + novel + sets + refined
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     for name in ("start", "end", "feature"):
         frame[name] = frame[name].astype(np.int64)
     for name in ("score", "probability", "q"):
         frame[name] = frame[name].astype(np.float64)
     context["counts"]["listed"] = {
-        k: len(v) for k, v in (("missing", missing), ("novel", novel), ("refinement", refined))
+        k: len(v)
+        for k, v in (("missing", missing), ("novel", novel), ("sets", sets), ("refinement", refined))
     }
     return Table(frame, context=context)
 
@@ -275,7 +278,8 @@ def _novel_rows(
     controls: Controls,
     settings: DiscoverySettings,
     context: dict[str, Any],
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of single features, and of sets of those that were left out."""
     known = np.zeros(0, np.int64)
     if {"feature", "f1", "q"} <= set(hits.columns):
         strong = hits[(hits["f1"] >= THRESHOLDS.floor) & (hits["q"] <= THRESHOLDS.q)]
@@ -300,10 +304,24 @@ def _novel_rows(
     )
     if isinstance(result, str):
         context["not_run"]["novel"] = result
-        return []
+        return [], []
     counts = context["counts"]["novel"] = dict(result.counts)
     if result.reason:
         context["not_run"]["novel"] = result.reason
+    rows = _listed(problem, evidence, result, settings, counts)
+    found = find_sets(problem, result, stability=controls.seeds)
+    if found is None:
+        return rows, []
+    columns, of_sets = found
+    counts = context["counts"]["sets"] = dict(of_sets.counts)
+    context["not_run"]["ablation of sets"] = "sets of features are not tried on the model"
+    return rows, _listed(columns, Evidence(columns, hits), of_sets, settings, counts)
+
+
+def _listed(
+    problem: Problem, evidence: Evidence, result: Novel, settings: DiscoverySettings, counts: dict[str, int]
+) -> list[dict[str, Any]]:
+    """The rows of a list, best first; what fires with a better one is named there."""
     counts["below_min_probability"] = int((result.probability < settings.min_probability).sum())
     order = np.lexsort((-result.score, -result.probability))
     order = order[result.probability[order] >= settings.min_probability][: settings.max_rows]
@@ -313,7 +331,10 @@ def _novel_rows(
     for rank, i in enumerate(order):
         if leader[rank] == rank:
             others = [
-                int(result.feature[order[k]]) for k in range(len(order)) if leader[k] == rank and k != rank
+                f
+                for k in range(len(order))
+                if leader[k] == rank and k != rank
+                for f in result.members(order[k])
             ]
             rows.append(_novel_row(problem, evidence, result, int(i), others, records=settings.records))
     return rows
@@ -322,9 +343,12 @@ def _novel_rows(
 def _novel_row(
     problem: Problem, evidence: Evidence, novel: Novel, i: int, others: list[int], *, records: bool
 ) -> dict[str, Any]:
-    record: dict[str, Any] = {"features": [int(novel.feature[i]), *others], "against": [""]}
+    members = novel.members(i)
+    record: dict[str, Any] = {"features": [*members, *others], "against": [""]}
     if records:
         record = novel_record(evidence, novel, i, others)
+    if novel.sets:
+        record["set"] = {"kind": novel.sets[i].kind, "features": list(members)}
     peak = int(novel.peaks[i, 0])
     sample = int(problem.sample_of[peak])
     base, column = int(problem.samples.offsets[sample]), problem.columns([novel.feature[i]])
@@ -343,7 +367,7 @@ def _novel_row(
         "start": lo - base,
         "end": hi - base,
         "concept": "",
-        "feature": int(novel.feature[i]),
+        "feature": members[0],
         "score": float(np.log(p / (1 - p))),
         "probability": p,
         "q": float(novel.q[i]),

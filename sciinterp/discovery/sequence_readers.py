@@ -168,7 +168,7 @@ def _coherence(
     """Of some rows, which have nothing to do with the others."""
     at = around.padded(position)
     readers = [reader for reader in READERS if len(getattr(around, reader.column))]
-    other = _spread(around, at, draws.compared, batch)
+    other = spread_over(around, at, draws.compared, batch)
     matched = _with_same_letter(around, at, draws.matched, batch)
     real, part = at >= 0, np.arange(at.shape[1]) % N_PARTS
     inner = np.stack([real & (part == k) for k in range(N_PARTS)])
@@ -232,7 +232,7 @@ def describe(problem: Problem, position: np.ndarray, name: str) -> dict[str, Any
     """
     around, at = problem.around, problem.around.padded(position[None])
     reader = next(r for r in READERS if r.name == name)
-    other = _spread(around, at, 1)
+    other = spread_over(around, at, 1)
     model = reader.fit(FitData(around, at, other[..., 0], at[None] >= 0))[0]
     return {"name": name, **reader.says(around, at, model)}
 
@@ -301,7 +301,7 @@ def _even(n_peaks: int, n: int, batch: int) -> np.ndarray:
     return (np.arange(n_peaks)[:, None] * APART + (batch * n + np.arange(n)) * GOLDEN) % 1
 
 
-def _spread(around: Surroundings, at: np.ndarray, n: int, batch: int = 0) -> np.ndarray:
+def spread_over(around: Surroundings, at: np.ndarray, n: int, batch: int = 0) -> np.ndarray:
     """Positions [n_rows, n_peaks, n] all over the samples of the peaks; -1 where there is no peak."""
     known = np.maximum(at, 0)
     first = (known - around.from_start[known])[..., None]

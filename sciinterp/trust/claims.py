@@ -224,6 +224,14 @@ def _claims() -> tuple[Claim, ...]:
             Claim("novel in ten", words, _HIDDEN, f"novel-{kind}", None if bar is None else (">=", bar))
             for kind, words, bar in _NOVEL
         ),
+        *(
+            Claim("novel in ten", words, ("hidden-sets",), f"novel-{kind}")
+            for kind, words in (
+                ("either", "a motif of which three features read a third each, among sets"),
+                ("both", "a motif that two features read among much else, among sets"),
+            )
+        ),
+        Claim("false sets", "sets of features, at any q", ("hidden-sets",), "sets-false"),
         Claim("refined", "two concepts under one name", _HIDDEN, "refined", (">=", 0.8)),
         Claim("recovered", "hidden instances at q <= .1", _HIDDEN, "recovered"),
         *(

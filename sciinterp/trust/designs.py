@@ -18,6 +18,7 @@ from sciinterp.association.explanations import ABOVE
 from sciinterp.association.shift_test import screen_places
 from sciinterp.association.statistics import screen
 from sciinterp.discovery import Controls, DiscoverySettings, discover
+from sciinterp.discovery.files import are_sets
 from sciinterp.frames import Table
 from sciinterp.trust.association_worlds import (
     AssociationWorld,
@@ -27,7 +28,7 @@ from sciinterp.trust.association_worlds import (
     rotated,
     unrelated,
 )
-from sciinterp.trust.discovery_worlds import CLADES, DiscoveryWorld, make_world
+from sciinterp.trust.discovery_worlds import CLADES, SETS, DiscoveryWorld, make_world
 
 Counts = dict[str, Any]
 P, Q = 0.05, 0.1  # levels at which p and q are judged
@@ -146,9 +147,11 @@ def _any(q: pd.Series) -> list[int]:
     return [int((q <= Q).any()), 1]
 
 
-def _discovered(seed: int, hide: bool, codes: str, clades: tuple[int, ...] = CLADES) -> Counts:
+def _discovered(
+    seed: int, hide: bool, codes: str, clades: tuple[int, ...] = CLADES, sets: bool = False
+) -> Counts:
     """What is listed of a world, and what of it is true."""
-    world = make_world(seed, hide=hide, codes=codes, clades=clades)
+    world = make_world(seed, hide=hide, codes=codes, clades=clades, sets=sets)
     found = discover(
         world.features,
         world.annotations,
@@ -157,7 +160,7 @@ def _discovered(seed: int, hide: bool, codes: str, clades: tuple[int, ...] = CLA
         control=Controls(seeds=world.seeds),
         settings=DiscoverySettings(records=False, seed=seed),
     )
-    rows = pd.DataFrame(found).assign(true=judged(found, world))
+    rows = pd.DataFrame(found).assign(true=judged(found, world), of_set=are_sets(found))
     listed = rows[rows["q"] <= Q]
     out: Counts = {
         "any": [int(len(listed) > 0), 1],
@@ -166,6 +169,8 @@ def _discovered(seed: int, hide: bool, codes: str, clades: tuple[int, ...] = CLA
     for kind in ("missing", "novel", "refinement"):
         mine = listed[listed["kind"] == kind]
         out[f"false-{kind}"] = [int((~mine["true"]).sum()), len(mine)]
+    out["sets-likely"] = [int((rows["of_set"] & (rows["probability"] > 0.5)).any()), 1]
+    out["sets-false"] = [int((~rows.loc[rows["of_set"], "true"]).sum()), int(rows["of_set"].sum())]
     missing = rows[rows["kind"] == "missing"]
     out["p"] = missing["probability"].round(4).tolist()
     out["truth"] = missing["true"].astype(int).tolist()
@@ -178,8 +183,11 @@ def _discovered(seed: int, hide: bool, codes: str, clades: tuple[int, ...] = CLA
 
 def _recalls(rows: pd.DataFrame, world: DiscoveryWorld) -> Counts:
     """How much of what is hidden is listed, by kind."""
-    first = set(rows.loc[rows["kind"] == "novel", "feature"].head(TEN))
-    out = {f"novel-{kind}": [int(bool(first & set(own))), 1] for kind, own in world.novel.values()}
+    novel = rows[rows["kind"] == "novel"]
+    out = {}
+    for kind, own in world.novel.values():
+        first = novel[novel["of_set"] == (kind in SETS)].head(TEN)
+        out[f"novel-{kind}"] = [int((first["true"] & first["feature"].isin(own)).any()), 1]
     refined = rows[(rows["kind"] == "refinement") & rows["true"]]
     out["refined"] = [refined["concept"].nunique(), len(world.merged)]
     listed = rows[(rows["kind"] == "missing") & (rows["q"] <= Q)]
@@ -188,13 +196,13 @@ def _recalls(rows: pd.DataFrame, world: DiscoveryWorld) -> Counts:
 
 
 def judged(rows: pd.DataFrame, world: DiscoveryWorld) -> np.ndarray:
-    """bool [n]: a missing row meets an instance that was left out, a novel one is a reader of a concept nobody names, and
-    a refinement parts the readers of two concepts that share a name."""
+    """bool [n]: a missing row meets an instance that was left out, a novel one is a reader of a concept nobody names (all of a set
+    are readers of one), and a refinement parts the readers of two concepts that share a name."""
     true = meets(rows, world.missing) & (rows["kind"] == "missing").to_numpy()
-    readers = {f for _, own in world.novel.values() for f in own}
     for i, row in enumerate(rows.itertuples()):
         if row.kind == "novel":
-            true[i] = row.feature in readers
+            members = set(row.evidence["set"]["features"] if "set" in row.evidence else [row.feature])
+            true[i] = any(members <= set(own) for _, own in world.novel.values())
         elif row.kind == "refinement" and row.concept in world.merged:
             pair, sides = row.evidence["features"][:2], world.merged[row.concept]
             true[i] = sorted(int(f in sides[1]) for f in pair if f in sides[0] + sides[1]) == [0, 1]
@@ -224,6 +232,7 @@ DESIGNS: dict[str, Callable[[int], Counts]] = {
     "verdicts-none": partial(_verdicts, lead=0),
     "verdicts-third": partial(_verdicts, lead=6),
     "hidden-topk": partial(_discovered, hide=True, codes="topk"),
+    "hidden-sets": partial(_discovered, hide=True, codes="topk", sets=True),
     "hidden-relu": partial(_discovered, hide=True, codes="relu"),
     "nothing-topk": partial(_discovered, hide=False, codes="topk"),
 }

@@ -8,7 +8,9 @@ largest at each position (``topk``), or all that are positive (``relu``), which 
 
 Sources err: bounds are moved, some instances are stated where nothing is, some under the name of another concept. Hidden
 are, of some concepts, whole families or single instances; some concepts altogether, one of each kind; and of two pairs of
-concepts, each on families of its own, that they are two. With ``hide=False`` all is stated but for the errors, of
+concepts, each on families of its own, that they are two. Worlds with ``sets`` have two more hidden concepts, motifs that no
+feature reads alone: of ``either`` each of three readers sees a third of the families; the two readers of ``both`` also answer to much else, each to
+its own. With ``hide=False`` all is stated but for the errors, of
 which none is then an instance left out.
 """
 
@@ -50,6 +52,9 @@ MOVED, INVENTED, SWAPPED = (
     0.02,
 )  # shares of instances with wrong bounds, of false ones, of wrong names
 CODES = ("topk", "relu")
+SETS = {"either": (0.65, 0.75), "both": (0.5, 0.65)}  # share of the families that carry them
+PARTS = 3  # readers of "either", which share its families out
+ELSE = 0.04  # share of all positions where a reader of "both" answers to something of its own
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +119,7 @@ def make_world(
     codes: str = "topk",
     n_seeds: int = 3,
     clades: tuple[int, ...] = CLADES,
+    sets: bool = False,
 ) -> DiscoveryWorld:
     """Draw one world; sequences, concepts and errors do not depend on how codes are made.
 
@@ -127,10 +133,12 @@ def make_world(
         Other dictionaries.
     clades : tuple of int
         Families of each clade.
+    sets : bool
+        Also plant what only sets of features read; another world of the same kind.
     """
     rng = np.random.default_rng([seed, 0x7257])
     clade = np.repeat(np.arange(len(clades)), clades)
-    concepts = _draw_concepts(clade, rng)
+    concepts = _draw_concepts(clade, rng, list(SETS) if sets else [])
     families = draw_families([c.form for c in concepts], [c.carriers for c in concepts], clade, rng)
     written = _lay_out(families, rng)
     roles = _draw_roles(concepts, rng)
@@ -142,7 +150,11 @@ def make_world(
         order = own.permutation(answers.shape[1]) if number else np.arange(answers.shape[1])
         matrices.append(FeatureMatrix(_codes(answers[:, order], codes), written.samples))
     readers = {c.name: roles.readers[i] for i, c in enumerate(concepts)}
-    novel = {c.name: (c.form.kind, readers[c.name]) for c in concepts if hide and c.role == "novel"}
+    novel = {
+        c.name: (c.name.removeprefix("novel:"), readers[c.name])
+        for c in concepts
+        if hide and c.role == "novel"
+    }
     return DiscoveryWorld(
         matrices[0],
         Annotations(frame, concepts=_table(frame)),
@@ -156,7 +168,7 @@ def make_world(
     )
 
 
-def _draw_concepts(clade: np.ndarray, rng: np.random.Generator) -> list[_Concept]:
+def _draw_concepts(clade: np.ndarray, rng: np.random.Generator, sets: list[str]) -> list[_Concept]:
     out = []
     for role, kinds in (("masked", MASKED), ("novel", KINDS), ("plain", PLAIN)):
         for kind in kinds:
@@ -170,6 +182,9 @@ def _draw_concepts(clade: np.ndarray, rng: np.random.Generator) -> list[_Concept
             _Concept(f"merged:{kind}-{half}", "merged", draw_form(kind, rng), mine)
             for half, mine in (("a", first), ("b", second))
         ]
+    for kind in sets:
+        carriers = draw_carriers(clade, SETS[kind], rng)
+        out.append(_Concept(f"novel:{kind}", "novel", draw_form("motif", rng), carriers))
     return out
 
 
@@ -219,8 +234,9 @@ NUISANCE = (
 
 def _draw_roles(concepts: list[_Concept], rng: np.random.Generator) -> _Roles:
     readers, shares, n = {}, {}, 0
-    for number in range(len(concepts)):
+    for number, concept in enumerate(concepts):
         size = 2 + int(rng.random() < 0.5)
+        size = {"novel:either": PARTS, "novel:both": 2}.get(concept.name, size)
         readers[number] = tuple(range(n, n + size))
         shares[number] = rng.uniform(0.6, 0.95, size)
         n += size
@@ -238,9 +254,12 @@ def _answers(
     n = written.samples.n_positions
     out = NOISE * rng.standard_normal((n, roles.n_features), dtype=np.float32)
     for number, concept in enumerate(concepts):
-        for feature, share in zip(roles.readers[number], roles.shares[number]):
-            _read(out[:, feature], number, concept, written, share, 1.0, rng)
+        for k, (feature, share) in enumerate(zip(roles.readers[number], roles.shares[number])):
+            unseen = np.delete(concept.carriers, np.s_[k::PARTS]) if concept.name == "novel:either" else ()
+            _read(out[:, feature], number, concept, written, share, 1.0, rng, unseen)
             _add_runs(out[:, feature], written, 0.002, 3.0, 0.5, rng)
+            if concept.name == "novel:both":
+                _add_runs(out[:, feature], written, ELSE, 3.0, 1.0, rng)
     for feature, number in roles.also:
         _read(out[:, feature], number, concepts[number], written, 0.5, 0.7, rng)
     first = roles.n_features - len(roles.nuisance)
@@ -257,11 +276,13 @@ def _read(
     share: float,
     gain: float,
     rng: np.random.Generator,
+    unseen: np.ndarray | tuple[int, ...] = (),
 ) -> None:
-    """Add what a reader says of the instances of a concept, and of its look-alikes."""
+    """Add what a reader says of the instances of a concept, and of its look-alikes, but in families it never sees."""
     table = written.table[written.table["concept"] == number]
     n_families = len(written.clade)
     blind = rng.random(n_families) < 0.06
+    blind[np.asarray(unseen, np.int64)] = True
     strength = gain * rng.lognormal(0, 0.2, n_families)
     by_site = {s: rng.random() for s in table["site"].unique()}
     on_face = rng.random() < 0.5

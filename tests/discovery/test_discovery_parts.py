@@ -10,11 +10,14 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit
+from scipy.special import expit, logit
 
 import sciinterp as si
 from sciinterp.annotations import Annotations
 from sciinterp.discovery.calibrate import (
+    ANY,
+    PRIOR_NONE,
+    PRIOR_SOME,
     auroc,
     average_precision,
     brier,
@@ -278,6 +281,23 @@ def test_a_concept_is_more_likely_incomplete_where_others_are(evidence, more):
     raised = posterior(np.array([evidence[0] + more, *evidence[1:]]))
     assert (raised >= p - 1e-9).all() and raised[0] > p[0]
     assert posterior(np.full(30, -1.0)).max() < 0.05  # nothing stands out where nothing speaks for it
+    assert not len(posterior(np.zeros(0)))
+
+
+def test_the_share_of_concepts_is_weighed_as_a_prior_says() -> None:
+    """A concept alone: the prior odds are ANY times the mean share. Many that say the same thing set the share."""
+    for evidence in (-2.0, 0.0, 3.0):
+        prior = ANY * PRIOR_SOME / (PRIOR_SOME + PRIOR_NONE)
+        np.testing.assert_allclose(posterior(np.array([evidence])), expit(evidence + logit(prior)), atol=1e-5)
+    mixed = posterior(np.repeat([8.0, -8.0], [20, 20]))
+    assert mixed[0] > 0.99 and mixed[-1] < 1e-3
+
+
+def test_one_concept_that_stands_out_a_little_says_nothing_of_the_collection() -> None:
+    """Nineteen concepts with nothing and one with odds of twenty: likelier that nothing is there. With a thousand it is."""
+    some = posterior(np.append(np.log(20), np.full(18, -3.0)))[0]
+    sure = posterior(np.append(np.log(1000), np.full(18, -3.0)))[0]
+    assert some < 0.5 < 0.9 < sure
 
 
 @few

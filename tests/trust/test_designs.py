@@ -33,9 +33,12 @@ def world():
 
 def candidates(world) -> pd.DataFrame:
     """Everything that is hidden, as a list that knows it."""
-    rows = world.missing.assign(kind="missing", feature=0)
+    rows = world.missing.assign(kind="missing", feature=0, evidence=[{}] * len(world.missing))
     base = {"sample": "", "start": 0, "end": 0}
-    novel = [{**base, "kind": "novel", "concept": "", "feature": own[0]} for _, own in world.novel.values()]
+    novel = [
+        {**base, "kind": "novel", "concept": "", "feature": own[0], "evidence": {}}
+        for _, own in world.novel.values()
+    ]
     refined = [
         {
             **base,
@@ -53,7 +56,7 @@ def test_what_is_hidden_is_judged_true_and_found(world):
     rows = candidates(world)
     true = judged(rows, world)
     assert true.all()
-    found = _recalls(rows.assign(true=true), world)
+    found = _recalls(rows.assign(true=true, of_set=False), world)
     assert all(k == n for k, n in found.values())
 
 
@@ -75,7 +78,7 @@ def test_only_the_first_ten_novel_rows_count(world):
     rows = candidates(world)
     novel = rows[rows["kind"] == "novel"]
     filler = pd.concat([novel.head(1).assign(feature=9999)] * TEN)
-    late = pd.concat([filler, novel], ignore_index=True).assign(true=True)
+    late = pd.concat([filler, novel], ignore_index=True).assign(true=True, of_set=False)
     found = _recalls(late, world)
     assert not any(found[f"novel-{kind}"][0] for kind, _ in world.novel.values())
 
