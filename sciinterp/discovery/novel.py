@@ -182,8 +182,7 @@ def find_novel(
     twins : Problem, optional
         The decoys that stand for a false target each, in the place of rotated features; known features come first, with the same numbers.
     members : sequence of int [n_features]
-        How many features have to meet for each column of ``problem`` to speak, and of ``twins``; one where not given. What two
-        dictionaries share of such a column is about the product of what they share of its members, and stability its root.
+        How many features have to meet for each column of ``problem``, and of ``twins``, to speak.
     """
     if problem.letters is None:
         return "the samples are not sequences: coherence in sequence cannot be measured"
@@ -191,30 +190,21 @@ def find_novel(
     peaks = find_peaks(problem)
     usable, fate = _usable(problem, peaks.n_families >= MIN_FAMILIES, linked)
     targets = np.flatnonzero(usable & ~linked)
-    counts = {r: int((fate == r).sum()) for r in ("dead", "dense", FEW, KNOWN)}
-    counts["targets"] = len(targets)
+    counts = {r: int((fate == r).sum()) for r in ("dead", "dense", FEW, KNOWN)} | {"targets": len(targets)}
     known = np.flatnonzero(usable & linked)
     known = known[np.argsort(-f1[known], kind="stable")][:MAX_POSITIVES]
-    why = _cannot_judge(targets, known)
-    if why:
-        if len(targets):
-            counts["not judged"], fate[targets] = len(targets), "not judged"
+    if why := _cannot_judge(targets, known, counts, fate):
         return _none(counts, fate, why)
     judged = np.concatenate([known, targets])
-    rotated = [(problem.shifted(r), judged) for r in range(n_rotations)]
-    if twins is not None:
-        rotated = [(twins, np.arange(twins.n_features))]
+    rotated = [] if twins is None else [(twins, np.arange(twins.n_features))]
+    rotated = rotated or [(problem.shifted(r), judged) for r in range(n_rotations)]
     decoy_codes, decoy_rows, sort = _decoys(problem, rotated, randomised)
     rows = np.vstack([peaks.position[judged], decoy_rows])
-    n_known, n_target = len(known), len(targets)
-    part, y = slice(n_known, n_known + n_target), np.arange(len(rows)) < n_known
+    part, y = slice(len(known), len(judged)), np.arange(len(rows)) < len(known)
     read, explained, share = _read(problem, rows, targets, part)
-    measures = read.measures
-    columns = [(problem, judged), *decoy_codes]
-    root = np.ones(len(rows))
-    for n, (_, numbers), first in zip(members, columns, (0, len(judged))):
-        root[first : first + len(numbers)] = n[numbers]
-    stable, gates = _gates(columns, rows, explained, share, y, part, stability, root)
+    stable, gates = _gates(
+        [(problem, judged), *decoy_codes], rows, explained, share, y, part, stability, members
+    )
     passes = ~np.any(list(gates.values()), axis=0)
     for reason, gone in gates.items():
         counts[reason] = int(gone[part].sum())
@@ -223,40 +213,38 @@ def find_novel(
     if not len(kept):
         return _none(counts, fate)
     may = np.where(passes | (share < HALF), share, 0)
-    learn = _learn_from(may, y, part)
-    group = np.concatenate([best[known], np.full(n_target, -1), -2 - np.arange(len(decoy_rows))])
-    score = _cross_fit(_columns(measures, stable), y, group, learn)
+    score, n_each = _scores(read.measures, stable, may, y, best[known], part)
     target_score = score[part][kept]
     places = [place(problem, row) for row in peaks.position[targets[kept]]]
-    decoy = slice(n_known + n_target, None)
     twin = ~np.isin(np.concatenate([numbers for _, numbers in decoy_codes]), known)
-    weight = _weights(may[decoy], sort, twin / max(len(rotated), 1), n_target)
-    looks = CEILING * _move_prior(target_score, learn[y].sum(), learn[~y].sum()) * share[part][kept]
-    there = _any_real(problem, targets[kept], target_score, weight * passes[decoy], sort)
+    weight = _weights(may[part.stop :], sort, twin / max(len(rotated), 1), len(targets))
+    looks = CEILING * _move_prior(target_score, *n_each) * share[part][kept]
+    there = _any_real(problem, targets[kept], target_score, weight * passes[part.stop :], sort)
     probability = there * looks * np.array([p.news for p in places]) * (1.0 if len(stability) else UNMEASURED)
     return Novel(
         targets[kept],
-        measures[part][kept],
+        read.measures[part][kept],
         stable[part][kept],
         peaks.n_families[targets[kept]],
         target_score,
         probability,
-        _q_values(target_score, probability, score[decoy], weight, sort),
+        _q_values(target_score, probability, score[part.stop :], weight, sort),
         peaks.position[targets[kept]],
         counts,
         fate,
         places=places,
-        read=read.rows(n_known + kept),
+        read=read.rows(len(known) + kept),
         share=share[part][kept],
         any_real=there,
     )
 
 
-def _cannot_judge(targets: np.ndarray, known: np.ndarray) -> str:
-    """Why no target can be judged; empty where they can."""
+def _cannot_judge(targets: np.ndarray, known: np.ndarray, counts: dict[str, int], fate: np.ndarray) -> str:
+    """Why no target can be judged, which is their fate; empty where they can."""
     if not len(targets):
         return "no feature is alive, seen in enough families and free of every concept"
     if len(known) < 5:
+        counts["not judged"], fate[targets] = len(targets), "not judged"
         return f"only {len(known)} features of known concepts: what a concept looks like cannot be learned"
     return ""
 
@@ -296,12 +284,16 @@ def _gates(
     known: np.ndarray,
     targets: slice,
     others: Sequence[FeatureMatrix | Sequence[FeatureMatrix]],
-    root: np.ndarray,
+    members: Sequence[np.ndarray],
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Stability [n], and by reason what a target is left out for (decoys are held to the same): bool [n]."""
     problem = columns[0][0]
     explained, incoherent = explained > HALF, share < HALF
     looked_at = known | (share > 0)
+    # What two dictionaries share of a column where members meet is about the product of what they share of these.
+    root = np.ones(len(rows))
+    for n, (_, numbers), first in zip(members, columns, (0, len(columns[0][1]))):
+        root[first : first + len(numbers)] = n[numbers]
     stable = stability_of(columns, others, where=looked_at) ** (1 / root)
     unstable = stable < STABLE
     part_of = np.zeros(len(rows), bool)
@@ -354,6 +346,21 @@ def least_q(n_other_seeds: int) -> float:
     (0.107, 0.05)
     """
     return 1 - CEILING * (1.0 if n_other_seeds else UNMEASURED)
+
+
+def _scores(
+    measures: np.ndarray,
+    stable: np.ndarray,
+    may: np.ndarray,
+    known: np.ndarray,
+    concepts: np.ndarray,
+    targets: slice,
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Log odds of each row, and how many known features and decoys they were learned from."""
+    learn, n_decoys = _learn_from(may, known, targets), len(known) - targets.stop
+    group = np.concatenate([concepts, np.full(targets.stop - targets.start, -1), -2 - np.arange(n_decoys)])
+    score = _cross_fit(_columns(measures, stable), known, group, learn)
+    return score, (learn[known].sum(), learn[~known].sum())
 
 
 def _columns(measures: np.ndarray, stable: np.ndarray) -> np.ndarray:

@@ -143,6 +143,10 @@ def _bootstrapped(of: Callable[[Sequence[int]], float], n: int) -> tuple[float, 
 
 
 _HIDDEN, _RELU, _NOTHING = ("hidden-topk",), ("hidden-relu",), ("nothing-topk",)
+_SETS = (
+    ("either", "a motif of which three features read a third each, among sets"),
+    ("both", "a motif that two features read among much else, among sets"),
+)
 _NOVEL: tuple[tuple[str, str, float | None], ...] = (
     ("motif", "an ungapped motif", 0.6),
     ("gapped", "a gapped motif", 0.3),
@@ -224,13 +228,7 @@ def _claims() -> tuple[Claim, ...]:
             Claim("novel in ten", words, _HIDDEN, f"novel-{kind}", None if bar is None else (">=", bar))
             for kind, words, bar in _NOVEL
         ),
-        *(
-            Claim("novel in ten", words, ("hidden-sets",), f"novel-{kind}")
-            for kind, words in (
-                ("either", "a motif of which three features read a third each, among sets"),
-                ("both", "a motif that two features read among much else, among sets"),
-            )
-        ),
+        *(Claim("novel in ten", words, ("hidden-sets",), f"novel-{kind}") for kind, words in _SETS),
         Claim("false sets", "sets of features, at any q", ("hidden-sets",), "sets-false"),
         Claim("refined", "two concepts under one name", _HIDDEN, "refined", (">=", 0.8)),
         Claim("recovered", "hidden instances at q <= .1", _HIDDEN, "recovered"),
