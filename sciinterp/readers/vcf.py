@@ -107,6 +107,8 @@ def read_variants(path: str | Path, *, info: Sequence[str] = CLINVAR) -> Table:
 def _cells(line: str, separator: str) -> list[str]:
     """The first nine cells of a line: genotypes stay joined."""
     cells = line.split("\t", 8) if separator == "\t" else line.split(None, 8)
+    if '"' not in line:
+        return [cell.strip() for cell in cells]
     return [unquoted(cell.strip()).strip() for cell in cells]
 
 
