@@ -13,7 +13,8 @@ from sciinterp.errors import MissingWeightsError
 
 DATA = Path(os.environ.get("AUGUSTUS_DOC", "/usr/share/doc/augustus")) / "tutorial-cgp" / "data"
 SMALLER = {
-    "= 5, 40, 150, 200\n": "= 1, 1, 3, 5\n",
+    "= 5, 40, 150\n": "= 1, 1, 3\n",
+    "(128, 4, 200), (256, 2, 1000)": "(128, 4, 5), (256, 2, 5)",
     "2 * BLOCK)": "40 * BLOCK)",
     "[:1000]": "[:60]",
 }

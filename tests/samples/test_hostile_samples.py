@@ -300,7 +300,7 @@ def test_lines_do_not_depend_on_how_a_file_is_cut(tmp_path, monkeypatch, piece) 
     for code in ("utf-8", "utf-16"):
         path = put(tmp_path / "x", text.removeprefix("\ufeff" * (code == "utf-16")).encode(code))
         assert [line for _, line in read_lines(path)] == lines
-        with limits(line=20), pytest.raises(FormatError, match=r"line 6.*too long"):
+        with limits(line=20), pytest.raises(FormatError, match=r"too long.*line 6"):
             list(read_lines(path))
     for bad, said in ((b"\xff", "0xff"), (b"\0", "NUL")):
         with pytest.raises(FormatError, match=rf"line 3.*{said}"):
