@@ -36,7 +36,7 @@ CARRY, NEAR, BETWEEN = 0.1, 1.4, 3.0
 # Of a small dose divergence is the square; near the level it is no steeper than this power.
 SQUARE, STEEPEST = 2.0, 12.0
 # Samples on which a dose is sought first, and how many times as many there must be for it to pay.
-SCOUTS, PAYS = 8, 3
+SCOUTS, PAYS = 4, 6
 
 
 class Read(NamedTuple):
