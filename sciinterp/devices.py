@@ -86,3 +86,17 @@ def moved(device: str | torch.device | None, *things: Placed) -> Iterator[torch.
     finally:
         for thing, home in zip(things, homes):
             thing.to(home)
+
+
+@contextmanager
+def using_threads(number: int) -> Iterator[None]:
+    """While open, torch works with this many threads."""
+    before = torch.get_num_threads()
+    if number == before:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -18,6 +18,7 @@ from sciinterp.activations.fingerprints import fingerprint
 from sciinterp.activations.plan import Item, Work, window_starts
 from sciinterp.activations.recorded import Activations, load_activations, site_folder
 from sciinterp.activations.settings import ExtractSettings
+from sciinterp.devices import using_threads
 from sciinterp.errors import InputError
 from sciinterp.models.engine import activation_error, capture, spans_of
 from sciinterp.progress import progress
@@ -198,20 +199,6 @@ def begun_threads(folders: Iterable[Path]) -> int:
             if isinstance(begun, int) and begun > 0:
                 return begun
     return torch.get_num_threads()
-
-
-@contextmanager
-def using_threads(number: int) -> Iterator[None]:
-    """While open, torch works with this many threads."""
-    before = torch.get_num_threads()
-    if number == before:
-        yield
-        return
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _shards(work: Work, writers: Mapping[str, Writer], dtype: str) -> None:

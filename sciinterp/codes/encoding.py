@@ -135,8 +135,9 @@ def _encode(
 
 
 def _encode_to(work: _Encoder, out: Path, origin: Origin, *, overwrite: bool) -> None:
-    from sciinterp.activations.extraction import begun_threads, using_threads
+    from sciinterp.activations.extraction import begun_threads
     from sciinterp.activations.plan import environment
+    from sciinterp.devices import using_threads
 
     sae, acts, samples = work.sae, work.acts, work.samples
     threads = begun_threads([out])

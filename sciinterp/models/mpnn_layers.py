@@ -14,12 +14,15 @@ are brought to the edges and the last after the sum: the same numbers at half th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from sciinterp.devices import using_threads
 
 # Messages of a residue are divided by this, whatever their number.
 SCALE = 30.0
@@ -62,10 +65,22 @@ def bins(d: Tensor) -> Tensor:
 
 
 def in_blocks(fn: Callable[..., Tensor], *rows: Tensor) -> Tensor:
-    """A function of residues [B T, ...], each for itself, on [B, T, ...]: on a processor a block at a time."""
+    """A function of residues [B T, ...], each for itself, on [B, T, ...]: on a processor a block at a time.
+
+    Blocks are dealt to as many threads as torch may use, each computed by one: what comes out is the same to the bit
+    whatever their number.
+    """
     size, flat = rows[0].shape[:2], [x.flatten(0, 1) for x in rows]
-    step = BLOCK if rows[0].device.type == "cpu" else max(1, len(flat[0]))
-    return torch.cat([fn(*part) for part in zip(*(x.split(step) for x in flat))]).unflatten(0, size)
+    if rows[0].device.type != "cpu":
+        return fn(*flat).unflatten(0, size)
+    blocks = list(zip(*(x.split(BLOCK) for x in flat)))
+    threads = min(torch.get_num_threads(), len(blocks))
+    # Gradients and a lower precision are asked for in the thread that asks.
+    if threads < 2 or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        return torch.cat([fn(*block) for block in blocks]).unflatten(0, size)
+    with using_threads(1), ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(torch.no_grad()(lambda block: fn(*block)), blocks))
+    return torch.cat(found).unflatten(0, size)
 
 
 def atoms_of(backbone: Float[Tensor, "B T 4 3"]) -> dict[str, Float[Tensor, "B T 3"]]:
