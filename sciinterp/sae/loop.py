@@ -367,7 +367,7 @@ class _Run:
         scalars = torch.stack([value.to(gradient) for value in found.values()]) * weight
         both = distributed.add_up(torch.cat([scalars, self.step.fired.to(gradient)]))
         self.step.fired = both[len(found) :] > 0
-        return dict(zip(found, both))
+        return dict(zip(found, both[: len(found)]))  # a tensor is taken apart whole, features included
 
     def save(self) -> None:
         """Write a checkpoint, where there is a folder."""
