@@ -15,7 +15,7 @@ from sciinterp.devices import moved as on_device
 from sciinterp.interventions.effect import divergence
 from sciinterp.interventions.reading import checked_site
 from sciinterp.interventions.writing import Edit, feature_edit, writing
-from sciinterp.models import HasLogits
+from sciinterp.models import HasLogits, replayed
 
 if TYPE_CHECKING:
     from sciinterp.codes import FeatureMatrix
@@ -88,13 +88,14 @@ def _effect(
         with torch.no_grad(), writing(model, edits):
             return torch.log_softmax(model.logits(batch).float(), -1)[batch.mask].cpu()
 
-    clean = scores()
+    with replayed(model, site, batch):
+        clean = scores()
 
-    def moved(taken: Edit) -> float:
-        return float(divergence(clean, scores(taken)).mean())
+        def moved(taken: Edit) -> float:
+            return float(divergence(clean, scores(taken)).mean())
 
-    effect, random = moved(own), []
-    for _ in range(n_random):
-        noise = torch.randn(own.directions.shape, generator=generator)
-        random.append(moved(replace(own, directions=noise / noise.norm() * own.directions.norm().cpu())))
+        effect, random = moved(own), []
+        for _ in range(n_random):
+            noise = torch.randn(own.directions.shape, generator=generator)
+            random.append(moved(replace(own, directions=noise / noise.norm() * own.directions.norm().cpu())))
     return effect, random

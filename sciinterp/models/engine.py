@@ -187,7 +187,8 @@ def replayed(adapter: Adapter, site: Site | str, *batches: Batch) -> Iterator[No
     """While open, passes of some batches begin after the blocks that come before a site: their outputs are those of now.
 
     For many edits of one site on the same batches. What is computed is the same to the bit; blocks whose module is
-    called more than once in a pass are computed as ever.
+    called more than once in a pass up to the site are computed as ever. What stands beside each block in a list of
+    its own (the edges of a graph) counts as one.
 
     Parameters
     ----------
@@ -198,14 +199,7 @@ def replayed(adapter: Adapter, site: Site | str, *batches: Batch) -> Iterator[No
         Those that are run; another one raises InputError.
     """
     site = adapter.site(site) if isinstance(site, str) else site
-    stop = module_at(adapter.module, site.path)
-    blocks = [s for s in adapter._sites() if s.name.startswith("layers.") and s.name[7:].isdigit()]
-    before = {
-        s.path: module_at(adapter.module, s.path)
-        for s in blocks
-        if s.depth <= site.depth and s.io == "output" and (s.path != site.path or site.io == "output")
-    }
-    before = {path: m for path, m in before.items() if path and (m is not stop or path == site.path)}
+    before = _blocks_and_beside(adapter)
     kept = [_outputs(adapter, site, batch, before) for batch in batches]
     skipped = [path for path in before if all(path in found for found in kept)]
 
@@ -225,6 +219,18 @@ def replayed(adapter: Adapter, site: Site | str, *batches: Batch) -> Iterator[No
     finally:
         for path in skipped:
             before[path].__dict__.pop("forward", None)
+
+
+def _blocks_and_beside(adapter: Adapter) -> dict[str, nn.Module]:
+    """Modules of the blocks by path, of lists as long beside theirs, and of what comes before the first block."""
+    sites = list(adapter._sites())
+    paths = [s.path for s in sites if s.name.startswith("layers.") and s.name[7:].isdigit()]
+    before = [s.path for s in sites if s.kind == "embed"]
+    for owner in {path.rpartition(".")[0].rpartition(".")[0] for path in paths}:
+        for name, beside in module_at(adapter.module, owner).named_children():
+            if isinstance(beside, nn.ModuleList) and len(beside) == len(paths):
+                before += [f"{owner}.{name}.{i}".lstrip(".") for i in range(len(beside))]
+    return {path: module_at(adapter.module, path) for path in dict.fromkeys(before + paths) if path}
 
 
 def _outputs(adapter: Adapter, site: Site, batch: Batch, modules: Mapping[str, nn.Module]) -> dict[str, Any]:
