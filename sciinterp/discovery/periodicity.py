@@ -143,15 +143,31 @@ def _run(letters, values, half, period, total, out) -> None:
 def _largest(letters, at, values, half, period, out) -> None:
     """The largest moment near each position."""
     for i in range(at.shape[0]):
+        cosines, sines = _circle(half[i], period[i])
         for p in range(at.shape[1]):
             if at[i, p] >= 0:
                 for step in range(-SHIFT, SHIFT + 1):
-                    moment = _moment(letters, at[i, p] + step, values[i], half[i], period[i])
+                    moment = _moment(letters, at[i, p] + step, values[i], half[i], cosines, sines)
                     out[i, p] = max(out[i, p], moment)
 
 
 @compiled
-def _moment(letters, position, values, half, period) -> float:
+def _circle(half, period) -> tuple:
+    """Cosine and sine at each letter of a window."""
+    turn, cosines, sines = 2 * np.pi / period, np.zeros(2 * half + 1), np.zeros(2 * half + 1)
+    step_real, step_imaginary = np.cos(turn), np.sin(turn)
+    cosine, sine = np.cos(turn * half), -np.sin(turn * half)
+    for o in range(2 * half + 1):
+        cosines[o], sines[o] = cosine, sine
+        cosine, sine = (
+            cosine * step_real - sine * step_imaginary,
+            sine * step_real + cosine * step_imaginary,
+        )
+    return cosines, sines
+
+
+@compiled
+def _moment(letters, position, values, half, cosines, sines) -> float:
     """Length of the turned sum over one window, per root of its letters; 0 at the ends and in the padding."""
     n_letters = len(values)
     if letters[position] >= n_letters:
@@ -164,17 +180,10 @@ def _moment(letters, position, values, half, period) -> float:
             n += 1
     if n < half + 2:
         return 0.0
-    mean, turn = total / n, 2 * np.pi / period
-    step_real, step_imaginary = np.cos(turn), np.sin(turn)
-    cosine, sine = np.cos(turn * half), -np.sin(turn * half)
-    real, imaginary = 0.0, 0.0
-    for o in range(-half, half + 1):
-        x = letters[position + o]
+    mean, real, imaginary = total / n, 0.0, 0.0
+    for o in range(2 * half + 1):
+        x = letters[position - half + o]
         if x < n_letters:
-            real += (values[x] - mean) * cosine
-            imaginary += (values[x] - mean) * sine
-        cosine, sine = (
-            cosine * step_real - sine * step_imaginary,
-            sine * step_real + cosine * step_imaginary,
-        )
+            real += (values[x] - mean) * cosines[o]
+            imaginary += (values[x] - mean) * sines[o]
     return np.sqrt((real**2 + imaginary**2) / n)

@@ -360,15 +360,18 @@ def _place(own, other, at, part, mine, theirs) -> None:
         for p in range(n_peaks):
             if at[i, p] < 0:
                 continue
-            n = 0
             for q in range(n_peaks):
                 if at[i, q] < 0 or part[q] != part[p]:
                     continue
-                n += 1
-                for k in range(n_others):
-                    x, y = own[i, p], other[i, q, k]
-                    mine[i, p] += 1.0 if y < x else 0.5 if y == x else 0.0
-                    x, y = own[i, q], other[i, p, k]
-                    theirs[i, p] += 1.0 if y < x else 0.5 if y == x else 0.0
-            mine[i, p] /= n * n_others
-            theirs[i, p] /= n * n_others
+                # Whole numbers: one look at each pair serves both, and no order of the sum matters.
+                x, twice = own[i, p], 0
+                for y in other[i, q]:
+                    twice += 2 * (y < x) + (y == x)
+                mine[i, p] += twice / 2
+                theirs[i, q] += twice / 2
+        for p in range(n_peaks):
+            n = 0
+            for q in range(n_peaks):
+                n += at[i, q] >= 0 and part[q] == part[p]
+            mine[i, p] /= max(n, 1) * n_others
+            theirs[i, p] /= max(n, 1) * n_others

@@ -10,10 +10,11 @@ import scipy.sparse as sp
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.letter_pairs import FAR
+from sciinterp.discovery.periodicity import HALVES, PERIODS, SHIFT, score_periodicity
 from sciinterp.discovery.planted_forms import BACKGROUND, KEEP, LETTERS, draw_form
 from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.reader_kinds import READERS
-from sciinterp.discovery.sequence_readers import COLUMNS, coherence, describe
+from sciinterp.discovery.sequence_readers import COLUMNS, _auroc, coherence, describe
 from sciinterp.samples import Samples
 from sciinterp.splits import split_families
 
@@ -175,3 +176,33 @@ def test_shuffled_windows_keep_their_letters_and_ends():
         assert (old[~near] == new[~near]).all()
         moved += int((old != new).any())
     assert moved == at.size
+
+
+def test_shares_of_what_peaks_beat_are_those_of_all_pairs_in_their_part() -> None:
+    rng = np.random.default_rng(0)
+    at, part = np.where(rng.random((5, 12)) < 0.2, -1, 1), np.arange(12) % 3
+    own, other = (rng.integers(0, 6, size).astype(float) for size in ((5, 12), (5, 12, 4)))  # many are equal
+    value, moved = _auroc(own, other, at, part)
+    for i in range(5):
+        there = np.flatnonzero(at[i] >= 0)
+        alike = part[there][:, None] == part[there]
+        beats = (own[i, there][:, None, None] > other[i, there]) + 0.5 * (
+            own[i, there][:, None, None] == other[i, there]
+        )
+        each = [(beats.mean(2) * alike).sum(axis) / alike.sum(1) for axis in (1, 0)]
+        assert value[i] == pytest.approx(each[0].mean())
+        assert moved[i, there] == pytest.approx((each[0] + each[1] - 2 * value[i]) / len(there))
+        assert not moved[i, at[i] < 0].any()
+
+
+def test_a_moment_is_the_turned_sum_of_what_stands_in_its_window() -> None:
+    rng = np.random.default_rng(0)
+    letters, scale = rng.integers(0, 4, 200).astype(np.uint8), rng.normal(size=(1, 4))
+    for half, period in np.ndindex(len(HALVES), len(PERIODS)):
+        found = tuple(np.array([x]) for x in (0, half, period))
+        places = np.arange(100 - SHIFT, 101 + SHIFT)
+        windows = [scale[0, letters[p - HALVES[half] : p + HALVES[half] + 1]] for p in places]
+        turns = np.exp(2j * np.pi * np.arange(2 * HALVES[half] + 1) / PERIODS[period])
+        moments = [abs(((x - x.mean()) * turns).sum()) / len(x) ** 0.5 for x in windows]
+        got = score_periodicity(letters, scale, np.array([[100, -1]]), found)
+        assert got[0] == pytest.approx([max(moments), 0.0])

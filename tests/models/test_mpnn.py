@@ -13,7 +13,7 @@ from makers import BACKBONES, WHOLE, backbone, real, small_mpnn
 from sciinterp.devices import using_threads
 from sciinterp.errors import InputError
 from sciinterp.interventions.likelihoods import letters_at
-from sciinterp.models import capture, load_model
+from sciinterp.models import capture, load_model, replayed
 from sciinterp.models.generation import GenerationSettings
 from sciinterp.models.mpnn import FILES, FOLDER, coordinates
 from sciinterp.models.mpnn_layers import MpnnModule, element_columns
@@ -217,6 +217,22 @@ def test_two_threads_make_the_same_numbers_as_one() -> None:
             assert torch.get_num_threads() == threads
     assert seen == {(True, 1), (False, 1)}  # by itself, and in threads that take one processor each
     assert all(torch.equal(a, b) for a, b in zip(*found))
+
+
+def test_passes_replayed_to_the_last_nodes_begin_with_the_edges_after_them() -> None:
+    model, calls = small_mpnn("proteinmpnn")(Path()), []
+    batch = model.encode([CASES["assembly"]])
+    parts = model.module.edge_layers
+    for name, module in {
+        "embedding": model.module.edge_embedding.out,
+        **dict(parts.named_children()),
+    }.items():
+        getattr(module, "W12", module).register_forward_hook(lambda *_, name=name: calls.append(name))
+    plain = model.logits(batch)
+    assert {"embedding", "0", "2"} <= set(calls)
+    with replayed(model, "layers.2", batch):
+        calls.clear()
+        assert torch.equal(model.logits(batch), plain) and set(calls) == {"2"}
 
 
 def test_letters_are_written_where_the_backbone_is_whole_and_the_encoder_runs_once(monkeypatch) -> None:
