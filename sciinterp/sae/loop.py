@@ -45,7 +45,7 @@ from sciinterp.sae.frozen import Frozen
 from sciinterp.sae.metrics import measure, never_fire
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.settings import TrainSettings
-from sciinterp.sae.sparse import CHUNK, Known, encode_topk, normalise_rows
+from sciinterp.sae.sparse import CHUNK, Known, encode_topk, normalise_rows, quick_product
 from sciinterp.store import ledger
 
 if TYPE_CHECKING:
@@ -295,7 +295,7 @@ class _Run:
         self.last_fired = torch.zeros(architecture.n_features, dtype=torch.int64, device=device)
         self._start()
         self.frozen = Frozen(self.settings.frozen, self.parameters["W_dec"])
-        self.step.still = self.frozen.still
+        self.step.still, self.step.work.quick = self.frozen.still, bool(self.settings.frozen)
         if self.known_bytes:
             self.step.encode, self.screened = encode_topk, False
         found = run_folder.last_state(self.folder) if self.folder else None
@@ -327,7 +327,7 @@ class _Run:
         scores = torch.empty(len(rows), self.architecture.n_features, device=device)
         for lo in range(0, len(rows), CHUNK):
             part = rows[lo : lo + CHUNK].to(device) * self.data.scale
-            torch.mm(part, p["W_enc"].T, out=scores[lo : lo + CHUNK])
+            scores[lo : lo + CHUNK] = quick_product(part, p["W_enc"])
         self.step.work.known = Known(scores, p["b_dec"], self.data.reader.places)
 
     def advance(self, x: Tensor, target: Tensor) -> dict[str, Any] | None:
