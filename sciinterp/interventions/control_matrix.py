@@ -39,6 +39,7 @@ from sciinterp.interventions.doses import Read, Stage, Start, at_level, stages_o
 from sciinterp.interventions.reading import checked_site
 from sciinterp.models import HasLogits, replayed
 from sciinterp.models.generation import LETTERS
+from sciinterp.products import ByOneDNN
 from sciinterp.provenance import require_randomised
 from sciinterp.samples import Split
 
@@ -397,7 +398,7 @@ def turn(
     """
     given, n_scouts = stages_of(model, aim)
     found, start = [], Start()
-    with replayed(model, site, *(batch for _, batch in given)):
+    with ByOneDNN(), replayed(model, site, *(batch for _, batch in given)):
         stages = [Stage(model, site, aim, *one) for one in given]
         spread = float(np.sqrt(sum(s.spread for s in stages) / sum(s.n_rows for s in stages)))
         for direction in directions:

@@ -26,6 +26,7 @@ from sciinterp.interventions.likelihoods import letters_at, sequence_likelihoods
 from sciinterp.interventions.reading import batches, checked_site
 from sciinterp.interventions.variants import counterparts
 from sciinterp.models import CanMask, HasLogits, capture, spans_of
+from sciinterp.products import ByOneDNN
 from sciinterp.progress import progress
 from sciinterp.readers.notation import Variant, parse_variant
 from sciinterp.samples import Sample
@@ -123,7 +124,7 @@ def saturate(
         raise InputError("no variants to carry out", where=f"sample {sample.id!r}")
     site = checked_site(model, sae)
     obs = _rows(changes)
-    with moved(device, model, sae), torch.no_grad():
+    with moved(device, model, sae), torch.no_grad(), ByOneDNN():
         found = _gathered(model, sae, site, sample, changes, at)
         if likelihood:
             for name, values in _likelihoods(model, sample, changes).items():

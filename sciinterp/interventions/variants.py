@@ -209,13 +209,14 @@ def _effects(
 ) -> list[Table]:
     """What each change does, some samples' codes in memory at a time; read on both strands where there are two."""
     from sciinterp.devices import moved
+    from sciinterp.products import ByOneDNN
 
     strands = "+-" if hasattr(model, "reverse_complement") else "+"
     concepts, found = feature_concepts(hits), []
     size = np.cumsum([2 * len(strands) * sample.length for sample, _ in pairs])
     for part in np.split(np.arange(len(pairs)), np.flatnonzero(np.diff(size // MAX_POSITIONS)) + 1):
         some = [pairs[i] for i in part]
-        with moved(device, model, sae):
+        with moved(device, model, sae), ByOneDNN():
             read = [_strand(model, sae, some, strand) for strand in strands]
         for (_, change), *each in zip(some, *read):
             tables = [_compare(before, after, change, concepts, min_change) for before, after, _ in each]

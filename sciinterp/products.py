@@ -1,0 +1,64 @@
+"""Products of float32 matrices on a processor by oneDNN, whose kernels go by what the processor can do.
+
+PyTorch gives them to MKL, which keeps its widest instructions for one maker's processors: on others oneDNN, which PyTorch
+brings along and takes for its compiled models, needs about half the time. Where it is not there, or switched off
+(``torch.backends.mkldnn.flags(enabled=False)``), and for everything but float32 without gradients on a processor,
+PyTorch's own product is taken. The two differ by rounding alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias``.
+
+    Parameters
+    ----------
+    x : float [..., d_in]
+    weight : float [d_out, d_in]
+        Of any strides: the transpose of a matrix is not copied first.
+    bias : float [d_out], optional
+
+    Returns
+    -------
+    float [..., d_out]
+
+    Examples
+    --------
+    >>> linear(torch.ones(1, 2), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([0.0, 1.0]))
+    tensor([[3., 8.]])
+    """
+    given = [x, weight] if bias is None else [x, weight, bias]
+    if (
+        (torch.is_grad_enabled() and any(one.requires_grad for one in given))
+        or any(one.dtype != torch.float32 or one.device.type != "cpu" for one in given)
+        or weight.dim() != 2
+        or x.dim() < 2
+        or not x.numel() * weight.numel()
+        or not torch.backends.mkldnn.enabled
+        or not torch.backends.mkldnn.is_available()
+    ):  # fmt: skip
+        return F.linear(x, weight, bias)
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+class ByOneDNN(TorchFunctionMode):
+    """While open, linear maps of modules are :func:`linear`."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Linear maps by :func:`linear`, everything else as it is."""
+        return (linear if func is F.linear else func)(*args, **(kwargs or {}))

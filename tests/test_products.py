@@ -1,0 +1,50 @@
+"""Products by oneDNN: the same numbers as PyTorch's own, and only where they may be taken."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from sciinterp.products import ByOneDNN, linear
+
+SHAPES = {"rows": (7, 12), "one row": (1, 12), "batch": (3, 5, 12), "no rows": (0, 12), "vector": (12,)}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_the_product_is_pytorchs_own(shape, strided, with_bias):
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(shape), torch.randn(9, 12), torch.randn(9) if with_bias else None
+    if strided:
+        x, weight = x.repeat_interleave(2, -1)[..., ::2], weight.T.contiguous().T
+    found = linear(x, weight, bias)
+    assert found.shape == (*shape[:-1], 9)
+    torch.testing.assert_close(found, F.linear(x, weight, bias), rtol=1e-5, atol=1e-5)
+
+
+def test_values_that_are_no_numbers_stay_so():
+    x = torch.tensor([[1.0, float("nan")], [float("inf"), 1.0], [1.0, 2.0]])
+    found = linear(x, torch.ones(3, 2))
+    assert found[0].isnan().all() and found[1].isinf().all() and found[2].tolist() == [3.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize("case", ["gradients", "double", "half", "switched off"])
+def test_elsewhere_it_is_pytorchs_to_the_bit(case):
+    torch.manual_seed(0)
+    dtype = {"double": torch.float64, "half": torch.bfloat16}.get(case, torch.float32)
+    x, weight = torch.randn(64, 96, dtype=dtype), torch.randn(80, 96, dtype=dtype)
+    weight.requires_grad_(case == "gradients")
+    with torch.backends.mkldnn.flags(enabled=case != "switched off"):
+        found = linear(x, weight)
+    assert torch.equal(found, F.linear(x, weight))
+    assert found.requires_grad == (case == "gradients")
+
+
+def test_modules_take_it_while_the_mode_is_open():
+    module, x = torch.nn.Linear(96, 80), torch.randn(64, 96)
+    with torch.no_grad(), ByOneDNN():
+        inside = module(x)
+    assert torch.equal(inside, linear(x, module.weight.detach(), module.bias.detach()))
+    with ByOneDNN():
+        module(x).sum().backward()
+    assert module.weight.grad is not None
