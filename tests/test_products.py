@@ -22,6 +22,13 @@ def test_the_product_is_pytorchs_own(shape, strided, with_bias):
     torch.testing.assert_close(found, F.linear(x, weight, bias), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("n", [1, 17, 300])
+def test_a_row_knows_no_other_rows(n):
+    torch.manual_seed(0)
+    rows, weight, bias = torch.randn(300, 12), torch.randn(12, 40).T, torch.randn(40)
+    assert torch.equal(linear(rows[:n], weight, bias), linear(rows, weight, bias)[:n])
+
+
 def test_values_that_are_no_numbers_stay_so():
     x = torch.tensor([[1.0, float("nan")], [float("inf"), 1.0], [1.0, 2.0]])
     found = linear(x, torch.ones(3, 2))

@@ -35,6 +35,7 @@ from torch import Tensor
 from sciinterp import distributed
 from sciinterp.devices import device_of
 from sciinterp.errors import InputError, SciinterpError
+from sciinterp.products import linear
 from sciinterp.progress import progress
 from sciinterp.sae import run_folder
 from sciinterp.sae.architecture import Architecture, Step
@@ -45,7 +46,7 @@ from sciinterp.sae.frozen import Frozen
 from sciinterp.sae.metrics import measure, never_fire
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.settings import TrainSettings
-from sciinterp.sae.sparse import CHUNK, Known, encode_topk, normalise_rows, quick_product
+from sciinterp.sae.sparse import CHUNK, Known, encode_topk, normalise_rows
 from sciinterp.store import ledger
 
 if TYPE_CHECKING:
@@ -327,7 +328,7 @@ class _Run:
         scores = torch.empty(len(rows), self.architecture.n_features, device=device)
         for lo in range(0, len(rows), CHUNK):
             part = rows[lo : lo + CHUNK].to(device) * self.data.scale
-            scores[lo : lo + CHUNK] = quick_product(part, p["W_enc"])
+            scores[lo : lo + CHUNK] = linear(part, p["W_enc"])
         self.step.work.known = Known(scores, p["b_dec"], self.data.reader.places)
 
     def advance(self, x: Tensor, target: Tensor) -> dict[str, Any] | None:

@@ -6,10 +6,10 @@ import torch
 
 import sciinterp as si
 from sciinterp.errors import InputError
+from sciinterp.products import linear
 from sciinterp.sae import loop, sparse
 from sciinterp.sae.frozen import COSINE, back_onto_cone
 from sciinterp.sae.settings import FROZEN, TrainSettings
-from sciinterp.sae.sparse import quick_product
 
 X = np.random.default_rng(0).normal(size=(3000, 12)).astype(np.float32) * 3 + 1
 KINDS = {
@@ -94,25 +94,15 @@ def test_products_with_an_encoder_that_does_not_move_are_looked_up_to_the_same_d
     assert found.metrics["fve"] == pytest.approx(computed.metrics["fve"], abs=1e-4)
 
 
-@pytest.mark.parametrize("bias", [None, torch.randn(40)])
-@pytest.mark.parametrize("n", [0, 1, 17, 300])
-def test_the_quick_product_is_the_product_and_knows_no_other_rows(n, bias):
-    rows, weight = torch.randn(300, 12), torch.randn(12, 40).T  # strided, as an encoder is kept
-    whole = quick_product(rows, weight, bias)
-    exact = rows[:n].double() @ weight.T.double() + (0 if bias is None else bias)
-    assert torch.allclose(quick_product(rows[:n], weight, bias), exact.float(), atol=1e-5)
-    assert torch.equal(quick_product(rows[:n], weight, bias), whole[:n])
-
-
 def test_twins_alone_take_the_quick_product_and_the_slow_one_gives_the_same_dictionary(monkeypatch):
     taken = []
-    monkeypatch.setattr(sparse, "quick_product", lambda *a: taken.append(0) or quick_product(*a))
+    monkeypatch.setattr(sparse, "linear", lambda *a: taken.append(0) or linear(*a))
     free = si.train(X, KINDS["topk"], settings=SETTINGS)
     free.encode(X)
     assert not taken
     quick = si.train(X, KINDS["topk"], settings=SETTINGS, frozen="decoder_soft", learning_rate=0.01)
     assert len(taken) >= SETTINGS.steps
-    monkeypatch.setattr(sparse, "quick_product", torch.nn.functional.linear)
+    monkeypatch.setattr(sparse, "linear", torch.nn.functional.linear)
     slow = si.train(X, KINDS["topk"], settings=SETTINGS, frozen="decoder_soft", learning_rate=0.01)
     assert torch.allclose(quick.W_dec, slow.W_dec, atol=1e-3)
     assert quick.metrics["fve"] == pytest.approx(slow.metrics["fve"], abs=1e-4)
