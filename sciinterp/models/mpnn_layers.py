@@ -78,9 +78,19 @@ def in_blocks(fn: Callable[..., Tensor], *rows: Tensor) -> Tensor:
     # Gradients and a lower precision are asked for in the thread that asks.
     if threads < 2 or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
         return torch.cat([fn(*block) for block in blocks]).unflatten(0, size)
-    with using_threads(1), ThreadPoolExecutor(threads) as pool:
+    # A new thread begins with as many of its own as the environment says.
+    with (
+        using_threads(1),
+        ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
         found = list(pool.map(torch.no_grad()(lambda block: fn(*block)), blocks))
     return torch.cat(found).unflatten(0, size)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A linear map of all residues at once, by one thread: how many torch has may change the last bit."""
+    with using_threads(1):
+        return F.linear(x, weight, bias)
 
 
 def atoms_of(backbone: Float[Tensor, "B T 4 3"]) -> dict[str, Float[Tensor, "B T 3"]]:
@@ -181,7 +191,7 @@ class Edges(nn.Module):
 
     def forward(self, h: Tensor, e: Tensor, index: Tensor) -> Tensor:
         one, edge, other = self.W11.weight.split(h.shape[-1], 1)
-        mine, theirs = F.linear(h, one, self.W11.bias), F.linear(h, other)
+        mine, theirs = linear(h, one, self.W11.bias), linear(h, other)
 
         def learnt(mine: Tensor, e: Tensor, index: Tensor) -> Tensor:
             x = mine[:, None] + F.linear(e, edge) + take(theirs, index)
@@ -209,7 +219,7 @@ class EdgeEmbedding(nn.Module):
         step = (number[..., None] - take(number, index) + MAX_OFFSET).clamp(0, 2 * MAX_OFFSET)
         step = torch.where(chain[..., None] == take(chain, index), step, 2 * MAX_OFFSET + 1)
         of_step, of_bins = self.project.weight.split([self.offset.out_features, N_RBF * len(PAIRS)], 1)
-        along = F.linear(self.offset.weight.T + self.offset.bias, of_step)
+        along = linear(self.offset.weight.T + self.offset.bias, of_step)
         places = torch.stack([atoms[name] for name in ATOM_NAMES], 2)
         # Weights in the order in which distances come: that of `places`, alpha carbons first.
         order = [PAIRS.index(a + b) for a in ATOM_NAMES for b in ATOM_NAMES]
@@ -320,7 +330,7 @@ class MpnnModule(nn.Module):
             h = self.node_embedding(F.one_hot(g["membrane"], self.n_labels).float())
         for layer, edges in zip(self.encoder_layers, self.edge_layers):
             _, to_edge, to_node = layer.parts()  # type: ignore[operator]
-            h = layer(h, weight, mask, _along(to_edge, F.linear(h, to_node)), e, index)
+            h = layer(h, weight, mask, _along(to_edge, linear(h, to_node)), e, index)
             e = edges(h, e, index)
         if self.n_atoms:
             h = self.ligand(h, atoms, g["place"], g["element"], g["known"].to(e), mask)
@@ -332,7 +342,7 @@ class MpnnModule(nn.Module):
         before = (take(g["rank"], index) < g["rank"][..., None])[..., None]
         for layer in self.decoder_layers:
             _, to_edge, to_letter, to_node = layer.parts()  # type: ignore[operator]
-            shown, hidden = F.linear(letter, to_letter) + F.linear(h, to_node), F.linear(first, to_node)
+            shown, hidden = linear(letter, to_letter) + linear(h, to_node), linear(first, to_node)
             h = layer(h, seen.to(e), mask, _along(to_edge, shown, hidden), e, index, before)
         return self.head(h).float()
 
