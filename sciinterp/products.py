@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -62,3 +62,15 @@ class ByOneDNN(TorchFunctionMode):
     ) -> Any:
         """Linear maps by :func:`linear`, everything else as it is."""
         return (linear if func is F.linear else func)(*args, **(kwargs or {}))
+
+
+def as_here(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that multiplies in another thread as it would in this one: what is open is open for one thread."""
+    if not any(isinstance(mode, ByOneDNN) for mode in _get_current_function_mode_stack()):
+        return fn
+
+    def multiplied(*args: Any) -> Any:
+        with ByOneDNN():
+            return fn(*args)
+
+    return multiplied

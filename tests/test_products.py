@@ -1,10 +1,13 @@
 """Products by oneDNN: the same numbers as PyTorch's own, and only where they may be taken."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.overrides import _get_current_function_mode_stack
 
-from sciinterp.products import ByOneDNN, linear
+from sciinterp.products import ByOneDNN, as_here, linear
 
 SHAPES = {"rows": (7, 12), "one row": (1, 12), "batch": (3, 5, 12), "no rows": (0, 12), "vector": (12,)}
 
@@ -55,3 +58,18 @@ def test_modules_take_it_while_the_mode_is_open():
     with ByOneDNN():
         module(x).sum().backward()
     assert module.weight.grad is not None
+
+
+def test_what_is_open_here_is_open_in_a_thread_that_works_for_it():
+    rows, weight = torch.randn(64, 96), torch.randn(80, 96)
+    taken = []
+
+    def product():
+        taken.append(any(isinstance(mode, ByOneDNN) for mode in _get_current_function_mode_stack()))
+        return F.linear(rows, weight)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(as_here(product)).result()
+        with ByOneDNN():
+            found = pool.submit(as_here(product)).result()
+    assert taken == [False, True] and torch.equal(found, linear(rows, weight))

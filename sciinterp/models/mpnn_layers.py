@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sciinterp.devices import using_threads
+from sciinterp.products import as_here
 
 # Messages of a residue are divided by this, whatever their number.
 SCALE = 30.0
@@ -83,7 +84,7 @@ def in_blocks(fn: Callable[..., Tensor], *rows: Tensor) -> Tensor:
         using_threads(1),
         ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
     ):
-        found = list(pool.map(torch.no_grad()(lambda block: fn(*block)), blocks))
+        found = list(pool.map(torch.no_grad()(as_here(lambda block: fn(*block))), blocks))
     return torch.cat(found).unflatten(0, size)
 
 
