@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from sciinterp.sae.sparse import normalise_rows, project_rows
 
@@ -51,7 +52,12 @@ class Parameters:
         self.gradients = {
             name: self.flat.grad[at : at + n].view(shape) for name, (at, n, shape) in places.items()
         }
-        self._adam = torch.optim.Adam([self.flat], betas=BETAS, eps=EPSILON, fused=True)
+        # Adam's state, under torch's own names: its class would import a compiler, a second or two of every process.
+        self._adam = {
+            "step": torch.zeros((), device=device),
+            "exp_avg": torch.zeros(size, device=device),
+            "exp_avg_sq": torch.zeros(size, device=device),
+        }
 
     def __getitem__(self, name: str) -> Tensor:
         return self._views[name]
@@ -81,23 +87,33 @@ class Parameters:
 
     def update(self, learning_rate: float) -> None:
         """One step of Adam, then the norm constraint."""
-        self._adam.param_groups[0]["lr"] = learning_rate
-        self._adam.step()
+        assert self.flat.grad is not None
+        step, first, second = ([part] for part in self._adam.values())
+        adam(
+            [self.flat],
+            [self.flat.grad],
+            first,
+            second,
+            [],
+            step,
+            fused=True,
+            amsgrad=False,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            lr=learning_rate,
+            weight_decay=0.0,
+            eps=EPSILON,
+            maximize=False,
+        )
         if self.unit_norm:
             normalise_rows(self["W_dec"])
 
     def state(self) -> dict[str, Tensor]:
         """Everything a resume needs, as tensors."""
-        kept = self._adam.state.get(self.flat, {})
-        return {"flat": self.flat, **{f"adam.{name}": torch.as_tensor(value) for name, value in kept.items()}}
+        return {"flat": self.flat, **{f"adam.{name}": value for name, value in self._adam.items()}}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take the numbers of :meth:`state` back."""
         self.flat.copy_(state["flat"])
-        kept = {
-            name.removeprefix("adam."): value.to(self.flat.device, copy=True)
-            for name, value in state.items()
-            if name.startswith("adam.")
-        }
-        if kept:
-            self._adam.state[self.flat] = kept
+        for name, kept in self._adam.items():
+            kept.copy_(state[f"adam.{name}"])

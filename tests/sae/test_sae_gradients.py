@@ -106,3 +106,21 @@ def test_defect_12_jumprelu_window_is_whole():
             Step(parameters, torch.empty(0, dtype=torch.int64), memory={"started": torch.ones(1)}), x, x + 5
         )
         assert bool(parameters.gradients["theta"].abs().sum() > 0) == moved
+
+
+def test_the_optimiser_is_torchs_adam_bit_for_bit_and_goes_on_from_its_state():
+    ours = Parameters({"W_dec": (3, 4), "b_dec": (4,)}, unit_norm=False)
+    ours.flat.copy_(torch.randn(len(ours.flat)))
+    theirs = ours.flat.clone()
+    adam = torch.optim.Adam([theirs], betas=(0.9, 0.999), eps=1e-8, fused=True)
+    theirs.grad = torch.zeros_like(theirs)
+    for step in range(8):
+        gradient, adam.param_groups[0]["lr"] = torch.randn(len(theirs)), 0.1 / (1 + step)
+        ours.flat.grad.copy_(gradient)
+        theirs.grad.copy_(gradient)
+        ours.update(0.1 / (1 + step))
+        adam.step()
+        assert torch.equal(ours.flat, theirs)
+        again = Parameters({"W_dec": (3, 4), "b_dec": (4,)}, unit_norm=False)
+        again.restore(ours.state())
+        ours = again
