@@ -9,7 +9,8 @@ intervals are GFF3, as UniProt and InterPro give theirs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +18,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from sciinterp import distributed
 from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes.active import is_active
 from sciinterp.codes.matrix import FeatureMatrix
@@ -32,6 +34,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = ("bigwig", "bedgraph")
+STRANDS = (".", "+", "-")
+
+
+class _Column(NamedTuple):
+    """A feature with the positions where it speaks."""
+
+    feature: int
+    rows: np.ndarray
+    value: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,14 +125,13 @@ class Coordinates:
         return int(self.chromosome[sample]), base + low, base + high, strand
 
 
-def _columns(features: FeatureMatrix, wanted: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Some features, their positions and values; where many of a block are wanted it is read at once."""
+def _columns(features: FeatureMatrix, wanted: list[int]) -> Iterator[list[_Column]]:
+    """Some features, block by block; where many of a block are wanted it is read at once."""
     for low, high in features.feature_blocks(BLOCK_VALUES):
         mine = [j for j in wanted if low <= j < high]
         block = features.by_feature(low, high) if 4 * len(mine) > high - low else None
-        for j in mine:
-            codes, at = (block, j - low) if block is not None else (features.by_feature(j, j + 1), 0)
-            yield j, *codes.column(at)
+        many = ((block, j - low) if block is not None else (features.by_feature(j, j + 1), 0) for j in mine)
+        yield [_Column(j, *codes.column(at)) for j, (codes, at) in zip(mine, many)]
 
 
 def track_of(rows: np.ndarray, value: np.ndarray, where: Coordinates) -> Intervals:
@@ -190,16 +200,24 @@ def tracks(
     where = Coordinates.of(features.samples, sizes)
     folder = make_folder(out)
     ending = "bw" if format == "bigwig" and where.of_genome else "bedgraph"
-    written, peaks = [folder / f"feature_{j}.{ending}" for j in wanted], []
-    for j, rows, value in _columns(features, wanted):
-        track, path = track_of(rows, value, where), folder / f"feature_{j}.{ending}"
+    written, peaks = [folder / f"feature_{j}.{ending}" for j in wanted], {}
+    largest = features.largest
+
+    def write(column: _Column) -> tuple[np.ndarray, ...]:
+        track, path = (
+            track_of(column.rows, column.value, where),
+            folder / f"feature_{column.feature}.{ending}",
+        )
         if ending == "bw":
             write_bigwig(path, where.names, where.sizes, track)
         else:
             write_bedgraph(path, track, where)
-        peaks.append(_peaks(features, j, track))
-    joined = _Places(*map(np.concatenate, zip(*peaks))) if peaks else _Places.of([])
-    written.append(_write_intervals(folder / "peaks", joined, where))
+        return _peaks(track, float(largest[column.feature]))
+
+    with ThreadPoolExecutor(distributed.workers(distributed.MOST)) as pool:
+        for block in _columns(features, wanted):
+            peaks.update(zip((column.feature for column in block), pool.map(write, block)))
+    written.append(_write_intervals(folder / "peaks", _Places.of_peaks(peaks), where))
     if candidates is not None:
         chosen = candidates[candidates["feature"].isin(wanted)]
         written.append(_write_intervals(folder / "candidates", _proposed(chosen, where), where))
@@ -226,36 +244,43 @@ def write_bedgraph(path: Path, track: Intervals, where: Coordinates) -> None:
 
 
 class _Places(NamedTuple):
-    """Named intervals: number of chromosome, start, end, strand, name, score from 0 to 1."""
+    """Named intervals: number of chromosome, start, end, number of strand, number of name, score from 0 to 1; the names."""
 
     chromosome: np.ndarray
     start: np.ndarray
     end: np.ndarray
     strand: np.ndarray
-    name: np.ndarray
+    number: np.ndarray
     score: np.ndarray
+    names: list[str]
 
     @classmethod
     def of(cls, rows: list[tuple[int, int, int, str, str, float]]) -> _Places:
-        columns = list(zip(*rows)) or [()] * 6
-        kinds = (np.int64, np.int64, np.int64, object, object, np.float64)
-        return cls(*(np.array(column, kind) for column, kind in zip(columns, kinds)))
+        chromosome, start, end, strand, names, score = list(zip(*rows)) or [()] * 6
+        signs = [STRANDS.index(sign) for sign in strand]
+        whole = (np.array(column, np.int64) for column in (chromosome, start, end, signs, range(len(rows))))
+        return cls._make([*whole, np.array(score, np.float64), list(names)])
+
+    @classmethod
+    def of_peaks(cls, peaks: dict[int, tuple[np.ndarray, ...]]) -> _Places:
+        """Of every feature its :func:`_peaks`."""
+        if not peaks:
+            return cls.of([])
+        chromosome, start, end, top = map(np.concatenate, zip(*peaks.values()))
+        number = np.repeat(np.arange(len(peaks)), [len(found[0]) for found in peaks.values()])
+        return cls(
+            chromosome, start, end, np.zeros_like(number), number, top, [f"feature_{j}" for j in peaks]
+        )
 
 
-def _peaks(features: FeatureMatrix, j: int, track: Intervals) -> _Places:
-    """Stretches where the feature is active, each with its largest value as a share of the feature's scale."""
-    scale = float(features.largest[j])
+def _peaks(track: Intervals, scale: float) -> tuple[np.ndarray, ...]:
+    """Stretches where a feature is active: chromosome, start, end, and the largest value as a share of the feature's scale."""
     on = np.flatnonzero(is_active(track.value, scale))
-    if not len(on):
-        return _Places.of([])
     new = (np.diff(track.chromosome[on]) != 0) | (track.start[on][1:] != track.end[on][:-1])
-    first = np.flatnonzero(np.append(True, new))
-    last = np.append(first[1:], len(on)) - 1
-    top = np.maximum.reduceat(track.value[on], first) / scale
-    strand, name = (np.full(len(first), text, object) for text in (".", f"feature_{j}"))
-    return _Places(
-        track.chromosome[on[first]], track.start[on[first]], track.end[on[last]], strand, name, top
-    )
+    first = np.flatnonzero(np.append(True, new)[: len(on)])
+    last = np.append(first[1:], len(on))[: len(first)] - 1
+    top = np.maximum.reduceat(track.value[on], first) / scale if len(on) else np.empty(0)
+    return track.chromosome[on[first]], track.start[on[first]], track.end[on[last]], top
 
 
 def _proposed(candidates: pd.DataFrame, where: Coordinates) -> _Places:
@@ -271,7 +296,7 @@ def _proposed(candidates: pd.DataFrame, where: Coordinates) -> _Places:
 def _write_intervals(path: Path, found: _Places, where: Coordinates) -> Path:
     """BED on a genome, GFF3 on samples, sorted by place."""
     order = np.lexsort((found.end, found.start, found.chromosome))
-    found = _Places(*(column[order] for column in found))
+    found = _Places._make([*(column[order] for column in found[:-1]), found.names])
     path = path.with_suffix(".bed" if where.of_genome else ".gff3")
     write_export(path, _bed(found, where) if where.of_genome else "".join(_gff3(found, where)).encode())
     return path
@@ -282,18 +307,18 @@ def _bed(found: _Places, where: Coordinates) -> bytes:
     import pyarrow as pa
     from pyarrow import csv
 
-    def plain(names: pa.DictionaryArray) -> pa.Array:
+    def texts(numbers: np.ndarray, of: Sequence[str]) -> pa.Array:
         # no tab, no quote and no end of a line: nothing has to be quoted
-        once = [_plain(name) for name in names.dictionary.to_pylist()]
-        return pa.DictionaryArray.from_arrays(names.indices, once).cast(pa.string())
+        once = pa.array([_plain(text) for text in of], pa.string())
+        return pa.DictionaryArray.from_arrays(pa.array(numbers, pa.int32()), once).cast(pa.string())
 
     columns = [
-        plain(pa.DictionaryArray.from_arrays(pa.array(found.chromosome, pa.int32()), where.names)),
+        texts(found.chromosome, where.names),
         found.start,
         found.end,
-        plain(pa.array(found.name, pa.string()).dictionary_encode()),
+        texts(found.number, found.names),
         np.floor(1000 * found.score + 0.5).astype(np.int64),
-        pa.array(found.strand, pa.string()),
+        texts(found.strand, STRANDS),
     ]
     table = pa.table(columns, names=list("abcdef"))
     out = pa.BufferOutputStream()
@@ -307,8 +332,8 @@ def _gff3(found: _Places, where: Coordinates) -> Iterator[str]:
     names = [_quoted(name) for name in where.names]
     for name, n in zip(names, where.sizes.tolist()):
         yield f"##sequence-region {name} 1 {n}\n"
-    for c, a, b, _, name, score in zip(*(column.tolist() for column in found)):
-        told = f"Name={quote(name, safe=' :_.-()', errors='replace')}"
+    for c, a, b, _, number, score in zip(*(column.tolist() for column in found[:-1])):
+        told = f"Name={quote(found.names[number], safe=' :_.-()', errors='replace')}"
         yield f"{names[c]}\tsciinterp\tsequence_feature\t{a + 1}\t{b}\t{score:.6g}\t.\t.\t{told}\n"
 
 
