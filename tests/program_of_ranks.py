@@ -27,7 +27,7 @@ from tiny_adapter import TinyAdapter, make_samples, natural_lengths
 import sciinterp as si
 from sciinterp import distributed
 from sciinterp.activations import ExtractSettings
-from sciinterp.association import blocks, set_chance
+from sciinterp.association import blocks, set_chance, write_association
 from sciinterp.cli import main, one_message
 from sciinterp.codes import encoding, saving
 from sciinterp.discovery import PlantedSettings, plant, sequence_readers
@@ -83,14 +83,17 @@ def shared_out(out: Path, sae: si.SAE) -> None:
     si.sweep_saes(acts, [si.TopK(16, k=k) for k in (2, 3, 4)], split=split, out=out / "sweep", **STEPS)
 
 
-def hits(out: Path) -> None:
-    """Hits of a planted world with every reader beside them."""
+def hits(out: Path, alone: Path | None = None) -> None:
+    """Hits of a planted world with every reader beside them; by the first rank alone they are written once more."""
     world, rng = plant(1, WORLD), np.random.default_rng(0)
     acts = np.asarray(world.features.codes @ rng.normal(size=(WORLD.n_features, 24)), np.float32)
     acts += rng.normal(scale=0.3, size=acts.shape).astype(np.float32)
     twins = {"randomised": world.seeds[0], "decoder": world.seeds[1]}
     out.mkdir(parents=True, exist_ok=True)
-    si.associate(world.features, world.annotations, split=world.split, acts=acts, control=twins, out=out)
+    given = world.features, world.annotations
+    found = si.associate(*given, split=world.split, acts=acts, control=twins, out=out)
+    if alone and distributed.first():
+        write_association(alone, found, *given, split=world.split)
 
 
 def candidates(out: Path, given: Path) -> None:
@@ -272,7 +275,7 @@ if __name__ == "__main__":
         control(folder / "two", given)
         command("encode", given.folder, acts.folder, "--out", folder / "two" / "command")
         command("info", folder / "two" / "command")
-        hits(folder / "two" / "hits")
+        hits(folder / "two" / "hits", alone=folder / "two" / "alone")
         candidates(folder / "two" / "candidates", folder / "one" / "hits")
     elif what == "poisoned":
         model = TinyAdapter()

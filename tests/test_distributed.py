@@ -82,6 +82,11 @@ def test_two_ranks_write_the_files_of_one_process(two: tuple[Path, str], name: s
     assert [path for path in mine if mine[path] != theirs[path]] == []
 
 
+def test_one_rank_alone_may_write_an_association(two: tuple[Path, str]) -> None:
+    alone, theirs = files(two[0] / "two" / "alone"), files(two[0] / "one" / "hits")
+    assert "features.h5ad" in alone and [name for name in alone if alone[name] != theirs[name]] == []
+
+
 @pytest.mark.parametrize("name", [a.name for a in program.ARCHITECTURES])
 def test_training_by_two_ranks_repeats_itself_and_is_that_of_one_process(
     one: tuple[Path, dict[str, float]], two: tuple[Path, str], name: str

@@ -10,11 +10,13 @@ tests are in ``enrichment.tsv``. ``features.h5ad`` and ``samples.h5ad`` are for 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from sciinterp import distributed
 from sciinterp.annotations import Annotations
 from sciinterp.association.enrichment import enrichment
 from sciinterp.association.h5ad import features_anndata, write_anndata, write_samples
@@ -54,8 +56,9 @@ def write_association(
     *,
     split: Split,
     seed: int = 0,
+    shared: bool = False,
 ) -> None:
-    """Write hits, the annotations and split they are of, enrichment and AnnData files, each on its own, by all ranks.
+    """Write hits, the annotations and split they are of, enrichment and AnnData files, each on its own.
 
     Parameters
     ----------
@@ -63,6 +66,8 @@ def write_association(
         Made if it does not exist.
     hits : Table
         From :func:`associate`, as are the other arguments.
+    shared : bool
+        All ranks of a torchrun call this, and take the files in turn; by default who calls it writes them alone.
 
     Raises
     ------
@@ -70,21 +75,16 @@ def write_association(
         A file could not be written; all others were.
     """
     folder = Path(folder)
-    write_each(
-        folder,
-        {
-            "annotations.tsv": lambda: annotations.write(folder / "annotations.tsv"),
-            **_hits_files(hits, folder),
-            "split.tsv": lambda: write_split(split, features.samples, folder / "split.tsv"),
-            "enrichment.tsv": lambda: write_enrichment(features, annotations, folder, split=split, seed=seed),
-            "features.h5ad": lambda: write_anndata(
-                features_anndata(features, hits), folder / "features.h5ad"
-            ),
-            "samples.h5ad": lambda: write_samples(features, hits, folder / "samples.h5ad"),
-        },
-        computed=hits,
-        shared=True,
-    )
+    files: dict[str, Callable[[], object]] = {
+        "annotations.tsv": lambda: annotations.write(folder / "annotations.tsv"),
+        **_hits_files(hits, folder),
+        "split.tsv": lambda: write_split(split, features.samples, folder / "split.tsv"),
+        "enrichment.tsv": lambda: write_enrichment(features, annotations, folder, split=split, seed=seed),
+        "features.h5ad": lambda: write_anndata(features_anndata(features, hits), folder / "features.h5ad"),
+        "samples.h5ad": lambda: write_samples(features, hits, folder / "samples.h5ad"),
+    }
+    with nullcontext() if shared else distributed.alone():
+        write_each(folder, files, computed=hits, shared=True)
 
 
 def _hits_files(hits: Table, folder: Path) -> dict[str, Callable[[], object]]:

@@ -194,7 +194,7 @@ def associate(
         hits = _associate(_Job(features, annotations, split, acts, randomised, twins, settings, seed, fold))
         hits.context |= {**about, "settings": stated}
         if out is not None:
-            write_association(out, hits, features, annotations, split=split, seed=seed)
+            write_association(out, hits, features, annotations, split=split, seed=seed, shared=True)
     return hits
 
 
