@@ -18,7 +18,7 @@ from sciinterp.annotations.rows import Rows, concept_name, join_note
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
 from sciinterp.readers.bounded import Text, first_lines, parsing
-from sciinterp.readers.sequences import CUT_SHORT
+from sciinterp.readers.sequences import CUT_SHORT, record_name
 
 REFINED = {"repeat_region": ("rpt_family", "rpt_type"), "mobile_element": ("mobile_element_type",),
            "regulatory": ("regulatory_class",), "ncRNA": ("ncRNA_class",)}  # fmt: skip
@@ -86,7 +86,7 @@ def _parse(path: str | Path, format: str, ids: str, duplicates: str, release: st
 
 def _record(rows: Rows, record: Any, ids: str) -> None:
     accession = (record.annotations.get("accessions") or [record.id])[0]
-    sample = {"id": record.id, "accession": accession, "name": record.name}[ids]
+    sample = {"id": record_name(record), "accession": accession, "name": record.name}[ids]
     if not sample or sample in ("<unknown id>", "<unknown name>"):
         raise ValueError("a record without identifier")
     stated = any(entry.type != "source" for entry in record.features)

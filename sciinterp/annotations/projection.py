@@ -165,6 +165,14 @@ def _onto_cells(annotations: Annotations, samples: Samples) -> Annotations:
     facts = frame[frame["start"] < 0]
     genes = list(dict.fromkeys(gene for cell in samples for gene in cell.data["genes"]))
     meant = match_ids(facts["sample"].unique(), genes)
+    if len(facts) and genes and not meant:
+        first = facts["sample"].iloc[0]
+        log.warning(
+            "no cell expresses a gene called %r or any other that is annotated; genes are called %r: are the names of "
+            "one kind (symbols, Ensembl)?",
+            first,
+            genes[0],
+        )
     of: dict[str, list[int]] = {}
     for row, gene in enumerate(facts["sample"]):
         if gene in meant:

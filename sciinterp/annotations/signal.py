@@ -177,7 +177,15 @@ def _on_positions(path: Path, samples: Samples) -> np.ndarray:
             b = np.minimum(end[inside], high[window]) - low[window]
             which, at = positions_in(a, b)
             at = samples.lengths[window] - 1 - at if back[window] else at
-            out[samples.offsets[window] + at] = value[inside][which]
+            at += samples.offsets[window]
+            if np.isfinite(out[at]).any() or len(np.unique(at)) < len(at):
+                raise FormatError(
+                    "a track has two values of one base",
+                    file=str(path),
+                    expected="intervals that do not overlap",
+                    got=f"overlaps on {samples.ids[window]!r}",
+                )
+            out[at] = value[inside][which]
     return out
 
 

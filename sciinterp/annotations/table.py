@@ -26,18 +26,12 @@ from sciinterp.annotations.projection import project, unproject
 from sciinterp.codes.intervals import positions_in, positions_type
 from sciinterp.errors import InputError, no_such
 from sciinterp.frames import html_card
-from sciinterp.readers.identifiers import match_ids, nearest, spoiled
+from sciinterp.readers.identifiers import match_ids, nearest, spoiled, strand_of
 from sciinterp.readers.sample_tables import MISSING
 from sciinterp.samples import Samples
 from sciinterp.store.tables import write_tsv
 
 COLUMNS = ("sample", "start", "end", "strand", "concept", "source", "evidence", "note", "release")
-# How tables write the two strands; blank, ``?``, 0 and NA say that it is not known.
-STRANDS = {
-    **dict.fromkeys(("+", "+1", "1", "plus", "forward", "fwd", "f"), "+"),
-    **dict.fromkeys(("-", "-1", "\N{MINUS SIGN}", "\N{MINUS SIGN}1", "minus", "reverse", "rev", "r"), "-"),
-    **dict.fromkeys((".", "?", "0", "*", "both", "unstranded"), "."),
-}
 CONCEPT_COLUMNS = ("name", "parent", "level", "source", "exhaustive")
 _DIGITS, _THOUSANDS = re.compile("-?[0-9]{1,18}"), re.compile("[0-9]{1,3}(?:,[0-9]{3})+")
 log = logging.getLogger(__name__)
@@ -368,8 +362,7 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
 def _strands(column: np.ndarray) -> np.ndarray:
     """``+``, ``-`` or ``.`` for whatever a table writes."""
     code, words = pd.factorize(column)
-    plain = [text.strip().lower().removesuffix(".0") for text in words]
-    meant = [STRANDS.get(text, "." if text.upper() in MISSING else "") for text in plain]
+    meant = [strand_of(text) for text in words]
     if "" in meant:
         row = int(np.argmax(code == meant.index("")))
         raise RowError(row, "this is not a strand", expected="+ - or .", got=repr(column[row][:20]))

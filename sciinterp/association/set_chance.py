@@ -58,6 +58,8 @@ def chance_draws(inputs: Inputs, *, ks: Sequence[int], draws: int = DRAWS) -> li
         concepts = np.tile(parts.concepts, len(shifts[0]))
         rotated = replace(inputs, parts=Partition(concepts, train, test), kept={})
         found = weighted_sets(READER, sparse_units(rotated, features), test, ks, 0.95)
+        if not len(found):  # no feature is active in training
+            return np.zeros(n_concepts)
         best = found.groupby("concept")["f1"].max().to_numpy().reshape(-1, n_concepts)
         return np.nan_to_num(best).max(axis=0)
 

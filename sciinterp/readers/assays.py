@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -55,6 +56,7 @@ SCORES = (
     "measurement",
     "value",
 )
+_DECIMAL, _THOUSANDS = re.compile("[-\N{MINUS SIGN}]?[0-9]+,[0-9]+"), re.compile("-?[1-9][0-9]{0,2},[0-9]{3}")
 # How tables write the wild type as a row.
 WILD_TYPES = frozenset(("wt", "_wt", "_sy", "wildtype", "wild-type", "wild type", "p.=", "p.(=)", "="))
 NO_VARIANT, NO_SCORE, UNCHANGED = "no variant", "no score", "the wild type itself"
@@ -218,7 +220,7 @@ def _numbers(
     """The columns of numbers, and which of them is the score."""
     found: dict[int, np.ndarray] = {}
     for i in (i for i in range(len(header)) if i not in not_these):
-        values = each(rows[i], _number).astype(float)
+        values = _measured(rows[i])
         written = int((each(rows[i], _cell) != "").sum())
         if np.isfinite(values).sum() >= max(1, written / 2):
             found[i] = values
@@ -227,7 +229,7 @@ def _numbers(
         if score.lower() not in lower:
             raise no_such("column", score, header, where=f"file '{path}'")
         chosen = lower[score.lower()]
-        return {chosen: each(rows[chosen], _number).astype(float), **found}, chosen
+        return {chosen: _measured(rows[chosen]), **found}, chosen
     usual = next((lower[n] for n in SCORES if n in lower and (lower[n] in found or not len(rows))), None)
     if usual is None and len(found) == 1:
         usual = next(iter(found))
@@ -242,9 +244,19 @@ def _numbers(
     return found or {usual: np.zeros(0)}, usual
 
 
+def _measured(column: pd.Series) -> np.ndarray:
+    """Numbers of a column, NaN where there is none; with decimal commas where they can be nothing else."""
+    values = each(column, _number).astype(float)
+    commas = {text.strip() for text in column.unique() if "," in text}
+    decimal = any(not _THOUSANDS.fullmatch(text) for text in commas) and all(map(_DECIMAL.fullmatch, commas))
+    if decimal and not column.str.contains(".", regex=False).any():
+        return each(column, lambda text: _number(text.replace(",", "."))).astype(float)
+    return values
+
+
 def _number(text: str) -> float:
     try:
-        value = float(text)
+        value = float(text.replace("\N{MINUS SIGN}", "-"))
     except ValueError:
         return math.nan
     return value if math.isfinite(value) else math.nan

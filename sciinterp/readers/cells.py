@@ -95,7 +95,7 @@ def _matrices(path: Path, part: str) -> list[str]:
     with open_h5ad(path) as file:
         found = {f"layers/{name}": f"layer={name!r}" for name in file.get("layers", ())}
         found |= {"raw/X": "raw=True"} if "X" in file.get("raw", ()) else {}
-        if part != "X" and part not in found:
+        if part not in found and (part != "X" or ("X" not in file and found)):
             raise InputError(
                 "there is no such matrix in the file",
                 where=f"file '{path}'",

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
-_NUCLEOTIDES, _AMBIGUOUS = list(b"ACGTUN"), list(b"ACGTUNRYSWKMBDHV")
+_NUCLEOTIDES, _AMBIGUOUS, _GAPS = list(b"ACGTUN"), list(b"ACGTUNRYSWKMBDHV"), list(b"-.")
 
 _NUMBERS = re.compile("[0-9]+", re.ASCII)
 
 
 def kind_of(sequences: Iterable[str]) -> str:
-    """``dna`` when every letter is a nucleotide and nine in ten are unambiguous, else ``protein``.
+    """``dna`` when every letter is a nucleotide and nine in ten are unambiguous, else ``protein``; gaps are no letters.
 
     Examples
     --------
@@ -60,7 +60,7 @@ class Letters:
     def kind(self) -> str:
         """``dna`` or ``protein``, see :func:`kind_of`."""
         self._count()
-        total, plain = int(self.counts.sum()), int(self.counts[_NUCLEOTIDES].sum())
+        total, plain = int(self.counts.sum() - self.counts[_GAPS].sum()), int(self.counts[_NUCLEOTIDES].sum())
         return (
             "dna" if plain and plain >= 0.9 * total and self.counts[_AMBIGUOUS].sum() == total else "protein"
         )

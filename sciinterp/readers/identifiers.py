@@ -10,12 +10,31 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
+
+from sciinterp.errors import InputError
 
 log = logging.getLogger(__name__)
 _UNIPROT = re.compile(r"(?:sp|tr)\|([A-Z0-9]+(?:-[0-9]+)?)(?:\.[0-9]+)?(?:\|\S*)?", re.IGNORECASE)
+# NCBI's: gi|4504347|ref|NP_000508.1|, gb|AAA59172.1|, lcl|ORF1, gnl|database|name.
+_NCBI = re.compile(
+    r"(?:gi\|[0-9]+\|)?(?:(?:ref|gb|emb|dbj|tp[gde])\|([A-Za-z0-9_]+(?:\.[0-9]+)?)\|\S*|(?:lcl|gnl\|[^|\s]+)\|([^|\s]+))"
+)
+# What a page or a spreadsheet leaves around a name, unseen.
+_UNSEEN = "\u00a0\u00ad\u200b\u200c\u200d\u2060\ufeff"
+# How tables write the two strands; blank, ``?``, 0 and NA say that it is not known.
+STRANDS = {
+    **dict.fromkeys(("+", "+1", "1", "plus", "forward", "fwd", "f"), "+"),
+    **dict.fromkeys(("-", "-1", "\N{MINUS SIGN}", "\N{MINUS SIGN}1", "minus", "reverse", "rev", "r"), "-"),
+    **dict.fromkeys(
+        (".", "?", "0", "*", "both", "unstranded", "", "na", "n/a", "#n/a", "nan", "null", "none", "<na>"),
+        ".",
+    ),
+}
 # Letters and digits, then a version; a plain number such as a class of CATH has none.
 _VERSION = re.compile(r"((?=[^.]*[A-Za-z])(?=[^.]*[0-9])[A-Za-z0-9_-]+)\.[0-9]{1,3}")
 _CHROMOSOME = re.compile(r"(?:chr)?([0-9]{1,2}[LR]?|[WXYZ]|MT?|X[LR]|[IVX]{1,4})", re.IGNORECASE | re.ASCII)
@@ -45,16 +64,33 @@ def sample_id(word: str) -> str:
     return match[1] if match else word
 
 
+def _spelt(word: str) -> str:
+    """An identifier in one form of Unicode (macOS decomposes letters), without what nobody sees around it or a database's
+    words before it."""
+    plain = word if word.isascii() else unicodedata.normalize("NFC", word).strip(_UNSEEN)
+    match = _NCBI.fullmatch(plain) if "|" in plain else None
+    return match[1] or match[2] if match else sample_id(plain)
+
+
+def strand_of(text: str) -> str:
+    """``+``, ``-`` or ``.`` for whatever a table writes; empty where it is no strand.
+
+    Examples
+    --------
+    >>> [strand_of(text) for text in ("minus", "1", "-1.0", "", "x")]
+    ['-', '+', '-', '.', '']
+    """
+    return STRANDS.get(text.strip().lower().removesuffix(".0"), "")
+
+
 def _without_version(word: str) -> str:
-    match = _VERSION.fullmatch(sample_id(word))
-    return match[1] if match else sample_id(word)
+    match = _VERSION.fullmatch(_spelt(word))
+    return match[1] if match else _spelt(word)
 
 
 def _one_version(first: str, second: str) -> bool:
     """Whether at most one of two names of one accession states a version, or both the same."""
-    stated = [
-        sample_id(word).casefold() for word in (first, second) if _without_version(word) != sample_id(word)
-    ]
+    stated = [_spelt(word).casefold() for word in (first, second) if _without_version(word) != _spelt(word)]
     return len(set(stated)) < 2
 
 
@@ -70,7 +106,7 @@ def _chromosome(word: str) -> str:
 # From the strictest to the loosest: two names that agree in one of these forms mean the same.
 _FORMS: tuple[Callable[[str], str], ...] = (
     str,
-    sample_id,
+    _spelt,
     _without_version,
     lambda word: _without_version(word).casefold(),
     _chromosome,
@@ -107,6 +143,28 @@ def match_ids(names: Iterable[str], ids: Sequence[str]) -> dict[str, str]:
                 found.update(dict.fromkeys(claiming, meant))
         left = [name for name in left if name not in found]
     return {name: found[name] for name in wanted if name in found}
+
+
+def labels_of(labels: Mapping[Any, Any], ids: Sequence[str], what: str) -> dict[str, Any]:
+    """Sample -> its label, of labels that stand with names of samples in any of their forms.
+
+    Raises
+    ------
+    InputError
+        None of them is of these samples.
+    """
+    meant = match_ids(map(str, labels), ids)
+    found = {meant[str(name)]: label for name, label in labels.items() if str(name) in meant}
+    if len(labels) and not found and len(ids):
+        first = str(next(iter(labels)))
+        raise InputError(
+            "no label is of one of these samples",
+            where=what,
+            expected=f"names such as {ids[0]!r}",
+            got=repr(first[:60]),
+            do="Give one value a sample as a list, or names of samples.",
+        )
+    return found
 
 
 def plain_chromosome(name: str) -> str:

@@ -30,6 +30,7 @@ import numpy as np
 from sciinterp.errors import FormatError, InputError
 from sciinterp.readers.bounded import bounds, open_bytes, open_regular, parsing
 from sciinterp.readers.entries import Letters, Met, check_ids
+from sciinterp.readers.sequences import fasta_entries
 from sciinterp.samples import Column, Samples, feed_digest
 
 log = logging.getLogger(__name__)
@@ -183,8 +184,6 @@ def _beside(path: Path) -> Path:
 
 def _entries(raw: bytes, path: Path) -> Iterator[tuple[str, str]]:
     """(first word of the title, sequence) of the entries in some bytes."""
-    from Bio.SeqIO.FastaIO import SimpleFastaParser
-
     if b"\0" in raw or raw.count(b"\r") != raw.count(b"\r\n"):
         raise InputError(
             "this FASTA cannot be read by index",
@@ -196,9 +195,7 @@ def _entries(raw: bytes, path: Path) -> Iterator[tuple[str, str]]:
         text = raw.decode()
     except UnicodeDecodeError as error:
         raise FormatError("this is not UTF-8 text", file=str(path), got=str(error.reason)) from None
-    for title, sequence in SimpleFastaParser(io.StringIO(text)):
-        words = title.split()
-        yield (words[0] if words else ""), sequence
+    yield from fasta_entries(io.StringIO(text), path)
 
 
 def _made(path: Path) -> Index:

@@ -7,6 +7,7 @@ are missing values.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from pathlib import Path
@@ -20,16 +21,25 @@ from sciinterp.readers.delimited import read_table as read_cells
 from sciinterp.readers.entries import check_ids, sequences_to_samples
 from sciinterp.samples import Samples
 
+log = logging.getLogger(__name__)
 MISSING = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "<NA>"))
 # Columns that may hold identifiers, the likeliest first.
 _ID = (
     "id", "sample", "name", "entry", "accession", "identifier", "compound", "compound_id", "molecule_id",
     "mol_id", "chembl_id", "molecule_chembl_id", "sequence_id",
 )  # fmt: skip
+# Other names that identifiers have, where no two rows share one.
+_NAMES = re.compile(
+    r"(?:.*[ _.-])?(?:ids?|acc|accession|name|header|barcode|uniprot|protein|gene)", re.IGNORECASE
+)
 SEQUENCES = ("sequence", "seq", "aa_sequence", "protein_sequence")
 SMILES = ("smiles", "canonical_smiles", "isomeric_smiles", "rxn_smiles", "reaction_smiles", "smi")
 # Atoms of the SMILES grammar (OpenSMILES 1.0, section 3): bracket atoms, then the organic subset.
 _ATOM = re.compile(r"\[[^\[\]]+\]|Br|Cl|[BCNOPSFI]|[bcnops]|\*")
+
+
+# What ChemAxon and RDKit write behind a SMILES: CCO |r,c:1|
+_EXTENSION = re.compile(r"(?<=\S)[ \t]+\|[^|]*\|")
 
 
 def smiles_atoms(smiles: str) -> list[tuple[int, int]]:
@@ -60,7 +70,7 @@ def read_smiles(path: Path, *, kind: str | None = None) -> Samples:
     frame = _smi(path) if headless else text_table(path)
     column = find_column(frame, SMILES, path)
     names = identifiers(frame, path)
-    smiles = _present(frame[column])
+    smiles = _present(frame[column]).str.replace(_EXTENSION, "", regex=True)
     lengths = np.array([len(smiles_atoms(text)) for text in smiles])
     keep = np.flatnonzero(lengths)
     ids = [names[i] for i in keep]
@@ -84,7 +94,8 @@ def _smi(path: Path) -> pd.DataFrame:
     """The lines of a ``.smi`` file: a SMILES, then a name; in lines with tabs, any further columns."""
     rows: list[list[str]] = []
     header: list[str] = []
-    for _, line in read_lines(path):
+    for _, written in read_lines(path):
+        line = _EXTENSION.sub("", written, count=1)
         cells = [c.strip() for c in (line.split("\t") if "\t" in line else line.split(None, 1))]
         if not rows and not header and cells and "smiles" in cells[0].lower():
             header = cells
@@ -113,7 +124,7 @@ def read_table(path: Path, *, kind: str | None = None) -> Samples:
 def _described(frame: pd.DataFrame, column: str, path: Path) -> pd.DataFrame:
     """The columns beside the samples, as what they are; identifiers are text whatever they look like."""
     out = typed(frame.drop(columns=[column]))
-    names = _column(frame, _ID, path)
+    names = _names(frame, path)
     return out if names is None else out.assign(**{names: frame[names].str.strip()})
 
 
@@ -202,10 +213,25 @@ def _column(frame: pd.DataFrame, names: tuple[str, ...], path: Path) -> str | No
     return None
 
 
+def _names(frame: pd.DataFrame, path: Path) -> str | None:
+    """The column of identifiers: that of the likeliest name, else the first by whose name it could be one (also an index
+    without a name, as pandas and R write it) and in which every row has its own."""
+    if (likely := _column(frame, _ID, path)) is not None:
+        return likely
+    for number, name in enumerate(map(str, frame.columns)):
+        if _NAMES.fullmatch(name) or (number == 0 and name == "column1"):
+            cells = frame[name].str.strip().tolist()
+            if len(set(cells)) == len(cells) and "" not in cells and cells != [*map(str, range(len(cells)))]:
+                return name
+    return None
+
+
 def identifiers(frame: pd.DataFrame, path: Path) -> list[str]:
-    """The identifiers of the rows, from the likeliest column; numbers where there is no such column."""
-    column = _column(frame, _ID, path)
+    """The identifiers of the rows, from the likeliest column; numbers, said in a line, where there is none."""
+    column = _names(frame, path)
     if column is None:
+        got = ", ".join(map(str, frame.columns))[:120]
+        log.warning("%s: no column of identifiers among %s: samples are row1, row2 ...", Path(path).name, got)
         return [f"row{i}" for i in range(1, len(frame) + 1)]
     names = frame[column].str.strip().tolist()
     if "" in names:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # What Biopython says of a sequence that is not as long as its record states.
 CUT_SHORT = "Expected sequence length"
+# Titles of NBRF/PIR, in which a line of description stands between title and sequence.
+_PIR = re.compile(r"(?:P1|F1|D[LC]|R[LC]|N[13]|XX);")
 _LENGTH = re.compile(r"([0-9]{1,18}) AA\.", re.ASCII)
 # accession, sequence, name, organism, its common name, stated length
 _Entry = tuple[str, str, str, str, str, str]
@@ -44,12 +46,30 @@ def read_fasta(path: Path, *, kind: str | None = None) -> Samples:
 
 
 def _fasta_entries(path: Path) -> Iterator[tuple[str, str]]:
+    with Text(path, sequences=True) as handle:
+        yield from fasta_entries(handle, path)
+
+
+def fasta_entries(lines: Iterable[str], path: Path) -> Iterator[tuple[str, str]]:
+    """(first word of the title, sequence) of the entries of FASTA, without Pearson's lines of comment (``;``).
+
+    Raises
+    ------
+    FormatError
+        This is NBRF/PIR.
+    """
     from Bio.SeqIO.FastaIO import SimpleFastaParser
 
-    with Text(path, sequences=True) as handle:
-        for title, sequence in SimpleFastaParser(handle):
-            words = title.split()
-            yield (words[0] if words else ""), sequence
+    for title, sequence in SimpleFastaParser(line for line in lines if not line.startswith(";")):
+        if _PIR.match(title):
+            raise FormatError(
+                "this is NBRF/PIR, not FASTA: the line below a title is a description",
+                file=str(path),
+                got=repr(title[:40]),
+                do="Convert it, as Bio.SeqIO.convert(path, 'pir', out, 'fasta') does.",
+            )
+        words = title.split()
+        yield (words[0] if words else ""), sequence
 
 
 def read_genbank(path: Path, *, kind: str | None = None) -> Samples:
@@ -206,7 +226,14 @@ def _read(path: Path, format: str, kind: str | None) -> Samples:
     if kind is None and any("dna" in m or "rna" in m for m in molecule):
         kind = "dna"
     table = columns_of([_columns(r) for r in records])
-    return sequences_to_samples(((r.id, _sequence(r)) for r in records), path, kind=kind, table=table)
+    return sequences_to_samples(
+        ((record_name(r), _sequence(r)) for r in records), path, kind=kind, table=table
+    )
+
+
+def record_name(record: Any) -> str:
+    """Accession and version of a record of Biopython; its name where editors of plasmids leave these blank."""
+    return record.name if record.id in ("", ".", "<unknown id>") else record.id
 
 
 def _sequence(record: Any) -> str:
@@ -219,7 +246,7 @@ def _sequence(record: Any) -> str:
 
 
 def _columns(record: Any) -> dict[str, str]:
-    name = "" if record.name == record.id else str(record.name)
+    name = "" if record.name == record_name(record) else str(record.name)
     topology = str(record.annotations.get("topology", ""))
     return {
         "name": name,

@@ -22,6 +22,10 @@ from sciinterp.samples import Samples
 log = logging.getLogger(__name__)
 
 _UNSAID = {"?", ".", ""}
+# Names that force fields give to protonation states, where the archive's table of components has none ...
+_STATES = {"HID": "H", "HIE": "H", "HSD": "H", "HSP": "H", "CYX": "C", "ASH": "D"}
+# ... or another molecule of that name, which lacks an atom: homoserine is no histidine.
+_STATES_BY_ATOM = {"HSE": ("CE1", "H"), "GLH": ("OE2", "E")}
 UNTRACED = "residues whose alpha carbon has no coordinates, which are no positions"
 
 
@@ -89,7 +93,8 @@ def read_structure(path: str | Path, *, format: str = "auto") -> tuple[str, list
     However often it is modelled (two names at one place, ``ATOM`` beside ``HETATM``, alternative locations, all
     of these line by line in turn), it is one residue: the best occupied, of two alike the first. Water is left
     out. A standard amino acid written as ``HETATM`` in a chain of ``ATOM`` is a ligand, not a residue; one whose alpha
-    carbon has no coordinates is neither, and counted. Models beyond the first are left out, in a line.
+    carbon has no coordinates is neither, and counted. Models beyond the first are left out, in a line. Where one name of a
+    chain, or none, stands for several molecules whose numbers begin again, the second of ``A`` is ``A-2``, in a line.
 
     Raises
     ------
@@ -112,6 +117,9 @@ def read_structure(path: str | Path, *, format: str = "auto") -> tuple[str, list
         with Text(path) as handle, parsing(path, "a structure"):
             PDBParser(structure_builder=found, QUIET=True).get_structure("x", handle)
         code = str(found.header.get("idcode") or "").strip()
+    found.close()
+    for name, n in found.copies.items():
+        log.warning("%s: %d molecules are called chain %r, read as chains of their own", path.name, n, name)
     if found.n_models > 1:
         log.warning("%s: the first of %d models is read", path.name, found.n_models)
     chains = [_chain(name.strip(), models) for name, models in found.chains.items()]
@@ -186,20 +194,63 @@ class _Gatherer:
         # chain -> (number, insertion code) -> (hetero flag, name) -> atom name -> atom
         self.chains: dict[str, dict[tuple[int, str], dict[tuple[str, str], dict[str, Atom]]]] = {}
         self.n_models = 0
-        self._atoms: dict[str, Atom] = {}
+        self.copies: dict[str, int] = {}
+        self._name, self._at, self._model = "", (0, ""), ("", "")
+        self._visit: list[tuple[bool, Atom]] = []
+        self._traced: set[tuple[str, tuple[int, str]]] = set()
+        self._run: list[tuple[int, str]] = []  # places since the numbers last fell
 
     def set_header(self, header: dict[str, Any]) -> None:
         self.header = header or {}
 
     def init_model(self, *_: Any) -> None:
+        self.close()
         self.n_models += 1
 
     def init_chain(self, name: str) -> None:
-        self._chain = self.chains.setdefault(str(name), {}) if self.n_models == 1 else {}
+        self.close()
+        self._name, self._run = str(name).strip(), []
+        if self.n_models == 1:
+            self.chains.setdefault(self._called(), {})
 
     def init_residue(self, name: str, flag: str, number: int, insertion: str) -> None:
-        at = self._chain.setdefault((number, insertion.strip()), {}) if flag != "W" else {}
-        self._atoms = at.setdefault((flag, name.strip().upper()), {})
+        self.close()
+        self._at, self._model = (number, insertion.strip()), (flag, name.strip().upper())
+
+    def _called(self) -> str:
+        """The name of the molecule that is read: A, then A-2."""
+        n = self.copies.get(self._name, 1)
+        return self._name if n == 1 else f"{self._name}-{n}".lstrip("-")
+
+    def close(self) -> None:
+        """Lay the atoms of the residue that ends at its place, or at one of a second molecule of its chain's name."""
+        from Bio.Data.PDBData import protein_letters_3to1
+
+        visit, self._visit = self._visit, []
+        flag, name = self._model
+        if not visit or flag == "W" or self.n_models != 1:
+            return
+        ligand = flag != " " and name in protein_letters_3to1
+        traced = not ligand and any(plain and a.name == "CA" and a.element == "C" for plain, a in visit)
+        if self._run and self._at[0] < self._run[-1][0]:
+            self._run = []
+        if traced and (self._called(), self._at) in self._traced and self._at not in self._run[-1:]:
+            self._begin_another()
+        if traced:
+            self._traced.add((self._called(), self._at))
+        self._run.append(self._at)
+        held = self.chains[self._called()].setdefault(self._at, {}).setdefault(self._model, {})
+        for _, atom in visit:
+            if atom.name not in held or atom.occupancy > held[atom.name].occupancy:
+                held[atom.name] = atom
+
+    def _begin_another(self) -> None:
+        """What was read since the numbers fell belongs to another molecule of the same name."""
+        before = self._called()
+        self.copies[self._name] = self.copies.get(self._name, 1) + 1
+        run = [] if self._at in self._run else self._run
+        self.chains[self._called()] = {at: self.chains[before].pop(at) for at in dict.fromkeys(run)}
+        self._traced |= {(self._called(), at) for at in run if (before, at) in self._traced}
 
     def init_atom(
         self, name: str, coord: np.ndarray, bfactor: float, occupancy: float | None, altloc: str, fullname: str,
@@ -209,8 +260,7 @@ class _Gatherer:
             raise ValueError(f"a coordinate of atom {name!r} is no number")
         letter = (element or name.lstrip("0123456789")[:1]).upper()
         atom = Atom(name, letter, coord, bfactor, occupancy or 0.0)
-        if name not in self._atoms or atom.occupancy > self._atoms[name].occupancy:
-            self._atoms[name] = atom
+        self._visit.append((not altloc.strip(" .?"), atom))
 
     def __getattr__(self, name: str) -> Any:
         """Lines, segments, symmetry, anisotropy: not asked for."""
@@ -222,6 +272,7 @@ class _Gatherer:
 def _chain(chain: str, places: dict[tuple[int, str], dict[tuple[str, str], dict[str, Atom]]]) -> Chain:
     from Bio.Data.PDBData import protein_letters_3to1, protein_letters_3to1_extended
 
+    letters = protein_letters_3to1_extended | _STATES
     polymer = any(flag == " " for models in places.values() for flag, _ in models)
     residues, others, untraced = [], [], 0
     for (number, insertion), models in places.items():
@@ -230,7 +281,7 @@ def _chain(chain: str, places: dict[tuple[int, str], dict[tuple[str, str], dict[
                 number,
                 insertion,
                 name,
-                protein_letters_3to1_extended.get(name, "X")[0],
+                _letter(name, atoms, letters),
                 flag != " ",
                 tuple(atoms.values()),
             )
@@ -239,11 +290,16 @@ def _chain(chain: str, places: dict[tuple[int, str], dict[tuple[str, str], dict[
         traced = [residue for residue in found if residue.alpha]
         best = max(traced or found, key=lambda residue: np.mean([a.occupancy for a in residue.atoms] or [0]))
         free = polymer and best.name in protein_letters_3to1 and all(residue.hetero for residue in found)
-        if not traced and not free and best.name in protein_letters_3to1_extended:
+        if not traced and not free and best.name in letters:
             untraced += 1
         else:
             (residues if traced and not free else others).append(best)
     return Chain(chain, tuple(residues), tuple(others), untraced)
+
+
+def _letter(name: str, atoms: Mapping[str, Atom], letters: Mapping[str, str]) -> str:
+    atom, letter = _STATES_BY_ATOM.get(name, ("", ""))
+    return letter if atom in atoms else letters.get(name, "X")[0]
 
 
 def read_mmcif(path: Path, *, kind: str | None = None) -> Samples:

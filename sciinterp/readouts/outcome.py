@@ -17,6 +17,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from sciinterp.errors import InputError
+from sciinterp.readers.identifiers import labels_of
 from sciinterp.samples import Samples
 
 MEASURES = {"classes": "AUROC", "numbers": "rank correlation", "times": "concordance"}
@@ -151,7 +152,8 @@ def _aligned(labels: Any, samples: Samples) -> list[Any]:
     """One value a sample: a series with an index of its own is by identifier, any other by place."""
     index = list(labels.index) if isinstance(labels, pd.Series) else None
     named = index is not None and index != list(range(len(labels)))
-    found = dict(labels.items()) if named or isinstance(labels, Mapping) else None
+    by_name = named or isinstance(labels, Mapping)
+    found = labels_of(dict(labels.items()), samples.ids, "labels") if by_name else None
     column = list(labels) if found is None else [found.get(name) for name in samples.ids]
     if len(column) != len(samples):
         raise InputError("one label a sample is needed", expected=str(len(samples)), got=str(len(column)))

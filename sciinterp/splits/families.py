@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.errors import InputError
-from sciinterp.readers.identifiers import nearest
+from sciinterp.readers.identifiers import labels_of, nearest
 from sciinterp.readers.sample_tables import MISSING
 from sciinterp.samples import Samples
 from sciinterp.splits.places import places
@@ -114,9 +114,9 @@ def _given(samples: Samples, by: Any) -> np.ndarray:
         labels = pd.Series(by)  # not an object a sample
     else:
         labels = pd.Series(list(by), dtype=object)
-    numbered = isinstance(labels.index, pd.RangeIndex)
-    if not numbered and labels.index.is_unique and set(labels.index) == set(samples.ids):
-        labels = labels.loc[list(samples.ids)]
+    if labels.index.inferred_type == "string" and labels.index.is_unique:
+        found = labels_of(labels.to_dict(), samples.ids, "argument 'by'")
+        labels = pd.Series([found.get(name) for name in samples.ids], dtype=object)
     if labels.shape != (len(samples),):
         raise InputError(
             "one family label a sample is needed",

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.errors import InputError
+from sciinterp.readers.identifiers import strand_of
 from sciinterp.samples import Samples
 
 _CHROMOSOME = ("chromosome", "chrom", "chr", "seqid", "contig")
-_REVERSE = ("-", "-1", "/rc")
+# Names of HLA alleles hold colons: HLA-A*01:01:01:01.
 _PLACE = re.compile(
-    r"(?P<chromosome>[^:\s]+):(?P<start>[0-9,]+)-(?P<end>[0-9,]+)(?P<strand>\([+-]\)|:[+-]|/rc|)"
+    r"(?P<chromosome>HLA-[A-Z0-9]+\*[0-9]+(?::[0-9]+)*[A-Z]?|[^:\s]+):(?P<start>[0-9,]+)-(?P<end>[0-9,]+)(?P<strand>\([+-]\)|:[+-]|/rc|)"
 )
 
 
@@ -41,6 +42,11 @@ def places(samples: Samples, *, exact: bool = True) -> pd.DataFrame:
         chromosome, start = table[column].astype(str), _whole(table["start"])
         end = _whole(table["end"]) if "end" in table.columns else start + lengths
         strand = table["strand"].astype(str) if "strand" in table.columns else ["+"] * len(samples)
+        wrong = next((text for text in dict.fromkeys(strand) if not strand_of(text)), None)
+        if wrong is not None:
+            raise InputError(
+                "this is not a strand", where="column 'strand'", expected="+ or -", got=repr(wrong[:20])
+            )
     else:
         found = [_PLACE.search(name) for name in samples.ids]
         lost = next((name for name, place in zip(samples.ids, found) if place is None), None)
@@ -51,7 +57,7 @@ def places(samples: Samples, *, exact: bool = True) -> pd.DataFrame:
                 expected="sample columns chromosome and start, or names such as chr16:1000-2000",
             )
         stated = [place.groups("") for place in found if place]
-        chromosome, strand = [p[0] for p in stated], [p[3].strip("():") for p in stated]
+        chromosome, strand = [p[0] for p in stated], [p[3].strip("():").replace("/rc", "-") for p in stated]
         start, end = (np.array([int(p[i].replace(",", "")) for p in stated], np.int64) for i in (1, 2))
     from_one = end - start + 1 == lengths
     wrong = np.flatnonzero(~from_one & (end - start != lengths))
@@ -64,7 +70,7 @@ def places(samples: Samples, *, exact: bool = True) -> pd.DataFrame:
             got=str(lengths[i]),
         )
     columns = {"chromosome": list(chromosome), "start": start - from_one, "end": end}
-    return pd.DataFrame(columns | {"strand": ["-" if s in _REVERSE else "+" for s in strand]})
+    return pd.DataFrame(columns | {"strand": ["-" if strand_of(s) == "-" else "+" for s in strand]})
 
 
 def _whole(column: pd.Series) -> np.ndarray:

@@ -210,7 +210,9 @@ def test_two_chromosomes_that_differ_by_chr_alone_stay_two() -> None:
     assert match_chromosomes(["chr2"], ["Chr2", "2", "CHR2"]) == {}
 
 
-def test_gene_sets_lie_on_the_genes_that_cells_express(tmp_path: Path) -> None:
+def test_gene_sets_lie_on_the_genes_that_cells_express(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "sets.gmt"
     path.write_text(
         "GLYCOLYSIS\thttp://x\tPGK1\tENO1\tPGK1\nEMPTY\tna\nOTHER\tsome words\tENO1,1.0\tABSENT\n"
@@ -233,6 +235,9 @@ def test_gene_sets_lie_on_the_genes_that_cells_express(tmp_path: Path) -> None:
         placed.positives(samples, names).toarray().T, [[1, 0, 1, 0, 1], [1, 0, 0, 0, 0]]
     )
     assert placed.counts["dropped"] == {"of a gene that no cell expresses": 1}
+    named = [{"genes": ["ENSG00000141510", "ENSG00000136997"], "values": [1.0] * 2}]
+    assert len(sets.project(Samples(["c1"], named, lengths=[2], kind="cells"))) == 0
+    assert "genes are called 'ENSG00000141510'" in caplog.text
     proteins = Samples(["ENO1", "TP53"], ["MK", "MK"])
     assert parse_gmt(path).covered(proteins, names)[:, 0].tolist() == [True, False]
 

@@ -77,3 +77,14 @@ def test_samples_that_a_track_names_have_its_values(tmp_path: Path) -> None:
         (tmp_path / "b.bg").write_text(bad)
         with pytest.raises(FormatError, match="line 1"):
             si.read_values(tmp_path / "b.bg", si.Samples(["P1"], ["MKV"]))
+
+
+@pytest.mark.parametrize("lines", [["0 6 1", "4 10 2"], ["0 6 1", "0 6 2"]])
+def test_two_values_of_one_base_are_refused(tmp_path: Path, lines: list[str]) -> None:
+    path = tmp_path / "x.bedgraph"
+    path.write_text("".join(f"chr1 {line}\n" for line in lines))
+    windows = si.Samples(["chr1:1-10", "chr1:1-4"], ["ACGTACGTAC", "ACGT"], kind="dna")
+    with pytest.raises(FormatError, match="two values of one base"):
+        si.read_values(path, windows)
+    path.write_text("chr1 4 10 2\nchr1 0 4 1\n")
+    assert si.read_values(path, windows).values.ravel().tolist() == [1] * 4 + [2] * 6 + [1] * 4

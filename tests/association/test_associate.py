@@ -365,3 +365,15 @@ def test_hits_that_were_changed_after_the_ledger_named_them_are_not_read(tmp_pat
     (tmp_path / name).write_text((tmp_path / name).read_text() + " ")
     with pytest.raises(StoreError, match=f"a file is damaged.*{name}"):
         read_hits(tmp_path)
+
+
+@pytest.mark.parametrize("active", [(), ("s3",)])
+def test_features_that_are_silent_in_training_are_hits_of_nothing(active, undrawn) -> None:
+    samples = Samples([f"s{i}" for i in range(4)], ["MK"] * 4)
+    split = split_families(samples, by=list("wxyz"))
+    codes = np.zeros((8, 2), np.float32)
+    for name in active:
+        codes[2 * samples.index(name)] = 1
+    rows = pd.DataFrame({"sample": samples.ids, "start": 0, "end": 1, "concept": "x"})
+    hits = associate(FeatureMatrix(sp.csr_array(codes), samples), Annotations(rows), split=split)
+    assert not (hits["f1"] > 0).any()

@@ -79,6 +79,10 @@ LAYOUTS = [  # text, keywords, variants, scores
     ("mutant,score\nM1A,nan\nK2R,inf\nT3A,1e-3\n,4\nA4G,NA\n", {}, ["T3A"], [0.001]),
     ("mutant,score\nM1A,1,9\nK2R,2\nT3A\n", {}, ["K2R"], [2]),
     ("\ufeffmutant,score\r\nM1A,1\r\n", {}, ["M1A"], [1]),
+    ("mutant;score\nM1A;1\nK2R;\u22121,25\nT3A;0,5\n", {}, ["M1A", "K2R", "T3A"], [1, -1.25, 0.5]),  # decimal commas
+    ("mutant\tscore\nM1A\t0.5\nK2R\t\u22121.25\n", {}, ["M1A", "K2R"], [0.5, -1.25]),
+    ("mutant\tscore\nM1A\t1,234\nK2R\t2\nT3A\t3\n", {}, ["K2R", "T3A"], [2, 3]),  # could be either
+    ("mutant\tscore\nM1A\t0,5\nK2R\t2.5\nT3A\t3\n", {}, ["K2R", "T3A"], [2.5, 3]),
     ("M1A,1\nK2R,2\nQ3A,3\n", {}, ["M1A", "K2R"], [1, 2]),
     ("1\tM1A\t3\n2\tK2R\t4\n", {"score": "column 3"}, ["M1A", "K2R"], [3, 4]),
     ("site,wildtype,mutant,effect\n1,M,A,1\n2,K,R,2\n2,Q,A,3\n", {}, ["M1A", "K2R"], [1, 2]),

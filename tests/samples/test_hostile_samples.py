@@ -380,6 +380,17 @@ def test_cells_of_scaled_values_name_what_can_be_read(tmp_path) -> None:
         si.read_samples(put(tmp_path / "x.fasta", ">a\nMK\n"), layer="counts")
 
 
+def test_a_file_without_x_names_what_it_has(tmp_path) -> None:
+    needs("h5ad")
+    import h5py
+
+    path = write_h5ad(tmp_path / "x.h5ad", layers={"counts": np.array([[2, 0], [0, 3]], np.float32)})
+    with h5py.File(path, "r+") as file:
+        del file["X"]
+    assert "layer='counts'" in check_refused(path, "h5ad", "no such matrix")
+    assert si.read_samples(path, layer="counts").data[1] == {"genes": ["G2"], "values": [3.0]}
+
+
 def test_cells_of_raw_counts(tmp_path) -> None:
     needs("h5ad")
     import anndata

@@ -218,3 +218,67 @@ def test_the_header_of_molecules_is_no_molecule(tmp_path, text, ids, columns) ->
     samples = si.read_samples(put(tmp_path / "x.smi", text))
     assert samples.ids == ids
     assert [c for c in samples.table.columns if c != "id"] == columns
+
+
+ORDER = ["P44444", "P33333", "P22222", "P11111"]
+# Names beside labels z, y, x, x: how they stand, and whether they are of the samples.
+BESIDE = {
+    "another order": (ORDER, True),
+    "another form": ([f"sp|{name}|NAME" for name in ORDER], True),
+    "other samples": (["q4", "q3", "q2", "q1"], False),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_labels_stand_with_the_names_beside_them(name) -> None:
+    """Never by place in silence: families and labels of a readout alike."""
+    from sciinterp.readouts.outcome import read_outcome
+
+    index, fits = BESIDE[name]
+    samples = si.Samples(ORDER[::-1], ["MK"] * 4)
+    by, numbers = pd.Series(list("zyxx"), index=index), pd.Series([4.0, 3.0, 2.0, 1.0], index=index)
+    more = pd.Series([*by, "w"], index=[*index, "P55555"])
+    if not fits:
+        for call in (lambda: si.split_families(samples, by=by), lambda: read_outcome(numbers, samples)):
+            with pytest.raises(InputError, match="no label is of one of these samples"):
+                call()
+        return
+    for labels in (by, more):
+        split = si.split_families(samples, by=labels)
+        assert [split.family_names[i] for i in split.family] == ["x", "x", "y", "z"]
+    for labels in (numbers, numbers.to_dict()):
+        assert read_outcome(labels, samples)[0].values.tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("-", "-"), ("minus", "-"), ("Reverse", "-"), ("\N{MINUS SIGN}", "-"), (-1.0, "-"), (-1, "-"), ("+", "+"),
+     ("plus", "+"), (1, "+"), (".", "+"), (None, "+"), ("x", None)],
+)  # fmt: skip
+def test_strands_of_windows_are_written_as_those_of_annotations(written, meant) -> None:
+    table = pd.DataFrame({"chromosome": ["chr1"], "start": [10], "end": [15], "strand": [written]})
+    window = si.Samples(["w"], ["ACGTA"], kind="dna", table=table)
+    if meant is None:
+        with pytest.raises(InputError, match="not a strand"):
+            places(window)
+    else:
+        assert places(window)["strand"].tolist() == [meant]
+
+
+@pytest.mark.parametrize(
+    ("name", "chromosome"),
+    [("HLA-A*01:01:01:01:11-20", "HLA-A*01:01:01:01"), ("HLA-B*07:02:01N:11-20", "HLA-B*07:02:01N"),
+     ("g1::chr1:10-20(-)", "chr1"), ("gene:chr1:11-20", "chr1"), ("KI270728.1:11-20/rc", "KI270728.1")],
+)  # fmt: skip
+def test_names_of_contigs_may_hold_colons(name, chromosome) -> None:
+    found = places(si.Samples([name], ["ACGTACGTAC"], kind="dna")).iloc[0].tolist()
+    assert found == [chromosome, 10, 20, "-" if name.endswith(("(-)", "/rc")) else "+"]
+
+
+@pytest.mark.parametrize(
+    ("written", "known"),
+    [("de\u0301ja\u0300", "d\xe9j\xe0"), ("P69905\u200b", "P69905"), ("\ufeffQ1\u00a0", "Q1"),
+     ("gi|45|ref|NP_000508.1|", "NP_000508.1"), ("NP_000508", "gi|45|ref|NP_000508.1|"), ("x7", "gnl|db|x7")],
+)  # fmt: skip
+def test_names_that_look_the_same_are_the_same(written, known) -> None:
+    assert match_ids([written], [known, "other"]) == {written: known}

@@ -371,13 +371,52 @@ TABLES = [  # name, text -> identifiers, sequences, dropped, changed
      {"name shortened to its accession": 1, "stop sign removed from the end": 1}),
     ("x.fna", ">chr1\nACGTacgtNNRYK\n", ("chr1",), ["ACGTACGTNNRYK"], {}, {}),
     ("x.csv", '\ufeff"id";"Sequence"\n"007";"MKV"\n', ("007",), ["MKV"], {}, {}),
+    ("x.fa", ">a\n; a comment\nMKV\n;\nLA\n", ("a",), ["MKVLA"], {}, {}),
+    ("x.csv", ",sequence,donor\nP1,MKV,d\nP2,MKL,d\n", ("P1", "P2"), ["MKV", "MKL"], {}, {}),  # pandas' index
+    ("x.csv", '"sequence","donor"\n"P1","MKV","d"\n"P2","MKL","d"\n', ("P1", "P2"), ["MKV", "MKL"], {}, {}),  # R's
+    ("x.csv", ",smiles\nethanol,CCO\nmethane,C\n", ("ethanol", "methane"), ["CCO", "C"], {}, {}),
+    ("x.csv", "donor,protein_id,sequence\nd,P1,MKV\nd,P2,MKL\n", ("P1", "P2"), ["MKV", "MKL"], {}, {}),
+    ("x.csv", "protein,sequence\nP1,MKV\nP1,MKL\n", ("row1", "row2"), ["MKV", "MKL"], {}, {}),  # no row has its own
+    ("x.csv", ",sequence\n0,MKV\n1,MKL\n", ("row1", "row2"), ["MKV", "MKL"], {}, {}),
+    ("x.smi", "CC |r,c:1| a\nCCC |$x$|\tb b\nCCN c |d\n", ("a", "b b", "c |d"), ["CC", "CCC", "CCN"], {}, {}),
+    ("x.csv", "id,smiles\na,CCO |r|\n", ("a",), ["CCO"], {}, {}),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "text", "ids", "data", "dropped", "changed"), TABLES)
-def test_what_a_cell_or_line_means(tmp_path, name, text, ids, data, dropped, changed) -> None:
-    samples = si.read_samples(put(tmp_path / name, text))
-    assert samples.ids == ids
-    assert list(samples.data) == data
-    assert samples.dropped == dropped
-    assert samples.changed == changed
+def test_what_a_cell_or_line_means(tmp_path, caplog, name, text, ids, data, dropped, changed) -> None:
+    for index in (False, True) if name.endswith(".fa") and "\r" not in text else (False,):
+        samples = si.read_samples(put(tmp_path / name, text), index=index)
+        assert tuple(samples.ids) == ids
+        assert list(samples.data) == data
+        assert samples.dropped == dropped
+        assert samples.changed == changed
+    assert ("samples are row1, row2" in caplog.text) == ("row1" in ids)
+
+
+def test_a_description_of_pir_never_becomes_residues(tmp_path) -> None:
+    path = put(tmp_path / "x.fasta", ">P1;CRAB_ANAPL\nALPHA CRYSTALLIN B CHAIN\n  MDITIHNPLI*\n")
+    for index in (False, True):
+        with pytest.raises(FormatError, match="NBRF/PIR"):
+            si.read_samples(path, index=index)
+
+
+@pytest.mark.parametrize(
+    ("letters", "kind"),
+    [("ACGT--ACGTAC", "dna"), ("ACGU..ACGUAC", "dna"), ("----ACGTNN", "dna"), ("MK--VLAAGC", "protein"), ("----", "protein")],
+)  # fmt: skip
+def test_gaps_of_an_alignment_are_no_letters(tmp_path, letters, kind) -> None:
+    path = put(tmp_path / "x.fa", f">a\n{letters}\n")
+    assert {si.read_samples(path, index=index).kind for index in (False, True)} == {kind}
+
+
+@pytest.mark.parametrize("blank", ["ACCESSION   .\nVERSION     .\n", "ACCESSION   \nVERSION     \n", ""])
+def test_plasmids_without_an_accession_have_their_names(tmp_path, blank) -> None:
+    text = "".join(
+        f"LOCUS       {name:<16}{10:>12} bp    DNA     circular SYN 01-JAN-2020\nDEFINITION  .\n{blank}FEATURES"
+        f"             Location/Qualifiers\n     CDS             2..7\nORIGIN\n        1 acgtacgtaa\n//\n"
+        for name in ("pUC19", "pBR322")
+    )
+    path = put(tmp_path / "x.gb", text)
+    assert list(si.read_samples(path).ids) == ["pUC19", "pBR322"]
+    assert si.read_annotations(path).frame["sample"].tolist() == ["pUC19", "pBR322"]

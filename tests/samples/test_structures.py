@@ -92,6 +92,27 @@ CASES = {
     "ions and water": ({0: [ZINC, CALCIUM, WATER]}, "A" * 12),
     "an amino acid as a ligand": ({0: list(atoms("GLU", 501, record="HETATM", at=30))}, "A" * 12),
     "no coordinates of the alpha carbon": ({5: list(atoms("TRP", 5, names=("N",)))}, "A" * 11),
+    "protonation states of force fields": (
+        {
+            i: list(atoms(name, i, names=(*BACKBONE[:3], more)))
+            for i, (name, more) in enumerate(
+                [
+                    ("HID", "O"),
+                    ("HIE", "O"),
+                    ("HSD", "O"),
+                    ("HSP", "O"),
+                    ("HSE", "CE1"),
+                    ("HSE", "O"),
+                    ("CYX", "O"),
+                    ("ASH", "O"),
+                    ("GLH", "OE2"),
+                    ("LYN", "O"),
+                ],
+                2,
+            )
+        },
+        "AHHHHHSCDEKA",
+    ),
     "a trace of alpha carbons": (
         {i: [line for line in atoms("ALA", i) if " CA " in line] for i in range(1, 13)},
         "A" * 12,
@@ -245,6 +266,40 @@ def test_mmcif_without_places_is_one_line(tmp_path, instead, said) -> None:
     with pytest.raises(FormatError, match=said) as error:
         read_structure(tmp_path / "x.cif")
     assert "\n" not in str(error.value)
+
+
+# Molecules of one chain's name, each a first number and its residues -> chains and sequences.
+TWINS = {
+    "a dimer": ([(1, "ALA GLY SER"), (1, "ALA GLY SER")], {"A": "AGS", "A-2": "AGS"}),
+    "another molecule": ([(1, "ALA GLY SER"), (1, "LYS ARG")], {"A": "AGS", "A-2": "KR"}),
+    "three, the numbers of the second lower": (
+        [(5, "ALA GLY"), (3, "LYS ARG HIS TRP"), (4, "PHE")], {"A": "AG", "A-2": "KRHW", "A-3": "F"},
+    ),
+    "numbers that go on": ([(1, "ALA GLY"), (3, "LYS ARG")], {"A": "AGKR"}),
+    "a number between": ([(1, "ALA GLY"), (5, "LYS"), (3, "ARG")], {"A": "AGKR"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("chain", ["A", " "])
+def test_molecules_that_share_the_name_of_a_chain_are_not_merged(tmp_path, caplog, name, chain) -> None:
+    molecules, wanted = TWINS[name]
+    lines = ["HEADER    TEST                                    01-JAN-20   1ABC"]
+    for number, (first, names) in enumerate(molecules):
+        for i, residue in enumerate(names.split(), first):
+            lines += atoms(residue, i, chain=chain, at=i + 40 * number)
+        lines += ["TER"] * (number % 2)
+    text = "\n".join([*lines, "END", ""])
+    wanted = {f"1ABC_{c}" if chain == "A" else f"1ABC_{c[2:]}": s for c, s in wanted.items()}
+    (tmp_path / "x.pdb").write_text(text)
+    (tmp_path / "x.cif").write_text(mmcif(text, chains="author"))
+    for path in (tmp_path / "x.pdb", *([tmp_path / "x.cif"] if chain == "A" else ())):
+        caplog.clear()
+        samples = si.read_samples(path)
+        assert dict(zip(samples.ids, samples.sequences)) == wanted
+        assert ("molecules are called chain" in caplog.text) == (len(wanted) > 1)
+        assert sum(si.read_samples(path, kind="structure").lengths) == samples.n_positions
+        assert si.read_samples(path, kind="chains").lengths.tolist() == samples.lengths.tolist()
 
 
 def test_only_the_first_model_is_read(tmp_path) -> None:
