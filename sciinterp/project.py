@@ -115,7 +115,7 @@ def run(config: RunConfig, out: str | Path, *, inputs: Run | None = None, with_r
     plan = _plan(config, made)
     # Of several ranks the first keeps the ledger, and does alone what is not shared out.
     manifest = distributed.told(_require_same(out, plan) if distributed.first() else {})
-    if manifest.get("complete"):
+    if manifest.get("complete") and all((out / name).is_file() for name in ledger.checksums(manifest)):
         log.info("%s is complete: nothing to do", out)
         return load_run(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -79,6 +79,17 @@ def test_a_finished_run_is_loaded_as_it_was(small_data: Path, small_run: Path) -
     assert loaded.features.n_features == 64
 
 
+def test_a_finished_run_makes_again_what_is_not_there(
+    small_data: Path, small_run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(small_run, out)
+    (out / "candidates.tsv").unlink()
+    (out / "report.html").unlink()
+    do(small_data, out)
+    assert content(out) == content(small_run)
+
+
 def test_associate_on_the_command_line_finds_what_lies_beside(small_run: Path, tmp_path: Path) -> None:
     """Activations and control of the run are used without being named, so the hits are the run's, byte for byte."""
     said = command(
