@@ -13,8 +13,10 @@ are brought to the edges and the last after the sum: the same numbers at half th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 
 import torch
@@ -44,6 +46,8 @@ PAIRS: Sequence[str] = (
 ATOM_NAMES = "ANCOB"
 # Residues whose edges are worked on at a time on a processor: what [32, 48, 128] numbers need stays in its cache.
 BLOCK = 32
+# Threads that blocks are dealt to.
+THREADS = ContextVar("THREADS", default=1)
 # Letters of an element's place in the periodic system: 120 numbers, 19 groups, 8 periods.
 N_NUMBERS, N_GROUPS, N_PERIODS = 120, 19, 8
 NOBLE = (0, 2, 10, 18, 36, 54, 86, 118)
@@ -65,33 +69,34 @@ def bins(d: Tensor) -> Tensor:
     return x.square_().clamp_(max=LEAST).neg_().exp_()
 
 
-def in_blocks(fn: Callable[..., Tensor], *rows: Tensor) -> Tensor:
-    """A function of residues [B T, ...], each for itself, on [B, T, ...]: on a processor a block at a time.
+@contextmanager
+def one_thread_a_block() -> Iterator[None]:
+    """While open torch computes by one thread, and blocks are dealt to as many as it may use: the same bits whatever their number.
 
-    Blocks are dealt to as many threads as torch may use, each computed by one: what comes out is the same to the bit
-    whatever their number.
+    Nor do threads of torch's own, which wait busily between its products, take processors from those that work.
     """
+    threads = THREADS.set(max(THREADS.get(), torch.get_num_threads()))
+    try:
+        with using_threads(1):
+            yield
+    finally:
+        THREADS.reset(threads)
+
+
+def in_blocks(fn: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+    """A function of residues [B T, ...], each for itself, on [B, T, ...]: on a processor a block at a time."""
     size, flat = rows[0].shape[:2], [x.flatten(0, 1) for x in rows]
     if rows[0].device.type != "cpu":
         return fn(*flat).unflatten(0, size)
     blocks = list(zip(*(x.split(BLOCK) for x in flat)))
-    threads = min(torch.get_num_threads(), len(blocks))
+    threads = min(THREADS.get(), len(blocks))
     # Gradients and a lower precision are asked for in the thread that asks.
     if threads < 2 or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
         return torch.cat([fn(*block) for block in blocks]).unflatten(0, size)
     # A new thread begins with as many of its own as the environment says.
-    with (
-        using_threads(1),
-        ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
-    ):
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         found = list(pool.map(torch.no_grad()(as_here(lambda block: fn(*block))), blocks))
     return torch.cat(found).unflatten(0, size)
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A linear map of all residues at once, by one thread: how many torch has may change the last bit."""
-    with using_threads(1):
-        return F.linear(x, weight, bias)
 
 
 def atoms_of(backbone: Float[Tensor, "B T 4 3"]) -> dict[str, Float[Tensor, "B T 3"]]:
@@ -192,7 +197,7 @@ class Edges(nn.Module):
 
     def forward(self, h: Tensor, e: Tensor, index: Tensor) -> Tensor:
         one, edge, other = self.W11.weight.split(h.shape[-1], 1)
-        mine, theirs = linear(h, one, self.W11.bias), linear(h, other)
+        mine, theirs = F.linear(h, one, self.W11.bias), F.linear(h, other)
 
         def learnt(mine: Tensor, e: Tensor, index: Tensor) -> Tensor:
             x = mine[:, None] + F.linear(e, edge) + take(theirs, index)
@@ -220,7 +225,7 @@ class EdgeEmbedding(nn.Module):
         step = (number[..., None] - take(number, index) + MAX_OFFSET).clamp(0, 2 * MAX_OFFSET)
         step = torch.where(chain[..., None] == take(chain, index), step, 2 * MAX_OFFSET + 1)
         of_step, of_bins = self.project.weight.split([self.offset.out_features, N_RBF * len(PAIRS)], 1)
-        along = linear(self.offset.weight.T + self.offset.bias, of_step)
+        along = F.linear(self.offset.weight.T + self.offset.bias, of_step)
         places = torch.stack([atoms[name] for name in ATOM_NAMES], 2)
         # Weights in the order in which distances come: that of `places`, alpha carbons first.
         order = [PAIRS.index(a + b) for a in ATOM_NAMES for b in ATOM_NAMES]
@@ -315,10 +320,12 @@ class MpnnModule(nn.Module):
         self.decoder_layers = nn.ModuleList(Nodes(width, 4) for _ in range(n_layers))
         self.head = nn.Linear(width, n_letters)
 
+    @one_thread_a_block()
     def forward(self, **g: Tensor) -> dict[str, Tensor]:
         """Scores of the letters [B, T, V], each given the backbone and the letters decoded before."""
         return {"logits": self.decode(*self.encode(**g), **g)}
 
+    @one_thread_a_block()
     def encode(self, **g: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Nodes [B, T, d], edges [B, T, k, d], who the neighbours are and which there are [B, T, k]."""
         atoms, whole = atoms_of(g["backbone"]), g["whole"]
@@ -331,19 +338,20 @@ class MpnnModule(nn.Module):
             h = self.node_embedding(F.one_hot(g["membrane"], self.n_labels).float())
         for layer, edges in zip(self.encoder_layers, self.edge_layers):
             _, to_edge, to_node = layer.parts()  # type: ignore[operator]
-            h = layer(h, weight, mask, _along(to_edge, linear(h, to_node)), e, index)
+            h = layer(h, weight, mask, _along(to_edge, F.linear(h, to_node)), e, index)
             e = edges(h, e, index)
         if self.n_atoms:
             h = self.ligand(h, atoms, g["place"], g["element"], g["known"].to(e), mask)
         return h, e, index, seen
 
+    @one_thread_a_block()
     def decode(self, h: Tensor, e: Tensor, index: Tensor, seen: Tensor, **g: Tensor) -> Tensor:
         """Scores, from what the encoder found; a letter is seen by those of a larger rank."""
         letter, mask, first = self.letters(g["letters"]), g["whole"].to(e), h
         before = (take(g["rank"], index) < g["rank"][..., None])[..., None]
         for layer in self.decoder_layers:
             _, to_edge, to_letter, to_node = layer.parts()  # type: ignore[operator]
-            shown, hidden = linear(letter, to_letter) + linear(h, to_node), linear(first, to_node)
+            shown, hidden = F.linear(letter, to_letter) + F.linear(h, to_node), F.linear(first, to_node)
             h = layer(h, seen.to(e), mask, _along(to_edge, shown, hidden), e, index, before)
         return self.head(h).float()
 
