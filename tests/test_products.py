@@ -25,10 +25,13 @@ def test_the_product_is_pytorchs_own(shape, strided, with_bias):
     torch.testing.assert_close(found, F.linear(x, weight, bias), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("n", [1, 17, 300])
-def test_a_row_knows_no_other_rows(n):
+@pytest.mark.parametrize("n", [2, 17, 300])
+@pytest.mark.parametrize("strided", [False, True])
+def test_a_row_knows_no_other_rows(n, strided):
+    """Two or more: one alone is a vector, which is multiplied in another way."""
     torch.manual_seed(0)
-    rows, weight, bias = torch.randn(300, 12), torch.randn(12, 40).T, torch.randn(40)
+    rows, weight, bias = torch.randn(300, 128), torch.randn(256, 128), torch.randn(256)
+    weight = weight.T.contiguous().T if strided else weight
     assert torch.equal(linear(rows[:n], weight, bias), linear(rows, weight, bias)[:n])
 
 
