@@ -110,6 +110,13 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
     return table if names == list(table.columns) else table.set_axis(names, axis=1)
 
 
+def _in_order(table: pd.DataFrame, ids: Column | tuple[str, ...]) -> pd.DataFrame:
+    """A table whose index is the identifiers, in their order; any other as it stands."""
+    if isinstance(ids, Column) or table.index.inferred_type != "string" or tuple(table.index) == ids:
+        return table
+    return table.loc[list(ids)] if table.index.is_unique and set(table.index) == set(ids) else table
+
+
 class Samples(Sequence[Sample]):
     """An immutable, ordered collection of samples with a table of sample columns.
 
@@ -122,7 +129,8 @@ class Samples(Sequence[Sample]):
     lengths : array_like of int, optional
         Number of positions; ``len(data)`` when not given.
     table : pandas.DataFrame, optional
-        Columns that describe samples (family, donor ...), one row a sample, in the same order.
+        Columns that describe samples (family, donor ...), one row a sample, in the same order or, where its index is the
+        identifiers, in any.
     kind : str
         ``protein``, ``dna``, ``smiles``, ``crystal``, ``cells`` ...
     n_in, dropped, source
@@ -185,7 +193,7 @@ class Samples(Sequence[Sample]):
             raise ShapeError(
                 "the sample table does not fit", expected=f"{len(self.ids)} rows", got=f"{len(table)}"
             )
-        self._table = table if table is None else _named(table)
+        self._table = table if table is None else _in_order(_named(table), self.ids)
         self._kept_digest = self._read_digest = ""
         for array in (self.lengths, self.offsets):
             array.setflags(write=False)

@@ -219,7 +219,8 @@ def _numbers(
 ) -> tuple[dict[int, np.ndarray], int]:
     """The columns of numbers, and which of them is the score."""
     found: dict[int, np.ndarray] = {}
-    for i in (i for i in range(len(header)) if i not in not_these):
+    # a column without a name is the index that pandas or R wrote
+    for i in (i for i in range(len(header)) if i not in not_these and header[i]):
         values = _measured(rows[i])
         written = int((each(rows[i], _cell) != "").sum())
         if np.isfinite(values).sum() >= max(1, written / 2):

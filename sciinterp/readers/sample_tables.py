@@ -163,14 +163,17 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _typed(column: pd.Series) -> pd.Series:
     cells = [None if (text := cell.strip()) in MISSING else text for cell in column]
-    present = {cell for cell in cells if cell is not None}
+    plain = [
+        cell if cell is None or cell.isascii() else cell.replace("\N{MINUS SIGN}", "-") for cell in cells
+    ]
+    present = {cell for cell in plain if cell is not None}
     out = pd.Series(cells, index=column.index, dtype=object)
     numbers = present and all(_shortest(cell, int) or _shortest(cell, float) for cell in present)
     # 1 and 1.0 are two labels, though one number.
     if not numbers or len(set(map(float, present))) < len(present):
         return out
     whole = None not in cells and all(_shortest(cell, int) for cell in present)
-    return out.astype(np.int64 if whole else np.float64)
+    return pd.Series(plain, index=column.index, dtype=object).astype(np.int64 if whole else np.float64)
 
 
 def _shortest(cell: str, kind: type[int] | type[float]) -> bool:

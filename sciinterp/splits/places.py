@@ -39,7 +39,7 @@ def places(samples: Samples, *, exact: bool = True) -> pd.DataFrame:
     table, lengths = samples.columns, samples.lengths
     column = next((c for c in _CHROMOSOME if c in table.columns), None)
     if column and "start" in table.columns:
-        chromosome, start = table[column].astype(str), _whole(table["start"])
+        chromosome, start = _named(table[column]), _whole(table["start"])
         end = _whole(table["end"]) if "end" in table.columns else start + lengths
         strand = table["strand"].astype(str) if "strand" in table.columns else ["+"] * len(samples)
         wrong = next((text for text in dict.fromkeys(strand) if not strand_of(text)), None)
@@ -71,6 +71,17 @@ def places(samples: Samples, *, exact: bool = True) -> pd.DataFrame:
         )
     columns = {"chromosome": list(chromosome), "start": start - from_one, "end": end}
     return pd.DataFrame(columns | {"strand": ["-" if strand_of(s) == "-" else "+" for s in strand]})
+
+
+def _named(column: pd.Series) -> pd.Series:
+    """Names of chromosomes; a column of whole numbers with a gap holds 1.0 for 1."""
+    if column.isna().any():
+        raise InputError(
+            "the chromosome of a sample is not stated",
+            where=f"column {column.name!r}",
+            got=f"{int(column.isna().sum())} of {len(column)} are missing",
+        )
+    return column.astype(str).str.removesuffix(".0") if column.dtype.kind == "f" else column.astype(str)
 
 
 def _whole(column: pd.Series) -> np.ndarray:

@@ -82,6 +82,7 @@ LAYOUTS = [  # text, keywords, variants, scores
     ("mutant;score\nM1A;1\nK2R;\u22121,25\nT3A;0,5\n", {}, ["M1A", "K2R", "T3A"], [1, -1.25, 0.5]),  # decimal commas
     ("mutant\tscore\nM1A\t0.5\nK2R\t\u22121.25\n", {}, ["M1A", "K2R"], [0.5, -1.25]),
     ("mutant\tscore\nM1A\t1,234\nK2R\t2\nT3A\t3\n", {}, ["K2R", "T3A"], [2, 3]),  # could be either
+    (",mutant,ddg_exp\n0,M1A,.5\n1,K2R,.7\n", {}, ["M1A", "K2R"], [0.5, 0.7]),  # an index is no score
     ("mutant\tscore\nM1A\t0,5\nK2R\t2.5\nT3A\t3\n", {}, ["K2R", "T3A"], [2.5, 3]),
     ("M1A,1\nK2R,2\nQ3A,3\n", {}, ["M1A", "K2R"], [1, 2]),
     ("1\tM1A\t3\n2\tK2R\t4\n", {"score": "column 3"}, ["M1A", "K2R"], [3, 4]),

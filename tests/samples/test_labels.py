@@ -38,6 +38,8 @@ def joined(tmp_path, cells, end="\n"):
         (["1", "1.0", "2", "3"], ["1", "1.0", "2", "3"]),
         (["1e3", "2", "3", "4"], ["1e3", "2", "3", "4"]),
         (["+1", "2", "3", "4"], ["+1", "2", "3", "4"]),
+        (["\u22121.5", "0.5", "\u22122", "3"], [-1.5, 0.5, -2.0, 3.0]),
+        (["\u2212", "0.5", "x", "3"], ["\u2212", "0.5", "x", "3"]),
         (["12345678901234567890", "1", "2", "3"], ["12345678901234567890", "1", "2", "3"]),
         (["1,000", "2", "3", "4"], ["1,000", "2", "3", "4"]),
         (["1", "2", "3", "4"], [1, 2, 3, 4]),
@@ -238,6 +240,12 @@ def test_labels_stand_with_the_names_beside_them(name) -> None:
     samples = si.Samples(ORDER[::-1], ["MK"] * 4)
     by, numbers = pd.Series(list("zyxx"), index=index), pd.Series([4.0, 3.0, 2.0, 1.0], index=index)
     more = pd.Series([*by, "w"], index=[*index, "P55555"])
+    if name == "another order":
+        for made in (
+            si.Samples(samples.ids, samples.data, table=by.to_frame("f")),
+            samples.with_table(by.to_frame("f")),
+        ):
+            assert made.table["f"].tolist() == ["x", "x", "y", "z"]
     if not fits:
         for call in (lambda: si.split_families(samples, by=by), lambda: read_outcome(numbers, samples)):
             with pytest.raises(InputError, match="no label is of one of these samples"):
@@ -263,6 +271,19 @@ def test_strands_of_windows_are_written_as_those_of_annotations(written, meant) 
             places(window)
     else:
         assert places(window)["strand"].tolist() == [meant]
+
+
+@pytest.mark.parametrize(
+    "column", [["1", "2"], [1, 2], [1.0, 2.0], pd.Categorical(["1", "2"]), [1.0, None], ["1", None]]
+)
+def test_chromosomes_of_a_column_are_names(column) -> None:
+    table = pd.DataFrame({"chromosome": column, "start": [0, 7], "end": [5, 12]})
+    windows = si.Samples(["a", "b"], ["ACGTA"] * 2, kind="dna", table=table)
+    if table["chromosome"].isna().any():
+        with pytest.raises(InputError, match="chromosome of a sample is not stated"):
+            places(windows)
+    else:
+        assert places(windows)["chromosome"].tolist() == ["1", "2"]
 
 
 @pytest.mark.parametrize(
