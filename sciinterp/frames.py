@@ -94,3 +94,14 @@ def html_card(title: Any, facts: Mapping[str, Any] | None = None, table: pd.Data
 def _short(value: Any) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def name_of(value: object) -> str:
+    """A name as text: where a cell is missing pandas makes 7 of a column 7.0, which is the name 7.
+
+    Examples
+    --------
+    >>> name_of(7.0), name_of("7.0"), name_of(1.5)
+    ('7', '7.0', '1.5')
+    """
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

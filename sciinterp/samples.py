@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 import numpy as np
 
 from sciinterp.errors import InputError, ShapeError
-from sciinterp.frames import html_card
+from sciinterp.frames import html_card, name_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +159,9 @@ class Samples(Sequence[Sample]):
         if not isinstance(given, Column) and any(i is None or i != i or i == "" for i in given):
             number = next(n for n, i in enumerate(given) if i is None or i != i or i == "")
             raise InputError("a sample without an identifier", where=f"sample {number} (counted from 0)")
-        self.ids: Column | tuple[str, ...] = given if isinstance(given, Column) else tuple(map(str, given))
+        self.ids: Column | tuple[str, ...] = (
+            given if isinstance(given, Column) else tuple(map(name_of, given))
+        )
         self.data: Sequence[Any] = (
             data if isinstance(data, Column) else (None,) * len(self.ids) if data is None else tuple(data)
         )

@@ -25,7 +25,7 @@ from pandas.api.types import infer_dtype
 from sciinterp.annotations.projection import project, unproject
 from sciinterp.codes.intervals import positions_in, positions_type
 from sciinterp.errors import InputError, no_such
-from sciinterp.frames import html_card
+from sciinterp.frames import html_card, name_of
 from sciinterp.readers.identifiers import match_ids, nearest, spoiled, strand_of
 from sciinterp.readers.sample_tables import MISSING
 from sciinterp.samples import Samples
@@ -440,7 +440,7 @@ def _texts(column: pd.Series, default: str) -> np.ndarray:
     if infer_dtype(values, skipna=False) == "string":
         return values
     out = np.empty(len(values), dtype=object)
-    out[:] = [v if type(v) is str else default if pd.isna(v) else str(v) for v in values]
+    out[:] = [v if type(v) is str else default if pd.isna(v) else name_of(v) for v in values]
     return out
 
 

@@ -18,7 +18,7 @@ import scipy.sparse as sp
 
 from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.errors import InputError, SciinterpError, no_such
-from sciinterp.frames import Table
+from sciinterp.frames import Table, name_of
 from sciinterp.readers.identifiers import match_ids
 from sciinterp.readers.notation import Variant, parse_variant, row_variants
 from sciinterp.samples import Sample, Samples
@@ -187,7 +187,7 @@ def _fitted(
 def _sample_name(row: Mapping[str, object]) -> str | None:
     lower = {str(k).lower().lstrip("#"): v for k, v in row.items()}
     name = lower.get("sample", lower.get("chrom"))
-    return None if name is None else str(name).strip()
+    return None if name is None else name_of(name).strip()
 
 
 def _sample_of(row: Mapping[str, object], samples: Samples, meant: Mapping[str, str]) -> Sample:

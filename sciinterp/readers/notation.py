@@ -22,6 +22,7 @@ from sciinterp.samples import Sample
 THREE = {"Ala": "A", "Arg": "R", "Asn": "N", "Asp": "D", "Cys": "C", "Gln": "Q", "Glu": "E", "Gly": "G", "His": "H",
          "Ile": "I", "Leu": "L", "Lys": "K", "Met": "M", "Phe": "F", "Pro": "P", "Ser": "S", "Thr": "T", "Trp": "W",
          "Tyr": "Y", "Val": "V", "Sec": "U", "Pyl": "O"}  # fmt: skip
+_NO_NOTATION = "this is not a protein variant"
 UNSTATED = "?"  # a letter that the notation leaves to the sample
 _STATED = re.compile(r"[^?]+")
 _RESIDUE = "[A-Za-z]{3}|[A-Za-z]"
@@ -340,7 +341,7 @@ def _unread(text: str, reason: str = "") -> InputError:
     if reason:
         return InputError("a variant that cannot be carried out", where=f"variant {text!r}", got=reason)
     return InputError(
-        "this is not a protein variant",
+        _NO_NOTATION,
         where=f"variant {text!r}",
         expected="a form like A42G, p.Ala42Gly, A42del, K23_V25del or A1C:D2E, positions from 1",
         got=repr(text),
@@ -348,18 +349,26 @@ def _unread(text: str, reason: str = "") -> InputError:
 
 
 def row_variants(row: Mapping[str, object], kind: str = "") -> list[Variant | InputError]:
-    """The changes of one row: a column ``variant`` (``hgvs``, ``hgvsp``), or ``pos ref alt`` as in a VCF, from 1.
+    """The changes of one row: a column ``variant`` (``hgvs``, ``hgvsp``), or ``pos ref alt`` as in a VCF, from 1, also where
+    the former holds other names of variants.
 
     Several alternatives, joined by commas, are several changes. One that cannot be carried out is the error that
     says why; with the ``kind`` of the samples, also one whose notation is of another kind.
     """
     lower = {str(k).lower(): "" if pd.isna(v) else str(v).strip() for k, v in row.items()}
-    alleles: list[Callable[[], Variant]]
-    if name := next((n for n in ("variant", "hgvs", "hgvsp") if n in lower), ""):
-        alleles = [partial(parse_variant, lower[name])]
-    else:
-        alleles = [partial(_alleles, lower, alt.strip()) for alt in lower.get("alt", "").split(",")]
-    return [_or_why(allele, kind) for allele in alleles]
+    name = next((n for n in ("variant", "hgvs", "hgvsp") if n in lower), "")
+    found = _or_why(partial(parse_variant, lower[name]), kind) if name else None
+    # rs334 is a name of a variant, and no notation of it: its alleles say what it is
+    if (
+        isinstance(found, InputError)
+        and found.what == _NO_NOTATION
+        and all(map(lower.get, ("pos", "ref", "alt")))
+    ):
+        found = None
+    if found is not None:
+        return [found]
+    alts = lower.get("alt", "").split(",")
+    return [_or_why(partial(_alleles, lower, alt.strip()), kind) for alt in alts]
 
 
 def _or_why(make: Callable[[], Variant], kind: str) -> Variant | InputError:

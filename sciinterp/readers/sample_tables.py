@@ -219,14 +219,15 @@ def _column(frame: pd.DataFrame, names: tuple[str, ...], path: Path) -> str | No
 def _names(frame: pd.DataFrame, path: Path) -> str | None:
     """The column of identifiers: that of the likeliest name, else the first by whose name it could be one (also an index
     without a name, as pandas and R write it) and in which every row has its own."""
-    if (likely := _column(frame, _ID, path)) is not None:
+    likely = _column(frame, _ID, path)
+    if likely is not None and not frame[likely].str.strip().duplicated().any():
         return likely
     for number, name in enumerate(map(str, frame.columns)):
         if _NAMES.fullmatch(name) or (number == 0 and name == "column1"):
             cells = frame[name].str.strip().tolist()
             if len(set(cells)) == len(cells) and "" not in cells and cells != [*map(str, range(len(cells)))]:
                 return name
-    return None
+    return likely
 
 
 def identifiers(frame: pd.DataFrame, path: Path) -> list[str]:
@@ -235,6 +236,9 @@ def identifiers(frame: pd.DataFrame, path: Path) -> list[str]:
     if column is None:
         got = ", ".join(map(str, frame.columns))[:120]
         log.warning("%s: no column of identifiers among %s: samples are row1, row2 ...", Path(path).name, got)
+    elif (likely := _column(frame, _ID, path)) not in (None, column):
+        log.warning("%s: column %r repeats its names: %r names the samples", Path(path).name, likely, column)
+    if column is None:
         return [f"row{i}" for i in range(1, len(frame) + 1)]
     names = frame[column].str.strip().tolist()
     if "" in names:

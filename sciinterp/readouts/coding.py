@@ -16,7 +16,7 @@ import pandas as pd
 
 from sciinterp.annotations import Annotations
 from sciinterp.errors import InputError
-from sciinterp.frames import Table
+from sciinterp.frames import Table, name_of
 from sciinterp.readers.identifiers import match_chromosomes
 from sciinterp.readers.notation import Variant, accession, row_variants
 from sciinterp.readouts.coding_sequences import Coding, coding_sequences, turned
@@ -162,7 +162,7 @@ def _chromosomes(variants: pd.DataFrame) -> list[str]:
     lower = {str(c).lower().lstrip("#"): c for c in variants.columns}
     column = next((lower[c] for c in ("chrom", "sample", "chromosome", "chr") if c in lower), None)
     if column is not None:
-        return variants[column].astype(str).str.strip().tolist()
+        return [name_of(name).strip() for name in variants[column]]
     column = next((lower[c] for c in ("variant", "hgvs") if c in lower), None)
     if column is None:
         raise InputError("variants without a chromosome", expected="columns chrom pos ref alt, or variant")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.errors import InputError
+from sciinterp.frames import name_of
 from sciinterp.readers.identifiers import strand_of
 from sciinterp.samples import Samples
 
@@ -74,14 +75,14 @@ def places(samples: Samples, *, exact: bool = True) -> pd.DataFrame:
 
 
 def _named(column: pd.Series) -> pd.Series:
-    """Names of chromosomes; a column of whole numbers with a gap holds 1.0 for 1."""
+    """Names of chromosomes, each of them stated."""
     if column.isna().any():
         raise InputError(
             "the chromosome of a sample is not stated",
             where=f"column {column.name!r}",
             got=f"{int(column.isna().sum())} of {len(column)} are missing",
         )
-    return column.astype(str).str.removesuffix(".0") if column.dtype.kind == "f" else column.astype(str)
+    return column.map(name_of).astype(str)
 
 
 def _whole(column: pd.Series) -> np.ndarray:

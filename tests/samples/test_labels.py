@@ -286,6 +286,17 @@ def test_chromosomes_of_a_column_are_names(column) -> None:
         assert places(windows)["chromosome"].tolist() == ["1", "2"]
 
 
+def test_names_that_a_missing_cell_made_numbers_are_names() -> None:
+    samples = si.Samples(pd.Series([7.0, 8.0]), ["MK"] * 2)
+    assert samples.ids == ("7", "8")
+    rows = pd.DataFrame({"sample": [7.0, 8.0], "start": 0, "end": 1, "concept": "x"})
+    assert si.Annotations(rows).sample_numbers(samples).tolist() == [0, 1]
+    variants = pd.DataFrame(
+        {"chrom": [16.0, np.nan], "pos": [2.0, 3.0], "ref": ["C", "G"], "alt": ["T", "A"]}
+    )
+    assert len(si.place_variants(variants, si.Samples(["chr16:1-4"], ["ACGT"], kind="dna"))) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "chromosome"),
     [("HLA-A*01:01:01:01:11-20", "HLA-A*01:01:01:01"), ("HLA-B*07:02:01N:11-20", "HLA-B*07:02:01N"),

@@ -164,6 +164,17 @@ def test_alleles_that_are_none_are_refused(pos, ref, alt, reason):
     assert isinstance(found, InputError) and reason in str(found)
 
 
+@pytest.mark.parametrize(
+    ("variant", "wanted"),
+    [("rs334", "K2R"), ("16-176680-A-G", "K2R"), ("", "K2R"), (None, "K2R"), ("p.Lys2Trp", "K2W"), ("p.Lys2Ter", "a stop")],
+)  # fmt: skip
+def test_another_name_of_a_variant_stands_beside_its_alleles(variant, wanted):
+    (found,) = row_variants({"variant": variant, "pos": 2, "ref": "K", "alt": "R"})
+    assert wanted in str(found)
+    (alone,) = row_variants({"variant": variant})
+    assert isinstance(alone, InputError) is (wanted != "K2W")
+
+
 def test_of_several_alternatives_each_stands_alone():
     one, two, three = row_variants({"pos": 2, "ref": "K", "alt": "R,*,W"})
     assert (one, three) == (Variant(1, "K", "R"), Variant(1, "K", "W"))

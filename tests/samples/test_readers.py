@@ -376,6 +376,7 @@ TABLES = [  # name, text -> identifiers, sequences, dropped, changed
     ("x.csv", '"sequence","donor"\n"P1","MKV","d"\n"P2","MKL","d"\n', ("P1", "P2"), ["MKV", "MKL"], {}, {}),  # R's
     ("x.csv", ",smiles\nethanol,CCO\nmethane,C\n", ("ethanol", "methane"), ["CCO", "C"], {}, {}),
     ("x.csv", "donor,protein_id,sequence\nd,P1,MKV\nd,P2,MKL\n", ("P1", "P2"), ["MKV", "MKL"], {}, {}),
+    ("x.csv", "sample,sequence,sequence_id\nd1,MKV,P1\nd1,MKL,P2\n", ("P1", "P2"), ["MKV", "MKL"], {}, {}),
     ("x.csv", "protein,sequence\nP1,MKV\nP1,MKL\n", ("row1", "row2"), ["MKV", "MKL"], {}, {}),  # no row has its own
     ("x.csv", ",sequence\n0,MKV\n1,MKL\n", ("row1", "row2"), ["MKV", "MKL"], {}, {}),
     ("x.smi", "CC |r,c:1| a\nCCC |$x$|\tb b\nCCN c |d\n", ("a", "b b", "c |d"), ["CC", "CCC", "CCN"], {}, {}),
@@ -392,6 +393,7 @@ def test_what_a_cell_or_line_means(tmp_path, caplog, name, text, ids, data, drop
         assert samples.dropped == dropped
         assert samples.changed == changed
     assert ("samples are row1, row2" in caplog.text) == ("row1" in ids)
+    assert ("repeats its names" in caplog.text) == ("sequence_id" in text)
 
 
 def test_a_description_of_pir_never_becomes_residues(tmp_path) -> None:
