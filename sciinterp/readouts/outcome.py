@@ -18,6 +18,7 @@ from scipy.stats import rankdata
 
 from sciinterp.errors import InputError
 from sciinterp.readers.identifiers import labels_of
+from sciinterp.readers.sample_tables import MISSING
 from sciinterp.samples import Samples
 
 MEASURES = {"classes": "AUROC", "numbers": "rank correlation", "times": "concordance"}
@@ -162,7 +163,7 @@ def _aligned(labels: Any, samples: Samples) -> list[Any]:
 
 def _is_known(column: list[Any]) -> np.ndarray:
     given = pd.Series(column, dtype=object)
-    return given.notna().to_numpy() & (given.astype(str) != "").to_numpy()
+    return given.notna().to_numpy() & ~given.astype(str).isin(MISSING).to_numpy()
 
 
 def _times(time: list[Any], event: list[Any]) -> tuple[Outcome, np.ndarray]:

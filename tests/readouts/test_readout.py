@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 import sciinterp as si
 from sciinterp.errors import InputError
+from sciinterp.readouts.outcome import read_outcome
 from sciinterp.readouts.readout import ReadoutSettings
 from sciinterp.readouts.representations import summarise_codes
 
@@ -107,3 +108,10 @@ def test_what_cannot_be_read_is_one_line():
         si.readout(features, "isotype")
     with pytest.raises(InputError, match="one label a sample"):
         si.readout(features, ["a", "b"])
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), "", "NA", "nan", "N/A", "null"])
+def test_a_label_that_is_missing_in_a_file_is_missing_in_a_list(missing):
+    samples = si.Samples(list("abcdef"), ["MKV"] * 6)
+    found, known = read_outcome(["IgM", missing, "IgG", "IgM", "IgG", "IgM"], samples)
+    assert known.tolist() == [True, False, True, True, True, True] and found.classes == ("IgG", "IgM")
