@@ -16,6 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
+# PyTorch's own name for it, which a later version may take away.
+PRODUCT = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x @ weight.T + bias``.
@@ -43,11 +46,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         or weight.dim() != 2
         or x.dim() < 2
         or not x.numel() * weight.numel()
+        or PRODUCT is None
         or not torch.backends.mkldnn.enabled
         or not torch.backends.mkldnn.is_available()
     ):  # fmt: skip
         return F.linear(x, weight, bias)
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return PRODUCT(x, weight, bias, "none", [], "")
 
 
 class ByOneDNN(TorchFunctionMode):

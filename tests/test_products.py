@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import _get_current_function_mode_stack
 
+from sciinterp import products
 from sciinterp.products import ByOneDNN, as_here, linear
 
 SHAPES = {"rows": (7, 12), "one row": (1, 12), "batch": (3, 5, 12), "no rows": (0, 12), "vector": (12,)}
@@ -41,8 +42,10 @@ def test_values_that_are_no_numbers_stay_so():
     assert found[0].isnan().all() and found[1].isinf().all() and found[2].tolist() == [3.0, 3.0, 3.0]
 
 
-@pytest.mark.parametrize("case", ["gradients", "double", "half", "switched off"])
-def test_elsewhere_it_is_pytorchs_to_the_bit(case):
+@pytest.mark.parametrize("case", ["gradients", "double", "half", "switched off", "not there"])
+def test_elsewhere_it_is_pytorchs_to_the_bit(case, monkeypatch):
+    if case == "not there":
+        monkeypatch.setattr(products, "PRODUCT", None)
     torch.manual_seed(0)
     dtype = {"double": torch.float64, "half": torch.bfloat16}.get(case, torch.float32)
     x, weight = torch.randn(64, 96, dtype=dtype), torch.randn(80, 96, dtype=dtype)

@@ -150,7 +150,7 @@ def test_spliceai_layout(tmp_path) -> None:
         read_state(tmp_path / "other.h5")
 
 
-SLICE = Path(os.environ.get("SCIINTERP_AUGUSTUS_DOC", "/usr/share/doc/augustus")) / "tutorial-cgp" / "data"
+SLICE = Path(os.environ.get("AUGUSTUS_DOC", "/usr/share/doc/augustus")) / "tutorial-cgp" / "data"
 
 
 def splice_sites(n: int) -> dict[str, np.ndarray]:
