@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+# How what stands in the place of a file that was not fetched begins, in small letters.
+POINTER, PAGE = b"version https://git-lfs", (b"<!doctype html", b"<html")
+# A shell knows what it means; to Python it is a name like another.
+HOME = "Write your home folder out, or Path(...).expanduser(): '~' is not read as it."
 LONGEST = 500  # characters of a part of a message; what a file holds may have any number
 
 
@@ -114,3 +118,23 @@ class FormatError(SciinterpError):
         self.file, self.line = str(file), int(line)
         where = f"file {self.file!r}" + (f" line {self.line}" if self.line else "")
         super().__init__(what, where=where, expected=expected, got=got, do=do)
+
+
+def require_fetched(head: bytes, path: object) -> None:
+    """Raise where the first bytes of a file are those of a pointer of Git LFS, or of a web page, in its place.
+
+    Raises
+    ------
+    FormatError
+    """
+    head = head.lstrip().lower()
+    if head.startswith(POINTER):
+        raise FormatError(
+            "a pointer of Git LFS stands where the file should be", file=str(path), do="Run: git lfs pull."
+        )
+    if head.startswith(PAGE):
+        raise FormatError(
+            "a web page stands where the file should be",
+            file=str(path),
+            do="Fetch the file itself: the server may have answered with an error, or asked for a login.",
+        )

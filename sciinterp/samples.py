@@ -111,10 +111,32 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in_order(table: pd.DataFrame, ids: Column | tuple[str, ...]) -> pd.DataFrame:
-    """A table whose index is the identifiers, in their order; any other as it stands."""
-    if isinstance(ids, Column) or table.index.inferred_type != "string" or tuple(table.index) == ids:
+    """A table whose index is the identifiers, in their order; one whose index is other numbers, as it stands.
+
+    Raises
+    ------
+    InputError
+        Its index is text, and not the identifiers.
+    """
+    index = table.index
+    numbers = index.inferred_type == "integer"
+    counted = numbers and index[0] == 0 and index[-1] == len(index) - 1 and index.is_monotonic_increasing
+    if isinstance(ids, Column) or counted or tuple(index) == ids:
         return table
-    return table.loc[list(ids)] if table.index.is_unique and set(table.index) == set(ids) else table
+    names = [str(name) for name in index]
+    place = {name: i for i, name in enumerate(names)}
+    if len(place) == len(names) and place.keys() == set(ids):
+        return table.iloc[[place[name] for name in ids]]
+    if index.inferred_type in ("string", "categorical", "mixed", "mixed-integer"):
+        other = next((name for name in names if name not in set(ids)), names[0])
+        raise InputError(
+            "the index of the sample table is not the names of the samples",
+            where=f"row {other!r}",
+            expected="every sample once, in any order",
+            got="another name" if other not in ids else "a name twice",
+            do="Set the index to the names, or table.reset_index() to lay the rows in the order of the samples.",
+        )
+    return table
 
 
 class Samples(Sequence[Sample]):

@@ -16,7 +16,7 @@ import pandas as pd
 from sciinterp.annotations.rows import REPEATED, concept_name
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
-from sciinterp.readers.hdf5 import open_h5ad
+from sciinterp.readers.hdf5 import open_h5ad, table_of
 from sciinterp.readers.sample_tables import MISSING
 
 # A column with a value of its own for nearly every cell is an identifier, not a class.
@@ -44,10 +44,8 @@ def parse_h5ad(path: str | Path, *, columns: Iterable[str] | None = None, releas
     FormatError
         When this is not AnnData.
     """
-    import anndata
-
     with open_h5ad(path, "obs") as file:
-        return cell_annotations(anndata.io.read_elem(file["obs"]), columns=columns, release=release)
+        return cell_annotations(table_of(file, "obs"), columns=columns, release=release)
 
 
 def cell_annotations(

@@ -202,7 +202,7 @@ def load(name: str, weights: object) -> Adapter:
             raise MissingWeightsError(
                 f"no weights of {name}",
                 where=f"file {str(path)!r}",
-                do="Pass a local .pt checkpoint of fair-esm.",
+                do="Pass a local .pt checkpoint of fair-esm; a folder of transformers is read as hf-esm2.",
             )
         module, tokens = _read(name, path, esm)
     return (MSATransformer if tokens.use_msa else ESM)(module, tokens, name=name)

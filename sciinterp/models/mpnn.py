@@ -73,6 +73,8 @@ MEMBRANE = (
     (r"^W_v\.", "node_embedding.2."),
 )
 VOCABULARY = tuple("ACDEFGHIKLMNPQRSTVWYX")
+# Letters that are read: those of IUPAC beyond the twenty were X in training.
+KNOWN = {letter: i for i, letter in enumerate(VOCABULARY)} | dict.fromkeys("BJOUZ", len(VOCABULARY) - 1)
 # The rank of hidden letters: after all others.
 HIDDEN = 1 << 40
 ATOMS = ("N", "CA", "C", "O")
@@ -131,7 +133,7 @@ class Mpnn(Adapter):
             letters, n = data["sequence"], len(data["sequence"])
             if not n:
                 raise InputError("an empty sample", where=who)
-            wrong = [i for i, c in enumerate(letters) if c not in VOCABULARY]
+            wrong = [i for i, c in enumerate(letters) if c not in KNOWN]
             if wrong or not isinstance(letters, str):
                 raise InputError(
                     f"{self.name} does not know this letter",
@@ -152,7 +154,7 @@ class Mpnn(Adapter):
             n = len(d["sequence"])
             places, there = coordinates(d)
             backbone[i, :n], whole[i, :n] = torch.from_numpy(places), torch.from_numpy(there.all(1))
-            letters[i, :n] = torch.tensor([VOCABULARY.index(c) for c in d["sequence"]])
+            letters[i, :n] = torch.tensor([KNOWN[c] for c in d["sequence"]])
             number[i, :n] = torch.from_numpy(_renumbered(np.asarray(d["number"], np.int64)))
             names = list(dict.fromkeys(d["chain"]))
             chain[i, :n] = torch.tensor([names.index(c) for c in d["chain"]])
@@ -235,7 +237,12 @@ class Mpnn(Adapter):
                     drawn = _drawn(scores[i, at, :-1], settings, rngs[i], self.name)
                     letters[i, at] = VOCABULARY.index(drawn)
                     waiting[i].discard(at)
-        return [{**data, "sequence": "".join(VOCABULARY[j] for j in row)} for row in letters.tolist()]
+        old, drawn_at = data["sequence"], set(places.tolist())
+        written = [
+            "".join(VOCABULARY[j] if i in drawn_at else old[i] for i, j in enumerate(row))
+            for row in letters.tolist()
+        ]
+        return [{**data, "sequence": sequence} for sequence in written]
 
     @property
     def probe(self) -> dict[str, Any]:

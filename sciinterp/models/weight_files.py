@@ -21,7 +21,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from sciinterp.errors import FormatError, InputError, MissingWeightsError, SciinterpError
+from sciinterp.errors import FormatError, InputError, MissingWeightsError, SciinterpError, require_fetched
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=nn.Module)
@@ -30,8 +30,6 @@ NAMED = 4
 # What wrappers write into names: torch.compile, FSDP and checkpointing anywhere, others in front of all.
 INSIDE = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.")
 IN_FRONT = ("module.", "model.", "net.")
-# How weights that are none begin.
-POINTER, PAGE = b"version https://git-lfs", (b"<!DOCTYPE", b"<html")
 
 
 def built(name: str, weights: object, kind: type[M] | tuple[type[M], ...]) -> M | None:
@@ -98,13 +96,12 @@ def _reason(error: Exception, where: object) -> tuple[str, str]:
         try:
             with open(file, "rb") as stream:
                 begins = stream.read(64)
-            if begins.startswith(POINTER):
-                return str(file), "a git-lfs pointer in place of the weights (git lfs pull fetches them)"
-            if begins.lstrip().startswith(PAGE):
-                return str(file), "a web page"
+            require_fetched(begins, file)
             if file.suffix == ".safetensors":
                 with safe_open(file, framework="pt"):
                     pass
+        except FormatError as cause:
+            return str(file), cause.what
         except Exception as cause:
             return str(file), f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}"
     asked = re.search(r"GLOBAL (\S+)", str(error))

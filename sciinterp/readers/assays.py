@@ -231,7 +231,10 @@ def _numbers(
             raise no_such("column", score, header, where=f"file '{path}'")
         chosen = lower[score.lower()]
         return {chosen: _measured(rows[chosen]), **found}, chosen
-    usual = next((lower[n] for n in SCORES if n in lower and (lower[n] in found or not len(rows))), None)
+    named = [lower[n] for n in SCORES if n in lower]
+    usual = next((i for i in named if i in found or not len(rows)), None)
+    if usual is None and not found:  # most of its cells are no numbers, such as ">10"; they are counted
+        usual = next((i for i in named if np.isfinite(found.setdefault(i, _measured(rows[i]))).any()), None)
     if usual is None and len(found) == 1:
         usual = next(iter(found))
     if usual is None:

@@ -30,7 +30,7 @@ from typing import Any, BinaryIO, cast
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from sciinterp.errors import FormatError, InputError, SciinterpError
+from sciinterp.errors import HOME, FormatError, InputError, SciinterpError, require_fetched
 
 CHUNK, SMALL = 1 << 16, 1 << 20
 # Archives that are not unpacked here, by their first bytes.
@@ -47,8 +47,6 @@ _FOREIGN = {
     b"PAR1": "Parquet",
     b"%PDF": "PDF",
 }
-# What stands in the place of a file that was not fetched.
-_POINTER = b"version https://git-lfs"
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -129,7 +127,8 @@ def open_regular(path: str | Path) -> BinaryIO:
             os.read(number, 1)  # a disk or a server that fails says so here
             os.lseek(number, 0, os.SEEK_SET)
     except FileNotFoundError:
-        raise InputError("there is no such file", where=f"file '{path}'") from None
+        do = HOME if str(path).startswith("~") else ""
+        raise InputError("there is no such file", where=f"file '{path}'", do=do) from None
     except (OSError, ValueError) as error:
         said = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise InputError("the file cannot be opened", where=f"file '{str(path)[:200]}'", got=said) from None
@@ -187,11 +186,11 @@ def open_bytes(path: str | Path) -> BinaryIO:
                 while once.read(CHUNK):
                     pass
         return cast(BinaryIO, io.BufferedReader(_Unpacked(handle, Path(path)), CHUNK))
-    if head.startswith(_POINTER):
+    try:
+        require_fetched(head, path)
+    except FormatError:
         handle.close()
-        raise FormatError(
-            "a pointer of Git LFS stands where the file should be", file=str(path), do="Run: git lfs pull."
-        )
+        raise
     kind = next((name for magic, name in _FOREIGN.items() if head.startswith(magic)), None)
     if kind:
         handle.close()

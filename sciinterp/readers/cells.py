@@ -10,7 +10,7 @@ import numpy as np
 
 from sciinterp.errors import InputError
 from sciinterp.readers.entries import check_ids
-from sciinterp.readers.hdf5 import open_h5ad
+from sciinterp.readers.hdf5 import open_h5ad, table_of
 from sciinterp.readers.identifiers import say_spoiled
 from sciinterp.samples import Samples
 
@@ -47,7 +47,7 @@ def read_h5ad(path: Path, *, kind: str | None = None, layer: str | None = None, 
     var = "raw/var" if raw else "var"
     others = _matrices(path, part)
     with open_h5ad(path, "obs", var, part) as file:
-        obs, names, values = (anndata.io.read_elem(file[name]) for name in ("obs", var, part))
+        obs, names, values = table_of(file, "obs"), table_of(file, var), anndata.io.read_elem(file[part])
         matrix: Any = sp.csr_array(values)
         if matrix.shape != (len(obs), len(names)):
             raise ValueError(f"{part} is {matrix.shape}, obs and var have {len(obs)} and {len(names)} rows")

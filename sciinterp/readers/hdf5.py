@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sciinterp.errors import FormatError
 from sciinterp.readers.bounded import bounds, open_regular, parsing
 
 # What a process of its own reads: the attributes and data sets that anndata would.
@@ -59,6 +60,29 @@ def open_h5ad(path: str | Path, *names: str) -> Iterator[Any]:
         _survive(path, names if size < MAX_TRIED else [name for name in names if name in ("obs", "var")])
         with h5py.File(path, "r") as file:
             yield file
+
+
+def table_of(file: Any, name: str) -> Any:
+    """A table of an AnnData file, as a DataFrame.
+
+    Raises
+    ------
+    FormatError
+        It is laid out as anndata did before 0.7, in which codes of categories look like numbers.
+    """
+    import anndata
+    import pandas as pd
+
+    found = anndata.io.read_elem(file[name])
+    if not isinstance(found, pd.DataFrame):
+        raise FormatError(
+            f"{name} is laid out as anndata wrote it before 0.7",
+            file=str(file.filename),
+            expected="a table with a column of names",
+            got=type(found).__name__,
+            do="Write the file anew: anndata.read_h5ad(path).write_h5ad(path).",
+        )
+    return found
 
 
 def _survive(path: Path, names: Any) -> None:

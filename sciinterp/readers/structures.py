@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -15,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sciinterp.readers.bounded import Text, first_lines, need, parsing
+from sciinterp.errors import FormatError
+from sciinterp.readers.bounded import Text, first_lines, need, parsing, read_lines
 from sciinterp.readers.entries import check_ids, sequences_to_samples
 from sciinterp.samples import Samples
 
@@ -24,6 +26,14 @@ log = logging.getLogger(__name__)
 _UNSAID = {"?", ".", ""}
 # Names that force fields give to protonation states, where the archive's table of components has none ...
 _STATES = {"HID": "H", "HIE": "H", "HSD": "H", "HSP": "H", "CYX": "C", "ASH": "D"}
+# The letters of IUPAC beyond the twenty, and right-handed amino acids, which Biopython's table lacks.
+_FURTHER = {"SEC": "U", "PYL": "O", "ASX": "B", "GLX": "Z", "XLE": "J"} | {
+    name: letter
+    for letter, name in zip(
+        "ARNDCQEHILKMFPSTWYV",
+        "DAL DAR DSG DAS DCY DGN DGL DHI DIL DLE DLY MED DPN DPR DSN DTH DTR DTY DVA".split(),
+    )
+}
 # ... or another molecule of that name, which lacks an atom: homoserine is no histidine.
 _STATES_BY_ATOM = {"HSE": ("CE1", "H"), "GLH": ("OE2", "E")}
 UNTRACED = "residues whose alpha carbon has no coordinates, which are no positions"
@@ -101,6 +111,7 @@ def read_structure(path: str | Path, *, format: str = "auto") -> tuple[str, list
     FormatError
         When the file is not such a structure.
     """
+    from Bio.Data.PDBData import protein_letters_3to1_extended
     from Bio.PDB.PDBParser import PDBParser
 
     path = Path(path)
@@ -115,7 +126,11 @@ def read_structure(path: str | Path, *, format: str = "auto") -> tuple[str, list
         code = next(iter(columns.get("_entry.id", ())), "").strip().strip("?.")
     else:
         with Text(path) as handle, parsing(path, "a structure"):
-            PDBParser(structure_builder=found, QUIET=True).get_structure("x", handle)
+            try:
+                PDBParser(structure_builder=found, QUIET=True).get_structure("x", handle)
+            except ValueError:
+                _require_numbers(path)
+                raise
         code = str(found.header.get("idcode") or "").strip()
     found.close()
     for name, n in found.copies.items():
@@ -123,7 +138,34 @@ def read_structure(path: str | Path, *, format: str = "auto") -> tuple[str, list
     if found.n_models > 1:
         log.warning("%s: the first of %d models is read", path.name, found.n_models)
     chains = [_chain(name.strip(), models) for name, models in found.chains.items()]
+    bare = [r.name for c in chains for r in c.residues if r.name in _STATES_BY_ATOM and not _sides(r)]
+    if bare:
+        said = ", ".join(
+            f"{name} as {_letter(name, {}, protein_letters_3to1_extended)}" for name in sorted(set(bare))
+        )
+        log.warning(
+            "%s: %d residues without a side chain could be of two kinds; read: %s", path.name, len(bare), said
+        )
     return code or path.name.removesuffix(".gz").rsplit(".", 1)[0], chains
+
+
+def _sides(residue: Residue) -> set[str]:
+    """The atoms of a side chain beyond its first."""
+    return {atom.name for atom in residue.atoms if atom.element != "H"} - {"N", "CA", "C", "O", "OXT", "CB"}
+
+
+def _require_numbers(path: Path) -> None:
+    """Raise at the first residue of a PDB file whose number is none, as programs write them beyond 9,999."""
+    for at, line in read_lines(path):
+        if line.startswith(("ATOM", "HETATM")) and not re.fullmatch(r" *-?[0-9]+ *", line[22:26]):
+            raise FormatError(
+                "this is not the number of a residue",
+                file=str(path),
+                line=at,
+                expected="a whole number in columns 23 to 26",
+                got=repr(line[22:27]),
+                do="PDB counts to 9,999 residues a chain: give the entry as mmCIF.",
+            )
 
 
 def mmcif_columns(path: str | Path) -> dict[str, list[str]]:
@@ -272,7 +314,7 @@ class _Gatherer:
 def _chain(chain: str, places: dict[tuple[int, str], dict[tuple[str, str], dict[str, Atom]]]) -> Chain:
     from Bio.Data.PDBData import protein_letters_3to1, protein_letters_3to1_extended
 
-    letters = protein_letters_3to1_extended | _STATES
+    letters = protein_letters_3to1_extended | _STATES | _FURTHER
     polymer = any(flag == " " for models in places.values() for flag, _ in models)
     residues, others, untraced = [], [], 0
     for (number, insertion), models in places.items():

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from sciinterp.errors import FormatError, ShapeError, StoreError
+from sciinterp.errors import FormatError, ShapeError, StoreError, require_fetched
 from sciinterp.store.atomic import atomic_write, sha256_file
 from sciinterp.store.guard import parse_json, require_held, require_regular
 
@@ -130,10 +130,14 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Entry]:
     try:
         size = require_regular(path)
         with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
+            head = file.read(32)
+            require_fetched(head, path)
+            length = int.from_bytes(head[:8], "little")
+            file.seek(8)
             if size < 8 or length > min(_MAX_HEADER, size - 8):
                 raise ValueError(f"a header of {length} bytes in a file of {size}")
             found = parse_json(file.read(length), path)
+            _require_known({r["dtype"] for name, r in found.items() if name != "__metadata__"}, path)
             entries = {
                 str(name): _entry(record, 8 + length, size)
                 for name, record in found.items()
@@ -150,6 +154,18 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Entry]:
         raise FormatError(f"cannot read ({error.strerror or error})", file=str(path)) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise FormatError("not a safetensors file", file=str(path), got=str(error)) from error
+
+
+def _require_known(tags: set[Any], path: str | os.PathLike[str]) -> None:
+    """Raise where numbers are of a type that is none of ours, such as the eight bits of ``F8_E4M3``."""
+    if other := sorted(map(str, tags - set(_NAMES))):
+        raise FormatError(
+            "numbers of a type that is not read",
+            file=str(path),
+            expected=", ".join(_NAMES),
+            got=", ".join(other)[:60],
+            do="Save the weights as float32, float16 or bfloat16.",
+        )
 
 
 def _entry(record: Any, base: int, size: int) -> Entry:

@@ -29,7 +29,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sciinterp import distributed
-from sciinterp.errors import StoreError
+from sciinterp.errors import HOME, StoreError
 from sciinterp.store.guard import parse_json, require_regular
 
 TEMPORARY_PREFIX = ".sciinterp-"
@@ -123,11 +123,18 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
 def make_folder(path: str | os.PathLike[str]) -> Path:
     """Create a folder and its parents; an error is one :class:`~sciinterp.errors.StoreError`."""
     folder = Path(path)
+    _require_no_home(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _explain(error, folder, 0) from error
     return folder
+
+
+def _require_no_home(folder: Path) -> None:
+    """No folder is called ``~``: it would lie where the command runs, and not where one looks for it."""
+    if folder.parts[:1] and folder.parts[0].startswith("~"):
+        raise StoreError("the folder begins with '~'", where=f"'{folder}'", do=HOME)
 
 
 def require_place(path: str | os.PathLike[str]) -> None:
@@ -137,6 +144,7 @@ def require_place(path: str | os.PathLike[str]) -> None:
     ------
     StoreError
     """
+    _require_no_home(Path(path))
     folder = Path(path).absolute()
     try:
         there = next(place for place in (folder, *folder.parents) if place.exists())

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from sciinterp.errors import FormatError, InputError
+from sciinterp.errors import FormatError, InputError, require_fetched
 from sciinterp.store.arrays import widen
 from sciinterp.store.guard import require_held, require_regular
 
@@ -93,6 +93,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
 def _loaded(path: str | os.PathLike[str]) -> Any:
     """Whatever plain values the file holds."""
     size = require_regular(path)
+    with open(path, "rb") as file:
+        require_fetched(file.read(32), path)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

@@ -323,7 +323,7 @@ def test_the_content_tells_the_format(format: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\n\n", b"hello world\n", b"a,b,c\n1,2,3\n", b">seq\nMKV\n", b"<html></html>"]
+    "content", [b"", b"\n\n", b"hello world\n", b"a,b,c\n1,2,3\n", b">seq\nMKV\n", b"<svg></svg>"]
 )
 def test_what_cannot_be_told_lists_the_names(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "input"

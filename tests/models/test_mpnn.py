@@ -267,11 +267,19 @@ def test_letters_are_written_where_the_backbone_is_whole_and_the_encoder_runs_on
         model.generate(sample, settings=GenerationSettings(positions=(4,)))
 
 
+def test_letters_beyond_the_twenty_are_x_and_stay_as_they_are() -> None:
+    model, good = small_mpnn("proteinmpnn")(Path()), WHOLE[3]
+    unknown, rare = ({**good, "sequence": letter + good["sequence"][1:]} for letter in "XU")
+    assert torch.equal(model.encode([unknown]).inputs["letters"], model.encode([rare]).inputs["letters"])
+    (drawn,) = model.generate(rare, seed=0, settings=GenerationSettings(positions=(4,)))
+    assert drawn["sequence"][0] == "U"
+
+
 def test_what_is_no_backbone_is_refused() -> None:
     model, good = small_mpnn("proteinmpnn")(Path()), WHOLE[3]
     for bad, message in (
         ("MKV", "not a backbone"),
-        ({**good, "sequence": "J" + good["sequence"][1:]}, "position 0.*letter|letter.*position 0"),
+        ({**good, "sequence": "1" + good["sequence"][1:]}, "position 0.*letter|letter.*position 0"),
         ({**good, "number": good["number"][1:]}, "differ in length"),
         ({**good, "backbone": [[[0, 0, float("nan")]] * 4] * 12}, "finite"),
         ({**good, "backbone": "not packed"}, "finite"),

@@ -17,7 +17,7 @@ from sciinterp.discovery import read_candidates
 from sciinterp.errors import InputError, StoreError
 from sciinterp.project import load_run, write_browser
 from sciinterp.store import ledger
-from sciinterp.store.atomic import require_place, write_each
+from sciinterp.store.atomic import make_folder, require_place, write_each
 from sciinterp.store.split_file import read_split
 from sciinterp.zoo import _cell
 
@@ -152,5 +152,8 @@ def test_a_place_that_cannot_be_written_is_said_before_work(stage, tmp_path):
         with pytest.raises(StoreError) as error, ledger.recorded(stage, place):
             raise AssertionError("work began")
         assert "\n" not in str(error.value)
+    for ask in (require_place, make_folder):
+        with pytest.raises(StoreError, match=r"begins with '~'.*expanduser"):
+            ask("~/runs/a")
     require_place(tmp_path / "new" / "deep")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]

@@ -6,6 +6,7 @@ One table a kind of file; every format inherits it.
 import json
 import os
 import pickle
+import re
 import struct
 import threading
 import time
@@ -339,6 +340,22 @@ def test_safetensors_files(name, kind, tmp_path):
     folder = write(tmp_path, name)
     (folder / FORMATS[name][0]).write_bytes(SAFETENSORS[kind])
     check_refused(folder)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_was_not_fetched_and_numbers_of_eight_bits_are_named(name, tmp_path):
+    folder = write(tmp_path, name)
+    arrays = folder / FORMATS[name][0]
+    texts = {
+        "pointer of Git LFS.*git lfs pull": "version https://git-lfs.github.com/spec/v1\n",
+        "web page": "<!DOCTYPE html><html>",
+    }
+    for words, text in texts.items():
+        arrays.write_text(text)
+        assert re.search(words, check_refused(folder))
+    if arrays.suffix == ".safetensors":
+        arrays.write_bytes(SAFETENSORS["unknown type"])
+        assert re.search("type that is not read.*F8_E4M3.*float32", check_refused(folder))
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -156,6 +156,7 @@ ARCHIVES = {
     "xz": b"\xfd7zXZ\x00aa", "compress": b"\x1f\x9d\x90aa", "7-Zip": b"7z\xbc\xaf\x27\x1caa", "RAR": b"Rar!\x1a\x07aa",
     "xls": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Parquet": b"PAR1aaaa", "PDF": b"%PDF-1.4\n",
     "Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 9\n",
+    "web page": b"\n<!DOCTYPE html>\n<html><body>404</body></html>\n",
 }  # fmt: skip
 
 

@@ -73,6 +73,7 @@ LAYOUTS = [  # text, keywords, variants, scores
     ("mutation;ddG\np.Met1Ala;1\nK2del;2\n", {}, ["M1A", "K2del"], [1, 2]),
     ("variant,a,b\nM1A,1,3\nK2R,2,4\n", {"score": "b"}, ["M1A", "K2R"], [3, 4]),
     ("variant,a,b\nM1A,1,x\nK2R,2,y\n", {}, ["M1A", "K2R"], [1, 2]),
+    ("mutant,score\nM1A,<0.01\nK2R,>10\nT3A,1\n", {}, ["T3A"], [1]),  # named, though most are no numbers
     ("mutant,DMS_score\nM1A/x,1\nM1A,1\nM1A,2\n", {}, ["M1A"], [1.5]),
     ("sequence,score\nA{0},1\nMA{1},2\nMK,3\n{2},0.5\n", {}, ["M1A", "K2A"], [1, 2]),
     ("mutant,DMS_score\nA1C:D2E,1\nM1A:K2R:T3S,2\n", {}, ["M1A;K2R;T3S"], [2]),

@@ -391,6 +391,19 @@ def test_a_file_without_x_names_what_it_has(tmp_path) -> None:
     assert si.read_samples(path, layer="counts").data[1] == {"genes": ["G2"], "values": [3.0]}
 
 
+@pytest.mark.parametrize("read", [si.read_samples, si.read_annotations])
+def test_cells_as_anndata_wrote_them_before_seven_are_named(tmp_path, read) -> None:
+    needs("h5ad")
+    import h5py
+
+    with h5py.File(tmp_path / "x.h5ad", "w") as file:
+        file["X"] = np.eye(2, dtype=np.float32)
+        file["obs"] = np.array([(b"c1", 1), (b"c2", 0)], dtype=[("index", "S2"), ("type", "i4")])
+        file["var"] = np.array([(b"A",), (b"B",)], dtype=[("index", "S2")])
+    with pytest.raises(FormatError, match=r"before 0\.7.*read_h5ad"):
+        read(tmp_path / "x.h5ad")
+
+
 def test_cells_of_raw_counts(tmp_path) -> None:
     needs("h5ad")
     import anndata

@@ -314,3 +314,23 @@ def test_names_of_contigs_may_hold_colons(name, chromosome) -> None:
 )  # fmt: skip
 def test_names_that_look_the_same_are_the_same(written, known) -> None:
     assert match_ids([written], [known, "other"]) == {written: known}
+
+
+# Index of a table whose rows say which sample they are of -> how they are laid on samples 3, 1, 2; None where refused.
+INDEXED = {
+    "counted": (range(3), "abc"), "names": (["1", "2", "3"], "cab"), "numbers": ([1, 2, 3], "cab"),
+    "of a filter": ([5, 7, 9], "abc"), "other names": (["x", "y", "z"], None), "a name twice": (["1", "1", "3"], None),
+    "some names": (["1", "2", "x"], None), "categories": (pd.Categorical(["2", "3", "1"]), "bca"),
+    "a missing name": (["1", "2", None], None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INDEXED)
+def test_a_table_is_laid_by_its_index_where_that_names_samples(name) -> None:
+    index, laid = INDEXED[name]
+    table = pd.DataFrame({"f": list("abc")}, index=index)
+    if laid is None:
+        with pytest.raises(InputError, match=r"index of the sample table.*reset_index"):
+            si.Samples(["3", "1", "2"], ["MK"] * 3, table=table)
+    else:
+        assert "".join(si.Samples(["3", "1", "2"], ["MK"] * 3, table=table).table["f"]) == laid

@@ -113,6 +113,11 @@ CASES = {
         },
         "AHHHHHSCDEKA",
     ),
+    "letters beyond the twenty, right-handed amino acids": (
+        {i: list(atoms(n, i, record="HETATM")) for i, n in enumerate("SEC PYL DAL DTR MED HYP".split(), 2)}
+        | {8: list(atoms("ASX", 8))},
+        "AUOAWMPBAAAA",
+    ),
     "a trace of alpha carbons": (
         {i: [line for line in atoms("ALA", i) if " CA " in line] for i in range(1, 13)},
         "A" * 12,
@@ -329,3 +334,14 @@ def test_what_is_no_structure_is_one_error(tmp_path, format, text) -> None:
         assert "\n" not in str(caught.value)
     with pytest.raises(FormatError):
         read_traces(path, "MKV")
+
+
+def test_residues_of_two_kinds_and_numbers_that_are_none_are_said(tmp_path, caplog) -> None:
+    path = tmp_path / "x.pdb"
+    path.write_text(chain_of({2: list(atoms("HSE", 2)), 3: list(atoms("GLH", 3)), 4: list(atoms("GLH", 4))}))
+    assert si.read_samples(path).sequences == ["ASQQ" + "A" * 8]
+    assert "3 residues without a side chain could be of two kinds; read: GLH as Q, HSE as S" in caplog.text
+    beyond = chain_of({5: [line[:22] + "A000" + line[26:] for line in atoms("SER", 5)]})
+    path.write_text(beyond)
+    with pytest.raises(FormatError, match=r"line 18: expected a whole number .* got 'A000 '.*mmCIF"):
+        si.read_samples(path)
