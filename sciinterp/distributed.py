@@ -119,9 +119,13 @@ def spread(things: Iterable[T], work: Callable[[T], R], *, threads: bool = False
         return _side_by_side(list(things), work) if threads else map(work, things)
     wanted, name = list(things), common_name()
     most = workers(min(len(wanted), MOST)) if threads else 1
-    with alone(), ThreadPoolExecutor(most) as pool:
-        turns = (_turns(name, len(wanted)) for _ in range(most))
-        own = list(pool.map(lambda mine: [(number, work(wanted[number])) for number in mine], turns))
+    turns = [_turns(name, len(wanted)) for _ in range(most)]
+
+    def taken(numbers: Iterator[int]) -> list[tuple[int, R]]:
+        return [(number, work(wanted[number])) for number in numbers]
+
+    with alone(), ThreadPoolExecutor(most) as pool:  # one at a time stays in the thread whose memory is warm
+        own = list(pool.map(taken, turns) if most > 1 else map(taken, turns))
     found = dict(one for of_rank in gathered(own) for of_thread in of_rank for one in of_thread)
     return [found[number] for number in range(len(wanted))]
 

@@ -106,7 +106,11 @@ class Fit:
     @cached_property
     def axes(self) -> np.ndarray:
         """float32 [d_in, n_components]: principal axes."""
-        return principal_axes(self.moments, self.settings.n_components).astype(np.float32)
+
+        def made() -> np.ndarray:
+            return principal_axes(self.moments, self.settings.n_components).astype(np.float32)
+
+        return self._once("principal", made)
 
     @cached_property
     def components(self) -> np.ndarray:
@@ -116,7 +120,7 @@ class Fit:
     @cached_property
     def rotation(self) -> np.ndarray:
         """float32 [n_components, n_components]: from principal to independent components."""
-        return self._once("axes", lambda: independent_axes(self.components[self.trained], self.seed))
+        return self._once("independent", lambda: independent_axes(self.components[self.trained], self.seed))
 
     @cached_property
     def independent(self) -> np.ndarray:

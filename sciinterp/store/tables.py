@@ -32,6 +32,8 @@ from sciinterp.store.atomic import atomic_write, to_json
 
 # Rows written, and bytes read, at once: tables of hits have hundreds of thousands of rows.
 _ROWS, _BYTES = 1 << 14, 1 << 22
+# Sizes of numbers that Arrow writes as ``repr`` does, but for whole ones: elsewhere exponents differ.
+_ALIKE = (1e-4, 1e7)
 _STARTS = "=+-@＝＋－＠'\ufeff"
 _CONTROL = re.compile("[\t\n\r\0\x0b\x0c\x85\u2028\u2029]")
 _ESCAPE = {
@@ -113,17 +115,32 @@ def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
 def _written(column: pd.Series) -> list[str]:
     values = column.to_numpy()
     if values.dtype.kind == "f":
-        return [repr(x) for x in values.astype(np.float64).tolist()]
+        return _numbers(values.astype(np.float64))
     if values.dtype.kind in "iub":
         return [str(x) for x in values.tolist()]
     known: dict[str, str] = {}
     out = []
     for value in column.tolist():
-        text = cell_text(value)
+        text = value if type(value) is str else cell_text(value)
         if text not in known:
             known[text] = _quote(escape_cell(text))
         out.append(known[text])
     return out
+
+
+def _numbers(values: np.ndarray) -> list[str]:
+    """Each as ``repr`` writes it, one that comes again written once; by Arrow, four times as fast, where it writes the same."""
+    import pyarrow as pa
+
+    bits, again = np.unique(values.view(np.int64), return_inverse=True)  # 0.0 is not -0.0
+    often = 2 * len(bits) <= len(values)
+    wanted = bits.view(np.float64) if often else values
+    texts = pa.array(wanted).cast(pa.string()).to_numpy(zero_copy_only=False)
+    with np.errstate(invalid="ignore"):
+        whole = wanted == np.trunc(wanted)
+    odd = np.flatnonzero(whole | ~((np.abs(wanted) >= _ALIKE[0]) & (np.abs(wanted) < _ALIKE[1])))
+    texts[odd] = [repr(x) for x in wanted[odd].tolist()]
+    return (texts[again] if often else texts).tolist()
 
 
 def cell_text(value: Any) -> str:

@@ -62,6 +62,23 @@ def test_floats_are_bit_equal_also_through_pandas(tmp_path_factory, wide, narrow
         assert t[ok].tobytes() == frame["n"].to_numpy()[ok].tobytes()
 
 
+def test_a_number_is_written_as_repr_writes_it(tmp_path):
+    rng, powers = np.random.default_rng(0), 10.0 ** np.arange(-20, 20)
+    numbers = np.concatenate(
+        [
+            rng.normal(size=20_000) * 10.0 ** rng.integers(-7, 12, 20_000),
+            rng.integers(0, 2**63, 5_000).view(np.float64),
+            rng.integers(-(10**8), 10**8, 5_000).astype(np.float64),
+            *(sign * near for sign in (1, -1) for near in (powers, np.nextafter(powers, 0))),
+            [0.0, -0.0, np.nan, np.inf, -np.inf],
+        ]
+    )
+    few = np.tile([0.25, -0.0, 0.0, np.nan, 1e-5, 3.0], len(numbers))[: len(numbers)]
+    write_tsv(pd.DataFrame({"many": numbers, "few": few}), tmp_path / "a.tsv")
+    lines = (tmp_path / "a.tsv").read_text().splitlines()[1:]
+    assert lines == [f"{one!r}\t{other!r}" for one, other in zip(numbers.tolist(), few.tolist())]
+
+
 def test_types_index_and_containers(tmp_path):
     frame = pd.DataFrame(
         {
