@@ -264,21 +264,27 @@ def pool(folds: Sequence[Baselines]) -> Baselines:
 def run_folds(folds: Sequence[Inputs]) -> list[Baselines]:
     """:func:`run_baselines` of every fold, side by side, by all ranks.
 
-    Those of a fold that read components are one task, those that read other units of the activations another, and every
-    one that reads none is a task of its own. All folds share their axes, which the first task makes while the next do
-    without.
+    Those that read components are one task, of all folds: who takes it, first, makes the axes and components that they
+    share, and nobody makes them again. Those of a fold that read other units of the activations are another, and every
+    one that reads none is a task of its own.
     """
     reading = [record for record in BASELINES if "activations" in record.needs]
     of_axes = [record for record in reading if record.explains == "components"]
     of_units = [record for record in reading if record not in of_axes]
     numbers = range(len(folds))
     others = [(k, [record]) for record in reversed(BASELINES) for k in numbers if record not in reading]
-    tasks = [(0, of_axes), *others, *((k, of_units) for k in numbers), *((k, of_axes) for k in numbers[1:])]
+    tasks = [
+        [(k, of_axes) for k in numbers],
+        *([one] for one in [*others, *((k, of_units) for k in numbers)]),
+    ]
     joined = [Baselines() for _ in folds]
-    found = distributed.spread(tasks, lambda task: run_baselines(folds[task[0]], task[1]), threads=True)
-    for (k, _), more in zip(tasks, found):
-        joined[k].ran |= more.ran
-        joined[k].not_run |= more.not_run
+    ran = distributed.spread(
+        tasks, lambda task: [run_baselines(folds[k], records) for k, records in task], threads=True
+    )
+    for task, found in zip(tasks, ran):
+        for (k, _), more in zip(task, found):
+            joined[k].ran |= more.ran
+            joined[k].not_run |= more.not_run
     return [Baselines(_as_listed(fold.ran), _as_listed(fold.not_run)) for fold in joined]
 
 
