@@ -14,7 +14,7 @@ from sciinterp.activations import ExtractSettings
 from sciinterp.association import AssociationSettings
 from sciinterp.discovery import DiscoverySettings
 from sciinterp.errors import InputError, no_such
-from sciinterp.sae import ARCHITECTURES, Architecture, TopK, TrainSettings
+from sciinterp.sae import ARCHITECTURES, Architecture, Matryoshka, TrainSettings
 from sciinterp.settings import build, parse_value, read_toml, to_toml
 
 HEAD = """\
@@ -141,7 +141,7 @@ class RunConfig:
     model: ModelSettings
     split: SplitSettings = field(default_factory=SplitSettings)
     extract: ExtractSettings = field(default_factory=ExtractSettings)
-    sae: Architecture = field(default_factory=lambda: TopK(n_features=1024, k=32))
+    sae: Architecture = field(default_factory=lambda: Matryoshka(n_features=1024, k=32))
     train: TrainSettings = field(default_factory=TrainSettings)
     associate: AssociationSettings = field(default_factory=AssociationSettings)
     discover: DiscoverySettings = field(default_factory=DiscoverySettings)
@@ -208,7 +208,7 @@ def from_mapping(values: Mapping[str, Any], *, base: Path | None = None) -> tupl
 def _architecture(table: Any) -> Architecture:
     if not isinstance(table, Mapping):
         raise InputError("[sae] is not a table", expected="key = value lines", got=repr(table)[:60])
-    name = str(table.get("architecture", "topk")).lower()
+    name = str(table.get("architecture", Matryoshka.name)).lower()
     if name not in ARCHITECTURES:
         raise no_such("architecture", name, ARCHITECTURES, where="[sae] architecture")
     values = {k: v for k, v in table.items() if k != "architecture"}
@@ -276,7 +276,9 @@ def template(name: str, **given: str) -> str:
         if f.name == "sae":
             kinds = ", ".join(ARCHITECTURES)
             text = to_toml(record, "sae", commented=True)
-            parts.append(text.replace("[sae]\n", f'[sae]\n# One of {kinds}.\n# architecture = "topk"\n'))
+            parts.append(
+                text.replace("[sae]\n", f'[sae]\n# One of {kinds}.\n# architecture = "{record.name}"\n')
+            )
         elif hasattr(record, "__dataclass_fields__"):
             text = to_toml(record, f.name, commented=True)
             for key in (

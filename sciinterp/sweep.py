@@ -56,7 +56,7 @@ def sweep_sites(
     out : path
         Folder with ``activations``, ``control`` and one folder of ``sites`` each; run again to resume.
     architecture : Architecture, optional
-        ``TopK(1024, k=32)`` when not given.
+        ``Matryoshka(1024, k=32)`` when not given.
     settings : TrainSettings, optional
         Of every SAE; its ``seed`` is also that of the random weights and of the association.
 
@@ -93,7 +93,7 @@ def sweep_sites(
         raise InputError("no sites to sweep", expected="one or more names", do="See 'sciinterp sites MODEL'.")
     sites = list(dict.fromkeys(sites))
     records = {name: model.site(name) for name in sites}
-    out, architecture = Path(out), architecture or si.TopK(n_features=1024, k=32)
+    out, architecture = Path(out), architecture or si.Matryoshka(n_features=1024, k=32)
     settings = settings or TrainSettings()
     real = si.extract(model, samples, site=sites, out=out / "activations")
     blank = si.extract(model.randomised(settings.seed), samples, site=sites, out=out / "control")

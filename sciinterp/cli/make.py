@@ -79,7 +79,7 @@ def train(
     out: Out,
     architecture: Annotated[
         str, typer.Option(help="topk, batchtopk, matryoshka, jumprelu, gated or relu.")
-    ] = "topk",
+    ] = "matryoshka",
     features: Annotated[int, typer.Option(help="Size of the dictionary.", min=1, max=MOST)] = 1024,
     k: Annotated[
         int | None,

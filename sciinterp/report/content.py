@@ -323,7 +323,7 @@ def _architecture(value: Architecture | str | None) -> dict[str, Any]:
     if value is None:
         return {"name": "not stated", "settings": {}}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        settings = {k: v for k, v in plain_data(value).items() if k not in ("name", "n_features")}
+        settings = {k: v for k, v in dataclasses.asdict(value).items() if k != "n_features"}
         return {"name": type(value).__name__, "settings": settings}
     return {"name": str(value), "settings": {}}
 

@@ -63,6 +63,7 @@ class Architecture(abc.ABC):
     name: ClassVar[str]
     unit_norm: ClassVar[bool] = True
     screens: ClassVar[bool] = False  # whether ``Step.encode`` is used, which may screen
+    quick: ClassVar[bool] = True  # whether products are those of ``products.py``
     n_features: int
 
     def __post_init__(self) -> None:

@@ -145,7 +145,8 @@ class SAE(HasOrigin, abc.ABC):
         """
         rows = self._rows(x)
         rows, _, _ = _normalise(rows, self.input_norm, self.b_dec)
-        self._work.quick = bool(self.recipe.get("frozen"))  # a twin, as in its training
+        # As in its training: twins, and architectures that say so.
+        self._work.quick = bool(self.recipe.get("frozen") or (self.architecture and self.architecture.quick))
         codes = self._codes(rows - self.b_dec if self.centred else rows)
         return _csr(codes.start, codes.columns, codes.values, (len(rows), self.n_features))
 

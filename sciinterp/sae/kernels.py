@@ -256,6 +256,45 @@ def _dot(a, b):
     return total
 
 
+@njit(nogil=True, cache=True, fastmath=_SUMS)
+def nested_gradients(lo, hi, codes, ends, decoder, target, scale, found):
+    """Errors of nested reconstructions, and what entries and their directions receive of them (``matryoshka.py``).
+
+    ``codes`` are ``start columns values``, ``decoder`` is ``W_dec b_dec``, prefix ``s`` holds the columns below
+    ``ends[s]``, and ``found`` the outputs: ``gradient [n, S, d]`` (of the reconstruction by segment ``s``: ``scale``
+    times the errors of the prefixes that contain it), ``d_codes [nnz]``, ``bags [nnz]`` (row and segment of an entry:
+    ``r S + s``), ``squares [n, S]`` and ``last [n, d]`` (error of the whole). One pass a row, in which all of its
+    prefixes stay in the cache.
+    """
+    start, columns, values = codes
+    w_dec, b_dec = decoder
+    gradient, d_codes, bags, squares, last = found
+    parts, width = len(ends), w_dec.shape[1]
+    for r in range(lo, hi):
+        error = last[r]
+        for q in range(width):
+            error[q] = b_dec[q] - target[r, q]
+        i = start[r]
+        for s in range(parts):
+            while i < start[r + 1] and columns[i] < ends[s]:
+                direction, weight = w_dec[columns[i]], values[i]
+                for q in range(width):
+                    error[q] += weight * direction[q]
+                bags[i] = r * parts + s
+                i += 1
+            kept, square = gradient[r, s], np.float32(0)
+            for q in range(width):
+                kept[q] = scale * error[q]
+                square += error[q] * error[q]
+            squares[r, s] = square
+        for s in range(parts - 2, -1, -1):
+            kept, wider = gradient[r, s], gradient[r, s + 1]
+            for q in range(width):
+                kept[q] += wider[q]
+        for i in range(start[r], start[r + 1]):
+            d_codes[i] = _dot(gradient[r, bags[i] - r * parts], w_dec[columns[i]])
+
+
 @njit(nogil=True, cache=True)
 def rescore(lo, hi, rows, weights, bias, proposed, margin, found):
     """Exact scores of the proposed features; the ``k`` best, ascending, and whether they are certain.

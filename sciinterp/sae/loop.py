@@ -296,7 +296,8 @@ class _Run:
         self.last_fired = torch.zeros(architecture.n_features, dtype=torch.int64, device=device)
         self._start()
         self.frozen = Frozen(self.settings.frozen, self.parameters["W_dec"])
-        self.step.still, self.step.work.quick = self.frozen.still, bool(self.settings.frozen)
+        self.step.still = self.frozen.still
+        self.step.work.quick = architecture.quick or bool(self.settings.frozen)
         if self.known_bytes:
             self.step.encode, self.screened = encode_topk, False
         found = run_folder.last_state(self.folder) if self.folder else None

@@ -7,8 +7,8 @@ b_dec``::
     L = 1/n sum over rows of  1/S sum_s || target - xhat_s ||^2  +  L_aux
 
 Early features stay general while late ones specialise, so a wide dictionary keeps its broad concepts. One
-pass does all prefixes: entries are grouped by (row, segment between two prefixes), each group is decoded
-once, and prefix reconstructions are running sums; the gradient a segment receives is the sum over the
+pass over each row does all prefixes: prefix reconstructions are running sums over its entries; the gradient that
+the part between two prefixes (a segment) receives is the sum of the errors of the
 prefixes that contain it. ``L_aux`` takes the residual of the whole dictionary. Inference is BatchTopK's:
 one threshold.
 """
@@ -19,9 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sciinterp.sae import kernels
 from sciinterp.sae.architecture import Architecture, Step, require
 from sciinterp.sae.auxk import add_auxk
 from sciinterp.sae.batchtopk import batch_topk, threshold_sae
@@ -74,29 +76,19 @@ class Matryoshka(Architecture):
     def step(self, step: Step, x: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Loss and gradients of a batch; see the module's docstring."""
         p, g, n = step.parameters, step.parameters.gradients, len(x)
-        parts, d_in = len(self.prefixes), x.shape[1]
+        parts = len(self.prefixes)
         xin = x - p["b_dec"]
         codes, cut = batch_topk(xin, p["W_enc"], p["b_enc"], self.k, step)
-        bags = self._by_segment(codes)
-        sums = decode(bags, p["W_dec"]).view(n, parts, d_in)
-        errors = sums.cumsum_(1).add_(p["b_dec"]).sub_(target[:, None])
-        last = errors[:, -1].clone()
-        mse_each = errors.square().sum((0, 2)) / n
-        # What segment s receives is the sum of the errors of prefixes s, s + 1, ...: a running sum from
-        # behind.
-        gradient = (
-            errors.mul_(2 / (n * parts)).flip(1).cumsum(1).flip(1).reshape(n * parts, d_in).contiguous()
-        )
-        d_pre = code_gradients(bags, gradient, p["W_dec"])
-        pattern = Transposed(bags, self.n_features)
-        pattern.sum_rows(bags.values, gradient, g["W_dec"])
-        rows = (pattern.rows // parts).int()
-        pattern.sum_rows(d_pre, xin, g["W_enc"], rows)
+        gradient, d_pre, bags, squares, error = self._nested(codes, p, target, step)
+        pattern = Transposed(codes, self.n_features, bags)
+        pattern.sum_rows(codes.values, gradient, g["W_dec"])
+        pattern.sum_rows(d_pre, xin, g["W_enc"], (pattern.rows // parts).int())
         g["b_enc"].copy_(pattern.sum_values(d_pre))
-        whole = gradient.view(n, parts, d_in)[:, 0].sum(0)
+        whole = gradient.view(n, -1)[:, : x.shape[1]].sum(0)
         torch.sub(whole, g["b_enc"] @ p["W_enc"], out=g["b_dec"])
         step.fired = pattern.start.diff() > 0
-        aux = add_auxk(step, xin, last.neg_(), self.aux_alpha)
+        aux = add_auxk(step, xin, error.neg_(), self.aux_alpha)
+        mse_each = squares / n
         return {
             "loss": mse_each.mean() + aux,
             "mse": mse_each[-1],
@@ -106,14 +98,42 @@ class Matryoshka(Architecture):
             "cut": cut,
         }
 
-    def _by_segment(self, codes: Codes) -> Codes:
-        """The same entries with one bag per (row, segment); columns ascend, so their order stays."""
-        ends = torch.tensor(self.prefixes, dtype=torch.int32).to(codes.columns.device)
-        segment = torch.searchsorted(ends, codes.columns, right=True)
-        bag = codes.bag_of().long() * len(ends) + segment
-        start = torch.zeros(codes.n_bags * len(ends) + 1, dtype=torch.int32, device=bag.device)
-        start[1:] = torch.cumsum(torch.bincount(bag, minlength=len(start) - 1), 0)
-        return Codes(start, codes.columns, codes.values)
+    def _nested(self, codes: Codes, p: Parameters, target: Tensor, step: Step) -> tuple[Tensor, ...]:
+        """What nested reconstructions say.
+
+        Returns
+        -------
+        gradient [n parts, d_in], d_codes [nnz], bags int32 [nnz], squares [parts], error [n, d_in]
+            What the part of a reconstruction that a segment between two prefixes makes receives, and the codes; row and
+            segment of each entry; squared error of each prefix; error of the whole.
+        """
+        (n, d_in), parts, place = target.shape, len(self.prefixes), target.device
+        scale, ends = 2 / (n * parts), torch.tensor(self.prefixes, dtype=torch.int32).to(place)
+        if place.type != "cpu":
+            bags = codes.bag_of() * parts + torch.searchsorted(ends, codes.columns, right=True)
+            start = torch.zeros(n * parts + 1, dtype=torch.int32, device=place)
+            start[1:] = torch.cumsum(torch.bincount(bags, minlength=n * parts), 0)
+            split = Codes(start, codes.columns, codes.values)
+            errors = decode(split, p["W_dec"]).view(n, parts, d_in).cumsum_(1)
+            errors.add_(p["b_dec"]).sub_(target[:, None])
+            # What segment s receives is the sum over prefixes s, s + 1, ...: a running sum from behind.
+            gradient = (errors * scale).flip(1).cumsum(1).flip(1).reshape(n * parts, d_in).contiguous()
+            given = code_gradients(split, gradient, p["W_dec"])
+            return gradient, given, bags.int(), errors.square().sum((0, 2)), errors[:, -1].clone()
+        gradient = step.work.take("nested", n * parts, d_in)
+        squares, error = torch.empty(n, parts), torch.empty(n, d_in)
+        given, bags = torch.empty_like(codes.values), torch.empty_like(codes.columns)
+        kernels.over_rows(
+            n,
+            kernels.nested_gradients,
+            (codes.start.numpy(), codes.columns.numpy(), codes.values.numpy()),
+            ends.numpy(),
+            (p["W_dec"].numpy(), p["b_dec"].numpy()),
+            target.numpy(),
+            np.float32(scale),
+            tuple(t.numpy() for t in (gradient.view(n, parts, d_in), given, bags, squares, error)),
+        )
+        return gradient, given, bags, squares.sum(0), error
 
     def finish(
         self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]

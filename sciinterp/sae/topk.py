@@ -43,6 +43,7 @@ class TopK(Architecture):
 
     name: ClassVar[str] = "topk"
     screens: ClassVar[bool] = True
+    quick: ClassVar[bool] = False  # by PyTorch's own product, as published dictionaries were
     k: int = 32
     aux_alpha: float = 1 / 32
 

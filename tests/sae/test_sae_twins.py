@@ -108,6 +108,20 @@ def test_twins_alone_take_the_quick_product_and_the_slow_one_gives_the_same_dict
     assert quick.metrics["fve"] == pytest.approx(slow.metrics["fve"], abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"topk"}))
+def test_of_what_is_trained_topk_alone_takes_pytorchs_product(kind, monkeypatch):
+    taken = []
+    monkeypatch.setattr(sparse, "linear", lambda *a: taken.append(0) or linear(*a))
+    quick = si.train(X, KINDS[kind], settings=SETTINGS, learning_rate=0.01)
+    trained = len(taken)
+    quick.encode(X)
+    assert len(taken) > trained >= SETTINGS.steps
+    monkeypatch.setattr(sparse, "linear", torch.nn.functional.linear)
+    slow = si.train(X, KINDS[kind], settings=SETTINGS, learning_rate=0.01)
+    assert torch.allclose(quick.W_dec, slow.W_dec, atol=1e-3)
+    assert quick.metrics["fve"] == pytest.approx(slow.metrics["fve"], abs=1e-4)
+
+
 def test_what_is_looked_up_never_grows_past_its_bound_and_no_neighbour_changes_a_byte(monkeypatch):
     settings = TrainSettings(steps=60, batch_size=128, frozen="encoder")
     jobs = [loop.Job(si.TopK(40, k=k), settings) for k in (2, 4, 6)]
