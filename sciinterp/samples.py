@@ -119,10 +119,14 @@ def _in_order(table: pd.DataFrame, ids: Column | tuple[str, ...]) -> pd.DataFram
         Its index is text, and not the identifiers.
     """
     index = table.index
-    numbers = index.inferred_type == "integer"
-    counted = numbers and index[0] == 0 and index[-1] == len(index) - 1 and index.is_monotonic_increasing
-    if isinstance(ids, Column) or counted or tuple(index) == ids:
+    if isinstance(ids, Column) or not len(index) or tuple(index) == ids:
         return table
+    if (
+        index.inferred_type == "integer"
+        and index.is_monotonic_increasing
+        and index[[0, -1]].tolist() == [0, len(index) - 1]
+    ):
+        return table  # counted
     names = [str(name) for name in index]
     place = {name: i for i, name in enumerate(names)}
     if len(place) == len(names) and place.keys() == set(ids):
@@ -134,7 +138,7 @@ def _in_order(table: pd.DataFrame, ids: Column | tuple[str, ...]) -> pd.DataFram
             where=f"row {other!r}",
             expected="every sample once, in any order",
             got="another name" if other not in ids else "a name twice",
-            do="Set the index to the names, or table.reset_index() to lay the rows in the order of the samples.",
+            do="Set the index to the names, or lay the rows by place: table.reset_index(drop=True).",
         )
     return table
 

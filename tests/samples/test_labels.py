@@ -321,15 +321,17 @@ INDEXED = {
     "counted": (range(3), "abc"), "names": (["1", "2", "3"], "cab"), "numbers": ([1, 2, 3], "cab"),
     "of a filter": ([5, 7, 9], "abc"), "other names": (["x", "y", "z"], None), "a name twice": (["1", "1", "3"], None),
     "some names": (["1", "2", "x"], None), "categories": (pd.Categorical(["2", "3", "1"]), "bca"),
-    "a missing name": (["1", "2", None], None),
+    "a missing name": (["1", "2", None], None), "none": ([], ""),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", INDEXED)
 def test_a_table_is_laid_by_its_index_where_that_names_samples(name) -> None:
     index, laid = INDEXED[name]
-    table = pd.DataFrame({"f": list("abc")}, index=index)
-    if laid is None:
+    table = pd.DataFrame({"f": list("abc")[: len(index)]}, index=index)
+    if laid == "":
+        assert not len(si.Samples([], [], table=table).table)
+    elif laid is None:
         with pytest.raises(InputError, match=r"index of the sample table.*reset_index"):
             si.Samples(["3", "1", "2"], ["MK"] * 3, table=table)
     else:
