@@ -19,7 +19,7 @@ import pandas as pd
 from sciinterp import distributed
 from sciinterp.annotations import Annotations
 from sciinterp.association.enrichment import enrichment
-from sciinterp.association.h5ad import features_anndata, write_anndata, write_samples
+from sciinterp.association.h5ad import write_features, write_samples
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import StoreError
 from sciinterp.frames import Table
@@ -80,7 +80,7 @@ def write_association(
         **_hits_files(hits, folder),
         "split.tsv": lambda: write_split(split, features.samples, folder / "split.tsv"),
         "enrichment.tsv": lambda: write_enrichment(features, annotations, folder, split=split, seed=seed),
-        "features.h5ad": lambda: write_anndata(features_anndata(features, hits), folder / "features.h5ad"),
+        "features.h5ad": lambda: write_features(features, hits, folder / "features.h5ad"),
         "samples.h5ad": lambda: write_samples(features, hits, folder / "samples.h5ad"),
     }
     with nullcontext() if shared else distributed.alone():

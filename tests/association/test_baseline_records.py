@@ -187,7 +187,7 @@ def test_nothing_is_lost_to_a_writer_that_fails(tmp_path, monkeypatch):
     def broken(*given, **named):
         raise ValueError("no room\nleft")
 
-    for name in ("write_parquet", "features_anndata"):
+    for name in ("write_parquet", "write_features"):
         monkeypatch.setattr(files, name, broken)
     with pytest.raises(StoreError, match=r"2 of \d+ files") as caught:
         write_association(tmp_path, hits, features, annotations, split=split)

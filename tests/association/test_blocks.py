@@ -22,9 +22,10 @@ from sciinterp.association import (
     compare_shifts,
     domain_adjusted_f1,
     enrichment,
+    features_anndata,
     samples_anndata,
 )
-from sciinterp.association.h5ad import write_samples
+from sciinterp.association.h5ad import write_features, write_samples
 from sciinterp.association.measure import Judge, choose, measured, train_pairs
 from sciinterp.association.partitions import partition
 from sciinterp.association.presence import family_activity
@@ -161,6 +162,9 @@ def test_what_is_held_does_not_grow_with_positions(tmp_path, monkeypatch):
 
     All codes at once would be more than that: with a budget that holds them, it is.
     """
+    peak_of_tests_and_choice(
+        tmp_path / "compiled", 1_000, monkeypatch, 1 << 12
+    )  # what compiling takes is not counted
     few, many, at_once = (
         peak_of_tests_and_choice(tmp_path / f"{n}-{block}", n, monkeypatch, block)
         for n, block in ((1_000, 1 << 12), (10_000, 1 << 12), (10_000, 1 << 20))
@@ -180,6 +184,21 @@ def test_memory_does_not_grow_with_the_codes():
     assert (small["positions"], large["positions"]) == (10_000, 100_000)
     assert small["rows"] and large["rows"]
     assert large["peak_mb"] < 1.15 * small["peak_mb"] + 30, (small, large)
+
+
+def test_statistics_are_written_one_at_a_time(tmp_path):
+    """The file holds every layer that the object does."""
+    features, annotations, split, _ = world()
+    hits = associate(features, annotations, split=split, settings=AssociationSettings(strongest=None))
+    write_features(features, hits, tmp_path / "features.h5ad")
+    wanted, found = features_anndata(features, hits), anndata.read_h5ad(tmp_path / "features.h5ad")
+    assert {"q", "f1_low", "precision"} <= set(wanted.layers) == set(found.layers)
+    np.testing.assert_array_equal(found.X, wanted.X)
+    for name, layer in wanted.layers.items():
+        np.testing.assert_array_equal(found.layers[name], layer)
+    assert np.isfinite(found.X).any() and np.isfinite(found.layers["precision"]).any()
+    pd.testing.assert_frame_equal(found.obs, wanted.obs, check_dtype=False, check_categorical=False)
+    assert set(found.uns["sciinterp"]) == set(wanted.uns["sciinterp"])
 
 
 def test_samples_are_written_some_at_a_time(tmp_path, monkeypatch):

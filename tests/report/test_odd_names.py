@@ -112,7 +112,7 @@ def test_a_sample_without_a_name_is_refused():
 @pytest.mark.parametrize("name", ["hits.tsv", "annotations.tsv"])
 def test_a_writer_that_fails_costs_no_other_file(world, name, tmp_path, monkeypatch):
     *_, notes, features, split, hits = world[1:]
-    for function in ("write_tsv", "write_json", "write_anndata"):
+    for function in ("write_tsv", "write_json"):
         real = getattr(association_files, function)
 
         def write(value, place, *more, real=real):
