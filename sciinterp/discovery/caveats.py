@@ -102,8 +102,11 @@ def against_novel(record: Mapping[str, Any]) -> list[str]:
     for name, words in (
         ("position", "distance from the ends"),
         ("conservation", "conservation among relatives"),
+        ("torsion", "the torsion at the residue"),
+        ("contacts", "how many residues are near"),
+        ("chain_end", "distance from the end of the chain"),
     ):
-        if measures[name] > max(0.7, measures["reader"] - 0.05):
+        if measures.get(name, 0) > max(0.7, measures["reader"] - 0.05):
             reasons.append(
                 (
                     measures[name],

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.linalg import hadamard
 
 from sciinterp.discovery.calibrate import by_chance
+from sciinterp.discovery.plain_readings import BACKBONE
 from sciinterp.discovery.sequence_readers import COLUMNS, Coherence
 
 # AUROC from which something plainer than a reader explains the peaks, if it is not clearly worse than the reader.
@@ -21,26 +22,32 @@ ORDERED = 0.6  # AUROC of the reader against shuffled windows below which the or
 COHERENT = 0.65  # AUROC of the reader at held-out peaks below which nothing is seen in the sequence
 BETTER = 0.8  # AUROC from which something plainer explains the peaks if it does so at least as well
 FAIR = 0.7  # AUROC from which it does if it is much better than the reader
-READINGS = ("composition", "centre", "position", "conservation")
+READINGS = (
+    "composition",
+    "centre",
+    "position",
+    "conservation",
+    *BACKBONE,
+)  # the last of samples with coordinates alone
 LEAST = 128  # half-samples
 AT_ONCE = 16  # half-samples looked at together
 
 
 def limits(measures: np.ndarray) -> np.ndarray:
-    """AUROC [n, 4] from which each of :data:`READINGS` explains the peaks, given what the reader reaches.
+    """AUROC [n, 4 or 7] from which each of :data:`READINGS` explains the peaks, given what the reader reaches.
 
     The letter at the peak explains them where it is as good as the reader; where the reader tells the peaks from other
     positions with the same letter (AUROC against these of 0.7 or more) the letter must be clearly better. Composition is
     held against the reader by how much the letters' order matters: where shuffling hardly hurts (AUROC against shuffled
     windows below 0.7) being about as good will do, where it hurts somewhat (below 0.8) as good, and beyond it must be
-    clearly better, because the letters of a conserved motif are conserved too. Distance from the ends and conservation
+    clearly better, because the letters of a conserved motif are conserved too. Distance from the ends, conservation and the backbone
     explain them where they are as good, or about as good from 0.9. "About" and "clearly" are 0.05. All must reach 0.8;
     but 0.7 will do for what is better by 0.1, and anything for letters whose order does not matter at all (below 0.6).
 
     Parameters
     ----------
-    measures : float [n, 7]
-        AUROC of :data:`sciinterp.discovery.sequence_readers.COLUMNS`.
+    measures : float [n, 7 or 10]
+        As in :class:`sciinterp.discovery.sequence_readers.Coherence`.
     """
     reader, order, matched = (measures[:, COLUMNS.index(c)] for c in ("reader", "order", "matched"))
     about, as_good = reader - CLEARLY, np.maximum(BETTER, reader)
@@ -51,7 +58,8 @@ def limits(measures: np.ndarray) -> np.ndarray:
     centre = np.select([matched >= FAIR, unordered], [clearly, about], as_good)
     plain = np.minimum(as_good, np.maximum(EXPLAINED, about))
     much_better = np.maximum(FAIR, reader + 2 * CLEARLY)
-    return np.minimum(np.column_stack([composition, centre, plain, plain]), much_better[:, None])
+    others = [plain] * (measures.shape[1] - len(COLUMNS) + 2)
+    return np.minimum(np.column_stack([composition, centre, *others]), much_better[:, None])
 
 
 def explained(measures: np.ndarray, n_peaks: np.ndarray | None = None) -> np.ndarray:
@@ -62,8 +70,9 @@ def explained(measures: np.ndarray, n_peaks: np.ndarray | None = None) -> np.nda
 
 
 def _reached(measures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each of :data:`READINGS` reaches its limit, bool [n, 4], and what it reaches."""
-    plain = measures[:, [COLUMNS.index(c) for c in READINGS]]
+    """Whether each of :data:`READINGS` reaches its limit, bool [n, 4 or 7], and what it reaches."""
+    at = [COLUMNS.index(c) for c in READINGS[: -len(BACKBONE)]]
+    plain = measures[:, [*at, *range(len(COLUMNS), measures.shape[1])]]
     return np.asarray((plain >= limits(measures)) & (plain > 0)), plain
 
 

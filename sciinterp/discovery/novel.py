@@ -5,7 +5,7 @@ like is measured on held-out families by readers of sequence (:mod:`sciinterp.di
 from the features of known concepts, as though these were unknown (leave-concept-out), against decoys: the same
 features rotated along their samples, features made of letters, window composition or position, and those of the
 randomised model where they are given. Where dictionaries of other seeds are given, being found again in all of them is one
-more measure. A target whose peaks composition, letter, position or conservation find as well as its reader is explained
+more measure. A target whose peaks composition, letter, position, conservation or the backbone find as well as its reader is explained
 and dropped, whatever the model says; so is one whose reader does not find its held-out peaks, unless it fires
 periodically, and one whose motif holds an annotated concept (:mod:`sciinterp.discovery.homology`). Both are asked of
 half-samples of the families (:mod:`sciinterp.discovery.half_samples`) and of several draws of the positions that peaks
@@ -299,8 +299,9 @@ def _gates(
     part_of = np.zeros(len(rows), bool)
     left = targets.start + np.flatnonzero(~(explained | incoherent | unstable)[targets])
     part_of[left] = at_known_concepts(problem, rows[left]) >= 0
+    also = ", backbone" if problem.around.backbone else ""
     return stable, {
-        "explained by composition, letter, position or conservation": explained,
+        f"explained by composition, letter, position{also} or conservation": explained,
         INCOHERENT: incoherent & ~explained,
         UNSTABLE: unstable & ~explained & ~incoherent,
         "part of an annotated concept": part_of,

@@ -3,7 +3,9 @@
 * *composition*: the unordered letters around the peak;
 * *centre*: the letter at the peak;
 * *position*: distance from either end of the sample;
-* *conservation*: the share of relatives that hold the same three letters (not fitted).
+* *conservation*: the share of relatives that hold the same three letters (not fitted);
+* of samples with coordinates also :data:`BACKBONE`: the bin of phi and psi, how many residues are near, the distance from
+  the nearer end of the chain, as the baselines of structures read them (:mod:`sciinterp.association.backbone_baselines`).
 
 Each has the form of a reader (:mod:`sciinterp.discovery.sequence_readers`): fitted log odds, and a score of positions.
 """
@@ -14,12 +16,16 @@ import numpy as np
 from scipy.ndimage import convolve1d
 
 from sciinterp.association._jit import compiled
+from sciinterp.association.backbone_baselines import geometry
 from sciinterp.discovery.surroundings import Surroundings
+from sciinterp.samples import Samples
 
 AROUND = 6  # letters on either side that count as the composition around a peak
 PRIOR = 5.0
 N_BINS, BIN = 40, 5  # bins of five positions from an end; the last holds all beyond
 SMOOTH = (0.25, 0.5, 0.25)
+NEAR = 2  # residues in a bin of how many are near
+BACKBONE = ("torsion", "contacts", "chain_end")
 
 
 def fit_unordered(around: Surroundings, at: np.ndarray, train: np.ndarray, reach: int) -> np.ndarray:
@@ -63,6 +69,33 @@ def score_place(around: Surroundings, at: np.ndarray, odds: np.ndarray) -> np.nd
 def score_conservation(around: Surroundings, at: np.ndarray) -> np.ndarray:
     """Share of relatives [n, n_positions] that hold the three letters at each position."""
     return around.conservation[np.maximum(at, 0)]
+
+
+def backbone_classes(samples: Samples) -> dict[str, np.ndarray]:
+    """int64 [n_positions] of each of :data:`BACKBONE`; empty where samples have no coordinates."""
+    of = geometry(samples)
+    if of is None:
+        return {}
+    end = np.minimum(of.end // BIN, N_BINS - 1)
+    return dict(zip(BACKBONE, (of.torsion, of.contacts // NEAR, end)))
+
+
+def fit_classes(
+    around: Surroundings, at: np.ndarray, other: np.ndarray, train: np.ndarray, name: str
+) -> np.ndarray:
+    """Log odds [n, n_classes] of the class of the backbone at training peaks; random positions say how often each occurs."""
+    train, of = train & (at >= 0), around.backbone[name]
+    n = int(of.max(initial=0)) + 1
+    row = np.broadcast_to(np.arange(len(at))[:, None], at.shape)[train]
+    counts = np.bincount(row * n + of[at[train]], minlength=len(at) * n).reshape(-1, n)
+    share = (np.bincount(of[other[train]], minlength=n) + 1) / (train.sum() + n)
+    seen = (counts + PRIOR * share) / (counts.sum(1, keepdims=True) + PRIOR)
+    return np.log(seen / share)
+
+
+def score_classes(around: Surroundings, at: np.ndarray, odds: np.ndarray, name: str) -> np.ndarray:
+    """Log odds [n, n_positions] of the class at each position."""
+    return np.take_along_axis(odds, around.backbone[name][np.maximum(at, 0)], 1)
 
 
 def _bins(around: Surroundings, at: np.ndarray, end: int) -> np.ndarray:

@@ -21,6 +21,7 @@ from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import only_active
 from sciinterp.codes.by_feature import ByFeature
+from sciinterp.discovery.plain_readings import backbone_classes
 from sciinterp.discovery.surroundings import Surroundings, lay_out
 from sciinterp.samples import Samples, Split
 
@@ -164,7 +165,8 @@ class Problem:
         held = np.asarray(self.positives[:, broad].todense(), bool) if len(broad) else np.zeros((0, 0), bool)
         letters = cast("np.ndarray", self.letters)
         offsets, names = self.samples.offsets, [self.names[c] for c in broad]
-        return lay_out(letters, self.alphabet, offsets, self.conservation, held, names)
+        backbone = backbone_classes(self.samples)
+        return lay_out(letters, self.alphabet, offsets, self.conservation, held, names, backbone)
 
     @cached_property
     def _met(self) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,8 @@ Columns of :func:`coherence`:
 * *order*: the reader again, against the same windows with their letters shuffled: near 0.5 for what only reads letters
   or composition, whatever these reach against random positions;
 * *matched*: the reader again, against positions that hold the same letter as the peak: near 0.5 for what only reads the
-  letter.
+  letter;
+* of samples with coordinates, :data:`~sciinterp.discovery.plain_readings.BACKBONE`.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ from sciinterp import distributed
 from sciinterp.association._jit import compiled
 from sciinterp.discovery.plain_readings import (
     AROUND,
+    fit_classes,
     fit_place,
     fit_unordered,
+    score_classes,
     score_conservation,
     score_place,
     score_unordered,
@@ -84,9 +87,9 @@ class Coherence:
 
     Attributes
     ----------
-    measures : float [n, 7]
-        AUROC of :data:`COLUMNS` in held-out families.
-    influence : float32 [n, 7, n_peaks]
+    measures : float [n, 7 or 10]
+        AUROC of :data:`COLUMNS` in held-out families, and of ``BACKBONE`` where samples have coordinates.
+    influence : float32 [n, 7 or 10, n_peaks]
         By how much each would move if the family of a peak counted twice.
     reader : object [n]
         Name of the reader that most parts chose.
@@ -200,11 +203,11 @@ def _coherence(
     found = {"reader": (auroc, moved), **_plain(around, at, other, outer, part)}
     for name in ("order", "matched"):
         found[name] = _auroc(scores.own, getattr(scores, name), at, part)
-    names = np.array([reader.name for reader in readers], object)
+    names, columns = np.array([reader.name for reader in readers], object), (*COLUMNS, *around.backbone)
     votes = (choice[..., None] == np.arange(len(readers))).sum(0)
     return Coherence(
-        np.column_stack([found[name][0] for name in COLUMNS]),
-        np.stack([found[name][1] for name in COLUMNS], axis=1).astype(np.float32),
+        np.column_stack([found[name][0] for name in columns]),
+        np.stack([found[name][1] for name in columns], axis=1).astype(np.float32),
         names[np.argmax(votes, axis=1)],
         np.clip(auroc - spread, 0, 1),
         np.clip(auroc + spread, 0, 1),
@@ -280,7 +283,7 @@ def _plain(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """AUROC of the plain readings, and by how much each family moves it."""
     reach = {"composition": AROUND, "centre": 0}
-    names = (*reach, "position", "conservation")
+    names = (*reach, "position", "conservation", *around.backbone)
     scores = {name: (np.zeros(at.shape), np.zeros(other.shape)) for name in names}
     for k, train in enumerate(outer):
         mine = np.flatnonzero(part == k)
@@ -289,6 +292,9 @@ def _plain(
             if name in reach:
                 odds = fit_unordered(around, at, train, reach[name])
                 score = partial(score_unordered, odds=odds, reach=reach[name])
+            elif name in around.backbone:
+                odds = fit_classes(around, at, other[..., 0], train, name)
+                score = partial(score_classes, odds=odds, name=name)
             else:
                 score = partial(score_place, odds=place) if name == "position" else score_conservation
             scores[name][0][:, mine] = score(around, at.take(mine, axis=1))

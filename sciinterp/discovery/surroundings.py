@@ -6,6 +6,7 @@ Samples are laid end to end with :data:`FAR` sentinels before, between and behin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -45,6 +46,8 @@ class Surroundings:
     property_names : list of str
     properties : float64 [n_properties, n_letters]
         Of the letters (:func:`sciinterp.discovery.periodicity.scales`).
+    backbone : dict
+        int64 [n_padded] of each plain reading of coordinates (:func:`sciinterp.discovery.plain_readings.backbone_classes`).
     moments : dict
         What :func:`sciinterp.discovery.periodicity.fit_periodicity` found of them.
     """
@@ -62,6 +65,7 @@ class Surroundings:
     word_table: np.ndarray
     property_names: list[str]
     properties: np.ndarray
+    backbone: dict[str, np.ndarray] = field(default_factory=dict)
     moments: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict)
 
     def padded(self, position: np.ndarray) -> np.ndarray:
@@ -118,6 +122,7 @@ def lay_out(
     conservation: np.ndarray,
     held: np.ndarray,
     names: list[str],
+    backbone: Mapping[str, np.ndarray] | None = None,
 ) -> Surroundings:
     """Lay out letters and what else stands at positions.
 
@@ -131,6 +136,8 @@ def lay_out(
         Which positions each broad concept holds.
     names : list of str
         Of the broad concepts.
+    backbone : dict, optional
+        int [n_positions]: plain readings of coordinates.
     """
     lengths, n = np.diff(offsets), len(letters)
     sample = np.repeat(np.arange(len(lengths)), lengths)
@@ -157,6 +164,7 @@ def lay_out(
         at,
         *word_table(laid, len(alphabet)),
         *scales(alphabet, share),
+        {name: lay(of, 0, np.int64) for name, of in (backbone or {}).items()},
     )
 
 
