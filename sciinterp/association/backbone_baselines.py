@@ -47,14 +47,20 @@ class Geometry:
     state : int64 [n_positions, 2 * REACH + 1]
         The state around each position; ``len(STATES)`` beyond the ends of its chain.
     contacts, end : int64 [n_positions]
+    abego : int64 [n_positions]
+        Number in :data:`ABEGO`.
     """
 
     torsion: np.ndarray
     state: np.ndarray
     contacts: np.ndarray
     end: np.ndarray
+    abego: np.ndarray
 
 
+# Regions of the Ramachandran plot (Lin and others 2015): helix, strand, the rest of positive phi, left-handed helix, a cis
+# bond before the residue; and what has no torsions.
+ABEGO = "ABEGOx"
 N_SIDE = int(360 / BIN)
 N_TORSIONS = N_SIDE**2 + 1
 
@@ -65,17 +71,17 @@ def geometry(samples: Samples) -> Geometry | None:
     if not len(samples) or not all(isinstance(d, dict) and "backbone" in d for d in samples.data):
         return None
     parts = [_of_structure(s.data, s.sequence) for s in samples]
-    torsion, state, contacts, end = (np.concatenate(column) for column in zip(*parts))
-    return Geometry(torsion, state, contacts, end)
+    return Geometry(*(np.concatenate(column) for column in zip(*parts)))
 
 
-def _of_structure(data: dict, letters: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _of_structure(data: dict, letters: str) -> tuple[np.ndarray, ...]:
     places, chain = places_of(data), np.asarray(data["chain"])
     found = secondary(places, chain, np.array(list(letters)) == "P")
     angle = torsions(places, found.joined)
     known = np.isfinite(angle["phi"]) & np.isfinite(angle["psi"])
     bins = [((np.nan_to_num(angle[name]) + 180) // BIN).astype(np.int64) % N_SIDE for name in ("phi", "psi")]
     torsion = np.where(known, bins[0] * N_SIDE + bins[1], N_TORSIONS - 1)
+    abego = np.where(known, _region(angle["phi"], angle["psi"], angle["omega"]), ABEGO.index("x"))
     number = np.array([STATES.index(s) for s in found.state])
     n, at = len(number), np.arange(len(number))
     around = at[:, None] + np.arange(-REACH, REACH + 1)
@@ -88,7 +94,22 @@ def _of_structure(data: dict, letters: str) -> tuple[np.ndarray, np.ndarray, np.
     start = np.flatnonzero(np.r_[True, chain[1:] != chain[:-1]])
     length = np.diff(np.r_[start, n])
     first = at - np.repeat(start, length)
-    return torsion, state, contacts, np.minimum(first, np.repeat(length, length) - 1 - first)
+    end = np.minimum(first, np.repeat(length, length) - 1 - first)
+    return torsion, state, contacts, end, abego
+
+
+def _region(phi: np.ndarray, psi: np.ndarray, omega: np.ndarray) -> np.ndarray:
+    """int64: number in :data:`ABEGO` of torsions in degrees.
+
+    Examples
+    --------
+    >>> angles = np.array([[-60, -45, 180], [-120, 130, 180], [60, 40, 180], [80, -170, 180], [-70, 150, 0]])
+    >>> "".join(ABEGO[i] for i in _region(*angles.T))
+    'ABGEO'
+    """
+    left = np.where((psi >= -75) & (psi < 50), ABEGO.index("A"), ABEGO.index("B"))
+    right = np.where((psi >= -100) & (psi < 100), ABEGO.index("G"), ABEGO.index("E"))
+    return np.where(np.abs(omega) < 90, ABEGO.index("O"), np.where(phi < 0, left, right))
 
 
 def torsion(inputs: Inputs) -> Fitted:

@@ -19,11 +19,10 @@ from sciinterp.discovery.caveats import against_missing, against_novel, against_
 from sciinterp.discovery.half_samples import READINGS, limits
 from sciinterp.discovery.missing import Spans
 from sciinterp.discovery.novel import Novel, firing_pattern
-from sciinterp.discovery.plain_readings import BACKBONE
 from sciinterp.discovery.problem import Problem
 from sciinterp.discovery.refinement import Refinement
 from sciinterp.discovery.sequence_identity import SequenceIdentity
-from sciinterp.discovery.sequence_readers import COLUMNS, describe
+from sciinterp.discovery.sequence_readers import COLUMNS, OF_BACKBONE, describe
 
 CONTEXT = 7  # letters shown on either side of an example
 
@@ -204,7 +203,7 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
     problem = evidence.problem
     feature = int(novel.feature[i])
     reads = _reads(problem, novel, i)
-    measures = {name: round(float(v), 3) for name, v in zip((*COLUMNS, *BACKBONE), novel.measures[i])}
+    measures = {name: round(float(v), 3) for name, v in zip((*COLUMNS, *OF_BACKBONE), novel.measures[i])}
     limit = dict(zip(READINGS, limits(novel.measures[i : i + 1])[0]))
     stable = float(novel.stability[i])
     peaks = novel.peaks[i][novel.peaks[i] >= 0]

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.linalg import hadamard
 
 from sciinterp.discovery.calibrate import by_chance
-from sciinterp.discovery.plain_readings import BACKBONE
-from sciinterp.discovery.sequence_readers import COLUMNS, Coherence
+from sciinterp.discovery.plain_readings import BACKBONE, SHARED
+from sciinterp.discovery.sequence_readers import COLUMNS, OF_BACKBONE, Coherence
 
 # AUROC from which something plainer than a reader explains the peaks, if it is not clearly worse than the reader.
 EXPLAINED, CLEARLY = 0.9, 0.05
@@ -40,13 +40,14 @@ def limits(measures: np.ndarray) -> np.ndarray:
     positions with the same letter (AUROC against these of 0.7 or more) the letter must be clearly better. Composition is
     held against the reader by how much the letters' order matters: where shuffling hardly hurts (AUROC against shuffled
     windows below 0.7) being about as good will do, where it hurts somewhat (below 0.8) as good, and beyond it must be
-    clearly better, because the letters of a conserved motif are conserved too. Distance from the ends, conservation and the backbone
+    clearly better, because the letters of a conserved motif are conserved too. The torsion and the number of neighbours are held against the
+    reader as the letter is, with positions of the same torsion or as many neighbours. Distance from the ends and conservation
     explain them where they are as good, or about as good from 0.9. "About" and "clearly" are 0.05. All must reach 0.8;
     but 0.7 will do for what is better by 0.1, and anything for letters whose order does not matter at all (below 0.6).
 
     Parameters
     ----------
-    measures : float [n, 7 or 10]
+    measures : float [n, 7 or 12]
         As in :class:`sciinterp.discovery.sequence_readers.Coherence`.
     """
     reader, order, matched = (measures[:, COLUMNS.index(c)] for c in ("reader", "order", "matched"))
@@ -56,10 +57,18 @@ def limits(measures: np.ndarray) -> np.ndarray:
         [unordered, order < 0.7, order < 0.8], [about, np.maximum(BETTER, about), as_good], clearly
     )
     centre = np.select([matched >= FAIR, unordered], [clearly, about], as_good)
+    of_backbone = measures[:, len(COLUMNS) :]
+    shared = [
+        np.where(of_backbone[:, OF_BACKBONE.index(f"same_{name}")] >= FAIR, clearly, as_good)
+        for name in SHARED
+        if of_backbone.size
+    ]
     plain = np.minimum(as_good, np.maximum(EXPLAINED, about))
     much_better = np.maximum(FAIR, reader + 2 * CLEARLY)
-    others = [plain] * (measures.shape[1] - len(COLUMNS) + 2)
-    return np.minimum(np.column_stack([composition, centre, *others]), much_better[:, None])
+    ends = [plain] * (len(BACKBONE) - len(SHARED)) if shared else []
+    return np.minimum(
+        np.column_stack([composition, centre, plain, plain, *shared, *ends]), much_better[:, None]
+    )
 
 
 def explained(measures: np.ndarray, n_peaks: np.ndarray | None = None) -> np.ndarray:
@@ -72,7 +81,7 @@ def explained(measures: np.ndarray, n_peaks: np.ndarray | None = None) -> np.nda
 def _reached(measures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Whether each of :data:`READINGS` reaches its limit, bool [n, 4 or 7], and what it reaches."""
     at = [COLUMNS.index(c) for c in READINGS[: -len(BACKBONE)]]
-    plain = measures[:, [*at, *range(len(COLUMNS), measures.shape[1])]]
+    plain = measures[:, [*at, *range(len(COLUMNS), min(measures.shape[1], len(COLUMNS) + len(BACKBONE)))]]
     return np.asarray((plain >= limits(measures)) & (plain > 0)), plain
 
 

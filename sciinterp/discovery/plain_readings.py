@@ -26,6 +26,8 @@ N_BINS, BIN = 40, 5  # bins of five positions from an end; the last holds all be
 SMOOTH = (0.25, 0.5, 0.25)
 NEAR = 2  # residues in a bin of how many are near
 BACKBONE = ("torsion", "contacts", "chain_end")
+# Of these, what many residues of a sample share: a reader is asked to tell the peaks from others of the same class, too.
+SHARED = ("torsion", "contacts")
 
 
 def fit_unordered(around: Surroundings, at: np.ndarray, train: np.ndarray, reach: int) -> np.ndarray:
@@ -72,12 +74,12 @@ def score_conservation(around: Surroundings, at: np.ndarray) -> np.ndarray:
 
 
 def backbone_classes(samples: Samples) -> dict[str, np.ndarray]:
-    """int64 [n_positions] of each of :data:`BACKBONE`; empty where samples have no coordinates."""
+    """int64 [n_positions] of each of :data:`BACKBONE` and ``abego``; empty where samples have no coordinates."""
     of = geometry(samples)
     if of is None:
         return {}
     end = np.minimum(of.end // BIN, N_BINS - 1)
-    return dict(zip(BACKBONE, (of.torsion, of.contacts // NEAR, end)))
+    return {**dict(zip(BACKBONE, (of.torsion, of.contacts // NEAR, end))), "abego": of.abego}
 
 
 def fit_classes(

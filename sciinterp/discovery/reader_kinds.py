@@ -9,6 +9,7 @@ pair     letters at a distance from each other                                  
 periodic a property of the letters that comes and goes with a period                         ``periodicity``
 domain   weak composition in four parts along thirty-six letters                             ``profiles``
 labels   columns of labels: which broad concepts (a helix, a region) stand where             ``profiles``
+torsions regions of the Ramachandran plot, of samples with coordinates                       ``profiles``
 ======== =================================================================================== ===================
 """
 
@@ -21,6 +22,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from sciinterp.association.backbone_baselines import ABEGO
 from sciinterp.discovery.gapped import fit_gapped, score_gapped
 from sciinterp.discovery.letter_pairs import FAR, chance_of_pairs, fit_pairs, score_pairs
 from sciinterp.discovery.periodicity import HALVES, PERIODS, fit_periodicity, score_periodicity
@@ -210,6 +212,17 @@ def _says_labels(around: Surroundings, at: np.ndarray, model: Model) -> dict[str
     return {"text": ", then ".join(turns), "labels": names}
 
 
+def _says_torsions(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
+    columns, share = columns_of(model[0][0], around.share("abego")), around.share("abego")
+    text = consensus(columns, list(ABEGO))
+    return {
+        "text": f"torsions {text} (ABEGO)",
+        "consensus": text,
+        "bits": round(bits(columns, share), 1),
+        "logo": logo(columns, list(ABEGO)),
+    }
+
+
 READERS = (
     _profile(MOTIF, "letters", _says_motif, name="motif", reach=6),
     Reader(
@@ -235,4 +248,5 @@ READERS = (
         name="labels",
         reach=8,
     ),
+    _profile(MOTIF, "abego", _says_torsions, name="torsions", reach=6),
 )

@@ -17,12 +17,13 @@ Columns of :func:`coherence`:
   or composition, whatever these reach against random positions;
 * *matched*: the reader again, against positions that hold the same letter as the peak: near 0.5 for what only reads the
   letter;
-* of samples with coordinates, :data:`~sciinterp.discovery.plain_readings.BACKBONE`.
+* of samples with coordinates, :data:`~sciinterp.discovery.plain_readings.BACKBONE`, and *same_torsion, same_contacts*: the
+  reader again, against positions of the same class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,6 +35,8 @@ from sciinterp import distributed
 from sciinterp.association._jit import compiled
 from sciinterp.discovery.plain_readings import (
     AROUND,
+    BACKBONE,
+    SHARED,
     fit_classes,
     fit_place,
     fit_unordered,
@@ -51,6 +54,7 @@ GOOD = 0.95  # AUROC on training families from which the motif is not challenged
 MARGIN = 0.02  # AUROC on training families by which another reader must be better than the motif
 ROWS = 256  # rows looked at together, which ranks and threads deal among themselves
 COLUMNS = ("reader", "composition", "centre", "position", "conservation", "order", "matched")
+OF_BACKBONE = (*BACKBONE, *(f"same_{name}" for name in SHARED))
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,9 @@ class Coherence:
 
     Attributes
     ----------
-    measures : float [n, 7 or 10]
-        AUROC of :data:`COLUMNS` in held-out families, and of ``BACKBONE`` where samples have coordinates.
-    influence : float32 [n, 7 or 10, n_peaks]
+    measures : float [n, 7 or 12]
+        AUROC of :data:`COLUMNS` in held-out families, and of :data:`OF_BACKBONE` where samples have coordinates.
+    influence : float32 [n, 7 or 12, n_peaks]
         By how much each would move if the family of a peak counted twice.
     reader : object [n]
         Name of the reader that most parts chose.
@@ -172,7 +176,11 @@ def _coherence(
     at = around.padded(position)
     readers = [reader for reader in READERS if len(getattr(around, reader.column))]
     other = spread_over(around, at, draws.compared, batch)
-    matched = _with_same_letter(around, at, draws.matched, batch)
+    alike = {
+        "matched": around.letters,
+        **{f"same_{name}": around.backbone[name] for name in SHARED if around.backbone},
+    }
+    beside = {name: _of_same_class(around, of, at, draws.matched, batch) for name, of in alike.items()}
     real, part = at >= 0, np.arange(at.shape[1]) % N_PARTS
     inner = np.stack([real & (part == k) for k in range(N_PARTS)])
     outer = np.stack([real & (part != k) for k in range(N_PARTS)])
@@ -188,7 +196,7 @@ def _coherence(
             some = peaks.rows(rows)
     challenged = np.nan_to_num(tried) - MARGIN * (np.arange(len(readers)) > 0)[:, None, None]
     choice = np.where(tried[0] >= GOOD, 0, np.argmax(challenged, axis=0))
-    scores = _Scores(at, draws)
+    scores = _Scores(at, draws, beside)
     for r, reader in enumerate(readers):
         for k, model in enumerate(models[r][N_PARTS:]):
             mine = np.flatnonzero(choice[k] == r)
@@ -196,14 +204,18 @@ def _coherence(
             own = tuple(x[np.searchsorted(rows, mine) if r else mine] for x in model)
             scores.own[cells] = reader.score(around, at[cells], own)
             scores.other[cells] = _many(reader.score, around, other[cells], own)
-            scores.matched[cells] = _many(reader.score, around, matched[cells], own)
+            for name, drawn in beside.items():
+                scores.against[name][cells] = _many(reader.score, around, drawn[cells], own)
             scores.order[cells] = _shuffled(reader, around, at[cells], own, draws.shuffled, rng)
     auroc, moved = _auroc(scores.own, scores.other, at, part)
     spread = _half_width(auroc, moved, real.sum(1))
     found = {"reader": (auroc, moved), **_plain(around, at, other, outer, part)}
-    for name in ("order", "matched"):
-        found[name] = _auroc(scores.own, getattr(scores, name), at, part)
-    names, columns = np.array([reader.name for reader in readers], object), (*COLUMNS, *around.backbone)
+    for name, others in {"order": scores.order, **scores.against}.items():
+        found[name] = _auroc(scores.own, others, at, part)
+    names, columns = (
+        np.array([reader.name for reader in readers], object),
+        (*COLUMNS, *(OF_BACKBONE if around.backbone else ())),
+    )
     votes = (choice[..., None] == np.arange(len(readers))).sum(0)
     return Coherence(
         np.column_stack([found[name][0] for name in columns]),
@@ -218,9 +230,10 @@ def _coherence(
 class _Scores:
     """Scores of the chosen readers: of peaks, and of what they are compared with."""
 
-    def __init__(self, at: np.ndarray, draws: Draws) -> None:
+    def __init__(self, at: np.ndarray, draws: Draws, beside: Iterable[str]) -> None:
         self.own, self.order = np.zeros(at.shape), np.zeros((*at.shape, draws.shuffled))
-        self.other, self.matched = (np.zeros((*at.shape, n)) for n in (draws.compared, draws.matched))
+        self.other = np.zeros((*at.shape, draws.compared))
+        self.against = {name: np.zeros((*at.shape, draws.matched)) for name in beside}
 
 
 def describe(problem: Problem, position: np.ndarray, name: str) -> dict[str, Any]:
@@ -316,19 +329,19 @@ def spread_over(around: Surroundings, at: np.ndarray, n: int, batch: int = 0) ->
     return np.where(at[..., None] >= 0, np.minimum(drawn, first + length - 1), NONE)
 
 
-def _with_same_letter(around: Surroundings, at: np.ndarray, n: int, batch: int) -> np.ndarray:
-    """Positions [n_rows, n_peaks, n] that hold the peak's letter, in its sample or, where it is alone, in any."""
+def _of_same_class(around: Surroundings, of: np.ndarray, at: np.ndarray, n: int, batch: int) -> np.ndarray:
+    """Positions [n_rows, n_peaks, n] that hold the peak's letter or class, in its sample or, where it is alone, in any."""
     inside = np.flatnonzero(around.sample >= 0)
     known = np.where(at >= 0, at, inside[0] if len(inside) else 0)
     out = np.full((*at.shape, n), NONE)
     for by_sample in (False, True):
-        key = around.letters.astype(np.int64) + (around.sample.astype(np.int64) * 256 if by_sample else 0)
+        key = of.astype(np.int64) + (around.sample.astype(np.int64) * 256 if by_sample else 0)
         order = inside[np.argsort(key[inside], kind="stable")]
         first = np.searchsorted(key[order], key[known], "left")
         count = np.searchsorted(key[order], key[known], "right") - first
         step = (_even(at.shape[1], n, batch) * (count[..., None] - 1)).astype(np.int64)
         # The peak itself is stepped over.
-        rank = np.zeros(len(around.letters), np.int64)
+        rank = np.zeros(len(of), np.int64)
         rank[order] = np.arange(len(order))
         step += step >= (rank[known] - first)[..., None]
         drawn = order[np.minimum(first[..., None] + step, len(order) - 1)]

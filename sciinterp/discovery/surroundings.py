@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from sciinterp.association.backbone_baselines import ABEGO
 from sciinterp.discovery.letter_pairs import FAR, plain_words, word_table
 from sciinterp.discovery.periodicity import scales
 
@@ -46,6 +47,9 @@ class Surroundings:
     property_names : list of str
     properties : float64 [n_properties, n_letters]
         Of the letters (:func:`sciinterp.discovery.periodicity.scales`).
+    abego : uint8 [n_padded]
+        Region of the Ramachandran plot, a number in :data:`sciinterp.association.backbone_baselines.ABEGO`; empty where there
+        are no coordinates.
     backbone : dict
         int64 [n_padded] of each plain reading of coordinates (:func:`sciinterp.discovery.plain_readings.backbone_classes`).
     moments : dict
@@ -65,6 +69,7 @@ class Surroundings:
     word_table: np.ndarray
     property_names: list[str]
     properties: np.ndarray
+    abego: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
     backbone: dict[str, np.ndarray] = field(default_factory=dict)
     moments: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict)
 
@@ -88,9 +93,9 @@ class Surroundings:
         return len(self.alphabet)
 
     def share(self, column: str = "letters") -> np.ndarray:
-        """float64: how often each letter or label occurs at all."""
+        """float64: how often each letter, label or region occurs at all."""
         values = getattr(self, column)[self.sample >= 0]
-        n = self.n_letters if column == "letters" else len(self.label_names)
+        n = {"letters": self.n_letters, "labels": len(self.label_names), "abego": len(ABEGO)}[column]
         return np.bincount(values, minlength=n)[:n] / max(len(values), 1)
 
     def shuffled(
@@ -110,7 +115,9 @@ class Surroundings:
         flat = np.where(at[..., None] >= 0, source, 0).ravel()
         there = np.where(at >= 0, np.arange(at.size).reshape(at.shape) * width + FAR, NONE)
         mixed = {
-            name: getattr(self, name)[flat] for name in ("letters", "labels") if len(getattr(self, name))
+            name: getattr(self, name)[flat]
+            for name in ("letters", "labels", "abego")
+            if len(getattr(self, name))
         }
         return replace(self, **mixed, moments={}), there
 
@@ -137,7 +144,7 @@ def lay_out(
     names : list of str
         Of the broad concepts.
     backbone : dict, optional
-        int [n_positions]: plain readings of coordinates.
+        int [n_positions]: plain readings of coordinates, and ``abego``.
     """
     lengths, n = np.diff(offsets), len(letters)
     sample = np.repeat(np.arange(len(lengths)), lengths)
@@ -152,6 +159,8 @@ def lay_out(
     from_start = np.arange(n) - np.repeat(offsets[:-1], lengths)
     laid = lay(letters, len(alphabet), np.uint8)
     share = np.bincount(letters, minlength=len(alphabet)) / max(n, 1)
+    classes = {name: lay(of, 0, np.int64) for name, of in (backbone or {}).items() if name != "abego"}
+    abego = lay(backbone["abego"], len(ABEGO), np.uint8) if backbone else np.zeros(0, np.uint8)
     return Surroundings(
         laid,
         alphabet,
@@ -164,7 +173,8 @@ def lay_out(
         at,
         *word_table(laid, len(alphabet)),
         *scales(alphabet, share),
-        {name: lay(of, 0, np.int64) for name, of in (backbone or {}).items()},
+        abego,
+        classes,
     )
 
 
