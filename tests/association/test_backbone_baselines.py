@@ -2,13 +2,17 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 import scipy.sparse as sp
 
 import sciinterp as si
 from sciinterp.annotations.backbone_motifs import annotate_backbones
 from sciinterp.annotations.secondary import STATES
 from sciinterp.association import AssociationSettings, associate
-from sciinterp.association.backbone_baselines import N_TORSIONS, REACH, geometry
+from sciinterp.association.backbone_baselines import ABEGO, N_TORSIONS, REACH, geometry
+from sciinterp.discovery.half_samples import explained, limits
+from sciinterp.discovery.problem import make_problem
+from sciinterp.discovery.sequence_readers import COLUMNS, OF_BACKBONE, coherence, describe
 from sciinterp.readers.backbones import pack
 
 
@@ -71,3 +75,52 @@ def test_a_definition_is_no_rival_and_its_shadow_is() -> None:
         settings=AssociationSettings(folds=1),
     )
     assert other.context["not_run"]["torsion"] == "the samples have no coordinates of a backbone"
+
+
+def test_a_reader_of_regions_finds_what_begins_a_helix() -> None:
+    """Letters are drawn, so only the backbone can tell: the order of its regions does, one torsion not as well."""
+    samples = helices(40)
+    regions = geometry(samples).abego.reshape(40, 30)
+    assert {ABEGO[i] for i in np.unique(regions)} <= set(ABEGO)
+    helix = regions == ABEGO.index("A")
+    first = helix.argmax(axis=1)
+    assert helix.sum() > 200 and (regions[:, 0] == ABEGO.index("x")).all()
+    nothing = pd.DataFrame({"sample": [], "start": [], "end": [], "concept": []})
+    codes = si.FeatureMatrix(sp.csr_array((1200, 1), dtype=np.float32), samples)
+    split = si.split_families(samples, by="family", seed=0)
+    problem = make_problem(codes, si.Annotations(nothing), split)
+    found = coherence(problem, (np.arange(40) * 30 + first)[None])
+    at = dict(zip((*COLUMNS, *OF_BACKBONE), found.measures[0]))
+    assert found.measures.shape == (1, 12) and found.reader[0] == "torsions"
+    assert at["reader"] > 0.9 > at["torsion"] and at["same_torsion"] > 0.8 and at["centre"] < 0.7
+    assert not explained(found.measures)[0]
+    said = describe(problem, np.arange(40) * 30 + first, "torsions")
+    assert said["text"] == f"torsions {said['consensus']} (ABEGO)" and "A" in said["consensus"]
+
+
+def test_letters_alone_have_no_backbone_to_be_held_against() -> None:
+    samples = si.Samples(
+        [f"s{i}" for i in range(6)], ["ACDEFGHIKL" * 3] * 6, table=pd.DataFrame({"family": list("abcdef")})
+    )
+    codes = si.FeatureMatrix(sp.csr_array((180, 1), dtype=np.float32), samples)
+    nothing = pd.DataFrame({"sample": [], "start": [], "end": [], "concept": []})
+    problem = make_problem(codes, si.Annotations(nothing), si.split_families(samples, by="family", seed=0))
+    found = coherence(problem, (np.arange(6) * 30 + 4)[None])
+    assert found.measures.shape == (1, 7) and limits(found.measures).shape == (1, 4)
+    assert "torsions" not in found.tried and not problem.around.backbone
+
+
+@pytest.mark.parametrize(
+    ("reader", "plain", "same", "gone"),
+    [(0.85, 0.86, 0.6, True), (0.85, 0.86, 0.8, False), (0.85, 0.95, 0.8, True), (0.7, 0.74, 0.6, False)],
+)
+@pytest.mark.parametrize("name", ["torsion", "contacts"])
+def test_what_one_residue_says_explains_what_its_surroundings_say_no_better(
+    name, reader, plain, same, gone
+) -> None:
+    """As good will do where the reader cannot tell peaks from others of the class; clearly better where it can."""
+    columns = (*COLUMNS, *OF_BACKBONE)
+    measures = np.full((1, len(columns)), 0.5)
+    for column, value in (("reader", reader), ("order", 0.9), (name, plain), (f"same_{name}", same)):
+        measures[0, columns.index(column)] = value
+    assert explained(measures)[0] == gone

@@ -146,7 +146,7 @@ def test_letters_outside_the_alphabet_are_letters(letters):
     rows = np.stack([offsets[:-1], offsets[1:] - 1])  # the very ends, where windows reach beyond
     found = coherence(problem, rows)
     assert np.isfinite(found.measures).all()
-    for reader in READERS[:-1]:
+    for reader in (r for r in READERS if r.column == "letters"):
         assert describe(problem, rows[0], reader.name)["text"]
 
 
