@@ -12,7 +12,6 @@ plain text.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ import scipy.sparse as sp
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.exports import keys, plain_frame, to_anndata
 from sciinterp.frames import Table
-from sciinterp.store.atomic import make_folder
+from sciinterp.store.atomic import make_folder, placed
 
 if TYPE_CHECKING:
     import anndata
@@ -155,8 +154,7 @@ def write_anndata(
     import h5py
     from anndata.io import sparse_dataset, write_elem
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with placed(path) as temporary:
         data.write_h5ad(temporary, compression="gzip")
         for number, some in enumerate(rows):
             with h5py.File(temporary, "r+") as file:
@@ -168,11 +166,6 @@ def write_anndata(
         for name, layer in layers:
             with h5py.File(temporary, "r+") as file:
                 write_elem(file["layers"], name, layer, dataset_kwargs={"compression": "gzip"})
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _decoder(sae: SAE | None) -> np.ndarray | None:

@@ -58,21 +58,40 @@ def atomic_write(
     StoreError
         The disk is full, or the folder does not exist or cannot be written.
     """
-    target = Path(path)
-    content = data if callable(data) else None
     size = need if callable(data) else len(data)
-    temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
-    try:
+    with placed(path, need=size) as temporary:
         descriptor = os.open(
             temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666
         )
+        with os.fdopen(descriptor, "wb") as file:
+            if callable(data):
+                data(file)
+            else:
+                file.write(data)
+
+
+@contextmanager
+def placed(path: str | os.PathLike[str], *, need: int = 0) -> Iterator[Path]:
+    """A temporary to be written while open, which then becomes ``path``: for what opens the file it writes by name.
+
+    Parameters
+    ----------
+    path : path
+        The file to write; its folder must exist.
+    need : int
+        Bytes it is expected to take.
+
+    Raises
+    ------
+    StoreError
+        As of :func:`atomic_write`.
+    """
+    target = Path(path)
+    temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    try:
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                if content is None:
-                    file.write(data)  # type: ignore[arg-type]
-                else:
-                    content(file)
-                file.flush()
+            yield temporary
+            with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, target)
         except BaseException:
@@ -82,11 +101,11 @@ def atomic_write(
             raise
         sync_folder(target.parent)
     except OSError as error:
-        raise _explain(error, target, size) from error
+        raise _explain(error, target, need) from error
 
 
 def _explain(error: OSError, target: Path, size: int) -> StoreError:
-    if error.errno not in _FULL:
+    if error.errno not in _FULL and os.strerror(errno.ENOSPC) not in str(error):  # HDF5 gives no number
         return StoreError(
             f"cannot write ({error.strerror or error})",
             where=f"file {str(target)!r}",

@@ -33,6 +33,7 @@ from sciinterp.association.statistics import ScreenSettings, screen
 from sciinterp.codes import FeatureMatrix, load_features
 from sciinterp.samples import Samples, Split
 from sciinterp.splits import split_families
+from sciinterp.store.atomic import TEMPORARY_PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
 READERS = ("blocks", "presence", "measure", "published_scores", "enrichment", "h5ad", "shift_test")
@@ -206,7 +207,17 @@ def test_samples_are_written_some_at_a_time(tmp_path, monkeypatch):
     features, _, _, _ = world()
     blocks = FeatureMatrix.sample_blocks
     monkeypatch.setattr(FeatureMatrix, "sample_blocks", lambda self: blocks(self, 130))
+    largest, left = FeatureMatrix.max_of_samples, set()
+
+    def seen(self):
+        for some in largest(self):
+            left.update(path.name for path in tmp_path.iterdir())
+            yield some
+
+    monkeypatch.setattr(FeatureMatrix, "max_of_samples", seen)
     write_samples(features, None, tmp_path / "samples.h5ad")
+    # Killed here it would leave what the next writer removes.
+    assert len(left) == 1 and all(name.startswith(TEMPORARY_PREFIX) for name in left)
     wanted, found = samples_anndata(features), anndata.read_h5ad(tmp_path / "samples.h5ad")
     assert len(list(features.max_of_samples())) == 20
     pd.testing.assert_frame_equal(found.obs, wanted.obs, check_dtype=False, check_categorical=False)

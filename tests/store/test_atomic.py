@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from sciinterp.errors import FormatError, SciinterpError, StoreError
 from sciinterp.store import atomic
 from sciinterp.store.atomic import (
+    TEMPORARY_PREFIX,
     atomic_write,
+    placed,
     read_json,
     remove_temporaries,
     sha256_file,
@@ -83,6 +85,25 @@ def test_full_device_is_a_store_error(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic.os, "open", lambda path, flags, mode=0o777: real("/dev/full", os.O_WRONLY))
     with pytest.raises(StoreError, match=r"no space left.*1,000 bytes free"):
         atomic_write(tmp_path / "a", b"x" * 1000)
+
+
+def test_what_opens_its_file_by_name_is_placed_whole(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("old")
+    with placed(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old" and temporary.name.startswith(TEMPORARY_PREFIX)
+    assert path.read_text() == "new"
+    said = "Can't write data (file write failed: errno = 28, error message = 'No space left on device')"
+
+    def half() -> None:
+        with placed(path) as temporary:
+            temporary.write_text("half")
+            raise OSError(said)  # as HDF5 does
+
+    with pytest.raises(StoreError, match="no space left to write"):
+        half()
+    assert path.read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 def test_missing_folder_is_one_clear_error(tmp_path):
