@@ -18,6 +18,7 @@ from sciinterp.errors import InputError
 from sciinterp.provenance import carried_split, site_of
 from sciinterp.sae import TrainSettings, train
 from sciinterp.sae.twins import train_twins
+from sciinterp.settings import plain_value
 from sciinterp.store import ledger
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def randomised_control(
     --------
     sciinterp.associate : takes it as ``control=``.
     """
+    seed = plain_value(seed, int, "seed")
     place = model.device if device is None else device_of(device)
     _recipe(sae)
     sae.check(model)

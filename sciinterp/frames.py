@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sciinterp.errors import InputError
+
 
 class Table(pd.DataFrame):
     """A :class:`pandas.DataFrame` with a ``context``: settings, counts, baselines, what was not run.
@@ -105,3 +107,39 @@ def name_of(value: object) -> str:
     ('7', '7.0', '1.5')
     """
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def in_order_of(table: pd.DataFrame, ids: Sequence[str]) -> pd.DataFrame:
+    """A table whose index is the identifiers, in their order; one whose index is other numbers, as it stands.
+
+    Identifiers that lie in a file, which are no tuple, are laid by place.
+
+    Raises
+    ------
+    InputError
+        Its index is text, and not the identifiers.
+    """
+    index = table.index
+    if not isinstance(ids, tuple) or not len(index) or tuple(index) == ids:
+        return table
+    if (
+        index.inferred_type == "integer"
+        and index.is_monotonic_increasing
+        and index[[0, -1]].tolist() == [0, len(index) - 1]
+    ):
+        return table  # counted
+    names = [str(name) for name in index]
+    place = {name: i for i, name in enumerate(names)}
+    known = set(ids)
+    if len(place) == len(names) and place.keys() == known:
+        return table.iloc[[place[name] for name in ids]]
+    if index.inferred_type in ("string", "categorical", "mixed", "mixed-integer"):
+        other = next((name for name in names if name not in known), names[0])
+        raise InputError(
+            "the index of the sample table is not the names of the samples",
+            where=f"row {other!r}",
+            expected="every sample once, in any order",
+            got="another name" if other not in known else "a name twice",
+            do="Set the index to the names, or lay the rows by place: table.reset_index(drop=True).",
+        )
+    return table

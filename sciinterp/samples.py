@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 import numpy as np
 
 from sciinterp.errors import InputError, ShapeError
-from sciinterp.frames import html_card, name_of
+from sciinterp.frames import html_card, in_order_of, name_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,37 +110,19 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
     return table if names == list(table.columns) else table.set_axis(names, axis=1)
 
 
-def _in_order(table: pd.DataFrame, ids: Column | tuple[str, ...]) -> pd.DataFrame:
-    """A table whose index is the identifiers, in their order; one whose index is other numbers, as it stands.
-
-    Raises
-    ------
-    InputError
-        Its index is text, and not the identifiers.
-    """
-    index = table.index
-    if isinstance(ids, Column) or not len(index) or tuple(index) == ids:
-        return table
-    if (
-        index.inferred_type == "integer"
-        and index.is_monotonic_increasing
-        and index[[0, -1]].tolist() == [0, len(index) - 1]
-    ):
-        return table  # counted
-    names = [str(name) for name in index]
-    place = {name: i for i, name in enumerate(names)}
-    if len(place) == len(names) and place.keys() == set(ids):
-        return table.iloc[[place[name] for name in ids]]
-    if index.inferred_type in ("string", "categorical", "mixed", "mixed-integer"):
-        other = next((name for name in names if name not in set(ids)), names[0])
+def _lengths(ids: Sequence[str], data: Sequence[Any]) -> list[int]:
+    """How many positions each sample has; an error that names one without data, such as a blank cell of a table."""
+    try:
+        return [len(cast(Sized, entry)) for entry in data]
+    except TypeError:
+        number = next(i for i, entry in enumerate(data) if not hasattr(entry, "__len__"))
         raise InputError(
-            "the index of the sample table is not the names of the samples",
-            where=f"row {other!r}",
-            expected="every sample once, in any order",
-            got="another name" if other not in ids else "a name twice",
-            do="Set the index to the names, or lay the rows by place: table.reset_index(drop=True).",
-        )
-    return table
+            "a sample without data",
+            where=f"sample {ids[number]!r}",
+            expected="a sequence",
+            got=repr(data[number])[:60],
+            do="Leave such samples out, or give lengths=.",
+        ) from None
 
 
 class Samples(Sequence[Sample]):
@@ -205,7 +187,7 @@ class Samples(Sequence[Sample]):
                 "an identifier occurs twice", where=f"sample {twice!r}", do="Give every sample its own."
             )
         if lengths is None:
-            lengths = [len(cast(Sized, d)) for d in self.data]
+            lengths = _lengths(self.ids, self.data)
         self.lengths = np.asarray(lengths, dtype=np.int64)
         if self.lengths.shape != (len(self.ids),):
             raise ShapeError(
@@ -221,7 +203,7 @@ class Samples(Sequence[Sample]):
             raise ShapeError(
                 "the sample table does not fit", expected=f"{len(self.ids)} rows", got=f"{len(table)}"
             )
-        self._table = table if table is None else _in_order(_named(table), self.ids)
+        self._table = table if table is None else in_order_of(_named(table), self.ids)
         self._kept_digest = self._read_digest = ""
         for array in (self.lengths, self.offsets):
             array.setflags(write=False)

@@ -184,6 +184,29 @@ def _value(value: Any, hint: Any, where: str) -> Any:
     return value
 
 
+def plain_value(value: object, hint: Any, where: str) -> Any:
+    """A value given in Python, of numpy or not, as its type asks for it; errors as of a configuration's.
+
+    Examples
+    --------
+    >>> plain_value(3, int, "seed")
+    3
+    """
+    if callable(getattr(value, "item", None)) and getattr(value, "ndim", 1) == 0:
+        value = value.item()  # type: ignore[union-attr]
+    return _value(value, hint, where)
+
+
+def make_plain(made: Any) -> None:
+    """Check the fields of a frozen dataclass that was made in Python as :func:`plain_value` does, and keep them so."""
+    hints = typing.get_type_hints(type(made))
+    for name in (field.name for field in fields(made)):
+        value = getattr(made, name)
+        plain = plain_value(value, hints[name], f"{type(made).__name__} {name}")
+        if plain != value or hasattr(value, "item"):  # a list, a number of numpy
+            object.__setattr__(made, name, plain)
+
+
 def _type_name(hint: Any) -> str:
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return names.get(hint) or str(hint).replace("typing.", "")

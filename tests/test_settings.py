@@ -6,8 +6,12 @@ import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 
+import sciinterp as si
 from sciinterp.activations import ExtractSettings
 from sciinterp.association import AssociationSettings
 from sciinterp.config import (
@@ -175,3 +179,45 @@ def test_paths_are_relative_to_the_file_and_options_to_the_caller(tmp_path: Path
 def test_a_record_of_a_run_holds_no_folder(tmp_path: Path) -> None:
     config, _ = from_mapping({**NEEDED, "seed": 1}, base=tmp_path)
     assert str(tmp_path) not in str(config.record())
+
+
+# What is given in Python -> what is said; None where it is taken.
+GIVEN = [
+    (TrainSettings, {"seed": -1}, "seed from 0, got -1"), (TrainSettings, {"seed": 1.5}, "expected a whole number, got 1.5"),
+    (TrainSettings, {"steps": "5"}, "another type, TrainSettings steps"), (TrainSettings, {"batch_size": 2.5}, "whole number"),
+    (TrainSettings, {"clip": float("nan")}, "expected a number, got nan"), (TrainSettings, {"seed": np.int64(3)}, None),
+    (TrainSettings, {"device": torch.device("cpu")}, None), (TrainSettings, {"epochs": 2}, None),
+    (ExtractSettings, {"shard_tokens": "1"}, "ExtractSettings shard_tokens"), (ExtractSettings, {"overlap": np.int32(8)}, None),
+    (si.TopK, {"n_features": 8, "k": "3"}, "another type, TopK k: expected a whole number, got '3'"),
+    (si.TopK, {"n_features": 8.5, "k": 3}, "TopK n_features"), (si.TopK, {"n_features": np.int64(8), "k": np.int64(3)}, None),
+    (si.Matryoshka, {"n_features": 8, "k": 3, "prefixes": [4, 8]}, None), (si.TopK, {"n_features": 8, "k": True}, "TopK k"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("made", "given", "said"), GIVEN)
+def test_what_is_given_in_python_is_checked_as_what_is_written(made, given, said) -> None:
+    if said:
+        with pytest.raises(InputError, match=said) as error:
+            made(**given)
+        assert "\n" not in str(error.value)
+        return
+    for name, value in given.items():
+        kept = getattr(made(**given), name)
+        assert type(kept) in (int, float, str, tuple) and kept == (
+            tuple(value) if isinstance(value, list) else type(kept)(value)
+        )
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "0", None])
+def test_a_seed_that_is_none_is_named_by_every_verb(seed) -> None:
+    samples = si.Samples(list("abcdef"), ["MK"] * 6)
+    codes = si.FeatureMatrix(np.ones((12, 2), np.float32), samples)
+    rows = si.Annotations(pd.DataFrame({"sample": ["a"], "start": [0], "end": [1], "concept": ["x"]}))
+    split = si.split_families(samples, by=list("abcdef"), seed=np.int64(0))
+    for call in (
+        lambda: si.split_families(samples, by=list("abcdef"), seed=seed),
+        lambda: si.associate(codes, rows, split=split, seed=seed),
+        lambda: si.train(np.ones((9, 4), np.float32), si.TopK(n_features=8, k=2), seed=seed),
+    ):
+        with pytest.raises(InputError, match=r"seed.*expected a whole number"):
+            call()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sciinterp.errors import InputError
+from sciinterp.settings import make_plain
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class ExtractSettings:
     nonfinite: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if self.shard_tokens < 1 or self.overlap < 0:
             raise InputError(
                 "sizes must be positive",

@@ -49,6 +49,7 @@ from sciinterp.provenance import (
     standing,
 )
 from sciinterp.samples import Split
+from sciinterp.settings import plain_value
 from sciinterp.store import ledger
 
 if TYPE_CHECKING:
@@ -186,6 +187,7 @@ def associate(
     require_randomised(randomised, features)
     require_twins(twins, features)
     require_activations(features, acts)
+    seed = plain_value(seed, int, "seed")
     single = settings.folds == 1 or (settings.folds is None and len(np.unique(split.family)) < 2)
     fold = None if single else deal(split, settings.folds)
     about = standing(features, annotations, split, all_judge=fold is not None)

@@ -32,6 +32,7 @@ from sciinterp.errors import InputError
 from sciinterp.frames import Table
 from sciinterp.provenance import carried_split, require_activations
 from sciinterp.samples import Samples, Split
+from sciinterp.settings import plain_value
 
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
@@ -110,7 +111,7 @@ def correlate(
     InputError
         Values and features are of other samples, or no track has enough families.
     """
-    settings = settings or CorrelateSettings()
+    settings, seed = settings or CorrelateSettings(), plain_value(seed, int, "seed")
     if values.samples.digest != features.samples.digest:
         raise InputError(
             "values and features are of other samples", do="Read the values for features.samples."

@@ -191,13 +191,22 @@ class FeatureMatrix(HasOrigin):
         """Ranges ``(lo, hi)`` of samples that hold at most ``max_positions`` positions each, one sample at least."""
         return _blocks(self.samples.offsets[1:], max_positions)
 
-    def column(self, feature: int) -> np.ndarray:
-        """float32 [n_positions]: one feature's activation, dense."""
-        if not 0 <= int(feature) < self.n_features:
+    def number(self, feature: object) -> int:
+        """The number of a feature, which a table may hold as a float; an error where there is none of it."""
+        try:
+            number = int(feature) if feature == int(feature) else -1  # type: ignore[call-overload]
+        except (TypeError, ValueError, OverflowError):
+            number = -1
+        if isinstance(feature, (str, bool)) or not 0 <= number < self.n_features:
             raise InputError(
                 "there is no such feature", where=f"feature {feature}", expected=f"0 to {self.n_features - 1}"
             )
-        rows, values = self.by_feature(int(feature), int(feature) + 1).column(0)
+        return number
+
+    def column(self, feature: int) -> np.ndarray:
+        """float32 [n_positions]: one feature's activation, dense."""
+        feature = self.number(feature)
+        rows, values = self.by_feature(feature, feature + 1).column(0)
         dense = np.zeros(self.n_positions, np.float32)
         dense[rows] = values
         return dense

@@ -78,6 +78,7 @@ def strongest_first(found: Peaks) -> Peaks:
 
 def peaks_of(features: FeatureMatrix, j: int) -> Peaks:
     """The largest activation of one feature in every sample, the largest of all first."""
+    j = features.number(j)
     found = largest_in_groups(features.by_feature(j, j + 1), features.samples.position_sample())
     return strongest_first(found)
 

@@ -155,6 +155,7 @@ def logo(features: FeatureMatrix, j: int, *, ax: Axes | None = None, flank: int 
     from matplotlib.patches import PathPatch
     from matplotlib.transforms import Affine2D
 
+    j = features.number(j)
     letters, peaks = Letters(features.samples), peaks_of(features, j)
     alphabet, sequence = letters.alphabet, letters.is_sequence[peaks.group]
     where = peaks.position[sequence][:top]

@@ -47,6 +47,7 @@ def ramachandran(features: FeatureMatrix, j: int, *, ax: Axes | None = None) -> 
     -------
     matplotlib.axes.Axes
     """
+    j = features.number(j)
     column = features.column(j)
     with drawing(ax, width="single", height=84) as axes:
         if not has_backbones(features.samples):
@@ -155,6 +156,7 @@ def contact_map(
 
 def _strongest(features: FeatureMatrix, j: int, sample: str | None) -> tuple[int, np.ndarray, float] | str:
     """A sample's number, the feature's values in it and its largest anywhere; or why there is none."""
+    j = features.number(j)
     column = features.column(j)
     if not has_backbones(features.samples):
         return NOTHING

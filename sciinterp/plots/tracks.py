@@ -95,7 +95,8 @@ def feature(
     InputError
         When there is no such feature or sample.
     """
-    column = features.column(j)  # an unknown feature is named before anything is drawn
+    j = features.number(j)  # an unknown feature is named before anything is drawn
+    column = features.column(j)
     index = features.samples
     chosen = (
         top_samples(features, j, n).tolist()
@@ -231,6 +232,7 @@ def family_heatmap(
     InputError
         When ``columns`` has another length than there are positions, or an aligned row other letters than its sample.
     """
+    j = features.number(j)
     value = features.column(j)
     active = top_samples(features, j, len(features.samples))
     peak = np.array([value[features.rows(int(s))].max() for s in active])

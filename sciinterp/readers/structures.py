@@ -9,7 +9,7 @@ import logging
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -169,7 +169,9 @@ def _require_numbers(path: Path) -> None:
 
 
 def mmcif_columns(path: str | Path) -> dict[str, list[str]]:
-    """The items of the first data block of an mmCIF file, by name in lower case; each is a list.
+    """The items of a data block of an mmCIF file, by name in lower case; each is a list.
+
+    Of several it is the first that has atoms: programs write restraints of ligands beside them.
 
     Raises
     ------
@@ -179,8 +181,26 @@ def mmcif_columns(path: str | Path) -> dict[str, list[str]]:
     from Bio.PDB.MMCIF2Dict import MMCIF2Dict
 
     with Text(path) as handle, parsing(path, "mmCIF"):
-        block = MMCIF2Dict(handle)
+        blocks = _blocks(handle)
+        held = [block for block in blocks if any(line.lower().startswith("_atom_site.") for line in block)]
+        if len(held) > 1:
+            log.warning(
+                "%s: the first of %d entries (data blocks with atoms) is read", Path(path).name, len(held)
+            )
+        block = MMCIF2Dict(iter([*held, *blocks][0]))
     return {k.lower(): [v] if isinstance(v, str) else list(v) for k, v in block.items()}
+
+
+def _blocks(lines: Iterable[str]) -> list[list[str]]:
+    """The lines of each data block; text between semicolons is not looked into."""
+    blocks: list[list[str]] = [[]]
+    text = False
+    for line in lines:
+        text ^= line.startswith(";")
+        if not text and line[:5].lower() == "data_" and any(part.strip("# \n") for part in blocks[-1]):
+            blocks.append([])
+        blocks[-1].append(line)
+    return blocks
 
 
 def _gather(columns: Mapping[str, list[str]], found: _Gatherer) -> None:

@@ -20,6 +20,7 @@ from sciinterp.errors import InputError
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import Codes, Encoder, Transposed, Workspace, crowded, encode_topk, places, spread
 from sciinterp.sae.weights import Weights
+from sciinterp.settings import make_plain
 
 
 @dataclass
@@ -67,6 +68,7 @@ class Architecture(abc.ABC):
     n_features: int
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if self.n_features < 1:
             raise InputError(
                 "an SAE needs features",

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from sciinterp.errors import InputError, no_such
+from sciinterp.settings import make_plain
 
 MIN_STEPS = 600
 FROZEN = ("decoder", "decoder_soft", "encoder")
@@ -78,6 +79,8 @@ class TrainSettings:
     frozen: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "device", str(self.device))
+        make_plain(self)
         if self.steps is not None and self.epochs is not None:
             raise InputError("steps and epochs exclude each other", expected="one of them")
         for name in ("steps", "epochs", "batch_size", "log_every", "learning_rate", "dead_window"):

@@ -17,6 +17,7 @@ import pandas as pd
 
 from sciinterp.errors import InputError
 from sciinterp.samples import Samples, Split
+from sciinterp.settings import plain_value
 from sciinterp.splits.families import label_samples
 
 # How much the positions of a group count beside the number of its families, when it is shared out. On the
@@ -64,7 +65,7 @@ def split_families(
     >>> len(split.train) + len(split.calibration) + len(split.test)
     6
     """
-    wanted = _fractions(fractions)
+    wanted, seed = _fractions(fractions), plain_value(seed, int, "seed")
     labels, name = label_samples(samples, by)
     family, names = pd.factorize(labels, sort=True)
     if len(names) < 3:

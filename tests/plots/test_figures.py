@@ -219,8 +219,11 @@ def test_curves_of_sets_are_means_over_concepts_and_one_concept_is_its_own(run):
 
 
 def test_unknown_feature_and_sample_are_named(run):
-    with pytest.raises(InputError, match="no such feature"):
-        si.pl.feature(run["features"], 10**6)
+    for none in (10**6, -1, 1.5, float("nan"), "1", True, None):
+        for draw in (si.pl.feature, si.pl.family_heatmap, si.pl.logo):
+            with pytest.raises(InputError, match="no such feature"):
+                draw(run["features"], none)
+    assert run["features"].number(np.float64(1)) == 1  # as a table may hold it
     with pytest.raises(InputError, match="no such sample"):
         si.pl.feature(run["features"], 0, samples=["nobody"])
     with pytest.raises(InputError, match="alignment columns"):

@@ -216,7 +216,8 @@ def test_train_verb_trains_a_grid(store: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "architecture"),
     [
-        ("--k 3", si.TopK(16, k=3)),
+        ("--k 3", si.Matryoshka(16, k=3)),
+        ("--architecture topk --k 3", si.TopK(16, k=3)),
         ("--architecture batchtopk --k 3 --set aux_alpha=0", si.BatchTopK(16, k=3, aux_alpha=0.0)),
         (
             "--architecture matryoshka --set k=3 --set prefixes=4:8:16",

@@ -336,3 +336,12 @@ def test_a_table_is_laid_by_its_index_where_that_names_samples(name) -> None:
             si.Samples(["3", "1", "2"], ["MK"] * 3, table=table)
     else:
         assert "".join(si.Samples(["3", "1", "2"], ["MK"] * 3, table=table).table["f"]) == laid
+
+
+@pytest.mark.parametrize("blank", [float("nan"), None, 7])
+def test_a_sample_without_data_is_named(blank) -> None:
+    given = ["MK", blank]
+    if blank is None:
+        assert si.Samples(["a", "b"], lengths=[2, 2]).data == (None, None)
+    with pytest.raises(InputError, match=f"without data, sample 'b': expected a sequence, got {blank!r}"):
+        si.Samples(["a", "b"], given)

@@ -336,6 +336,22 @@ def test_what_is_no_structure_is_one_error(tmp_path, format, text) -> None:
         read_traces(path, "MKV")
 
 
+@pytest.mark.parametrize(
+    "first", ["", "# a comment\n", "data_comp_list\nloop_\n_chem_comp.id\nLIG\n", "_x.y\n;\ndata_no\n;\n"]
+)
+def test_of_several_entries_in_one_file_the_first_is_read_and_said(tmp_path, caplog, first) -> None:
+    (tmp_path / "x.cif").write_text(
+        text := (first if first[:1] != "_" else "") + mmcif(chain_of(n=3), chains="author")
+    )
+    assert si.read_samples(tmp_path / "x.cif", format="mmcif").sequences == ["AAA"]
+    assert "data blocks" not in caplog.text
+    (tmp_path / "y.cif").write_text(
+        text + (first if first[:1] == "_" else "") + mmcif(chain_of(n=5), chains="author")
+    )
+    assert si.read_samples(tmp_path / "y.cif", format="mmcif").sequences == ["AAA"]
+    assert "the first of 2 entries (data blocks with atoms) is read" in caplog.text
+
+
 def test_residues_of_two_kinds_and_numbers_that_are_none_are_said(tmp_path, caplog) -> None:
     path = tmp_path / "x.pdb"
     path.write_text(chain_of({2: list(atoms("HSE", 2)), 3: list(atoms("GLH", 3)), 4: list(atoms("GLH", 4))}))
