@@ -24,6 +24,7 @@ from sciinterp.discovery.probe import shuffled_codes
 from sciinterp.errors import InputError
 from sciinterp.measures import fold_dictionaries, measure_sae, measure_splits, seed_stability
 from sciinterp.project import Run, turn_features, write_report
+from sciinterp.sae.topk import TopK
 from sciinterp.sae.width import select_width
 from sciinterp.store import ledger
 from sciinterp.store.atomic import read_json, write_json
@@ -95,7 +96,7 @@ def _measure(run: Run, out: Path, settings: dict[str, Any], *, seeds: int, calib
     control_sae = si.load_sae(run.folder / "control" / "sae")
     sae, acts, features = _held(run.sae, "SAE"), _held(run.acts, "activations"), _held(run.features, "codes")
     random_model = model.randomised(settings["seed"])
-    k = int(sae.k or round(float(sae.metrics["l0"])))
+    k = int(getattr(sae.architecture, "k", sae.k or round(float(sae.metrics["l0"]))))
     found: dict[str, Any] = {}
     with ledger.timed(run.folder, "seeds"):
         found["stability"] = seed_stability(sae, acts, run.split, out / "seeds", seeds=seeds)
@@ -114,6 +115,7 @@ def _measure(run: Run, out: Path, settings: dict[str, Any], *, seeds: int, calib
             ks=sorted({max(1, k // 2), k}),
             out=out / "width",
             seed=settings["seed"],
+            architecture=type(sae.architecture) if hasattr(sae.architecture, "k") else TopK,
             steps=max(1, int(sae.metrics["steps"]) // 2),
         )
         found["width"] = table.to_dict("records")

@@ -190,6 +190,9 @@ def test_the_full_run_measures_model_and_control(
     assert found["measures_control"]["loss"]["recovered_zero"] is None
     assert found["measures_control"]["fve"] > found["measures"]["fve"]
     assert sum(row["selected"] for row in found["width"]) == 1
+    assert {(row["architecture"], row["k"]) for row in found["width"]} >= {
+        ("matryoshka", run.sae.architecture.k)
+    }
     folds = found["one_a_fold"]
     assert folds["low"] <= folds["difference"] <= folds["high"] and len(folds["concepts"]) == folds["n"] > 0
     length = found["measures"]["description_length"]
