@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
 
 # How what stands in the place of a file that was not fetched begins, in small letters.
 POINTER, PAGE = b"version https://git-lfs", (b"<!doctype html", b"<html")
@@ -118,6 +120,29 @@ class FormatError(SciinterpError):
         self.file, self.line = str(file), int(line)
         where = f"file {self.file!r}" + (f" line {self.line}" if self.line else "")
         super().__init__(what, where=where, expected=expected, got=got, do=do)
+
+
+# What makes a thing of this class, for whoever gave another.
+MADE_BY = {
+    "Annotations": "si.read_annotations(path) or si.Annotations(table)",
+    "FeatureMatrix": "si.encode, si.load_features(folder) or si.FeatureMatrix(codes, samples)",
+    "SAE": "si.train or si.load_sae(path)",
+    "Samples": "si.read_samples(path) or si.Samples(ids, sequences)",
+    "Split": "si.split_families(samples)",
+}
+
+
+def require_kinds(**given: tuple[object, type]) -> None:
+    """Raise where an argument is of another class than the one beside it; ``Path`` stands for text, too."""
+    for name, (value, kind) in given.items():
+        if not isinstance(value, (str, PathLike) if kind is Path else kind):
+            raise InputError(
+                "an argument of another kind",
+                where=f"{name}=",
+                expected="a path" if kind is Path else kind.__name__,
+                got=repr(value)[:60] if isinstance(value, (str, int, type(None))) else type(value).__name__,
+                do=f"{MADE_BY[kind.__name__]} gives one." if kind.__name__ in MADE_BY else "",
+            )
 
 
 def require_fetched(head: bytes, path: object) -> None:

@@ -15,7 +15,7 @@ import textwrap
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -184,7 +184,7 @@ def _value(value: Any, hint: Any, where: str) -> Any:
     return value
 
 
-def plain_value(value: object, hint: Any, where: str) -> Any:
+def plain_value(value: Any, hint: Any, where: str) -> Any:
     """A value given in Python, of numpy or not, as its type asks for it; errors as of a configuration's.
 
     Examples
@@ -192,8 +192,12 @@ def plain_value(value: object, hint: Any, where: str) -> Any:
     >>> plain_value(3, int, "seed")
     3
     """
+    if is_dataclass(value):
+        return value
+    if typing.get_origin(hint) is tuple and isinstance(value, Iterable) and not isinstance(value, str):
+        value = tuple(value.tolist() if hasattr(value, "tolist") else value)
     if callable(getattr(value, "item", None)) and getattr(value, "ndim", 1) == 0:
-        value = value.item()  # type: ignore[union-attr]
+        value = value.item()
     return _value(value, hint, where)
 
 
@@ -203,7 +207,9 @@ def make_plain(made: Any) -> None:
     for name in (field.name for field in fields(made)):
         value = getattr(made, name)
         plain = plain_value(value, hints[name], f"{type(made).__name__} {name}")
-        if plain != value or hasattr(value, "item"):  # a list, a number of numpy
+        if type(plain) is not type(value) and not isinstance(
+            value, (int, float)
+        ):  # a list, a number of numpy
             object.__setattr__(made, name, plain)
 
 

@@ -188,6 +188,9 @@ GIVEN = [
     (TrainSettings, {"clip": float("nan")}, "expected a number, got nan"), (TrainSettings, {"seed": np.int64(3)}, None),
     (TrainSettings, {"device": torch.device("cpu")}, None), (TrainSettings, {"epochs": 2}, None),
     (ExtractSettings, {"shard_tokens": "1"}, "ExtractSettings shard_tokens"), (ExtractSettings, {"overlap": np.int32(8)}, None),
+    (AssociationSettings, {"folds": "5"}, "AssociationSettings folds"), (AssociationSettings, {"level": 95}, "between 0 and 1, got 95"),
+    (DiscoverySettings, {"seed": "1"}, "DiscoverySettings seed"),
+    (AssociationSettings, {"sets": np.array([1, 2])}, None), (AssociationSettings, {"sets": "12"}, "AssociationSettings sets"),
     (si.TopK, {"n_features": 8, "k": "3"}, "another type, TopK k: expected a whole number, got '3'"),
     (si.TopK, {"n_features": 8.5, "k": 3}, "TopK n_features"), (si.TopK, {"n_features": np.int64(8), "k": np.int64(3)}, None),
     (si.Matryoshka, {"n_features": 8, "k": 3, "prefixes": [4, 8]}, None), (si.TopK, {"n_features": 8, "k": True}, "TopK k"),
@@ -204,7 +207,7 @@ def test_what_is_given_in_python_is_checked_as_what_is_written(made, given, said
     for name, value in given.items():
         kept = getattr(made(**given), name)
         assert type(kept) in (int, float, str, tuple) and kept == (
-            tuple(value) if isinstance(value, list) else type(kept)(value)
+            tuple(value) if isinstance(value, (list, np.ndarray)) else type(kept)(value)
         )
 
 
@@ -221,3 +224,43 @@ def test_a_seed_that_is_none_is_named_by_every_verb(seed) -> None:
     ):
         with pytest.raises(InputError, match=r"seed.*expected a whole number"):
             call()
+
+
+def test_arguments_of_another_kind_are_named_with_what_makes_them(tmp_path: Path) -> None:
+    samples = si.Samples(list("abcdef"), ["MK"] * 6)
+    codes = si.FeatureMatrix(np.ones((12, 2), np.float32), samples)
+    rows = si.Annotations(pd.DataFrame({"sample": ["a"], "start": [0], "end": [1], "concept": ["x"]}))
+    split, labels = si.split_families(samples, by=list("abcdef")), list("abcdef")
+    for call, said in (
+        (
+            lambda: si.associate(codes, "a.tsv", split=split),
+            "annotations=: expected Annotations, got 'a.tsv'.*read_annotations",
+        ),
+        (lambda: si.associate(codes, rows.frame, split=split), "got DataFrame.*Annotations"),
+        (
+            lambda: si.associate(rows, codes, split=split),
+            "features=: expected FeatureMatrix, got Annotations.*encode",
+        ),
+        (
+            lambda: si.associate(codes, rows, split="family"),
+            "split=: expected Split, got 'family'.*split_families",
+        ),
+        (lambda: si.discover(codes, "a.tsv", None, split=split), "annotations=: expected Annotations"),
+        (
+            lambda: si.encode(None, np.ones((12, 4)), samples=samples),
+            "sae=: expected SAE, got None.*load_sae",
+        ),
+        (lambda: si.split_families("a.fasta", by=labels), "samples=: expected Samples.*read_samples"),
+        (lambda: si.split_families(samples, by=labels, fractions="abc"), "impossible fractions"),
+        (lambda: si.activations_from_array(np.ones((12, 4)), samples, out=5), "out=: expected a path, got 5"),
+    ):
+        with pytest.raises(InputError, match=said):
+            call()
+    for read in (si.read_samples, si.read_annotations, si.read_variants, si.read_assay, si.load_sae, si.load_activations,
+                 si.load_features, si.read_hits):  # fmt: skip
+        for path in (None, 5, b"x"):
+            with pytest.raises(InputError, match="expected a path"):
+                read(path)
+    (tmp_path / "x.bedgraph").write_text("chr1 0 4 1\n")
+    with pytest.raises(InputError, match="threshold"):
+        si.read_annotations(tmp_path / "x.bedgraph", threshold="high")

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from sciinterp.activations.plan import shard_bounds
 from sciinterp.activations.recorded import Activations, load_activations
 from sciinterp.activations.settings import ExtractSettings
-from sciinterp.errors import InputError, ShapeError
+from sciinterp.errors import InputError, ShapeError, require_kinds
 from sciinterp.provenance import UNKNOWN, Origin, origin_of
 from sciinterp.samples import Samples
 from sciinterp.store.arrays import as_rows
@@ -78,6 +78,7 @@ def activations_from_array(
     >>> acts.read_sample("b").shape
     (2, 5)
     """
+    require_kinds(out=(out, Path))
     samples = Samples.coerce(samples)
     if dtype not in DTYPES:
         raise InputError("no such type", where="dtype", expected=" or ".join(DTYPES), got=repr(dtype))

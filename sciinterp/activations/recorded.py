@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.frames import html_card
 from sciinterp.provenance import UNKNOWN, HasOrigin, Origin
 from sciinterp.samples import Samples
@@ -136,6 +136,7 @@ def load_activations(folder: str | Path) -> Activations:
     StoreError
         No store, an unfinished or damaged one, or one of a newer version.
     """
+    require_kinds(folder=(folder, Path))
     return Activations(folder)
 
 

@@ -11,7 +11,7 @@ from sciinterp.annotations.bed import says_values
 from sciinterp.annotations.rows import cells_of
 from sciinterp.annotations.table import Annotations
 from sciinterp.annotations.uniprot import KEYS
-from sciinterp.errors import FormatError, InputError
+from sciinterp.errors import FormatError, InputError, require_kinds
 from sciinterp.readers.bigwig import kind_of_track
 from sciinterp.readers.bounded import first_lines, open_regular
 from sciinterp.readers.identifiers import nearest
@@ -97,6 +97,7 @@ def read_annotations(
     FormatError
         When the format cannot be told, or the bytes are not of it, with file and line.
     """
+    require_kinds(path=(path, Path))
     path = Path(path)
     open_regular(path).close()
     format = guess(path) if format == "auto" else format

@@ -84,7 +84,7 @@ def parse_signal(path: str | Path, *, threshold: float | None = None, release: s
         The file is neither, or damaged.
     """
     path = Path(path)
-    if threshold is None or not np.isfinite(threshold):
+    if not isinstance(threshold, (int, float, np.number)) or not np.isfinite(threshold):
         raise InputError(
             "a track of values is no annotation until a threshold is named",
             where=f"file '{path}'",

@@ -21,7 +21,7 @@ from sciinterp.annotations import Annotations
 from sciinterp.association.enrichment import enrichment
 from sciinterp.association.h5ad import write_features, write_samples
 from sciinterp.codes import FeatureMatrix
-from sciinterp.errors import StoreError
+from sciinterp.errors import StoreError, require_kinds
 from sciinterp.frames import Table
 from sciinterp.samples import Split
 from sciinterp.store.atomic import make_folder, read_json, write_each, write_json
@@ -139,6 +139,7 @@ def read_hits(folder: str | Path) -> Table:
     StoreError
         The folder holds no hits, or not all that was written with them.
     """
+    require_kinds(folder=(folder, Path))
     folder = Path(folder)
     absent = [name for name in NAMES if not name.endswith(".parquet") and not (folder / name).is_file()]
     if absent:

@@ -39,7 +39,7 @@ from sciinterp.association.shift_test import Places, screen_places
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen
 from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
-from sciinterp.errors import InputError, no_such
+from sciinterp.errors import InputError, no_such, require_kinds
 from sciinterp.frames import Table, stacked
 from sciinterp.provenance import (
     carried_split,
@@ -49,7 +49,7 @@ from sciinterp.provenance import (
     standing,
 )
 from sciinterp.samples import Split
-from sciinterp.settings import plain_value
+from sciinterp.settings import make_plain, plain_value
 from sciinterp.store import ledger
 
 if TYPE_CHECKING:
@@ -126,6 +126,11 @@ class AssociationSettings:
     screen: ScreenSettings = field(default_factory=ScreenSettings)
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
 
+    def __post_init__(self) -> None:
+        make_plain(self)
+        if not 0 < self.level < 1:
+            raise InputError("no such level of intervals", expected="between 0 and 1", got=str(self.level))
+
 
 def associate(
     features: FeatureMatrix,
@@ -180,7 +185,9 @@ def associate(
     half a gigabyte of training activations, and blocks of codes and scores of some hundred megabytes.
     """
     settings = settings or AssociationSettings()
+    require_kinds(features=(features, FeatureMatrix), annotations=(annotations, Annotations))
     split = carried_split(features.origin, features.samples) if split is None else split
+    require_kinds(split=(split, Split))
     _require_samples(split, len(features.samples))
     require_placed(annotations, features.samples)
     randomised, twins = _controls(control)

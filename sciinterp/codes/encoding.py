@@ -15,7 +15,7 @@ from sciinterp.codes.beside import relative_path
 from sciinterp.codes.matrix import FeatureMatrix
 from sciinterp.codes.positions import to_positions
 from sciinterp.codes.saving import bounds_of, codes_plan, finish
-from sciinterp.errors import InputError, MismatchError, ShapeError
+from sciinterp.errors import InputError, MismatchError, ShapeError, require_kinds
 from sciinterp.progress import progress
 from sciinterp.provenance import UNKNOWN, Origin, differing, origin_of, site_of
 from sciinterp.samples import Samples
@@ -83,7 +83,9 @@ def encode(
     """
     from sciinterp.activations.streaming import stream
     from sciinterp.devices import moved
+    from sciinterp.sae.base import SAE
 
+    require_kinds(sae=(sae, SAE))
     found, expected = acts, "acts, or model= and samples="
     if found is not None and model is not None:
         raise InputError("activations from two places", expected=expected, got="both")
@@ -219,6 +221,7 @@ def load_features(folder: str | Path) -> FeatureMatrix:
     StoreError
         When the folder is incomplete, damaged or of a newer version.
     """
+    require_kinds(folder=(folder, Path))
     folder = Path(folder)
     if (folder / OLD_HEAD).is_file() and not (folder / PLAN).is_file():
         codes, samples, record = read_old_codes(folder)

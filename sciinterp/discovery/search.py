@@ -29,7 +29,7 @@ from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.refinement import LISTED, calibrate_refinements, find_refinements
 from sciinterp.discovery.settings import Controls, DiscoverySettings
 from sciinterp.discovery.together import co_active
-from sciinterp.errors import InputError, ShapeError
+from sciinterp.errors import InputError, ShapeError, require_kinds
 from sciinterp.frames import Table
 from sciinterp.provenance import carried_split, require_randomised, require_same, standing
 from sciinterp.samples import Split
@@ -86,7 +86,9 @@ def discover(
     """
     controls = control if isinstance(control, Controls) else Controls(randomised=control)
     settings = _settled(settings, old)
+    require_kinds(features=(features, FeatureMatrix), annotations=(annotations, Annotations))
     split = carried_split(features.origin, features.samples) if split is None else split
+    require_kinds(split=(split, Split))
     _require_fit(features, split, controls)
     require_placed(annotations, features.samples)
     about = standing(features, annotations, split)

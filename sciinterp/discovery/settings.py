@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sciinterp.codes import FeatureMatrix
+from sciinterp.settings import make_plain
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class DiscoverySettings:
     n_probed: int = 4
     records: bool = True
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        make_plain(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sciinterp.errors import FormatError, InputError
+from sciinterp.errors import FormatError, InputError, require_kinds
 from sciinterp.readers.bounded import first_lines, open_regular, read_lines
 from sciinterp.readers.delimited import unquoted
 from sciinterp.readers.identifiers import match_ids, nearest, numbered, spoiled
@@ -101,6 +101,7 @@ def read_samples(
     FormatError
         When the file is not in its format.
     """
+    require_kinds(path=(path, Path))
     path = Path(path)
     open_regular(path).close()
     if format == "auto":

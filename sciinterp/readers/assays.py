@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sciinterp.errors import FormatError, InputError, no_such
+from sciinterp.errors import FormatError, InputError, no_such, require_kinds
 from sciinterp.frames import Table
 from sciinterp.readers.delimited import each, read_table
 from sciinterp.readers.notation import UNSTATED, Variant, parse_variant
@@ -110,6 +110,7 @@ def read_assay(
     >>> assay["variant"].tolist(), assay.context["wrong_reference"]
     (['M1A', 'K2R;T3A'], 1)
     """
+    require_kinds(path=(path, Path))
     path = Path(path)
     header, rows, refused = _rows(path)
     lower = {name.lower(): i for i, name in reversed(list(enumerate(header)))}

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from sciinterp.errors import FormatError
+from sciinterp.errors import FormatError, require_kinds
 from sciinterp.frames import Table
 from sciinterp.readers.bounded import read_lines
 from sciinterp.readers.delimited import unquoted
@@ -60,6 +60,7 @@ def read_variants(path: str | Path, *, info: Sequence[str] = CLINVAR) -> Table:
     FormatError
         No line of the file is a variant, and none says that it is a VCF.
     """
+    require_kinds(path=(path, Path))
     kept: list[tuple[str, int, str, str, str]] = []
     extra: list[dict[str, str]] = []
     each: dict[str, int] = {}

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sciinterp.errors import InputError, StoreError
+from sciinterp.errors import InputError, StoreError, require_kinds
 from sciinterp.provenance import Origin, check, stated
 from sciinterp.sae import foreign
 from sciinterp.sae.base import SAE, sae_of
@@ -66,6 +66,7 @@ def load_sae(
     InputError, FormatError, StoreError
         No SAE is there; it is not in the format; its weights are damaged; the file could run code on loading.
     """
+    require_kinds(path=(path, Path))
     place = Path(path)
     try:
         there = place.exists()

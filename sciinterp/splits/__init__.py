@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.samples import Samples, Split
 from sciinterp.settings import plain_value
 from sciinterp.splits.families import label_samples
@@ -65,6 +65,7 @@ def split_families(
     >>> len(split.train) + len(split.calibration) + len(split.test)
     6
     """
+    require_kinds(samples=(samples, Samples))
     wanted, seed = _fractions(fractions), plain_value(seed, int, "seed")
     labels, name = label_samples(samples, by)
     family, names = pd.factorize(labels, sort=True)
@@ -140,7 +141,10 @@ def place(
 
 
 def _fractions(fractions: Any) -> np.ndarray:
-    values = np.asarray(fractions, dtype=np.float64)
+    try:
+        values = np.asarray(fractions, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.zeros(0)
     if (
         values.shape != (3,)
         or not np.isfinite(values).all()
