@@ -10,6 +10,7 @@ periodic a property of the letters that comes and goes with a period            
 domain   weak composition in four parts along thirty-six letters                             ``profiles``
 labels   columns of labels: which broad concepts (a helix, a region) stand where             ``profiles``
 torsions regions of the Ramachandran plot, of samples with coordinates                       ``profiles``
+bins     seven columns of torsions in bins of 30 degrees, of these samples                   ``profiles``
 ======== =================================================================================== ===================
 """
 
@@ -22,7 +23,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from sciinterp.association.backbone_baselines import ABEGO
+from sciinterp.association.backbone_baselines import ABEGO, BIN, N_SIDE, N_TORSIONS
 from sciinterp.discovery.gapped import fit_gapped, score_gapped
 from sciinterp.discovery.letter_pairs import FAR, chance_of_pairs, fit_pairs, score_pairs
 from sciinterp.discovery.periodicity import HALVES, PERIODS, fit_periodicity, score_periodicity
@@ -31,6 +32,7 @@ from sciinterp.discovery.surroundings import Surroundings
 
 DOMAIN = Shape(np.repeat(np.arange(4), 9), np.arange(-18, 19, 3), np.array([0]), steps=4, prior=12.0)
 LABELS = Shape(np.arange(13), np.arange(-2, 3), np.array([0]), steps=3, prior=6.0)
+BINS = Shape(np.arange(7), np.arange(-2, 3), np.array([0]), steps=3, prior=6.0)  # as wide as a motif
 
 Model: TypeAlias = Any  # what a reader has fitted, its own: arrays with one row a row of peaks
 
@@ -223,6 +225,16 @@ def _says_torsions(around: Surroundings, at: np.ndarray, model: Model) -> dict[s
     }
 
 
+def _says_bins(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
+    best = np.argmax(columns_of(model[0][0], around.share("torsion")), axis=1)
+    middles = [
+        None if b == N_TORSIONS - 1 else [(i + 0.5) * BIN - 180 for i in divmod(b, N_SIDE)]
+        for b in best.tolist()
+    ]
+    text = " ".join("none" if m is None else f"{m[0]:.0f}/{m[1]:.0f}" for m in middles)
+    return {"text": f"phi/psi {text}", "torsions": middles}
+
+
 READERS = (
     _profile(MOTIF, "letters", _says_motif, name="motif", reach=6),
     Reader(
@@ -249,4 +261,5 @@ READERS = (
         reach=8,
     ),
     _profile(MOTIF, "abego", _says_torsions, name="torsions", reach=6),
+    _profile(BINS, "torsion", _says_bins, name="bins", reach=6),
 )

@@ -2,9 +2,11 @@
 
 Annotations are cut down to what a first look gives (of structures: broad secondary structure and classes of
 residues); the features are tested against those alone and searched for what none explains. A hidden concept has come
-back where a novel candidate's feature marks it: F1 on held-out families, at the threshold that is best on training
-families, of at least the floor below which nothing is said to find anything. The same is done with the codes of the
-randomised model, which should find nothing.
+back where a novel candidate marks it: F1 on held-out families, of the one of its features (those that fire together are
+one candidate) and at the threshold that are best on training families, of at least the floor below which nothing is said
+to find anything. The same is done with the codes of the
+randomised model, which should find nothing. What covers so much that calling every position marks it as well is not
+marked, as in hits.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from sciinterp.store.kept import kept, planned_folder
 
 # What a first look at structures gives: how names begin.
 BROAD = ("ss:H", "ss:E", "ss:C", "residue:")
-COLUMNS = ("codes", "concept", "n", "f1", "feature", "rank", "q", "best", "back")
+COLUMNS = ("codes", "concept", "n", "everything", "f1", "feature", "rank", "q", "best", "back")
 
 
 def rediscover(
@@ -61,8 +63,8 @@ def rediscover(
     Returns
     -------
     Table
-        One row a hidden concept and codes (``model``, ``randomised``): ``n`` positions, and the first novel candidate
-        whose feature reaches the floor, with ``f1``, ``rank`` among novel candidates (from 1) and ``q``; where none does
+        One row a hidden concept and codes (``model``, ``randomised``): ``n`` positions, the F1 of calling ``everything``,
+        and the first novel candidate of which a feature reaches the floor and is above that, with ``f1``, ``rank`` among novel candidates (from 1) and ``q``; where none does
         (``back`` is False), the one that marks it best. ``best`` is the F1 of the best one in the list. ``context``
         holds how many novel candidates there are, and why there are none.
 
@@ -115,25 +117,35 @@ def _searched(
 def came_back(
     codes: FeatureMatrix, novel: pd.DataFrame, annotations: Annotations, hidden: list[str], split: Split
 ) -> list[dict[str, object]]:
-    """Of every hidden concept the first novel candidate whose feature marks it, or the best; best first."""
+    """Of every hidden concept the first novel candidate that marks it, or the best; best first."""
     spots = annotations.instances(codes.samples, hidden)
     truth = np.zeros((len(hidden), codes.n_positions), bool)
     for concept, start, end in zip(spots["concept"], spots["start"], spots["end"]):
         truth[int(concept), int(start) : int(end)] = True
-    parts = [
+    train, test = (
         np.repeat(np.isin(np.arange(len(split.family)), p), codes.samples.lengths)
         for p in (split.train, split.test)
-    ]
-    order, best = novel["feature"].astype(int).tolist(), np.zeros((len(hidden), max(1, len(novel))))
-    for at, j in enumerate(order):
-        best[:, at] = held_out_f1(codes.column(j), truth, *parts)
-    rows = []
+    )
+    concepts, n = np.arange(len(hidden)), max(1, len(novel))
+    best, which = np.zeros((len(hidden), n)), np.full((len(hidden), n), -1)
+    for at, record in enumerate(novel["evidence"]):
+        columns = [codes.column(int(j)) for j in record["features"]]
+        chosen = np.argmax([held_out_f1(value, truth, train, train) for value in columns], axis=0)
+        best[:, at] = np.array([held_out_f1(value, truth, train, test) for value in columns])[
+            chosen, concepts
+        ]
+        which[:, at] = np.asarray(record["features"])[chosen]
+    share = truth[:, test].mean(1)
+    everything, rows = 2 * share / (1 + share), []
     for number, concept in enumerate(hidden):
-        reach, there = best[number] >= THRESHOLDS.floor, bool(order)
+        reach, there = (
+            (best[number] >= THRESHOLDS.floor) & (best[number] > everything[number]),
+            len(novel) > 0,
+        )
         at = int(reach.argmax() if reach.any() else best[number].argmax())
-        f1 = float(best[number, at])
-        row = {"concept": concept, "n": int(truth[number].sum()), "f1": round(f1, 3)}
-        row |= {"feature": order[at] if there else -1, "rank": at + 1 if there else 0}
+        row = {"concept": concept, "n": int(truth[number].sum())}
+        row |= {"everything": round(float(everything[number]), 3), "f1": round(float(best[number, at]), 3)}
+        row |= {"feature": int(which[number, at]), "rank": at + 1 if there else 0}
         q = float(novel["q"].iloc[at]) if there else None
         rows.append({**row, "q": q, "best": round(float(best[number].max()), 3), "back": bool(reach.any())})
     return sorted(rows, key=lambda row: -float(row["best"]))  # type: ignore[arg-type]

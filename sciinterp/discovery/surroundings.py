@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from sciinterp.association.backbone_baselines import ABEGO
+from sciinterp.association.backbone_baselines import ABEGO, N_TORSIONS
 from sciinterp.discovery.letter_pairs import FAR, plain_words, word_table
 from sciinterp.discovery.periodicity import scales
 
@@ -50,6 +50,8 @@ class Surroundings:
     abego : uint8 [n_padded]
         Region of the Ramachandran plot, a number in :data:`sciinterp.association.backbone_baselines.ABEGO`; empty where there
         are no coordinates.
+    torsion : uint8 [n_padded]
+        Bin of phi and psi, likewise.
     backbone : dict
         int64 [n_padded] of each plain reading of coordinates (:func:`sciinterp.discovery.plain_readings.backbone_classes`).
     moments : dict
@@ -70,6 +72,7 @@ class Surroundings:
     property_names: list[str]
     properties: np.ndarray
     abego: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
+    torsion: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
     backbone: dict[str, np.ndarray] = field(default_factory=dict)
     moments: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict)
 
@@ -93,9 +96,10 @@ class Surroundings:
         return len(self.alphabet)
 
     def share(self, column: str = "letters") -> np.ndarray:
-        """float64: how often each letter, label or region occurs at all."""
+        """float64: how often each letter, label, region or bin occurs at all."""
         values = getattr(self, column)[self.sample >= 0]
-        n = {"letters": self.n_letters, "labels": len(self.label_names), "abego": len(ABEGO)}[column]
+        sizes = {"letters": self.n_letters, "labels": len(self.label_names), "abego": len(ABEGO)}
+        n = {**sizes, "torsion": N_TORSIONS}[column]
         return np.bincount(values, minlength=n)[:n] / max(len(values), 1)
 
     def shuffled(
@@ -116,7 +120,7 @@ class Surroundings:
         there = np.where(at >= 0, np.arange(at.size).reshape(at.shape) * width + FAR, NONE)
         mixed = {
             name: getattr(self, name)[flat]
-            for name in ("letters", "labels", "abego")
+            for name in ("letters", "labels", "abego", "torsion")
             if len(getattr(self, name))
         }
         return replace(self, **mixed, moments={}), there
@@ -160,7 +164,10 @@ def lay_out(
     laid = lay(letters, len(alphabet), np.uint8)
     share = np.bincount(letters, minlength=len(alphabet)) / max(n, 1)
     classes = {name: lay(of, 0, np.int64) for name, of in (backbone or {}).items() if name != "abego"}
-    abego = lay(backbone["abego"], len(ABEGO), np.uint8) if backbone else np.zeros(0, np.uint8)
+    abego, torsion = (
+        lay(backbone[name], n, np.uint8) if backbone else np.zeros(0, np.uint8)
+        for name, n in (("abego", len(ABEGO)), ("torsion", N_TORSIONS))
+    )
     return Surroundings(
         laid,
         alphabet,
@@ -174,6 +181,7 @@ def lay_out(
         *word_table(laid, len(alphabet)),
         *scales(alphabet, share),
         abego,
+        torsion,
         classes,
     )
 

@@ -77,25 +77,36 @@ def test_a_definition_is_no_rival_and_its_shadow_is() -> None:
     assert other.context["not_run"]["torsion"] == "the samples have no coordinates of a backbone"
 
 
-def test_a_reader_of_regions_finds_what_begins_a_helix() -> None:
-    """Letters are drawn, so only the backbone can tell: the order of its regions does, one torsion not as well."""
+def test_a_reader_of_torsions_finds_what_one_torsion_does_not() -> None:
+    """Letters are drawn, so only the backbone can tell: the first torsion of a helix is like no other, the fourth like many."""
     samples = helices(40)
-    regions = geometry(samples).abego.reshape(40, 30)
+    regions, bins = (of.reshape(40, 30) for of in (geometry(samples).abego, geometry(samples).torsion))
     assert {ABEGO[i] for i in np.unique(regions)} <= set(ABEGO)
     helix = regions == ABEGO.index("A")
-    first = helix.argmax(axis=1)
+    first = np.arange(40) * 30 + helix.argmax(axis=1)
     assert helix.sum() > 200 and (regions[:, 0] == ABEGO.index("x")).all()
     nothing = pd.DataFrame({"sample": [], "start": [], "end": [], "concept": []})
     codes = si.FeatureMatrix(sp.csr_array((1200, 1), dtype=np.float32), samples)
     split = si.split_families(samples, by="family", seed=0)
     problem = make_problem(codes, si.Annotations(nothing), split)
-    found = coherence(problem, (np.arange(40) * 30 + first)[None])
-    at = dict(zip((*COLUMNS, *OF_BACKBONE), found.measures[0]))
-    assert found.measures.shape == (1, 12) and found.reader[0] == "torsions"
-    assert at["reader"] > 0.9 > at["torsion"] and at["same_torsion"] > 0.8 and at["centre"] < 0.7
-    assert not explained(found.measures)[0]
-    said = describe(problem, np.arange(40) * 30 + first, "torsions")
+    found = coherence(problem, np.stack([first, first + 3]))
+    of = pd.DataFrame(found.measures, columns=[*COLUMNS, *OF_BACKBONE])
+    assert found.measures.shape == (2, 12) and found.reader.tolist() == ["bins", "bins"]
+    assert of["torsion"][0] > 0.95 and of["same_torsion"][0] < 0.6
+    assert of["reader"][1] > 0.9 > of["torsion"][1] and of["same_torsion"][1] > 0.7 and of["centre"][1] < 0.7
+    assert explained(found.measures).tolist() == [True, False]
+    assert (found.tried["bins"] > found.tried["torsions"]).all() and (found.tried["torsions"] > 0.6).all()
+    said = describe(problem, first + 3, "torsions")
     assert said["text"] == f"torsions {said['consensus']} (ABEGO)" and "A" in said["consensus"]
+    said = describe(problem, first + 3, "bins")
+    phi, psi = divmod(int(bins.ravel()[first[0] + 3]), 12)  # the commonest bin, named by its middle
+    assert [30 * phi - 165, 30 * psi - 165] in said["torsions"] and len(said["torsions"]) == 7
+    assert f"{30 * phi - 165}/{30 * psi - 165}" in said["text"]
+    around = problem.around
+    mixed, at = around.shuffled(around.padded(first[:1][None]), 6, np.random.default_rng(0))
+    window = around.torsion[around.at[first[0]] + np.arange(-6, 7)]
+    shuffled = mixed.torsion[at[0, 0] + np.arange(-6, 7)]
+    assert sorted(shuffled) == sorted(window) and (shuffled != window).any()
 
 
 def test_letters_alone_have_no_backbone_to_be_held_against() -> None:
@@ -107,7 +118,7 @@ def test_letters_alone_have_no_backbone_to_be_held_against() -> None:
     problem = make_problem(codes, si.Annotations(nothing), si.split_families(samples, by="family", seed=0))
     found = coherence(problem, (np.arange(6) * 30 + 4)[None])
     assert found.measures.shape == (1, 7) and limits(found.measures).shape == (1, 4)
-    assert "torsions" not in found.tried and not problem.around.backbone
+    assert not {"torsions", "bins"} & set(found.tried) and not problem.around.backbone
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sciinterp as si
 from sciinterp.discovery.rediscovery import came_back, held_out_f1, rediscover
 from sciinterp.errors import InputError, MismatchError
 
+COLUMNS = ["sample", "start", "end", "concept"]
 samples = si.Samples(["a", "b"], ["ACDEFGHIKL", "ACDEFGHIKL"])
 annotations = si.Annotations(
     pd.DataFrame(
@@ -19,7 +20,7 @@ annotations = si.Annotations(
             ("b", 8, 9, "turn"),
             ("a", 0, 10, "ss:H"),
         ],
-        columns=["sample", "start", "end", "concept"],
+        columns=COLUMNS,
     )
 )
 split = si.Split(
@@ -33,14 +34,35 @@ def test_the_feature_that_marks_a_hidden_concept_is_named_with_its_rank() -> Non
     codes[[7, 12], 2] = 0.5
     codes[[2, 3, 15, 16, 17, 18], 0] = 1.0  # the cap, among much else where it was not chosen
     codes[[8, 0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 18], 1] = 1.0  # a turn among much else
-    novel = pd.DataFrame({"feature": [1, 0, 2], "q": [0.1, 0.2, 0.3]})
+    alone = [{"features": [j]} for j in (1, 0, 2)]
+    novel = pd.DataFrame({"feature": [1, 0, 2], "q": [0.1, 0.2, 0.3], "evidence": alone})
     found = si.FeatureMatrix(sp.csr_array(codes), samples)
     rows = came_back(found, novel, annotations, ["cap", "turn"], split)
     assert [(r["concept"], r["feature"], r["rank"], r["f1"], r["best"], r["back"]) for r in rows] == [
         ("cap", 0, 2, 0.4, 1.0, True),
         ("turn", 0, 2, 0.4, 0.4, True),
     ]
-    assert rows[0]["q"] == 0.2 and rows[0]["n"] == 3
+    assert (
+        rows[0]["q"] == 0.2 and rows[0]["n"] == 3 and rows[0]["everything"] == pytest.approx(2 / 11, abs=1e-3)
+    )
+    # The cap's own feature fires with the first: it is chosen in training, and it is what marks the cap.
+    novel["evidence"] = [{"features": [1, 2]}, {"features": [0]}, {"features": [2]}]
+    cap = came_back(found, novel, annotations, ["cap", "turn"], split)[0]
+    assert (cap["concept"], cap["feature"], cap["rank"], cap["f1"]) == ("cap", 2, 1, 1.0)
+
+
+def test_what_everything_marks_as_well_does_not_come_back() -> None:
+    wide = si.Annotations(pd.DataFrame([("a", 0, 8, "most"), ("b", 0, 8, "most")], columns=COLUMNS))
+    codes = np.zeros((20, 2), np.float32)
+    codes[[*range(7), *range(10, 15)], 0] = (
+        1.0  # five of eight, and nothing else: .77 where everything reaches .89
+    )
+    codes[[*range(8), *range(10, 18)], 1] = 1.0
+    found = si.FeatureMatrix(sp.csr_array(codes), samples)
+    for features, back in ((0, False), (1, True)):
+        novel = pd.DataFrame({"feature": [features], "q": [0.1], "evidence": [{"features": [features]}]})
+        row = came_back(found, novel, wide, ["most"], split)[0]
+        assert row["everything"] == 0.889 and row["back"] == back
 
 
 def test_thresholds_are_chosen_in_training_and_equal_codes_stay_together() -> None:
@@ -53,7 +75,9 @@ def test_thresholds_are_chosen_in_training_and_equal_codes_stay_together() -> No
 
 def test_without_candidates_nothing_comes_back() -> None:
     codes = si.FeatureMatrix(sp.csr_array(np.ones((20, 2), np.float32)), samples)
-    rows = came_back(codes, pd.DataFrame({"feature": [], "q": []}), annotations, ["cap"], split)
+    rows = came_back(
+        codes, pd.DataFrame({"feature": [], "q": [], "evidence": []}), annotations, ["cap"], split
+    )
     assert [(r["f1"], r["feature"], r["rank"], r["back"]) for r in rows] == [(0.0, -1, 0, False)]
 
 
