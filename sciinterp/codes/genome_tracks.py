@@ -174,7 +174,8 @@ def tracks(
         Folder: ``feature_J.bw`` or ``feature_J.bedgraph``, ``peaks.bed``, ``candidates.bed`` and ``windows.bed``; of
         samples that are their own coordinates ``feature_J.bedgraph``, ``peaks.gff3`` and ``candidates.gff3``.
     candidates : DataFrame, optional
-        Of :func:`sciinterp.discover`; those of these features are written, scored by their probability.
+        Of :func:`sciinterp.discover`; those of these features that have a place are written, scored by their
+        probability.
     format : {"bigwig", "bedgraph"}
     sizes : path, optional
         Names and lengths of the chromosomes (chrom.sizes, .fai). Names of samples are matched with and without
@@ -219,7 +220,8 @@ def tracks(
             peaks.update(zip((column.feature for column in block), pool.map(write, block)))
     written.append(_write_intervals(folder / "peaks", _Places.of_peaks(peaks), where))
     if candidates is not None:
-        chosen = candidates[candidates["feature"].isin(wanted)]
+        placed = candidates["start"] >= 0  # a refinement is of a concept, wherever that lies
+        chosen = candidates[candidates["feature"].isin(wanted) & placed]
         written.append(_write_intervals(folder / "candidates", _proposed(chosen, where), where))
     if where.of_genome:
         rows = [

@@ -141,7 +141,8 @@ def test_proteins_are_gff3_that_reads_back(tmp_path: Path) -> None:
     codes[2:4, 1], codes[7, 1] = 3, 1.5
     features = si.FeatureMatrix(codes, si.Samples(["P2;x", "P1"], ["MKVLA", "EVQL"]))
     candidates = pd.DataFrame(
-        {"kind": ["missing"], "sample": ["P1"], "start": [1], "end": [3], "concept": ["zinc, finger"], "feature": [1], "probability": [0.25]}
+        {"kind": ["missing", "refinement"], "sample": ["P1", ""], "start": [1, -1], "end": [3, -1], "concept": ["zinc, finger", "helix"],
+         "feature": [1, 1], "probability": [0.25, 0.5]}
     )  # fmt: skip
     made = si.tracks(features, [1], out=tmp_path, candidates=candidates)
     assert [p.name for p in made] == ["feature_1.bedgraph", "peaks.gff3", "candidates.gff3"]
@@ -151,6 +152,7 @@ def test_proteins_are_gff3_that_reads_back(tmp_path: Path) -> None:
         "P1\tsciinterp\tsequence_feature\t2\t3\t0.25\t.\t.\tName=missing:zinc%2C finger:feature_1"
         in (tmp_path / "candidates.gff3").read_text()
     )
+    assert "refinement" not in (tmp_path / "candidates.gff3").read_text()  # it has no place
 
 
 def test_what_cannot_be_written_is_said_before_anything_is(tmp_path: Path) -> None:
