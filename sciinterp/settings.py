@@ -195,9 +195,12 @@ def plain_value(value: Any, hint: Any, where: str) -> Any:
     if is_dataclass(value):
         return value
     if typing.get_origin(hint) is tuple and isinstance(value, Iterable) and not isinstance(value, str):
-        value = tuple(value.tolist() if hasattr(value, "tolist") else value)
-    if callable(getattr(value, "item", None)) and getattr(value, "ndim", 1) == 0:
-        value = value.item()
+        whole: Any = getattr(value, "tolist", None)
+        parts: Any = whole() if callable(whole) else value
+        value = tuple(parts)
+    single: Any = getattr(value, "item", None)
+    if callable(single) and getattr(value, "ndim", 1) == 0:
+        value = single()
     return _value(value, hint, where)
 
 
