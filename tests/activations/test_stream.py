@@ -171,10 +171,11 @@ print(next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [512, 2048])
 def test_memory_at_ten_times_the_data(batch: int) -> None:
+    """From a corpus that fills the buffer on: of 43 chains memory is below what a stream needs, and 430 take 1.10 to 1.13 of it."""
     pytest.importorskip("antiberty")
     code = [sys.executable, "-c", CORPUS]
     mib = []
-    for n in (43, 430):
+    for n in (135, 1350):
         given = [*code, str(n), str(batch), str(DATA)]
         done = subprocess.run(given, capture_output=True, text=True, check=True)
         mib.append(float(done.stdout.split()[-1]))
