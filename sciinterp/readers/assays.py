@@ -201,7 +201,8 @@ def _is_variant(text: str) -> bool:
 def _apart(lower: Mapping[str, int], rows: pd.DataFrame, by: int | None) -> tuple[int, ...]:
     """The three columns of a change, where these are told apart and no column states it whole."""
     found = [next((lower[n] for n in names if n in lower), None) for names in APART]
-    if None in found or (by is not None and any(c.isdigit() for cell in rows[by][:20] for c in cell)):
+    first = [] if by is None else [re.search("[0-9]", cell) for cell in rows[by][:20] if cell.strip()]
+    if None in found or len(first) < 2 * sum(map(bool, first)):  # most state a position of their own
         return ()
     return tuple(i for i in found if i is not None)
 
