@@ -23,7 +23,7 @@ from sciinterp.annotations.gff import parse_gff3
 from sciinterp.annotations.go import parse_go, read_ontology
 from sciinterp.annotations.secondary import _bends, _turns, hydrogen_bonds
 from sciinterp.annotations.structure import MAX_SURFACE, parse_structure
-from sciinterp.annotations.uniprot import BETWEEN, NOTHING_CERTAIN, UNCERTAIN, UNKNOWN, locate
+from sciinterp.annotations.uniprot import BETWEEN, IMPOSSIBLE, NOTHING_CERTAIN, UNCERTAIN, UNKNOWN, locate
 from sciinterp.codes.write_bigwig import Intervals, write_bigwig
 from sciinterp.readers.backbones import joined, places_of
 from sciinterp.samples import Samples
@@ -237,23 +237,22 @@ def test_liabilities_are_looked_for_at_every_place(sequence: str) -> None:
     assert found == sorted(expected)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    st.integers(1, 99),
-    st.integers(0, 30),
-    st.sampled_from(["", "<", ">", "?"]),
-    st.sampled_from(["", "<", ">", "?"]),
-)
-def test_a_location_of_uniprot_keeps_what_is_certain(first: int, more: int, low: str, high: str) -> None:
-    start, end, flag = locate(f"{low}{first}..{high}{first + more}")
-    if "?" in low + high:
-        assert (start, flag) == (-1, UNCERTAIN)
-    elif low == ">" or high == "<":
-        assert (start, flag) == (-1, NOTHING_CERTAIN)
-    else:
-        assert (start, end) == (first - 1, first + more)
-        assert flag == {"": "", "<": "start", ">": "end", "<>": "both"}[low + high]
-    assert locate(f"{first}^{first + 1}")[2] == BETWEEN and locate(f"?..{first}")[2] == UNKNOWN
+SIGNS = ("", "<", ">", "?")
+
+
+@pytest.mark.parametrize(("low", "high"), product(SIGNS, SIGNS))
+def test_a_location_of_uniprot_keeps_what_is_certain(low: str, high: str) -> None:
+    for first, more in product((1, 7, 99), (0, 1, 30)):
+        start, end, flag = locate(f"{low}{first}..{high}{first + more}")
+        if "?" in low + high:
+            assert (start, flag) == (-1, UNCERTAIN)
+        elif low == ">" or high == "<":
+            assert (start, flag) == (-1, NOTHING_CERTAIN)
+        else:
+            assert (start, end) == (first - 1, first + more)
+            assert flag == {"": "", "<": "start", ">": "end", "<>": "both"}[low + high]
+        assert locate(f"{first}^{first + 1}")[2] == BETWEEN and locate(f"?..{first}")[2] == UNKNOWN
+        assert locate(f"{first + more + 1}..{first}")[2] == IMPOSSIBLE
 
 
 @settings(max_examples=30, deadline=None)

@@ -93,14 +93,18 @@ def test_of_two_tables_in_one_every_position_is_of_either(first: list[tuple], se
 
 
 @settings(max_examples=25, deadline=None)
-@given(found=rows(), listed=st.sets(st.sampled_from("abcd")))
-def test_coverage_is_that_of_any_source_that_states_a_concept(found: list[tuple], listed: set[str]) -> None:
+@given(found=rows(), listed=st.sets(st.sampled_from("abcd")), others=st.sets(st.sampled_from("abcd")))
+def test_coverage_is_that_of_any_source_that_states_a_concept(
+    found: list[tuple], listed: set[str], others: set[str]
+) -> None:
     names = sorted({row[3] for row in found})
+    both = table(found, coverage={"u": sorted(listed), "v": sorted(others)}).covered(SAMPLES, names)
     annotations = table(found, coverage={"u": sorted(listed)})
     covered = annotations.covered(SAMPLES, names)
     for (i, sample), (j, concept) in product(enumerate(SAMPLES.ids), enumerate(names)):
         sources = {row[4] for row in found if row[3] == concept}
         assert covered[i, j] == ("v" in sources or sample in listed)
+        assert both[i, j] == (("v" in sources and sample in others) or ("u" in sources and sample in listed))
     group, covers = annotations.coverage_groups(SAMPLES, names)
     assert (covers[:, group] == covered).all()
     outside = sum(row[4] == "u" and row[0] not in listed for row in found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,7 @@ def test_a_digest_says_what_and_in_which_order_and_nothing_else(found: list[tupl
     ]
     assert samples.digest not in {other.digest for other in others}
     # the ends of names and of sequences are told apart
-    assert Samples(["ab"], ["C"]).digest != Samples(["a"], ["bC"]).digest
+    assert Samples(["ab"], ["C"]).digest != Samples(["a"], ["bC"], lengths=[1]).digest
 
 
 def test_data_of_other_kinds_are_told_apart_by_what_they_hold() -> None:
@@ -218,11 +219,11 @@ def test_sizes_count_in_proportion(sizes: list[int], seed: int, grouped: bool) -
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["1", "2"]), st.integers(0, 300), st.integers(1, 60)),
+        st.tuples(st.sampled_from(["1", "2"]), st.integers(0, 30), st.integers(1, 6)),
         min_size=1,
         max_size=12,
     ),
-    st.sampled_from([7, 50, 1000]),
+    st.sampled_from([1, 5, 100]),
 )
 def test_windows_that_share_a_base_are_one_family(found: list[tuple[str, int, int]], size: int) -> None:
     table = pd.DataFrame([(c, a) for c, a, _ in found], columns=["chrom", "start"])
@@ -230,15 +231,13 @@ def test_windows_that_share_a_base_are_one_family(found: list[tuple[str, int, in
         [f"w{i}" for i in range(len(found))], ["A" * n for _, _, n in found], table=table, kind="dna"
     )
     label = by_block(samples, size)
-    for i, (c, a, n) in enumerate(found):
-        for j, (other, b, m) in enumerate(found):
-            if c == other and a < b + m and b < a + n:
-                assert label[i] == label[j]
-            if c != other:
-                assert label[i] != label[j]
-        # a block is where the first of its windows starts
-        mine = [start for k, (_, start, _) in enumerate(found) if label[k] == label[i]]
-        assert label[i] == f"{c}:{min(mine) // size}"
+    chain = list(range(len(found)))  # windows that share bases, and those that share bases with these
+    for _ in found:
+        for (i, (c, a, n)), (j, (d, b, m)) in product(enumerate(found), repeat=2):
+            if c == d and a < b + m and b < a + n:
+                chain[i] = min(chain[i], chain[j])
+    first = {k: min(start for (_, start, _), of in zip(found, chain) if of == k) for k in chain}
+    assert label.tolist() == [f"{c}:{first[k] // size}" for (c, _, _), k in zip(found, chain)]
     order = np.argsort([start for _, start, _ in found])[::-1]
     assert by_block(samples.subset(order), size).tolist() == label[order].tolist()
 
@@ -280,6 +279,7 @@ def test_clusters_by_composition_do_not_depend_on_the_order(texts: list[str], se
     profiles = kmer_profiles(texts, 2)
     number = {name: i for i, name in enumerate(samples.ids)}
     for name, founder in found.items():
+        assert len(texts[number[founder]]) >= len(texts[number[name]])
         assert name == founder or profiles[number[name]] @ profiles[number[founder]] >= 0.5
     founders = sorted(set(found.values()))
     for i, a in enumerate(founders):

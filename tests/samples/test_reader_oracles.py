@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
 import sys
 import types
 from itertools import product
@@ -70,6 +71,10 @@ def test_names_mean_the_same_in_any_order(theirs: list[str], ours: list[str], se
         again = match(draw.permutation(theirs).tolist(), draw.permutation(ours).tolist())
         assert again == found
         assert match([*theirs, *theirs], ours) == found
+    of: dict[str, set[str]] = {}
+    for name, meant in match_ids(theirs, ours).items():
+        of.setdefault(meant, set()).update(re.findall(r"\.[12]$", name))
+    assert all(len(versions) < 2 for versions in of.values()), "two versions are two things"
 
 
 @settings(max_examples=40, deadline=None)
