@@ -15,7 +15,7 @@ from sciinterp.association import AssociationSettings
 from sciinterp.discovery import DiscoverySettings
 from sciinterp.errors import InputError, no_such
 from sciinterp.sae import ARCHITECTURES, Architecture, Matryoshka, TrainSettings
-from sciinterp.settings import build, parse_value, read_toml, to_toml
+from sciinterp.settings import build, make_plain, parse_value, read_toml, to_toml
 
 HEAD = """\
 # A run of sciinterp: 'sciinterp run {name}' does the whole job, and goes on where it stopped.
@@ -60,6 +60,7 @@ class DataSettings:
     unreadable: str = "stop"
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if self.unreadable not in ("stop", "skip"):
             raise no_such("choice", self.unreadable, ("stop", "skip"), where="unreadable")
 
@@ -91,6 +92,9 @@ class ModelSettings:
     kept_as: str = "float32"
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        make_plain(self)
+
 
 @dataclass(frozen=True)
 class SplitSettings:
@@ -106,6 +110,9 @@ class SplitSettings:
 
     by: str | None = None
     fractions: tuple[float, float, float] = (0.75, 0.05, 0.2)
+
+    def __post_init__(self) -> None:
+        make_plain(self)
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,9 @@ class RunConfig:
     turn: bool = False
     seed: int = 0
     licences: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        make_plain(self)
 
     def record(self) -> dict[str, Any]:
         """The configuration as plain values, files by their names alone."""

@@ -36,6 +36,7 @@ from sciinterp.sae.loop import Job, train_together
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.stability import stability
 from sciinterp.sae.topk import TopK
+from sciinterp.settings import at_least, make_plain, settings_of
 from sciinterp.store.atomic import make_folder
 from sciinterp.store.kept import kept
 
@@ -90,6 +91,8 @@ class DecompositionSettings:
     twins: tuple[str, ...] = ("decoder_soft", "encoder")
 
     def __post_init__(self) -> None:
+        one = at_least(1)
+        make_plain(self, widths=one, l0=one, steps=one, batch_size=one, seeds=at_least(0))
         for name in self.names:
             if name not in CONTESTANTS:
                 raise no_such("architecture", name, CONTESTANTS)
@@ -130,7 +133,7 @@ def compare_decompositions(
     MismatchError
         The folder holds outcomes of other settings.
     """
-    settings, place = settings or DecompositionSettings(), str(device_of(device))
+    settings, place = settings_of(settings, DecompositionSettings), str(device_of(device))
     judged = replace(split, test=split.calibration)
     folder = None if out is None else make_folder(out)
     rows = []

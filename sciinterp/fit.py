@@ -26,6 +26,7 @@ from sciinterp.sae.base import SAE, sae_of
 from sciinterp.sae.metrics import Measures
 from sciinterp.sae.weights import Weights
 from sciinterp.samples import Samples
+from sciinterp.settings import at_least, make_plain, settings_of
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -71,6 +72,9 @@ class FitSettings:
     norm_ratio: tuple[float, float] = (0.5, 1.5)
     promise: float = 0.25
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        make_plain(self, n_tokens=at_least(1))
 
 
 @dataclass(eq=False)
@@ -132,7 +136,7 @@ def fit_check(sae: SAE, model: Adapter, samples: Samples, *, settings: FitSettin
     InputError
         The model has no site of the SAE's width, or there are too few tokens.
     """
-    settings = settings or FitSettings()
+    settings = settings_of(settings, FitSettings)
     sites = [site for site in model._sites() if site.width == sae.d_in]
     if not sites:
         widths = ", ".join(map(str, sorted({site.width for site in model._sites()})))

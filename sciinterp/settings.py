@@ -15,14 +15,19 @@ import textwrap
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from sciinterp.errors import FormatError, InputError, no_such
+from sciinterp.errors import FormatError, InputError, no_such, require_kinds
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
+# Names and their values as JSON, TOML and a row of a table hold them: of any kind, until whoever reads them says which.
+Plain = dict[str, Any]
 MOST = 2**63  # no file, numpy or torch holds more
 # Of a configuration: far more than any has, and little enough to be parsed in a second.
 MAX_BYTES, MAX_PARTS = 1 << 20, 64
@@ -30,7 +35,7 @@ _BETWEEN_NAMES, _NO_BLANKS = re.compile(r"[\n=\[\]{},#]+"), str.maketrans("", ""
 _ENTRY = re.compile(r"^(\w[\w, ]*) : .*$")
 
 
-def read_toml(path: str | Path) -> dict[str, Any]:
+def read_toml(path: str | Path) -> Plain:
     """The tables of a TOML file.
 
     Raises
@@ -63,7 +68,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         ) from None
 
 
-def parse_value(text: str) -> Any:
+def parse_value(text: str) -> object:
     """A value as TOML would read it; text that is none stays text.
 
     Examples
@@ -77,7 +82,7 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def build(cls: type[T], values: Mapping[str, Any], *, section: str = "") -> T:
+def build(cls: type[T], values: object, *, section: str = "") -> T:
     """A settings record from plain values.
 
     Parameters
@@ -106,7 +111,8 @@ def build(cls: type[T], values: Mapping[str, Any], *, section: str = "") -> T:
     sciinterp.errors.InputError: no such key, [train]: expected 'steps', got 'step'.
     """
     if not isinstance(values, Mapping):
-        raise InputError(f"[{section}] is not a table", expected="key = value lines", got=repr(values)[:60])
+        said = f"key = value lines, or in Python {cls.__name__}(...)"
+        raise InputError(f"[{section}] is not a table", expected=said, got=repr(values)[:60])
     known = {f.name: f for f in fields(cls) if f.init}  # type: ignore[arg-type]
     for key in values:
         if key not in known:
@@ -136,11 +142,11 @@ def build(cls: type[T], values: Mapping[str, Any], *, section: str = "") -> T:
         ) from None
 
 
-def _is_required(f: Field[Any]) -> bool:
+def _is_required(f: Field[object]) -> bool:
     return f.default is MISSING and f.default_factory is MISSING
 
 
-def _value(value: Any, hint: Any, where: str) -> Any:
+def _value(value: object, hint: object, where: str) -> object:
     """The value as its type asks for it, or an error that names the type."""
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -151,77 +157,141 @@ def _value(value: Any, hint: Any, where: str) -> Any:
             except InputError as error:
                 errors.append(error)
         raise errors[0]
-    if hint is type(None):
-        ok = value is None
-    elif origin is typing.Literal:
-        if value not in options:
-            raise no_such("choice", value, map(str, options), where=where)
-        ok = True
-    elif is_dataclass(hint):
-        return build(typing.cast("type[Any]", hint), value, section=where)
-    elif origin is tuple:
-        ok = isinstance(value, list | tuple)
-        if ok:
-            each = options[:1] * len(value) if options[-1] is Ellipsis else options
-            ok = len(each) == len(value)
-            if ok:
-                return tuple(_value(v, h, where) for v, h in zip(value, each))
-    elif hint is float:
-        ok = isinstance(value, int | float) and not isinstance(value, bool)
-        ok = ok and value == value and (isinstance(value, float) or abs(value) < MOST)
-        value = float(value) if ok else value
-    elif hint in (int, bool, str):
-        ok = type(value) is hint
-        if ok and hint is int and not (0 if where.endswith("seed") else -MOST) <= value < MOST:
-            said = f"a whole number below {MOST}, a seed from 0"
-            raise InputError("a number that cannot be", where=where, expected=said, got=str(value)[:60])
-    else:
-        ok = True
-    if not ok:
+    if is_dataclass(hint) and isinstance(hint, type):
+        return value if isinstance(value, hint) else build(hint, value, section=where)
+    if origin is typing.Literal and value not in options:
+        raise no_such("choice", value, map(str, options), where=where)
+    if origin is tuple and isinstance(value, list | tuple):
+        each = options[:1] * len(value) if options[-1] is Ellipsis else options
+        if len(each) == len(value):
+            return tuple(_value(v, h, where) for v, h in zip(value, each))
+    if not _is_of(value, hint, origin, options):
         raise InputError(
             "a value of another type", where=where, expected=_type_name(hint), got=repr(value)[:60]
         )
-    return value
+    least = 0 if where.endswith("seed") else -MOST
+    if hint is int and isinstance(value, int) and not least <= value < MOST:
+        said = f"a whole number below {MOST}, a seed from 0"
+        raise InputError("a number that cannot be", where=where, expected=said, got=str(value)[:60])
+    return float(value) if hint is float and isinstance(value, int | float) else value
 
 
-def plain_value(value: Any, hint: Any, where: str) -> Any:
+def _is_of(value: object, hint: object, origin: object, options: tuple[object, ...]) -> bool:
+    """Whether a value is what a plain type, a class or a kind of collection asks for."""
+    if hint is type(None):
+        return value is None
+    if hint is float:
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < MOST
+        return whole or (isinstance(value, float) and value == value)
+    if hint in (int, bool, str):
+        return type(value) is hint
+    if hint is typing.Any or origin is typing.Literal:
+        return True
+    if origin is type:
+        of = options[0] if isinstance(options[0], type) and options[0] is not typing.Any else object
+        return isinstance(value, type) and issubclass(value, of)
+    kind = hint if origin is None else origin
+    return origin is not tuple and (not isinstance(kind, type) or isinstance(value, kind))
+
+
+@runtime_checkable
+class _Array(Protocol):
+    """What numpy and torch hold: one value, or a list of them."""
+
+    ndim: int
+
+    def item(self) -> object: ...
+    def tolist(self) -> Iterable[object]: ...
+
+
+class Bound(NamedTuple):
+    """What a number may be: in words, and as a test."""
+
+    says: str
+    holds: Callable[[float], bool]
+
+
+POSITIVE = Bound("a finite number above 0", lambda x: 0 < x < float("inf"))
+SHARE = Bound("between 0 and 1", lambda x: 0 < x < 1)
+UP_TO_ONE = Bound("from 0 to 1", lambda x: 0 <= x <= 1)
+
+
+def at_least(least: float) -> Bound:
+    """Finite numbers from one on.
+
+    Examples
+    --------
+    >>> at_least(1).says, at_least(1).holds(0)
+    ('1 or more', False)
+    """
+    return Bound(f"{least:g} or more", lambda x: least <= x < float("inf"))
+
+
+def plain_value(value: object, hint: type[T], where: str, bound: Bound | None = None) -> T:
     """A value given in Python, of numpy or not, as its type asks for it; errors as of a configuration's.
 
     Examples
     --------
-    >>> plain_value(3, int, "seed")
-    3
+    >>> plain_value(3, int, "seed"), plain_value(3, float, "level")
+    (3, 3.0)
+    >>> plain_value(0, int, "n", at_least(1))
+    Traceback (most recent call last):
+    sciinterp.errors.InputError: a number out of range, n: expected 1 or more, got 0.
     """
-    if is_dataclass(value):
-        return value
-    if typing.get_origin(hint) is tuple and isinstance(value, Iterable) and not isinstance(value, str):
-        whole: Any = getattr(value, "tolist", None)
-        parts: Any = whole() if callable(whole) else value
-        value = tuple(parts)
-    single: Any = getattr(value, "item", None)
-    if callable(single) and getattr(value, "ndim", 1) == 0:
-        value = single()
-    return _value(value, hint, where)
+    found = _plain(value, hint, where, bound)
+    assert isinstance(found, hint)
+    return found
 
 
-def make_plain(made: Any) -> None:
+def _plain(value: object, hint: object, where: str, bound: Bound | None = None) -> object:
+    some = any(typing.get_origin(one) is tuple for one in (hint, *typing.get_args(hint)))
+    if some and isinstance(value, Iterable) and not isinstance(value, str | Mapping):
+        value = tuple(map(_single, value.tolist() if isinstance(value, _Array) else value))
+    found = _value(_single(value), hint, where)
+    for one in found if isinstance(found, tuple) else (found,):
+        if bound is not None and isinstance(one, int | float) and not bound.holds(one):
+            raise InputError("a number out of range", where=where, expected=bound.says, got=str(one)[:60])
+    return found
+
+
+def _single(value: object) -> object:
+    return value.item() if isinstance(value, _Array) and value.ndim == 0 else value
+
+
+def make_plain(made: DataclassInstance, **bounds: Bound) -> None:
     """Check the fields of a frozen dataclass that was made in Python as :func:`plain_value` does, and keep them so."""
-    hints = typing.get_type_hints(type(made))
-    for name in (field.name for field in fields(made)):
+    kind = type(made)
+    hints = typing.get_type_hints(kind)
+    for name in (field.name for field in fields(kind)):
         value = getattr(made, name)
-        plain = plain_value(value, hints[name], f"{type(made).__name__} {name}")
+        plain = _plain(value, hints[name], f"{kind.__name__} {name}", bounds.get(name))
         if type(plain) is not type(value) and not isinstance(
             value, (int, float)
         ):  # a list, a number of numpy
             object.__setattr__(made, name, plain)
 
 
-def _type_name(hint: Any) -> str:
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    return names.get(hint) or str(hint).replace("typing.", "")
+def settings_of(given: T | None, kind: type[T]) -> T:
+    """The settings that were given, or those by default.
+
+    Raises
+    ------
+    InputError
+        They are those of another verb, or none at all.
+    """
+    if given is None:
+        return kind()
+    require_kinds(settings=(given, kind))
+    return given
 
 
-def describe(cls: type[Any]) -> dict[str, str]:
+def _type_name(hint: object) -> str:
+    names: dict[object, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    plain = hint.__name__ if isinstance(hint, type) and typing.get_origin(hint) is None else str(hint)
+    return names.get(hint) or plain.replace("typing.", "")
+
+
+def describe(cls: type) -> dict[str, str]:
     """Field -> what it is for, from the docstring of the class (its ``Attributes`` or ``Parameters``).
 
     Examples
@@ -252,7 +322,7 @@ class Documented:
     """
 
 
-def to_toml(record: Any, section: str, *, commented: bool = False) -> str:
+def to_toml(record: DataclassInstance, section: str, *, commented: bool = False) -> str:
     """A settings record as a section of TOML, each key below what it is for.
 
     Parameters
@@ -279,7 +349,7 @@ def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, 100)
 
 
-def _literal(value: Any) -> str | None:
+def _literal(value: object) -> str | None:
     """TOML of a plain value; None where it has none (a None)."""
     if value is None:
         return None

@@ -20,6 +20,7 @@ from sciinterp.control import control_codes
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
 from sciinterp.sae import TrainSettings, train
+from sciinterp.settings import settings_of
 
 if TYPE_CHECKING:
     from sciinterp.annotations import Annotations
@@ -94,7 +95,7 @@ def sweep_sites(
     sites = list(dict.fromkeys(sites))
     records = {name: model.site(name) for name in sites}
     out, architecture = Path(out), architecture or si.Matryoshka(n_features=1024, k=32)
-    settings = settings or TrainSettings()
+    settings = settings_of(settings, TrainSettings)
     real = si.extract(model, samples, site=sites, out=out / "activations")
     blank = si.extract(model.randomised(settings.seed), samples, site=sites, out=out / "control")
     rows, tables = [], []

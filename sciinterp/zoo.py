@@ -22,7 +22,7 @@ from sciinterp.config import RunConfig, from_mapping
 from sciinterp.errors import InputError, MissingWeightsError, no_such
 from sciinterp.project import Run, read_inputs, run
 from sciinterp.provenance import measured_on
-from sciinterp.settings import build, read_toml
+from sciinterp.settings import build, make_plain, read_toml
 from sciinterp.store.atomic import atomic_write, make_folder, sha256_file
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,9 @@ class Recipe:
 
     sites: tuple[str, ...] = ()
     needs: str = ""
+
+    def __post_init__(self) -> None:
+        make_plain(self)
 
 
 def build_zoo(

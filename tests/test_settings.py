@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,9 @@ import torch
 import sciinterp as si
 from sciinterp.activations import ExtractSettings
 from sciinterp.association import AssociationSettings
+from sciinterp.association.fitting import BaselineSettings
+from sciinterp.association.quantitative import CorrelateSettings
+from sciinterp.association.statistics import ScreenSettings
 from sciinterp.config import (
     DataSettings,
     ModelSettings,
@@ -23,10 +28,33 @@ from sciinterp.config import (
     read_config,
     template,
 )
+from sciinterp.decompositions import DecompositionSettings
 from sciinterp.discovery import DiscoverySettings
 from sciinterp.errors import FormatError, InputError
+from sciinterp.fit import FitSettings
+from sciinterp.interventions.control_matrix import ControlSettings
+from sciinterp.interventions.designing import DesignSettings
+from sciinterp.models import GenerationSettings
+from sciinterp.readouts.assay_scores import AssaySettings
+from sciinterp.readouts.readout import ReadoutSettings
 from sciinterp.sae import ARCHITECTURES, TrainSettings
-from sciinterp.settings import build, describe, read_toml, to_toml
+from sciinterp.sae.dictionary_benchmark import GroundTruthSettings
+from sciinterp.sae.scaling import ScalingSettings
+from sciinterp.settings import (
+    POSITIVE,
+    SHARE,
+    UP_TO_ONE,
+    at_least,
+    build,
+    describe,
+    make_plain,
+    plain_value,
+    read_toml,
+    settings_of,
+    to_toml,
+)
+from sciinterp.testing import tiny_model
+from sciinterp.zoo import Recipe
 
 RECORDS = [
     DataSettings("a.fasta", "b.tsv"),
@@ -193,7 +221,29 @@ GIVEN = [
     (AssociationSettings, {"sets": np.array([1, 2])}, None), (AssociationSettings, {"sets": "12"}, "AssociationSettings sets"),
     (si.TopK, {"n_features": 8, "k": "3"}, "another type, TopK k: expected a whole number, got '3'"),
     (si.TopK, {"n_features": 8.5, "k": 3}, "TopK n_features"), (si.TopK, {"n_features": np.int64(8), "k": np.int64(3)}, None),
-    (si.Matryoshka, {"n_features": 8, "k": 3, "prefixes": [4, 8]}, None), (si.TopK, {"n_features": 8, "k": True}, "TopK k"),
+    (ControlSettings, {"divergence": 0}, "out of range, ControlSettings divergence: expected a finite number above 0, got 0"),
+    (ControlSettings, {"divergence": float("inf")}, "above 0, got inf"), (ControlSettings, {"n_samples": 2.5}, "whole number, got 2.5"),
+    (ControlSettings, {"n_noise": -1}, "n_noise: expected 0 or more, got -1"), (ControlSettings, {"seed": -1}, "seed from 0"),
+    (ControlSettings, {"plain": "means"}, "ControlSettings plain"), (ControlSettings, {"plain": ["means"]}, None),
+    (DesignSettings, {"strength": float("nan")}, "expected a number, got nan"), (DesignSettings, {"judge": 3}, "DesignSettings judge"),
+    (DesignSettings, {"split": "family"}, "DesignSettings split.*Split"), (DesignSettings, {"generation": 2}, "GenerationSettings"),
+    (GenerationSettings, {"rounds": "2"}, "GenerationSettings rounds"), (GenerationSettings, {"positions": np.array([1, 2])}, None),
+    (GenerationSettings, {"positions": [1.5]}, "GenerationSettings positions"), (GenerationSettings, {"temperature": None}, "temperature"),
+    (AssaySettings, {"folds": 1}, "folds: expected 2 or more"), (AssaySettings, {"top": 10}, "between 0 and 1, got 10"),
+    (AssaySettings, {"n_draws": "many"}, "AssaySettings n_draws"), (AssaySettings, {"n_permutations": np.int64(3)}, None),
+    (ReadoutSettings, {"held_out": 1.0}, "between 0 and 1"), (ReadoutSettings, {"n_draws": 0}, "1 or more, got 0"),
+    (ReadoutSettings, {"level": 5}, "from 0 to 1, got 5"), (ReadoutSettings, {"estimator": "ridge"}, "estimator: expected Estimator"),
+    (FitSettings, {"n_tokens": 0}, "1 or more"), (FitSettings, {"norm_ratio": (0.5,)}, "FitSettings norm_ratio"),
+    (ScalingSettings, {"widths": (8, "16")}, "ScalingSettings widths"), (ScalingSettings, {"architecture": "topk"}, "architecture"),
+    (ScalingSettings, {"architecture": int}, "architecture"), (ScalingSettings, {"architecture": si.ReLU}, "with a k.*ReLU"), (ScalingSettings, {"level": 90}, "between 0 and 1"), (ScalingSettings, {"ks": [1, 2, 4]}, None),
+    (ScreenSettings, {"n_permutations": 0}, "1 or more"), (ScreenSettings, {"carried": 2.0}, "from 0 to 1"), (ScreenSettings, {"within": ["cells"]}, None),
+    (BaselineSettings, {"domain": 1}, "true or false"), (BaselineSettings, {"reach": -1}, "0 or more"), (BaselineSettings, {"max_fit": np.int32(9)}, None),
+    (CorrelateSettings, {"level": 1.0}, "between 0 and 1"), (CorrelateSettings, {"folds": 0}, "1 or more"), (CorrelateSettings, {"folds": 3}, None),
+    (DecompositionSettings, {"widths": (512, 0)}, "widths: expected 1 or more, got 0"), (DecompositionSettings, {"names": "topk"}, "names"),
+    (GroundTruthSettings, {"steps": 0}, "1 or more"),
+    (SplitSettings, {"fractions": "abc"}, "SplitSettings fractions"), (ModelSettings, {"name": 3}, "ModelSettings name: expected text, got 3"),
+    (DataSettings, {"samples": "a", "annotations": "b", "raw": "yes"}, "DataSettings raw"), (RunConfig, {"data": 3, "model": 4}, "RunConfig data.*DataSettings"),
+    (Recipe, {"sites": "layers.1"}, "Recipe sites"), (si.Matryoshka, {"n_features": 8, "k": 3, "prefixes": [4, 8]}, None), (si.TopK, {"n_features": 8, "k": True}, "TopK k"),
 ]  # fmt: skip
 
 
@@ -264,3 +314,101 @@ def test_arguments_of_another_kind_are_named_with_what_makes_them(tmp_path: Path
     (tmp_path / "x.bedgraph").write_text("chr1 0 4 1\n")
     with pytest.raises(InputError, match="threshold"):
         si.read_annotations(tmp_path / "x.bedgraph", threshold="high")
+
+
+@dataclass(frozen=True)
+class Made:
+    """Every kind of field that a settings record has.
+
+    Attributes
+    ----------
+    n, level, pair, some, choice, judge, kind, inner, seed
+        As they are called.
+    """
+
+    n: int = 1
+    level: float = 0.5
+    pair: tuple[int, float] = (1, 2.0)
+    some: tuple[int, ...] | None = None
+    choice: Literal["a", "b"] = "a"
+    judge: Callable[[int], int] | None = None
+    kind: type[si.errors.SciinterpError] = InputError
+    inner: SplitSettings = field(default_factory=SplitSettings)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        make_plain(self, n=at_least(1), level=SHARE, some=POSITIVE)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"n": np.int16(3)}, 3), ({"n": np.array(3)}, 3), ({"level": np.float32(0.25)}, 0.25), ({"pair": [np.int8(1), 2]}, (1, 2.0)),
+        ({"some": range(1, 4)}, (1, 2, 3)), ({"some": torch.tensor([1, 2])}, (1, 2)), ({"some": pd.Series([5])}, (5,)),
+        ({"judge": len}, len), ({"kind": FormatError}, FormatError), ({"notes": {"a": "b"}}, {"a": "b"}),
+        ({"inner": {"by": "family"}}, SplitSettings(by="family")), ({"seed": np.uint64(2)}, 2),
+    ],
+)  # fmt: skip
+def test_what_a_field_takes_is_kept_plain(given, kept) -> None:
+    """Numbers and arrays of numpy, torch and pandas become Python's, and a table a record of its own."""
+    ((name, _),) = given.items()
+    found = getattr(Made(**given), name)
+    assert found == kept and (type(found) is type(kept) or isinstance(found, float))
+    assert Made(**{name: found}) == Made(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"n": 0}, "out of range, Made n: expected 1 or more, got 0"), ({"n": 1.0}, "Made n: expected a whole number, got 1.0"),
+        ({"n": np.array([1, 2])}, "Made n"), ({"level": 1}, "between 0 and 1, got 1.0"), ({"level": "0.5"}, "a number, got '0.5'"),
+        ({"level": float("nan")}, "got nan"), ({"pair": (1,)}, "Made pair"), ({"pair": (1, "x")}, "Made pair"), ({"some": "12"}, "Made some"),
+        ({"some": (1, 0)}, "above 0, got 0"), ({"choice": "c"}, "no such choice, Made choice: expected 'a' or 'b'"),
+        ({"judge": 3}, "Made judge"), ({"kind": int}, "Made kind"), ({"kind": "InputError"}, "Made kind"),
+        ({"inner": 3}, r"\[Made inner\] is not a table: expected key = value lines, or in Python SplitSettings"),
+        ({"inner": {"bi": "x"}}, "'by'"), ({"notes": "none"}, "Made notes"), ({"seed": -1}, "seed from 0"), ({"seed": 2**63}, "cannot be"),
+    ],
+)  # fmt: skip
+def test_what_a_field_does_not_take_is_named(given, said) -> None:
+    with pytest.raises(InputError, match=said) as error:
+        Made(**given)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("bound", "inside", "outside"), [
+    (POSITIVE, (1e-300, 5), (0, -1, float("inf"))), (SHARE, (0.001, 0.999), (0, 1, -1, 2)), (UP_TO_ONE, (0, 1, 0.5), (-1e-9, 1.001)),
+    (at_least(2), (2, 3.5), (1.999, -2, float("inf"))),
+])  # fmt: skip
+def test_a_bound_holds_what_it_says(bound, inside, outside) -> None:
+    for value in inside:
+        assert plain_value(value, float, "x", bound) == value
+    for value in outside:
+        with pytest.raises(InputError, match=f"out of range, x: expected {bound.says}"):
+            plain_value(value, float, "x", bound)
+
+
+def test_settings_of_another_verb_are_refused_by_every_verb(tmp_path: Path) -> None:
+    """And None stands for the defaults, as in the verbs' signatures."""
+    samples = si.Samples(list("abcdef"), ["MK"] * 6)
+    codes = si.FeatureMatrix(np.ones((12, 2), np.float32), samples)
+    rows = si.Annotations(pd.DataFrame({"sample": ["a"], "start": [0], "end": [1], "concept": ["x"]}))
+    split, x = si.split_families(samples, by=list("abcdef")), np.ones((9, 4), np.float32)
+    model, sae = tiny_model()
+    wrong = {"settings": SplitSettings()}
+    for call in (
+        lambda: si.associate(codes, rows, split=split, **wrong),
+        lambda: si.discover(codes, rows, None, split=split, **wrong),
+        lambda: si.train(x, si.TopK(n_features=8, k=2), **wrong),
+        lambda: si.scaling(x, **wrong),
+        lambda: si.extract(model, samples, site="layers.0", out=tmp_path, **wrong),
+        lambda: si.readout(codes, ["a", "b"] * 3, by=list("abcdef"), **wrong),
+        lambda: si.assay(model, sae, "MK", pd.DataFrame({"variant": ["M1A"], "score": [1.0]}), **wrong),
+        lambda: si.fit_check(sae, model, samples, **wrong),
+        lambda: si.design(model, sae, "MK", [3], **wrong),
+        lambda: si.control_matrix(model, codes, pd.DataFrame(), rows, split=split, **wrong),
+        lambda: model.generate("MK", **wrong),
+    ):
+        with pytest.raises(InputError, match=r"settings=: expected \w+Settings, got SplitSettings"):
+            call()
+    assert settings_of(None, SplitSettings) == SplitSettings()

@@ -23,6 +23,7 @@ from sciinterp.errors import InputError
 from sciinterp.models.engine import activation_error, capture, spans_of
 from sciinterp.progress import progress
 from sciinterp.samples import Sample, Samples
+from sciinterp.settings import settings_of
 from sciinterp.store import ledger
 from sciinterp.store.atomic import read_json
 from sciinterp.store.layout import DTYPES, ENVIRONMENT, MANIFEST, PLAN
@@ -128,7 +129,7 @@ def extract(
             expected="at least one site and one sample",
             got=f"{len(sites)} sites, {len(samples)} samples",
         )
-    out, settings = Path(out), settings or ExtractSettings()
+    out, settings = Path(out), settings_of(settings, ExtractSettings)
     folders = {name: out if isinstance(site, str) else out / site_folder(name) for name in sites}
     with ledger.recorded("extract", out if isinstance(site, str) else None, settings=asdict(settings)):
         extract_sites(
@@ -155,7 +156,7 @@ def extract_sites(
     overwrite: bool = False,
 ) -> None:
     """:func:`extract` of several sites in one pass, each kept in a folder of its own: a run folder a site, say."""
-    settings = settings or ExtractSettings()
+    settings = settings_of(settings, ExtractSettings)
     records = {name: model.site(name) for name in folders}
     # Refused before anything is written: letters, lengths, windows, folders in use.
     model.check(samples)

@@ -28,6 +28,7 @@ from sciinterp.budget import BLOCK_SCORES
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.by_feature import ByFeature
 from sciinterp.samples import Samples
+from sciinterp.settings import at_least, make_plain
 
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
@@ -58,6 +59,9 @@ class BaselineSettings:
     n_components: int = 64
     max_fit: int = 150_000
     domain: bool = False
+
+    def __post_init__(self) -> None:
+        make_plain(self, reach=at_least(0), n_components=at_least(1), max_fit=at_least(1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,7 +49,7 @@ from sciinterp.provenance import (
     standing,
 )
 from sciinterp.samples import Split
-from sciinterp.settings import make_plain, plain_value
+from sciinterp.settings import make_plain, plain_value, settings_of
 from sciinterp.store import ledger
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def associate(
     Memory: 60 bytes for each feature and concept (the tests and the training scores), some bytes a position, at most
     half a gigabyte of training activations, and blocks of codes and scores of some hundred megabytes.
     """
-    settings = settings or AssociationSettings()
+    settings = settings_of(settings, AssociationSettings)
     require_kinds(features=(features, FeatureMatrix), annotations=(annotations, Annotations))
     split = carried_split(features.origin, features.samples) if split is None else split
     require_kinds(split=(split, Split))

@@ -32,7 +32,7 @@ from sciinterp.errors import InputError
 from sciinterp.frames import Table
 from sciinterp.provenance import carried_split, require_activations
 from sciinterp.samples import Samples, Split
-from sciinterp.settings import plain_value
+from sciinterp.settings import SHARE, at_least, make_plain, plain_value, settings_of
 
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
@@ -74,6 +74,9 @@ class CorrelateSettings:
     min_families: int = 5
     min_positions: int = 10
 
+    def __post_init__(self) -> None:
+        make_plain(self, folds=at_least(1), n_draws=at_least(1), level=SHARE)
+
 
 def correlate(
     features: FeatureMatrix,
@@ -111,7 +114,7 @@ def correlate(
     InputError
         Values and features are of other samples, or no track has enough families.
     """
-    settings, seed = settings or CorrelateSettings(), plain_value(seed, int, "seed")
+    settings, seed = settings_of(settings, CorrelateSettings), plain_value(seed, int, "seed")
     if values.samples.digest != features.samples.digest:
         raise InputError(
             "values and features are of other samples", do="Read the values for features.samples."

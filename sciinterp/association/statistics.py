@@ -36,6 +36,7 @@ from sciinterp.budget import ranges
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError
 from sciinterp.samples import Split
+from sciinterp.settings import UP_TO_ONE, at_least, make_plain, settings_of
 
 # Multiply-adds a permutation test may take before fewer permutations are drawn.
 _PERMUTATION_WORK = 2e11
@@ -75,6 +76,9 @@ class ScreenSettings:
     n_permutations: int = 1000
     within: tuple[str, ...] = ("cells",)
     per_family: int = 200
+
+    def __post_init__(self) -> None:
+        make_plain(self, carried=UP_TO_ONE, n_permutations=at_least(1), per_family=at_least(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +186,7 @@ def screen_samples(
     seed: int = 0,
 ) -> Screen:
     """As :func:`screen`, for concepts said to be in samples: bool [n_samples, n_concepts]."""
-    settings = settings or ScreenSettings()
+    settings = settings_of(settings, ScreenSettings)
     n_families = len(split.family_names)
     activity = family_activity(features, split.family, n_families)
     share, known = carriage_share(carries, covered, split.family, n_families)

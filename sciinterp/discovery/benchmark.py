@@ -29,6 +29,7 @@ from sciinterp.discovery.recover import K, meets_hidden, quality, single_feature
 from sciinterp.discovery.search import discover
 from sciinterp.discovery.settings import Controls, DiscoverySettings
 from sciinterp.frames import Table
+from sciinterp.settings import settings_of
 from sciinterp.store.kept import kept, planned_folder
 
 # What a world is measured by, and what must hold of it (a bound, or None).
@@ -81,7 +82,7 @@ def benchmark_discovery(
     MismatchError
         When the folder holds worlds of other settings.
     """
-    base = settings or PlantedSettings()
+    base = settings_of(settings, PlantedSettings)
     plan = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(base).items()}
     folder = planned_folder(out, {"settings": plan, "version": __version__})
     worlds, pooled, nulls = [], [], []

@@ -33,6 +33,7 @@ from sciinterp.errors import InputError, ShapeError, require_kinds
 from sciinterp.frames import Table
 from sciinterp.provenance import carried_split, require_randomised, require_same, standing
 from sciinterp.samples import Split
+from sciinterp.settings import settings_of
 from sciinterp.store import ledger
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def discover(
 
 def _settled(settings: DiscoverySettings | None, old: dict[str, Any]) -> DiscoverySettings:
     """The settings, with a seed given in the old way."""
-    settings = settings or DiscoverySettings()
+    settings = settings_of(settings, DiscoverySettings)
     for name in old:
         if name not in ("seed", "acts"):
             raise TypeError(f"discover() got an unexpected keyword argument {name!r}")

@@ -42,6 +42,7 @@ from sciinterp.models.generation import LETTERS
 from sciinterp.products import ByOneDNN
 from sciinterp.provenance import require_randomised
 from sciinterp.samples import Split
+from sciinterp.settings import POSITIVE, at_least, make_plain, settings_of
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -86,12 +87,8 @@ class ControlSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        counts = (self.n_samples, self.n_random, self.n_doses, self.n_noise + 1, self.seed + 1)
-        whole = all(isinstance(n, int | np.integer) for n in counts)
-        if not 0 < self.divergence < np.inf or not whole or min(counts) < 1:
-            raise InputError(
-                "a level above zero, and at least one sample, random feature and dose are needed"
-            )
+        one = at_least(1)
+        make_plain(self, divergence=POSITIVE, n_samples=one, n_random=one, n_noise=at_least(0), n_doses=one)
         for name in self.plain:
             if name not in PLAIN:
                 raise no_such("plain direction", name, PLAIN, where="settings")
@@ -148,9 +145,9 @@ def control_matrix(
     InputError, MismatchError
         A model without scores, codes without their SAE, an SAE of another model, or no concept that can be measured.
     """
-    settings = settings or ControlSettings()
+    settings = settings_of(settings, ControlSettings)
     sae = _given(model, features, annotations)
-    _check_asked(features, hits, split, judge, settings)
+    _check_asked(features, hits, split, judge)
     checked_site(model, sae)
     chosen = hits[hits["selected"].astype(bool)] if "selected" in hits else hits
     rows, doses, examples, not_run = [], [], [], {}
@@ -211,9 +208,8 @@ def _check_asked(
     hits: pd.DataFrame,
     split: Split,
     judge: Judge | str | Mapping[str, Judge | str] | None,
-    settings: ControlSettings,
 ) -> None:
-    """Whether hits, split, judges and settings are what they should be, and of these codes."""
+    """Whether hits, split and judges are what they should be, and of these codes."""
     columns = getattr(hits, "columns", ())
     for name in ("concept", "feature", "f1"):
         if name not in columns:
@@ -242,8 +238,6 @@ def _check_asked(
     for name in judge if isinstance(judge, Mapping) else ():
         if name not in set(hits["concept"]):
             raise no_such("concept", name, hits["concept"].astype(str).unique(), where="judge")
-    if not isinstance(settings, ControlSettings):
-        raise InputError("these are no settings", expected="a ControlSettings", got=type(settings).__name__)
 
 
 def with_control(

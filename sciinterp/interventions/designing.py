@@ -29,6 +29,7 @@ from sciinterp.models import CanGenerate, GenerationSettings
 from sciinterp.provenance import origin_of, trained_on
 from sciinterp.readers.notation import Variant
 from sciinterp.samples import Sample, Samples, Split
+from sciinterp.settings import make_plain, settings_of
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -58,6 +59,9 @@ class DesignSettings:
     judge: Judge | None = None
     split: Split | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        make_plain(self)
 
 
 def design(
@@ -104,7 +108,7 @@ def design(
     InputError
         A model that cannot write, no feature, or a position outside the sample.
     """
-    settings = settings or DesignSettings()
+    settings = settings_of(settings, DesignSettings)
     start = as_samples(model, sample)
     if not isinstance(model, CanGenerate):
         raise InputError("this model does not write", where=model.name)

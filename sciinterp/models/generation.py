@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sciinterp.errors import InputError
+from sciinterp.settings import make_plain, settings_of
 
 from .adapter import Adapter, CanMask, HasLogits, data_of
 from .site import Batch, scored_spans
@@ -54,6 +55,7 @@ class GenerationSettings:
     n_new: int = 0
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if self.order not in ORDERS:
             raise InputError("no such order", where="order", expected=" or ".join(ORDERS), got=self.order)
         if not (self.temperature >= 0 and np.isfinite(self.temperature)):
@@ -98,7 +100,7 @@ def generate(
     InputError
         No sequence, a position outside it or without a score, or words to be added by a masked model.
     """
-    settings, text = settings or GenerationSettings(), data_of(sample)
+    settings, text = settings_of(settings, GenerationSettings), data_of(sample)
     if not isinstance(text, str) or not isinstance(self, HasLogits):
         raise InputError("only sequences of letters are written", where=self.name, got=type(text).__name__)
     self.check([text])

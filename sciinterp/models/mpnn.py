@@ -25,6 +25,7 @@ from torch import Tensor
 
 from sciinterp.errors import InputError
 from sciinterp.readers.backbones import places_of
+from sciinterp.settings import settings_of
 
 from .adapter import LEAVE_OUT, Adapter, data_of
 from .crystal_graph import NUMBER
@@ -206,7 +207,8 @@ class Mpnn(Adapter):
         InputError
             A position was asked for where the backbone is not whole; or the settings ask for letters to be added.
         """
-        settings, data, module = settings or GenerationSettings(), data_of(sample), self.module
+        settings = settings_of(settings, GenerationSettings)
+        data, module = data_of(sample), self.module
         if settings.n_new:
             raise InputError("a model of backbones adds no letters", where=self.name)
         batch = self.encode([data] * n)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,16 +18,14 @@ from Bio.Align import substitution_matrices
 from scipy.stats import rankdata
 from sklearn.decomposition import TruncatedSVD
 
+from sciinterp.association.residue_properties import HYDROPATHY
 from sciinterp.interventions.saturation import LIKELIHOODS
 from sciinterp.readers.notation import Variant
 
 if TYPE_CHECKING:
     import anndata
 
-# Kyte and Doolittle 1982; volumes in cubic angstrom, Zamyatnin 1972.
-HYDROPHOBICITY = dict(zip("ARNDCQEGHILKMFPSTWYV", (
-    1.8, -4.5, -3.5, -3.5, 2.5, -3.5, -3.5, -0.4, -3.2, 4.5, 3.8, -3.9, 1.9, 2.8, -1.6, -0.8, -0.7, -0.9, -1.3, 4.2,
-)))  # fmt: skip
+# Cubic angstrom, Zamyatnin 1972.
 VOLUME = dict(zip("ARNDCQEGHILKMFPSTWYV", (
     88.6, 173.4, 114.1, 111.1, 108.5, 143.8, 138.4, 60.1, 153.2, 166.7, 166.7, 168.6, 162.9, 189.9, 112.7, 89.0, 116.1, 227.8,
     193.6, 140.0,
@@ -62,11 +60,12 @@ class Reader:
 # name -> how its number of one substitution is made
 MATRICES: dict[str, Callable[[Variant], float]] = {
     "BLOSUM62": lambda v: _BLOSUM[v.ref, v.alt],
-    "hydrophobicity": lambda v: -abs(HYDROPHOBICITY[v.alt] - HYDROPHOBICITY[v.ref]),
+    "hydrophobicity": lambda v: -abs(HYDROPATHY[v.alt] - HYDROPATHY[v.ref]),
     "volume": lambda v: -abs(VOLUME[v.alt] - VOLUME[v.ref]),
 }
-_MATRIX: Any = substitution_matrices.load("BLOSUM62")
-_BLOSUM = {(a, b): float(_MATRIX[a, b]) for a in _MATRIX.alphabet for b in _MATRIX.alphabet}
+_MATRIX = substitution_matrices.load("BLOSUM62")
+assert isinstance(_MATRIX, substitution_matrices.Array)
+_BLOSUM = dict(_MATRIX.items())
 
 
 def readers_of(
@@ -126,8 +125,7 @@ def substitution_columns(changes: Sequence[Variant], *, protein: bool) -> np.nda
     if protein:
         parts += [summed(changes, of)[:, None] for of in MATRICES.values()]
         parts += [
-            summed(changes, lambda v, t=table: t[v.alt] - t[v.ref])[:, None]
-            for table in (HYDROPHOBICITY, VOLUME)
+            summed(changes, lambda v, t=table: t[v.alt] - t[v.ref])[:, None] for table in (HYDROPATHY, VOLUME)
         ]
     return np.hstack(parts)
 

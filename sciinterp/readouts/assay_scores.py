@@ -39,6 +39,7 @@ from sciinterp.readouts.position_splits import (
     top_recall,
 )
 from sciinterp.samples import Sample, Samples
+from sciinterp.settings import SHARE, at_least, make_plain, settings_of
 
 if TYPE_CHECKING:
     import anndata
@@ -75,6 +76,10 @@ class AssaySettings:
     top: float = 0.1
     n_permutations: int = 200
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        one = at_least(1)
+        make_plain(self, folds=at_least(2), n_draws=one, top=SHARE, n_permutations=one)
 
 
 def assay(
@@ -123,7 +128,7 @@ def assay(
     MismatchError
         An SAE of another model.
     """
-    settings, beside = settings or AssaySettings(), beside or {}
+    settings, beside = settings_of(settings, AssaySettings), beside or {}
     usable = _usable(measured, wild_type, beside)
     _check_size(usable, settings)
     scan = _scans(model, sae, usable, device)

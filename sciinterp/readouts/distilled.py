@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import orthogonal_mp
-from sklearn.model_selection import GroupKFold
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, export_text
 
 from sciinterp.codes import FeatureMatrix
@@ -26,7 +24,7 @@ from sciinterp.errors import InputError, no_such
 from sciinterp.frames import Table, html_card
 from sciinterp.readouts.outcome import Outcome
 from sciinterp.readouts.peak_motifs import Motifs
-from sciinterp.readouts.predicting import Scores
+from sciinterp.readouts.predicting import INNER, Scores, inner_folds
 from sciinterp.readouts.readout import Reading
 from sciinterp.readouts.representations import SUMMARIES, summarise_codes
 
@@ -34,7 +32,6 @@ FORMS = ("points", "tree")
 MOST_POINTS = 3
 # Columns that a rule chooses from, and where each may be cut: quantiles of its values.
 SCREENED, CUTS = 40, (0.0, 0.25, 0.5, 0.75)
-INNER = 3
 # Correlation of a term with a plain reading, on training families, from which it stands for it.
 AGREES = 0.5
 
@@ -78,7 +75,7 @@ class Rule:
     measure: str
     text: str = ""
     sentence: str = ""
-    _tree: Any = field(default=None, repr=False)
+    _tree: _Tree | None = field(default=None, repr=False)
     _largest: np.ndarray | None = field(default=None, repr=False)
 
     def points(self, features: FeatureMatrix) -> np.ndarray:
@@ -88,11 +85,10 @@ class Rule:
             SUMMARIES.index(s) * features.n_features + j
             for s, j in zip(self.terms["summary"], self.terms["feature"])
         ]
-        if self.form == "points":
-            over = x[:, at] > self.terms["cut"].to_numpy(float)
-            return over @ self.terms["points"].to_numpy(float)
-        tree, columns = self._tree
-        return _told(tree, x[:, columns])[:, -1]
+        if self._tree is not None:
+            return self._tree.predict(x)[:, -1]
+        over = x[:, at] > self.terms["cut"].to_numpy(float)
+        return over @ self.terms["points"].to_numpy(float)
 
     def __str__(self) -> str:
         return self.sentence
@@ -168,10 +164,11 @@ class _Points:
 
 @dataclass(frozen=True, eq=False)
 class _Tree:
-    """A fitted tree on some columns of a matrix."""
+    """A fitted tree on some columns of a matrix, of so many classes; 0 where it says numbers."""
 
-    tree: Any
+    tree: DecisionTreeClassifier | DecisionTreeRegressor
     columns: np.ndarray
+    n_classes: int
 
     @property
     def terms(self) -> list[Term]:
@@ -183,14 +180,12 @@ class _Tree:
         ]
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        return _told(self.tree, x[:, self.columns])
-
-
-def _told(tree: Any, x: np.ndarray) -> np.ndarray:
-    if not hasattr(tree, "predict_proba"):
-        return np.asarray(tree.predict(x), float)[:, None]
-    told = tree.predict_proba(x)
-    return told[:, 1:] if told.shape[1] == 2 else told
+        x = x[:, self.columns]
+        if not self.n_classes:
+            return np.asarray(self.tree.predict(x), float)[:, None]
+        told = np.zeros((len(x), self.n_classes))  # every class has a column, also where a fold lacks it
+        told[:, self.tree.classes_] = self.tree.predict_proba(x)
+        return told[:, 1:] if self.n_classes == 2 else told
 
 
 class _Maker:
@@ -227,9 +222,7 @@ class _Maker:
 
     def _fit(self, x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> _Points | _Tree:
         outcome, family = self.reading.outcome, self.reading.family
-        folds = min(INNER, len(np.unique(family[rows])))
-        inner = list(GroupKFold(folds).split(rows, rows, family[rows])) if folds > 1 else []
-        pairs = [(rows[a], rows[b]) for a, b in inner if outcome.varies(rows[a]) and outcome.varies(rows[b])]
+        pairs = inner_folds(outcome, family, rows)
         sizes = range(1, min(self.n_terms, len(columns)) + 1)
         make = _points if self.form == "points" else _tree
         scores = [
@@ -280,11 +273,10 @@ class _Maker:
         columns = ["feature", "summary", "cut", "points", "concept", "plain", "agreement"]
         shown = pd.DataFrame(records, columns=columns)
         from_points = _cut(made.predict(self.x)[:, 0], reading.outcome) if self.form == "points" else None
-        text, tree = "", None
-        if isinstance(made, _Tree):
-            names = [f"{SUMMARIES[c // n]} of feature {c % n}" for c in made.columns]
-            fitted = getattr(made.tree, "tree", made.tree)
-            text, tree = export_text(fitted, feature_names=names, decimals=3), (made.tree, made.columns)
+        text, tree = "", made if isinstance(made, _Tree) else None
+        if tree is not None:
+            names = [f"{SUMMARIES[c // n]} of feature {c % n}" for c in tree.columns]
+            text = export_text(tree.tree, feature_names=names, decimals=3)
         facts = (self.form, shown, from_points, score, reading.best.interval(), plain)
         said = _sentence(*facts, reading.outcome)
         return Rule(*facts, reading.outcome.measure, text, said, tree, reading.features.largest)
@@ -315,25 +307,10 @@ def _tree(x: np.ndarray, outcome: Outcome, rows: np.ndarray, columns: np.ndarray
     least = max(2, len(rows) // 50)
     how = {"max_leaf_nodes": k + 1, "max_depth": 3, "min_samples_leaf": least, "random_state": 0}
     if outcome.kind == "classes":
-        # every class has a column, also where a fold lacks it
-        tree: Any = DecisionTreeClassifier(**how, class_weight="balanced")
-        return _Tree(_AllClasses(tree.fit(x[np.ix_(rows, columns)], outcome.values[rows]), outcome), columns)
-    return _Tree(
-        DecisionTreeRegressor(**how).fit(x[np.ix_(rows, columns)], outcome.target(rows)[:, 0]), columns
-    )
-
-
-class _AllClasses:
-    """A tree whose probabilities have a column for every class, also for those it has not seen."""
-
-    def __init__(self, tree: Any, outcome: Outcome) -> None:
-        self.tree, self.n = tree, len(outcome.classes)
-        self.tree_ = tree.tree_
-
-    def predict_proba(self, x: np.ndarray) -> np.ndarray:
-        out = np.zeros((len(x), self.n))
-        out[:, self.tree.classes_] = self.tree.predict_proba(x)
-        return out
+        tree, y = DecisionTreeClassifier(**how, class_weight="balanced"), outcome.values[rows]
+    else:
+        tree, y = DecisionTreeRegressor(**how), outcome.target(rows)[:, 0]
+    return _Tree(tree.fit(x[np.ix_(rows, columns)], y), columns, len(outcome.classes))
 
 
 def _correlate(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from sciinterp.codes import FeatureMatrix
 from sciinterp.frames import Table
 from sciinterp.readouts.distilled import Rule, distil
 from sciinterp.readouts.readout import Labels, ReadoutSettings, readout
+from sciinterp.settings import settings_of
 from sciinterp.store import ledger
 from sciinterp.store.atomic import read_json, write_each, write_json
 from sciinterp.store.tables import plain_value, records, write_tsv
@@ -64,7 +65,7 @@ def read_label(
     dict
         The record in ``readout.json``.
     """
-    folder, settings = Path(folder), settings or ReadoutSettings()
+    folder, settings = Path(folder), settings_of(settings, ReadoutSettings)
     given = labels if isinstance(labels, str | tuple) else pd.DataFrame(labels).to_csv()
     digest = hashlib.sha256(str(given).encode()).hexdigest()
     asked = ledger.plain({"labels": digest, "by": by, "n": list(n), **asdict(settings)})

@@ -8,9 +8,8 @@ known, the share that is ranked so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,7 @@ from sciinterp.readers.identifiers import labels_of
 from sciinterp.readers.sample_tables import MISSING
 from sciinterp.samples import Samples
 
+Labels = str | tuple[str, str] | Mapping[str, object] | pd.Series | pd.DataFrame | Sequence
 MEASURES = {"classes": "AUROC", "numbers": "rank correlation", "times": "concordance"}
 
 
@@ -100,7 +100,7 @@ class Outcome:
         return float(np.mean(scores)) if scores else float("nan")
 
 
-def read_outcome(labels: Any, samples: Samples) -> tuple[Outcome, np.ndarray]:
+def read_outcome(labels: Labels, samples: Samples) -> tuple[Outcome, np.ndarray]:
     """The values of samples that have one, and which have: bool [n_samples].
 
     Parameters
@@ -109,10 +109,10 @@ def read_outcome(labels: Any, samples: Samples) -> tuple[Outcome, np.ndarray]:
         As :func:`sciinterp.readout` takes them.
     samples : Samples
     """
-    table: Any = labels
     if isinstance(labels, tuple) and len(labels) == 2 and all(isinstance(name, str) for name in labels):
         return _times(*(_column(name, samples) for name in labels))
     if isinstance(labels, pd.DataFrame):
+        table = pd.DataFrame(labels)
         if not {"time", "event"} <= set(table.columns):
             raise InputError("a table of labels is of times", expected="columns time and event")
         return _times(*(_aligned(table[name], samples) for name in ("time", "event")))
@@ -143,35 +143,35 @@ def _first(known: np.ndarray, wrong: np.ndarray, samples: Samples) -> str:
     return samples.ids[int(np.flatnonzero(known)[np.flatnonzero(wrong)[0]])]
 
 
-def _column(name: str, samples: Samples) -> list[Any]:
+def _column(name: str, samples: Samples) -> list[object]:
     if name not in samples.table.columns:
         raise InputError("there is no such column of samples", where=f"labels {name!r}")
     return samples.table[name].to_list()
 
 
-def _aligned(labels: Any, samples: Samples) -> list[Any]:
+def _aligned(labels: Labels, samples: Samples) -> list[object]:
     """One value a sample: a series with an index of its own is by identifier, any other by place."""
-    index = list(labels.index) if isinstance(labels, pd.Series) else None
-    named = index is not None and index != list(range(len(labels)))
-    by_name = named or isinstance(labels, Mapping)
-    found = labels_of(dict(labels.items()), samples.ids, "labels") if by_name else None
-    column = list(labels) if found is None else [found.get(name) for name in samples.ids]
+    by_name = dict(labels) if isinstance(labels, Mapping) else None
+    if isinstance(labels, pd.Series):
+        series = pd.Series(labels)
+        by_name = dict(series.items()) if list(series.index) != list(range(len(series))) else None
+    found = None if by_name is None else labels_of(by_name, samples.ids, "labels")
+    column: list[object] = list(labels) if found is None else [found.get(name) for name in samples.ids]
     if len(column) != len(samples):
         raise InputError("one label a sample is needed", expected=str(len(samples)), got=str(len(column)))
     return column
 
 
-def _is_known(column: list[Any]) -> np.ndarray:
+def _is_known(column: list[object]) -> np.ndarray:
     given = pd.Series(column, dtype=object)
     return given.notna().to_numpy() & ~given.astype(str).isin(MISSING).to_numpy()
 
 
-def _times(time: list[Any], event: list[Any]) -> tuple[Outcome, np.ndarray]:
+def _times(time: list[object], event: list[object]) -> tuple[Outcome, np.ndarray]:
     known = _is_known(time) & _is_known(event)
     rows = np.flatnonzero(known)
     try:
-        values = np.array([float(time[i]) for i in rows])
-        reached = np.array([float(event[i]) for i in rows])
+        values, reached = (np.array([some[i] for i in rows], float) for some in (time, event))
     except (TypeError, ValueError):
         values = reached = np.array([-1.0])
     if not (np.isfinite(values) & (values >= 0)).all() or not np.isin(reached, (0, 1)).all():

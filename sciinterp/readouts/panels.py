@@ -13,7 +13,7 @@ dictionary, or the same with another seed, replicates it by the same procedure.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,8 @@ from sciinterp.interventions.control_statistics import mean_interval
 
 if TYPE_CHECKING:
     import anndata
+
+    Values = anndata.AnnData | np.ndarray | sp.sparray
 
 MATCH = ("consequence", "codon_phase", "exon_distance", "trinucleotide", "gene")
 # Numbers are matched in classes of doubling size, such as 0, 1, 2-3, 4-7 bases.
@@ -181,11 +183,11 @@ def auroc_interval(area: float, n: int, m: int) -> tuple[float, float]:
 
 
 def contrast(
-    values: anndata.AnnData | np.ndarray | sp.sparray,
+    values: Values,
     matched: pd.DataFrame,
     *,
     by: str = "gene",
-    replicate: Mapping[str, Any] | None = None,
+    replicate: Mapping[str, Values] | None = None,
     seed: int = 0,
 ) -> Table:
     """Features whose change differs between the cases and controls of a panel, with intervals by gene.
@@ -276,9 +278,9 @@ def _interval(
     return score - half, score + half
 
 
-def _dense(values: Any, n: int) -> np.ndarray:
-    x = values.X if hasattr(values, "obs") else values
-    x = np.abs(np.asarray(x.todense() if sp.issparse(x) else x, dtype=np.float64))
+def _dense(values: Values, n: int) -> np.ndarray:
+    x = getattr(values, "X", values)
+    x = np.abs(np.asarray(sp.csr_array(x).todense() if sp.issparse(x) else x, dtype=np.float64))
     if x.ndim != 2 or len(x) != n:
         raise InputError("values of other rows than the panel's", expected=f"{n} rows", got=str(x.shape))
     return x

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -29,6 +29,14 @@ from sciinterp.readouts.representations import Representation
 # Ridge penalties, in units of the mean diagonal of the centred kernel.
 PENALTIES = (0.03, 0.3, 3.0)
 INNER = 3
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """What reads in place of the ridge regression: an estimator of scikit-learn, or what is called like one."""
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Self: ...
+    def predict(self, X: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,10 +135,10 @@ class Reader:
 
     kernels: list[np.ndarray]
     x: np.ndarray
-    estimator: Any = None
+    estimator: Estimator | None = None
 
     @classmethod
-    def of(cls, given: Representation, estimator: Any = None, n: int | None = None) -> Reader:
+    def of(cls, given: Representation, estimator: Estimator | None = None, n: int | None = None) -> Reader:
         """Of a representation; columns are standardised over all rows, or over the first n."""
         if estimator is None:
             return cls(list(_kernels(given, n)), given.x)
@@ -198,13 +206,21 @@ def _kernels(given: Representation, rows: int | None) -> Iterator[np.ndarray]:
     yield total / max(n, 1)
 
 
+def inner_folds(
+    outcome: Outcome, family: np.ndarray, rows: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows to fit on and rows to score, of folds of some rows' families in which there is something to learn and to score."""
+    folds = min(INNER, len(np.unique(family[rows])))
+    inner = GroupKFold(folds).split(rows, rows, family[rows]) if folds > 1 else ()
+    pairs = [(rows[a], rows[b]) for a, b in inner]
+    return [(a, b) for a, b in pairs if outcome.varies(a) and outcome.varies(b)]
+
+
 def _of_kernels(
     kernels: list[np.ndarray], outcome: Outcome, family: np.ndarray, some: np.ndarray, test: np.ndarray
 ) -> np.ndarray:
     """Predictions with the kernel and the penalty that read inner folds of families best."""
-    folds = min(INNER, len(np.unique(family[some])))
-    inner = list(GroupKFold(folds).split(some, some, family[some])) if folds > 1 else []
-    pairs = [(some[a], some[b]) for a, b in inner if outcome.varies(some[a]) and outcome.varies(some[b])]
+    pairs = inner_folds(outcome, family, some)
     best, most = (kernels[-1], PENALTIES[1]), -np.inf
     for kernel in kernels:
         if not pairs:
@@ -237,7 +253,7 @@ def _ridge(
 
 
 def _of_estimator(
-    estimator: Any, x: np.ndarray, outcome: Outcome, some: np.ndarray, test: np.ndarray
+    estimator: Estimator, x: np.ndarray, outcome: Outcome, some: np.ndarray, test: np.ndarray
 ) -> np.ndarray:
     """Decisions, probabilities or numbers of an estimator, a column a class beyond two."""
     target = outcome.target(some)
@@ -258,7 +274,7 @@ def _of_estimator(
         ) from error
 
 
-def _of_classifier(fitted: Any, x: np.ndarray, outcome: Outcome) -> np.ndarray:
+def _of_classifier(fitted: Estimator, x: np.ndarray, outcome: Outcome) -> np.ndarray:
     n = len(outcome.classes)
     for way in ("decision_function", "predict_proba"):
         if hasattr(fitted, way):

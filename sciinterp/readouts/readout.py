@@ -16,9 +16,9 @@ Features that carry the label (:mod:`sciinterp.readouts.carriers`) are tested be
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -29,12 +29,12 @@ from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
 from sciinterp.readouts.carriers import carriers
-from sciinterp.readouts.outcome import Outcome, read_outcome
-from sciinterp.readouts.predicting import Draw, Reader, Scores
+from sciinterp.readouts.outcome import Labels, Outcome, read_outcome
+from sciinterp.readouts.predicting import Draw, Estimator, Reader, Scores
 from sciinterp.readouts.representations import READ, Representation, represent, summarise_codes
+from sciinterp.settings import SHARE, UP_TO_ONE, at_least, make_plain, settings_of
 from sciinterp.splits import label_samples
 
-Labels = str | tuple[str, str] | Mapping[str, object] | pd.Series | pd.DataFrame | Sequence
 # By how much features may be better, at most, where they are said not to be needed.
 MARGIN = 0.02
 # What carries a label without any word of it being read, the plainest first.
@@ -66,8 +66,25 @@ class ReadoutSettings:
     held_out: float = 1 / 3
     n_permutations: int = 200
     level: float = 0.05
-    estimator: Any = None
+    estimator: Estimator | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        one = at_least(1)
+        make_plain(self, n_draws=one, held_out=SHARE, n_permutations=one, level=UP_TO_ONE)
+
+
+class Judged(TypedDict):
+    """What is said of a label; scores and differences with the ends of their intervals."""
+
+    needed: str
+    score: tuple[float, float, float]
+    best_rival: str
+    best_rival_score: tuple[float, float, float]
+    difference: tuple[float, float, float]
+    carried_by: str | None
+    chance: float
+    measure: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +112,7 @@ class Reading:
     draws: list[Draw]
     best: Scores
     concepts: dict[int, tuple[str, float]]
-    estimator: Any = None
+    estimator: Estimator | None = None
 
     def predict(self, features: FeatureMatrix) -> pd.DataFrame:
         """What is read in other samples by what has learnt from all that have a label.
@@ -167,14 +184,14 @@ def readout(
     --------
     sciinterp.distil : a rule of a few features.
     """
-    settings = settings or ReadoutSettings()
+    settings = settings_of(settings, ReadoutSettings)
     reading = _gathered(features, labels, by, (acts, control, hits), settings)
     outcome, family = reading.outcome, reading.family
     table, kept = _table(reading, n, settings)
     largest = {name: scores for (size, name), scores in kept.items() if size == n[-1]}
-    context = _judged(largest, outcome, family, settings.seed)
-    beside = reading.representations.get(context["carried_by"])
-    context["stable"] = _named(
+    judged = _judged(largest, outcome, family, settings.seed)
+    beside = reading.representations.get(judged["carried_by"] or "")
+    stable = _named(
         carriers(
             reading.representations["features"].x,
             outcome,
@@ -187,16 +204,17 @@ def readout(
         ),
         reading.concepts,
     )
-    context |= {
-        "measure": outcome.measure,
+    context = {
+        **judged,
+        "stable": stable,
         "classes": list(outcome.classes),
         "n_samples": len(outcome),
         "n_families": len(np.unique(family)),
         "settings": settings,
+        "sentence": sentence(judged),
+        "reading": replace(reading, best=largest["features"]),
     }
-    context["sentence"] = sentence(context)
-    reading = replace(reading, best=largest["features"])
-    return Table(table, context=context | {"reading": reading})
+    return Table(table, context=context)
 
 
 def _table(
@@ -224,7 +242,7 @@ def _table(
 
 
 def _gathered(
-    features: FeatureMatrix, labels: Any, by: str | Sequence, given: tuple, settings: ReadoutSettings
+    features: FeatureMatrix, labels: Labels, by: str | Sequence, given: tuple, settings: ReadoutSettings
 ) -> Reading:
     """Samples with a label, their families and representations, and the draws."""
     acts, control, hits = given
@@ -250,7 +268,7 @@ def _gathered(
     )
 
 
-def _judged(found: dict[str, Scores], outcome: Outcome, family: np.ndarray, seed: int) -> dict[str, Any]:
+def _judged(found: dict[str, Scores], outcome: Outcome, family: np.ndarray, seed: int) -> Judged:
     """Were features needed at the largest size, and what carries the label?"""
     intervals = {name: scores.interval() for name, scores in found.items()}
     known = {name: s[0] for name, s in intervals.items() if name in READ and np.isfinite(s[0])}
@@ -280,6 +298,7 @@ def _judged(found: dict[str, Scores], outcome: Outcome, family: np.ndarray, seed
         "difference": gap,
         "carried_by": carried,
         "chance": outcome.chance,
+        "measure": outcome.measure,
     }
 
 
@@ -319,7 +338,7 @@ def _named(stable: pd.DataFrame, concepts: dict[int, tuple[str, float]]) -> pd.D
     return stable
 
 
-def sentence(context: Mapping[str, Any]) -> str:
+def sentence(context: Judged) -> str:
     """What a readout says, in words."""
     score, low, high = context["score"]
     gap = context["difference"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -126,7 +125,7 @@ def _of_codes(features: FeatureMatrix) -> Representation:
 
 def _letters(samples: Samples) -> dict[str, Representation]:
     text, found = samples.sequences, {}
-    counts, names = _counted(text, analyzer="char", ngram_range=(1, 3))
+    counts, names = _counted(text, CountVectorizer(lowercase=False, analyzer="char", ngram_range=(1, 3)))
     one = np.array([len(name) == 1 for name in names], bool)
     share = counts[:, one] / np.maximum(samples.lengths, 1)[:, None]
     found["composition"] = Representation(share, [f"share of {n}" for n in names if len(n) == 1])
@@ -138,14 +137,13 @@ def _letters(samples: Samples) -> dict[str, Representation]:
     places = aligned(samples) if samples.n_positions <= MOST_ALIGNED else None
     if places is not None:
         rows = [[f"{a} at {p}" for a, p in zip(t, at)] for t, at in zip(text, places)]
-        held, names = _counted(rows, analyzer=lambda row: row)
+        held, names = _counted(rows, CountVectorizer(lowercase=False, analyzer=lambda row: row))
         found["letters"] = Representation(held, names)
     return found
 
 
-def _counted(rows: Sequence, **how: Any) -> tuple[np.ndarray, list[str]]:
+def _counted(rows: Sequence, words: CountVectorizer) -> tuple[np.ndarray, list[str]]:
     """float32 [n_samples, n_words] counts of what stands in some samples, and what that is."""
-    words = CountVectorizer(lowercase=False, **how)
     counts = words.fit_transform(rows)
     often = np.asarray((counts > 0).sum(0)).ravel() >= min(MIN_SAMPLES, len(rows))
     return counts[:, often].toarray().astype(np.float32), words.get_feature_names_out()[often].tolist()

@@ -33,6 +33,7 @@ from sciinterp.sae.matryoshka import Matryoshka
 from sciinterp.sae.relu import ReLU
 from sciinterp.sae.settings import FROZEN, TrainSettings
 from sciinterp.sae.topk import TopK
+from sciinterp.settings import at_least, make_plain, settings_of
 from sciinterp.store.atomic import make_folder
 from sciinterp.store.kept import kept
 
@@ -67,6 +68,10 @@ class GroundTruthSettings:
     held_out: int = 1 << 14
     steps: int = 600
     batch_size: int = 512
+
+    def __post_init__(self) -> None:
+        one = at_least(1)
+        make_plain(self, rows=one, held_out=one, steps=one, batch_size=one)
 
 
 def benchmark_dictionary(
@@ -103,7 +108,7 @@ def benchmark_dictionary(
     MismatchError
         The folder holds outcomes of other settings or worlds of the same name.
     """
-    settings, place = settings or GroundTruthSettings(), str(device_of(device))
+    settings, place = settings_of(settings, GroundTruthSettings), str(device_of(device))
     folder = None if out is None else make_folder(out)
     rows = []
     jobs = [(world, int(seed)) for world in worlds for seed in seeds]

@@ -8,7 +8,7 @@ sparsity on all families, and every share of the families at the last sparsity.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from sciinterp.sae.loop import Job, train_together
 from sciinterp.sae.power_laws import Scaling, fit_scaling
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.topk import TopK
+from sciinterp.settings import SHARE, at_least, make_plain, settings_of
 from sciinterp.store.tables import write_tsv
 
 if TYPE_CHECKING:
@@ -58,11 +59,18 @@ class ScalingSettings:
     shares: tuple[float, ...] = (0.25, 0.5, 1.0)
     seeds: tuple[int, ...] = (0,)
     twins: tuple[str, ...] = ("decoder_soft",)
-    architecture: type[Any] = TopK
+    architecture: type[Architecture] = TopK
     steps: int = 600
     batch_size: int = 2048
     level: float = 0.9
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", str(self.device))
+        one = at_least(1)
+        make_plain(self, widths=one, ks=one, seeds=at_least(0), steps=one, batch_size=one, level=SHARE)
+        if "k" not in {f.name for f in fields(self.architecture)}:
+            raise InputError("no architecture with a k", where="architecture", got=self.architecture.__name__)
 
 
 def scaling(
@@ -108,7 +116,7 @@ def scaling(
     >>> si.scaling(x, settings=few).fits["term"].tolist()
     ['irreducible', 'n_features', 'k']
     """
-    settings = settings or ScalingSettings()
+    settings = settings_of(settings, ScalingSettings)
     _require_enough(settings, split)
     data = {"": source} if control is None else {"": source, "randomised": control}
     rows: list[dict[str, Any]] = []
@@ -165,7 +173,7 @@ def _train(
 ) -> list[dict[str, Any]]:
     """The dictionaries of one source and share, in one pass over the data."""
     ks = settings.ks if share == 1 else settings.ks[-1:]
-    sizes = [settings.architecture(n_features=width, k=k) for width in settings.widths for k in ks]
+    sizes = [settings.architecture(**{"n_features": width, "k": k}) for width in settings.widths for k in ks]
     how = TrainSettings(
         steps=settings.steps,
         batch_size=settings.batch_size,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from sciinterp.errors import InputError, no_such
-from sciinterp.settings import make_plain
+from sciinterp.settings import make_plain, settings_of
 
 MIN_STEPS = 600
 FROZEN = ("decoder", "decoder_soft", "encoder")
@@ -120,7 +120,7 @@ class TrainSettings:
         for name in changed:
             if name not in known:
                 raise no_such("setting of train", name, known)
-        return replace(settings or cls(), **changed)
+        return replace(settings_of(settings, cls), **changed)
 
     @classmethod
     def of(cls, recipe: Mapping[str, Any]) -> TrainSettings:

@@ -212,8 +212,6 @@ def test_rank_correlation():
 
 def test_what_cannot_be_measured_is_said():
     given = world(0, 1)
-    with pytest.raises(InputError, match="level above zero"):
-        ControlSettings(divergence=0)
     with pytest.raises(InputError, match="no concept can be turned"):
         si.control_matrix(**given, settings=ControlSettings(min_f1=1.1))
     bare = si.FeatureMatrix(given["features"].codes, given["features"].samples)
@@ -237,7 +235,7 @@ def test_what_cannot_be_measured_is_said():
         ({"split": lambda s: None}, "the split is of other samples"),
         ({"judge": lambda _: 3}, "this is no judge"),
         ({"judge": lambda _: {"drivn": len}}, "no such concept, judge: expected 'driven'"),
-        ({"settings": lambda _: {"n_samples": 3}}, "these are no settings"),
+        ({"settings": lambda _: {"n_samples": 3}}, "settings=: expected ControlSettings, got dict"),
         ({"acts": lambda _: np.full((1920, 24), np.nan, np.float32)}, "not finite"),
     ],
 )
@@ -245,12 +243,6 @@ def test_what_does_not_belong_together_is_one_line(other, says):
     given: dict[str, Any] = {**world(0, 1), "settings": FAST}
     with pytest.raises((InputError, ShapeError), match=says):
         si.control_matrix(**{**given, **{name: make(given.get(name)) for name, make in other.items()}})
-
-
-@pytest.mark.parametrize("wrong", [{"divergence": np.inf}, {"n_samples": 2.5}, {"n_noise": -1}, {"seed": -1}])
-def test_settings_that_cannot_be(wrong):
-    with pytest.raises(InputError, match="level above zero"):
-        ControlSettings(**wrong)
 
 
 def test_plain_directions_are_those_asked_for():

@@ -88,7 +88,11 @@ def test_the_nearest_is_a_training_sample_where_the_split_is_known():
         ({"raise_": [3], "positions": "all"}, "no such places"),
         ({"raise_": [3], "lower": [3]}, "named twice"),
         ({"raise_": [3.7]}, "no such feature"),
-        ({"raise_": [3], "settings": DesignSettings(strength=float("nan"))}, "not finite"),
+        ({"raise_": [3], "settings": DesignSettings(strength=float("inf"))}, "not finite"),
+        (
+            {"raise_": [3], "settings": GenerationSettings()},
+            "expected DesignSettings, got GenerationSettings",
+        ),
         ({"raise_": [3], "sample": [START, START]}, "one sample"),
     ],
 )
