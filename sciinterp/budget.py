@@ -7,6 +7,9 @@ large they are. Threads have a block each.
 
 from __future__ import annotations
 
+import ctypes
+import sys
+
 BLOCK_BYTES = 32 << 20
 # Codes of a block: 8 bytes each as they lie, some four times that while they are cut to the positions of a part.
 BLOCK_VALUES = BLOCK_BYTES // 32
@@ -30,3 +33,14 @@ def ranges(n: int, row_bytes: int) -> list[tuple[int, int]]:
     """
     step = max(1, BLOCK_BYTES // max(1, row_bytes))
     return [(low, min(low + step, n)) for low in range(0, n, step)]
+
+
+def give_back() -> None:
+    """Hand memory that was freed to the system.
+
+    The C library of Linux keeps what was freed, of each thread in an arena of its own: after blocks of changing sizes were worked
+    on side by side that is a fifth of what a process seems to hold. Asked between stages, it costs milliseconds.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

@@ -37,7 +37,7 @@ from sciinterp.association.set_chance import DRAWS, chance_curves, chance_draws
 from sciinterp.association.sets import KS, set_curves
 from sciinterp.association.shift_test import Places, screen_places
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen
-from sciinterp.budget import BLOCK_VALUES
+from sciinterp.budget import BLOCK_VALUES, give_back
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, no_such, require_kinds
 from sciinterp.frames import Table, stacked
@@ -246,8 +246,10 @@ def _associate(job: _Job) -> Table:
     if job.fold is not None:
         crossed = cross(samples, positives, covered, job.split, job.fold)
     del positives
+    give_back()
     for parts, folds in zip(groups, crossed):
         _associate_group(found, job, parts, folds, _instances_of(instances, parts, len(names)), names)
+    give_back()
     if not found.rows:
         raise _nothing_there(names)
     counts = {
@@ -287,21 +289,36 @@ def _associate_group(
     n_kept = None if settings.strongest is None else max(1, settings.strongest // max(1, len(names)))
     training = train_pairs(features, parts)
     pairs = choose(training, parts.train.by_position.n_positive, n_kept=n_kept)
-    judges, rivals, shared = _judge(job, parts, folds, training, pairs, instances)
-    found.not_run |= rivals.not_run
-    how: dict[str, Any] = {"ceilings": settings.ceilings, "level": settings.level}
-    table, of_selected = compare(measured(features, judges, pairs), rivals.ran, **how)
-    table["folds_agree"] = agreement(judges, pairs)
-    add_ranked_intervals(table, features, judges, level=settings.level)
+    table, of_baselines, not_run, shared = _compared(job, parts, folds, training, pairs, instances)
+    found.not_run |= not_run
     table["concept"] = parts.concepts[table["concept"]]
-    of_baselines = baseline_table(pairs[pairs["selected"]], of_selected, rivals.ran, **how)
     of_baselines["concept"] = [names[c] for c in parts.concepts[of_baselines["concept"]]]
     found.baselines.append(of_baselines)
+    give_back()  # judges and rivals are gone
     if settings.sets:
         sets = _sets(_inputs(job, parts, instances, training, shared), settings)
         sets["concept"] = [names[c] for c in parts.concepts[sets["concept"]]]
         found.sets.append(sets)
     found.rows.append(table)
+
+
+def _compared(
+    job: _Job,
+    parts: Partition,
+    folds: Folds | None,
+    training: Training,
+    pairs: pd.DataFrame,
+    instances: pd.DataFrame,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str], dict[str, Any]]:
+    """Held-out effects of pairs beside the baselines, those of the baselines, which did not run, and what sets share."""
+    judges, rivals, shared = _judge(job, parts, folds, training, pairs, instances)
+    how: dict[str, Any] = {"ceilings": job.settings.ceilings, "level": job.settings.level}
+    give_back()
+    table, of_selected = compare(measured(job.features, judges, pairs), rivals.ran, **how)
+    table["folds_agree"] = agreement(judges, pairs)
+    add_ranked_intervals(table, job.features, judges, level=job.settings.level)
+    of_baselines = baseline_table(pairs[pairs["selected"]], of_selected, rivals.ran, **how)
+    return table, of_baselines, rivals.not_run, shared
 
 
 def _sets(beside: Inputs, settings: AssociationSettings) -> pd.DataFrame:

@@ -29,6 +29,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sciinterp import distributed
+from sciinterp.budget import give_back
 from sciinterp.errors import HOME, StoreError
 from sciinterp.store.guard import parse_json, require_regular
 
@@ -208,6 +209,8 @@ def write_each(
         except Exception as error:
             causes.append(error)
             return " ".join(str(error).split())
+        finally:
+            give_back()
         return None
 
     reasons = distributed.spread(files, reason) if shared else map(reason, files)
