@@ -313,6 +313,8 @@ class Samples(Sequence[Sample]):
         numbers = np.asarray(numbers)
         if numbers.dtype == bool:
             numbers = np.flatnonzero(numbers)
+        elif not numbers.size:  # an empty list is of no type
+            numbers = np.zeros(0, np.int64)
         table = None if self._table is None else self._table.iloc[numbers].reset_index(drop=True)
         return Samples(
             self.ids.take(numbers) if isinstance(self.ids, Column) else [self.ids[i] for i in numbers],

@@ -295,7 +295,7 @@ def test_a_ledger_of_version_1_is_read_and_checked(tmp_path: Path) -> None:
     kept = {"hits.tsv": ledger.sha256_file(tmp_path / "hits.tsv")}
     ledger.write_ledger(tmp_path, {"settings": {"seed": 0}, "complete": True, "licences": {}, "files": kept})
     manifest = {**ledger.read_json(tmp_path / ledger.NAME), "version": 1}
-    manifest["sha256"] = ledger._seal(manifest)
+    manifest = ledger.seal(manifest)
     ledger.write_json(tmp_path / ledger.NAME, manifest)
     assert check_files(tmp_path)["status"].eq("ok").all()
     assert ledger.read_files(tmp_path) == ["hits.tsv"]

@@ -7,7 +7,7 @@ token.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anndata
 import numpy as np
@@ -31,7 +31,7 @@ def to_anndata(features: FeatureMatrix, *, values: bool = True) -> anndata.AnnDa
     )
 
 
-def keys(names: Iterable[Any], taken: Iterable[str] = ()) -> list[str]:
+def keys(names: Iterable[object], taken: Iterable[str] = ()) -> list[str]:
     """Names as keys of an HDF5 group: no "/", which would nest, none that AnnData keeps for itself, no two alike."""
     out, used = [], {"_index", "", ".", "..", *taken}
     for name in names:
@@ -44,7 +44,7 @@ def keys(names: Iterable[Any], taken: Iterable[str] = ()) -> list[str]:
     return out
 
 
-def plain_text(value: Any) -> str:
+def plain_text(value: object) -> str:
     """Text that HDF5 can hold: no NUL and no half of a character."""
     return str(value).encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from sciinterp.codes.by_feature import by_feature
@@ -23,19 +23,19 @@ class HeldCodes:
         When a code is negative, NaN or infinite.
     """
 
-    def __init__(self, codes: Any) -> None:
-        codes = sp.csr_array(codes, dtype=np.float32)
-        if not codes.has_canonical_format:
-            codes = codes.copy()
-            codes.sum_duplicates()
-        if codes.nnz and not (np.isfinite(codes.data).all() and codes.data.min() >= 0):
+    def __init__(self, codes: npt.ArrayLike | sp.sparray | sp.spmatrix) -> None:
+        held = sp.csr_array(codes, dtype=np.float32)
+        if not held.has_canonical_format:
+            held = held.copy()
+            held.sum_duplicates()
+        if held.nnz and not (np.isfinite(held.data).all() and held.data.min() >= 0):
             raise InputError(
                 "codes must be finite and non-negative",
                 expected="values >= 0",
-                got=f"a minimum of {codes.data.min()}",
+                got=f"a minimum of {held.data.min()}",
             )
-        self.codes = codes
-        self.n, self.width = codes.shape
+        self.codes = held
+        self.n, self.width = held.shape
 
     @cached_property
     def stored(self) -> np.ndarray:

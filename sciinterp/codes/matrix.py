@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from sciinterp.budget import BLOCK_VALUES
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 # Positions of a block of samples.
 _POSITIONS = 1 << 16
 # Samples, features: numbers, identifiers, a mask or a slice.
-Wanted = Any
+Wanted: TypeAlias = "np.ndarray | Sequence[int] | Sequence[str] | slice | None"
 
 
 class FeatureMatrix(HasOrigin):
@@ -73,12 +74,12 @@ class FeatureMatrix(HasOrigin):
 
     def __init__(
         self,
-        codes: Any,
+        codes: npt.ArrayLike | sp.sparray | sp.spmatrix | CodesReader,
         samples: Samples | pd.DataFrame,
         *,
         sae: SAE | None = None,
         origin: Origin | None = None,
-        identity: Mapping[str, Any] | None = None,
+        identity: Mapping[str, object] | None = None,
         folder: Path | None = None,
     ) -> None:
         self.samples = Samples.coerce(samples)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sciinterp import distributed
 from sciinterp.provenance import Origin
 from sciinterp.samples import Samples
+from sciinterp.settings import Plain
 from sciinterp.store.atomic import array_sha256
 from sciinterp.store.layout import ENVIRONMENT, SPARSE, shard_bounds
 from sciinterp.store.origins import save_origin
@@ -28,7 +30,7 @@ def bounds_of(samples: Samples) -> list[int]:
     return shard_bounds(samples.lengths, SHARD_POSITIONS)
 
 
-def codes_plan(samples: Samples, n_features: int, origin: Origin, inputs: dict[str, Any]) -> dict[str, Any]:
+def codes_plan(samples: Samples, n_features: int, origin: Origin, inputs: Mapping[str, object]) -> Plain:
     """What a store of codes depends on, the environment apart."""
     return {
         "schema": SPARSE.name,
@@ -41,7 +43,7 @@ def codes_plan(samples: Samples, n_features: int, origin: Origin, inputs: dict[s
     }
 
 
-def finish(writer: Writer, origin: Origin, **extra: Any) -> None:
+def finish(writer: Writer, origin: Origin, **extra: object) -> None:
     """End a store of codes; its origin goes into the manifest, what trained the SAE into a file beside it."""
     writer.finish({"origin": save_origin(writer.folder, origin), **extra} if distributed.first() else {})
 

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sciinterp.errors import InputError, MismatchError
 from sciinterp.provenance.origin import UNKNOWN, Origin, origin_of
@@ -38,7 +38,7 @@ def site_of(thing: object) -> str:
     return str(site)
 
 
-def stated(origin: Origin | Mapping[str, Any] | object) -> Origin:
+def stated(origin: object) -> Origin:
     """An origin that a person states: an :class:`Origin`, a dict of its fields, or the activations it is of.
 
     In a dict ``model`` may be a loaded model: its weights are taken, too.
@@ -76,7 +76,7 @@ def stated(origin: Origin | Mapping[str, Any] | object) -> Origin:
 
 def differing(
     one: Origin, other: Origin, names: Iterable[str] = (*COMPARED, "sae_sha256")
-) -> dict[str, tuple[Any, Any]]:
+) -> dict[str, tuple[object, object]]:
     """The fields that both origins know and do not agree in, with both values."""
     pairs = {name: (getattr(one, name), getattr(other, name)) for name in names}
     return {

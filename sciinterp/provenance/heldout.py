@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from sciinterp.errors import InputError
 from sciinterp.provenance.checks import belongings
 from sciinterp.provenance.origin import Origin, Training, Unknown, hashes, label_hashes
 from sciinterp.samples import Samples, Split
+from sciinterp.settings import Plain
 from sciinterp.splits import split_families
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class HeldOut:
             "pre-training: the model may have seen relatives of the test samples."
         )
 
-    def to_record(self) -> dict[str, Any]:
+    def to_record(self) -> Plain:
         """As JSON: what was found, and every phrase that may be printed of it."""
         said = ("sentence", "families", "trained", "pretraining")
         facts = {
@@ -214,7 +215,7 @@ def families_of(hits: object) -> str:
 
 def standing(
     features: FeatureMatrix, annotations: Annotations | None, split: Split, *, all_judge: bool = False
-) -> dict[str, Any]:
+) -> Plain:
     """What hits and candidates keep of the origin of their numbers; `all_judge` as for :func:`held_out`.
 
     Returns

@@ -11,11 +11,12 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 
 from sciinterp.samples import Samples, Split
+from sciinterp.settings import Plain
 
 
 @final
@@ -97,7 +98,7 @@ class Training:
             split.training_digest,
         )
 
-    def to_record(self) -> dict[str, Any]:
+    def to_record(self) -> Plain:
         """As JSON, arrays apart."""
         split = {"by": self.by, "seed": self.seed, "train": self.part} if self.part else {}
         if self.part and tuple(self.fractions) != _PLAIN_SPLIT:
@@ -105,7 +106,7 @@ class Training:
         return {"samples": self.collection, **split}
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Training:
+    def from_record(cls, record: Plain) -> Training:
         """From JSON; the arrays are put in where they are kept."""
         return cls(
             by=str(record.get("by", "")),
@@ -154,7 +155,7 @@ class Origin:
     scaling: str | Unknown = UNKNOWN
     precision: str | Unknown = UNKNOWN
     kept_as: str | Unknown = UNKNOWN
-    fingerprint: Mapping[str, Any] | Unknown = UNKNOWN
+    fingerprint: Mapping[str, object] | Unknown = UNKNOWN
     sae_sha256: str | Unknown = UNKNOWN
     architecture: str | Unknown = UNKNOWN
     recipe_sha256: str | Unknown = UNKNOWN
@@ -167,7 +168,7 @@ class Origin:
         """Whether model and site are known."""
         return bool(self.model) and bool(self.site)
 
-    def to_record(self) -> dict[str, Any]:
+    def to_record(self) -> Plain:
         """What is known, as JSON; the training's arrays are kept beside it."""
         known = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "training"}
         known = {name: value for name, value in known.items() if value is not UNKNOWN}
@@ -176,9 +177,9 @@ class Origin:
         return json.loads(json.dumps(known, default=str))
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any] | None) -> Origin:
+    def from_record(cls, record: Mapping[str, object] | None) -> Origin:
         """From JSON: today's records, and the identities of before (nested under ``sae`` or ``model``)."""
-        flat = dict(record or {})
+        flat: Plain = dict(record or {})
         mark = flat.get("activations")
         for outer in ("sae", "model"):
             if isinstance(flat.get(outer), Mapping):
@@ -192,7 +193,7 @@ class Origin:
             found["fingerprint"] = mark
         found.pop("training", None)
         if isinstance(told, Mapping):
-            found["training"] = Training.from_record(told)
+            found["training"] = Training.from_record(dict(told))
         return cls(**found)
 
     def filled(self, other: Origin) -> Origin:
@@ -210,13 +211,13 @@ class HasOrigin:
     origin: Origin
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Plain:
         """The record of ``origin``. Deprecated: use ``origin``."""
         warnings.warn("identity is deprecated: use origin", DeprecationWarning, stacklevel=2)
         return self.origin.to_record()
 
     @identity.setter
-    def identity(self, record: Mapping[str, Any]) -> None:
+    def identity(self, record: Mapping[str, object]) -> None:
         warnings.warn("identity is deprecated: set origin", DeprecationWarning, stacklevel=2)
         self.origin = Origin.from_record(record)
 

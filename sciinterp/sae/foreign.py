@@ -37,7 +37,8 @@ from sciinterp.sae.weights import ARRAYS, CONFIG, Weights
 from sciinterp.store.arrays import load_arrays, read_header, widen
 from sciinterp.store.fields import MAX_BYTES, Fields
 from sciinterp.store.guard import require_regular
-from sciinterp.store.torch_file import read_checkpoint, unsafe
+from sciinterp.store.plain_pickle import unsafe
+from sciinterp.store.torch_file import read_checkpoint
 
 UNSAFE = (".pkl", ".pickle", ".joblib", ".npy", ".npz", ".ckpt", ".bin")
 YAML = ("config.yaml", "config.yml")

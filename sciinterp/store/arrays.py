@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from sciinterp.errors import FormatError, ShapeError, StoreError, require_fetched
+from sciinterp.settings import Plain
 from sciinterp.store.atomic import atomic_write, sha256_file
 from sciinterp.store.guard import parse_json, require_held, require_regular
 
@@ -39,7 +41,7 @@ class Entry(NamedTuple):
     nbytes: int
 
     @property
-    def numpy(self) -> np.dtype[Any]:
+    def numpy(self) -> np.dtype[np.generic]:
         """The numpy dtype that holds it: uint16 for bfloat16."""
         return np.dtype("uint16" if self.dtype == "bfloat16" else self.dtype).newbyteorder("<")
 
@@ -50,7 +52,7 @@ class _Hashing:
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.digest = file, hashlib.sha256()
 
-    def write(self, data: Any) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self.digest.update(data)
         self.file.write(data)
 
@@ -80,7 +82,7 @@ def save_arrays(
     pieces = {
         name: value if isinstance(value, list) else [np.asarray(value)] for name, value in arrays.items()
     }
-    header: dict[str, Any] = {}
+    header: dict[str, dict[str, object]] = {}
     position = 0
     # Wide types first keeps every array aligned without gaps, which the format forbids.
     order = sorted(pieces, key=lambda name: (-pieces[name][0].dtype.itemsize, name))
@@ -93,7 +95,7 @@ def save_arrays(
         if (
             tag is None
             or (name in bfloat16 and dtype != np.uint16)
-            or any(part.dtype != dtype for part in parts)
+            or any(part.dtype != dtype or part.shape[1:] != parts[0].shape[1:] for part in parts)
         ):
             raise TypeError(f"array {name!r} of dtype {dtype} cannot be stored")
         nbytes = sum(part.nbytes for part in parts)
@@ -137,12 +139,9 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Entry]:
             if size < 8 or length > min(_MAX_HEADER, size - 8):
                 raise ValueError(f"a header of {length} bytes in a file of {size}")
             found = parse_json(file.read(length), path)
-            _require_known({r["dtype"] for name, r in found.items() if name != "__metadata__"}, path)
-            entries = {
-                str(name): _entry(record, 8 + length, size)
-                for name, record in found.items()
-                if name != "__metadata__"
-            }
+            found.pop("__metadata__", None)
+            _require_known({record["dtype"] for record in found.values()}, path)
+            entries = {name: _entry(record, 8 + length, size) for name, record in found.items()}
         # Arrays that share bytes would be read once for each.
         require_held(sum(entry.nbytes for entry in entries.values()), size - 8 - length, path)
         return entries
@@ -156,7 +155,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Entry]:
         raise FormatError("not a safetensors file", file=str(path), got=str(error)) from error
 
 
-def _require_known(tags: set[Any], path: str | os.PathLike[str]) -> None:
+def _require_known(tags: set[str], path: str | os.PathLike[str]) -> None:
     """Raise where numbers are of a type that is none of ours, such as the eight bits of ``F8_E4M3``."""
     if other := sorted(map(str, tags - set(_NAMES))):
         raise FormatError(
@@ -168,25 +167,20 @@ def _require_known(tags: set[Any], path: str | os.PathLike[str]) -> None:
         )
 
 
-def _entry(record: Any, base: int, size: int) -> Entry:
+def _entry(record: Plain, base: int, size: int) -> Entry:
     first, last = (int(x) for x in record["data_offsets"])
     shape = tuple(int(x) for x in record["shape"])
     entry = Entry(_NAMES[record["dtype"]], shape, base + first, last - first)
-    count = entry.numpy.itemsize
-    for side in shape:
-        if side < 0:
-            raise ValueError("a negative shape")
-        count *= side
-    if first < 0 or base + last > size or count != last - first:
+    if min(shape, default=0) < 0:
+        raise ValueError("a negative shape")
+    if first < 0 or base + last > size or entry.numpy.itemsize * math.prod(shape) != last - first:
         raise ValueError("offsets that do not fit the shape or the file")
     return entry
 
 
 def read_rows(path: str | os.PathLike[str], entry: Entry, lo: int, hi: int) -> np.ndarray:
     """Rows ``[lo, hi)`` of one array, read from the file without mapping it."""
-    width = entry.numpy.itemsize
-    for side in entry.shape[1:]:
-        width *= side
+    width = entry.numpy.itemsize * math.prod(entry.shape[1:])
     out = np.empty((hi - lo, *entry.shape[1:]), entry.numpy)
     if out.nbytes:
         with open(path, "rb", buffering=0) as file:

@@ -285,7 +285,7 @@ def remove(path: Path) -> None:
         raise _explain(error, path, 0) from error
 
 
-def to_json(obj: Any) -> bytes:
+def to_json(obj: object) -> bytes:
     """The deterministic JSON of ``obj``: sorted keys, NaN and infinities as null, a newline at the end.
 
     Examples
@@ -298,7 +298,7 @@ def to_json(obj: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _plain(obj: Any) -> Any:
+def _plain(obj: object) -> object:
     """Python's own types only: numpy scalars and arrays, paths, tuples and sets are converted."""
     if obj is None or isinstance(obj, (str, bool)):
         return obj
@@ -312,14 +312,19 @@ def _plain(obj: Any) -> Any:
         return sorted((_plain(value) for value in obj), key=repr)
     if isinstance(obj, (list, tuple)):
         return [_plain(value) for value in obj]
-    if hasattr(obj, "tolist"):  # numpy scalars and arrays
-        return _plain(obj.tolist())
+    if callable(whole := getattr(obj, "tolist", None)):  # numpy scalars and arrays
+        return _plain(whole())
     if isinstance(obj, os.PathLike):
         return os.fspath(obj)
     raise TypeError(f"a {type(obj).__name__} cannot be written as JSON")
 
 
-def write_json(path: str | os.PathLike[str], obj: Any) -> None:
+def as_json(obj: object) -> Any:
+    """What comes back of ``obj`` when it was written and is read."""
+    return json.loads(to_json(obj))
+
+
+def write_json(path: str | os.PathLike[str], obj: object) -> None:
     """Write ``obj`` as deterministic JSON (see :func:`to_json`), atomically."""
     atomic_write(path, to_json(obj))
 

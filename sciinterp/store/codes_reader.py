@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from sciinterp.errors import MismatchError, ShapeError, StoreError
 from sciinterp.samples import Samples
+from sciinterp.settings import Plain
 from sciinterp.store.arrays import load_arrays
 from sciinterp.store.atomic import read_json
 from sciinterp.store.layout import OLD_CODES, OLD_HEAD, SPARSE, shard_name
@@ -183,7 +184,7 @@ class CodesReader(Shards):
         return Compressed(pointers - first, indices, values)
 
 
-def read_old_codes(folder: Path) -> tuple[sp.csr_array, Samples, dict[str, Any]]:
+def read_old_codes(folder: Path) -> tuple[sp.csr_array, Samples, Plain]:
     """Codes, samples and identity of a folder of version 1.
 
     Raises

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from sciinterp.errors import StoreError
 from sciinterp.provenance import UNKNOWN
+from sciinterp.settings import Plain
 from sciinterp.store.atomic import read_json
 from sciinterp.store.layout import DENSE, MANIFEST, PLAN, VERSION, read_manifest, schema_of, sidecar
 from sciinterp.store.tables import read_tsv
@@ -119,7 +119,7 @@ def _activation_info(root: Path) -> dict[str, str]:
     return out
 
 
-def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, str]:
+def _flat(facts: Plain, prefix: str = "") -> dict[str, str]:
     out: dict[str, str] = {}
     for name, value in facts.items():
         if isinstance(value, dict) and value and not prefix:

@@ -6,13 +6,14 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sciinterp.errors import FormatError
 from sciinterp.store.atomic import read_json
 from sciinterp.store.guard import require_regular
 
-_NONE = object()
+T = TypeVar("T")
+_NONE: Any = object()
 MAX_BYTES = 64 << 20  # a configuration of more is none
 
 
@@ -42,7 +43,7 @@ class Fields:
                 expected=inside or "a JSON object",
                 got=type(values).__name__,
             )
-        self.values: Mapping[str, Any] = values
+        self.values: Mapping[str, object] = values
 
     @classmethod
     def read(cls, path: Path | None, *, inside: Path | None = None) -> Fields:
@@ -65,50 +66,45 @@ class Fields:
         where = f"{self.inside}.{key}" if self.inside else key
         return FormatError(f"'{where}' cannot be used", file=self.file, expected=expected, got=got, do=do)
 
-    def whole(self, key: str, default: Any = _NONE, *, low: int = 0) -> Any:
+    def whole(self, key: str, default: T = _NONE, *, low: int = 0) -> int | T:
         """An integer of at least ``low``."""
-        value = self.values.get(key)
-        if value is None and default is not _NONE:
+        if self.values.get(key) is None and default is not _NONE:
             return default
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise self.refused(key, "a whole number")
+        value = self._finite(key, "a whole number")
         if value != int(value) or not low <= value < 1 << 62:
             raise self.refused(key, f"a whole number, at least {low}")
         return int(value)
 
     def number(self, key: str) -> float:
         """A finite number."""
-        value = self.values.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise self.refused(key, "a finite number")
-        return float(value)
+        return float(self._finite(key, "a finite number"))
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
-        value = self.values.get(key)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            raise self.refused(key, "true or false")
-        return value
+        return self._of(bool, key, default, "true or false")
 
     def text(self, key: str, default: str = "") -> str:
         """Text."""
-        value = self.values.get(key)
-        if value is None:
-            return default
-        if not isinstance(value, str):
-            raise self.refused(key, "text")
-        return value
+        return self._of(str, key, default, "text")
 
     def choice(self, key: str, choices: Iterable[str], default: str, do: str = "") -> str:
         """One of some words."""
-        value = self.values.get(key)
-        if value is None:
-            return default
-        if not isinstance(value, str) or value not in (known := tuple(choices)):
-            raise self.refused(key, " or ".join(known) if isinstance(value, str) else "text", do)
+        value, known = self._of(str, key, default, "text", do), tuple(choices)
+        if key in self and value not in known:
+            raise self.refused(key, " or ".join(known), do)
         return value
+
+    def _finite(self, key: str, expected: str) -> int | float:
+        value = self.values.get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise self.refused(key, expected)
+        return value
+
+    def _of(self, kind: type[T], key: str, default: T, expected: str, do: str = "") -> T:
+        value = self.values.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise self.refused(key, expected, do)
+        return default if value is None else value
 
     def inner(self, key: str) -> Fields:
         """The object under a key; an empty one where there is none."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from sciinterp.errors import MismatchError
-from sciinterp.store.atomic import make_folder, read_json, to_json
+from sciinterp.settings import Plain
+from sciinterp.store.atomic import as_json, make_folder, read_json
 from sciinterp.store.sealed import SEAL, check_sealed, write_sealed
 
 log = logging.getLogger(__name__)
@@ -22,10 +21,10 @@ _WORDS = (b'"plan"', b'"outcome"', b'"sha256"')
 def kept(
     folder: Path | None,
     name: str,
-    make: Callable[[], dict[str, Any]],
+    make: Callable[[], Plain],
     *,
-    plan: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    plan: Mapping[str, object] | None = None,
+) -> Plain:
     """What the file ``name`` of a folder holds, made first where there is none; only made where there is no folder.
 
     The file keeps the ``plan`` beside the outcome, so that one folder may hold outcomes of several plans, and the
@@ -48,7 +47,7 @@ def kept(
     return found["outcome"]
 
 
-def planned_folder(out: str | Path | None, plan: Mapping[str, Any]) -> Path | None:
+def planned_folder(out: str | Path | None, plan: Mapping[str, object]) -> Path | None:
     """The folder of outcomes, made where it is missing; None for None.
 
     Raises
@@ -72,7 +71,7 @@ def is_kept(path: Path) -> bool:
     return sum(word in raw for word in _WORDS) > 1
 
 
-def check_kept(path: Path) -> dict[str, Any]:
+def check_kept(path: Path) -> Plain:
     """The content of a file.
 
     Raises
@@ -85,7 +84,7 @@ def check_kept(path: Path) -> dict[str, Any]:
     return found
 
 
-def _read(path: Path, plan: Mapping[str, Any]) -> dict[str, Any] | None:
+def _read(path: Path, plan: Mapping[str, object]) -> Plain | None:
     """The content of a file of this plan; None where there is none, or an older one without a checksum."""
     if not path.is_file():
         return None
@@ -101,8 +100,8 @@ def _read(path: Path, plan: Mapping[str, Any]) -> dict[str, Any] | None:
     return found if sealed else None
 
 
-def _require_same(found: Any, plan: Mapping[str, Any], where: str) -> None:
-    if found != json.loads(to_json(dict(plan))):
+def _require_same(found: object, plan: Mapping[str, object], where: str) -> None:
+    if found != as_json(dict(plan)):
         raise MismatchError(
             "what lies there was made with other settings",
             where=where,

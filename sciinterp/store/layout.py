@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sciinterp.errors import StoreError
+from sciinterp.settings import Plain
 from sciinterp.store.arrays import read_header, read_rows
 from sciinterp.store.atomic import read_json, to_json
 from sciinterp.store.samples_file import SAMPLES
+from sciinterp.store.sealed import seal
 
 FORMAT, VERSION = "sciinterp.store", 2
 PLAN, MANIFEST, INDEX = "plan.json", "manifest.json", "index.safetensors"
@@ -45,13 +46,13 @@ SPARSE = Schema("sparse", "codes", "encode", "position", "n_features")
 SCHEMAS = {schema.name: schema for schema in (DENSE, SPARSE)}
 
 
-def _from_version_1(record: dict[str, Any]) -> dict[str, Any]:
+def _from_version_1(record: Plain) -> Plain:
     """Version 1 knew activations alone; their shards are those of the dense schema."""
     return {**record, "format": FORMAT, "version": 2, "schema": DENSE.name}
 
 
 # version found -> function from its plan or manifest to the next version's; old stores are read for ever.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_version_1}
+MIGRATIONS: dict[int, Callable[[Plain], Plain]] = {1: _from_version_1}
 _FORMATS = {1: "sciinterp.activations"}
 
 
@@ -90,19 +91,13 @@ def load_arrays_named(path: Path, name: str) -> np.ndarray:
     return read_rows(path, entry, 0, entry.shape[0])
 
 
-def seal(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest with the sha256 of its own canonical JSON, so that it vouches for itself."""
-    body = {key: value for key, value in manifest.items() if key != "sha256"}
-    return {**body, "sha256": hashlib.sha256(to_json(body)).hexdigest()}
-
-
-def brief(value: Any) -> str:
+def brief(value: object) -> str:
     """A value in at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def migrated(record: Any, where: str) -> dict[str, Any]:
+def migrated(record: object, where: str) -> Plain:
     """A plan or a manifest as the current version would hold it.
 
     Raises
@@ -110,12 +105,9 @@ def migrated(record: Any, where: str) -> dict[str, Any]:
     StoreError
         It is of something else, of a newer version, or damaged.
     """
-    version = record.get("version") if isinstance(record, dict) else None
-    if (
-        isinstance(version, int)
-        and version > VERSION
-        and record.get("format") in (FORMAT, *_FORMATS.values())
-    ):
+    found: Plain = record if isinstance(record, dict) else {}
+    version, form = found.get("version"), found.get("format")
+    if isinstance(version, int) and version > VERSION and form in (FORMAT, *_FORMATS.values()):
         raise StoreError(
             "the store was written by a newer version",
             where=where,
@@ -123,18 +115,18 @@ def migrated(record: Any, where: str) -> dict[str, Any]:
             got=str(version),
             do="Update sciinterp.",
         )
-    if type(version) is not int or record.get("format") != _FORMATS.get(version, FORMAT) or version < 1:
+    if type(version) is not int or form != _FORMATS.get(version, FORMAT) or version < 1:
         raise StoreError(
             "this is not a store of activations or codes",
             where=where,
             expected=f"format {FORMAT!r}",
-            got=brief(record.get("format") if isinstance(record, dict) else record),
+            got=brief(form if isinstance(record, dict) else record),
         )
     for step in range(version, VERSION):
-        record = MIGRATIONS[step](record)
-    if not isinstance(record.get("schema"), str) or record["schema"] not in SCHEMAS:
-        raise StoreError("a store of an unknown schema", where=where, got=brief(record.get("schema")))
-    return record
+        found = MIGRATIONS[step](found)
+    if not isinstance(found.get("schema"), str) or found["schema"] not in SCHEMAS:
+        raise StoreError("a store of an unknown schema", where=where, got=brief(found.get("schema")))
+    return found
 
 
 def schema_of(folder: str | os.PathLike[str]) -> Schema | None:
@@ -149,13 +141,7 @@ def schema_of(folder: str | os.PathLike[str]) -> Schema | None:
         return DENSE if (Path(folder) / INDEX).is_file() else None
 
 
-def holds_codes(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder holds finished codes, of this version or the first."""
-    folder = Path(folder)
-    return (folder / OLD_HEAD).is_file() or ((folder / MANIFEST).is_file() and schema_of(folder) is SPARSE)
-
-
-def read_manifest(folder: str | os.PathLike[str], schema: Schema | None = None) -> dict[str, Any]:
+def read_manifest(folder: str | os.PathLike[str], schema: Schema | None = None) -> Plain:
     """The manifest of a finished store, checked against itself and migrated to the current version.
 
     Parameters
@@ -193,14 +179,14 @@ def read_manifest(folder: str | os.PathLike[str], schema: Schema | None = None) 
     return current
 
 
-def _is_sound(manifest: dict[str, Any]) -> bool:
+def _is_sound(manifest: Plain) -> bool:
     """Every key that readers use is there, and of its type."""
     schema = SCHEMAS[manifest["schema"]]
 
-    def natural(value: Any) -> bool:
+    def natural(value: object) -> bool:
         return type(value) is int and 0 <= value < 1 << 62
 
-    def text(value: Any) -> bool:
+    def text(value: object) -> bool:
         return isinstance(value, str)
 
     shards = manifest.get("shards")

@@ -20,10 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from sciinterp import __version__, distributed
 from sciinterp.errors import StoreError, no_such
+from sciinterp.settings import Plain
 from sciinterp.store.atomic import (
     read_json,
     remove,
@@ -31,8 +31,8 @@ from sciinterp.store.atomic import (
     require_place,
     sha256_file,
     to_json,
-    write_json,
 )
+from sciinterp.store.sealed import SEAL, seal, write_sealed
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 _WORDS = (b'"stages"', b'"settings"', b'"complete"', b'"outputs"', b'"needs"', b'"licences"')
 _STORE = (b'"sciinterp.store"', b'"sciinterp.activations"')
 
-VERSION, NAME, TIMINGS, SEAL = 2, "manifest.json", "timings.jsonl", "sha256"
+VERSION, NAME, TIMINGS = 2, "manifest.json", "timings.jsonl"
 # Seconds after which a temporary that nobody writes to is what a killed verb left.
 _IDLE = 3600.0
 
@@ -137,8 +137,8 @@ def recorded(
     stage: str,
     out: str | Path | None,
     *,
-    settings: Mapping[str, Any] | None = None,
-    inputs: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
+    inputs: Mapping[str, object] | None = None,
 ) -> Iterator[None]:
     """Time a stage while open, and write its entry when it has ended well.
 
@@ -168,7 +168,7 @@ def recorded(
 
 
 def _record(
-    folder: Path, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, Any], started: float
+    folder: Path, stage: str, settings: Mapping[str, object], inputs: Mapping[str, object], started: float
 ) -> None:
     remove_temporaries(folder, idle=_IDLE)
     ours = is_ledger(folder) or (folder.is_dir() and not (folder / NAME).is_file())
@@ -200,7 +200,7 @@ def is_store_manifest(path: Path) -> bool:
     return path.is_file() and any(word in path.read_bytes() for word in _STORE)
 
 
-def _enter(folder: Path, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:
+def _enter(folder: Path, stage: str, settings: Mapping[str, object], inputs: Mapping[str, object]) -> bool:
     """Write a stage's entry; False where it is there already, word for word."""
     manifest = read_ledger(folder)
     entry = {
@@ -230,7 +230,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     return {p: __version__ if p == "sciinterp" else metadata.version(p) for p in packages}
 
 
-def read_ledger(folder: str | Path) -> dict[str, Any]:
+def read_ledger(folder: str | Path) -> Plain:
     """The manifest of a run folder, checked against its seal; an empty one where there is none.
 
     Raises
@@ -252,7 +252,7 @@ def read_ledger(folder: str | Path) -> dict[str, Any]:
             got=str(found["version"]),
             do="Update sciinterp.",
         )
-    if (found["version"] > 1 or SEAL in found) and found.get(SEAL) != _seal(found):
+    if (found["version"] > 1 or SEAL in found) and seal(found) != found:
         raise StoreError(
             "the manifest is damaged",
             where=f"file '{path}'",
@@ -262,17 +262,15 @@ def read_ledger(folder: str | Path) -> dict[str, Any]:
     return {**found, "stages": stages if isinstance(stages, dict) else {}}
 
 
-def read_stages(folder: str | Path) -> dict[str, Any]:
+def read_stages(folder: str | Path) -> Plain:
     """The stages a folder's ledger names; none where its manifest is something else's, or missing."""
     folder = Path(folder)
     return read_ledger(folder)["stages"] if is_ledger(folder) else {}
 
 
-def write_ledger(folder: Path, manifest: Mapping[str, Any]) -> None:
+def write_ledger(folder: Path, manifest: Mapping[str, object]) -> None:
     """Write the manifest with its seal."""
-    body = plain({**manifest, "version": VERSION})
-    body.pop(SEAL, None)
-    write_json(folder / NAME, {**body, SEAL: _seal(body)})
+    write_sealed(folder / NAME, plain({**manifest, "version": VERSION}))
 
 
 def forget(folder: Path) -> None:
@@ -295,7 +293,7 @@ def is_done(folder: str | Path, stage: str) -> bool:
     return found == entry["outputs"]
 
 
-def _needed(stages: Mapping[str, Any], stage: str) -> dict[str, str]:
+def _needed(stages: Plain, stage: str) -> dict[str, str]:
     """Stage -> digest of the outputs that this one was made from."""
     made = {need: stages[need]["outputs"] for need in STAGES[stage].needs if need in stages}
     return {need: hashlib.sha256(to_json(files)).hexdigest() for need, files in made.items()}
@@ -321,7 +319,7 @@ def _is_read(stage: str) -> bool:
     return stage not in STAGES or STAGES[stage].read
 
 
-def checksums(manifest: Mapping[str, Any]) -> dict[str, str]:
+def checksums(manifest: Plain) -> dict[str, str]:
     """File name -> sha256 of everything a manifest vouches for, of version 1 too."""
     found = dict(manifest.get("files") or {})
     for entry in (manifest.get("stages") or {}).values():
@@ -377,13 +375,9 @@ def _kept_above(folder: Path) -> dict[str, str]:
     return {name.removeprefix(inside): digest for name, digest in kept.items() if name.startswith(inside)}
 
 
-def plain(value: Any) -> Any:
-    """The value as JSON returns it, so that a comparison after reading is exact."""
-    return json.loads(json.dumps(value, sort_keys=True, default=str))
-
-
-def _seal(manifest: Mapping[str, Any]) -> str:
-    return hashlib.sha256(to_json({k: v for k, v in manifest.items() if k != SEAL})).hexdigest()
+def plain(value: Mapping[str, object]) -> Plain:
+    """The object as its file returns it, so that a comparison after reading is exact: NaN comes back as null."""
+    return json.loads(json.dumps(value, sort_keys=True, default=str), parse_constant=lambda _: None)
 
 
 def _time(folder: Path, stage: str, seconds: float) -> None:

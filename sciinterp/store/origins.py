@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sciinterp.errors import StoreError
 from sciinterp.provenance import Origin, Training
+from sciinterp.settings import Plain
 from sciinterp.store.arrays import load_arrays, save_arrays
 from sciinterp.store.layout import TRAINING
 
 
-def save_origin(folder: Path, origin: Origin) -> dict[str, Any]:
+def save_origin(folder: Path, origin: Origin) -> Plain:
     """Write which samples and families trained an SAE, where that is known; the record to keep names its sha256."""
     record, told = origin.to_record(), origin.training
     if isinstance(told, Training) and told.samples is not None and told.families is not None:
@@ -22,7 +22,7 @@ def save_origin(folder: Path, origin: Origin) -> dict[str, Any]:
     return record
 
 
-def load_origin(folder: Path, record: Mapping[str, Any]) -> Origin:
+def load_origin(folder: Path, record: Mapping[str, object]) -> Origin:
     """The origin of a record that :func:`save_origin` gave.
 
     Raises
@@ -49,7 +49,7 @@ def load_origin(folder: Path, record: Mapping[str, Any]) -> Origin:
     return replace(origin, training=replace(told, samples=arrays["samples"], families=arrays["families"]))
 
 
-def training_sha256(record: Mapping[str, Any]) -> str | None:
+def training_sha256(record: Mapping[str, object]) -> str | None:
     """The checksum of the file beside a record; None where there is none."""
     inner = record.get("sae")
     told = (inner if isinstance(inner, Mapping) else record).get("trained_on")

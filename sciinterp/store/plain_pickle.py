@@ -1,7 +1,8 @@
-"""Dictionaries of text and numbers from a pickle, without running anything from it.
+"""Plain values from a pickle, without running anything from it.
 
-Published token dictionaries come as pickles. This one is gone through operation by operation before it is read; only a
-dictionary from text to text or numbers comes out, numbers of NumPy included, and everything else is refused by name.
+A pickle is gone through operation by operation before it is read, and only what the reader names is looked up: everything
+else is refused by name. Published token dictionaries come as pickles; of one a dictionary from text to text or numbers comes
+out, numbers of NumPy included.
 """
 
 from __future__ import annotations
@@ -10,23 +11,71 @@ import io
 import os
 import pickle
 import pickletools
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from sciinterp.errors import FormatError, InputError
+from sciinterp.settings import Plain
 from sciinterp.store.guard import require_regular
-from sciinterp.store.torch_file import unsafe
 
 MAX_BYTES = 64 << 20  # a dictionary of all genes has one or two
 _OPERATIONS = set(
-    "PROTO FRAME STOP MARK EMPTY_DICT DICT SETITEM SETITEMS BINUNICODE SHORT_BINUNICODE BINUNICODE8 UNICODE INT LONG FLOAT"
-    " BININT BININT1 BININT2 LONG1 BINFLOAT NONE NEWTRUE NEWFALSE PUT GET BINPUT LONG_BINPUT BINGET LONG_BINGET MEMOIZE"
-    " GLOBAL STACK_GLOBAL REDUCE BUILD TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_TUPLE BINBYTES SHORT_BINBYTES".split()
+    "PROTO FRAME STOP MARK EMPTY_DICT DICT SETITEM SETITEMS EMPTY_LIST APPEND APPENDS BINUNICODE SHORT_BINUNICODE BINUNICODE8"
+    " UNICODE INT LONG FLOAT BININT BININT1 BININT2 LONG1 BINFLOAT NONE NEWTRUE NEWFALSE PUT GET BINPUT LONG_BINPUT BINGET"
+    " LONG_BINGET MEMOIZE GLOBAL STACK_GLOBAL REDUCE BUILD BINPERSID EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 BINBYTES"
+    " SHORT_BINBYTES".split()
 )
 
 
-def read_plain(path: str | os.PathLike[str]) -> dict[str, Any]:
+def unsafe(path: str | os.PathLike[str], what: str = "") -> InputError:
+    """The error for a file that could run code on loading."""
+    return InputError(
+        "this file could run code on loading",
+        where=f"'{path}'",
+        expected="safetensors, or a .pt file of tensors alone",
+        got=what[:80],
+        do="Convert it where it comes from.",
+    )
+
+
+@contextmanager
+def readable(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Whatever a damaged file raises while open is one :class:`~sciinterp.errors.FormatError`."""
+    try:
+        yield
+    except (FormatError, InputError):
+        raise
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0][:80]
+        raise FormatError(
+            f"cannot be read as a {what}", file=str(path), got=said or type(error).__name__
+        ) from error
+
+
+class PlainUnpickler(pickle.Unpickler):
+    """An unpickler that knows what ``admitted`` gives for a module and a name; None is refused."""
+
+    def __init__(
+        self, raw: bytes, path: str | os.PathLike[str], admitted: Callable[[str, str], object]
+    ) -> None:
+        super().__init__(io.BytesIO(raw))
+        self.path, self.admitted = path, admitted
+        for operation, argument, _ in pickletools.genops(raw):
+            if operation.name not in _OPERATIONS:
+                raise unsafe(path, operation.name)
+            if operation.name in ("LONG_BINPUT", "PUT") and not 0 <= int(argument or 0) <= len(raw):
+                raise ValueError("a place in memory that the pickle does not fill")
+
+    def find_class(self, module: str, name: str) -> object:
+        found = self.admitted(module, name)
+        if found is None:
+            raise unsafe(self.path, f"{module}.{name}")
+        return found
+
+
+def read_plain(path: str | os.PathLike[str]) -> Plain:
     """The dictionary of a pickle: text to text or numbers.
 
     Raises
@@ -40,46 +89,38 @@ def read_plain(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     if require_regular(path) > MAX_BYTES:
         raise FormatError("larger than a dictionary", file=str(path), expected=f"at most {MAX_BYTES} bytes")
-    try:
-        with open(path, "rb") as file:
-            raw = file.read()
-        for operation, argument, _ in pickletools.genops(raw):
-            if operation.name not in _OPERATIONS:
-                raise unsafe(path, operation.name)
-            if operation.name in ("LONG_BINPUT", "PUT") and not 0 <= int(argument or 0) <= len(raw):
-                raise ValueError("a place in memory that the pickle does not fill")
-        found = _Reader(raw, path).load()
-    except (FormatError, InputError):
-        raise
-    # whatever a damaged pickle raises
-    except Exception as error:
-        said = (str(error).splitlines() or [""])[0][:80]
-        raise FormatError(
-            "cannot be read as a dictionary", file=str(path), got=said or type(error).__name__
-        ) from error
-    plain = {key: value.value if isinstance(value, _Number) else value for key, value in _items(found, path)}
-    for key, value in plain.items():
+    with readable(path, "dictionary"), open(path, "rb") as file:
+        found = PlainUnpickler(file.read(), path, _admitted).load()
+    fault = "is no dictionary of text and numbers"
+    if not isinstance(found, dict):
+        raise FormatError(fault, file=str(path), got=type(found).__name__)
+    plain: Plain = {}
+    for key, value in found.items():
+        value = value.value if isinstance(value, _Number) else value
         if not isinstance(key, str) or not isinstance(value, (str, int, float)):
-            what = f"{str(key)[:40]!r}: {type(value).__name__}"
-            raise FormatError("is no dictionary of text and numbers", file=str(path), got=what)
+            raise FormatError(fault, file=str(path), got=f"{str(key)[:40]!r}: {type(value).__name__}")
+        plain[key] = value
     return plain
 
 
-def _items(found: Any, path: str | os.PathLike[str]) -> Any:
-    if not isinstance(found, dict):
-        raise FormatError("is no dictionary of text and numbers", file=str(path), got=type(found).__name__)
-    return found.items()
+def _admitted(module: str, name: str) -> object:
+    """NumPy's numbers, as classes of this file."""
+    if (module, name) == ("numpy", "dtype"):
+        return _Type
+    if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "scalar":
+        return _Number
+    return None
 
 
 class _Type:
     """A NumPy type, as the pickle describes it: its name, and a state that is not needed."""
 
-    def __init__(self, name: str, *_: Any) -> None:
+    def __init__(self, name: str, *_: object) -> None:
         if name not in ("f8", "f4", "f2", "i8", "i4", "i2", "u4", "u8"):
             raise ValueError(f"numbers of type {name[:20]!r}")
         self.type = np.dtype("<" + name)
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         if isinstance(state, tuple) and len(state) > 1 and state[1] not in ("<", "|"):
             raise ValueError("numbers in another byte order")
 
@@ -87,22 +128,7 @@ class _Type:
 class _Number:
     """One number of NumPy."""
 
-    def __init__(self, kind: Any, raw: Any) -> None:
+    def __init__(self, kind: object, raw: object) -> None:
         if not isinstance(kind, _Type) or not isinstance(raw, bytes) or len(raw) != kind.type.itemsize:
             raise ValueError("a number that is none")
         self.value = np.frombuffer(raw, kind.type)[0].item()
-
-
-class _Reader(pickle.Unpickler):
-    """An unpickler that knows NumPy's numbers, as classes of this file, and nothing else."""
-
-    def __init__(self, raw: bytes, path: str | os.PathLike[str]) -> None:
-        super().__init__(io.BytesIO(raw))
-        self.path = path
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("numpy", "dtype"):
-            return _Type
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "scalar":
-            return _Number
-        raise unsafe(self.path, f"{module}.{name}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sciinterp.errors import StoreError
 from sciinterp.samples import Samples
+from sciinterp.settings import Plain
 from sciinterp.store.arrays import Entry, check_sha256, load_arrays, read_header, read_rows, widen
 from sciinterp.store.atomic import read_json
 from sciinterp.store.layout import DENSE, INDEX, PLAN, Schema, read_manifest, shard_name
@@ -31,7 +31,7 @@ class Shards:
         self.folder = Path(folder).absolute()
         self.manifest = read_manifest(self.folder, schema)
         check_sha256(self.folder / PLAN, self.manifest["plan_sha256"])
-        self.plan: dict[str, Any] = read_json(self.folder / PLAN)
+        self.plan: Plain = read_json(self.folder / PLAN)
         self.index = load_arrays(self.folder / INDEX, sha256=self.manifest["index_sha256"])
         self.n, self.width = int(self.manifest[f"n_{schema.unit}s"]), int(self.manifest[schema.width])
         rows = [shard["rows"] for shard in self.manifest["shards"]]

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from sciinterp.errors import FormatError, StoreError
 from sciinterp.samples import Column, Samples
+from sciinterp.settings import Plain
 from sciinterp.store.arrays import check_sha256
 from sciinterp.store.atomic import atomic_write, sha256_file
 from sciinterp.store.guard import require_held, require_regular
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 SAMPLES_VERSION = 1
 # What a file may unpack to: so many times its size, and so many bytes besides.
@@ -43,7 +48,7 @@ def save_samples(folder: str | os.PathLike[str], samples: Samples) -> str:
     columns = {"id": names, "length": pa.array(samples.lengths)}
     frame = samples.columns
     for name in frame.columns:
-        columns[_COLUMN + str(name)] = pa.array(frame[name].tolist())
+        columns[_COLUMN + str(name)] = _cells_of(frame[name].tolist())
     head = {
         "kind": samples.kind,
         "digest": samples.digest,
@@ -56,7 +61,7 @@ def save_samples(folder: str | os.PathLike[str], samples: Samples) -> str:
     meta = {"version": str(SAMPLES_VERSION), "samples": json.dumps(head, sort_keys=True)}
     table = pa.table(columns)
     schema = table.schema if cells is None else table.schema.insert(2, pa.field("data", pa.large_string()))
-    how: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+    how: Plain = {"compression": "zstd", "write_page_checksum": True}
 
     def write(file: BinaryIO) -> None:
         with pq.ParquetWriter(file, schema.with_metadata(meta), **how) as writer:
@@ -71,16 +76,28 @@ def save_samples(folder: str | os.PathLike[str], samples: Samples) -> str:
     return sha256_file(Path(folder) / SAMPLES)
 
 
-def _data_cells(data: Sequence[Any]) -> tuple[str, Sequence[str] | None]:
+def _cells_of(values: list[object]) -> pa.Array:
+    """A column of the table; one of values of several types, which no such table holds, as text."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.array([None if x is None or x != x else str(x) for x in values], pa.string())
+
+
+def _data_cells(data: Sequence[object]) -> tuple[str, Sequence[str] | None]:
     """How sample data is written: ``text``, ``none``, ``json``, ``array``, or ``opaque`` (not kept)."""
     if isinstance(data, Column):
         return "text", data
-    if all(isinstance(x, str) for x in data):
-        return "text", list(data)
+    texts = [x for x in data if isinstance(x, str)]
+    if len(texts) == len(data):
+        return "text", texts
     if all(x is None for x in data):
         return "none", None
-    if all(isinstance(x, np.ndarray) and x.dtype.kind in "fiub" for x in data):
-        return "array", [json.dumps([x.dtype.str, list(x.shape), x.tobytes().hex()]) for x in data]
+    arrays = [x for x in data if isinstance(x, np.ndarray) and x.dtype.kind in "fiub"]
+    if len(arrays) == len(data):
+        return "array", [json.dumps([x.dtype.str, list(x.shape), x.tobytes().hex()]) for x in arrays]
     try:
         cells = [json.dumps(x, allow_nan=False) for x in data]
     except (TypeError, ValueError):
@@ -128,9 +145,8 @@ def load_samples(folder: str | os.PathLike[str], *, sha256: str | None = None) -
         head = json.loads(meta[b"samples"])
         frame = table.select([c for c in table.column_names if c.startswith(_COLUMN)]).to_pandas()
         frame.columns = [c.removeprefix(_COLUMN) for c in frame.columns]
-        data = _Texts(path, told, size) if stays in schema.names else _read_data(head["data"], table)
-        if isinstance(data, _Texts) and head["data"] != "text":
-            data = _read_data(head["data"], {"data": data})
+        cells = _Texts(path, told, size) if stays in schema.names else _cells(table)
+        data = cells if head["data"] == "text" else _read_data(head["data"], cells)
         samples = Samples(
             _Names(table["id"]) if isinstance(data, _Texts) else table["id"].to_pylist(),
             data,
@@ -143,14 +159,14 @@ def load_samples(folder: str | os.PathLike[str], *, sha256: str | None = None) -
         )
         if head["data"] == "opaque":
             samples.keep_digest(head["digest"])
-        found = samples.digest
+        found, wanted = samples.digest, str(head["digest"])
     except (StoreError, FormatError):
         raise
     except (pa.ArrowException, KeyError, OSError, TypeError, ValueError) as error:
         raise StoreError("the samples are damaged", where=where, got=str(error).splitlines()[0]) from error
-    if found != head["digest"]:
+    if found != wanted:
         raise StoreError(
-            "the samples are damaged", where=where, expected=f"digest {head['digest'][:16]}", got=found[:16]
+            "the samples are damaged", where=where, expected=f"digest {wanted[:16]}", got=found[:16]
         )
     return samples
 
@@ -158,7 +174,7 @@ def load_samples(folder: str | os.PathLike[str], *, sha256: str | None = None) -
 class _Names(Column):
     """Identifiers as Arrow holds them, end to end: a million are not a million objects."""
 
-    def __init__(self, texts: Any) -> None:
+    def __init__(self, texts: pa.ChunkedArray) -> None:
         import pyarrow.compute as pc
 
         super().__init__(len(texts))
@@ -173,36 +189,37 @@ class _Names(Column):
 class _Texts(Column):
     """Texts that stay in the file: a group of rows is read when one of it is used, and kept until another is."""
 
-    def __init__(self, path: Path, told: Any, size: int) -> None:
+    def __init__(self, path: Path, told: pq.FileMetaData, size: int) -> None:
         super().__init__(told.num_rows)
         self._path, self._most = path, SLACK + EXPANSION * size
         sizes = [told.row_group(i).num_rows for i in range(told.num_row_groups)]
         self._ends = np.cumsum(sizes)
-        self._held: tuple[int, Any] = (-1, None)
+        self._held: dict[int, pa.LargeStringArray] = {}
 
     def entry(self, number: int) -> str:
         group = int(np.searchsorted(self._ends, number, side="right"))
-        held = self._held
-        if held[0] != group:
-            self._held = held = group, self._read(group)
-        return held[1][number - (int(self._ends[group - 1]) if group else 0)].as_py()
+        held = self._held.get(group)
+        if held is None:
+            held = self._read(group)
+            self._held = {group: held}
+        return held[number - (int(self._ends[group - 1]) if group else 0)].as_py()
 
-    def _read(self, group: int) -> Any:
+    def _read(self, group: int) -> pa.LargeStringArray:
         import pyarrow.parquet as pq
 
-        how: dict[str, Any] = {"page_checksum_verification": True, "read_dictionary": ["data"]}
+        how: Plain = {"page_checksum_verification": True, "read_dictionary": ["data"]}
         found = pq.ParquetFile(self._path, **how).read_row_group(group, columns=["data"])["data"]
         require_held(_unpacked(found), self._most, self._path)
         return found.cast("large_string").combine_chunks()
 
 
-def _is_text(kind: Any) -> bool:
+def _is_text(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _unpacked(column: Any) -> int:
+def _unpacked(column: pa.ChunkedArray) -> int:
     """Bytes of a column of texts once every cell has its own: a page holds a text once, however often it is meant."""
     import pyarrow.compute as pc
 
@@ -213,13 +230,14 @@ def _unpacked(column: Any) -> int:
     return total
 
 
-def _read_data(kind: str, table: Any) -> list[Any] | None:
+def _cells(table: pa.Table) -> list[str]:
+    return table["data"].to_pylist() if "data" in table.column_names else []
+
+
+def _read_data(kind: str, cells: Iterable[str]) -> list[object] | None:
     if kind in ("none", "opaque"):
         return None
-    cells = list(table["data"]) if isinstance(table, dict) else table["data"].to_pylist()
-    if kind == "text":
-        return cells
-    if kind == "json":
-        return [json.loads(cell) for cell in cells]
     parts = [json.loads(cell) for cell in cells]
+    if kind == "json":
+        return parts
     return [np.frombuffer(bytes.fromhex(raw), dtype).reshape(shape).copy() for dtype, shape, raw in parts]

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sciinterp.errors import StoreError
-from sciinterp.store.atomic import atomic_write, to_json
-from sciinterp.store.layout import seal
+from sciinterp.settings import Plain
+from sciinterp.store.atomic import to_json, write_json
 
 SEAL = "sha256"
 
 
-def write_sealed(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
+def seal(values: Mapping[str, object]) -> Plain:
+    """The object with the sha256 of its own canonical JSON."""
+    body = {key: value for key, value in values.items() if key != SEAL}
+    return {**body, SEAL: hashlib.sha256(to_json(body)).hexdigest()}
+
+
+def write_sealed(path: str | os.PathLike[str], values: Mapping[str, object]) -> None:
     """Write an object with its checksum, atomically."""
-    atomic_write(path, to_json(seal(dict(values))))
+    write_json(path, seal(values))
 
 
-def check_sealed(path: str | os.PathLike[str], values: Mapping[str, Any], *, required: bool = False) -> bool:
+def check_sealed(
+    path: str | os.PathLike[str], values: Mapping[str, object], *, required: bool = False
+) -> bool:
     """Whether an object read from ``path`` carries its checksum.
 
     Raises

@@ -7,11 +7,9 @@ plan says everything the bytes depend on, so two runs of one plan end in the sam
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,16 +17,17 @@ import scipy.sparse as sp
 from sciinterp import distributed
 from sciinterp.errors import MismatchError, SciinterpError, StoreError
 from sciinterp.samples import Samples
+from sciinterp.settings import Plain
 from sciinterp.store.arrays import check_sha256, save_arrays
 from sciinterp.store.atomic import (
     TEMPORARY_PREFIX,
+    as_json,
     is_overwriting,
     make_folder,
     read_json,
     remove,
     remove_temporaries,
     sha256_file,
-    to_json,
     write_json,
 )
 from sciinterp.store.layout import (
@@ -46,12 +45,12 @@ from sciinterp.store.layout import (
     brief,
     load_arrays_named,
     migrated,
-    seal,
     shard_name,
     sidecar,
 )
 from sciinterp.store.lock import LOCK, folder_lock
 from sciinterp.store.samples_file import SAMPLES, save_samples
+from sciinterp.store.sealed import write_sealed
 
 _DERIVED = ("batches_sha256", "padding", "shards", "windows")
 _ANOTHER = "Choose another folder, or overwrite this one (--overwrite, overwrite=True)."
@@ -69,22 +68,16 @@ class Writer:
         The manifest is there: nothing is left to do.
     """
 
-    def __init__(self, folder: Path, plan: dict[str, Any], *, complete: bool) -> None:
+    def __init__(self, folder: Path, plan: Plain, *, complete: bool) -> None:
         self.folder, self.plan, self.complete = folder, plan, complete
         self._schema = SCHEMAS[migrated(plan, f"folder {str(folder)!r}")["schema"]]
         self._plan_sha256 = sha256_file(folder / PLAN)
-        self._records: dict[int, dict[str, Any]] = {}
+        self._records: dict[int, Plain] = {}
         if not complete and distributed.first():
-            self._look()
+            found = ((number, self._finished(number)) for number in self.missing)
+            self._records = {number: record for number, record in found if record is not None}
         # Found by one rank for all: the others may have begun to write by the time this one looks.
         self._records = distributed.told(self._records)
-
-    def _look(self) -> None:
-        """Take up the records of the shards that are there and whole."""
-        for number in self.missing:
-            record = self._finished(number)
-            if record is not None:
-                self._records[number] = record
 
     @property
     def n_shards(self) -> int:
@@ -105,7 +98,7 @@ class Writer:
         """Numbers of the samples in a shard."""
         return range(self.plan["shards"][number], self.plan["shards"][number + 1])
 
-    def _finished(self, number: int) -> dict[str, Any] | None:
+    def _finished(self, number: int) -> Plain | None:
         """The record of a whole shard of this plan, or None when it must be made (again)."""
         try:
             record = read_json(sidecar(self.folder, number))
@@ -209,7 +202,7 @@ class Writer:
         write_json(sidecar(self.folder, number), record)
         self._records[number] = record
 
-    def finish(self, extra: Mapping[str, Any] | None = None) -> None:
+    def finish(self, extra: Mapping[str, object] | None = None) -> None:
         """Write the index and then the manifest, which makes the store whole; of several ranks the first does.
 
         Parameters
@@ -228,7 +221,7 @@ class Writer:
         distributed.meet()
         self.complete = True
 
-    def _finish(self, extra: Mapping[str, Any], largest: Mapping[str, np.ndarray]) -> None:
+    def _finish(self, extra: Mapping[str, object], largest: Mapping[str, np.ndarray]) -> None:
         if self.missing:
             raise StoreError(
                 "the store is not finished",
@@ -256,7 +249,7 @@ class Writer:
             "shards": [{"rows": r["rows"], "bytes": r["bytes"], "sha256": r["sha256"]} for r in records],
             "skipped": {k: v for r in records for k, v in r["skipped"].items()},
         }
-        write_json(self.folder / MANIFEST, seal(manifest))
+        write_sealed(self.folder / MANIFEST, manifest)
 
 
 def _per_feature(paths: list[Path], n_features: int) -> dict[str, np.ndarray]:
@@ -275,7 +268,7 @@ def _per_feature(paths: list[Path], n_features: int) -> dict[str, np.ndarray]:
 
 @contextlib.contextmanager
 def open_writer(
-    folder: str | os.PathLike[str], plan: Mapping[str, Any], samples: Samples, *, overwrite: bool = False
+    folder: str | os.PathLike[str], plan: Mapping[str, object], samples: Samples, *, overwrite: bool = False
 ) -> Iterator[Writer]:
     """Begin, resume or recognise the store of a plan; the folder's lock is held while the block runs.
 
@@ -337,12 +330,12 @@ def _sweep(folder: Path) -> None:
             remove_temporaries(folder)
 
 
-def _full(plan: Mapping[str, Any]) -> dict[str, Any]:
+def _full(plan: Mapping[str, object]) -> Plain:
     """The plan as it is written and read back."""
-    return {"format": FORMAT, "version": VERSION, "schema": DENSE.name, **json.loads(to_json(dict(plan)))}
+    return {"format": FORMAT, "version": VERSION, "schema": DENSE.name, **as_json(dict(plan))}
 
 
-def require_free(folder: Path, plan: Mapping[str, Any], *, overwrite: bool = False) -> None:
+def require_free(folder: Path, plan: Mapping[str, object], *, overwrite: bool = False) -> None:
     """Raise unless :func:`open_writer` could write this plan here; nothing is written."""
     require_ours(folder)
     overwrite = overwrite or is_overwriting()
@@ -355,7 +348,7 @@ def require_free(folder: Path, plan: Mapping[str, Any], *, overwrite: bool = Fal
         )
 
 
-def _matches(folder: Path, wanted: Mapping[str, Any]) -> bool:
+def _matches(folder: Path, wanted: Mapping[str, object]) -> bool:
     try:
         require_same(folder, read_json(folder / PLAN), wanted, complete=(folder / MANIFEST).is_file())
     except SciinterpError:
@@ -400,7 +393,7 @@ def require_ours(folder: Path) -> None:
         )
 
 
-def require_same(folder: Path, found: Any, wanted: Mapping[str, Any], *, complete: bool) -> None:
+def require_same(folder: Path, found: object, wanted: Mapping[str, object], *, complete: bool) -> None:
     """Raise :class:`~sciinterp.errors.MismatchError` naming the first thing in which two plans differ."""
     where = f"folder {str(folder)!r}"
     found = migrated(found, where)
@@ -419,7 +412,7 @@ def require_same(folder: Path, found: Any, wanted: Mapping[str, Any], *, complet
             )
 
 
-def _difference(path: str, a: Any, b: Any) -> tuple[str, Any, Any]:
+def _difference(path: str, a: object, b: object) -> tuple[str, object, object]:
     if isinstance(a, dict) and isinstance(b, dict):
         for name in sorted({*a, *b}):
             deeper = _difference(f"{path}.{name}", a.get(name), b.get(name))

@@ -51,6 +51,17 @@ def read_split(path: str | Path, samples: Samples) -> Split:
         )
     names, family = np.unique(frame["family"].to_numpy(dtype=str), return_inverse=True)
     part = frame["part"].to_numpy()
+    told = zip(frame["part"], frame["by"], frame["seed"])
+    for line, (word, by, seed) in enumerate(told, start=2):
+        for expected, got, ok in (
+            ("train, calibration or test", word, word in ("", *PARTS)),
+            ("a whole number as seed", seed, isinstance(seed, int)),
+            ("one way and one seed", f"{by}, {seed}", (by, seed) == (frame["by"][0], frame["seed"][0])),
+        ):
+            if not ok:
+                raise FormatError(
+                    "this is not a split", file=str(path), line=line, expected=expected, got=repr(got)
+                )
     train, calibration, test = (np.flatnonzero(part == name) for name in PARTS)
     return Split(
         train=train,

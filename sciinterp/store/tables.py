@@ -22,12 +22,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
 
 from sciinterp.errors import FormatError, StoreError
+from sciinterp.settings import Plain
 from sciinterp.store.atomic import atomic_write, to_json
 
 # Rows written, and bytes read, at once: tables of hits have hundreds of thousands of rows.
@@ -143,7 +144,7 @@ def _numbers(values: np.ndarray) -> list[str]:
     return (texts[again] if often else texts).tolist()
 
 
-def cell_text(value: Any) -> str:
+def cell_text(value: object) -> str:
     """One value as text: missing is empty, containers are JSON on one line."""
     if isinstance(value, str):
         return value
@@ -162,15 +163,15 @@ def _unquote(cell: str) -> str:
     return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
 
 
-def plain_value(value: Any) -> Any:
+def plain_value(value: object) -> object:
     """What JSON can hold: tuples as lists, numbers of numpy as Python's, NaN as None."""
     if isinstance(value, tuple | list):
         return [plain_value(v) for v in value]
-    value = value.item() if hasattr(value, "item") else value
+    value = single() if callable(single := getattr(value, "item", None)) else value
     return None if isinstance(value, float) and value != value else value
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def records(frame: pd.DataFrame) -> list[Plain]:
     """Rows as plain values, None for what was not measured."""
     plain = frame.astype(object).where(frame.notna(), None)
     return [{k: plain_value(v) for k, v in r.items()} for r in plain.to_dict("records")]

@@ -8,33 +8,25 @@ everything else is refused by name. What a tensor declares is held against the b
 from __future__ import annotations
 
 import collections
-import io
+import math
 import os
-import pickle
-import pickletools
 import zipfile
-import zlib
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
-from sciinterp.errors import FormatError, InputError, require_fetched
+from sciinterp.errors import FormatError, require_fetched
 from sciinterp.store.arrays import widen
 from sciinterp.store.guard import require_held, require_regular
+from sciinterp.store.plain_pickle import PlainUnpickler, readable
 
 _STORAGES = {
     "FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
     "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
     "ByteStorage": "uint8", "BoolStorage": "bool",
 }  # fmt: skip
-# What torch writes for named tensors. A larger pickle, or another operation, is something else.
+# What torch writes for named tensors; a larger pickle is something else.
 _MAX_PICKLE, _MAX_ENTRIES = 8 << 20, 100_000
-_OPERATIONS = set(
-    "PROTO STOP MARK GLOBAL REDUCE BUILD BINPERSID EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3"
-    " BINPUT LONG_BINPUT BINGET LONG_BINGET BINUNICODE SHORT_BINUNICODE BININT BININT1 BININT2 LONG1 BINFLOAT"
-    " NEWTRUE NEWFALSE NONE SETITEM SETITEMS APPEND APPENDS FRAME MEMOIZE".split()
-)
 # Under what a training's state keeps the tensors.
 _STATES = ("model_state_dict", "state_dict", "model")
 # Tied weights are in the file once and under two names.
@@ -45,23 +37,7 @@ class _Storage(str):
     """The name of a storage type, as it stands in the pickle."""
 
 
-def unsafe(path: str | os.PathLike[str], what: str = "") -> InputError:
-    """The error for a file that could run code on loading."""
-    return InputError(
-        "this file could run code on loading",
-        where=f"'{path}'",
-        expected="safetensors, or a .pt file of tensors alone",
-        got=what[:80],
-        do="Convert it where it comes from.",
-    )
-
-
-def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The named tensors of a ``.pt`` file as arrays (bfloat16 as float32); errors as of :func:`read_checkpoint`."""
-    return _named(_loaded(path), path)
-
-
-def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """The named tensors of a ``.pt`` file, or of a training's state that holds them, and that training's settings.
 
     Returns
@@ -82,7 +58,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
     """
     found = _loaded(path)
     states = [key for key in _STATES if isinstance(found, dict) and isinstance(found.get(key), dict)]
-    if len(states) != 1:
+    if not isinstance(found, dict) or len(states) != 1:
         return _named(found, path), {}
     settings = found.get("model_config") or {}
     if not isinstance(settings, dict):
@@ -90,47 +66,24 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray]
     return _named(found[states[0]], path), {str(name): value for name, value in settings.items()}
 
 
-def _loaded(path: str | os.PathLike[str]) -> Any:
+def _loaded(path: str | os.PathLike[str]) -> object:
     """Whatever plain values the file holds."""
     size = require_regular(path)
     with open(path, "rb") as file:
         require_fetched(file.read(32), path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            held = sum(entry.file_size for entry in entries)
-            if len(entries) > _MAX_ENTRIES or any(e.compress_type != zipfile.ZIP_STORED for e in entries):
-                raise ValueError("a compressed archive")
-            require_held(held, size, path)
-            record = next((e for e in entries if e.filename.endswith("/data.pkl")), None)
-            if record is None or record.file_size > _MAX_PICKLE:
-                raise ValueError(
-                    "no data.pkl" if record is None else "a pickle larger than named tensors need"
-                )
-            reader = _Reader(archive, record, path)
-            return reader.load()
-    except (FormatError, InputError):
-        raise
-    except (OSError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError, zlib.error) as error:
-        raise FormatError(
-            "cannot be read as a file of tensors", file=str(path), got=str(error)[:80]
-        ) from error
-    except (
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        OverflowError,
-        EOFError,
-        RuntimeError,
-        MemoryError,
-    ) as error:
-        raise FormatError(
-            "cannot be read as a file of tensors", file=str(path), got=type(error).__name__
-        ) from error
+    with readable(path, "file of tensors"), zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        held = sum(entry.file_size for entry in entries)
+        if len(entries) > _MAX_ENTRIES or any(e.compress_type != zipfile.ZIP_STORED for e in entries):
+            raise ValueError("a compressed archive")
+        require_held(held, size, path)
+        record = next((e for e in entries if e.filename.endswith("/data.pkl")), None)
+        if record is None or record.file_size > _MAX_PICKLE:
+            raise ValueError("no data.pkl" if record is None else "a pickle larger than named tensors need")
+        return _Reader(archive, record, path).load()
 
 
-def _named(found: Any, path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def _named(found: object, path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Named tensors alone, of no more numbers than the file holds."""
     if not isinstance(found, dict) or not found:
         raise FormatError("does not hold named tensors", file=str(path), got=type(found).__name__)
@@ -143,35 +96,23 @@ def _named(found: Any, path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return dict(found)
 
 
-class _Reader(pickle.Unpickler):
+class _Reader(PlainUnpickler):
     """An unpickler that admits dictionaries and plain tensors."""
 
     def __init__(
         self, archive: zipfile.ZipFile, record: zipfile.ZipInfo, path: str | os.PathLike[str]
     ) -> None:
-        raw = archive.read(record)
-        super().__init__(io.BytesIO(raw))
-        self.archive, self.root, self.path = (
-            archive,
-            record.filename.removesuffix("data.pkl"),
-            Path(path),
-        )
+        super().__init__(archive.read(record), path, self._admit)
+        self.archive, self.root = archive, record.filename.removesuffix("data.pkl")
         self.kept: dict[str, np.ndarray] = {}
-        for operation, argument, _ in pickletools.genops(raw):
-            if operation.name == "GLOBAL":
-                self._admit(*str(argument).split(" ", 1))
-            elif operation.name not in _OPERATIONS:
-                raise unsafe(path, operation.name)
-            elif operation.name == "LONG_BINPUT" and not 0 <= int(argument or 0) <= len(raw):
-                raise ValueError("a place in memory that the pickle does not fill")
 
-    def _admit(self, module: str, name: str) -> Any:
+    def _admit(self, module: str, name: str) -> object:
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if module == "torch" and name in _STORAGES:
             return _Storage(_STORAGES[name])
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return self._tensor
+            return _tensor
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda data, *_: data
         if module.split(".")[0] == "torch" and (name.startswith("_rebuild") or name in ("device", "Size")):
@@ -181,12 +122,9 @@ class _Reader(pickle.Unpickler):
                 expected="dense tensors on the CPU",
                 got=name.removeprefix("_rebuild_"),
             )
-        raise unsafe(self.path, f"{module}.{name}")
+        return None
 
-    def find_class(self, module: str, name: str) -> Any:
-        return self._admit(module, name)
-
-    def persistent_load(self, pid: Any) -> np.ndarray:
+    def persistent_load(self, pid: Iterable[object]) -> np.ndarray:
         kind, dtype, key, _, count = pid
         if kind != "storage" or not isinstance(dtype, _Storage) or not isinstance(key, str):
             raise ValueError("a storage of an unknown kind")
@@ -198,18 +136,19 @@ class _Reader(pickle.Unpickler):
             self.kept[key] = widen(array, dtype) if dtype == "bfloat16" else array
         return self.kept[key]
 
-    def _tensor(self, storage: np.ndarray, offset: int, shape: Any, stride: Any, *_: Any) -> np.ndarray:
-        sides = [int(s) for s in shape]
-        steps = [int(s) for s in stride]
-        if len(sides) != len(steps) or offset < 0 or min([0, *sides, *steps]) < 0:
-            raise ValueError("a negative shape or stride")
-        count = 1
-        for side in sides:
-            count *= side
-        last = offset + sum((side - 1) * step for side, step in zip(sides, steps))
-        if count and last >= len(storage):
-            raise ValueError("a tensor that reaches beyond its storage")
-        if not count:
-            return np.zeros([min(side, 1 << 31) for side in sides], storage.dtype)
-        width = storage.itemsize
-        return np.lib.stride_tricks.as_strided(storage[offset:], sides, [step * width for step in steps])
+
+def _tensor(
+    storage: np.ndarray, offset: int, shape: Iterable[int], stride: Iterable[int], *_: object
+) -> np.ndarray:
+    sides = [int(s) for s in shape]
+    steps = [int(s) for s in stride]
+    if len(sides) != len(steps) or offset < 0 or min([0, *sides, *steps]) < 0:
+        raise ValueError("a negative shape or stride")
+    count = math.prod(sides)
+    last = offset + sum((side - 1) * step for side, step in zip(sides, steps))
+    if count and last >= len(storage):
+        raise ValueError("a tensor that reaches beyond its storage")
+    if not count:
+        return np.zeros([min(side, 1 << 31) for side in sides], storage.dtype)
+    width = storage.itemsize
+    return np.lib.stride_tricks.as_strided(storage[offset:], sides, [step * width for step in steps])

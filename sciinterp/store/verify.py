@@ -6,11 +6,11 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from sciinterp.errors import SciinterpError, StoreError
+from sciinterp.settings import Plain
 from sciinterp.store.arrays import check_sha256, load_arrays, read_header
 from sciinterp.store.atomic import TEMPORARY_PREFIX, read_json, to_json
 from sciinterp.store.codes_reader import CodesReader, read_old_codes
@@ -34,7 +34,7 @@ from sciinterp.store.sealed import check_sealed
 
 # The files of an SAE, as sciinterp.sae.weights names them: no torch is imported here.
 CONFIG, ARRAYS, METRICS = "cfg.json", "sae_weights.safetensors", "metrics.json"
-Check = tuple[Path, Callable[[Path], Any]]
+Check = tuple[Path, Callable[[Path], object]]
 
 
 def verify(folder: str | os.PathLike[str]) -> pd.DataFrame:
@@ -90,7 +90,7 @@ def check_files(folder: str | os.PathLike[str]) -> pd.DataFrame:
     root = Path(folder)
     if not root.is_dir():
         raise StoreError("there is no such folder", where=f"folder {str(root)!r}")
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, Plain] = {}
     for place in sorted({root, *(path.parent for path in root.rglob("*"))}):
         for path, check in _checks(place):
             name, wrong = path.relative_to(root).as_posix(), ""
@@ -112,7 +112,7 @@ def check_files(folder: str | os.PathLike[str]) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()), columns=["file", "bytes", "status", "detail"])
 
 
-def _row(path: Path, name: str, status: str, detail: str = "") -> dict[str, Any]:
+def _row(path: Path, name: str, status: str, detail: str = "") -> Plain:
     size = path.stat().st_size if path.is_file() else 0
     return {"file": name, "bytes": size, "status": status, "detail": detail}
 
@@ -177,7 +177,7 @@ def _ledger_checks(folder: Path) -> Iterator[Check]:
 
 
 def _store_checks(folder: Path) -> Iterator[Check]:
-    manifest: dict[str, Any] = {}
+    manifest: Plain = {}
 
     def whole(_: Path) -> None:
         manifest.update(read_manifest(folder))
@@ -197,16 +197,16 @@ def _store_checks(folder: Path) -> Iterator[Check]:
         yield sidecar(folder, number), _record_check(number, plan, record)
 
 
-def _codes_check(number: int) -> Callable[[Path], Any]:
+def _codes_check(number: int) -> Callable[[Path], object]:
     """A shard of codes has to hold the same codes in both orders, beside its checksum."""
     return lambda path: CodesReader(path.parent).require_same_orders(number)
 
 
-def _file_check(sha256: str) -> Callable[[Path], Any]:
+def _file_check(sha256: str) -> Callable[[Path], object]:
     return lambda path: check_sha256(path, sha256)
 
 
-def _record_check(number: int, plan: str, record: dict[str, Any]) -> Callable[[Path], Any]:
+def _record_check(number: int, plan: str, record: Plain) -> Callable[[Path], object]:
     """A record has to say what the manifest says, in its canonical bytes."""
 
     def check(path: Path) -> None:
@@ -230,7 +230,7 @@ def _training_check(folder: Path, head: str, *keys: str) -> Iterator[Check]:
 
 def _sae_checks(folder: Path) -> Iterator[Check]:
     """An SAE made here; of one that another package wrote only the form can be checked."""
-    ours: dict[str, Any] = {}
+    ours: Plain = {}
 
     def config(path: Path) -> None:
         values = read_json(path)

@@ -23,10 +23,10 @@ from sciinterp.store import layout, lock
 from sciinterp.store.arrays import read_header, save_arrays, widen
 from sciinterp.store.atomic import read_json, sha256_file, to_json
 from sciinterp.store.describe import info
-from sciinterp.store.layout import seal
 from sciinterp.store.lock import folder_lock
 from sciinterp.store.reader import Reader
 from sciinterp.store.samples_file import load_samples, save_samples
+from sciinterp.store.sealed import seal
 from sciinterp.store.shards import open_writer
 from sciinterp.store.verify import verify
 

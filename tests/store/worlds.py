@@ -13,8 +13,9 @@ from sciinterp.store import ledger
 from sciinterp.store.arrays import load_arrays, save_arrays
 from sciinterp.store.atomic import read_json, sha256_file, to_json
 from sciinterp.store.codes_reader import CodesReader
-from sciinterp.store.layout import seal, shard_name, sidecar
+from sciinterp.store.layout import shard_name, sidecar
 from sciinterp.store.reader import Reader
+from sciinterp.store.sealed import seal
 from sciinterp.store.shards import open_writer
 from sciinterp.store.tables import write_tsv
 
