@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -106,25 +106,32 @@ def benchmark_discovery(
     }
 
 
+class Measured(TypedDict):
+    """A measure over worlds, with its interval and what must hold of it."""
+
+    measure: str
+    value: float
+    low: float
+    high: float
+    bound: str
+    n: int
+
+
+def _over_worlds(measure: str, values: np.ndarray, bound: str) -> Measured:
+    """The mean over worlds, with its bootstrap interval."""
+    mean, low, high = share_interval(values, np.arange(len(values)))
+    return {"measure": measure, "value": mean, "low": low, "high": high, "bound": bound, "n": len(values)}
+
+
 def _summary(
     worlds: pd.DataFrame, nulls: pd.DataFrame, pooled: list[pd.DataFrame], p: np.ndarray, truth: np.ndarray
-) -> list[dict[str, Any]]:
+) -> list[Measured]:
     """Means over worlds with bootstrap intervals, pooled calibration, and lists that should have been empty."""
     rng = np.random.default_rng(0)
-    rows = []
-    for name, bound in MEASURES if len(worlds) else ():
-        values = worlds[name].dropna().to_numpy(float)
-        mean, low, high = share_interval(values, np.arange(len(values)))
-        rows.append(
-            {
-                "measure": name,
-                "value": mean,
-                "low": low,
-                "high": high,
-                "bound": f">= {bound:.2f}" if bound else "",
-                "n": len(values),
-            }
-        )
+    rows = [
+        _over_worlds(name, worlds[name].dropna().to_numpy(float), f">= {bound:.2f}" if bound else "")
+        for name, bound in (MEASURES if len(worlds) else ())
+    ]
     if len(p):
         errors = []
         for _ in range(200):
@@ -132,43 +139,20 @@ def _summary(
             errors.append(
                 expected_calibration_error(some["probability"].to_numpy(), some["truth"].to_numpy())
             )
-        low, high = np.quantile(errors, [0.05, 0.95])
-        rows.append(
-            {
-                "measure": "calibration error",
-                "value": expected_calibration_error(p, truth),
-                "low": low,
-                "high": high,
-                "bound": f"< {MAX_ECE:.2f}",
-                "n": len(p),
-            }
-        )
-        rows.append(
-            {
-                "measure": "brier",
-                "value": brier(p, truth),
-                "low": np.nan,
-                "high": np.nan,
-                "bound": "",
-                "n": len(p),
-            }
-        )
+        of_all = (expected_calibration_error(p, truth), *np.quantile(errors, [0.05, 0.95]))
+        for name, (value, low, high), bound in (
+            ("calibration error", of_all, f"< {MAX_ECE:.2f}"),
+            ("brier", (brier(p, truth), np.nan, np.nan), ""),
+        ):
+            rows.append(
+                {"measure": name, "value": value, "low": low, "high": high, "bound": bound, "n": len(p)}
+            )
     if len(nulls):
-        mean, low, high = share_interval(nulls["any"].to_numpy(float), np.arange(len(nulls)))
-        rows.append(
-            {
-                "measure": "null lists not empty",
-                "value": mean,
-                "low": low,
-                "high": high,
-                "bound": f"<= {MAX_NULL:.2f}",
-                "n": len(nulls),
-            }
-        )
+        rows.append(_over_worlds("null lists not empty", nulls["any"].to_numpy(float), f"<= {MAX_NULL:.2f}"))
     return rows
 
 
-def _world(seed: int, settings: PlantedSettings) -> dict[str, Any]:
+def _world(seed: int, settings: PlantedSettings) -> dict[str, object]:
     row, rows = score_world(plant(seed, settings), seed=seed)
     return {
         "row": row,
@@ -177,36 +161,38 @@ def _world(seed: int, settings: PlantedSettings) -> dict[str, Any]:
     }
 
 
-def _null(seed: int, settings: PlantedSettings) -> dict[str, Any]:
+def _null(seed: int, settings: PlantedSettings) -> dict[str, object]:
     found = _search(plant(seed, settings), seed)
     kept = found[found["q"] <= 0.1]
     return {**{kind: int((kept["kind"] == kind).sum()) for kind in KINDS}, "any": bool(len(kept) > 0)}
 
 
-def _forms(seed: int) -> dict[str, Any]:
+def _forms(seed: int) -> dict[str, object]:
     """Of each form the share of its hidden concepts among the first ten; how many of these read nothing hidden."""
     world = plant(seed, OF_FORMS)
     found = _search(world, seed)
-    novel = found[(found["kind"] == "novel") & ~are_sets(found)].head(10)
-    of = {f: concept for concept, features in world.novel.items() for f in features}
-    names = {of[f] for f in novel["feature"] if f in of}
-    row: dict[str, Any] = {"false": sum(f not in of for f in novel["feature"])}
+    names, n_false = _in_ten(found, world)
+    row: dict[str, object] = {"false": n_false}
     for form in FORMS:
         hidden = [c for c in world.novel if world.forms[c] == form]
         row[form] = sum(c in names for c in hidden) / max(len(hidden), 1)
     return row
 
 
-def _forms_summary(worlds: pd.DataFrame) -> list[dict[str, Any]]:
+def _forms_summary(worlds: pd.DataFrame) -> list[Measured]:
     rows = []
     for name in (*FORMS, "false"):
-        mean, low, high = share_interval(worlds[name].to_numpy(float), np.arange(len(worlds)))
         bound = f">= {FORM_BOUNDS[name]:.2f}" if name in FORM_BOUNDS else ""
         measure = "false rows in ten" if name == "false" else f"{name} in ten"
-        rows.append(
-            {"measure": measure, "value": mean, "low": low, "high": high, "bound": bound, "n": len(worlds)}
-        )
+        rows.append(_over_worlds(measure, worlds[name].to_numpy(float), bound))
     return rows
+
+
+def _in_ten(found: pd.DataFrame, world: Planted) -> tuple[set[str], int]:
+    """Hidden concepts that the first ten novel features read, and how many of these read none."""
+    novel = found[(found["kind"] == "novel") & ~are_sets(found)]["feature"].head(10)
+    of = {f: concept for concept, features in world.novel.items() for f in features}
+    return {of[f] for f in novel if f in of}, sum(f not in of for f in novel)
 
 
 def _search(world: Planted, seed: int) -> Table:
@@ -235,9 +221,7 @@ def score_world(world: Planted, *, seed: int = 0) -> tuple[dict[str, float], pd.
         average_precision(t["probability"].to_numpy(), of, n)
         for t, of in ((missing, truth), (single, meets_hidden(single, world.missing, samples)))
     )
-    novel = found[(found["kind"] == "novel") & ~are_sets(found)].head(10)
-    of = {f: concept for concept, features in world.novel.items() for f in features}
-    names = {of[f] for f in novel["feature"] if f in of}
+    names = _in_ten(found, world)[0]
     refined = found[found["kind"] == "refinement"]
     split = sum(_is_split(row, world) for row in refined.to_dict("records"))
     row = {

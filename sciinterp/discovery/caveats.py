@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from sciinterp.discovery.homology import CONSERVED
+from sciinterp.discovery.records import MissingRecord, NovelRecord, RefinementRecord
 
 
-def against_missing(record: Mapping[str, Any], concept: str) -> list[str]:
+def against_missing(record: MissingRecord, concept: str) -> list[str]:
     """What speaks against a missing annotation."""
     reasons: list[tuple[float, str]] = []
     relatives, near, base = record["relatives"], record["nearest_annotated_relative"], record["baselines"]
@@ -21,7 +19,8 @@ def against_missing(record: Mapping[str, Any], concept: str) -> list[str]:
         reasons.append((0.6, text))
     if relatives["in_family"] == 0:
         reasons.append((0.3, "It has no relative here that could support it."))
-    if base.get("run") and (base.get("delta_f1") or 0) < 0:
+    delta = base.get("delta_f1")
+    if isinstance(delta, float) and delta < 0:
         reasons.append(
             (
                 0.7,
@@ -45,7 +44,8 @@ def against_missing(record: Mapping[str, Any], concept: str) -> list[str]:
     below = 1 - record["annotated_spans_it_outscores"]
     if below > 0.8:
         reasons.append((0.65, f"It scores below {100 * below:.0f}% of the annotated instances."))
-    if near is not None and "identity" in near and (alike := near["identity"] * near["aligned_share"]) < 0.4:
+    alike = 1.0 if near is None else near.get("identity", 1.0) * near.get("aligned_share", 1.0)
+    if near is not None and alike < 0.4:
         reasons.append(
             (
                 0.4,
@@ -58,7 +58,7 @@ def against_missing(record: Mapping[str, Any], concept: str) -> list[str]:
     return [text for _, text in sorted(reasons, key=lambda r: -r[0])]
 
 
-def against_novel(record: Mapping[str, Any]) -> list[str]:
+def against_novel(record: NovelRecord) -> list[str]:
     """What speaks against a novel concept."""
     reasons: list[tuple[float, str]] = []
     measures, stable = record["held_out_auroc"], record["stability"]
@@ -137,7 +137,7 @@ def against_novel(record: Mapping[str, Any]) -> list[str]:
     return [text for _, text in sorted(reasons, key=lambda r: -r[0])]
 
 
-def against_refinement(record: Mapping[str, Any], concept: str) -> list[str]:
+def against_refinement(record: RefinementRecord, concept: str) -> list[str]:
     """What speaks against a refinement."""
     families, (a, b) = record["tested_families"], record["features"]
     n = sum(families.values())

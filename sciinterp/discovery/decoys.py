@@ -10,29 +10,26 @@ and is no decoy. The strictest kind decides, and no q-value is below the list's 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import scipy.sparse as sp
 from scipy.stats import nbinom
 
 from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.missing import Spans, find_spans
-from sciinterp.discovery.motifs import letters_of
 from sciinterp.discovery.problem import Problem
+from sciinterp.discovery.records import Context
 from sciinterp.discovery.settings import Controls
 from sciinterp.discovery.spans import first_overlap
 
 N_MADE = 60  # made-up features of each sort
+DIGITS = 9  # of scores that are compared: probabilities are equal over whole stretches, but for the order of their sums
 MOST_REAL = 200  # of a list, beyond which one more says nothing
 
 # Probabilities of decoys, and how many expected false candidates each stands for.
 Decoys = tuple[np.ndarray, np.ndarray]
 
 
-def decoy_lists(
-    problem: Problem, found: list[Spans], controls: Controls, context: dict[str, Any]
-) -> list[Decoys]:
+def decoy_lists(problem: Problem, found: list[Spans], controls: Controls, context: Context) -> list[Decoys]:
     """The decoys of some concepts, one entry a kind."""
     lists = [look_alikes(found)]
     for name, control in (
@@ -84,9 +81,9 @@ def q_values(p: np.ndarray, decoys: list[Decoys]) -> np.ndarray:
     return np.max([list_error(p), *(decoy_error(p, *kind) for kind in decoys)], axis=0)
 
 
-def list_error(p: np.ndarray) -> np.ndarray:
-    """Mean of one minus the probability over each candidate and all better ones."""
-    order = np.argsort(-p, kind="stable")
+def list_error(p: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
+    """Mean of one minus the probability over each candidate and all better ones; of equal ones those before it."""
+    order = np.argsort(-p, kind="stable") if order is None else order
     out = np.empty(len(p))
     out[order] = np.cumsum(1 - p[order]) / np.arange(1, len(p) + 1)
     return out
@@ -94,6 +91,7 @@ def list_error(p: np.ndarray) -> np.ndarray:
 
 def decoy_error(score: np.ndarray, decoys: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """One and the weights of the decoys that score as well, over the candidates that do; not decreasing."""
+    score, decoys = np.round(score, DIGITS), np.round(decoys, DIGITS)
     order, ascending = np.argsort(-score, kind="stable"), np.argsort(decoys, kind="stable")
     upto = np.append(np.cumsum(weight[ascending][::-1])[::-1], 0.0)
     better = upto[np.searchsorted(decoys[ascending], score[order], side="left")]
@@ -131,7 +129,7 @@ def made_up(problem: Problem) -> Problem:
     lengths, offsets = problem.samples.lengths, problem.samples.offsets
     from_start = np.arange(n) - np.repeat(offsets[:-1], lengths)
     from_end = np.repeat(lengths, lengths) - 1 - from_start
-    letters = letters_of(problem)  # novel_concepts stops where there are none
+    letters = problem.text
     n_letters = len(problem.alphabet)
     rows: list[np.ndarray] = []
 

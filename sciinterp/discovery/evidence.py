@@ -7,9 +7,8 @@ the model can say (mutation scan, ablation) is added by :mod:`sciinterp.discover
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,11 +19,23 @@ from sciinterp.discovery.half_samples import READINGS, limits
 from sciinterp.discovery.missing import Spans
 from sciinterp.discovery.novel import Novel, firing_pattern
 from sciinterp.discovery.problem import Problem
+from sciinterp.discovery.records import (
+    Fires,
+    Lies,
+    MissingRecord,
+    Nearest,
+    NovelRecord,
+    RefinementRecord,
+    Relatives,
+)
 from sciinterp.discovery.refinement import Refinement
 from sciinterp.discovery.sequence_identity import SequenceIdentity
 from sciinterp.discovery.sequence_readers import COLUMNS, OF_BACKBONE, describe
 
 CONTEXT = 7  # letters shown on either side of an example
+# Columns of a hit that stand in the records of its concept.
+OF_HITS = ("feature f1 f1_low f1_high precision recall best_baseline best_baseline_f1 delta_f1 delta_low delta_high "
+           "q_above explained_by q").split()  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,12 +69,7 @@ class Evidence:
         self.above = set(selected["concept"][above_all(selected)].astype(str)) if self.hit else set()
         self.identity = SequenceIdentity(problem)
         self._placed: dict[str, _Placed] = {}
-        self._also: dict[tuple[int, str], list[dict[str, Any]]] = {}
-
-    @cached_property
-    def family_size(self) -> np.ndarray:
-        """Samples of each family."""
-        return np.bincount(self.problem.family)
+        self._also: dict[tuple[int, str], list[Fires]] = {}
 
     def placed(self, concept: str) -> _Placed:
         """Where a concept is annotated."""
@@ -77,33 +83,17 @@ class Evidence:
             self._placed[concept] = _Placed(carriers, member, float(np.median(table["end"] - table["start"])))
         return self._placed[concept]
 
-    def baselines(self, concept: str) -> dict[str, Any]:
+    def baselines(self, concept: str) -> dict[str, bool | float | str | None]:
         """The concept's best feature beside its best baseline, from the hits."""
         row = self.hit.get(concept)
         if row is None:
             return {"run": False}
-        keep = (
-            "feature",
-            "f1",
-            "f1_low",
-            "f1_high",
-            "precision",
-            "recall",
-            "best_baseline",
-            "best_baseline_f1",
-            "delta_f1",
-            "delta_low",
-            "delta_high",
-            "q_above",
-            "explained_by",
-            "q",
-        )
-        record = {"run": True, **{k: _plain(row[k]) for k in keep if k in row}}
+        record = {"run": True, **{k: _plain(row[k]) for k in OF_HITS if k in row}}
         if "delta_low" in row:
             record["beaten"] = concept in self.above
         return record
 
-    def nearest(self, feature: int) -> dict[str, Any] | None:
+    def nearest(self, feature: int) -> Nearest | None:
         """The concept whose positions the feature meets best, with its F1 over all positions."""
         problem = self.problem
         if not len(problem.names):
@@ -111,7 +101,7 @@ class Evidence:
         f1 = problem.f1[:, feature]
         return {"concept": problem.names[int(np.argmax(f1))], "f1": round(float(f1.max()), 3)}
 
-    def lies(self, peaks: np.ndarray) -> dict[str, Any]:
+    def lies(self, peaks: np.ndarray) -> Lies:
         """Where peaks lie: the most enriched concept that holds half of them, and how far from the nearer end."""
         problem = self.problem
         sample = problem.sample_of[peaks]
@@ -122,37 +112,38 @@ class Evidence:
         spread = {end: np.quantile(d, [0.25, 0.5, 0.75]) for end, d in distance.items()}
         end = min(spread, key=lambda e: spread[e][2] - spread[e][0])
         low, middle, high = (round(float(v)) for v in spread[end])
-        record: dict[str, Any] = {
+        record: Lies = {
             "counted_from": end,
             "position": middle,
             "half_lie_between": [low, high],
             "concept": None,
         }
         if len(problem.names):
-            share = np.asarray(problem.positives[peaks].astype(float).mean(0)).ravel()
-            lift = share / np.maximum(problem.n_positive / problem.n_positions, 1e-12)
-            i = int(np.argmax(share * np.log(np.maximum(lift, 1))))
+            share = np.asarray(problem.positives[peaks].sum(0)).ravel() / max(len(peaks), 1)
+            lift, enriched = self._enrichment(share)
+            i = int(np.argmax(enriched))
             if share[i] >= 0.5 and lift[i] > 1:
-                record |= {"concept": problem.names[i], "share_of_peaks": round(float(share[i]), 3)}
+                record["concept"], record["share_of_peaks"] = problem.names[i], round(float(share[i]), 3)
         return record
 
-    def also_fires_on(self, feature: int, *, without: str = "") -> list[dict[str, Any]]:
+    def _enrichment(self, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How many times its share of positions each concept holds, and how much that says of what it holds."""
+        lift = share / np.maximum(self.problem.n_positive / self.problem.n_positions, 1e-12)
+        return lift, share * np.log(np.maximum(lift, 1))
+
+    def also_fires_on(self, feature: int, *, without: str = "") -> list[Fires]:
         """Concepts that hold most of the feature's activity, most enriched first."""
         if (feature, without) not in self._also:
             self._also[feature, without] = self._fires_on(feature, without)
         return self._also[feature, without]
 
-    def _fires_on(self, feature: int, without: str) -> list[dict[str, Any]]:
+    def _fires_on(self, feature: int, without: str) -> list[Fires]:
         problem = self.problem
         if not len(problem.names):
             return []
         share = problem.overlap[:, feature] / max(problem.active[feature], 1)
-        lift = share / np.maximum(problem.n_positive / problem.n_positions, 1e-12)
-        order = [
-            i
-            for i in np.argsort(-share * np.log(np.maximum(lift, 1)), kind="stable")
-            if problem.names[i] != without
-        ][:3]
+        lift, enriched = self._enrichment(share)
+        order = [i for i in np.argsort(-enriched, kind="stable") if problem.names[i] != without][:3]
         return [
             {
                 "concept": problem.names[i],
@@ -164,27 +155,35 @@ class Evidence:
         ]
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+def _plain(value: object) -> bool | float | str | None:
+    """What a cell of a table holds, as Python has it."""
+    return (
+        value.item()
+        if isinstance(value, np.generic)
+        else value
+        if isinstance(value, bool | float | int | str)
+        else None
+    )
 
 
 def missing_record(
     evidence: Evidence, spans: Spans, i: int, feature: int, contributors: list[int]
-) -> dict[str, Any]:
+) -> MissingRecord:
     """The record of one missing annotation."""
     problem, placed = evidence.problem, evidence.placed(spans.concept)
     sample = int(problem.sample_of[spans.start[i]])
     mates = problem.family == problem.family[sample]
-    record = {
+    relatives: Relatives = {
+        "in_family": int(mates.sum()) - 1,
+        "annotated": int((mates & placed.is_carrier).sum() - placed.is_carrier[sample]),
+    }
+    record: MissingRecord = {
         "claim": f"candidate: {spans.concept} at {_residues(problem, int(spans.start[i]), int(spans.end[i]))}, where no source "
-        f"places it; {int((mates & placed.is_carrier).sum() - placed.is_carrier[sample])} of its {int(mates.sum()) - 1} relatives carry it",
+        f"places it; {relatives['annotated']} of its {relatives['in_family']} relatives carry it",
         "features": contributors,
         "sources_checked": evidence.sources,
         "nearest_annotated_relative": evidence.identity.nearest(sample, placed.carriers),
-        "relatives": {
-            "in_family": int(mates.sum()) - 1,
-            "annotated": int((mates & placed.is_carrier).sum() - placed.is_carrier[sample]),
-        },
+        "relatives": relatives,
         "baselines": evidence.baselines(spans.concept),
         "features_also_fire_on": evidence.also_fires_on(feature, without=spans.concept),
         "span": {"length": int(spans.end[i] - spans.start[i]), "typical_length": placed.typical},
@@ -193,23 +192,23 @@ def missing_record(
         "probability_that_any_was_left_out": round(spans.any_left_out, 3),
         "would_be_falsified_by": f"a substitution inside the span that leaves feature {feature} active, or an experiment that "
         f"finds no {spans.concept} there",
+        "against": [],
     }
     record["against"] = against_missing(record, spans.concept)
     return record
 
 
-def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]) -> dict[str, Any]:
+def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]) -> NovelRecord:
     """The record of one novel feature, or of one set of features."""
     problem = evidence.problem
     feature = int(novel.feature[i])
     reads = _reads(problem, novel, i)
-    measures = {name: round(float(v), 3) for name, v in zip((*COLUMNS, *OF_BACKBONE), novel.measures[i])}
-    limit = dict(zip(READINGS, limits(novel.measures[i : i + 1])[0]))
     stable = float(novel.stability[i])
     peaks = novel.peaks[i][novel.peaks[i] >= 0]
     found = novel.places[i]
     name = str(novel.sets[i]) if novel.sets else f"feature {feature}"
-    record: dict[str, Any] = {
+    record: NovelRecord = {
+        "claim": "",
         "features": [*novel.members(i), *companions],
         "sources_checked": evidence.sources,
         "reader": reads,
@@ -223,8 +222,8 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
             "probability_times": round(found.news, 3),
         },
         "nearest_concept": evidence.nearest(feature),
-        "held_out_auroc": measures,
-        "explains_the_peaks_from": {name: round(float(v), 3) for name, v in limit.items()},
+        "held_out_auroc": _rounded((*COLUMNS, *OF_BACKBONE), novel.measures[i]),
+        "explains_the_peaks_from": _rounded(READINGS, limits(novel.measures[i : i + 1])[0]),
         "passes_in_half_samples": round(float(novel.share[i]), 3),
         "probability_that_any_is_real": round(novel.any_real, 3),
         "stability": None if np.isnan(stable) else round(stable, 3),
@@ -232,22 +231,24 @@ def novel_record(evidence: Evidence, novel: Novel, i: int, companions: list[int]
         "partial_matches": evidence.also_fires_on(feature),
         "typical_context": [_example(problem, int(p)) for p in peaks[:5]],
         "would_be_falsified_by": f"peaks of {name} in further families that do not share {reads['text']}",
+        "against": [],
     }
-    record = {"claim": _novel_claim(record, name), **record}
-    record["against"] = against_novel(record)
+    record["claim"], record["against"] = _novel_claim(record, name), against_novel(record)
     return record
 
 
-def _reads(problem: Problem, novel: Novel, i: int) -> dict[str, Any]:
+def _rounded(names: Sequence[str], values: np.ndarray) -> dict[str, float]:
+    return {name: round(float(v), 3) for name, v in zip(names, values)}
+
+
+def _reads(problem: Problem, novel: Novel, i: int) -> dict[str, object]:
     """The chosen reader: name, sentence, held-out AUROC with its interval, and what every reader reached before."""
     read = novel.read
     assert read is not None  # there are rows
     auroc = read.measures[i, COLUMNS.index("reader")]
     return {
         **describe(problem, novel.peaks[i], str(read.reader[i])),
-        "auroc": round(float(auroc), 3),
-        "auroc_low": round(float(read.low[i]), 3),
-        "auroc_high": round(float(read.high[i]), 3),
+        **_rounded(("auroc", "auroc_low", "auroc_high"), np.array([auroc, read.low[i], read.high[i]])),
         "training_families_auroc": {
             name: None if np.isnan(v[i]) else round(float(v[i]), 3) for name, v in read.tried.items()
         },
@@ -262,7 +263,7 @@ PATTERNS = {
 }
 
 
-def _novel_claim(record: dict[str, Any], name: str) -> str:
+def _novel_claim(record: NovelRecord, name: str) -> str:
     """One sentence: what is read, how, where, in how many families, and the nearest concept."""
     lies, pattern, near = record["lies"], record["pattern"], record["nearest_concept"]
     how = PATTERNS.get(pattern["class"], f"every {pattern.get('period')} positions")
@@ -271,7 +272,7 @@ def _novel_claim(record: dict[str, Any], name: str) -> str:
     said = reader["text"] if reader["name"] == "motif" else f"{reader['name']}: {reader['text']},"
     where = (
         f"in {lies['concept']} ({100 * lies['share_of_peaks']:.0f}% of its peaks, one a family)"
-        if lies["concept"]
+        if "share_of_peaks" in lies
         else f"about {lies['position']} from the {lies['counted_from']} (half lie {low} to {high})"
     )
     known = (
@@ -292,7 +293,7 @@ def _residues(problem: Problem, start: int, end: int) -> str:
     return f"{start - base + 1} to {end - base} of {problem.samples.ids[sample]} (counted from 1)"
 
 
-def _example(problem: Problem, at: int) -> dict[str, Any]:
+def _example(problem: Problem, at: int) -> dict[str, object]:
     """A peak with the letters around it, the peak's own in brackets."""
     sample = int(problem.sample_of[at])
     position = at - int(problem.samples.offsets[sample])
@@ -301,9 +302,9 @@ def _example(problem: Problem, at: int) -> dict[str, Any]:
     return {"sample": problem.samples.ids[sample], "position": position, "letters": around}
 
 
-def refinement_record(evidence: Evidence, found: Refinement) -> dict[str, Any]:
+def refinement_record(evidence: Evidence, found: Refinement) -> RefinementRecord:
     """The record of one refinement."""
-    record = {
+    record: RefinementRecord = {
         "claim": f"candidate: {found.concept} is two things: of its families feature {found.a} alone reads {found.only_a}, "
         f"feature {found.b} alone {found.only_b}, both {found.both}",
         "features": [found.a, found.b],
@@ -319,6 +320,7 @@ def refinement_record(evidence: Evidence, found: Refinement) -> dict[str, Any]:
         "first_also_fires_on": evidence.also_fires_on(found.a, without=found.concept),
         "second_also_fires_on": evidence.also_fires_on(found.b, without=found.concept),
         "would_be_falsified_by": f"families of {found.concept} where features {found.a} and {found.b} fire on the same instances",
+        "against": [],
     }
     record["against"] = against_refinement(record, found.concept)
     return record

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from sciinterp.discovery.records import Row
 from sciinterp.frames import Table
 from sciinterp.store.atomic import read_json, write_each, write_json
 from sciinterp.store.ledger import require_intact
 from sciinterp.store.tables import write_tsv
 
 VERSION = 1
-COLUMNS = (
-    "kind",
-    "sample",
-    "start",
-    "end",
-    "concept",
-    "feature",
-    "score",
-    "probability",
-    "q",
-    "claim",
-    "reason_against",
-    "evidence",
-)
+COLUMNS = tuple(Row.__annotations__)
+
+
+def typed(rows: object) -> pd.DataFrame:
+    """Rows as a table whose columns are of their types, also where there are no rows."""
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    whole = dict.fromkeys(("start", "end", "feature"), np.int64)
+    return frame.astype({**whole, **dict.fromkeys(("score", "probability", "q"), np.float64)})
 
 
 def write_candidates(candidates: pd.DataFrame, folder: str | Path) -> None:
@@ -70,12 +64,8 @@ def read_candidates(folder: str | Path) -> Table:
     """
     require_intact(folder, "candidates.json")
     found = read_json(Path(folder) / "candidates.json")
-    frame = pd.DataFrame(found["candidates"], columns=list(COLUMNS))
+    frame = typed(found["candidates"])
     frame["claim"] = frame["claim"].fillna("").astype(object)
-    for name in ("start", "end", "feature"):
-        frame[name] = frame[name].astype("int64")
-    for name in ("score", "probability", "q"):
-        frame[name] = frame[name].astype("float64")
     return Table(frame, context=found.get("context", {}))
 
 
@@ -92,7 +82,7 @@ def describe_candidates(candidates: pd.DataFrame) -> list[str]:
     list of str
         One sentence a line.
     """
-    context: dict[str, Any] = dict(getattr(candidates, "context", None) or {})
+    context = dict(getattr(candidates, "context", None) or {})
     kinds = Counter(candidates["kind"])
     lines = [
         f"{len(candidates)} candidates ({', '.join(f'{n} {k}' for k, n in kinds.items()) or 'none of any kind'}); none is confirmed"

@@ -21,7 +21,7 @@ STEPS, PRIOR = 4, 3.0
 
 
 # Log odds of both halves [n, 2, HALF, n_letters + 1] and of the gap [n, MAX_GAP + 1].
-Gapped = tuple[np.ndarray, np.ndarray]
+Gapped = tuple[np.ndarray, ...]
 
 
 def fit_gapped(

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from sciinterp.codes.intervals import covered_by, windows
-from sciinterp.discovery.motifs import letters_of, motif_offsets
+from sciinterp.discovery.motifs import motif_offsets
 from sciinterp.discovery.problem import Problem
 from sciinterp.discovery.profiles import MOTIF
 
 FLANK = 10  # letters compared on either side of the motif
+REACH = MOTIF.width // 2 + FLANK
 DEVIATIONS = 3.0
 WORST = 0.1  # share of the peaks that may score below what counts as carrying the stretch
 CONSERVED = 0.5  # homologous share from which a stretch is called conserved
@@ -67,22 +68,16 @@ def place(problem: Problem, peaks: np.ndarray) -> Place:
     if len(peaks) < 3:
         return Place(0.0, len(peaks) / n_families, n_families)
     centre = peaks + motif_offsets(problem, peaks)
-    window = windows(
-        letters_of(problem), centre, _reach(), problem.samples.offsets, beyond=len(problem.alphabet)
-    )
-    beside = np.abs(np.arange(-_reach(), _reach() + 1)) > MOTIF.width // 2
+    window = windows(problem.text, centre, REACH, problem.samples.offsets, beyond=len(problem.alphabet))
+    beside = np.abs(np.arange(-REACH, REACH + 1)) > MOTIF.width // 2
     return Place(_alike(problem, window[:, beside]), _carried(problem, window, n_families), n_families)
-
-
-def _reach() -> int:
-    return MOTIF.width // 2 + FLANK
 
 
 def _alike(problem: Problem, flank: np.ndarray) -> float:
     """Share of the rows that agree with half of the others in more letters than unrelated sequence would."""
     n_letters = len(problem.alphabet)
     inside = flank < n_letters
-    chance = float((_background(problem) ** 2).sum())
+    chance = float((problem.around.share() ** 2).sum())
     same = ((flank[:, None] == flank[None]) & inside[:, None] & inside[None]).sum(-1)
     both = (inside[:, None] & inside[None]).sum(-1)
     wanted = both * chance + DEVIATIONS * np.sqrt(both * chance * (1 - chance))
@@ -91,22 +86,17 @@ def _alike(problem: Problem, flank: np.ndarray) -> float:
     return float((related.sum(1) >= 0.5 * (len(flank) - 1)).mean())
 
 
-def _background(problem: Problem) -> np.ndarray:
-    letters = letters_of(problem)
-    return np.bincount(letters, minlength=len(problem.alphabet)) / len(letters)
-
-
 def _carried(problem: Problem, window: np.ndarray, n_families: int) -> float:
     """Share of families with a sample that holds the stretch as well as all but the worst peaks do."""
-    letters, n_letters = letters_of(problem), len(problem.alphabet)
-    background = _background(problem)
+    letters, n_letters = problem.text, len(problem.alphabet)
+    background = problem.around.share()
     counts = np.stack([np.bincount(column, minlength=n_letters + 1)[:n_letters] for column in window.T])
     share = (counts + 3 * background) / (counts.sum(1, keepdims=True) + 3)
     odds = np.hstack([np.log(share / (background + 1e-9)), np.zeros((len(share), 1))])
     wanted = np.quantile(odds[np.arange(len(odds)), window].sum(1), WORST)
     score = np.zeros(len(letters))
     for j, column in enumerate(odds):
-        step = j - _reach()
+        step = j - REACH
         lo, hi = max(0, -step), len(letters) - max(0, step)
         # A window that reaches into the next sample reads its letters: at an end a few columns of many.
         score[lo:hi] += column[letters[lo + step : hi + step]]

@@ -22,7 +22,7 @@ MIN_WORDS, MAX_WORDS = 12, 22  # words told apart: as many as an alphabet of pro
 
 # Word [n, KEPT, 4]: first word, second word, distance (0: no pair), and 1 where it is anchored; and weight [n, KEPT, 2]:
 # log odds of being there and of not being there.
-Pairs = tuple[np.ndarray, np.ndarray]
+Pairs = tuple[np.ndarray, ...]
 
 
 def word_table(letters: np.ndarray, n_letters: int) -> tuple[int, np.ndarray]:
@@ -83,6 +83,18 @@ def score_pairs(word: np.ndarray, at: np.ndarray, pairs: Pairs) -> np.ndarray:
 
 
 @compiled
+def _see(code, p, first, stamp, count, twice, n_twice) -> int:
+    """Count one pair about position ``p``, where it was not seen there before."""
+    if stamp[code] != p:
+        count[code] = count[code] + 1 if stamp[code] >= first else 1
+        stamp[code] = p
+        if count[code] == 2:
+            twice[n_twice] = code
+            n_twice += 1
+    return n_twice
+
+
+@compiled
 def _count(word, n, position, p, first, stamp, count, twice, n_twice) -> int:
     """Count the pairs about one position, each once, since stamp ``first``; and list those that were seen twice."""
     for o in range(-NEAR, NEAR + 1):
@@ -93,20 +105,10 @@ def _count(word, n, position, p, first, stamp, count, twice, n_twice) -> int:
             right, left = word[position + o + d], word[position + o - d]
             if right < n:
                 code = ((d - 1) * n + here) * n + right
-                if stamp[code] != p:
-                    count[code] = count[code] + 1 if stamp[code] >= first else 1
-                    stamp[code] = p
-                    if count[code] == 2:
-                        twice[n_twice] = code
-                        n_twice += 1
+                n_twice = _see(code, p, first, stamp, count, twice, n_twice)
             if left < n:
                 code = ((d - 1) * n + left) * n + here
-                if stamp[code] != p:
-                    count[code] = count[code] + 1 if stamp[code] >= first else 1
-                    stamp[code] = p
-                    if count[code] == 2:
-                        twice[n_twice] = code
-                        n_twice += 1
+                n_twice = _see(code, p, first, stamp, count, twice, n_twice)
     for o in range(-AROUND, AROUND):
         here = word[position + o]
         if here >= n:
@@ -115,12 +117,7 @@ def _count(word, n, position, p, first, stamp, count, twice, n_twice) -> int:
             right = word[position + o + d]
             if right < n:
                 code = ((FAR + d - 1) * n + here) * n + right
-                if stamp[code] != p:
-                    count[code] = count[code] + 1 if stamp[code] >= first else 1
-                    stamp[code] = p
-                    if count[code] == 2:
-                        twice[n_twice] = code
-                        n_twice += 1
+                n_twice = _see(code, p, first, stamp, count, twice, n_twice)
     return n_twice
 
 

@@ -329,7 +329,7 @@ def _thresholds(
     offsets = problem.samples.offsets
     outside = np.where(train, eta, -np.inf)
     inside = train[inst_start]
-    peaks = np.array([eta[s:e].max() for s, e in zip(inst_start[inside], inst_end[inside])])
+    peaks = _peaks(eta, inst_start[inside], inst_end[inside])
     grid = np.unique(np.quantile(peaks, np.linspace(0.02, 0.9, 12)) - 0.3)
     best, bound = -1.0, float(grid[0])
     for threshold in grid:
@@ -351,6 +351,11 @@ def _thresholds(
     return min(low, bound), bound
 
 
+def _peaks(eta: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """The largest log odds in each interval, which may overlap."""
+    return np.array([eta[i:j].max() for i, j in zip(start, end)])
+
+
 def _separation(problem: Problem, eta: np.ndarray, inst_start: np.ndarray, inst_end: np.ndarray) -> float:
     """AUROC of peaks inside instances against peaks of windows as long anywhere else, on held-out families.
 
@@ -361,8 +366,7 @@ def _separation(problem: Problem, eta: np.ndarray, inst_start: np.ndarray, inst_
     start = _even(4 * len(length), len(eta))
     end = np.minimum(start + np.tile(length, 4), problem.samples.offsets[problem.sample_of[start] + 1])
     free = ~first_overlap(start, end, inst_start, inst_end)
-    peak = lambda a, b: np.array([eta[i:j].max() for i, j in zip(a, b)])  # noqa: E731
-    inside, outside = peak(inst_start, inst_end), peak(start[free], end[free])
+    inside, outside = _peaks(eta, inst_start, inst_end), _peaks(eta, start[free], end[free])
     return auroc(inside[np.isfinite(inside)], outside[np.isfinite(outside)])
 
 
@@ -381,13 +385,13 @@ def _mark(problem: Problem, model: ConceptModel, x: Rows, held_out: np.ndarray, 
     finite = np.where(np.isfinite(eta), eta, model.low)
     n = len(model.features)
     positive = model.beta[:n] + model.beta[n : 2 * n] > 0
-    agree = sum(
-        (per_run(x.column(j), start, end, "max") > 0).astype(float) for j in np.flatnonzero(positive).tolist()
-    )
-    against = sum(
-        (per_run(x.column(j), start, end, "max") for j in np.flatnonzero(~positive).tolist()),
-        np.zeros(len(start)),
-    )
+    agree, against = np.zeros((2, len(start)))
+    for j, is_sign in enumerate(positive):
+        largest = per_run(x.column(j), start, end, "max")
+        if is_sign:
+            agree += largest > 0
+        else:
+            against += largest
     return pd.DataFrame(
         {
             "start": start,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
@@ -48,11 +47,6 @@ def find_peaks(problem: Problem) -> Peaks:
             best = strong[np.argsort(-value[strong], kind="stable")][:MAX_PEAKS]
             position[first + j, : len(best)], n_families[first + j] = at[best], len(strong)
     return Peaks(position, n_families)
-
-
-def letters_of(problem: Problem) -> np.ndarray:
-    """The letters, which everything here needs."""
-    return cast("np.ndarray", problem.letters)
 
 
 def motif_offsets(problem: Problem, position: np.ndarray) -> np.ndarray:

@@ -24,20 +24,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
 from sciinterp import distributed
 from sciinterp.codes import FeatureMatrix
-from sciinterp.discovery.decoys import N_MADE, any_real, decoy_error, made_up
+from sciinterp.discovery.decoys import N_MADE, any_real, decoy_error, list_error, made_up
 from sciinterp.discovery.feature_sets import FeatureSet
 from sciinterp.discovery.half_samples import shares
 from sciinterp.discovery.homology import Place, at_known_concepts, place
 from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.motifs import MAX_PEAKS, find_peaks
 from sciinterp.discovery.problem import Problem
+from sciinterp.discovery.records import Pattern
 from sciinterp.discovery.sequence_readers import COLUMNS, FINE, N_FINE, Coherence, coherence
 from sciinterp.discovery.together import Columns, co_active, stability_of
 
@@ -115,20 +115,9 @@ class Novel:
 
 
 def _none(counts: dict[str, int], fate: np.ndarray, reason: str = "") -> Novel:
-    number, value = np.zeros(0, np.int64), np.zeros(0)
-    return Novel(
-        number,
-        np.zeros((0, len(COLUMNS))),
-        value,
-        number,
-        value,
-        value,
-        value,
-        np.zeros((0, MAX_PEAKS), np.int64),
-        counts,
-        fate,
-        reason,
-    )
+    number, value, peaks = np.zeros(0, np.int64), np.zeros(0), np.zeros((0, MAX_PEAKS), np.int64)
+    measures = np.zeros((0, len(COLUMNS)))
+    return Novel(number, measures, value, number, value, value, value, peaks, counts, fate, reason)
 
 
 def associated(
@@ -333,8 +322,7 @@ def _q_values(
     for kind in np.unique(sort):
         q = np.maximum(q, decoy_error(score, decoy[sort == kind], weight[sort == kind]))
     order = np.lexsort((-score, -probability))
-    expected = np.cumsum(1 - probability[order]) / np.arange(1, len(score) + 1)
-    q[order] = np.maximum.accumulate(np.maximum(q[order], expected))
+    q[order] = np.maximum.accumulate(np.maximum(q, list_error(probability, order))[order])
     return q
 
 
@@ -376,7 +364,7 @@ def periodic(problem: Problem, features: np.ndarray) -> np.ndarray:
     return np.array([firing_pattern(problem, int(f))["class"] == "periodic" for f in features], bool)
 
 
-def firing_pattern(problem: Problem, feature: int) -> dict[str, Any]:
+def firing_pattern(problem: Problem, feature: int) -> Pattern:
     """How a feature fires along a sample: point, periodic, short, long or whole, with its numbers."""
     where = problem.columns([feature]).indices
     if not len(where):

@@ -31,7 +31,7 @@ from sciinterp.discovery.novel import (
     find_novel,
 )
 from sciinterp.discovery.problem import Problem
-from sciinterp.discovery.together import TOGETHER, cosines
+from sciinterp.discovery.together import TOGETHER, cosines, like
 
 MEET = {"both": 2, "either": 1}  # members that have to meet for a set to speak
 
@@ -81,10 +81,8 @@ def _pools(problem: Problem, fate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _apart(problem: Problem, sets: list[FeatureSet], features: np.ndarray) -> list[FeatureSet]:
     """The sets that do not fire with any of the features."""
-    mine, theirs = set_columns(problem, sets).astype(np.float64), problem.columns(features).astype(np.float64)
-    norms = [np.sqrt(np.asarray(x.power(2).sum(0)).ravel()) + 1e-12 for x in (mine, theirs)]
-    like = np.asarray((mine.T @ theirs).todense()) / norms[0][:, None] / norms[1][None]
-    return [s for s, near in zip(sets, like.max(1, initial=0)) if near < TOGETHER]
+    near = like(set_columns(problem, sets), problem.columns(features)).max(1, initial=0)
+    return [s for s, nearest in zip(sets, near) if nearest < TOGETHER]
 
 
 def _columns(problem: Problem, known: np.ndarray, sets: Sequence[FeatureSet]) -> Problem:
@@ -97,7 +95,6 @@ def _like(columns: Problem, sets: Sequence[FeatureSet], other: Problem) -> Featu
     """Sets of as many features of another dictionary, those most like each set (the last columns)."""
     last = np.arange(columns.n_features - len(sets), columns.n_features)
     mine = sp.csr_array(columns.columns(last).astype(np.float64).T)
-    norm = np.sqrt(np.asarray(mine.power(2).sum(1)).ravel()) + 1e-12
-    whose = cosines(mine, norm, other.features, MOST_MEMBERS)[1]
+    whose = cosines(mine, other.features, MOST_MEMBERS)[1]
     there = [FeatureSet(s.kind, tuple(w[: len(s.features)])) for s, w in zip(sets, whose.tolist())]
     return FeatureMatrix(set_columns(other, there), other.samples)

@@ -29,7 +29,7 @@ OF_BASES = {
 
 
 # What each row follows: numbers [n] of a property, a width and a period (HALVES, PERIODS).
-Periodicity = tuple[np.ndarray, np.ndarray, np.ndarray]
+Periodicity = tuple[np.ndarray, ...]
 
 
 def scales(alphabet: list[str], share: np.ndarray) -> tuple[list[str], np.ndarray]:

@@ -425,6 +425,16 @@ def _add_confounders(world: _World, roles: _Roles, add, rng: np.random.Generator
         add(where, feature, rng.gamma(2, 1 / 2, len(where)))
 
 
+# How every planted annotation is stated.
+STATED = {"strand": ".", "source": "planted", "evidence": "planted", "note": "", "release": "1"}
+
+
+def under_one_name(frame: pd.DataFrame) -> pd.DataFrame:
+    """The halves of merged concepts as their source knows them."""
+    names = frame["concept"].str.replace(r"^planted:merged[ab](\d+)$", r"planted:merged\1", regex=True)
+    return frame.assign(concept=names)
+
+
 def _withhold(
     world: _World,
     samples: Samples,
@@ -464,30 +474,22 @@ def _withhold(
             elif item.kind == "mergeda":
                 name = f"planted:merged{item.name[7:]}"
                 merged[name] = (roles.by_leaf[number], roles.by_leaf[number + 1])
-    shown = frame[~hidden & ~((kinds == "novel") & settings.hide)].copy()
-    if settings.hide:
-        shown["concept"] = shown["concept"].str.replace(
-            r"^planted:merged[ab](\d+)$", r"planted:merged\1", regex=True
-        )
+    shown = frame[~hidden & ~((kinds == "novel") & settings.hide)]
+    shown = under_one_name(shown) if settings.hide else shown
     if len(world.labels):
         spans = world.labels.assign(
             sample=ids[world.labels["sample"]], concept="structure:" + world.labels["concept"]
         )
         shown = pd.concat([shown, spans], ignore_index=True)
-    shown = shown.assign(strand=".", source="planted", evidence="planted", note="", release="1")
+    names = sorted(set(shown["concept"]))
+    of = {"name": names, "parent": "", "level": 0, "source": "planted"}
     concepts = pd.DataFrame(
-        {
-            "name": sorted(set(shown["concept"])),
-            "parent": "",
-            "level": 0,
-            "source": "planted",
-            "exhaustive": [c.startswith("structure:") for c in sorted(set(shown["concept"]))],
-        },
-        index=pd.Index(sorted(set(shown["concept"])), name="concept"),
+        {**of, "exhaustive": [c.startswith("structure:") for c in names]},
+        index=pd.Index(names, name="concept"),
     )
     return Planted(
         features,
-        Annotations(shown, concepts=concepts),
+        Annotations(shown.assign(**STATED), concepts=concepts),
         split,
         seeds,
         frame[hidden].reset_index(drop=True),

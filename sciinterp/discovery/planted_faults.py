@@ -17,7 +17,6 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,40 +28,34 @@ from sciinterp.codes.intervals import positions_in
 from sciinterp.discovery.left_out import Calibration, Marks
 from sciinterp.discovery.logistic import fit_logistic
 from sciinterp.discovery.missing import find_spans
-from sciinterp.discovery.planted import Planted, PlantedSettings, plant
+from sciinterp.discovery.planted import STATED, Planted, PlantedSettings, plant, under_one_name
 from sciinterp.discovery.positive_unlabelled import fit_mixture
 from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.recover import meets_hidden
+from sciinterp.errors import no_such
 
-SMALL: dict[str, Any] = {
-    "n_masked": 6,
-    "n_novel": 3,
-    "n_merged": 2,
-    "n_plain": 4,
-    "n_features": 110,
-    "n_seeds": 0,
-}
+SMALL = PlantedSettings(
+    n_masked=6, n_novel=3, n_merged=2, n_plain=4, n_features=110, n_seeds=0, members=(2, 6)
+)
 
 SEEDS = range(42)  # of the stored calibration: 84 worlds, twelve of each kind
 # Of the one that a test fits again: two worlds that are smaller still.
-SMALL_SAMPLE: dict[str, Any] = {
-    "seeds": [0], "kinds": ["by sample"], "n_families": 30, "n_masked": 3, "n_novel": 0, "n_merged": 0, "n_plain": 1,
-    "n_features": 40,
-}  # fmt: skip
+SMALLER = {"n_families": 30, "n_masked": 3, "n_novel": 0, "n_merged": 0, "n_plain": 1, "n_features": 40}
 LEAST = 0.02  # of the mixture's probability, below which a span says nothing
 
 
-def faulty(kind: str, seed: int, *, hide: bool = True, **smaller: Any) -> Planted:
+def faulty(kind: str, seed: int, *, hide: bool = True, **smaller: object) -> Planted:
     """A small world of one kind of fault (a key of :data:`FAULTS`), with a tenth to nearly half of instances hidden.
 
     Fields of :class:`~sciinterp.discovery.planted.PlantedSettings` are given by name to make it smaller still.
     """
+    if kind not in FAULTS:
+        raise no_such("fault", kind, FAULTS)
     rng = np.random.default_rng([seed, 77])
-    settings = PlantedSettings(
-        **SMALL,
+    settings = replace(
+        SMALL,
         hide=hide,
         n_families=int(rng.integers(50, 110)),
-        members=(2, 6),
         hidden_fraction=float(rng.choice([0.1, 0.2, 0.3, 0.45])),
         noise=float(rng.choice([0.003, 0.006, 0.015])),
     )
@@ -70,8 +63,7 @@ def faulty(kind: str, seed: int, *, hide: bool = True, **smaller: Any) -> Plante
         settings = replace(settings, members=(1, 3), n_families=150)
     elif kind == "long":
         settings = replace(settings, length=(150, 320), n_families=45)
-    settings = replace(settings, **smaller)
-    return FAULTS[kind](plant(seed, settings), rng)
+    return FAULTS[kind](plant(seed, replace(settings, **smaller)), rng)
 
 
 def _as_it_is(world: Planted, rng: np.random.Generator) -> Planted:
@@ -141,9 +133,8 @@ def _by_sample(world: Planted, rng: np.random.Generator) -> Planted:
     table = world.instances
     masked = table["concept"].str.startswith("planted:masked").to_numpy()
     gone = masked & (rng.random(len(table)) < world.settings.hidden_fraction)
-    shown = table[~gone & ~table["concept"].str.startswith("planted:novel").to_numpy()].copy()
-    shown["concept"] = shown["concept"].str.replace(r"merged[ab](\d+)$", r"merged\1", regex=True)
-    shown = shown.assign(strand=".", source="planted", evidence="planted", note="", release="1")
+    shown = table[~gone & ~table["concept"].str.startswith("planted:novel").to_numpy()]
+    shown = under_one_name(shown).assign(**STATED)
     return replace(_with_frame(world, shown), missing=table[gone].reset_index(drop=True))
 
 
@@ -180,7 +171,7 @@ def marks_in(world: Planted, problem: Problem) -> list[tuple[Marks, np.ndarray]]
 
 
 def fit_calibration(
-    seeds: Iterable[int], kinds: Iterable[str] = tuple(FAULTS), **smaller: Any
+    seeds: Iterable[int], kinds: Iterable[str] = tuple(FAULTS), **smaller: object
 ) -> Calibration:
     """The coefficients of :mod:`sciinterp.discovery.left_out`, from worlds with and without something hidden.
 
@@ -192,6 +183,11 @@ def fit_calibration(
         problem = make_problem(world.features, world.annotations, world.split)
         found += marks_in(world, problem)
     return fitted_on(found)
+
+
+def fit_sample() -> Calibration:
+    """The same on two small worlds, which a test draws again."""
+    return fit_calibration([0], ["by sample"], **SMALLER)
 
 
 def fitted_on(found: list[tuple[Marks, np.ndarray]]) -> Calibration:
@@ -214,4 +210,4 @@ def fitted_on(found: list[tuple[Marks, np.ndarray]]) -> Calibration:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"CALIBRATION = {fit_calibration(SEEDS)}\nSAMPLE = {fit_calibration(**SMALL_SAMPLE)}\n")
+    sys.stdout.write(f"CALIBRATION = {fit_calibration(SEEDS)}\nSAMPLE = {fit_sample()}\n")

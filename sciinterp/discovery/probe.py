@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from sciinterp import distributed
 from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.homology import CONSERVED
+from sciinterp.discovery.records import Context, Mutation, Row
 from sciinterp.readers.notation import Variant
 from sciinterp.samples import Sample, Samples
 
@@ -41,12 +42,12 @@ N_NEAR = 16  # random directions where the effect is about that of a few
 def probe(
     model: Adapter,
     features: FeatureMatrix,
-    missing: list[dict[str, Any]],
-    novel: list[dict[str, Any]],
+    missing: list[Row],
+    novel: list[Row],
     *,
-    context: dict[str, Any],
+    context: Context,
     n: int,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[list[Row], list[Row]]:
     """Try the first ``n`` candidates of both kinds on the model; novel ones it does not feel are left out.
 
     Parameters
@@ -66,20 +67,17 @@ def probe(
     """
     context["counts"]["probed"] = {"missing": min(n, len(missing)), "novel": min(n, len(novel))}
     effects = _ablations(model, features, [*novel[:n], *missing[:n]])
-    felt = []
-    for row in novel[:n]:
-        if (effect := _ablate(row, effects, context)) is not None:
-            if effect["times_random"] <= 1:
-                continue
-            _weigh(row, effect)
-        felt.append(row)
-    context["counts"]["novel"]["not felt by the model when ablated"] = min(n, len(novel)) - len(felt)
+    felt = [row for row in novel[:n] if _is_felt(row, effects, context)]
+    context["counts"].setdefault("novel", {})["not felt by the model when ablated"] = min(
+        n, len(novel)
+    ) - len(felt)
     for row in missing[:n]:
-        if (effect := _ablate(row, effects, context)) is not None:
-            _weigh(row, effect)
+        _is_felt(row, effects, context)
     tried = [*missing[:n], *felt]
-    where = [[row[k] for k in ("sample", "start", "end", "feature")] for row in tried]
-    for row, found in zip(tried, distributed.spread(where, lambda at: mutation_scan(model, features, *at))):
+    scan = lambda row: mutation_scan(  # noqa: E731
+        model, features, row["sample"], row["start"], row["end"], row["feature"]
+    )
+    for row, found in zip(tried, distributed.spread(tried, scan)):
         _falsify(row, found, context)
     for row in (*missing[n:], *novel[n:]):
         row["evidence"]["against"].append(
@@ -88,9 +86,7 @@ def probe(
     return missing, felt + novel[n:]
 
 
-def _ablations(
-    model: Adapter, features: FeatureMatrix, rows: list[dict[str, Any]]
-) -> dict[int, dict[str, Any] | str]:
+def _ablations(model: Adapter, features: FeatureMatrix, rows: list[Row]) -> dict[int, dict[str, float] | str]:
     """What ablating each of the rows' features does, or why the model cannot say; features are dealt to ranks.
 
     A few random directions differ by a fifth in the mean, which decides where the feature moves about as much: more are
@@ -100,7 +96,7 @@ def _ablations(
 
     numbers = list(dict.fromkeys(row["feature"] for row in rows))
 
-    def effect(feature: int) -> dict[str, Any] | str:
+    def effect(feature: int) -> dict[str, float] | str:
         found = ablation_effect(model, features, feature)
         near = not isinstance(found, str) and 1 / MARGINAL < found["times_random"] < MARGINAL
         return ablation_effect(model, features, feature, n_random=N_NEAR) if near else found
@@ -108,36 +104,32 @@ def _ablations(
     return dict(zip(numbers, distributed.spread(numbers, effect)))
 
 
-def _ablate(
-    row: dict[str, Any], effects: dict[int, dict[str, Any] | str], context: dict[str, Any]
-) -> dict[str, Any] | None:
-    """The ablation of a row's feature, or None where the model cannot say."""
+def _is_felt(row: Row, effects: dict[int, dict[str, float] | str], context: Context) -> bool:
+    """Whether the model feels a row's feature, as far as it can say; where it hardly does, the row says so."""
     found = effects[row["feature"]]
     if isinstance(found, str):
         context["not_run"]["ablation"] = found
-        return None
+        return True
     row["evidence"]["ablation"] = found
-    return found
-
-
-def _weigh(row: dict[str, Any], effect: dict[str, Any]) -> None:
-    """Say so where the model hardly feels a feature."""
-    if effect["times_random"] < MARGINAL:
+    if (times := found["times_random"]) < MARGINAL:
         _against(
             row,
-            f"Removing its feature moves the model's output only {effect['times_random']:.2f} times as much as removing "
+            f"Removing its feature moves the model's output only {times:.2f} times as much as removing "
             "random directions of the same size.",
         )
+    return times > 1
 
 
-def _against(row: dict[str, Any], text: str) -> None:
+def _against(row: Row, text: str) -> None:
     against = row["evidence"]["against"]
-    conserved = row["evidence"].get("families", {}).get("share_of_its_own_alike_around_it", 0) >= CONSERVED
+    conserved = (row["evidence"].get("families") or {}).get(
+        "share_of_its_own_alike_around_it", 0
+    ) >= CONSERVED
     against.insert(int(conserved), text)
     row["reason_against"] = against[0]
 
 
-def _falsify(row: dict[str, Any], found: dict[str, Any] | str, context: dict[str, Any]) -> None:
+def _falsify(row: Row, found: Mutation | str, context: Context) -> None:
     """Add the mutation that takes the feature away, as the model predicts."""
     if isinstance(found, str):
         context["not_run"]["falsifying mutation"] = found
@@ -159,7 +151,7 @@ def _falsify(row: dict[str, Any], found: dict[str, Any] | str, context: dict[str
 
 def mutation_scan(
     model: Adapter, features: FeatureMatrix, sample: str, start: int, end: int, feature: int
-) -> dict[str, Any] | str:
+) -> Mutation | str:
     """The smallest mutation in or beside a span that takes a feature away from it, as the model predicts.
 
     Single substitutions are tried first; where none leaves a tenth or less, the best of them in twos, then in threes.

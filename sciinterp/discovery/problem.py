@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -139,6 +138,12 @@ class Problem:
         alphabet, number = np.unique(raw, return_inverse=True)
         return number.astype(np.int64) if len(alphabet) <= 64 else None
 
+    @property
+    def text(self) -> np.ndarray:
+        """The letters, for what needs them: asked for only where there are letters."""
+        assert self.letters is not None
+        return self.letters
+
     @cached_property
     def alphabet(self) -> list[str]:
         """The letters that :attr:`letters` numbers."""
@@ -148,7 +153,7 @@ class Problem:
     @cached_property
     def conservation(self) -> np.ndarray:
         """float64 [n_positions]: share of the other family members that hold the three letters around a position."""
-        letters, base = cast("np.ndarray", self.letters), len(self.alphabet)
+        letters, base = self.text, len(self.alphabet)
         padded = np.pad(letters, 1, mode="edge")
         word = (padded[:-2] * base + padded[1:-1]) * base + padded[2:]
         family = self.family[self.sample_of]
@@ -163,10 +168,9 @@ class Problem:
         """What stands around positions, for readers of peaks; asked for only where there are letters."""
         broad = np.flatnonzero(self.n_positive >= BROAD * self.n_positions)
         held = np.asarray(self.positives[:, broad].todense(), bool) if len(broad) else np.zeros((0, 0), bool)
-        letters = cast("np.ndarray", self.letters)
         offsets, names = self.samples.offsets, [self.names[c] for c in broad]
         backbone = backbone_classes(self.samples)
-        return lay_out(letters, self.alphabet, offsets, self.conservation, held, names, backbone)
+        return lay_out(self.text, self.alphabet, offsets, self.conservation, held, names, backbone)
 
     @cached_property
     def _met(self) -> tuple[np.ndarray, np.ndarray]:

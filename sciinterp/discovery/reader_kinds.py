@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -34,7 +33,8 @@ DOMAIN = Shape(np.repeat(np.arange(4), 9), np.arange(-18, 19, 3), np.array([0]),
 LABELS = Shape(np.arange(13), np.arange(-2, 3), np.array([0]), steps=3, prior=6.0)
 BINS = Shape(np.arange(7), np.arange(-2, 3), np.array([0]), steps=3, prior=6.0)  # as wide as a motif
 
-Model: TypeAlias = Any  # what a reader has fitted, its own: arrays with one row a row of peaks
+Model = tuple[np.ndarray, ...]  # what a reader has fitted, its own: arrays with one row a row of peaks
+Says = dict[str, object]  # of itself: a sentence, ``text``, and its numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class Reader:
     name: str
     fit: Callable[[FitData], list[Model]]
     score: Callable[[Surroundings, np.ndarray, Model], np.ndarray]
-    says: Callable[[Surroundings, np.ndarray, Model], dict[str, Any]]
+    says: Callable[[Surroundings, np.ndarray, Model], Says]
     reach: int
     column: str = "letters"
 
@@ -137,18 +137,23 @@ def logo(columns: np.ndarray, alphabet: list[str]) -> list[dict[str, float]]:
     return [{alphabet[j]: round(float(p[j]), 3) for j in np.argsort(-p)[:4] if p[j] >= 0.05} for p in columns]
 
 
-def _says_motif(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
-    columns = columns_of(model[0][0], around.share())
-    text = consensus(columns, around.alphabet)
+def _says_motif(around: Surroundings, at: np.ndarray, model: Model) -> Says:
+    return _says_columns(model, around.share(), around.alphabet)
+
+
+def _says_columns(model: Model, share: np.ndarray, alphabet: list[str], text: str = "{}") -> Says:
+    """Of a profile of one column a position; its consensus stands in ``text``."""
+    columns = columns_of(model[0][0], share)
+    said = consensus(columns, alphabet)
     return {
-        "text": text,
-        "consensus": text,
-        "bits": round(bits(columns, around.share()), 1),
-        "logo": logo(columns, around.alphabet),
+        "text": text.format(said),
+        "consensus": said,
+        "bits": round(bits(columns, share), 1),
+        "logo": logo(columns, alphabet),
     }
 
 
-def _says_gapped(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
+def _says_gapped(around: Surroundings, at: np.ndarray, model: Model) -> Says:
     halves = [columns_of(odds, around.share()) for odds in model[0][0]]
     gap = score_gapped(around.letters, at, model)[1][0, :, 1][at[0] >= 0]
     low, high = (int(v) for v in np.quantile(gap, [0.1, 0.9])) if len(gap) else (0, 0)
@@ -161,7 +166,7 @@ def _says_gapped(around: Surroundings, at: np.ndarray, model: Model) -> dict[str
     }
 
 
-def _says_pairs(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
+def _says_pairs(around: Surroundings, at: np.ndarray, model: Model) -> Says:
     names = _word_names(around)
     pairs = [
         {
@@ -183,7 +188,7 @@ def _word_names(around: Surroundings) -> list[str]:
     return ["".join(around.alphabet[i // n**k % n] for k in reversed(range(size))) for i in kept]
 
 
-def _says_periodic(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
+def _says_periodic(around: Surroundings, at: np.ndarray, model: Model) -> Says:
     scale, half, period = (int(x[0]) for x in model)
     name, width = around.property_names[scale], 2 * HALVES[half] + 1
     return {
@@ -194,7 +199,7 @@ def _says_periodic(around: Surroundings, at: np.ndarray, model: Model) -> dict[s
     }
 
 
-def _says_domain(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
+def _says_domain(around: Surroundings, at: np.ndarray, model: Model) -> Says:
     columns = columns_of(model[0][0], around.share())
     rich = [
         "".join(around.alphabet[i] for i in np.argsort(-odds[:-1])[:3] if odds[i] > np.log(1.5)) or "nothing"
@@ -207,25 +212,18 @@ def _says_domain(around: Surroundings, at: np.ndarray, model: Model) -> dict[str
     }
 
 
-def _says_labels(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
+def _says_labels(around: Surroundings, at: np.ndarray, model: Model) -> Says:
     columns = columns_of(model[0][0], around.share("labels"))
     names = [around.label_names[i] for i in np.argmax(columns, axis=1)]
     turns = [names[0], *(b for a, b in zip(names, names[1:]) if a != b)]
     return {"text": ", then ".join(turns), "labels": names}
 
 
-def _says_torsions(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
-    columns, share = columns_of(model[0][0], around.share("abego")), around.share("abego")
-    text = consensus(columns, list(ABEGO))
-    return {
-        "text": f"torsions {text} (ABEGO)",
-        "consensus": text,
-        "bits": round(bits(columns, share), 1),
-        "logo": logo(columns, list(ABEGO)),
-    }
+def _says_torsions(around: Surroundings, at: np.ndarray, model: Model) -> Says:
+    return _says_columns(model, around.share("abego"), list(ABEGO), "torsions {} (ABEGO)")
 
 
-def _says_bins(around: Surroundings, at: np.ndarray, model: Model) -> dict[str, Any]:
+def _says_bins(around: Surroundings, at: np.ndarray, model: Model) -> Says:
     best = np.argmax(columns_of(model[0][0], around.share("torsion")), axis=1)
     middles = [
         None if b == N_TORSIONS - 1 else [(i + 0.5) * BIN - 180 for i in divmod(b, N_SIDE)]
@@ -253,13 +251,7 @@ READERS = (
         20,
     ),
     _profile(DOMAIN, "letters", _says_domain, name="domain", reach=36),
-    _profile(
-        LABELS,
-        "labels",
-        _says_labels,
-        name="labels",
-        reach=8,
-    ),
+    _profile(LABELS, "labels", _says_labels, name="labels", reach=8),
     _profile(MOTIF, "abego", _says_torsions, name="torsions", reach=6),
     _profile(BINS, "torsion", _says_bins, name="bins", reach=6),
 )

@@ -152,11 +152,8 @@ def mask_and_recover(
 
 def _one_hot(problem: Problem) -> FeatureMatrix:
     """The letters as features."""
-    assert problem.letters is not None  # asked for only where there are letters
-    n = len(problem.letters)
-    codes = sp.csr_array(
-        (np.ones(n, np.float32), problem.letters, np.arange(n + 1)), shape=(n, len(problem.alphabet))
-    )
+    n, shape = len(problem.text), (len(problem.text), len(problem.alphabet))
+    codes = sp.csr_array((np.ones(n, np.float32), problem.text, np.arange(n + 1)), shape=shape)
     return FeatureMatrix(codes, problem.samples)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,7 +102,7 @@ def _searched(
     hidden: list[str],
     split: Split,
     seed: int,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What comes back of one model's codes, and how many novel candidates there are."""
     first_look = annotations.select(stay)
     hits = associate(codes, first_look, split=split, control=against, settings=AssociationSettings(folds=1))

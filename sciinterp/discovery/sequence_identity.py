@@ -8,14 +8,19 @@ shorter sequence that is aligned at all. Biopython's aligner does the work.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 
 from sciinterp.discovery.problem import Problem
+from sciinterp.discovery.records import Near
 
-KMER = 3
+if TYPE_CHECKING:
+    from Bio.Align import PairwiseAligner
+
+KMER = 3  # as the records say
+KNOWN = frozenset("ARNDCQEGHILKMFPSTVWYBZX*")  # letters of BLOSUM62; others count as any residue
 MAX_CELLS = 4_000_000  # of an alignment; longer pairs keep the k-mers' word alone
 
 
@@ -35,7 +40,7 @@ class SequenceIdentity:
         self._transposed = None if self._kmers is None else sp.csr_array(self._kmers.T)
         self._rows: dict[int, np.ndarray] = {}
 
-    def nearest(self, sample: int, carriers: np.ndarray) -> dict[str, Any] | None:
+    def nearest(self, sample: int, carriers: np.ndarray) -> Near | None:
         """The most alike sample among ``carriers``: its identifier, Jaccard of k-mers, aligned identity."""
         carriers = carriers[carriers != sample]
         if self._kmers is None or not len(carriers):
@@ -43,15 +48,15 @@ class SequenceIdentity:
         like = self._row(sample)[carriers]
         other = int(carriers[np.argmax(like)])
         samples, family = self._problem.samples, self._problem.family
-        record = {
+        record: Near = {
             "sample": samples.ids[other],
-            f"jaccard_{KMER}mers": round(float(like.max()), 3),
+            "jaccard_3mers": round(float(like.max()), 3),
             "same_family": bool(family[other] == family[sample]),
         }
         a, b = samples[sample].sequence, samples[other].sequence
         if len(a) * len(b) <= MAX_CELLS:
             identity, aligned = aligned_identity(a, b, protein=samples.kind in ("protein", "structure"))
-            record |= {"identity": round(identity, 3), "aligned_share": round(aligned, 3)}
+            record["identity"], record["aligned_share"] = round(identity, 3), round(aligned, 3)
         return record
 
     def _row(self, sample: int) -> np.ndarray:
@@ -73,9 +78,8 @@ def aligned_identity(a: str, b: str, *, protein: bool = True) -> tuple[float, fl
     """
     aligner = _aligner(protein)
     a, b = a.upper(), b.upper()
-    if protein:  # letters the matrix does not know count as any residue
-        known = set(aligner.substitution_matrix.alphabet)
-        a, b = ("".join(x if x in known else "X" for x in s) for s in (a, b))
+    if protein:
+        a, b = ("".join(x if x in KNOWN else "X" for x in s) for s in (a, b))
     alignment = aligner.align(a, b)[0]
     same = pairs = gaps = 0
     at_a = at_b = None
@@ -89,7 +93,7 @@ def aligned_identity(a: str, b: str, *, protein: bool = True) -> tuple[float, fl
 
 
 @cache
-def _aligner(protein: bool) -> Any:
+def _aligner(protein: bool) -> PairwiseAligner:
     from Bio.Align import PairwiseAligner, substitution_matrices
 
     aligner = PairwiseAligner()

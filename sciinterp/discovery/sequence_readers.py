@@ -26,7 +26,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
@@ -46,7 +45,7 @@ from sciinterp.discovery.plain_readings import (
     score_unordered,
 )
 from sciinterp.discovery.problem import Problem
-from sciinterp.discovery.reader_kinds import READERS, FitData, Model, Reader
+from sciinterp.discovery.reader_kinds import READERS, FitData, Model, Reader, Says
 from sciinterp.discovery.surroundings import NONE, Surroundings
 
 N_PARTS = 3
@@ -112,23 +111,16 @@ class Coherence:
 
     def rows(self, some: np.ndarray) -> Coherence:
         """Some rows."""
-        tried = {name: value[some] for name, value in self.tried.items()}
-        return Coherence(
-            self.measures[some],
-            self.influence[some],
-            self.reader[some],
-            self.low[some],
-            self.high[some],
-            tried,
-        )
+        columns = (self.measures, self.influence, self.reader, self.low, self.high)
+        tried = {name: x[some] for name, x in self.tried.items()}
+        return Coherence(*(x[some] for x in columns), tried=tried)
 
     @classmethod
     def joined(cls, parts: Sequence[Coherence]) -> Coherence:
         """The rows of several, one after another."""
         names = ("measures", "influence", "reader", "low", "high")
-        found: dict[str, Any] = {n: np.concatenate([getattr(part, n) for part in parts]) for n in names}
         tried = {n: np.concatenate([part.tried[n] for part in parts]) for n in parts[0].tried}
-        return cls(**found, tried=tried)
+        return cls(*(np.concatenate([getattr(part, n) for part in parts]) for n in names), tried=tried)
 
     def put(self, some: np.ndarray, drawn: Sequence[Coherence]) -> None:
         """Put the mean of several draws in the place of some rows; the reader is the one that most of them chose."""
@@ -236,7 +228,7 @@ class _Scores:
         self.against = {name: np.zeros((*at.shape, draws.matched)) for name in beside}
 
 
-def describe(problem: Problem, position: np.ndarray, name: str) -> dict[str, Any]:
+def describe(problem: Problem, position: np.ndarray, name: str) -> Says:
     """What one reader says of the peaks of one feature, fitted on all of them.
 
     Parameters
@@ -253,7 +245,9 @@ def describe(problem: Problem, position: np.ndarray, name: str) -> dict[str, Any
     return {"name": name, **reader.says(around, at, model)}
 
 
-def _many(score: Callable[..., np.ndarray], around: Surroundings, at: np.ndarray, *model: Any) -> np.ndarray:
+def _many(
+    score: Callable[..., np.ndarray], around: Surroundings, at: np.ndarray, *model: Model
+) -> np.ndarray:
     """Scores of several positions a peak."""
     return score(around, at.reshape(len(at), at.shape[1] * at.shape[2]), *model).reshape(at.shape)
 

@@ -17,9 +17,6 @@ from sciinterp.discovery.letter_pairs import FAR, plain_words, word_table
 from sciinterp.discovery.periodicity import scales
 
 MAX_LABELS = 24  # combinations of broad concepts told apart
-BROAD = (
-    0.1  # share of all positions from which a concept is broad: a label of positions, not a thing to be found
-)
 NONE = -1  # no peak
 
 

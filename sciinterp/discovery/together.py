@@ -34,29 +34,26 @@ def stability_of(
         for low in range(0, len(chosen), COLUMNS_AT_ONCE):
             some = chosen[low : low + COLUMNS_AT_ONCE]
             mine = sp.csr_array(source.columns(numbers[some]).astype(np.float64).T)
-            norm = np.sqrt(np.asarray(mine.power(2).sum(1)).ravel()) + 1e-12
             for other in others:
                 parts = [other] if isinstance(other, FeatureMatrix) else other
-                best = np.max([_best_cosine(mine, norm, part) for part in parts], axis=0)
+                best = np.max([cosines(mine, part, 1)[0][:, 0] for part in parts], axis=0)
                 worst[first + some] = np.minimum(worst[first + some], best)
         first += len(numbers)
     return worst
 
 
-def _best_cosine(mine: sp.csr_array, norm: np.ndarray, other: FeatureMatrix) -> np.ndarray:
-    """The largest cosine [n] of some columns of codes with those of another dictionary."""
-    return cosines(mine, norm, other, 1)[0][:, 0]
+def _length(codes: sp.csr_array | sp.csc_array, axis: int) -> np.ndarray:
+    """Length of every column (``axis`` 0) or row of codes."""
+    return np.sqrt(np.asarray(codes.power(2).sum(axis)).ravel()) + 1e-12
 
 
-def cosines(
-    mine: sp.csr_array, norm: np.ndarray, other: FeatureMatrix, n: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The largest cosines [n_columns, n] of some columns of codes with those of another dictionary, and whose they are."""
+def cosines(mine: sp.csr_array, other: FeatureMatrix, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest cosines [n_rows, n] of columns of codes, laid as rows, with those of another dictionary, and whose."""
+    norm = _length(mine, 1)
     best, whose = np.zeros((len(norm), n)), np.zeros((len(norm), n), np.int64)
     for lo, hi in other.feature_blocks(BLOCK_VALUES):
         codes = sp.csr_array(only_active(other.by_feature(lo, hi)).to_csc().astype(np.float64))
-        length = np.sqrt(np.asarray(codes.power(2).sum(0)).ravel()) + 1e-12
-        cosine = np.asarray((mine @ codes).todense()) / norm[:, None] / length[None]
+        cosine = np.asarray((mine @ codes).todense()) / norm[:, None] / _length(codes, 0)[None]
         values = np.hstack([best, cosine])
         of = np.hstack([whose, np.broadcast_to(np.arange(lo, hi), cosine.shape)])
         top = np.argpartition(-values, n - 1, axis=1)[:, :n]
@@ -65,13 +62,17 @@ def cosines(
     return np.take_along_axis(best, order, 1), np.take_along_axis(whose, order, 1)
 
 
+def like(one: sp.csc_array, other: sp.csc_array) -> np.ndarray:
+    """The cosine of every column of one matrix of codes with every one of another."""
+    one, other = (sp.csr_array(x.astype(np.float64)) for x in (one, other))
+    return np.asarray((one.T @ other).todense()) / _length(one, 0)[:, None] / _length(other, 0)[None]
+
+
 def co_active(problem: Problem, features: np.ndarray, *, cosine: float = TOGETHER) -> list[int]:
     """For each feature of a ranked list, the place of the first better one it fires with (itself if none)."""
-    mine = sp.csr_array(problem.columns(features).astype(np.float64))
-    norm = np.sqrt(np.asarray(mine.power(2).sum(0)).ravel()) + 1e-12
-    like = np.asarray((mine.T @ mine).todense()) / norm[:, None] / norm[None]
-    leader: list[int] = []
+    columns = problem.columns(features)
+    near, leader = like(columns, columns), list[int]()
     for i in range(len(features)):
-        first = next((j for j in range(i) if leader[j] == j and like[i, j] >= cosine), i)
+        first = next((j for j in range(i) if leader[j] == j and near[i, j] >= cosine), i)
         leader.append(first)
     return leader

@@ -132,7 +132,7 @@ def _near(one: Calibration, other: Calibration) -> None:
 
 def test_the_function_gives_what_is_stored():
     """On a small sample; the command that prints the whole calibration prints this one, so both are of one source."""
-    _near(planted_faults.fit_calibration(**planted_faults.SMALL_SAMPLE), SAMPLE)
+    _near(planted_faults.fit_sample(), SAMPLE)
 
 
 @pytest.mark.slow
