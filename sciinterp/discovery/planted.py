@@ -452,14 +452,8 @@ def _withhold(
     names = np.array([f"planted:{x.name}" for x in world.leaves], dtype=object)[leaf]
     ids = np.array(samples.ids, dtype=object)
     start = table["start"].to_numpy() - world.offsets[table["sample"].to_numpy()]
-    frame = pd.DataFrame(
-        {
-            "sample": ids[table["sample"]],
-            "start": start,
-            "end": start + table["size"].to_numpy(),
-            "concept": names,
-        }
-    )
+    frame = pd.DataFrame({"sample": ids[table["sample"]], "start": start, "end": start + table["size"]})
+    frame["concept"] = names
     hidden = np.zeros(len(frame), bool)
     novel, merged = {}, {}
     if settings.hide:
