@@ -29,7 +29,7 @@ from sciinterp.discovery.recover import K, meets_hidden, quality, single_feature
 from sciinterp.discovery.search import discover
 from sciinterp.discovery.settings import Controls, DiscoverySettings
 from sciinterp.frames import Table
-from sciinterp.settings import settings_of
+from sciinterp.settings import at_least, plain_value, settings_of
 from sciinterp.store.kept import kept, planned_folder
 
 # What a world is measured by, and what must hold of it (a bound, or None).
@@ -82,7 +82,9 @@ def benchmark_discovery(
     MismatchError
         When the folder holds worlds of other settings.
     """
-    base = settings_of(settings, PlantedSettings)
+    base, seed = settings_of(settings, PlantedSettings), plain_value(seed, int, "seed")
+    given = {"n_worlds": n_worlds, "n_null": n_null, "n_forms": n_forms}
+    n_worlds, n_null, n_forms = (plain_value(n, int, name, at_least(0)) for name, n in given.items())
     plan = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(base).items()}
     folder = planned_folder(out, {"settings": plan, "version": __version__})
     worlds, pooled, nulls = [], [], []

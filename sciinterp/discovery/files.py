@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.discovery.records import Row
+from sciinterp.errors import require_kinds
 from sciinterp.frames import Table
 from sciinterp.store.atomic import read_json, write_each, write_json
 from sciinterp.store.ledger import require_intact
@@ -34,6 +35,7 @@ def write_candidates(candidates: pd.DataFrame, folder: str | Path) -> None:
         Of :func:`sciinterp.discover`.
     folder : path
     """
+    require_kinds(candidates=(candidates, pd.DataFrame), folder=(folder, Path))
     folder, frame = Path(folder), pd.DataFrame(candidates)
     plain = frame[[c for c in COLUMNS if c in frame.columns and c != "evidence"]]
     record = {
@@ -62,6 +64,7 @@ def read_candidates(folder: str | Path) -> Table:
     StoreError, FormatError
         When the file is missing or no JSON.
     """
+    require_kinds(folder=(folder, Path))
     require_intact(folder, "candidates.json")
     found = read_json(Path(folder) / "candidates.json")
     frame = typed(found["candidates"])
@@ -82,6 +85,7 @@ def describe_candidates(candidates: pd.DataFrame) -> list[str]:
     list of str
         One sentence a line.
     """
+    require_kinds(candidates=(candidates, pd.DataFrame))
     context = dict(getattr(candidates, "context", None) or {})
     kinds = Counter(candidates["kind"])
     lines = [

@@ -37,49 +37,12 @@ from sciinterp.discovery.planted_forms import (
     starts_of,
     structure,
 )
+from sciinterp.discovery.settings import PlantedSettings
 from sciinterp.samples import Samples, Split
+from sciinterp.settings import plain_value, settings_of
 from sciinterp.splits import split_families
 
 LENGTHS = (6, 1, 12, 4, 8, 25, 6, 3, 9, 16)  # span lengths, taken in turn by the concepts
-
-
-@dataclass(frozen=True)
-class PlantedSettings:
-    """Size and difficulty of a planted world.
-
-    Parameters
-    ----------
-    n_families, members, length
-        Number of families; range of members per family; range of template lengths.
-    n_masked, n_novel, n_merged, n_plain
-        Concepts with hidden instances, hidden altogether, merged in pairs, and left alone.
-    hidden_fraction
-        Share of the instances of each masked concept that is withheld.
-    n_features
-        Size of the dictionary: what the concepts do not use is nuisance.
-    noise
-        Share of positions where a concept's feature fires for no reason.
-    n_seeds
-        Further dictionaries of the same world, for stability.
-    novel_forms
-        What the hidden concepts look like in sequence, taken in turn (:mod:`sciinterp.discovery.planted_forms`).
-    hide
-        False annotates everything.
-    """
-
-    n_families: int = 120
-    members: tuple[int, int] = (3, 7)
-    length: tuple[int, int] = (80, 130)
-    n_masked: int = 10
-    n_novel: int = 5
-    n_merged: int = 3
-    n_plain: int = 4
-    hidden_fraction: float = 0.3
-    n_features: int = 192
-    noise: float = 0.006
-    n_seeds: int = 3
-    hide: bool = True
-    novel_forms: tuple[str, ...] = ("motif",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +128,7 @@ def plant(seed: int = 0, settings: PlantedSettings | None = None) -> Planted:
     >>> bool((world.features.largest >= 0).all())
     True
     """
-    settings = settings or PlantedSettings()
+    settings, seed = settings_of(settings, PlantedSettings), plain_value(seed, int, "seed")
     rng = np.random.default_rng([seed, 0xD15C])
     leaves = _draw_leaves(settings, rng)
     world = _draw_world(settings, leaves, rng)

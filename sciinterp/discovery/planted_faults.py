@@ -33,6 +33,7 @@ from sciinterp.discovery.positive_unlabelled import fit_mixture
 from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.recover import meets_hidden
 from sciinterp.errors import no_such
+from sciinterp.settings import plain_value
 
 SMALL = PlantedSettings(
     n_masked=6, n_novel=3, n_merged=2, n_plain=4, n_features=110, n_seeds=0, members=(2, 6)
@@ -51,7 +52,7 @@ def faulty(kind: str, seed: int, *, hide: bool = True, **smaller: object) -> Pla
     """
     if kind not in FAULTS:
         raise no_such("fault", kind, FAULTS)
-    rng = np.random.default_rng([seed, 77])
+    rng = np.random.default_rng([plain_value(seed, int, "seed"), 77])
     settings = replace(
         SMALL,
         hide=hide,

@@ -21,8 +21,10 @@ from sciinterp import distributed
 from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.homology import CONSERVED
 from sciinterp.discovery.records import Context, Mutation, Row
+from sciinterp.errors import require_kinds
 from sciinterp.readers.notation import Variant
 from sciinterp.samples import Sample, Samples
+from sciinterp.settings import plain_value
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -237,7 +239,8 @@ def shuffled_codes(model: Adapter, sae: SAE, samples: Samples, *, seed: int = 0)
     """
     from sciinterp.interventions.reading import codes_of
 
-    rng = np.random.default_rng([seed, 0x5ADF])
+    require_kinds(samples=(samples, Samples))
+    rng = np.random.default_rng([plain_value(seed, int, "seed"), 0x5ADF])
     data = ["".join(rng.permutation(list(s.sequence))) for s in samples]
     codes = codes_of(model, sae, [Sample(i, d) for i, d in zip(samples.ids, data)])
     return FeatureMatrix(

@@ -32,11 +32,32 @@ from sciinterp.discovery.novel import F1_KNOWN, find_novel
 from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.discovery.search import discover
 from sciinterp.discovery.spans import first_overlap, per_run, runs
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such, require_kinds
 from sciinterp.frames import Table
 from sciinterp.samples import Samples, Split
+from sciinterp.settings import UP_TO_ONE, plain_value
 
 K = 50
+
+
+def _require(
+    features: FeatureMatrix, annotations: Annotations, split: Split, control: FeatureMatrix | None = None
+) -> None:
+    """Raise where an argument is of another kind."""
+    require_kinds(
+        features=(features, FeatureMatrix), annotations=(annotations, Annotations), split=(split, Split)
+    )
+    if control is not None:
+        require_kinds(control=(control, FeatureMatrix))
+
+
+def _placed(annotations: Annotations, concepts: str | Sequence[str]) -> list[str]:
+    """Concepts, or one, that are placed on positions; any other is refused."""
+    wanted, known = [concepts] if isinstance(concepts, str) else list(concepts), annotations.position_names
+    for name in wanted:
+        if name not in known:
+            raise no_such("concept on positions", name, known, where="concepts")
+    return wanted
 
 
 def meets_hidden(rows: pd.DataFrame, truth: pd.DataFrame, samples: Samples) -> np.ndarray:
@@ -122,10 +143,12 @@ def mask_and_recover(
         were checked; the Brier score; how many candidates reach q <= 0.1 and their precision. Precisions are lower
         bounds; ``precision_pu`` divides by the share of instances still listed.
     """
+    _require(features, annotations, split, control)
+    share, seed = plain_value(share, float, "share", UP_TO_ONE), plain_value(seed, int, "seed")
     samples = features.samples
     family = {s: int(f) for s, f in zip(samples.ids, split.family)}
     rows = []
-    for concept in concepts or annotations.position_names:
+    for concept in _placed(annotations, concepts or annotations.position_names):
         shown, hidden = hide_families(annotations, concept, family, share=share, seed=seed)
         if not len(shown) or not len(hidden):
             continue
@@ -240,9 +263,10 @@ def leave_concept_out(
         ``rank`` of the first of them among ``n_novel`` candidates (-1: none is listed) with its probability, and
         ``fate``, what became of the best one: a concept that a single letter finds is explained by that letter.
     """
+    _require(features, annotations, split, control)
     whole = make_problem(features, annotations, split)
     rows = []
-    for concept in concepts:
+    for concept in _placed(annotations, concepts):
         c = whole.names.index(concept)
         f1 = whole.f1[c]
         best = int(np.argmax(f1))
@@ -279,6 +303,9 @@ def merge_and_recover(
     seed: int = 0,
 ) -> Table:
     """Join two concepts under one name, each on its own half of the families, and look for the split."""
+    _require(features, annotations, split)
+    _placed(annotations, [name for pair in pairs for name in pair])
+    seed = plain_value(seed, int, "seed")
     half = np.random.default_rng([seed, 0x3E3]).random(int(split.family.max()) + 1) < 0.5
     family = {s: int(f) for s, f in zip(features.samples.ids, split.family)}
     rows = []
@@ -324,6 +351,8 @@ def temporal(features: FeatureMatrix, older: Annotations, newer: Annotations, *,
     InputError
         When the newer release adds nothing to a concept of the older one.
     """
+    _require(features, older, split)
+    require_kinds(newer=(newer, Annotations))
     keys = ["sample", "start", "end", "concept"]
     both = newer.frame.merge(older.frame[keys].assign(old=True), on=keys, how="left")
     added = both[both["old"].isna() & both["concept"].isin(older.names) & (both["start"] >= 0)].reset_index(

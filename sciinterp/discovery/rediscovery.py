@@ -25,9 +25,10 @@ from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.files import are_sets
 from sciinterp.discovery.search import discover
 from sciinterp.discovery.settings import DiscoverySettings
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.frames import Table
 from sciinterp.samples import Split
+from sciinterp.settings import plain_value
 from sciinterp.store.kept import kept, planned_folder
 
 # What a first look at structures gives: how names begin.
@@ -41,7 +42,7 @@ def rediscover(
     *,
     split: Split,
     control: FeatureMatrix | None = None,
-    keep: Sequence[str] = BROAD,
+    keep: str | Sequence[str] = BROAD,
     seed: int = 0,
     out: str | Path | None = None,
 ) -> Table:
@@ -74,8 +75,12 @@ def rediscover(
     MismatchError
         The folder holds a search with other codes, concepts or seed.
     """
+    require_kinds(
+        features=(features, FeatureMatrix), annotations=(annotations, Annotations), split=(split, Split)
+    )
+    keep, seed = (keep,) if isinstance(keep, str) else tuple(keep), plain_value(seed, int, "seed")
     known = select_concepts(annotations, features.samples, split)[0].position_names
-    stay = [c for c in annotations.position_names if c.startswith(tuple(keep))]
+    stay = [c for c in annotations.position_names if c.startswith(keep)]
     hidden = [c for c in known if c not in stay]
     if not stay or not hidden:
         raise InputError(
