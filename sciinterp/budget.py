@@ -13,8 +13,9 @@ import sys
 BLOCK_BYTES = 32 << 20
 # Codes of a block: 8 bytes each as they lie, some four times that while they are cut to the positions of a part.
 BLOCK_VALUES = BLOCK_BYTES // 32
-# Dense scores of a block: 4 bytes each, and once more where they are sorted.
-BLOCK_SCORES = BLOCK_BYTES // 8
+# A dense score: 4 bytes, and once more where it is sorted; and how many are a block.
+SCORE_BYTES = 8
+BLOCK_SCORES = BLOCK_BYTES // SCORE_BYTES
 
 
 def ranges(n: int, row_bytes: int) -> list[tuple[int, int]]:

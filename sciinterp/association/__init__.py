@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 from sciinterp.association.enrichment import enrich_genes, enrich_sets, enrichment
 from sciinterp.association.files import read_hits, write_association, write_enrichment, write_hits
@@ -24,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "localise":
         warnings.warn("localise is now called compare_shifts", DeprecationWarning, stacklevel=2)
         return compare_shifts

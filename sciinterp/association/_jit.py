@@ -10,15 +10,17 @@ disjoint ranges of features may run in several threads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 
+F = TypeVar("F", bound=Callable[..., object])
 
-def compiled(function: Callable[..., Any]) -> Any:
+
+def compiled(function: F) -> F:
     """``numba.njit`` with a cache where one can be written, without the interpreter lock."""
-    options: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}
+    njit: Any = numba.njit  # whose stub does not know all its options
     try:
-        return numba.njit(**options, cache=True)(function)
+        return njit(nogil=True, no_cfunc_wrapper=True, cache=True)(function)
     except RuntimeError:  # "no locator available": nowhere to write a cache
-        return numba.njit(**options)(function)
+        return njit(nogil=True, no_cfunc_wrapper=True)(function)

@@ -13,7 +13,6 @@ phi): of such concepts it says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -24,10 +23,8 @@ from sciinterp.annotations.backbone_motifs import torsions
 from sciinterp.annotations.secondary import STATES, secondary
 from sciinterp.association.family_counts import FamilyCounts
 from sciinterp.association.fitting import Fitted, Inputs, best_column, best_of_units, scored
-from sciinterp.association.genes import one_hot
-from sciinterp.association.partitions import Part
-from sciinterp.association.sequence_baselines import position_scores, shares
-from sciinterp.codes.by_feature import ByFeature
+from sciinterp.association.genes import one_hot_blocks
+from sciinterp.association.sequence_baselines import by_distance, shares
 from sciinterp.readers.backbones import places_of
 from sciinterp.samples import Samples
 
@@ -120,12 +117,7 @@ def torsion(inputs: Inputs) -> Fitted:
 
 def state(inputs: Inputs) -> Fitted:
     """The best single state at one offset."""
-    states, n = _geometry(inputs).state, len(STATES)
-
-    def blocks(part: Part) -> Iterator[tuple[int, ByFeature]]:
-        for offset in range(states.shape[1]):
-            yield offset * n, one_hot(states[part.rows, offset], n)
-
+    n, blocks = len(STATES), one_hot_blocks(_geometry(inputs).state, len(STATES))
     return _but_definitions(best_column(inputs, blocks, lambda j: f"{STATES[j % n]} at {j // n - REACH:+d}"))
 
 
@@ -137,8 +129,7 @@ def contacts(inputs: Inputs) -> Fitted:
 
 def chain_end(inputs: Inputs) -> Fitted:
     """Distance from the nearer end of the chain."""
-    parts = inputs.parts
-    return _but_definitions(scored(inputs, position_scores(_geometry(inputs).end, parts.train, parts.test)))
+    return _but_definitions(by_distance(inputs, _geometry(inputs).end))
 
 
 def _geometry(inputs: Inputs) -> Geometry:

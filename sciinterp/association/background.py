@@ -13,6 +13,8 @@ meaning would give 1 of; strata of equal letters, or of equal distance from the 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from sciinterp.association.family_counts import count_pairs
@@ -42,7 +44,7 @@ def strata_of(samples: Samples, train: Part, test: Part) -> dict[str, Part]:
 def stratified(part: Part, stratum: np.ndarray) -> Part:
     """The part with strata in place of its families."""
     levels, number = np.unique(stratum, return_inverse=True)
-    return Part(part.samples, part.rows, part.positives, np.asarray(number, np.int32).reshape(-1), levels)
+    return replace(part, family=np.asarray(number, np.int32).reshape(-1), family_codes=levels)
 
 
 def expected(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sciinterp import distributed
 from sciinterp.association import backbone_baselines as of_backbone
@@ -233,7 +233,7 @@ def ceilings() -> tuple[str, ...]:
     return tuple(record.name for record in BASELINES if record.ceiling)
 
 
-def describe(name: str, settings: Mapping[str, Any] | None = None) -> str:
+def describe(name: str, settings: Mapping[str, object] | None = None) -> str:
     """What a baseline of this name is, with its settings; empty for a name that is none of ours.
 
     Examples

@@ -43,6 +43,16 @@ def blocks_of(
             yield low, features.by_feature(low, high).at(part.rows)
 
 
+def listed(
+    blocks: Iterator[tuple[int, ByFeature]], feature: np.ndarray
+) -> Iterator[tuple[np.ndarray, ByFeature, np.ndarray]]:
+    """Of every block that holds some of the listed features: which of the list, their codes, their numbers in the block."""
+    for low, codes in blocks:
+        mine = np.flatnonzero((feature >= low) & (feature < low + codes.n_features))
+        if len(mine):
+            yield mine, codes, feature[mine] - low
+
+
 def count_listed(
     blocks: Iterator[tuple[int, ByFeature]],
     part: Part,
@@ -52,9 +62,7 @@ def count_listed(
 ) -> FamilyCounts:
     """As :func:`~sciinterp.association.family_counts.count_pairs`, of codes that come in blocks of features."""
     tp, predicted = (np.zeros((len(feature), part.n_families), np.int32) for _ in range(2))
-    for low, codes in blocks:
-        mine = np.flatnonzero((feature >= low) & (feature < low + codes.n_features))
-        if len(mine):
-            found = count_pairs(codes, part, feature[mine] - low, concept[mine], threshold[mine])
-            tp[mine], predicted[mine] = found.tp, found.predicted
+    for mine, codes, number in listed(blocks, feature):
+        found = count_pairs(codes, part, number, concept[mine], threshold[mine])
+        tp[mine], predicted[mine] = found.tp, found.predicted
     return FamilyCounts(tp, predicted, part.positive_by_family[np.asarray(concept, np.int64)])

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
-from jaxtyping import Int, Int32, Int64, UInt8
+from jaxtyping import Int, Int32, Int64
 
 from sciinterp.codes.by_feature import as_csr
 from sciinterp.errors import InputError, ShapeError
@@ -96,8 +97,13 @@ def threshold_table(thresholds: np.ndarray, n_features: int) -> tuple[np.ndarray
     return np.ascontiguousarray(np.take_along_axis(table, order, axis=1)), order
 
 
-def flags(rows: np.ndarray, n_positions: int) -> UInt8[np.ndarray, " n_positions"]:
-    """1 at the given rows, 0 elsewhere."""
-    out = np.zeros(n_positions, np.uint8)
-    out[rows] = 1
-    return out
+def indicator(column: np.ndarray, n_columns: int, kind: npt.DTypeLike = np.float64) -> sp.csr_array:
+    """csr [n_rows, n_columns]: one in each row, in its column; its transpose sums rows by column.
+
+    Examples
+    --------
+    >>> indicator(np.array([1, 0, 1]), 2).T @ np.array([1.0, 2.0, 4.0])
+    array([2., 5.])
+    """
+    n = len(column)
+    return sp.csr_array((np.ones(n, kind), column, np.arange(n + 1)), shape=(n, n_columns))

@@ -180,7 +180,7 @@ def baseline_table(
     rivals, of_chosen, out = Rivals.made(ran, ceilings, level), of_feature.jackknifed(), []
     for name, baseline in ran.items():
         mine = baseline.counts.take(concept)
-        tp, predicted, positive = (x.sum(axis=1) for x in (mine.tp, mine.predicted, mine.positive))
+        tp, predicted, positive = mine.sums()
         f1 = np.where(positive > 0, mine.f1(), np.nan)
         table = {
             "concept": concept,

@@ -47,14 +47,14 @@ def lists_of_positions(row_starts, row_concepts, begin, end):
 
 
 @compiled
-def _count_features(
-    values, rows, starts, list_starts, lists, instance_concept, table, low, tp, hit, predicted
-):
+def _count_features(codes, there, instance_concept, table, low, tp, hit, predicted):
     """Count the features from `low`, as many as `tp` has rows; `hit` has none without instances.
 
     An instance stands in the bin of the largest code seen in it so far; ``best`` holds that bin, counted on
     from a base that grows with every feature, so that it never needs to be cleared.
     """
+    values, rows, starts = codes
+    list_starts, lists = there
     n_features, n_concepts, n_thresholds = tp.shape
     with_instances = len(hit) > 0
     cells = np.zeros((n_concepts, n_thresholds), np.int32)

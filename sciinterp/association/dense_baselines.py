@@ -19,9 +19,9 @@ from sciinterp import distributed
 from sciinterp.activations.axes import Moments, independent_axes, principal_axes
 from sciinterp.association.dense_scores import best_thresholds
 from sciinterp.association.dense_units import best_unit, read_units
-from sciinterp.association.fitting import Inputs, Reader, concept_blocks
+from sciinterp.association.fitting import Inputs, Reader
 from sciinterp.association.partitions import Part
-from sciinterp.budget import BLOCK_SCORES
+from sciinterp.budget import BLOCK_SCORES, SCORE_BYTES, ranges
 from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import ShapeError
 from sciinterp.samples import Samples
@@ -67,9 +67,10 @@ class Fit:
     @classmethod
     def of(cls, inputs: Inputs) -> Fit:
         """The one of these inputs, read on the first call."""
-        if "activations" not in inputs.kept:
-            inputs.kept["activations"] = cls(inputs)
-        return inputs.kept["activations"]
+        found = inputs.kept.get("activations")
+        if not isinstance(found, Fit):
+            found = inputs.kept["activations"] = cls(inputs)
+        return found
 
     def training(self, inputs: Inputs) -> tuple[np.ndarray | slice, Part]:
         """Which of the rows held are in training, and the training part on them."""
@@ -176,7 +177,7 @@ def probe(inputs: Inputs) -> Reader:
     values = fit.values[rows]
     directions = np.ascontiguousarray(linear_probe(fit.moments, values, part).astype(np.float32).T)
     threshold, f1 = np.empty(len(directions)), np.empty(len(directions))
-    for low, high in concept_blocks(len(directions), len(values)):
+    for low, high in ranges(len(directions), SCORE_BYTES * len(values)):
         scores = directions[low:high] @ values.T
         threshold[low:high], f1[low:high] = best_thresholds(scores, part, low)
     return Reader(f1, threshold, [""] * len(directions), lambda x: directions @ x.T)

@@ -46,16 +46,8 @@ def thresholds_of(
 ) -> tuple[Float64[np.ndarray, " n_rows"], Float64[np.ndarray, " n_rows"]]:
     """As :func:`best_thresholds`, where row ``i`` predicts ``concept[i]``."""
     threshold, f1 = np.full(len(scores), np.inf), np.zeros(len(scores))
-    columns = part.by_concept
-    scores = np.ascontiguousarray(scores, np.float32) + np.float32(0)  # -0 becomes 0, which it ties with
-    _thresholds(
-        scores.view(np.uint32),
-        columns.indices.astype(np.int32, copy=False),
-        columns.indptr.astype(np.int64, copy=False),
-        np.asarray(concept, np.int64),
-        threshold,
-        f1,
-    )
+    bits = (np.ascontiguousarray(scores, np.float32) + np.float32(0)).view(np.uint32)  # -0 ties with 0
+    _thresholds(bits, *part.positive_rows, np.asarray(concept, np.int64), threshold, f1)
     return threshold, f1
 
 
@@ -77,17 +69,8 @@ def count_scores(
     """
     tp = np.zeros((len(scores), part.n_families), np.int32)
     predicted = np.zeros_like(tp)
-    columns = part.by_concept
-    _count(
-        np.ascontiguousarray(scores, np.float32),
-        np.asarray(threshold, np.float64),
-        part.family,
-        columns.indices.astype(np.int32, copy=False),
-        columns.indptr.astype(np.int64, copy=False),
-        first,
-        tp,
-        predicted,
-    )
+    scores, threshold = np.ascontiguousarray(scores, np.float32), np.asarray(threshold, np.float64)
+    _count(scores, threshold, part.family, *part.positive_rows, first, tp, predicted)
     return tp, predicted
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import starmap
 
 import numpy as np
 
 from sciinterp.association._jit import compiled
 from sciinterp.association.dense_scores import thresholds_of
 from sciinterp.association.partitions import Part
-from sciinterp.budget import BLOCK_SCORES
+from sciinterp.budget import SCORE_BYTES, ranges
 
 # Bins of a unit's range in the first look, and units of each concept that get the second.
 _BINS = 1024
@@ -66,24 +67,16 @@ def best_unit(units: Callable[[np.ndarray], np.ndarray], n_units: int, train: Pa
         return best
     concepts = train.by_position
     coarse = np.zeros((2, n_units, n_concepts))
-    step = max(1, BLOCK_SCORES // n)
-    for low in range(0, n_units, step):
-        block = units(np.arange(low, min(low + step, n_units)))
-        _binned_f1(
-            np.ascontiguousarray(block.T),
-            concepts.starts,
-            concepts.concepts,
-            concepts.n_positive,
-            coarse,
-            low,
-        )
+    for low, high in ranges(n_units, SCORE_BYTES * n):
+        block = units(np.arange(low, high))
+        there = (concepts.starts, concepts.concepts, concepts.n_positive)
+        _binned_f1(np.ascontiguousarray(block.T), there, coarse, low)
     flat = coarse.transpose(1, 0, 2).reshape(2 * n_units, n_concepts)
     leading = np.argsort(-flat, axis=0, kind="stable")[:_EXACT_UNITS]
     concept = np.tile(np.arange(n_concepts), len(leading))
     unit, sign = leading.reshape(-1) // 2, 1 - 2 * (leading.reshape(-1) % 2)
     threshold, f1 = np.empty(len(unit)), np.empty(len(unit))
-    for low in range(0, len(unit), step):
-        part = slice(low, low + step)
+    for part in starmap(slice, ranges(len(unit), SCORE_BYTES * n)):
         scores = read_units(units(unit[part]), sign[part])
         threshold[part], f1[part] = thresholds_of(scores, train, concept[part])
     chosen = f1.reshape(-1, n_concepts).argmax(axis=0) * n_concepts + np.arange(n_concepts)
@@ -96,8 +89,9 @@ def read_units(values: np.ndarray, sign: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _binned_f1(block, row_starts, row_concepts, n_positive, out, first):
+def _binned_f1(block, there, out, first):
     """Best F1 over bins of each unit's range, for high values (out[0]) and for low values (out[1]), from unit `first`."""
+    row_starts, row_concepts, n_positive = there
     n_units, n = block.shape
     n_concepts = len(n_positive)
     held = np.zeros(_BINS, np.int64)

@@ -43,6 +43,12 @@ def instances_of(instances: pd.DataFrame, samples: Samples, part: Part) -> pd.Da
     return table.sort_values(["concept", "start", "end"], kind="stable", ignore_index=True)
 
 
+def of_concepts(instances: pd.DataFrame, concepts: np.ndarray) -> pd.DataFrame:
+    """Instances of some concepts (ascending), which are numbered as there."""
+    mine = instances[np.isin(instances["concept"], concepts)]
+    return mine.assign(concept=np.searchsorted(concepts, mine["concept"]))
+
+
 def instance_recall(
     codes: ByFeature, part: Part, instances: pd.DataFrame, pairs: pd.DataFrame, lengths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -67,29 +73,20 @@ def instance_recall(
     concept = instances["concept"].to_numpy(np.int64)
     starts = np.searchsorted(concept, np.arange(n_concepts + 1))
     sample = np.repeat(np.arange(len(lengths)), lengths).astype(np.int64)
-    of_pair = pairs["concept"].to_numpy(np.int64)
+    start, end = (instances[name].to_numpy(np.int64) for name in ("start", "end"))
+    feature, of_pair = (pairs[name].to_numpy(np.int64) for name in ("feature", "concept"))
+    listed = (feature, of_pair, pairs["threshold"].to_numpy(np.float32))
     touched, found = np.zeros(len(pairs), np.int64), np.zeros(len(pairs), np.int64)
-    _recall(
-        codes.values,
-        codes.rows,
-        codes.starts,
-        sample,
-        instances["start"].to_numpy(np.int64),
-        instances["end"].to_numpy(np.int64),
-        starts.astype(np.int64),
-        pairs["feature"].to_numpy(np.int64),
-        of_pair,
-        pairs["threshold"].to_numpy(np.float32),
-        touched,
-        found,
-    )
+    placed = (start, end, starts.astype(np.int64))
+    _recall((codes.values, codes.rows, codes.starts), sample, placed, listed, touched, found)
     return touched, found, np.diff(starts)[of_pair]
 
 
 @compiled
-def _recall(
-    values, rows, starts, sample, begin, end, of_concept, feature, concept, threshold, touched, found
-):
+def _recall(codes, sample, instances, listed, touched, found):
+    values, rows, starts = codes
+    begin, end, of_concept = instances
+    feature, concept, threshold = listed
     run_start, run_end = np.empty(len(sample), np.int64), np.empty(len(sample), np.int64)
     for i in range(len(feature)):
         first, last = of_concept[concept[i]], of_concept[concept[i] + 1]

@@ -22,6 +22,7 @@ import scipy.sparse as sp
 from scipy.stats import hypergeom
 
 from sciinterp.annotations import Annotations
+from sciinterp.association.by_position import indicator
 from sciinterp.association.genes import named_genes
 from sciinterp.association.published_scores import sample_carriage
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen_samples
@@ -147,8 +148,7 @@ def enrich_genes(
     """
     names, gene = np.unique(_genes(features), return_inverse=True)
     gene = np.asarray(gene).reshape(-1)
-    shape = (len(gene), len(names))
-    to_gene = sp.csr_array((np.ones(len(gene), np.float64), gene, np.arange(len(gene) + 1)), shape=shape)
+    to_gene = indicator(gene, len(names))
     n_cells = np.bincount(gene, minlength=len(names))
     background = np.flatnonzero(n_cells >= min_cells)
     per_cell = sp.diags_array(1 / n_cells[background]) @ sp.csr_array(to_gene.T)[background]

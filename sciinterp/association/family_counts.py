@@ -6,7 +6,7 @@ The family is the unit of inference: :mod:`sciinterp.association.jackknife` make
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -32,12 +32,20 @@ class FamilyCounts:
     @classmethod
     def joined(cls, parts: Sequence[FamilyCounts]) -> FamilyCounts:
         """The rows of several, one after another."""
-        columns = ([getattr(part, name) for part in parts] for name in ("tp", "predicted", "positive"))
-        return cls(*map(np.concatenate, columns))
+        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
+
+    @classmethod
+    def added(cls, parts: Sequence[FamilyCounts]) -> FamilyCounts:
+        """The same rows of several folds, whose families are numbered alike, together."""
+        return cls(*(np.sum([getattr(part, each.name) for part in parts], axis=0) for each in fields(cls)))
 
     def f1(self) -> np.ndarray:
         """float64 [n_rows]: pooled F1; 0 where nothing is predicted or positive."""
-        return f1_score(self.tp.sum(axis=1), self.predicted.sum(axis=1), self.positive.sum(axis=1))
+        return f1_score(*self.sums())
+
+    def sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """int64 [n_rows] each: true positives, predictions and positives of all families together."""
+        return self.tp.sum(axis=1), self.predicted.sum(axis=1), self.positive.sum(axis=1)
 
     def jackknifed(self) -> Jackknifed:
         """The pooled F1 with what it moves by as families are left out."""
@@ -79,45 +87,21 @@ def count_pairs(
     feature, concept : int64 [n_pairs]
     threshold : float32 [n_pairs]
     """
-    n_pairs = len(feature)
-    tp, predicted = (np.zeros((n_pairs, part.n_families), np.int32) for _ in range(2))
+    feature, concept = np.asarray(feature, np.int64), np.asarray(concept, np.int64)
+    listed = (feature, concept, np.asarray(threshold, np.float32))
+    tp, predicted = (np.zeros((len(feature), part.n_families), np.int32) for _ in range(2))
+    of_codes = (codes.values, codes.rows, codes.starts)
     order = np.argsort(concept, kind="stable")
-    columns = part.by_concept
-    _count_listed(
-        codes.values,
-        codes.rows,
-        codes.starts,
-        columns.indices.astype(np.int32),
-        columns.indptr.astype(np.int64),
-        part.family,
-        np.asarray(feature, np.int64),
-        np.asarray(concept, np.int64),
-        np.asarray(threshold, np.float32),
-        order,
-        part.n_positions,
-        tp,
-        predicted,
-    )
-    return FamilyCounts(tp, predicted, part.positive_by_family[np.asarray(concept, np.int64)])
+    _count_listed(of_codes, part.positive_rows, part.family, listed, order, tp, predicted)
+    return FamilyCounts(tp, predicted, part.positive_by_family[concept])
 
 
 @compiled
-def _count_listed(
-    values,
-    rows,
-    starts,
-    positive_rows,
-    positive_starts,
-    family,
-    feature,
-    concept,
-    threshold,
-    order,
-    n_positions,
-    tp,
-    predicted,
-):
-    truth = np.zeros(n_positions, np.uint8)
+def _count_listed(codes, positives, family, listed, order, tp, predicted):
+    values, rows, starts = codes
+    positive_rows, positive_starts = positives
+    feature, concept, threshold = listed
+    truth = np.zeros(len(family), np.uint8)
     current = -1
     for i in order:
         if concept[i] != current:

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from sciinterp import distributed
 from sciinterp.annotations import Annotations
+from sciinterp.association.context import context_of
 from sciinterp.association.enrichment import enrichment
 from sciinterp.association.h5ad import write_features, write_samples
 from sciinterp.codes import FeatureMatrix
@@ -88,10 +88,10 @@ def write_association(
 
 
 def _hits_files(hits: Table, folder: Path) -> dict[str, Callable[[], object]]:
-    context: dict[str, Any] = getattr(hits, "context", None) or {}
+    context = context_of(hits)
     baselines = context.get("baselines", pd.DataFrame({"concept": [], "baseline": []}))
     plain = {key: context.get(key, {}) for key in _PLAIN}
-    sets: pd.DataFrame = context.get("sets", pd.DataFrame())
+    sets = context.get("sets", pd.DataFrame())
     return {
         "hits.tsv": lambda: write_tsv(pd.DataFrame(hits), folder / "hits.tsv"),
         **({SETS: lambda: write_tsv(sets, folder / SETS)} if len(sets) else {}),
@@ -151,7 +151,7 @@ def read_hits(folder: str | Path) -> Table:
             do="Run associate first.",
         )
     require_intact(folder, "hits.tsv", "hits.context.json", "hits.baselines.tsv", SETS)
-    context: dict[str, Any] = dict(read_json(folder / "hits.context.json"))
+    context = dict(read_json(folder / "hits.context.json"))
     context.setdefault("caveats", context.pop("doubts", {}))  # the name of before
     context["baselines"] = read_tsv(folder / "hits.baselines.tsv", text=_TEXT)
     context["sets"] = read_tsv(folder / SETS, text=_TEXT) if (folder / SETS).is_file() else pd.DataFrame()

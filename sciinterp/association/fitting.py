@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from sciinterp.association.genes import Genes
 from sciinterp.association.letters import Letters
 from sciinterp.association.partitions import Part, Partition
 from sciinterp.association.ranking import pair_blocks
-from sciinterp.budget import BLOCK_SCORES
+from sciinterp.budget import SCORE_BYTES, ranges
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.by_feature import ByFeature
 from sciinterp.samples import Samples
@@ -102,7 +102,7 @@ class Inputs:
     instances: pd.DataFrame | None = None
     training: Training | None = None
     axes_on: np.ndarray | None = None
-    kept: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, object] = field(default_factory=dict)
 
     @cached_property
     def letters(self) -> Letters | None:
@@ -153,12 +153,10 @@ def pooled(folds: Sequence[Fitted]) -> Fitted:
     """One baseline as every fold has fitted it: counts of all families, and what was chosen how often."""
     if len(folds) == 1:
         return folds[0]
-    counts = [fold.counts for fold in folds]
-    sums = (np.sum([getattr(c, name) for c in counts], axis=0) for name in ("tp", "predicted", "positive"))
     said = [Counter(of_concept).most_common(1)[0] for of_concept in zip(*(fold.detail for fold in folds))]
     return Fitted(
         np.mean([fold.f1_train for fold in folds], axis=0),
-        FamilyCounts(*sums),
+        FamilyCounts.added([fold.counts for fold in folds]),
         [text and f"{text} ({times} of {len(folds)} folds)" for text, times in said],
     )
 
@@ -191,20 +189,26 @@ def everything(inputs: Inputs) -> Fitted:
 def scored(inputs: Inputs, block: Block) -> Fitted:
     """A baseline that is one score for each concept."""
     train, test = inputs.parts.train, inputs.parts.test
-    n_concepts = train.positives.shape[1]
-    f1 = np.zeros(n_concepts)
-    tp, predicted = (np.zeros((n_concepts, test.n_families), np.int32) for _ in range(2))
-    for low, high in concept_blocks(n_concepts, train.n_positions + test.n_positions):
+    f1 = np.zeros(train.positives.shape[1])
+
+    def read(low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
         of_train, of_test = block(low, high)
         threshold, f1[low:high] = best_thresholds(of_train, train, low)
-        tp[low:high], predicted[low:high] = count_scores(of_test, threshold, test, low)
-    return Fitted(f1, FamilyCounts(tp, predicted, test.positive_by_family), [""] * n_concepts)
+        return of_test, threshold
+
+    counts = _counted(read, test, train.n_positions + test.n_positions)
+    return Fitted(f1, counts, [""] * len(f1))
 
 
-def concept_blocks(n_concepts: int, n_positions: int) -> list[tuple[int, int]]:
-    """Ranges of concepts whose dense scores fit in a block."""
-    step = max(1, BLOCK_SCORES // max(1, n_positions))
-    return [(low, min(low + step, n_concepts)) for low in range(0, n_concepts, step)]
+def _counted(
+    read: Callable[[int, int], tuple[np.ndarray, np.ndarray]], test: Part, n_positions: int
+) -> FamilyCounts:
+    """Counts of dense scores, some concepts at a time: of each, its held-out scores and threshold."""
+    n_concepts = test.positives.shape[1]
+    tp, predicted = (np.zeros((n_concepts, test.n_families), np.int32) for _ in range(2))
+    for low, high in ranges(n_concepts, SCORE_BYTES * n_positions):
+        tp[low:high], predicted[low:high] = count_scores(*read(low, high), test, low)
+    return FamilyCounts(tp, predicted, test.positive_by_family)
 
 
 def best_of_units(
@@ -222,13 +226,12 @@ def best_of_units(
     """
     train, test = inputs.parts.train, inputs.parts.test
     best = best_unit(lambda number: units(train, number), n_units, train)
-    n_concepts = train.positives.shape[1]
-    tp, predicted = (np.zeros((n_concepts, test.n_families), np.int32) for _ in range(2))
-    for low, high in concept_blocks(n_concepts, test.n_positions):
+
+    def read(low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
         scores = read_units(units(test, best.unit[low:high]), best.sign[low:high])
-        tp[low:high], predicted[low:high] = count_scores(scores, best.threshold[low:high], test, low)
-    counts = FamilyCounts(tp, predicted, test.positive_by_family)
-    return Fitted(best.f1_train, counts, best.detail(describe))
+        return scores, best.threshold[low:high]
+
+    return Fitted(best.f1_train, _counted(read, test, test.n_positions), best.detail(describe))
 
 
 def best_column(

@@ -7,13 +7,13 @@ gene, read high or low.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.association.partitions import Part
 from sciinterp.codes.by_feature import ByFeature
 from sciinterp.samples import Samples
 
@@ -70,7 +70,7 @@ class Genes:
             yield low, whole.block(low, min(low + _BLOCK, len(self.names)))
 
 
-def named_genes(data: Any) -> list[str] | None:
+def named_genes(data: object) -> list[str] | None:
     """The genes that the data of a sample name: a record with ``genes``, or the names themselves."""
     genes = data.get("genes") if isinstance(data, Mapping) else getattr(data, "genes", data)
     if not isinstance(genes, (list, tuple, np.ndarray)):
@@ -84,3 +84,13 @@ def one_hot(column: np.ndarray, n_columns: int) -> ByFeature:
     starts = np.searchsorted(column[rows], np.arange(n_columns + 1)).astype(np.int64)
     rows = rows[: starts[-1]]
     return ByFeature(np.ones(len(rows), np.float32), rows, starts, len(column))
+
+
+def one_hot_blocks(columns: np.ndarray, n: int) -> Callable[[Part], Iterator[tuple[int, ByFeature]]]:
+    """Blocks of one-hot columns on a part: block ``i`` says which of `n` things stands in ``columns[:, i]``."""
+
+    def blocks(part: Part) -> Iterator[tuple[int, ByFeature]]:
+        for number in range(columns.shape[1]):
+            yield number * n, one_hot(columns[part.rows, number], n)
+
+    return blocks

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from sciinterp.association.context import context_of
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.exports import keys, plain_frame, to_anndata
 from sciinterp.frames import Table
@@ -176,7 +177,7 @@ def _decoder(sae: SAE | None) -> np.ndarray | None:
 
 
 def _provenance(features: FeatureMatrix, hits: Table | None) -> dict[str, str]:
-    context = getattr(hits, "context", None) or {}
+    context = context_of(hits)
     plain = {key: context.get(key, {}) for key in ("settings", "counts", "not_run", "not_tested", "caveats")}
     described = {"identity": features.origin.to_record(), "samples": features.samples.digest, **plain}
     return {key: json.dumps(value, sort_keys=True, default=str) for key, value in described.items()}

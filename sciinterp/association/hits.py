@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,9 @@ from sciinterp.annotations import Annotations
 from sciinterp.annotations.projection import require_placed
 from sciinterp.association import baselines as registry
 from sciinterp.association.compare import baseline_table, compare
+from sciinterp.association.context import HitsContext
 from sciinterp.association.dense_baselines import Fit
+from sciinterp.association.domains import of_concepts
 from sciinterp.association.explanations import controlled
 from sciinterp.association.files import write_association
 from sciinterp.association.fitting import BaselineSettings, Inputs
@@ -242,26 +244,29 @@ def _associate(job: _Job) -> Table:
     places = screen_places(job.features, positives, job.split.family, tested)
     q = weaker(tested.p, places.p)
     groups, found = partition(samples, positives, covered, job.split), _Found()
-    crossed: list[Any] = [None] * len(groups)
-    if job.fold is not None:
-        crossed = cross(samples, positives, covered, job.split, job.fold)
+    single = [None] * len(groups)
+    crossed = single if job.fold is None else cross(samples, positives, covered, job.split, job.fold)
     del positives
     give_back()
     for parts, folds in zip(groups, crossed):
-        _associate_group(found, job, parts, folds, _instances_of(instances, parts, len(names)), names)
+        _associate_group(found, job, parts, folds, of_concepts(instances, parts.concepts), names)
     give_back()
     if not found.rows:
-        raise _nothing_there(names)
+        raise InputError(
+            "no concept lies on any training position",
+            where="argument 'annotations'",
+            expected="at least one concept on the samples of split.train",
+            got=f"{len(names)} concepts, none there",
+            do="Do the identifiers of samples and annotations agree?",
+        )
+    n_placed = int(np.isfinite(places.p).sum())
+    said = {"places": n_placed, "q_says": Q_SAYS if n_placed else Q_WITHOUT_PLACE}
     counts = {
         **_sizes(job, groups),
-        "screen": {
-            **tested.summary,
-            "places": int(np.isfinite(places.p).sum()),
-            "q_says": _what_q_says(places),
-        },
+        "screen": {**tested.summary, **said},
         "facts_about_samples": _facts_about_samples(job.annotations),
     }
-    context = {
+    context: HitsContext = {
         "baselines": pd.concat(found.baselines, ignore_index=True),
         "sets": pd.concat(found.sets, ignore_index=True) if found.sets else pd.DataFrame(),
         "not_run": found.not_run,
@@ -289,14 +294,29 @@ def _associate_group(
     n_kept = None if settings.strongest is None else max(1, settings.strongest // max(1, len(names)))
     training = train_pairs(features, parts)
     pairs = choose(training, parts.train.by_position.n_positive, n_kept=n_kept)
-    table, of_baselines, not_run, shared = _compared(job, parts, folds, training, pairs, instances)
+    # Where all covered families are in one fold, the split is left.
+    crossed = folds is not None and len(np.unique(folds.fold[folds.numbers])) > 1
+    inputs = Inputs(
+        features.samples,
+        parts,
+        settings.baselines,
+        job.seed,
+        job.acts,
+        job.control,
+        job.twins,
+        instances,
+        training,
+        axes_on=parts.train.rows if crossed else None,
+    )
+    of_folds = folds if folds is not None and crossed else None
+    table, of_baselines, not_run = _compared(job, inputs, of_folds, pairs)
     found.not_run |= not_run
     table["concept"] = parts.concepts[table["concept"]]
     of_baselines["concept"] = [names[c] for c in parts.concepts[of_baselines["concept"]]]
     found.baselines.append(of_baselines)
     give_back()  # judges and rivals are gone
     if settings.sets:
-        sets = _sets(_inputs(job, parts, instances, training, shared), settings)
+        sets = _sets(inputs, training, settings)
         sets["concept"] = [names[c] for c in parts.concepts[sets["concept"]]]
         found.sets.append(sets)
     found.rows.append(table)
@@ -304,74 +324,49 @@ def _associate_group(
 
 def _compared(
     job: _Job,
-    parts: Partition,
+    inputs: Inputs,
     folds: Folds | None,
-    training: Training,
     pairs: pd.DataFrame,
-    instances: pd.DataFrame,
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str], dict[str, Any]]:
-    """Held-out effects of pairs beside the baselines, those of the baselines, which did not run, and what sets share."""
-    judges, rivals, shared = _judge(job, parts, folds, training, pairs, instances)
-    how: dict[str, Any] = {"ceilings": job.settings.ceilings, "level": job.settings.level}
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
+    """Held-out effects of pairs beside the baselines, those of the baselines, and which did not run."""
+    judges, rivals = _judge(inputs, folds, pairs)
+    features, ceilings, level = job.features, job.settings.ceilings, job.settings.level
     give_back()
-    table, of_selected = compare(measured(job.features, judges, pairs), rivals.ran, **how)
+    pieces = measured(features, judges, pairs)
+    table, of_selected = compare(pieces, rivals.ran, ceilings=ceilings, level=level)
     table["folds_agree"] = agreement(judges, pairs)
-    add_ranked_intervals(table, job.features, judges, level=job.settings.level)
-    of_baselines = baseline_table(pairs[pairs["selected"]], of_selected, rivals.ran, **how)
-    return table, of_baselines, rivals.not_run, shared
+    add_ranked_intervals(table, features, judges, level=level)
+    chosen = pairs[pairs["selected"]]
+    of_baselines = baseline_table(chosen, of_selected, rivals.ran, ceilings=ceilings, level=level)
+    return table, of_baselines, rivals.not_run
 
 
-def _sets(beside: Inputs, settings: AssociationSettings) -> pd.DataFrame:
+def _sets(inputs: Inputs, training: Training, settings: AssociationSettings) -> pd.DataFrame:
     """Curves of sets, and what chance reaches; of a small corpus a process draws several at once."""
-    assert beside.training is not None
-    small, ks = beside.training.features.n_stored <= _AT_ONCE, sorted(settings.sets)
-    draws = chance_draws(beside, ks=ks, draws=settings.set_draws) if settings.set_draws else []
-    curves = set_curves(beside, ks=settings.sets, level=settings.level)
-    drawn: list[Any] = list(distributed.spread([*draws, *curves], lambda draw: draw(), threads=small))
-    found = pd.concat(drawn[len(draws) :], ignore_index=True)
+    small, ks = training.features.n_stored <= _AT_ONCE, sorted(settings.sets)
+    draws = chance_draws(inputs, ks=ks, draws=settings.set_draws)
+    curves = set_curves(inputs, ks=settings.sets, level=settings.level)
+    drawn = list(distributed.spread([*draws, *curves], lambda draw: draw(), threads=small))
+    found = pd.concat([one for one in drawn if isinstance(one, pd.DataFrame)], ignore_index=True)
     found = found.sort_values(["concept", "reader", "rule", "k"], kind="stable")
-    by_chance = [chance_curves(drawn[: len(draws)], ks)] if draws else []
+    reached = [one for one in drawn if isinstance(one, np.ndarray)]
+    by_chance = [chance_curves(reached, ks)] if reached else []
     return pd.concat([found, *by_chance], ignore_index=True).sort_values("concept", kind="stable")
 
 
 def _judge(
-    job: _Job,
-    parts: Partition,
-    folds: Folds | None,
-    training: Training,
-    pairs: pd.DataFrame,
-    instances: pd.DataFrame,
-) -> tuple[list[Judge], registry.Baselines, dict[str, Any]]:
-    """Who judges the pairs: the test families, or every fold in turn; the baselines as they see them; what they share."""
-    # Where all covered families are in one fold, the split is left.
-    crossed = folds is not None and len(np.unique(folds.fold[folds.numbers])) > 1
-    shared: dict[str, Any] = {"axes_on": parts.train.rows if crossed else None, "kept": {}}
-
-    of_folds = list(folds) if folds is not None and crossed else [parts]
-    trained = [train_pairs(job.features, fold) if crossed else training for fold in of_folds]
-    inputs = [_inputs(job, fold, instances, told, shared) for fold, told in zip(of_folds, trained)]
-    if job.acts is not None:  # read once, before the folds go side by side
-        Fit.of(inputs[0])
-    judges = [Judge.of(told, fold, pairs, instances) for fold, told in zip(of_folds, trained)]
-    return judges, registry.pool(registry.run_folds(inputs)), shared
-
-
-def _inputs(
-    job: _Job, parts: Partition, instances: pd.DataFrame, training: Training, shared: dict[str, Any]
-) -> Inputs:
-    """What baselines and sets may look at; `shared` by all folds."""
-    return Inputs(
-        job.features.samples,
-        parts,
-        job.settings.baselines,
-        job.seed,
-        job.acts,
-        job.control,
-        job.twins,
-        instances,
-        training,
-        **shared,
-    )
+    inputs: Inputs, folds: Folds | None, pairs: pd.DataFrame
+) -> tuple[list[Judge], registry.Baselines]:
+    """Who judges the pairs: the test families, or every fold in turn; and the baselines as they see them."""
+    training, instances = inputs.training, inputs.instances
+    assert training is not None and instances is not None
+    seen = [inputs]
+    if folds is not None:
+        seen = [replace(inputs, parts=fold, training=train_pairs(training.features, fold)) for fold in folds]
+    if inputs.acts is not None:  # read once, before the folds go side by side
+        Fit.of(seen[0])
+    judges = [Judge.of(one.training or training, one.parts, pairs, instances) for one in seen]
+    return judges, registry.pool(registry.run_folds(seen))
 
 
 def _controls(
@@ -386,19 +381,11 @@ def _controls(
     return control.get("randomised"), {k: v for k, v in control.items() if k != "randomised"}
 
 
-def _instances_of(instances: pd.DataFrame, parts: Partition, n_concepts: int) -> pd.DataFrame:
-    """Instances of the concepts of a group, which are numbered as there."""
-    number = np.full(n_concepts, -1)
-    number[parts.concepts] = np.arange(len(parts.concepts))
-    mine = instances.assign(concept=number[instances["concept"].to_numpy()])
-    return mine[mine["concept"] >= 0]
-
-
 def _finish(
     rows: list[pd.DataFrame],
     tests: tuple[Screen, Places, np.ndarray],
     names: list[str],
-    context: dict[str, Any],
+    context: HitsContext,
 ) -> Table:
     """Add the tests of presence and place of each pair, sort, and order the columns."""
     tested, places, q = tests
@@ -438,11 +425,7 @@ def weaker(p_presence: np.ndarray, p_place: np.ndarray) -> np.ndarray:
     return benjamini_hochberg(np.where(np.isnan(p_presence), np.nan, np.fmax(p_presence, p_place)))
 
 
-def _what_q_says(places: Places) -> str:
-    return Q_SAYS if np.isfinite(places.p).any() else Q_WITHOUT_PLACE
-
-
-def _sizes(job: _Job, groups: list[Partition]) -> dict[str, Any]:
+def _sizes(job: _Job, groups: list[Partition]) -> dict[str, object]:
     split = job.split
     return {
         "concepts": len(job.annotations.position_names),
@@ -473,13 +456,3 @@ def _require_samples(split: Split, n_samples: int) -> None:
             expected=f"{n_samples} samples",
             got=str(len(split.family)),
         )
-
-
-def _nothing_there(names: list[str]) -> InputError:
-    return InputError(
-        "no concept lies on any training position",
-        where="argument 'annotations'",
-        expected="at least one concept on the samples of split.train",
-        got=f"{len(names)} concepts, none there",
-        do="Do the identifiers of samples and annotations agree?",
-    )

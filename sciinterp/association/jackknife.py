@@ -27,7 +27,7 @@ jackknife; Korn and Graubard (1998) for effective numbers in intervals of propor
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Float64, Num
@@ -86,13 +86,7 @@ class Jackknifed:
 
     def take(self, rows: np.ndarray) -> Jackknifed:
         """Some rows."""
-        return Jackknifed(
-            self.value[rows],
-            self.moves[rows],
-            self.variance[rows],
-            self.n_families[rows],
-            self.effective[rows],
-        )
+        return Jackknifed(*(getattr(self, each.name)[rows] for each in fields(self)))
 
     @property
     def enough(self) -> np.ndarray:
@@ -152,8 +146,7 @@ def interval(of: Jackknifed, *, level: float = 0.95) -> tuple[np.ndarray, np.nda
     low, high : float64 [n_rows]
         NaN where fewer than :data:`MIN_FAMILIES` families carry the concept.
     """
-    low, high = _ends(of, stdtrit(_freedom(of), (1 + level) / 2))
-    return np.where(of.enough, low, np.nan), np.where(of.enough, high, np.nan)
+    return _where_enough(of, _ends(of, stdtrit(_freedom(of), (1 + level) / 2)))
 
 
 def difference(of: Jackknifed, against: Jackknifed, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -164,8 +157,13 @@ def difference(of: Jackknifed, against: Jackknifed, *, level: float = 0.95) -> t
     low, high : float64 [n_rows]
         NaN where fewer than :data:`MIN_FAMILIES` families carry the concept.
     """
-    low, high = _difference_ends(of, against, _together(of, against), stdtrit(_freedom(of), (1 + level) / 2))
-    return np.where(of.enough, low, np.nan), np.where(of.enough, high, np.nan)
+    t = stdtrit(_freedom(of), (1 + level) / 2)
+    return _where_enough(of, _difference_ends(of, against, _together(of, against), t))
+
+
+def _where_enough(of: Jackknifed, ends: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    low, high = (np.where(of.enough, end, np.nan) for end in ends)
+    return low, high
 
 
 def p_above(of: Jackknifed, against: Jackknifed) -> np.ndarray:
@@ -180,13 +178,13 @@ def p_above(of: Jackknifed, against: Jackknifed) -> np.ndarray:
         NaN where fewer than :data:`MIN_FAMILIES` families carry the concept.
     """
     together, ahead = _together(of, against), of.value >= against.value
-    low, high = np.zeros(of.value.shape), np.full(of.value.shape, _LARGEST_T)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        ends = _difference_ends(of, against, together, middle)
-        apart = np.where(ahead, ends[0] > 0, ends[1] < 0)
-        low, high = np.where(apart, middle, low), np.where(apart, high, middle)
-    tail = stdtr(_freedom(of), -low)
+
+    def apart(t: np.ndarray) -> np.ndarray:
+        ends = _difference_ends(of, against, together, t)
+        return np.where(ahead, ends[0] > 0, ends[1] < 0)
+
+    largest = np.full(of.value.shape, _LARGEST_T)
+    tail = stdtr(_freedom(of), -_halved(apart, np.zeros_like(largest), largest)[0])
     return np.where(of.enough, np.where(ahead, tail, 1 - tail), np.nan)
 
 
@@ -204,16 +202,26 @@ def families_needed(
         At least :data:`MIN_FAMILIES`; NaN where no family has positives, or there is no difference to find.
     """
     together, normal = _together(of, against), ndtri(power)
-    many = np.full(of.value.shape, np.log(_LARGEST_T))
-    few = -many
-    for _ in range(_HALVINGS):
-        middle = (few + many) / 2
-        times = np.exp(middle)
+
+    def unclear(log_times: np.ndarray) -> np.ndarray:
+        times = np.exp(log_times)
         t = stdtrit(_freedom(of, times), (1 + level) / 2) + normal
-        clear = _difference_ends(of, against, together, t, times)[0] > 0
-        few, many = np.where(clear, few, middle), np.where(clear, middle, many)
-    number = np.maximum(np.ceil(np.exp(many) * of.n_families), MIN_FAMILIES)
+        return ~(_difference_ends(of, against, together, t, times)[0] > 0)
+
+    most = np.full(of.value.shape, np.log(_LARGEST_T))
+    number = np.maximum(np.ceil(np.exp(_halved(unclear, -most, most)[1]) * of.n_families), MIN_FAMILIES)
     return np.where((of.n_families > 0) & (of.value > against.value), number, np.nan)
+
+
+def _halved(
+    holds: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the range of each row, halved until they are one number: what holds at the lower end no longer does above."""
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        lower = holds(middle)
+        low, high = np.where(lower, middle, low), np.where(lower, high, middle)
+    return low, high
 
 
 def _freedom(of: Jackknifed, times: np.ndarray | float = 1.0) -> np.ndarray:

@@ -168,19 +168,8 @@ def _count_block(features, concepts, index, table, order, low, high, predicted):
     n_concepts, n_thresholds = concepts.n_concepts, table.shape[1]
     tp = np.zeros((high - low, n_concepts, n_thresholds), np.int64)
     hit = np.zeros((high - low, n_concepts, n_thresholds) if index.given else (0, 0, 0), np.int64)
-    _count_features(
-        features.values,
-        features.rows,
-        features.starts,
-        index.starts,
-        index.lists,
-        index.concept,
-        table,
-        low,
-        tp,
-        hit,
-        predicted,
-    )
+    codes, there = (features.values, features.rows, features.starts), (index.starts, index.lists)
+    _count_features(codes, there, index.concept, table, low, tp, hit, predicted)
     everywhere = table[low:high] < 0  # a zero that is not stored is greater than these
     if everywhere.any():
         feature, column = np.nonzero(everywhere)

@@ -53,6 +53,11 @@ class Training:
     threshold: np.ndarray
     density: np.ndarray
 
+    def counted(self, part: Part, feature: np.ndarray, concept: np.ndarray) -> FamilyCounts:
+        """Counts of listed pairs on a part, at their training thresholds."""
+        blocks = blocks_of(self.features, part, feature)
+        return count_listed(blocks, part, feature, concept, self.threshold[feature, concept])
+
 
 def train_pairs(features: FeatureMatrix, parts: Partition) -> Training:
     """The best F1 and its threshold of every pair in training."""
@@ -285,7 +290,7 @@ def _effects(
     table: pd.DataFrame, counts: FamilyCounts, sums: dict[str, np.ndarray], n_positions: int
 ) -> pd.DataFrame:
     """Add the scores of pairs to their table; those of several judges count by positives, or pairs of positions."""
-    tp, predicted, positive = (x.sum(axis=1) for x in (counts.tp, counts.predicted, counts.positive))
+    tp, predicted, positive = counts.sums()
     table["average_precision"] = ratio(sums["ap"], positive)
     table["auroc"] = ratio(sums["auroc"], sums["ranked"])
     table["precision"], table["recall"] = ratio(tp, predicted), ratio(tp, positive)
@@ -303,7 +308,7 @@ def same_density(inputs: Inputs) -> Fitted:
     """Of the features that fire about as often as the selected one, the median by F1 in training."""
     training = inputs.training
     assert training is not None  # the registry asks for it
-    f1, (n_features, n_concepts), test = training.f1, training.f1.shape, inputs.parts.test
+    f1, (n_features, n_concepts) = training.f1, training.f1.shape
     concepts, selected = np.arange(n_concepts), np.argmax(f1, axis=0)
     density = np.log(np.maximum(training.density, 1e-12))
     n_near = min(_SAME_DENSITY, max(1, n_features - 1))
@@ -315,6 +320,5 @@ def same_density(inputs: Inputs) -> Fitted:
         near = np.argsort(away, axis=1, kind="stable")[:, :n_near]
         ranked = np.argsort(f1[near, concepts[low:high, None]], axis=1, kind="stable")
         chosen[low:high] = near[np.arange(len(mine)), ranked[:, n_near // 2]]
-    blocks = blocks_of(training.features, test, chosen)
-    counts = count_listed(blocks, test, chosen, concepts, training.threshold[chosen, concepts])
+    counts = training.counted(inputs.parts.test, chosen, concepts)
     return Fitted(f1[chosen, concepts], counts, [f"feature {j}" for j in chosen])

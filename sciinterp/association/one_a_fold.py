@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sciinterp.annotations import Annotations
-from sciinterp.association.blocks import blocks_of, count_listed
 from sciinterp.association.family_counts import FamilyCounts
 from sciinterp.association.jackknife import difference
 from sciinterp.association.measure import train_pairs
@@ -89,18 +87,15 @@ def one_a_fold(
     table = table[table["n_families"] > 0].reset_index(drop=True)
     gap = table["difference"].to_numpy()
     low, high = interval_of_mean(gap)
-    context: dict[str, Any] = {"difference": float(gap.mean()), "low": low, "high": high, "n": len(gap)}
+    context = {"difference": float(gap.mean()), "low": low, "high": high, "n": len(gap)}
     return Table(table, context=context)
 
 
 def _judged(dictionaries: Sequence[FeatureMatrix], folds: Folds) -> FamilyCounts:
     """Counts of the best feature of every concept, chosen on the other folds, by the family that judges."""
-    tp, predicted, positive = 0, 0, 0
+    found = []
     for parts in folds:
-        features = dictionaries[int(folds.fold[parts.test.samples[0]])]
-        training = train_pairs(features, parts)
-        concept, chosen = np.arange(training.f1.shape[1]), training.f1.argmax(axis=0)
-        blocks = blocks_of(features, parts.test, chosen)
-        found = count_listed(blocks, parts.test, chosen, concept, training.threshold[chosen, concept])
-        tp, predicted, positive = tp + found.tp, predicted + found.predicted, positive + found.positive
-    return FamilyCounts(np.asarray(tp), np.asarray(predicted), np.asarray(positive))
+        training = train_pairs(dictionaries[int(folds.fold[parts.test.samples[0]])], parts)
+        chosen = training.f1.argmax(axis=0)
+        found.append(training.counted(parts.test, chosen, np.arange(len(chosen))))
+    return FamilyCounts.added(found)

@@ -10,13 +10,13 @@ is measured on those of one. Each family is judged once, by what was chosen with
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
 
-from sciinterp.association.by_position import ByPosition, by_position
+from sciinterp.association.by_position import ByPosition, by_position, indicator
 from sciinterp.codes.intervals import positions_type
 from sciinterp.errors import InputError
 from sciinterp.samples import Samples, Split
@@ -68,25 +68,28 @@ class Part:
         """Positives by concept."""
         return self.positives.tocsc()
 
+    @property
+    def positive_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positive positions, concept by concept, and where each concept's begin, as the counting loops read them."""
+        columns = self.by_concept
+        return columns.indices.astype(np.int32, copy=False), columns.indptr.astype(np.int64, copy=False)
+
     def take(self, rows: np.ndarray | slice) -> Part:
         """The part on some of its positions, ascending; families keep their numbers."""
-        return Part(self.samples, self.rows[rows], self.positives[rows], self.family[rows], self.family_codes)
+        return replace(self, rows=self.rows[rows], positives=self.positives[rows], family=self.family[rows])
 
     def truth(self, concept: int) -> np.ndarray:
         """uint8 [n_positions]: 1 where the concept is."""
-        columns = self.by_concept
+        rows, starts = self.positive_rows
         out = np.zeros(self.n_positions, np.uint8)
-        out[columns.indices[columns.indptr[concept] : columns.indptr[concept + 1]]] = 1
+        out[rows[starts[concept] : starts[concept + 1]]] = 1
         return out
 
     @cached_property
     def positive_by_family(self) -> np.ndarray:
         """int64 [n_concepts, n_families]: positive positions."""
-        indicator = sp.csr_array(
-            (np.ones(self.n_positions, np.int64), self.family, np.arange(self.n_positions + 1)),
-            shape=(self.n_positions, self.n_families),
-        )
-        return (self.positives.T.astype(np.int64) @ indicator).toarray()
+        to_family = indicator(self.family, self.n_families, np.int64)
+        return (self.positives.T.astype(np.int64) @ to_family).toarray()
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ Source: Eddy, PLoS Computational Biology 7:e1002195 (2011); Larralde and Zeller,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -120,7 +120,8 @@ def _profile(words: list[str], alphabet: Alphabet, rng: np.random.Generator) -> 
         first, _, _ = builder.build(digital[0], background)
         if len(words) == 1:
             return first
-        aligned: Any = pyhmmer.hmmer.hmmalign(first, digital[1:], cpus=1, digitize=True)
+        aligned = pyhmmer.hmmer.hmmalign(first, digital[1:], cpus=1, digitize=True)
+        assert isinstance(aligned, pyhmmer.easel.DigitalMSA)
         aligned.name = b"concept"
         return builder.build_msa(aligned, background)[0]
     except ValueError:  # letters the alphabet lacks, or nothing left to align

@@ -13,16 +13,14 @@ of one concept are one concept; and relatives of test samples are not in trainin
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
-from sciinterp.association.domains import instances_of
+from sciinterp.association.domains import instances_of, of_concepts
 from sciinterp.association.kernel import Counts, count
-from sciinterp.association.partitions import Partition, partition
+from sciinterp.association.partitions import Partition, coverages, partition
 from sciinterp.association.ranking import precision_recall
 from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
@@ -64,8 +62,7 @@ def domain_adjusted_f1(
         )
     rows = []
     for parts in partition(samples, positives, annotations.covered(samples, names), split):
-        mine = instances[np.isin(instances["concept"], parts.concepts)]
-        mine = mine.assign(concept=np.searchsorted(parts.concepts, mine["concept"]))
+        mine = of_concepts(instances, parts.concepts)
         found = _of_parts(features, parts, mine, np.asarray(thresholds, np.float32))
         found.insert(0, "concept", [names[c] for c in parts.concepts])
         rows.append(found)
@@ -84,8 +81,7 @@ def _of_parts(
     for low, high in features.feature_blocks(max(1, BLOCK_VALUES // 4)):
         block = features.by_feature(low, high)
         codes = [block.at(side.rows) for side in sides]
-        largest = np.zeros(high - low, np.float32)
-        np.maximum.at(largest, np.repeat(np.arange(high - low), np.diff(codes[0].starts)), codes[0].values)
+        largest = codes[0].largest
         table = largest[:, None] * thresholds
         table[largest == 0] = np.inf
         trained, held_out = (
@@ -115,15 +111,11 @@ def _of_parts(
 def _adjusted(counts: Counts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Precision over positions, recall over instances, and their harmonic mean."""
     precision = counts.tp / np.maximum(1, counts.predicted[:, None, :])
-    hit = cast("np.ndarray", counts.instances_hit)  # _count asks for instances, and for no sparse result
-    n_instances = cast("np.ndarray", counts.n_instances)
-    recall = hit / np.maximum(1, n_instances)[None, :, None]
+    assert counts.n_instances is not None  # asked for, as no sparse result is
+    recall = np.asarray(counts.instances_hit) / np.maximum(1, counts.n_instances)[None, :, None]
     total = precision + recall
-    return (
-        precision,
-        recall,
-        np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0),
-    )
+    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
+    return precision, recall, f1
 
 
 def sample_carriage(
@@ -163,12 +155,9 @@ def family_f1(
     names = annotations.names if concepts is None else list(concepts)
     carries = sample_carriage(annotations, features.samples, names)
     largest = features.max_per_sample()
-    covered = annotations.covered(features.samples, names)
-    patterns, group = np.unique(covered, axis=1, return_inverse=True)
     out = []
-    for number in range(patterns.shape[1]):
-        mine = np.flatnonzero(np.asarray(group).reshape(-1) == number)
-        train, test = (part[patterns[part, number]] for part in (split.train, split.test))
+    for mine, inside in coverages(annotations.covered(features.samples, names)):
+        train, test = (part[inside[part]] for part in (split.train, split.test))
         found = _family_f1(largest, sp.csr_array(carries[:, mine]), train, test)
         found.insert(0, "concept", [names[c] for c in mine])
         out.append(found.set_index(pd.Index(mine)))

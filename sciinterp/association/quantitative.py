@@ -14,9 +14,10 @@ and with activations the best single unit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.stats as stats
@@ -26,9 +27,10 @@ from sciinterp.association.dense_baselines import position_rows, read_rows
 from sciinterp.association.letters import Letters, distance_from_end, distance_from_start
 from sciinterp.association.partitions import deal
 from sciinterp.association.statistics import benjamini_hochberg
+from sciinterp.association.worth import interval_of_mean
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.by_feature import ByFeature
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.frames import Table
 from sciinterp.provenance import carried_split, require_activations
 from sciinterp.samples import Samples, Split
@@ -115,11 +117,13 @@ def correlate(
         Values and features are of other samples, or no track has enough families.
     """
     settings, seed = settings_of(settings, CorrelateSettings), plain_value(seed, int, "seed")
+    require_kinds(features=(features, FeatureMatrix), values=(values, Values))
     if values.samples.digest != features.samples.digest:
         raise InputError(
             "values and features are of other samples", do="Read the values for features.samples."
         )
     split = carried_split(features.origin, features.samples) if split is None else split
+    require_kinds(split=(split, Split))
     require_activations(features, acts)
     fold, rows, baselines, not_tested = deal(split, settings.folds), [], [], {}
     rng = np.random.default_rng(seed)
@@ -128,9 +132,12 @@ def correlate(
         if len(job.families) < settings.min_families:
             not_tested[name] = f"{len(job.families)} families have values, {settings.min_families} are needed"
             continue
+        if len(np.unique(job.fold)) < 2:
+            not_tested[name] = "all families that have values are in one fold"
+            continue
         row, beside = _one(features, job, acts, settings, rng)
         rows.append({"track": name, **row})
-        baselines += [{"track": name, **line} for line in beside]
+        baselines += [{"track": name, "baseline": reader, **line} for reader, line in beside.items()]
     if not rows:
         raise InputError(
             "no track has values in enough families",
@@ -247,7 +254,7 @@ def _one(
     acts: Activations | np.ndarray | None,
     settings: CorrelateSettings,
     rng: np.random.Generator,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[dict[str, object], dict[str, dict[str, float]]]:
     """The row of one track, and those of the readers beside it."""
     n_of = np.array([len(part) for part in job.families])
     blocks = [
@@ -255,35 +262,39 @@ def _one(
         for low, high in features.feature_blocks()
     ]
     rho = np.concatenate(blocks, axis=1)
-    held_out, chosen = np.zeros(len(n_of)), {}
+    held_out, chosen = np.zeros(len(n_of)), []
     curves = np.zeros((len(n_of), N_SHIFTS))
-    for k in np.unique(job.fold):
-        mean, mine = rho[job.fold != k].mean(axis=0), np.flatnonzero(job.fold == k)
-        j = int(np.argmax(np.abs(mean)))
-        sign = 1 if mean[j] >= 0 else -1
-        chosen[int(k)] = j, sign
+    for mine, j, sign in _chosen(rho, job.fold):
+        chosen.append((j, sign))
         held_out[mine] = sign * rho[mine, j]
         column = features.column(j)
         for f in mine:
             curves[f] = sign * _curve(column, job, int(f))
-    counts = {pair: list(chosen.values()).count(pair) for pair in chosen.values()}
-    (feature, sign), agree = max(counts.items(), key=lambda item: item[1])
-    low, high = _interval(held_out, settings.level)
-    row = {
+    (feature, sign), agree = Counter(chosen).most_common(1)[0]
+    low, high = interval_of_mean(held_out, settings.level)
+    row: dict[str, object] = {
         "feature": feature, "sign": sign, "rho": held_out.mean(), "rho_low": low, "rho_high": high,
         "p": _p(curves, job.fold, settings.n_draws, rng), "n_families": len(n_of), "folds_agree": agree,
     }  # fmt: skip
-    beside = []
+    beside: dict[str, dict[str, float]] = {}
     for name, other in _readers(job, acts).items():
-        low, high = _interval(other, settings.level)
-        ends = _interval(held_out - other, settings.level)
-        beside.append(
-            {"baseline": name, "rho": other.mean(), "rho_low": low, "rho_high": high, "delta": held_out.mean() - other.mean(),
-             "delta_low": ends[0], "delta_high": ends[1]}
-        )  # fmt: skip
-    best = max(beside, key=lambda line: line["rho"])
-    row |= {"best_baseline": best["baseline"], "best_baseline_rho": best["rho"]}
-    return row | {name: best[name] for name in ("delta", "delta_low", "delta_high")}, beside
+        low, high = interval_of_mean(other, settings.level)
+        ends = interval_of_mean(held_out - other, settings.level)
+        beside[name] = {
+            "rho": other.mean(), "rho_low": low, "rho_high": high, "delta": held_out.mean() - other.mean(),
+            "delta_low": ends[0], "delta_high": ends[1],
+        }  # fmt: skip
+    best = max(beside, key=lambda name: beside[name]["rho"])
+    row |= {"best_baseline": best, "best_baseline_rho": beside[best]["rho"]}
+    return row | {name: beside[best][name] for name in ("delta", "delta_low", "delta_high")}, beside
+
+
+def _chosen(rho: np.ndarray, fold: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Of every fold its families, and the column and sign of the largest mean correlation on those of the others."""
+    for k in np.unique(fold):
+        mean = rho[fold != k].mean(axis=0)
+        j = int(np.argmax(np.abs(mean)))
+        yield np.flatnonzero(fold == k), j, 1 if mean[j] >= 0 else -1
 
 
 def _curve(column: np.ndarray, job: _Job, f: int) -> np.ndarray:
@@ -320,14 +331,7 @@ def _share(curves: np.ndarray, n_draws: int, rng: np.random.Generator) -> float:
     return float((1 + (sums >= curves[:, 0].sum() - 1e-12).sum()) / (1 + n_draws))
 
 
-def _interval(values: np.ndarray, level: float) -> tuple[float, float]:
-    """Student's t over families."""
-    n, mean = len(values), float(values.mean())
-    reach = stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
-    return mean - reach, mean + reach
-
-
-def _readers(job: _Job, acts: Activations | np.ndarray | None) -> Mapping[str, np.ndarray]:
+def _readers(job: _Job, acts: Activations | np.ndarray | None) -> dict[str, np.ndarray]:
     """float64 [n_families] of each plain reader, fitted on the families of the other folds."""
     samples, out = job.samples, {}
     for name, cells in _cells(samples):
@@ -351,10 +355,9 @@ def _cells(samples: Samples) -> Iterator[tuple[str, np.ndarray]]:
 
 def _means(job: _Job, cells: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Of every position the mean rank of its cell on training families, drawn to the mean where there are few."""
-    rows = np.concatenate([job.families[f] for f in train])
-    scaled = job.ranks[rows] * np.sqrt([len(job.families[f]) for f in train]).repeat(
-        [len(job.families[f]) for f in train]
-    )
+    parts = [job.families[f] for f in train]
+    rows, size = np.concatenate(parts), [len(part) for part in parts]
+    scaled = job.ranks[rows] * np.sqrt(np.repeat(size, size))
     n = np.bincount(cells[rows], minlength=int(cells.max()) + 1)
     total = np.bincount(cells[rows], weights=scaled, minlength=len(n))
     return (total / (n + _PRIOR))[cells]
@@ -384,9 +387,6 @@ def _best_unit(job: _Job, acts: Activations | np.ndarray) -> np.ndarray:
         length = np.linalg.norm(centred, axis=0)
         parts.append((ranks @ centred) / np.where(length > 0, length, 1))
     rho, out = np.array(parts), np.zeros(len(parts))
-    for k in np.unique(job.fold):
-        mine = job.fold == k
-        mean = rho[~mine].mean(axis=0)
-        j = int(np.argmax(np.abs(mean)))
-        out[mine] = np.sign(mean[j]) * rho[mine, j]
+    for mine, j, sign in _chosen(rho, job.fold):
+        out[mine] = sign * rho[mine, j]
     return out

@@ -118,23 +118,11 @@ def precision_recall(
         )
     ap, auroc, best_f1 = (np.zeros(shape) for _ in range(3))
     threshold = np.full(shape, np.inf, np.float32)
+    of_codes = (columns.values, columns.rows, columns.starts)
+    of_concepts = (concepts.starts, concepts.concepts, concepts.n_positive)
     longest = int(np.diff(columns.starts[low : high + 1]).max(initial=0))
-    _rank(
-        columns.values,
-        columns.rows,
-        columns.starts,
-        concepts.starts,
-        concepts.concepts,
-        concepts.n_positive,
-        columns.n_positions,
-        low,
-        high,
-        longest,
-        ap,
-        auroc,
-        best_f1,
-        threshold,
-    )
+    scores = (ap, auroc, best_f1, threshold)
+    _rank(of_codes, of_concepts, columns.n_positions, low, high, longest, scores)
     return PairScores(ap, auroc, best_f1, threshold, concepts.n_positive, columns.n_positions)
 
 
@@ -185,22 +173,10 @@ def score_pairs(
 
 
 @compiled
-def _rank(
-    values,
-    rows,
-    starts,
-    row_starts,
-    row_concepts,
-    n_positive,
-    n_positions,
-    low,
-    high,
-    longest,
-    ap,
-    auroc,
-    best_f1,
-    threshold,
-):
+def _rank(codes, concepts, n_positions, low, high, longest, scores):
+    values, rows, starts = codes
+    row_starts, row_concepts, n_positive = concepts
+    ap = scores[0]
     n_concepts = len(n_positive)
     keys, order = np.empty(longest, np.uint32), np.empty(longest, np.int32)
     spare_keys, spare_order = np.empty(longest, np.uint32), np.empty(longest, np.int32)
@@ -247,15 +223,16 @@ def _rank(
                     best_tp[concept] = tp[concept]
                     best_k[concept] = last
             first = last
-        ends = (pair, pair_values, ap, auroc, best_f1, threshold)
+        found = (tp, wrong, best_tp, best_k)
         for concept in range(n_concepts):
-            _finish(out, concept, n, tp, wrong, best_tp, best_k, n_positive, n_positions, key, ends)
+            _finish(out, concept, n, found, n_positive, n_positions, key, (pair, pair_values), scores)
 
 
 @compiled
-def _finish(out, concept, n, tp, wrong, best_tp, best_k, n_positive, n_positions, key, ends):
+def _finish(out, concept, n, found, n_positive, n_positions, key, pair, scores):
     """Close a pair with the group of zeros, and turn its best rank into an F1 and a threshold."""
-    pair, pair_values, ap, auroc, best_f1, threshold = ends
+    tp, wrong, best_tp, best_k = found
+    ap, auroc, best_f1, threshold = scores
     total = n_positive[concept]
     if total == 0:
         auroc[out, concept] = np.nan
@@ -272,7 +249,7 @@ def _finish(out, concept, n, tp, wrong, best_tp, best_k, n_positive, n_positions
     if best_tp[concept] > 0:
         k = best_k[concept]
         best_f1[out, concept] = 2.0 * best_tp[concept] / (k + total)
-        threshold[out, concept] = _midway(key, k, n, pair, pair_values)
+        threshold[out, concept] = _midway(key, k, n, *pair)
 
 
 @compiled

@@ -21,7 +21,7 @@ from jaxtyping import Float64, Int64
 
 from sciinterp import distributed
 from sciinterp.association._jit import compiled
-from sciinterp.association.blocks import blocks_of
+from sciinterp.association.blocks import blocks_of, listed
 from sciinterp.association.jackknife import Jackknifed, interval
 from sciinterp.association.measure import Judge
 from sciinterp.association.partitions import Part
@@ -48,11 +48,8 @@ def add_ranked_intervals(
     sums = [np.zeros((len(own), n_families + 1)) for _ in range(4)]
     for judge in judges:
         feature = judge.feature[mine[own]]
-        for low, codes in blocks_of(features, judge.test, feature):
-            at = np.flatnonzero((feature >= low) & (feature < low + codes.n_features))
-            for total, value in zip(
-                sums, sums_without(codes, judge.test, feature[at] - low, concept[own[at]])
-            ):
+        for at, codes, number in listed(blocks_of(features, judge.test, feature), feature):
+            for total, value in zip(sums, sums_without(codes, judge.test, number, concept[own[at]])):
                 total[at] += value
     sums = [np.concatenate(parts) for parts in zip(*distributed.gathered(sums))]
     positive = np.sum([judge.test.positive_by_family[concept] for judge in judges], axis=0)
@@ -92,23 +89,10 @@ def sums_without(
         Sum of precisions over positives, (positive, negative) pairs in the right order, and of how many of each.
     """
     ap, wrong = (np.zeros((len(feature), part.n_families + 1)) for _ in range(2))
-    columns, positive = part.by_concept, part.positive_by_family[np.asarray(concept, np.int64)]
-    size = np.bincount(part.family, minlength=part.n_families)
-    _walk(
-        codes.values,
-        _descending(codes, feature),
-        codes.rows,
-        codes.starts,
-        columns.indices.astype(np.int32, copy=False),
-        columns.indptr.astype(np.int64, copy=False),
-        part.family,
-        size,
-        positive,
-        np.asarray(feature, np.int64),
-        np.asarray(concept, np.int64),
-        ap,
-        wrong,
-    )
+    feature, concept = np.asarray(feature, np.int64), np.asarray(concept, np.int64)
+    positive, size = part.positive_by_family[concept], np.bincount(part.family, minlength=part.n_families)
+    ranking = (codes.values, _descending(codes, feature), codes.rows, codes.starts)
+    _walk(ranking, part.positive_rows, part.family, size, positive, feature, concept, ap, wrong)
     left = [x.sum(axis=1, keepdims=True) - np.pad(x, ((0, 0), (0, 1))) for x in (positive, size - positive)]
     n_pairs = (left[0] * left[1]).astype(np.float64)
     return ap, n_pairs - wrong, left[0].astype(np.float64), n_pairs
@@ -123,21 +107,9 @@ def _descending(codes: ByFeature, feature: np.ndarray) -> Int64[np.ndarray, " n_
 
 
 @compiled
-def _walk(
-    values,
-    order,
-    rows,
-    starts,
-    positive_rows,
-    positive_starts,
-    family,
-    size,
-    positive,
-    feature,
-    concept,
-    ap,
-    wrong,
-):
+def _walk(ranking, positives, family, size, positive, feature, concept, ap, wrong):
+    values, order, rows, starts = ranking
+    positive_rows, positive_starts = positives
     n_families = len(size)
     truth = np.zeros(len(family), np.uint8)
     k, tp = np.zeros(n_families + 1, np.int64), np.zeros(n_families + 1, np.int64)

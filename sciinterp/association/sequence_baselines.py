@@ -28,8 +28,9 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.association.by_position import indicator
 from sciinterp.association.fitting import Block, Fitted, Inputs, best_column, best_of_units, scored
-from sciinterp.association.genes import one_hot
+from sciinterp.association.genes import one_hot, one_hot_blocks
 from sciinterp.association.letters import Letters, distance_from_end, distance_from_start
 from sciinterp.association.partitions import Part
 from sciinterp.association.window_regression import window_scores
@@ -48,25 +49,18 @@ _CHUNK = 1 << 16
 
 def position(inputs: Inputs) -> Fitted:
     """Distance from the first position."""
-    parts = inputs.parts
-    return scored(inputs, position_scores(distance_from_start(inputs.samples), parts.train, parts.test))
+    return by_distance(inputs, distance_from_start(inputs.samples))
 
 
 def position_c(inputs: Inputs) -> Fitted:
     """Distance from the last position."""
-    parts = inputs.parts
-    return scored(inputs, position_scores(distance_from_end(inputs.samples), parts.train, parts.test))
+    return by_distance(inputs, distance_from_end(inputs.samples))
 
 
 def identity(inputs: Inputs) -> Fitted:
     """The best single letter at one offset."""
     letters, reach = _letters(inputs), inputs.settings.reach
-    n, window = letters.n_letters, letters.windows(reach)
-
-    def blocks(part: Part) -> Iterator[tuple[int, ByFeature]]:
-        for offset in range(window.shape[1]):
-            yield offset * n, one_hot(window[part.rows, offset], n)
-
+    n, blocks = letters.n_letters, one_hot_blocks(letters.windows(reach), letters.n_letters)
     return best_column(inputs, blocks, lambda j: f"{letters.names[j % n]} at {j // n - reach:+d}")
 
 
@@ -176,24 +170,22 @@ class _Surroundings:
         return out
 
 
-def position_scores(distance: np.ndarray, train: Part, test: Part) -> Block:
+def by_distance(inputs: Inputs, distance: np.ndarray) -> Fitted:
     """Share of training positions at this distance that carry each concept."""
+    train, test = inputs.parts.train, inputs.parts.test
     of_train = distance[train.rows]
     held = np.bincount(of_train)
     bin_of = (np.cumsum(held) - held) // BIN_POSITIONS
     _, bin_of = np.unique(bin_of, return_inverse=True)
     of_test = bin_of[np.minimum(distance[test.rows], len(bin_of) - 1)]
-    return shares(bin_of[of_train], of_test, int(bin_of.max(initial=0)) + 1, train)
+    return scored(inputs, shares(bin_of[of_train], of_test, int(bin_of.max(initial=0)) + 1, train))
 
 
 def kmer_scores(letters: Letters, train: Part, test: Part) -> Block:
     """Share of training positions with the same letter on both sides and in the middle, see the module."""
     size = letters.n_letters + 1
     code, middle = letters.words(-1), letters.numbers[train.rows].astype(np.int32)
-    shape = (train.n_positions, size)
-    to_letter = sp.csr_array(
-        (np.ones(train.n_positions, np.float32), middle, np.arange(train.n_positions + 1)), shape=shape
-    )
+    to_letter = indicator(middle, size, np.float32)
     held = np.bincount(middle, minlength=size)[:, None]
     by_letter = (to_letter.T @ train.positives.astype(np.float32)).toarray() / np.maximum(1, held)
     parent = by_letter.astype(np.float32)[np.arange(size**3) // size % size]
@@ -222,10 +214,7 @@ def shares(
     )
     own, code = np.asarray(own, kind).reshape(-1), key.astype(np.int64) // n_families
     n_own, n_all = np.bincount(own, minlength=len(key)), np.bincount(of_train, minlength=n_codes)
-    to_key = sp.csr_array((np.ones(len(own), np.float32), own, np.arange(len(own) + 1)), (len(own), len(key)))
-    to_code = sp.csr_array(
-        (np.ones(len(key), np.float32), code, np.arange(len(key) + 1)), (len(key), n_codes)
-    )
+    to_key, to_code = indicator(own, len(key), np.float32), indicator(code, n_codes, np.float32)
     in_family = sp.csc_array(to_key.T @ train.positives.astype(np.float32))
     overall = np.asarray(train.positives.sum(axis=0)).reshape(-1) / max(1, len(own))
 

@@ -95,8 +95,7 @@ def _rotated(part: Part, samples: Samples, draws: np.ndarray) -> Part:
         source = np.empty(n, np.int64)
         source[np.roll(order, low + int(draw * (high - low + 1)))] = order
         shifted.append(part.positives[source])
-    positives = sp.csr_array(sp.hstack(shifted, format="csr"))
-    return Part(part.samples, part.rows, positives, part.family, part.family_codes)
+    return replace(part, positives=sp.csr_array(sp.hstack(shifted, format="csr")))
 
 
 def _by_family(part: Part, samples: Samples) -> np.ndarray:

@@ -30,7 +30,7 @@ def best_thresholds_of_sets(
     n_concepts = sets.shape[1]
     threshold, f1 = np.full(n_concepts, np.inf), np.zeros(n_concepts)
     if part.n_positions:
-        _thresholds(*_of(values), *_of(sets), *_places(part.by_concept), part.n_positions, threshold, f1)
+        _thresholds(_of(values), _of(sets), part.positive_rows, part.n_positions, threshold, f1)
     return threshold, f1
 
 
@@ -49,36 +49,36 @@ def count_sets(
     tp = np.zeros((sets.shape[1], part.n_families), np.int64)
     predicted = np.zeros_like(tp)
     size = np.bincount(part.family, minlength=part.n_families)
-    _count(*_of(values), *_of(sets), *_places(part.by_concept), part.family, size, threshold, tp, predicted)
+    _count(_of(values), _of(sets), part.positive_rows, part.family, size, threshold, tp, predicted)
     return tp, predicted
 
 
 def _of(matrix: sp.csc_array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return matrix.data.astype(np.float32, copy=False), *_places(matrix)
-
-
-def _places(columns: sp.csc_array) -> tuple[np.ndarray, np.ndarray]:
-    return columns.indices.astype(np.int32, copy=False), columns.indptr.astype(np.int64, copy=False)
+    """Values, rows and where the columns begin."""
+    kinds = ((matrix.data, np.float32), (matrix.indices, np.int32), (matrix.indptr, np.int64))
+    values, rows, starts = (array.astype(kind, copy=False) for array, kind in kinds)
+    return values, rows, starts
 
 
 @compiled
-def _add_set(values, rows, starts, weights, units, low, high, mark, score, seen, touched):
+def _add_set(codes, sets, number, score, seen, touched):
     """Adds up the score of a set; gives the number of positions it is at."""
+    values, rows, starts = codes
+    weights, units, set_starts = sets
     n = 0
-    for q in range(low, high):
+    for q in range(set_starts[number], set_starts[number + 1]):
         for at in range(starts[units[q]], starts[units[q] + 1]):
             p = rows[at]
-            if seen[p] != mark:
-                seen[p], score[p], touched[n] = mark, np.float32(0), p
+            if seen[p] != number:
+                seen[p], score[p], touched[n] = number, np.float32(0), p
                 n += 1
             score[p] += weights[q] * values[at]
     return n
 
 
 @compiled
-def _thresholds(
-    values, rows, starts, weights, units, set_starts, positive_rows, positive_starts, n, threshold, f1
-):
+def _thresholds(codes, sets, positives, n, threshold, f1):
+    positive_rows, positive_starts = positives
     score, seen, touched = np.zeros(n, np.float32), np.full(n, -1, np.int32), np.empty(n, np.int64)
     bits = score.view(np.uint32)
     keys, spare = np.empty(n, np.uint32), np.empty(n, np.uint32)
@@ -89,8 +89,7 @@ def _thresholds(
         total = positive_starts[i + 1] - first
         if total == 0:
             continue
-        low, high = set_starts[i], set_starts[i + 1]
-        n_touched = _add_set(values, rows, starts, weights, units, low, high, i, score, seen, touched)
+        n_touched = _add_set(codes, sets, i, score, seen, touched)
         n_keys, n_mine = np.int64(0), np.int64(0)
         for t in range(n_touched):
             if score[touched[t]] != 0:
@@ -107,26 +106,12 @@ def _thresholds(
 
 
 @compiled
-def _count(
-    values,
-    rows,
-    starts,
-    weights,
-    units,
-    set_starts,
-    positive_rows,
-    positive_starts,
-    family,
-    size,
-    threshold,
-    tp,
-    predicted,
-):
+def _count(codes, sets, positives, family, size, threshold, tp, predicted):
+    positive_rows, positive_starts = positives
     n = len(family)
     score, seen, touched = np.zeros(n, np.float32), np.full(n, -1, np.int32), np.empty(n, np.int64)
     for i in range(len(threshold)):
-        low, high = set_starts[i], set_starts[i + 1]
-        n_touched = _add_set(values, rows, starts, weights, units, low, high, i, score, seen, touched)
+        n_touched = _add_set(codes, sets, i, score, seen, touched)
         silent = threshold[i] < 0.0  # whether a score of 0 predicts
         if silent:
             for f in range(len(size)):

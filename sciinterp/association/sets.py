@@ -25,19 +25,20 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from sciinterp.association.blocks import blocks_of
+from sciinterp.association.blocks import blocks_of, listed
 from sciinterp.association.dense_baselines import Fit, probe
 from sciinterp.association.dense_scores import best_thresholds, count_scores
 from sciinterp.association.family_counts import FamilyCounts, f1_score
-from sciinterp.association.fitting import Inputs, concept_blocks, read_all
-from sciinterp.association.jackknife import interval, jackknife
+from sciinterp.association.fitting import Inputs, read_all
+from sciinterp.association.jackknife import interval
 from sciinterp.association.measure import Training
 from sciinterp.association.partitions import Part
 from sciinterp.association.pursuit import pursue, summed
 from sciinterp.association.set_scores import best_thresholds_of_sets, count_sets
-from sciinterp.budget import BLOCK_SCORES, BLOCK_VALUES
+from sciinterp.budget import BLOCK_SCORES, BLOCK_VALUES, SCORE_BYTES, ranges
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.by_feature import ByFeature
+from sciinterp.codes.intervals import positions_in
 
 KS = (1, 2, 4, 8)
 _View: TypeAlias = Callable[[Fit, np.ndarray], np.ndarray]
@@ -96,7 +97,9 @@ def set_curves(
     ks = sorted({int(k) for k in ks})
     curves: list[Callable[[], pd.DataFrame]] = [partial(_or_sets, inputs, training, ks, level)]
     for name, units in _readers(inputs, training):
-        curves.append(partial(_curve, name, units, inputs.parts.test, ks, level))
+        curves.append(
+            lambda name=name, units=units: weighted_sets(name, units(), inputs.parts.test, ks, level)
+        )
     if inputs.acts is not None:
         curves.append(partial(_probe, inputs, level))
     return curves
@@ -108,12 +111,6 @@ def _probe(inputs: Inputs, level: float) -> pd.DataFrame:
     found = read_all([probe(inputs)], fit.held_out(test), test)[0]
     words = [""] * len(found.f1_train)
     return _table("probe", fit.values.shape[1], "weighted", found.f1_train, found.counts, words, level)
-
-
-def _curve(
-    name: str, units: Callable[[], Units], test: Part, ks: Sequence[int], level: float
-) -> pd.DataFrame:
-    return weighted_sets(name, units(), test, ks, level)
 
 
 def _readers(inputs: Inputs, training: Training) -> Iterator[tuple[str, Callable[[], Units]]]:
@@ -192,17 +189,14 @@ def sparse_units(inputs: Inputs, features: FeatureMatrix) -> Units:
 
 
 def _columns(features: FeatureMatrix, part: Part, wanted: np.ndarray) -> sp.csr_array:
-    """csr float32 [positions of the part, wanted]: some features, in ascending order or any."""
-    order = np.argsort(wanted, kind="stable")
-    kept = []
-    for low, codes in blocks_of(features, part, wanted):
-        mine = wanted[order][(wanted[order] >= low) & (wanted[order] < low + codes.n_features)] - low
-        kept.append(codes.to_csc()[:, mine])
-    if not kept:
-        return sp.csr_array((part.n_positions, 0), dtype=np.float32)
-    back = np.empty(len(order), np.int64)
-    back[order] = np.arange(len(order))
-    return sp.csr_array(sp.hstack(kept, format="csc")[:, back].tocsr())
+    """csr float32 [positions of the part, wanted]: some features, in ascending order."""
+    blocks = listed(blocks_of(features, part, wanted), wanted)
+    kept = [codes.to_csc()[:, number] for _, codes, number in blocks]
+    return (
+        sp.csr_array(sp.hstack(kept, format="csr"))
+        if kept
+        else sp.csr_array((part.n_positions, 0), dtype=np.float32)
+    )
 
 
 def _spread(columns: sp.csc_array) -> tuple[np.ndarray, np.ndarray]:
@@ -263,7 +257,7 @@ def _thresholds(
 ) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(values, np.ndarray):
         return best_thresholds_of_sets(values, sets, part)
-    blocks = concept_blocks(sets.shape[1], part.n_positions)
+    blocks = ranges(sets.shape[1], SCORE_BYTES * part.n_positions)
     found = [best_thresholds(_scores(values, sets[:, low:high]), part, low) for low, high in blocks]
     threshold, f1 = (np.concatenate([np.zeros(0), *of_all]) for of_all in zip(*found))
     return threshold, f1
@@ -285,7 +279,7 @@ def _scores(values: np.ndarray, sets: sp.csc_array) -> np.ndarray:
 def _table(
     reader: str, k: int, rule: str, f1_train: np.ndarray, counts: FamilyCounts, units: list[str], level: float
 ) -> pd.DataFrame:
-    found = jackknife(f1_score, counts.tp, counts.predicted, counts.positive)
+    found = counts.jackknifed()
     low, high = interval(found, level=level)
     known = counts.positive.sum(axis=1) > 0
     return pd.DataFrame(
@@ -368,9 +362,8 @@ def _masks(
     feature, n = candidates.reshape(-1), max(1, part.n_positions)
     concept, slot = np.divmod(np.arange(len(feature)), n_slots)
     keys, bits = [], []
-    for low, codes in blocks_of(features, part, np.unique(feature)):
-        mine = np.flatnonzero((feature >= low) & (feature < low + codes.n_features))
-        pair, row = _above(codes, feature[mine] - low, threshold.reshape(-1)[mine])
+    for mine, codes, number in listed(blocks_of(features, part, np.unique(feature)), feature):
+        pair, row = _above(codes, number, threshold.reshape(-1)[mine])
         keys.append(concept[mine[pair]] * n + row)
         bits.append(1 << slot[mine[pair]])
     key = np.concatenate([np.zeros(0, np.int64), *keys])
@@ -386,9 +379,7 @@ def _masks(
 
 def _above(codes: ByFeature, feature: np.ndarray, threshold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (by number) and positions at which the feature of a pair is above its threshold."""
-    start, length = codes.starts[feature], np.diff(codes.starts)[feature]
-    pair = np.repeat(np.arange(len(feature)), length)
-    at = np.arange(int(length.sum())) + np.repeat(start - (np.cumsum(length) - length), length)
+    pair, at = positions_in(codes.starts[feature], codes.starts[feature + 1])
     keep = codes.values[at] > threshold[pair]
     return pair[keep], codes.rows[at[keep]].astype(np.int64)
 

@@ -27,6 +27,7 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -59,8 +60,7 @@ _CUT = 0.1
 _TINY = 1e-9
 
 
-@dataclass(frozen=True, eq=False)
-class Runs:
+class Runs(NamedTuple):
     """Annotated stretches of samples, sorted by concept, then family, then sample.
 
     Attributes
@@ -201,32 +201,12 @@ def _of_block(
     """``p_shift`` and ``fold`` of the listed pairs of a block; ``column[starts[i]:starts[i + 1]]`` go with feature i."""
     p, fold = np.ones(len(column)), np.full(len(column), np.nan)
     of_position, cuts = samples.position_sample(), _cuts(samples.offsets)
-    of_runs = (
-        runs.sample,
-        runs.family,
-        runs.start,
-        runs.end,
-        runs.weight,
-        runs.cut,
-        runs.whole,
-        runs.of_concept,
-    )
     ends = np.linspace(0, codes.n_features, distributed.workers(8) + 1).astype(int)
 
     def part(first: int, last: int) -> None:
         own = slice(first, last + 1)
-        _shift(
-            codes.rows,
-            codes.starts[own],
-            of_position,
-            samples.offsets,
-            cuts,
-            of_runs,
-            starts[own],
-            column,
-            p,
-            fold,
-        )
+        chains = (of_position, samples.offsets, cuts)
+        _shift(codes.rows, codes.starts[own], chains, runs, (starts[own], column), p, fold)
 
     with ThreadPoolExecutor(len(ends) - 1) as pool:
         list(pool.map(part, ends[:-1], ends[1:]))
@@ -280,9 +260,11 @@ def _first_shift(by: np.ndarray, length: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _shift(rows, starts, sample_of, offsets, cuts, runs, pair_starts, column, p, fold):
+def _shift(rows, starts, chains, runs, pairs, p, fold):
     """Fill ``p`` and ``fold`` of the listed pairs, feature by feature."""
-    sample, family, begin, end, weight, shift_cut, shift_whole, of_concept = runs
+    sample_of, offsets, cuts = chains
+    sample, family, begin, end, weight, shift_cut, shift_whole, of_concept, _ = runs
+    pair_starts, column = pairs
     n_samples = len(offsets) - 1
     first, last = np.zeros(n_samples, np.int64), np.zeros(n_samples, np.int64)
     most = 0

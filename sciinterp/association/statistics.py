@@ -29,7 +29,9 @@ from scipy.stats import false_discovery_control
 
 from sciinterp import distributed
 from sciinterp.association._jit import compiled
+from sciinterp.association.by_position import indicator
 from sciinterp.association.exposure import NEIGHBOURS, family_exposure, strata_of_exposure
+from sciinterp.association.partitions import coverages
 from sciinterp.association.presence import family_activity, present_in
 from sciinterp.association.within import Units, families_leaning, mixed_families, within_families
 from sciinterp.budget import ranges
@@ -168,10 +170,7 @@ def screen(
     -------
     Screen
     """
-    samples = features.samples
-    n = len(samples)
-    at = (np.repeat(np.arange(n), samples.lengths), np.arange(samples.n_positions + 1))
-    to_sample = sp.csr_array((np.ones(samples.n_positions, np.int64), *at), shape=(samples.n_positions, n))
+    to_sample = indicator(features.samples.position_sample(), len(features.samples), np.int64)
     carries = (to_sample.T @ positives.astype(np.int64)).toarray() > 0
     return screen_samples(features, carries, covered, split, settings=settings, seed=seed)
 
@@ -261,9 +260,7 @@ def _by_family(families: Units, settings: ScreenSettings) -> tuple[list[str], li
 
 def _groups(units: Units, concepts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Concepts known of the same units, and a mask of those units."""
-    patterns, group = np.unique(units.known[concepts], axis=0, return_inverse=True)
-    for number, inside in enumerate(patterns):
-        yield concepts[np.asarray(group).reshape(-1) == number], inside
+    return ((concepts[mine], inside) for mine, inside in coverages(units.known[concepts].T))
 
 
 def _verdict(carries: np.ndarray, settings: ScreenSettings) -> str:
@@ -304,8 +301,7 @@ def carriage_share(
     share : float64 [n_concepts, n_families]
     known : bool [n_concepts, n_families]
     """
-    n = len(carries)
-    to_family = sp.csr_array((np.ones(n), family, np.arange(n + 1)), shape=(n, n_families))
+    to_family = indicator(family, n_families)
     counted = to_family.T @ covered.astype(np.float64)
     carrying = to_family.T @ (carries & covered).astype(np.float64)
     return np.divide(carrying, counted, out=np.zeros_like(counted), where=counted > 0).T, counted.T > 0
@@ -338,19 +334,9 @@ def stratified_exact(
     >>> p.round(3).tolist(), p_min.round(3).tolist()
     ([[0.05]], [0.05])
     """
-    levels = np.unique(strata)
-    both = np.zeros((len(present), len(carries)))
-    mean, variance = np.zeros_like(both), np.zeros_like(both)
-    sizes = np.array([(strata == s).sum() for s in levels], np.int64)
-    with_feature = np.stack([present[:, strata == s].sum(axis=1) for s in levels], axis=1).astype(np.int64)
-    with_concept = np.stack([carries[:, strata == s].sum(axis=1) for s in levels], axis=1).astype(np.int64)
-    for i, level in enumerate(levels):
-        inside = strata == level
-        n, m, k = float(sizes[i]), with_feature[:, [i]].astype(float), with_concept[:, i].astype(float)
-        both += present[:, inside].astype(np.float32) @ carries[:, inside].T.astype(np.float32)
-        mean += m * k / n
-        variance += m * k * (n - m) * (n - k) / (n * n * max(1.0, n - 1))
-    deviation = np.sqrt(variance)
+    both = (present.astype(np.float32) @ carries.T.astype(np.float32)).astype(np.float64)
+    sizes, with_feature, with_concept = _margins(present, carries, strata)
+    mean, deviation = _moments(sizes, with_feature.astype(float), with_concept.astype(float))
     z = np.divide(both - mean, deviation, out=np.full_like(both, -np.inf), where=deviation > 0)
     with np.errstate(invalid="ignore"):
         p = np.where(
@@ -446,7 +432,8 @@ def _varying(table: _Tested) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     out, present, of_concept = [], table.present, table.carries.T.astype(np.float32)
     for low, high in ranges(len(present), _BYTES * of_concept.shape[1]):
         has = present[low:high].astype(np.float32)
-        mean, deviation = _moments(has, of_concept, table.strata)
+        sizes, *counts = _margins(present[low:high], table.carries, table.strata)
+        mean, deviation = _moments(sizes, *(count.astype(np.float32) for count in counts))
         alive = (deviation > 0).any(axis=1)
         if alive.any():
             scale = np.divide(
@@ -463,13 +450,26 @@ def _highest(has: np.ndarray, of_concept: np.ndarray, mean: np.ndarray, scale: n
     return deviate.max()
 
 
-def _moments(has: np.ndarray, of_concept: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    mean = np.zeros((len(has), of_concept.shape[1]), np.float32)
+def _margins(
+    present: np.ndarray, carries: np.ndarray, strata: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """int64: units of each stratum, and with each feature and with each concept [.., n_strata]."""
+    inside = [strata == level for level in np.unique(strata)]
+    with_feature, with_concept = (
+        np.stack([rows[:, mine].sum(axis=1, dtype=np.int64) for mine in inside], axis=1)
+        for rows in (present, carries)
+    )
+    return np.sum(inside, axis=1), with_feature, with_concept
+
+
+def _moments(
+    sizes: np.ndarray, with_feature: np.ndarray, with_concept: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of the units with both, in the precision of the margins."""
+    mean = np.zeros((len(with_feature), len(with_concept)), with_feature.dtype)
     variance = np.zeros_like(mean)
-    for level in np.unique(strata):
-        inside = strata == level
-        n = float(inside.sum())
-        m, k = has[:, inside].sum(axis=1)[:, None], of_concept[inside].sum(axis=0)
+    for i, n in enumerate(sizes.astype(float).tolist()):
+        m, k = with_feature[:, [i]], with_concept[:, i]
         mean += m * k / n
         variance += m * k * (n - m) * (n - k) / (n * n * max(1.0, n - 1))
     return mean, np.sqrt(variance)

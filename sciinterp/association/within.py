@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.association.by_position import indicator
 from sciinterp.association.exposure import sample_exposure
 from sciinterp.association.presence import present_in_samples
 from sciinterp.budget import ranges
@@ -78,7 +79,7 @@ def _drawn(family: np.ndarray, per_family: int, seed: int) -> np.ndarray:
 
 def mixed_families(units: Units, n_families: int) -> np.ndarray:
     """bool [n_concepts, n_families]: families with samples that carry a concept and samples that do not."""
-    to_family = _to_family(units, n_families)
+    to_family = indicator(units.family, n_families, np.float32)
     with_it = np.asarray(units.carries.astype(np.float32) @ to_family)
     known = np.asarray(units.known.astype(np.float32) @ to_family)
     return (with_it > 0) & (with_it < known)
@@ -92,7 +93,8 @@ def families_leaning(units: Units, feature: np.ndarray, concept: np.ndarray, mix
     feature, concept : int64 [n_pairs]
     mixed : bool [n_concepts, n_families]
     """
-    to_family, out = _to_family(units, mixed.shape[1]), np.zeros(len(feature), np.int64)
+    to_family = indicator(units.family, mixed.shape[1], np.float32)
+    out = np.zeros(len(feature), np.int64)
     for low, high in ranges(len(feature), _CELL_BYTES * len(units.family)):
         mine = concept[low:high]
         on, carries, known = units.present[feature[low:high]], units.carries[mine], units.known[mine]
@@ -103,8 +105,3 @@ def families_leaning(units: Units, feature: np.ndarray, concept: np.ndarray, mix
         higher = with_it[0] * without[1] > without[0] * with_it[1]
         out[low:high] = (higher & mixed[mine]).sum(axis=1)
     return out
-
-
-def _to_family(units: Units, n_families: int) -> sp.csr_array:
-    n = len(units.family)
-    return sp.csr_array((np.ones(n, np.float32), units.family, np.arange(n + 1)), shape=(n, n_families))

@@ -10,11 +10,12 @@ read together.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
+
+from sciinterp.association.context import context_of
 
 # Group -> the baselines in it, the readers of sets that stand for it, and what it is called.
 GROUPS: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
@@ -40,6 +41,7 @@ class Worth:
         A key of :data:`GROUPS`.
     verdict : str
         "ahead", "behind", "cannot tell", or "not run".
+    sentence : str
     rival : str
         The strongest of the group by mean F1; empty where none was run.
     features, others : float
@@ -48,18 +50,17 @@ class Worth:
         Interval of the mean difference over concepts.
     n : int
         Those concepts.
-    sentence : str
     """
 
     against: str
     verdict: str
-    rival: str
-    features: float
-    others: float
-    low: float
-    high: float
-    n: int
     sentence: str
+    rival: str = ""
+    features: float = np.nan
+    others: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    n: int = 0
 
 
 def worth(hits: pd.DataFrame) -> list[Worth]:
@@ -78,7 +79,7 @@ def worth(hits: pd.DataFrame) -> list[Worth]:
     >>> worth(Table(pd.DataFrame(rows), context={"baselines": rivals}))[1].sentence
     'Against linear components (pca): ahead, mean F1 0.80 to 0.33 over 3 concepts (difference 0.32 to 0.61).'
     """
-    context: dict[str, Any] = getattr(hits, "context", None) or {}
+    context = context_of(hits)
     baselines, sets = context.get("baselines", pd.DataFrame()), context.get("sets", pd.DataFrame())
     chosen = hits["selected"].astype(bool) if "selected" in hits else np.ones(len(hits), bool)
     mine = hits[chosen].drop_duplicates("concept").set_index("concept")["f1"].astype(float)
@@ -95,17 +96,7 @@ def _against(group: str, mine: pd.Series, baselines: pd.DataFrame, sets: pd.Data
             found[name] = pair.dropna()
     found = {name: pair for name, pair in found.items() if len(pair)}
     if not found:
-        return Worth(
-            group,
-            "not run",
-            "",
-            np.nan,
-            np.nan,
-            np.nan,
-            np.nan,
-            0,
-            f"Against {words}: not compared, none was run.",
-        )
+        return Worth(group, "not run", f"Against {words}: not compared, none was run.")
     rival = max(found, key=lambda name: found[name]["b"].mean())
     pair = found[rival]
     difference, n = pair["a"] - pair["b"], len(pair)
@@ -117,16 +108,16 @@ def _against(group: str, mine: pd.Series, baselines: pd.DataFrame, sets: pd.Data
         f"Against {words} ({rival}): {told}, mean F1 {pair['a'].mean():.2f} to {pair['b'].mean():.2f} over "
         f"{n} concept{'s' * (n != 1)}{span}.{_of_sets(readers, sets)}"
     )
-    return Worth(group, verdict, rival, pair["a"].mean(), pair["b"].mean(), low, high, n, sentence)
+    return Worth(group, verdict, sentence, rival, pair["a"].mean(), pair["b"].mean(), low, high, n)
 
 
-def interval_of_mean(difference: np.ndarray) -> tuple[float, float]:
+def interval_of_mean(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     """Student's interval of a mean; endless for a single number."""
-    n = len(difference)
+    n = len(values)
     if n < 2:
         return -np.inf, np.inf
-    half = student.ppf((1 + LEVEL) / 2, n - 1) * difference.std(ddof=1) / np.sqrt(n)
-    return float(difference.mean() - half), float(difference.mean() + half)
+    half = student.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    return float(values.mean() - half), float(values.mean() + half)
 
 
 def _of_sets(readers: tuple[str, ...], sets: pd.DataFrame) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +29,7 @@ from sciinterp.trust.association_worlds import (
 )
 from sciinterp.trust.discovery_worlds import CLADES, SETS, DiscoveryWorld, make_world
 
-Counts = dict[str, Any]
+Counts = dict[str, list[int] | list[float]]
 P, Q = 0.05, 0.1  # levels at which p and q are judged
 TEN = 10  # novel candidates that are looked at
 
@@ -61,10 +60,8 @@ def _unrelated(seed: int, collection: Collection) -> Counts:
 
 def _tested(world: AssociationWorld, seed: int) -> Counts:
     samples, names = world.features.samples, world.annotations.position_names
-    positives, covered = (
-        world.annotations.positives(samples, names),
-        world.annotations.covered(samples, names),
-    )
+    positives = world.annotations.positives(samples, names)
+    covered = world.annotations.covered(samples, names)
     presence = screen(world.features, positives, covered, world.split, seed=seed)
     place = screen_places(world.features, positives, world.split.family, presence)
     hits = _hits(world, seed, strongest=None)
@@ -84,13 +81,13 @@ def _planted(seed: int, n_carriers: int, recall: float) -> Counts:
     """How many planted pairs have a small q, among 64 features and 12 concepts."""
     world = planted(seed, Collection(n_features=64), n_carriers=n_carriers, recall=recall)
     hits = _hits(world, seed, strongest=None)
-    mine = hits[[world.planted.get(c) == f for c, f in zip(hits["concept"], hits["feature"])]]
+    mine = _of_planted(hits, world)
     return {"found": [int((mine["q"] <= Q).sum()), len(world.planted)]}
 
 
-def _rivals(seed: int, n_test: int, n_train: int = 30, **how: int) -> Counts:
+def _rivals(seed: int, n_test: int, n_train: int = 30, folds: int | None = None) -> Counts:
     """Ends of the intervals of a difference that is 0, and of an F1 that is known."""
-    hits = _selected(rivals(seed, n_test=n_test, n_train=n_train), seed, **how)
+    hits = _selected(rivals(seed, n_test=n_test, n_train=n_train), seed, folds)
     low = hits["delta_low"].to_numpy(float)
     given = np.isfinite(hits[["f1_low", "f1_high"]].to_numpy(float)).all(1)
     inside = (hits["f1_low"] <= hits["truth"]) & (hits["truth"] <= hits["f1_high"])
@@ -114,7 +111,7 @@ def _verdicts(seed: int, lead: int) -> Counts:
     }
 
 
-def _hits(world: AssociationWorld, seed: int, *, strongest: int | None, **how: Any) -> Table:
+def _hits(world: AssociationWorld, seed: int, *, strongest: int | None, folds: int | None = None) -> Table:
     # Rivals are a control and neurons: two kinds of readers that are chosen and judged as a feature is.
     control, acts = (*world.rivals, None, None)[:2]
     return associate(
@@ -123,19 +120,23 @@ def _hits(world: AssociationWorld, seed: int, *, strongest: int | None, **how: A
         split=world.split,
         control=control,
         acts=None if acts is None else acts.by_feature(0, acts.n_features).to_csc().toarray(),
-        settings=AssociationSettings(strongest=strongest, sets=(), **how),
+        settings=AssociationSettings(strongest=strongest, sets=(), folds=folds),
         seed=seed,
     )
 
 
-def _selected(world: AssociationWorld, seed: int, **how: int) -> pd.DataFrame:
+def _selected(world: AssociationWorld, seed: int, folds: int | None = None) -> pd.DataFrame:
     """The selected hits of features that read their concept, with the truth beside."""
-    hits = _hits(world, seed, strongest=len(world.planted), **how)
-    hits = pd.DataFrame(hits[hits["selected"]])
-    hits = hits[[world.planted.get(c) == f for c, f in zip(hits["concept"], hits["feature"])]]
+    hits = _hits(world, seed, strongest=len(world.planted), folds=folds)
+    hits = _of_planted(pd.DataFrame(hits[hits["selected"]]), world)
     return hits.assign(
         truth=hits["concept"].map(world.truth), leads=[c in world.leading for c in hits["concept"]]
     )
+
+
+def _of_planted(hits: pd.DataFrame, world: AssociationWorld) -> pd.DataFrame:
+    """The rows of features and the concepts that they were made to read."""
+    return hits[hits["concept"].map(world.planted) == hits["feature"]]
 
 
 def _few(values: np.ndarray, level: float) -> list[int]:

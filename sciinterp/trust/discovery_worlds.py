@@ -23,6 +23,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
+from sciinterp.association.letters import distance_from_end, distance_from_start
 from sciinterp.codes import FeatureMatrix
 from sciinterp.samples import Samples, Split
 from sciinterp.splits import split_families
@@ -320,10 +321,7 @@ def _add_nuisance(
     """Add what a feature says that reads no concept."""
     # What it reads is its own in every dictionary of a world; how strongly is not.
     fixed = np.random.default_rng([len(column), KINDS.index("site"), own, len(kind), ord(kind[0])])
-    letters, n = written.letters, len(column)
-    lengths = written.samples.lengths
-    from_start = np.arange(n) - np.repeat(written.samples.offsets[:-1], lengths)
-    from_end = np.repeat(lengths, lengths) - 1 - from_start
+    letters, n, lengths = written.letters, len(column), written.samples.lengths
     where = np.zeros(n, bool)
     if kind == "letter":
         where = letters == fixed.integers(20)
@@ -335,7 +333,8 @@ def _add_nuisance(
         around = np.convolve(like, np.ones(7 + 4 * own) / (7 + 4 * own), mode="same")
         where = around >= np.quantile(around, 0.97)
     elif kind in ("start", "end"):
-        where = (from_start if kind == "start" else from_end) < fixed.integers(2, 12)
+        distance = distance_from_start if kind == "start" else distance_from_end
+        where = distance(written.samples) < fixed.integers(2, 12)
     elif kind == "clade":
         first, size = fixed.integers(10, 100), fixed.integers(6, 25)
         mine = (written.clade == own % (int(written.clade.max()) + 1))[written.family]

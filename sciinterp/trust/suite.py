@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,7 +102,7 @@ def tabulate(claims: Iterable[Claim], outcomes: dict[str, dict[int, Counts]]) ->
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _write(folder: Path, table: pd.DataFrame, context: dict[str, Any]) -> None:
+def _write(folder: Path, table: pd.DataFrame, context: dict[str, object]) -> None:
     text = table.to_csv(sep="\t", index=False, float_format="%.3f", lineterminator="\n")
     atomic_write(folder / "trust.tsv", text.encode())
     write_json(folder / "trust.json", {**context, "rows": table.to_dict("records")})

@@ -320,8 +320,7 @@ def test_facts_about_whole_samples_are_counted_and_left_to_enrichment(world):
 def test_all_pairs_on_request_are_measured_a_few_at_a_time(world, monkeypatch):
     settings = AssociationSettings(folds=1, strongest=None)
     whole = world.associate(settings=settings)
-    monkeypatch.setattr("sciinterp.budget.BLOCK_BYTES", 1000)
-    monkeypatch.setattr("sciinterp.association.fitting.BLOCK_SCORES", 10)
+    monkeypatch.setattr("sciinterp.budget.BLOCK_BYTES", 80)
     pd.testing.assert_frame_equal(pd.DataFrame(world.associate(settings=settings)), pd.DataFrame(whole))
     fires = np.flatnonzero(world.features.density > 0)
     assert len(whole) > 0.5 * len(fires)

@@ -177,8 +177,12 @@ def test_positions_longer_than_any_in_training_are_no_error():
     samples, parts = make(at_start)
     longest = distance_from_start(samples).copy()
     longest[parts.test.rows] += 1000
-    block = of_sequence.position_scores(longest, parts.train, parts.test)
-    assert np.isfinite(block(0, 1)[1]).all()
+    near = of_sequence.by_distance(Inputs(samples, parts), distance_from_start(samples))
+    far = of_sequence.by_distance(Inputs(samples, parts), longest)
+    assert far.f1_train == near.f1_train
+    # all of them count as the last bin that training has, which does not carry the concept
+    assert near.counts.predicted.sum() > 0
+    assert far.counts.predicted.sum() == 0
 
 
 def test_shares_leave_their_own_family_out_in_training_and_use_all_for_others():

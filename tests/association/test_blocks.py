@@ -97,8 +97,7 @@ def test_blocks_of_any_size_give_the_same(n_values, at_once, monkeypatch):
     monkeypatch.setattr("sciinterp.association.dense_baselines._CHUNK_VALUES", 6 * n_values)
     monkeypatch.setattr("sciinterp.budget.BLOCK_BYTES", 200 * n_values)
     monkeypatch.setattr("sciinterp.association.sets.BLOCK_VALUES", n_values)
-    for name in ("dense_units", "sets", "fitting"):
-        monkeypatch.setattr(f"sciinterp.association.{name}.BLOCK_SCORES", n_values)
+    monkeypatch.setattr("sciinterp.association.sets.BLOCK_SCORES", n_values)
     for name, table in everything_of(features, annotations, split, acts).items():
         pd.testing.assert_frame_equal(table, whole[name], rtol=1e-6, obj=name)
 
