@@ -29,8 +29,9 @@ from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_h
 from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import is_active
-from sciinterp.errors import InputError, ShapeError
+from sciinterp.errors import InputError, ShapeError, require_kinds
 from sciinterp.samples import Split
+from sciinterp.settings import at_least, plain_value
 
 # What is said of the place of a fact about a whole sample.
 WHOLE = "none: a fact about the whole sample"
@@ -70,12 +71,14 @@ def enrich_sets(
     >>> enrich_sets(genes, genes, min_size=1)[["overlap", "n_background", "p"]].round(3).values.tolist()
     [[2.0, 6.0, 0.067]]
     """
-    if members.shape[0] != sets.shape[0]:
-        raise ShapeError(
-            "features and sets are over different items",
-            expected=f"{members.shape[0]} rows",
-            got=str(sets.shape[0]),
-        )
+    min_size, (n_items, n_sets) = plain_value(min_size, int, "min_size", at_least(0)), sets.shape
+    for what, number, expected in (
+        ("features and sets are over different items", members.shape[0], n_items),
+        ("the background is of other items", n_items if background is None else len(background), n_items),
+        ("one name a set is needed", n_sets if names is None else len(names), n_sets),
+    ):
+        if number != expected:
+            raise ShapeError(what, expected=str(expected), got=str(number))
     kept = np.arange(members.shape[0]) if background is None else np.flatnonzero(np.asarray(background, bool))
     of_feature, of_set = (sp.csr_array(m[kept]).astype(np.int64) for m in (members, sets))
     n_feature, n_set = (np.asarray(m.sum(axis=0)).reshape(-1) for m in (of_feature, of_set))
@@ -146,6 +149,14 @@ def enrich_genes(
     >>> found[["set", "overlap", "n_background", "p"]].round(3).values.tolist()
     [['T', 2, 5, 0.1]]
     """
+    require_kinds(features=(features, FeatureMatrix), sets=(sets, Mapping))
+    top, min_cells = (
+        plain_value(top, int, "top", at_least(1)),
+        plain_value(min_cells, int, "min_cells", at_least(1)),
+    )
+    for name, mine in sets.items():
+        if isinstance(mine, str):
+            raise InputError("a set is a list of genes", where=f"set {str(name)!r}", got=repr(mine)[:60])
     names, gene = np.unique(_genes(features), return_inverse=True)
     gene = np.asarray(gene).reshape(-1)
     to_gene = indicator(gene, len(names))
@@ -217,7 +228,10 @@ def enrichment(
         pairs with p_presence <= 0.05, and one row with feature -1 for every concept that could not be tested. A fact
         about a whole sample has no place in it: `place` says so, `p_place` and `q_place` are NaN and `q` is `q_presence`.
     """
-    frame = annotations.frame
+    require_kinds(
+        features=(features, FeatureMatrix), annotations=(annotations, Annotations), split=(split, Split)
+    )
+    frame, seed = annotations.frame, plain_value(seed, int, "seed")
     names = sorted(frame.loc[frame["start"] < 0, "concept"].unique())
     carries = sample_carriage(annotations, features.samples, names).toarray()
     covered = annotations.covered(features.samples, names)

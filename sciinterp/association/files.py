@@ -45,6 +45,7 @@ def write_hits(hits: Table, folder: str | Path) -> None:
     folder : path
         Made if it does not exist.
     """
+    require_kinds(hits=(hits, pd.DataFrame), folder=(folder, Path))
     write_each(folder, _hits_files(hits, Path(folder)), computed=hits)
 
 
@@ -74,6 +75,8 @@ def write_association(
     StoreError
         A file could not be written; all others were.
     """
+    require_kinds(folder=(folder, Path), hits=(hits, pd.DataFrame), features=(features, FeatureMatrix))
+    require_kinds(annotations=(annotations, Annotations), split=(split, Split))
     folder = Path(folder)
     files: dict[str, Callable[[], object]] = {
         "annotations.tsv": lambda: annotations.write(folder / "annotations.tsv"),

@@ -23,6 +23,7 @@ import scipy.sparse as sp
 from sciinterp.association.context import context_of
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.exports import keys, plain_frame, to_anndata
+from sciinterp.errors import require_kinds
 from sciinterp.frames import Table
 from sciinterp.store.atomic import make_folder, placed
 
@@ -52,6 +53,7 @@ def features_anndata(features: FeatureMatrix, hits: Table, *, sae: SAE | None = 
     sae : SAE, optional
         For the decoder directions; ``features.sae`` when not given.
     """
+    require_kinds(features=(features, FeatureMatrix), hits=(hits, pd.DataFrame))
     out = _without_layers(features, hits, sae=sae)
     for name, value in _layers(features, hits):
         out.layers[name] = value
@@ -117,6 +119,7 @@ def _without_layers(features: FeatureMatrix, hits: Table, *, sae: SAE | None) ->
 
 def samples_anndata(features: FeatureMatrix, hits: Table | None = None) -> anndata.AnnData:
     """Samples by features as an AnnData object: the largest activation of each feature in each sample."""
+    require_kinds(features=(features, FeatureMatrix))
     out = to_anndata(features)
     out.uns["sciinterp"] = _provenance(features, hits)
     return out
@@ -133,6 +136,7 @@ def write_h5ad(features: FeatureMatrix, hits: Table, folder: str | Path, *, sae:
     sae : SAE, optional
         For the decoder directions.
     """
+    require_kinds(features=(features, FeatureMatrix), hits=(hits, pd.DataFrame), folder=(folder, Path))
     folder = make_folder(folder)
     write_features(features, hits, folder / "features.h5ad", sae=sae)
     write_samples(features, hits, folder / "samples.h5ad")

@@ -51,7 +51,7 @@ from sciinterp.provenance import (
     standing,
 )
 from sciinterp.samples import Split
-from sciinterp.settings import make_plain, plain_value, settings_of
+from sciinterp.settings import SHARE, at_least, make_plain, plain_value, settings_of
 from sciinterp.store import ledger
 
 if TYPE_CHECKING:
@@ -129,9 +129,12 @@ class AssociationSettings:
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
 
     def __post_init__(self) -> None:
-        make_plain(self)
-        if not 0 < self.level < 1:
-            raise InputError("no such level of intervals", expected="between 0 and 1", got=str(self.level))
+        many, any_number = at_least(1), at_least(0)
+        make_plain(self, strongest=many, folds=many, level=SHARE, sets=many, set_draws=any_number)
+        for name in self.ceilings:
+            if registry.find(name) is None:
+                known = [record.name for record in registry.BASELINES]
+                raise no_such("baseline", name, known, where="ceilings")
 
 
 def associate(

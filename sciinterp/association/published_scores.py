@@ -24,8 +24,9 @@ from sciinterp.association.partitions import Partition, coverages, partition
 from sciinterp.association.ranking import precision_recall
 from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such, require_kinds
 from sciinterp.samples import Samples, Split
+from sciinterp.settings import at_least, plain_value
 
 INTERPLM_THRESHOLDS = (0.0, 0.15, 0.5, 0.6, 0.8)
 
@@ -54,6 +55,14 @@ def domain_adjusted_f1(
         ``concept feature threshold f1_train precision recall f1``, one row a concept; NaN where the held-out
         families do not carry it.
     """
+    require_kinds(
+        features=(features, FeatureMatrix), annotations=(annotations, Annotations), split=(split, Split)
+    )
+    levels = np.array(
+        [plain_value(level, float, "thresholds", at_least(0)) for level in thresholds], np.float32
+    )
+    if not len(levels):
+        raise InputError("no thresholds", where="argument 'thresholds'", expected="at least one")
     samples, names = features.samples, annotations.position_names
     positives, instances = annotations.positives(samples, names), annotations.instances(samples, names)
     if not names:
@@ -63,7 +72,7 @@ def domain_adjusted_f1(
     rows = []
     for parts in partition(samples, positives, annotations.covered(samples, names), split):
         mine = of_concepts(instances, parts.concepts)
-        found = _of_parts(features, parts, mine, np.asarray(thresholds, np.float32))
+        found = _of_parts(features, parts, mine, levels)
         found.insert(0, "concept", [names[c] for c in parts.concepts])
         rows.append(found)
     return pd.concat(rows).sort_values("concept", kind="stable", ignore_index=True)
@@ -152,7 +161,13 @@ def family_f1(
         ``concept feature threshold f1_train f1 auroc average_precision n_positive prevalence``, one row a
         concept.
     """
+    require_kinds(
+        features=(features, FeatureMatrix), annotations=(annotations, Annotations), split=(split, Split)
+    )
     names = annotations.names if concepts is None else list(concepts)
+    for name in names:
+        if name not in annotations.names:
+            raise no_such("concept", name, annotations.names, where="argument 'concepts'")
     carries = sample_carriage(annotations, features.samples, names)
     largest = features.max_per_sample()
     out = []

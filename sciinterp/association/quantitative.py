@@ -77,7 +77,8 @@ class CorrelateSettings:
     min_positions: int = 10
 
     def __post_init__(self) -> None:
-        make_plain(self, folds=at_least(1), n_draws=at_least(1), level=SHARE)
+        of_numbers = {"folds": 2, "n_draws": 1, "min_families": 2, "min_positions": 1}
+        make_plain(self, level=SHARE, **{name: at_least(least) for name, least in of_numbers.items()})
 
 
 def correlate(

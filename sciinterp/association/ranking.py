@@ -106,7 +106,14 @@ def precision_recall(
     """
     columns = by_feature(codes)
     concepts = by_position(positives, columns.n_positions)
-    low, high, _ = (features or slice(None)).indices(columns.n_features)
+    low, high, step = (features or slice(None)).indices(columns.n_features)
+    if step != 1:
+        raise InputError(
+            "features are not next to each other",
+            where="argument 'features'",
+            expected="a step of 1",
+            got=str(step),
+        )
     shape = (max(0, high - low), concepts.n_concepts)
     if shape[0] * shape[1] * _PAIR_BYTES > memory_budget:
         raise InputError(

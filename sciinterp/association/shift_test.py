@@ -41,7 +41,7 @@ from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import only_active
 from sciinterp.codes.by_feature import ByFeature
-from sciinterp.errors import ShapeError
+from sciinterp.errors import InputError, ShapeError, require_kinds
 from sciinterp.samples import Samples
 
 # Shifts around a chain, equally spaced; the least p-value of one family is one over this.
@@ -143,7 +143,21 @@ def compare_shifts(
     >>> bool(found["fold"][0] > 5), bool(found["p_shift"][0] < 0.05)
     (True, True)
     """
+    require_kinds(features=(features, FeatureMatrix))
     feature, concept = np.asarray(feature, np.int64), np.asarray(concept, np.int64)
+    if feature.shape != concept.shape:
+        raise ShapeError(
+            "one concept a feature is needed", expected=str(feature.shape), got=str(concept.shape)
+        )
+    for name, listed, n in (
+        ("feature", feature, features.n_features),
+        ("concept", concept, positives.shape[1]),
+    ):
+        if len(listed) and not (listed.min() >= 0 and listed.max() < n):
+            got = f"{listed.min()} to {listed.max()}"
+            raise InputError(
+                f"there is no such {name}", where=f"argument '{name}'", expected=f"0 to {n - 1}", got=got
+            )
     wanted, column = np.unique(concept, return_inverse=True)
     order = np.argsort(feature, kind="stable")
     p, fold = np.ones(len(feature)), np.full(len(feature), np.nan)

@@ -21,12 +21,17 @@ import pandas as pd
 from sciinterp.annotations import Annotations
 from sciinterp.association.family_counts import f1_score
 from sciinterp.codes import FeatureMatrix
+from sciinterp.errors import require_kinds
 from sciinterp.samples import Split
+from sciinterp.settings import at_least, plain_value
 
 # A further feature must bring this much training F1 to count as a part of its own.
 MIN_GAIN = 0.03
 # Features of a concept that are tried, the best in training first.
 N_TRIED = 21
+ABSORPTION = (
+    "parent", "child", "parent_feature", "child_feature", "missed_in_child", "missed_elsewhere", "absorbed",
+)  # fmt: skip
 
 
 def splitting(
@@ -52,6 +57,8 @@ def splitting(
         ``concept, n_features, features, f1_single, f1_set, gain``: F1 on held-out families of the selected feature
         and of the set chosen on training families.
     """
+    _require(features, annotations, hits, split)
+    max_features = plain_value(max_features, int, "max_features", at_least(1))
     train, test = (_rows(features, split.part(p)) for p in ("train", "test"))
     rows = []
     for concept, pairs in hits.groupby("concept", sort=True):
@@ -79,17 +86,9 @@ def absorption(
         parent_feature, child_feature, missed_in_child, missed_elsewhere, absorbed``, fractions of held-out
         positions; ``absorbed`` is at least 0. Empty where no concept has a parent.
     """
+    _require(features, annotations, hits, split)
     test = _rows(features, split.test)
     selected = hits[hits["selected"]].set_index("concept")
-    columns = [
-        "parent",
-        "child",
-        "parent_feature",
-        "child_feature",
-        "missed_in_child",
-        "missed_elsewhere",
-        "absorbed",
-    ]
     rows = []
     for child, parent in annotations.concepts["parent"].items():
         if child not in selected.index or parent not in selected.index:
@@ -107,7 +106,12 @@ def absorption(
         rows.append(
             (parent, child, int(a["feature"]), int(b["feature"]), missed, other, max(missed - other, 0.0))
         )
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(ABSORPTION))
+
+
+def _require(features: object, annotations: object, hits: object, split: object) -> None:
+    require_kinds(features=(features, FeatureMatrix), annotations=(annotations, Annotations))
+    require_kinds(hits=(hits, pd.DataFrame), split=(split, Split))
 
 
 def _greedy(

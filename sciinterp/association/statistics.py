@@ -36,12 +36,13 @@ from sciinterp.association.presence import family_activity, present_in
 from sciinterp.association.within import Units, families_leaning, mixed_families, within_families
 from sciinterp.budget import ranges
 from sciinterp.codes import FeatureMatrix
-from sciinterp.errors import InputError
+from sciinterp.errors import no_such
 from sciinterp.samples import Split
 from sciinterp.settings import UP_TO_ONE, at_least, make_plain, settings_of
 
 # Multiply-adds a permutation test may take before fewer permutations are drawn.
 _PERMUTATION_WORK = 2e11
+STRATA = ("exposure", "none")
 UNIVERSAL, TOO_FEW, WITHIN = "universal", "too few families", "within families"
 # What a pair takes while it is tested, or permuted.
 _BYTES = 64
@@ -80,7 +81,10 @@ class ScreenSettings:
     per_family: int = 200
 
     def __post_init__(self) -> None:
-        make_plain(self, carried=UP_TO_ONE, n_permutations=at_least(1), per_family=at_least(1))
+        names = ("min_families", "min_carriers", "n_permutations", "per_family")
+        make_plain(self, carried=UP_TO_ONE, **dict.fromkeys(names, at_least(1)))
+        if self.strata not in STRATA:
+            raise no_such("choice", self.strata, STRATA, where="strata")
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,10 +281,6 @@ def _strata(
     exposure: np.ndarray, kind: str, group: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """int64 [n_units], twice: stratum of each unit, those of different groups never in one, and its nearest in it."""
-    if kind not in ("exposure", "none"):
-        raise InputError(
-            "there is no such way to form strata", where=f"strata={kind!r}", expected="exposure or none"
-        )
     exposure = exposure if kind == "exposure" else exposure[:, :0]
     strata = strata_of_exposure(exposure, group)
     return strata, strata_of_exposure(exposure, strata, least=NEIGHBOURS)

@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from sciinterp import __version__
-from sciinterp.errors import no_such
+from sciinterp.errors import InputError, no_such
 from sciinterp.frames import Table
 from sciinterp.progress import progress
+from sciinterp.settings import at_least, plain_value
 from sciinterp.store.atomic import atomic_write, write_json
 from sciinterp.store.kept import check_kept, kept, planned_folder
 from sciinterp.trust.claims import CLAIMS, Claim
@@ -61,6 +62,9 @@ def benchmark_trust(
     MismatchError
         The folder holds worlds of another version or seed.
     """
+    seed, n_worlds = plain_value(seed, int, "seed"), plain_value(n_worlds, int, "n_worlds", at_least(0))
+    if isinstance(only, str):
+        raise InputError("claims are a list of names", where="only=", expected=f"[{only!r}]", got=repr(only))
     names = list(dict.fromkeys(claim.name for claim in CLAIMS))
     for name in only or ():
         if name not in names:
