@@ -238,7 +238,7 @@ GIVEN = [
     (ScalingSettings, {"architecture": int}, "architecture"), (ScalingSettings, {"architecture": si.ReLU}, "with a k.*ReLU"), (ScalingSettings, {"level": 90}, "between 0 and 1"), (ScalingSettings, {"ks": [1, 2, 4]}, None),
     (ScreenSettings, {"n_permutations": 0}, "1 or more"), (ScreenSettings, {"carried": 2.0}, "from 0 to 1"), (ScreenSettings, {"within": ["cells"]}, None),
     (BaselineSettings, {"domain": 1}, "true or false"), (BaselineSettings, {"reach": -1}, "0 or more"), (BaselineSettings, {"max_fit": np.int32(9)}, None),
-    (CorrelateSettings, {"level": 1.0}, "between 0 and 1"), (CorrelateSettings, {"folds": 0}, "1 or more"), (CorrelateSettings, {"folds": 3}, None),
+    (CorrelateSettings, {"level": 1.0}, "between 0 and 1"), (CorrelateSettings, {"folds": 0}, "2 or more"), (CorrelateSettings, {"folds": 3}, None),
     (DecompositionSettings, {"widths": (512, 0)}, "widths: expected 1 or more, got 0"), (DecompositionSettings, {"names": "topk"}, "names"),
     (GroundTruthSettings, {"steps": 0}, "1 or more"),
     (SplitSettings, {"fractions": "abc"}, "SplitSettings fractions"), (ModelSettings, {"name": 3}, "ModelSettings name: expected text, got 3"),
