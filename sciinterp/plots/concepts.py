@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from sciinterp.association import baselines as registry
 from sciinterp.association.explanations import ABOVE, NOT_TESTED, OTHER, THRESHOLDS, above_all, kind
+from sciinterp.plots.given import hits_of, require_column, table_of
 from sciinterp.plots.style import (
     COLOURS,
     GREY,
@@ -17,6 +17,7 @@ from sciinterp.plots.style import (
     MUTED,
     ORANGE,
     RULE,
+    Look,
     drawing,
     finite,
     label,
@@ -27,15 +28,17 @@ from sciinterp.plots.style import (
     ticks,
 )
 from sciinterp.provenance import HELD_OUT_FAMILIES, families_of
+from sciinterp.settings import at_least, plain_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 CEILING = "ceiling"
 _LINES = "+x123"  # markers without a face
 
 
-def baseline_kind(name: Any, *, counted: bool = False) -> tuple[str, str, str]:
+def baseline_kind(name: object, *, counted: bool = False) -> tuple[str, str, str]:
     """What a baseline of this name can explain, its colour and its marker; another name is known by the word it holds.
 
     Parameters
@@ -59,11 +62,11 @@ def baseline_kind(name: Any, *, counted: bool = False) -> tuple[str, str, str]:
     return kind, COLOURS[record.colour], record.marker
 
 
-def selected(hits: pd.DataFrame) -> pd.DataFrame:
+def selected(hits: pd.DataFrame | None) -> pd.DataFrame:
     """The selected row of every concept, strongest first; a concept without a number comes last."""
-    if hits is None or len(hits) == 0 or "concept" not in hits.columns:
+    rows: pd.DataFrame = pd.DataFrame(hits_of(hits, "concept", "f1"))
+    if not len(rows):
         return pd.DataFrame(columns=["concept", "feature", "f1"])
-    rows = pd.DataFrame(hits)
     if "selected" in rows.columns:
         rows = rows.iloc[_chosen(rows)]
     else:
@@ -74,12 +77,9 @@ def selected(hits: pd.DataFrame) -> pd.DataFrame:
     return rows.iloc[order].reset_index(drop=True)
 
 
-def baselines_of(hits: pd.DataFrame) -> pd.DataFrame:
+def baselines_of(hits: pd.DataFrame | None) -> pd.DataFrame:
     """Held-out F1 of every baseline, concepts as rows; empty where the hits carry none."""
-    context: Mapping[str, Any] = getattr(hits, "context", None) or {}
-    table: Any = context.get("baselines")
-    if not isinstance(table, pd.DataFrame) or table.empty:
-        return pd.DataFrame()
+    table = table_of((getattr(hits, "context", None) or {}).get("baselines"), "baselines")
     if {"concept", "baseline"} <= set(table.columns):
         value = next((c for c in ("f1", "f1_test", "value") if c in table.columns), None)
         if value is None:
@@ -90,17 +90,17 @@ def baselines_of(hits: pd.DataFrame) -> pd.DataFrame:
         return wide[sorted(wide.columns, key=_rank)]
     if "concept" in table.columns:
         table = table.set_index("concept")
-    return table.select_dtypes("number")
+    return table[~table.index.duplicated()].select_dtypes("number")
 
 
-def _rank(name: Any) -> tuple[int, str]:
+def _rank(name: object) -> tuple[int, str]:
     """Baselines in one order everywhere: as they are listed above, then the others."""
     names = [record.name for record in registry.BASELINES]
     lowered = str(name).lower()
     return (names.index(lowered) if lowered in names else len(names), lowered)
 
 
-def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: int = 40) -> Axes:
+def concepts_vs_baselines(hits: pd.DataFrame | None, *, ax: Axes | None = None, top: int = 40) -> Axes:
     """Held-out F1 of every concept's selected feature, with its interval, beside the best baseline of each kind.
 
     A filled point is said to lie above every counted baseline, with false discovery control over concepts. Grey crosses
@@ -118,7 +118,7 @@ def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: in
     matplotlib.axes.Axes
     """
     chosen = selected(hits)
-    rows = chosen.head(top)
+    rows = chosen.head(plain_value(top, int, "top=", at_least(1)))
     with drawing(ax, width="double", height=16 + 4.4 * max(len(rows), 5)) as axes:
         value = finite(rows["f1"])
         if not len(rows) or np.isnan(value).all():
@@ -129,13 +129,12 @@ def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: in
         if not kinds and "best_baseline_f1" in rows:
             kinds = {"best baseline": (finite(rows["best_baseline_f1"]), ORANGE, "D")}
         for name, (best, colour, marker) in kinds.items():
-            face: dict[str, Any] = (
+            face: Look = (
                 {"color": colour} if marker in _LINES else {"facecolors": "none", "edgecolors": colour}
             )
             kept = ~np.isnan(best)
-            axes.scatter(
-                best[kept], y[kept], s=15, marker=marker, linewidths=0.9, label=name, zorder=2, **face
-            )
+            face |= {"s": 15, "marker": marker, "linewidths": 0.9, "zorder": 2}
+            axes.scatter(best[kept], y[kept], label=name, **face)
         _points(axes, rows, value, y)
         for at in np.flatnonzero(np.isnan(value)):
             label(axes, 0.01, float(at), NOT_TESTED)
@@ -152,7 +151,7 @@ def concepts_vs_baselines(hits: pd.DataFrame, *, ax: Axes | None = None, top: in
 
 def best_of_kinds(table: pd.DataFrame) -> dict[str, tuple[np.ndarray, str, str]]:
     """For every kind of baseline its best F1 a concept, its colour and its marker; density and prevalence are left out."""
-    kinds: dict[str, list[Any]] = {}
+    kinds: dict[str, list[object]] = {}
     for name in table.columns:
         said = baseline_kind(name)[0]
         kinds.setdefault(str(name) if said == OTHER else said, []).append(name)
@@ -173,34 +172,20 @@ def best_of_kinds(table: pd.DataFrame) -> dict[str, tuple[np.ndarray, str, str]]
 def _points(ax: Axes, rows: pd.DataFrame, value: np.ndarray, y: np.ndarray, *, bars: bool = True) -> None:
     """The selected features: interval, then a filled or open point."""
     if bars and {"f1_low", "f1_high"} <= set(rows.columns):
-        low, high = finite(rows["f1_low"]), finite(rows["f1_high"])
-        ax.hlines(
-            y,
-            np.where(np.isnan(low), value, low),
-            np.where(np.isnan(high), value, high),
-            color=INK,
-            lw=1.1,
-            zorder=3,
+        low, high = (
+            np.where(np.isnan(v), value, v) for v in (finite(rows["f1_low"]), finite(rows["f1_high"]))
         )
+        ax.hlines(y, low, high, color=INK, lw=1.1, zorder=3)
     beats = above_all(rows).to_numpy()
-    for mask, face, name in (
-        (beats, INK, kind(ABOVE).short),
-        (~beats, "white", "feature, not above"),
-    ):
+    style: Look = {"s": 20, "edgecolors": INK, "linewidths": 0.9, "zorder": 4}
+    for mask, face, name in ((beats, INK, kind(ABOVE).short), (~beats, "white", "feature, not above")):
         if mask.any():
-            ax.scatter(
-                value[mask],
-                y[mask],
-                s=20,
-                facecolors=face,
-                edgecolors=INK,
-                linewidths=0.9,
-                label=name,
-                zorder=4,
-            )
+            ax.scatter(value[mask], y[mask], facecolors=face, label=name, **style)
 
 
-def volcano(hits: pd.DataFrame, *, effect: str = "delta_f1", ax: Axes | None = None, named: int = 8) -> Axes:
+def volcano(
+    hits: pd.DataFrame | None, *, effect: str = "delta_f1", ax: Axes | None = None, named: int = 8
+) -> Axes:
     """Effect against evidence, one point a pair: how much better than the best baseline, and how sure in families.
 
     Circles are the selected pairs, filled where they lie above every counted baseline; the line is the q-value up to
@@ -221,7 +206,8 @@ def volcano(hits: pd.DataFrame, *, effect: str = "delta_f1", ax: Axes | None = N
     -------
     matplotlib.axes.Axes
     """
-    rows = pd.DataFrame(hits if hits is not None else [])
+    rows, named = pd.DataFrame(hits_of(hits, "concept")), plain_value(named, int, "named=", at_least(0))
+    require_column(rows, effect, "delta_f1", option="effect")
     with drawing(ax, width="single", height=65) as axes:
         if not {"q", effect} <= set(rows.columns):
             return note(axes, f"no pair has a q-value and {effect}")
@@ -268,7 +254,7 @@ def _names(ax: Axes, names: np.ndarray, x: np.ndarray, y: np.ndarray, most: int)
             label(ax, float(x[i] + gap), float(y[i]), plain(names[i], 24), ha="right" if inward else "left")
 
 
-def heatmap(hits: pd.DataFrame, *, value: str = "f1", ax: Axes | None = None, top: int = 30) -> Axes:
+def heatmap(hits: pd.DataFrame | None, *, value: str = "f1", ax: Axes | None = None, top: int = 30) -> Axes:
     """Features by concepts: held-out effect of every pair in the table; a dot marks the selected pair.
 
     Parameters
@@ -284,19 +270,20 @@ def heatmap(hits: pd.DataFrame, *, value: str = "f1", ax: Axes | None = None, to
     -------
     matplotlib.axes.Axes
     """
-    rows = selected(hits)
-    rows = rows[~np.isnan(finite(rows["f1"]))].head(top)
+    pairs, rows = hits_of(hits, "feature", "concept", "f1"), selected(hits)
+    require_column(pairs, value, "f1", option="value")
+    rows = rows[~np.isnan(finite(rows["f1"]))].head(plain_value(top, int, "top=", at_least(1)))
     features = list(dict.fromkeys(rows["feature"])) if len(rows) else []
     with drawing(ax, width="double", height=26 + 4.2 * max(len(rows), 5)) as axes:
-        if not features or value not in hits.columns:
+        if not features or value not in pairs.columns:
             return note(axes, "no pair of feature and concept to show")
         concepts = rows["concept"].tolist()
-        cells = pd.DataFrame(hits)[["feature", "concept", value]].drop_duplicates(["feature", "concept"])
+        cells = pd.DataFrame(pairs)[["feature", "concept", value]].drop_duplicates(["feature", "concept"])
         grid = cells.pivot(index="concept", columns="feature", values=value).reindex(
             index=concepts, columns=features
         )
         array = np.ma.masked_invalid(finite(grid.to_numpy()).reshape(grid.shape))
-        colours = _white_to_blue()
+        colours = white_to_blue()
         mesh = axes.pcolormesh(array, cmap=colours, vmin=0, vmax=1, edgecolors="white", linewidth=0.4)
         blank_y, blank_x = np.nonzero(np.ma.getmaskarray(array))
         axes.scatter(blank_x + 0.5, blank_y + 0.5, marker=".", s=1.5, color=RULE, linewidths=0)
@@ -318,7 +305,7 @@ def heatmap(hits: pd.DataFrame, *, value: str = "f1", ax: Axes | None = None, to
     return axes
 
 
-def _white_to_blue() -> Any:
+def white_to_blue() -> Colormap:
     """Pale to deep blue, even in lightness: it reads the same in grey and to colour-blind eyes."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -326,7 +313,7 @@ def _white_to_blue() -> Any:
 
 
 def concept_counts(
-    hits: pd.DataFrame, *, threshold: float = THRESHOLDS.found, ax: Axes | None = None
+    hits: pd.DataFrame | None, *, threshold: float = THRESHOLDS.found, ax: Axes | None = None
 ) -> Axes:
     """SAE features against every baseline: how many concepts pass ``threshold`` with each.
 
@@ -344,21 +331,17 @@ def concept_counts(
     -------
     matplotlib.axes.Axes
     """
-    rows = selected(hits)
+    rows, threshold = selected(hits), plain_value(threshold, float, "threshold=")
     table = baselines_of(hits).reindex(rows["concept"].tolist())  # of these concepts alone
     with drawing(ax, width="single", height=22 + 5.5 * (table.shape[1] + 1)) as axes:
         if np.isnan(finite(rows["f1"])).all():
             return note(axes, "no concept could be tested")
         table = table[sorted(table.columns, key=lambda c: baseline_kind(c)[0] == CEILING)]
-        names = [
-            "SAE features",
-            *(f"{c} (ceiling)" if baseline_kind(c)[0] == CEILING else str(c) for c in table),
-        ]
-        found = [
-            int((finite(rows["f1"]) >= threshold).sum()),
-            *(int((finite(table[c]) >= threshold).sum()) for c in table.columns),
-        ]
-        colours = [INK, *(baseline_kind(c)[1] for c in table.columns)]
+        kinds = [baseline_kind(c) for c in table.columns]
+        said = [f"{c} (ceiling)" if kind == CEILING else str(c) for c, (kind, *_) in zip(table, kinds)]
+        names, colours = ["SAE features", *said], [INK, *(colour for _, colour, _ in kinds)]
+        values = [rows["f1"], *(table[c] for c in table.columns)]
+        found = [int((finite(v) >= threshold).sum()) for v in values]
         y = np.arange(len(names))
         axes.barh(y, found, color=colours, height=0.62)
         for at, number in zip(y, found):

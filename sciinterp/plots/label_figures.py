@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
+from sciinterp.errors import InputError
+from sciinterp.plots.given import Rows, table_of
 from sciinterp.plots.style import (
     BLUE,
     GREY,
@@ -29,6 +31,8 @@ from sciinterp.plots.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from sciinterp.readouts.distilled import Rule
+
 # representation -> (what it is called, colour)
 NAMES = {
     "features": ("features", BLUE),
@@ -42,7 +46,7 @@ NAMES = {
 }
 
 
-def readout(table: Any, *, ax: Axes | None = None) -> Axes:
+def readout(table: Rows, *, ax: Axes | None = None) -> Axes:
     """Held-out score of every representation against the number of training samples, with intervals over families.
 
     Parameters
@@ -54,7 +58,7 @@ def readout(table: Any, *, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
     """
-    frame = pd.DataFrame(table if table is not None else [])
+    frame = table_of(table)
     known = {"n", "representation", "score"} <= set(frame.columns)
     frame = frame[~np.isnan(finite(frame["score"]))] if known else frame
     context = getattr(table, "context", None) or {}
@@ -62,13 +66,12 @@ def readout(table: Any, *, ax: Axes | None = None) -> Axes:
         if not known or not len(frame):
             return note(axes, "no label was read")
         sizes = sorted(set(finite(frame["n"])))
-        present = [name for name in NAMES if name in set(frame["representation"])]
+        of = dict(list(frame.groupby(frame["representation"].astype(str))))
+        present = [*(name for name in NAMES if name in of), *sorted(of.keys() - NAMES.keys())]
         for k, name in enumerate(present):
-            rows = frame[frame["representation"] == name].sort_values("n")
-            words, colour = NAMES[name]
-            at = np.array([sizes.index(v) for v in finite(rows["n"])]) + 0.5 * (
-                k / max(len(present) - 1, 1) - 0.5
-            )
+            rows = of[name].sort_values("n")
+            words, colour = NAMES.get(name, (name, GREY))
+            at = np.searchsorted(sizes, finite(rows["n"])) + 0.5 * (k / max(len(present) - 1, 1) - 0.5)
             if {"low", "high"} <= set(rows.columns):
                 axes.vlines(at, finite(rows["low"]), finite(rows["high"]), color=colour, lw=0.8)
             axes.plot(at, finite(rows["score"]), color=colour, marker="o", ms=3, lw=0.6, label=words)
@@ -81,7 +84,7 @@ def readout(table: Any, *, ax: Axes | None = None) -> Axes:
     return axes
 
 
-def distil(rule: Any, *, ax: Axes | None = None) -> Axes:
+def distil(rule: Rule | Mapping[str, object] | None, *, ax: Axes | None = None) -> Axes:
     """The terms of a rule with their points, and its score beside the full readout's and its own without the model.
 
     Parameters
@@ -94,10 +97,15 @@ def distil(rule: Any, *, ax: Axes | None = None) -> Axes:
     matplotlib.axes.Axes
     """
 
-    def of(name: str) -> Any:
-        return rule.get(name) if isinstance(rule, dict) else getattr(rule, name, None)
+    if not (rule is None or isinstance(rule, Mapping) or hasattr(rule, "terms")):
+        raise InputError(
+            "an argument of another kind", where="rule=", expected="a Rule or its record", got=repr(rule)[:60]
+        )
 
-    terms = pd.DataFrame(of("terms") if rule is not None and of("terms") is not None else [])
+    def of(name: str) -> object:
+        return rule.get(name) if isinstance(rule, Mapping) else getattr(rule, name, None)
+
+    terms = table_of(of("terms"), "terms")
     known = {"feature", "summary", "cut", "points"} <= set(terms.columns)
     terms = terms[~np.isnan(finite(terms["points"])) & ~np.isnan(finite(terms["cut"]))] if known else terms
     with drawing(ax, width="double", height=26 + 9 * max(len(terms), 2)) as axes:
@@ -119,8 +127,8 @@ def distil(rule: Any, *, ax: Axes | None = None) -> Axes:
         axes.set_ylim(-len(terms) + 0.4, 0.6)
         axes.set_xticks(np.arange(int(min(points.min(), 0)), int(most) + 1))
         names = (("rule", "score"), ("all features", "full"), ("without the model", "plain"))
-        scores = [(word, of(key)) for word, key in names]
-        said = [f"{w} {v[0]:.2f}" for w, v in scores if v is not None and v[0] is not None and v[0] == v[0]]
+        scores = [(word, finite(of(key))[:1]) for word, key in names]
+        said = [f"{word} {value[0]:.2f}" for word, value in scores if len(value) and not np.isnan(value[0])]
         name_axes(
             axes,
             x="points" if of("form") == "points" else "asked by the tree",

@@ -7,7 +7,7 @@ small-sample correction ``e(n) = (A - 1) / (2 n ln 2)`` of Schneider et al. (198
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,9 +27,11 @@ from sciinterp.plots.style import (
     note,
     ticks,
 )
+from sciinterp.settings import at_least, plain_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.path import Path
 
     from sciinterp.codes import FeatureMatrix
     from sciinterp.samples import Samples
@@ -112,7 +114,7 @@ def information(counts: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=128)
-def outline(letter: str) -> Any:
+def outline(letter: str) -> Path:
     """A letter's outline scaled into the unit square."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
@@ -155,6 +157,9 @@ def logo(features: FeatureMatrix, j: int, *, ax: Axes | None = None, flank: int 
     from matplotlib.patches import PathPatch
     from matplotlib.transforms import Affine2D
 
+    flank, top = (
+        plain_value(n, int, f"{o}=", at_least(o == "top")) for n, o in ((flank, "flank"), (top, "top"))
+    )
     j = features.number(j)
     letters, peaks = Letters(features.samples), peaks_of(features, j)
     alphabet, sequence = letters.alphabet, letters.is_sequence[peaks.group]
@@ -175,7 +180,7 @@ def logo(features: FeatureMatrix, j: int, *, ax: Axes | None = None, flank: int 
                     faces.append(colours.get(alphabet[i], INK))
                     y += float(column[i])
         axes.add_collection(PatchCollection(patches, facecolors=faces, linewidths=0))
-        full = float(np.log2(len(alphabet)))
+        full = float(np.log2(max(len(alphabet), 2)))
         axes.set_xlim(-0.6, 2 * flank + 0.6)
         axes.set_ylim(0, full * 1.02)
         ticks(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
+from sciinterp.plots.given import require_column, table_of
 from sciinterp.plots.style import (
     GREY,
     PALETTE,
     RULE,
+    Look,
     drawing,
     finite,
     legend,
@@ -32,7 +34,7 @@ _NAMES = {
 }
 
 
-def recovery(worlds: Any, *, value: str = "recall", ax: Axes | None = None) -> Axes:
+def recovery(worlds: object, *, value: str = "recall", ax: Axes | None = None) -> Axes:
     """How much each dictionary finds in each world of ``sciinterp benchmark dictionary``.
 
     Parameters
@@ -47,8 +49,9 @@ def recovery(worlds: Any, *, value: str = "recall", ax: Axes | None = None) -> A
     -------
     matplotlib.axes.Axes
     """
-    table = worlds["recovery"] if isinstance(worlds, dict) and "recovery" in worlds else worlds
-    frame = pd.DataFrame(table if table is not None else [])
+    held = worlds.get("recovery") if isinstance(worlds, Mapping) else None
+    frame = table_of(worlds if held is None else held, "worlds")
+    require_column(frame, value, "recall", option="value")
     known = {"world", "dictionary", value} <= set(frame.columns)
     frame = frame.assign(at=finite(frame[value])).dropna(subset=["at"]) if known else frame.iloc[:0]
     names = list(dict.fromkeys(frame["world"].astype(str))) if len(frame) else []
@@ -64,18 +67,9 @@ def recovery(worlds: Any, *, value: str = "recall", ax: Axes | None = None) -> A
             frozen = "frozen" in kind
             colour = GREY if frozen else PALETTE[i % len(PALETTE)]
             y = np.array([names.index(world) for world in seeds.index]) + 0.5 * ((i + 0.5) / len(kinds) - 0.5)
-            face = "none" if frozen else colour
             axes.hlines(y, seeds["min"], seeds["max"], color=colour, lw=0.9)
-            axes.plot(
-                seeds["mean"],
-                y,
-                ls="",
-                marker=MARKERS[i % len(MARKERS)],
-                ms=3.6,
-                color=colour,
-                mfc=face,
-                label=kind,
-            )
+            mark: Look = {"marker": MARKERS[i % len(MARKERS)], "ms": 3.6, "mfc": "none" if frozen else colour}
+            axes.plot(seeds["mean"], y, ls="", color=colour, label=kind, **mark)
         ticks(axes, "y", range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlim(min(-0.02, float(frame["at"].min())), max(1.02, float(frame["at"].max())))

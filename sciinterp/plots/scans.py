@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy import sparse as sp
 from scipy.stats import spearmanr
 
-from sciinterp.plots.style import BLUE, INK, MUTED, drawing, finite, label, name_axes, note, ticks
+from sciinterp.errors import InputError, no_such
+from sciinterp.plots.given import Rows, table_of
+from sciinterp.plots.style import BLUE, INK, MUTED, corner, drawing, finite, name_axes, note, ticks
+from sciinterp.settings import plain_value
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from matplotlib.axes import Axes
 
 # Letters by kind, so that alike ones are neighbours.
 LETTERS = "GAVILMCPFYWHKRQNEDST"
 
 
-def assay_scan(scan: Any, *, features: Sequence[int] = (), ax: Axes | None = None) -> Axes:
+def assay_scan(scan: AnnData | Rows, *, features: Sequence[int] = (), ax: Axes | None = None) -> Axes:
     """A scan's scores, letters by positions, with a track below for each of some features.
 
     Parameters
@@ -34,6 +39,7 @@ def assay_scan(scan: Any, *, features: Sequence[int] = (), ax: Axes | None = Non
     matplotlib.axes.Axes
     """
     frame, score = _single(scan)
+    changes = [_change(scan, feature)[frame["row"].to_numpy()] for feature in features] if len(frame) else []
     with drawing(ax, width="double", height=58 + 4 * len(features)) as axes:
         if not len(frame):
             return note(axes, "no substitution was scored")
@@ -47,20 +53,11 @@ def assay_scan(scan: Any, *, features: Sequence[int] = (), ax: Axes | None = Non
         middle = float(np.nanmedian(grid))
         extent = (first + 0.5, last + 1.5, len(letters) - 0.5, -0.5)
         axes.imshow(grid, cmap="RdBu_r", vmin=middle - width, vmax=middle + width, extent=extent, aspect="auto", interpolation="nearest")  # fmt: skip
-        for number, feature in enumerate(features):
-            size = np.abs(np.asarray(scan.X[frame["row"].to_numpy()][:, [feature]].todense()).ravel())
-            mean = np.bincount(column, size, minlength=grid.shape[1]) / np.maximum(
-                np.bincount(column, minlength=grid.shape[1]), 1
-            )
-            low = len(letters) + 0.5 + 2 * number
-            axes.bar(
-                np.arange(first, last + 1) + 1,
-                -1.4 * mean / (mean.max() or 1),
-                bottom=low + 1,
-                width=0.9,
-                color=BLUE,
-                lw=0,
-            )
+        seen = np.maximum(np.bincount(column, minlength=grid.shape[1]), 1)
+        for number, change in enumerate(changes):
+            mean = np.bincount(column, np.abs(change), minlength=grid.shape[1]) / seen
+            low, height = len(letters) + 0.5 + 2 * number, -1.4 * mean / (mean.max() or 1)
+            axes.bar(np.arange(first, last + 1) + 1, height, bottom=low + 1, width=0.9, color=BLUE, lw=0)
         names = [*letters, *(f"feature {j}" for j in features)]
         places = [*range(len(letters)), *(len(letters) + 0.9 + 2 * i for i in range(len(features)))]
         ticks(axes, "y", np.array(places), names)
@@ -69,12 +66,11 @@ def assay_scan(scan: Any, *, features: Sequence[int] = (), ax: Axes | None = Non
         axes.tick_params(axis="y", length=0)
         axes.locator_params(axis="x", integer=True)
         name_axes(axes, x="position", y="letter after")
-        label(axes, 1, 1.01, f"{score}: {middle - width:.3g} (blue) to {middle + width:.3g} (red)",
-              transform=axes.transAxes, ha="right", va="bottom", color=MUTED)  # fmt: skip
+        corner(axes, 1, 1.01, f"{score}: {middle - width:.3g} (blue) to {middle + width:.3g} (red)")
     return axes
 
 
-def assay_change(scan: Any, feature: int, *, ax: Axes | None = None) -> Axes:
+def assay_change(scan: AnnData | None, feature: int, *, ax: Axes | None = None) -> Axes:
     """What was measured of each variant against the change of a feature.
 
     Parameters
@@ -91,21 +87,33 @@ def assay_change(scan: Any, feature: int, *, ax: Axes | None = None) -> Axes:
     with drawing(ax, width="single", height=62) as axes:
         if scan is None or np.isfinite(y).sum() < 1:
             return note(axes, "no variant was scored")
-        x = np.asarray(scan.X[:, [feature]].todense(), float).ravel()
+        x = _change(scan, feature)
         keep = np.isfinite(y) & np.isfinite(x)
         x, y = x[keep], y[keep]
         axes.axvline(0, color=MUTED, lw=0.6)
         axes.scatter(x, y, s=6, color=BLUE, alpha=0.5, linewidths=0)
         if len(x) > 2 and np.ptp(x) and np.ptp(y):
-            label(axes, 0.02, 0.98, f"rank correlation {spearmanr(x, y)[0]:.2f}, {len(x):,} variants",
-                  transform=axes.transAxes, ha="left", va="top", color=INK)  # fmt: skip
+            said = f"rank correlation {spearmanr(x, y)[0]:.2f}, {len(x):,} variants"
+            corner(axes, 0.02, 0.98, said, color=INK)
         name_axes(axes, x=f"change of feature {feature}", y="score")
     return axes
 
 
-def _single(scan: Any) -> tuple[pd.DataFrame, str]:
+def _change(scan: object, feature: int) -> np.ndarray:
+    """float64 [n_variants]: the change of one feature in every variant of a scan."""
+    codes = getattr(scan, "X", None)
+    if codes is None:
+        raise InputError("a table of scores holds no features", where="scan=", expected="an AnnData")
+    j, n = plain_value(feature, int, "feature"), codes.shape[1]
+    if not 0 <= j < n:
+        raise no_such("feature", j, [f"0 to {n - 1}"])
+    column = codes[:, [j]]
+    return np.asarray(column.toarray() if sp.issparse(column) else column, float).ravel()
+
+
+def _single(scan: object) -> tuple[pd.DataFrame, str]:
     """Substitutions of one letter, with what is drawn of them."""
-    obs = pd.DataFrame(scan.obs if hasattr(scan, "obs") else scan if scan is not None else [])
+    obs = table_of(getattr(scan, "obs", scan), "scan")
     known = [c for c in ("score", "masked_marginal", "wild_type_marginal", "causal") if c in obs.columns]
     if not known or not {"position", "ref", "alt"} <= set(obs.columns):
         return pd.DataFrame(), ""

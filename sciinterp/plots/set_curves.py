@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from sciinterp.association.set_chance import READER as CHANCE
 from sciinterp.association.set_facts import READERS
+from sciinterp.errors import no_such
+from sciinterp.plots.given import hits_of, table_of
 from sciinterp.plots.style import (
     BLUE,
     GREEN,
     GREY,
     INK,
-    MUTED,
     ORANGE,
     PURPLE,
     SKY,
     VERMILLION,
+    Look,
+    corner,
     drawing,
     finite,
-    label,
     legend,
     name_axes,
     note,
@@ -45,7 +47,7 @@ _LOOKS = {
 }
 
 
-def sets(hits: Any, *, concept: str | None = None, ax: Axes | None = None) -> Axes:
+def sets(hits: pd.DataFrame | None, *, concept: str | None = None, ax: Axes | None = None) -> Axes:
     """Held-out F1 of sets of units against their size: features, twins, components, neurons, the randomised model.
 
     Dashed: or-sets of features (any of them above its threshold). Grey: what sets of features reach of the same concept
@@ -62,14 +64,17 @@ def sets(hits: Any, *, concept: str | None = None, ax: Axes | None = None) -> Ax
     -------
     matplotlib.axes.Axes
     """
-    table = (getattr(hits, "context", None) or {}).get("sets", hits)
-    table = pd.DataFrame(table) if isinstance(table, pd.DataFrame) else pd.DataFrame()
+    hits = hits_of(hits, "concept")
+    table = table_of((getattr(hits, "context", None) or {}).get("sets", hits))
     named = {"concept", "reader", "k", "rule", "f1"} <= set(table.columns)
+    if named and len(table) and concept is not None:
+        known = table["concept"].astype(str)
+        if not (known == concept).any():
+            raise no_such("concept", concept, dict.fromkeys(known), where="concept=")
+        table = table[known == concept]
     with drawing(ax, width="single", height=78) as axes:
-        if not named or (concept is not None and not (table["concept"].astype(str) == concept).any()):
+        if not named:
             return note(axes, "no sets were read")
-        if concept is not None:
-            table = table[table["concept"].astype(str) == concept]
         numbers = [name for name in ("f1", "f1_low", "f1_high") if name in table.columns]
         table = table.assign(**{name: finite(table[name]) for name in numbers}, k=finite(table["k"]))
         means = table.dropna(subset=["k", "f1"]).groupby(["reader", "rule", "k"])[numbers].mean()
@@ -89,7 +94,7 @@ def sets(hits: Any, *, concept: str | None = None, ax: Axes | None = None) -> Ax
         name_axes(axes, x="units in the set", y="F1 on test families")
         n = table["concept"].nunique()
         over = concept if concept is not None else f"mean over {n} concept{'s' * (n != 1)}"
-        label(axes, 0.99, 0.01, over, transform=axes.transAxes, ha="right", va="bottom", color=MUTED)
+        corner(axes, 0.99, 0.01, over)
         legend(axes, columns=2)
     return axes
 
@@ -105,18 +110,8 @@ def _draw(axes: Axes, curves: pd.DataFrame, ks: list[float]) -> None:
         colour, marker = _LOOKS.get(reader, (GREY, "h"))
         x = np.searchsorted(ks, rows["k"]) + 0.24 * ((i + 0.5) / len(shown) - 0.5)
         name = "any of the features" if rule == "or" else READERS.get(reader, str(reader))
-        how: dict[str, Any] = {"ls": (0, (3, 2))} if rule == "or" else {}
-        face = "none" if rule == "or" else colour
-        axes.plot(
-            x,
-            rows["f1"],
-            color=colour,
-            marker=marker,
-            mfc=face,
-            ms=3.2,
-            lw=1.6 if reader == "features" else 0.9,
-            label=name,
-            **how,
-        )
+        how: Look = {"ls": (0, (3, 2)), "mfc": "none"} if rule == "or" else {"mfc": colour}
+        width = 1.6 if reader == "features" else 0.9
+        axes.plot(x, rows["f1"], color=colour, marker=marker, ms=3.2, lw=width, label=name, **how)
         if reader != CHANCE:
             axes.vlines(x, rows["f1_low"], rows["f1_high"], color=colour, lw=0.5, alpha=0.6)

@@ -88,8 +88,11 @@ def trace(features: FeatureMatrix, j: int, *, sample: str | None = None, ax: Axe
         number, value, largest = found
         data = features.samples.data[number]
         places = places_of(data)
-        alpha = places[:, 1] - places[:, 1].mean(0)
-        flat = alpha @ np.linalg.svd(alpha, full_matrices=False)[2].T
+        placed = np.isfinite(places[:, 1]).all(1)
+        if not placed.any():
+            return note(axes, NOTHING)
+        alpha = places[:, 1] - places[placed, 1].mean(0)
+        flat = alpha @ np.linalg.svd(alpha[placed], full_matrices=bool(placed.sum() < 3))[2].T
         follows = joined(places, np.asarray(data["chain"]))
         bonds = np.flatnonzero(follows)
         height = (flat[bonds - 1, 2] + flat[bonds, 2]) / 2
@@ -98,14 +101,14 @@ def trace(features: FeatureMatrix, j: int, *, sample: str | None = None, ax: Axe
         lines = LineCollection(parts, array=shades, cmap="Greys", norm=Normalize(0, 1), lw=1.6)
         lines.set_capstyle("round")
         axes.add_collection(lines)
-        on = np.flatnonzero(is_active(value, largest))
+        on = np.flatnonzero(is_active(value, largest) & placed)
         on = on[np.argsort(flat[on, 2], kind="stable")]
         strength = value[on] / max(float(largest), 1e-12)
         axes.scatter(*flat[on, :2].T, s=6 + 26 * strength, color=VERMILLION, edgecolor=INK, lw=0.3, zorder=3)
         named: list[int] = []
         for i in on[np.argsort(-value[on], kind="stable")]:
             # A name that would lie on another one is left out.
-            apart = np.abs(flat[named, :2] - flat[i, :2]) > np.ptp(flat[:, :2], axis=0).max() * APART
+            apart = np.abs(flat[named, :2] - flat[i, :2]) > np.ptp(flat[placed, :2], axis=0).max() * APART
             if len(named) == NAMED or not apart.any(1).all():
                 continue
             named.append(int(i))
@@ -115,6 +118,8 @@ def trace(features: FeatureMatrix, j: int, *, sample: str | None = None, ax: Axe
             )
         axes.set_aspect("equal")
         axes.autoscale_view()
+        if np.ptp(flat[placed, 1]) < 1e-6:  # residues on a line
+            axes.set_ylim(-1, 1)
         axes.set_axis_off()
         axes.set_title(f"Feature {j} on {features.samples.ids[number]}")
     return axes

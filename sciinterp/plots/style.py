@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import textwrap
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -22,23 +22,25 @@ from weakref import WeakSet
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.store.atomic import atomic_write
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.text import Text
+    from matplotlib.transforms import Transform
     from matplotlib.typing import RcKeyType
 
 MM = 1 / 25.4
 # Longest label drawn; the rest is cut with an ellipsis.
 LABEL_LIMIT = 80
+# Keywords of matplotlib, which take anything.
+Look = dict[str, Any]
 WIDTHS = {"single": 89.0, "half": 120.0, "double": 183.0}
 
 # Okabe and Ito (2008), in an order that keeps neighbours apart in print as well.
@@ -52,7 +54,7 @@ COLOURS = {
     "YELLOW": YELLOW, "GREY": GREY, "MUTED": MUTED,
 }  # fmt: skip
 
-RC: dict[RcKeyType, Any] = {
+RC: dict[RcKeyType, object] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same outlines on every machine
     "font.size": 7,
@@ -143,7 +145,7 @@ def is_own() -> bool:
 
 
 @contextmanager
-def _settings(values: dict[RcKeyType, Any]) -> Iterator[None]:
+def _settings(values: dict[RcKeyType, object]) -> Iterator[None]:
     interactive = mpl.is_interactive()
     try:
         with mpl.rc_context(values):
@@ -173,6 +175,7 @@ def offscreen() -> Iterator[None]:
 def drawing(ax: Axes | None, *, width: str | float = "single", height: float = 55.0) -> Iterator[Axes]:
     """The axes given, or new ones in the journal style; ``width`` and ``height`` in mm."""
     if ax is not None:
+        require_kinds(ax=(ax, Axes))
         yield ax
         return
     size = (_mm(width) * MM, height * MM)
@@ -209,6 +212,7 @@ def _mm(width: str | float) -> float:
 
 def figure_of(ax: Axes) -> Figure:
     """The figure an axes stands on."""
+    require_kinds(ax=(ax, Axes))
     figure = ax.get_figure(root=True)
     if figure is None:
         raise InputError("these axes stand on no figure")
@@ -217,7 +221,7 @@ def figure_of(ax: Axes) -> Figure:
 
 def to_bytes(ax: Axes, format: str = "svg") -> bytes:
     """The figure of ``ax`` as ``svg``, ``pdf`` or ``png``: the same figure, the same bytes."""
-    metadata: dict[str, dict[str, Any]] = {
+    metadata: dict[str, dict[str, None]] = {
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
         "png": {"Software": None},
@@ -256,7 +260,7 @@ def save(ax: Axes, path: str | Path) -> Path:
     return path
 
 
-def plain(text: Any, limit: int = 48) -> str:
+def plain(text: object, limit: int = 48) -> str:
     """Text from data as one short line: control, direction and unpaired characters become a visible mark.
 
     Examples
@@ -286,18 +290,25 @@ def label(
     ax: Axes,
     x: float,
     y: float,
-    text: Any,
+    text: object,
     *,
-    transform: Any = None,
+    transform: Transform | None = None,
     ha: str = "left",
     va: str = "center",
     color: str | None = None,
 ) -> Text:
     """Literal text on axes, in the colour of text."""
     color = mpl.rcParams["text.color"] if color is None else color
-    where = {} if transform is None else {"transform": transform}
-    return ax.text(
-        x, y, plain(text, LABEL_LIMIT), ha=ha, va=va, color=color, parse_math=False, usetex=False, **where
+    transform = ax.transData if transform is None else transform
+    how: Look = {"ha": ha, "va": va, "color": color, "transform": transform}
+    return ax.text(x, y, plain(text, LABEL_LIMIT), parse_math=False, usetex=False, **how)
+
+
+def corner(ax: Axes, x: float, y: float, text: object, *, color: str | None = MUTED) -> Text:
+    """Literal text at shares of the axes' width and height, towards their middle; above them from a height of 1 on."""
+    va = "bottom" if y < 0.5 or y > 1 else "top"
+    return label(
+        ax, x, y, text, transform=ax.transAxes, ha="right" if x > 0.5 else "left", va=va, color=color
     )
 
 
@@ -327,7 +338,7 @@ def ticks(
     ax: Axes,
     axis: str,
     places: Sequence[float] | np.ndarray,
-    names: Sequence[Any],
+    names: Iterable[object],
     *,
     limit: int = 28,
     rotation: float = 0.0,
@@ -343,18 +354,22 @@ def ticks(
             text.set_rotation_mode("anchor")
 
 
-def legend(ax: Axes, *, above: bool = True, columns: int = 4, handles: Sequence[Any] | None = None) -> None:
+def legend(ax: Axes, *, columns: int = 4) -> None:
     """A legend of literal text, above the axes; none where there is nothing to name."""
-    if handles is None:
-        handles, _ = ax.get_legend_handles_labels()
+    handles, _ = ax.get_legend_handles_labels()
     if not handles:
         return
     names = [plain(h.get_label(), 32) for h in handles]
     room = figure_of(ax).get_size_inches()[0] * 72 / (6.5 * 0.62)  # characters that fit side by side
     columns = max(1, min(columns, int(room / (max(map(len, names)) + 5))))
-    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.0)} if above else {"loc": "best"}
     drawn = ax.legend(
-        handles=handles, labels=names, ncols=columns, columnspacing=1.1, handletextpad=0.4, **place
+        handles=handles,
+        labels=names,
+        ncols=columns,
+        columnspacing=1.1,
+        handletextpad=0.4,
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
     )
     for text in drawn.get_texts():
         text.set_parse_math(False)
@@ -386,7 +401,7 @@ def log_axis(ax: Axes, axis: str = "x") -> None:
     target.set_minor_formatter(NullFormatter())
 
 
-def finite(values: Any) -> np.ndarray:
+def finite(values: object) -> np.ndarray:
     """float64 [n]: the values as a flat array, with NaN where a value is no number."""
     import pandas as pd
 

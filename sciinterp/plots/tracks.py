@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.collections import PatchCollection
@@ -14,7 +14,7 @@ from matplotlib.transforms import Affine2D
 from sciinterp.codes.active import is_active
 from sciinterp.codes.peaks import peaks_of
 from sciinterp.errors import InputError
-from sciinterp.plots.concepts import _white_to_blue
+from sciinterp.plots.concepts import white_to_blue
 from sciinterp.plots.logos import outline
 from sciinterp.plots.style import (
     BLUE,
@@ -36,6 +36,7 @@ from sciinterp.plots.style import (
 )
 from sciinterp.readers.airr import imgt_rows
 from sciinterp.samples import letters_of
+from sciinterp.settings import at_least, plain_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,12 +44,15 @@ if TYPE_CHECKING:
 
     from sciinterp.annotations import Annotations
     from sciinterp.codes import FeatureMatrix
+    from sciinterp.samples import Samples
 
 MAX_LETTERS = 160  # beyond this many positions letters could not be read on a page
 MAX_LANES = 7
 # Annotation colours, each also paler and darker: a concept has one colour in all figures. Blue is the activation's.
 _HUES = (ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, GREY)
 FAINTEST = 1 / 3  # of the largest peak: a weaker sample has no row in the picture of a family
+# Where positions stand in an alignment: aligned rows by sample, or the number of a column for every position.
+Columns = Mapping[str, str] | Sequence[int] | np.ndarray
 LANE = 0.25  # height of one annotation lane, in units of one activation track
 
 
@@ -98,11 +102,10 @@ def feature(
     j = features.number(j)  # an unknown feature is named before anything is drawn
     column = features.column(j)
     index = features.samples
-    chosen = (
-        top_samples(features, j, n).tolist()
-        if samples is None
-        else [index.index(s) if isinstance(s, str) else int(s) for s in samples]
-    )
+    if samples is None:
+        chosen = top_samples(features, j, plain_value(n, int, "n=", at_least(1))).tolist()
+    else:
+        chosen = [_number(index, s) for s in ([samples] if isinstance(samples, str) else samples)]
     concepts, spans, n_under = _concepts_under(features, column, annotations, chosen)
     lanes = {s: [c for c in concepts if (s, c) in spans] for s in chosen}
     n_lanes = sum(map(len, lanes.values()))
@@ -142,7 +145,19 @@ def feature(
     return axes
 
 
-def _draw_track(ax: Axes, value: np.ndarray, on: np.ndarray, sequence: Any, top: float) -> None:
+def _number(samples: Samples, which: int | str) -> int:
+    """The number of a sample that is named or numbered."""
+    if isinstance(which, str):
+        return samples.index(which)
+    number = plain_value(which, int, "samples=")
+    if not 0 <= number < len(samples):
+        raise InputError(
+            "there is no such sample", where=f"sample {number}", expected=f"0 to {len(samples) - 1}"
+        )
+    return number
+
+
+def _draw_track(ax: Axes, value: np.ndarray, on: np.ndarray, sequence: str | None, top: float) -> None:
     """One sample: filled steps of height 1, letters below, those where the feature is active in ink."""
     edges = np.arange(len(value) + 1) - 0.5
     ax.stairs(value + top - 1, edges, baseline=top - 1, fill=True, color=BLUE, lw=0)
@@ -206,7 +221,7 @@ def _draw_lane(ax: Axes, spans: list[tuple[int, int]], low: float, colour: str) 
 
 
 def family_heatmap(
-    features: FeatureMatrix, j: int, *, columns: Any = None, ax: Axes | None = None, top: int = 80
+    features: FeatureMatrix, j: int, *, columns: Columns | None = None, ax: Axes | None = None, top: int = 80
 ) -> Axes:
     """One feature over an aligned family: sequences as rows, alignment columns across.
 
@@ -232,7 +247,7 @@ def family_heatmap(
     InputError
         When ``columns`` has another length than there are positions, or an aligned row other letters than its sample.
     """
-    j = features.number(j)
+    j, top = features.number(j), plain_value(top, int, "top=", at_least(1))
     value = features.column(j)
     active = top_samples(features, j, len(features.samples))
     peak = np.array([value[features.rows(int(s))].max() for s in active])
@@ -250,7 +265,7 @@ def family_heatmap(
 
         used = np.flatnonzero(~np.isnan(grid).all(axis=0))
         mesh = axes.pcolormesh(
-            np.ma.masked_invalid(grid[:, used]), cmap=_white_to_blue(), vmin=0, rasterized=True
+            np.ma.masked_invalid(grid[:, used]), cmap=white_to_blue(), vmin=0, rasterized=True
         )
         named = [at for at, i in enumerate(used) if "." not in names[i]]  # insertions stand between them
         named = named[:: max(1, -(-len(named) // 24))]
@@ -270,7 +285,7 @@ def family_heatmap(
     return axes
 
 
-def _alignment(features: FeatureMatrix, columns: Any) -> tuple[np.ndarray, list[str], str]:
+def _alignment(features: FeatureMatrix, columns: Columns | None) -> tuple[np.ndarray, list[str], str]:
     """int64 [n_positions] alignment column of every position, the columns' names, and what they are."""
     index = features.samples
     if columns is None and "imgt" in index.table.columns:
@@ -285,11 +300,15 @@ def _alignment(features: FeatureMatrix, columns: Any) -> tuple[np.ndarray, list[
     elif columns is None:
         column = np.arange(features.n_positions) - np.repeat(index.offsets[:-1], index.lengths)
     else:
-        column = np.asarray(columns, dtype=np.int64)
-    if column.shape != (features.n_positions,):
-        raise InputError(
-            "alignment columns do not fit", expected=f"{features.n_positions} values", got=str(column.shape)
-        )
+        column = np.asarray(columns)
+        if column.shape != (features.n_positions,) or column.dtype.kind not in "iu":
+            raise InputError(
+                "alignment columns do not fit",
+                where="columns=",
+                expected=f"{features.n_positions} whole numbers, or a mapping from sample to aligned row",
+                got=f"{column.dtype} of shape {column.shape}",
+            )
+        column = column.astype(np.int64)
     names = [str(i) for i in range(int(column.max(initial=-1)) + 1)]
     return column, names, "position" if columns is None else "alignment column"
 

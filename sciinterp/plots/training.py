@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
+from sciinterp.errors import InputError
+from sciinterp.plots.given import Rows, read_log, require_column, table_of
 from sciinterp.plots.style import (
     BLUE,
     GREY,
     INK,
-    MUTED,
     PALETTE,
     RULE,
     SKY,
     VERMILLION,
+    Look,
+    corner,
     drawing,
     finite,
     is_own,
@@ -32,38 +33,40 @@ from sciinterp.plots.style import (
     ticks,
 )
 from sciinterp.provenance import measured_on, origin_of
+from sciinterp.settings import plain_value
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.axes import Axes
 
+    from sciinterp.sae import SAE
+
 MARKERS = "osD^vPXh"
+_WORDS = {
+    "fve": "fraction of variance explained",
+    "fvu": "fraction of variance unexplained",
+    "mdl": "description length (bits a token)",
+    "n_features": "features in the dictionary",
+    "k": "active features a token",
+    "tokens": "training tokens",
+}
 
 
-def read_log(log: Any) -> pd.DataFrame:
-    """A table of a log given as a table, rows, a ``.jsonl`` file, or an SAE that knows its folder."""
-    if log is None:
-        return pd.DataFrame()
-    if isinstance(log, pd.DataFrame):
-        return pd.DataFrame(log).reset_index(drop=True)
-    if isinstance(log, str | Path):
-        path = Path(log)
-        path = path / "training.jsonl" if path.is_dir() else path
-        if not path.is_file():
-            return pd.DataFrame()
-        lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.strip()]
-        return pd.DataFrame([r for r in rows if isinstance(r, dict)])
-    if isinstance(log, Mapping):
-        return pd.DataFrame(dict(log))
-    if isinstance(log, Iterable):
-        return pd.DataFrame([dict(row) for row in log])
-    for name in ("log", "training_log", "folder"):
-        if getattr(log, name, None) is not None:
-            return read_log(getattr(log, name))
-    return pd.DataFrame()
+@runtime_checkable
+class Laws(Protocol):
+    """What ``si.scaling`` returns, which is not imported here: errors, and the law fitted to those of each reader."""
+
+    runs: pd.DataFrame
+    fits: pd.DataFrame
+
+    @property
+    def readers(self) -> list[str]: ...
+
+    def curve(self, reader: str, over: str, values: Sequence[float]) -> np.ndarray: ...
 
 
-def training_curve(log: Any, *, value: str | None = None, ax: Axes | None = None) -> Axes:
+def training_curve(log: Rows | str | Path | SAE, *, value: str | None = None, ax: Axes | None = None) -> Axes:
     """Reconstruction over training steps, and what is left of it on held-out families.
 
     Parameters
@@ -78,6 +81,7 @@ def training_curve(log: Any, *, value: str | None = None, ax: Axes | None = None
     matplotlib.axes.Axes
     """
     frame = read_log(log)
+    require_column(frame, value or "fve", "fve", option="value")
     names = [value] if value else ["fve", "fvu", "loss", "mse"]
     name = next((n for n in names if n in frame.columns and not np.isnan(finite(frame[n])).all()), None)
     with drawing(ax, width="single", height=52) as axes:
@@ -97,10 +101,7 @@ def training_curve(log: Any, *, value: str | None = None, ax: Axes | None = None
         if name in ("fve", "fvu"):
             axes.set_ylim(min(0.0, max(float(np.nanmin(y)), -0.2)), 1.0)
         axes.grid(axis="y")
-        text = {"fve": "fraction of variance explained", "fvu": "fraction of variance unexplained"}.get(
-            name, name
-        )
-        name_axes(axes, x="training step", y=text)
+        name_axes(axes, x="training step", y=_WORDS.get(name, name))
     return axes
 
 
@@ -117,7 +118,7 @@ def _say(ax: Axes, x: float, y: float, text: str, *, above: bool) -> None:
     )
 
 
-def density_histogram(features: Any, *, ax: Axes | None = None) -> Axes:
+def density_histogram(features: object, *, ax: Axes | None = None) -> Axes:
     """How often features fire: a histogram of the fraction of positions where each is active.
 
     Parameters
@@ -128,12 +129,20 @@ def density_histogram(features: Any, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
+
+    Raises
+    ------
+    InputError
+        A density outside of 0 to 1.
     """
-    if isinstance(features, Mapping):
-        density = finite(features.get("density"))
-    else:
-        density = finite(getattr(features, "density", features))
+    held = (
+        features.get("density") if isinstance(features, Mapping) else getattr(features, "density", features)
+    )
+    density = finite(held)
     density = density[~np.isnan(density)]
+    if len(density) and not 0 <= density.min() <= density.max() <= 1 + 1e-6:
+        got = f"{density.min():g} to {density.max():g}"
+        raise InputError("densities out of range", where="features=", expected="between 0 and 1", got=got)
     with drawing(ax, width="single", height=52) as axes:
         if not len(density):
             return note(axes, "no densities")
@@ -148,30 +157,16 @@ def density_histogram(features: Any, *, ax: Axes | None = None) -> Axes:
         log_axis(axes)
         axes.set_ylim(0, axes.get_ylim()[1] * 1.14)
         side = "right" if median > 10 ** (np.log10(axes.get_xlim()[0]) / 2) else "left"
-        label(
-            axes,
-            median,
-            0.99,
-            f" median {median:.2g} ",
-            transform=axes.get_xaxis_transform(),
-            va="top",
-            ha=side,
-        )
-        label(
-            axes,
-            0.0,
-            1.02,
-            f"{len(alive):,} features active" + (f", {never:,} never active here" if never else ""),
-            transform=axes.transAxes,
-            va="bottom",
-            color=MUTED,
-        )
+        top: Look = {"transform": axes.get_xaxis_transform(), "va": "top", "ha": side}
+        label(axes, median, 0.99, f" median {median:.2g} ", **top)
+        silent = f", {never:,} never active here" if never else ""
+        corner(axes, 0.0, 1.02, f"{len(alive):,} features active{silent}")
         name_axes(axes, x="fraction of positions where a feature is active", y="features")
     return axes
 
 
-def _runs(runs: Any) -> pd.DataFrame:
-    frame = read_log(runs)
+def _runs(runs: object) -> pd.DataFrame:
+    frame = read_log(runs, "runs")
     if "architecture" not in frame.columns and len(frame):
         frame = frame.assign(architecture="SAE")
     return frame
@@ -207,13 +202,13 @@ def _lines(ax: Axes, frame: pd.DataFrame, x: str, y: str, *, by: str, setting: s
     return drawn
 
 
-def _setting(name: str, value: Any) -> str:
+def _setting(name: str, value: object) -> str:
     number = finite([value])[0]
     text = str(value) if np.isnan(number) else f"{number:,g}" if number >= 1e5 else f"{number:,.10g}"
     return f"{text} features" if name == "n_features" else f"{name} = {text}"
 
 
-def _wide_axis(ax: Axes, values: Any) -> None:
+def _wide_axis(ax: Axes, values: object) -> None:
     """The values themselves as ticks of x, logarithmic where they span a factor of four or more."""
     at = sorted({float(v) for v in finite(values) if v > 0})
     if at:
@@ -227,7 +222,7 @@ def _wide_axis(ax: Axes, values: Any) -> None:
         ticks(ax, "x", kept, [f"{v:,.0f}" for v in kept])
 
 
-def front(runs: Any, *, ax: Axes | None = None) -> Axes:
+def front(runs: Rows | str | Path, *, ax: Axes | None = None) -> Axes:
     """Reconstruction against sparsity, one line an architecture and width: up and to the left is better.
 
     Parameters
@@ -248,7 +243,7 @@ def front(runs: Any, *, ax: Axes | None = None) -> Axes:
             return note(axes, "no runs to compare")
         best = _front(frame)
         if len(best) > 1:
-            ring: dict[str, Any] = {"facecolors": "none", "edgecolors": INK, "linewidths": 0.7}
+            ring: Look = {"facecolors": "none", "edgecolors": INK, "linewidths": 0.7}
             axes.scatter(best["l0"], best["fve"], s=40, label="on the front", **ring)
         _wide_axis(axes, frame["k"] if "k" in frame.columns and frame["k"].notna().all() else frame["l0"])
         axes.grid(axis="y")
@@ -268,7 +263,9 @@ def _front(frame: pd.DataFrame) -> pd.DataFrame:
     return mean[~better.any(axis=1)]
 
 
-def scaling(runs: Any, *, value: str = "fve", over: str = "n_features", ax: Axes | None = None) -> Axes:
+def scaling(
+    runs: Rows | str | Path | Laws, *, value: str = "fve", over: str = "n_features", ax: Axes | None = None
+) -> Axes:
     """How reconstruction changes with the number of features; of ``si.scaling``, errors with the law fitted to them.
 
     Parameters
@@ -286,8 +283,9 @@ def scaling(runs: Any, *, value: str = "fve", over: str = "n_features", ax: Axes
     -------
     matplotlib.axes.Axes
     """
-    law = runs if hasattr(runs, "fits") else None
+    law = runs if isinstance(runs, Laws) else None
     frame = _runs(runs if law is None else law.runs)
+    require_column(frame, value, "mdl" if value == "mdl" else "fve", option="value")
     with drawing(ax, width="single", height=60) as axes:
         if law is not None:
             return _law(axes, law, frame, over)
@@ -297,13 +295,12 @@ def scaling(runs: Any, *, value: str = "fve", over: str = "n_features", ax: Axes
             return note(axes, "no runs to compare")
         _wide_axis(axes, frame["n_features"])
         axes.grid(axis="y")
-        names = {"fve": "fraction of variance explained", "mdl": "description length (bits a token)"}
-        name_axes(axes, x="features in the dictionary", y=names.get(value, value))
+        name_axes(axes, x="features in the dictionary", y=_WORDS.get(value, value))
         legend(axes, columns=3)
     return axes
 
 
-def _law(axes: Axes, law: Any, frame: pd.DataFrame, over: str) -> Axes:
+def _law(axes: Axes, law: Laws, frame: pd.DataFrame, over: str) -> Axes:
     """Errors over one quantity, the others at their largest, with the fitted curve and the irreducible part."""
     rest = [q for q in ("n_features", "k", "tokens") if q in frame.columns and q != over]
     shown = pd.Series(True, index=frame.index)
@@ -329,17 +326,12 @@ def _law(axes: Axes, law: Any, frame: pd.DataFrame, over: str) -> Axes:
     _wide_axis(axes, frame[over])
     axes.set_ylim(bottom=0)
     axes.grid(axis="y")
-    words = {
-        "n_features": "features in the dictionary",
-        "k": "active features a token",
-        "tokens": "training tokens",
-    }
-    name_axes(axes, x=words.get(over, over), y="fraction of variance unexplained")
+    name_axes(axes, x=_WORDS.get(over, over), y=_WORDS["fvu"])
     legend(axes, columns=3)
     return axes
 
 
-def mdl(runs: Any, *, ax: Axes | None = None) -> Axes:
+def mdl(runs: Rows | str | Path, *, ax: Axes | None = None) -> Axes:
     """Description length a token against dictionary size: the lowest point is the width the data pay for.
 
     Parameters
@@ -355,18 +347,16 @@ def mdl(runs: Any, *, ax: Axes | None = None) -> Axes:
     ----------
     Ayonrinde et al., arXiv:2410.11179.
     """
-    axes = scaling(runs, value="mdl", ax=ax)
     frame = _runs(runs)
+    axes = scaling(frame, value="mdl", ax=ax)
     if not {"n_features", "mdl"} <= set(frame.columns):
         return axes
     with style(own=is_own()) if ax is None else nullcontext():
-        known = frame.assign(at=finite(frame["n_features"]), mdl=finite(frame["mdl"])).dropna(
-            subset=["at", "mdl"]
-        )
+        known = frame.assign(at=finite(frame["n_features"]), mdl=finite(frame["mdl"]))
+        known = known.dropna(subset=["at", "mdl"])
         lines = [c for c in ("architecture", "k") if c in known.columns]
-        mean = (
-            known.groupby([*lines, "at"], dropna=False)["mdl"].mean().reset_index()
-        )  # over seeds, as the lines
+        # over seeds, as the lines
+        mean = known.groupby([*lines, "at"], dropna=False)["mdl"].mean().reset_index()
         if len(mean):
             best = mean.loc[mean["mdl"].idxmin()]
             axes.plot(best["at"], best["mdl"], marker="o", ms=8, mfc="none", mec=INK, ls="", label="smallest")
@@ -374,7 +364,7 @@ def mdl(runs: Any, *, ax: Axes | None = None) -> Axes:
     return axes
 
 
-def dark_matter(parts: Any, *, ax: Axes | None = None) -> Axes:
+def dark_matter(parts: Rows, *, ax: Axes | None = None) -> Axes:
     """Where the variance goes: explained, linearly predictable error, and the rest.
 
     Parameters
@@ -390,47 +380,38 @@ def dark_matter(parts: Any, *, ax: Axes | None = None) -> Axes:
     ----------
     Engels et al., arXiv:2410.14670.
     """
-    rows = [dict(parts)] if isinstance(parts, Mapping) else [dict(p) for p in parts or []]
-    keys = (("explained", BLUE), ("linear", SKY), ("nonlinear", GREY))
-    with drawing(ax, width="single", height=24 + 7 * max(len(rows), 1)) as axes:
-        value = np.array([[float(r.get(k, np.nan) or 0.0) for k, _ in keys] for r in rows]).reshape(
-            len(rows), 3
-        )
-        value = np.nan_to_num(value)
-        value[:, 2] += np.minimum(
-            value[:, 1], 0
-        )  # a linear map that predicts worse than none explains nothing
+    frame = table_of(parts, "parts")
+    looks = {
+        "explained": (BLUE, "white", "explained"),
+        "linear": (SKY, INK, "error, linear in the input"),
+        "nonlinear": (GREY, INK, "error, the rest"),
+    }
+    with drawing(ax, width="single", height=24 + 7 * max(len(frame), 1)) as axes:
+        columns = [finite(frame[k]) if k in frame.columns else np.zeros(len(frame)) for k in looks]
+        value = np.nan_to_num(np.stack(columns, 1))
+        # a linear map that predicts worse than none explains nothing
+        value[:, 2] += np.minimum(value[:, 1], 0)
         value = np.maximum(value, 0)
         if not value.sum() > 0:
             return note(axes, "the error was not split")
-        left = np.zeros(len(rows))
-        for i, (name, colour) in enumerate(keys):
-            axes.barh(
-                np.arange(len(rows)),
-                value[:, i],
-                left=left,
-                color=colour,
-                height=0.6,
-                label={
-                    "explained": "explained",
-                    "linear": "error, linear in the input",
-                    "nonlinear": "error, the rest",
-                }[name],
-            )
-            for row, part in enumerate(value[:, i]):
-                if part >= 0.09:
-                    ink = "white" if name == "explained" else INK
-                    label(axes, left[row] + part / 2, row, f"{part:.2f}", ha="center", color=ink)
-            left += value[:, i]
-        ticks(axes, "y", range(len(rows)), [r.get("name", "SAE") for r in rows])
-        axes.set_ylim(len(rows) - 0.5, -0.5)
+        y, left = np.arange(len(frame)), np.zeros(len(frame))
+        for part, (colour, ink, words) in zip(value.T, looks.values()):
+            axes.barh(y, part, left=left, color=colour, height=0.6, label=words)
+            for row in np.flatnonzero(part >= 0.09):
+                label(axes, left[row] + part[row] / 2, float(row), f"{part[row]:.2f}", ha="center", color=ink)
+            left += part
+        names = frame["name"] if "name" in frame.columns else ["SAE"] * len(frame)
+        ticks(axes, "y", y, names)
+        axes.set_ylim(len(frame) - 0.5, -0.5)
         axes.set_xlim(0, max(1.0, float(left.max())))
         name_axes(axes, x="fraction of variance")
         legend(axes, columns=3)
     return axes
 
 
-def stability(cosines: Any, *, null: Any = None, threshold: float = 0.7, ax: Axes | None = None) -> Axes:
+def stability(
+    cosines: object, *, null: object = None, threshold: float = 0.7, ax: Axes | None = None
+) -> Axes:
     """How well each feature is found again by another seed, beside random directions.
 
     Parameters
@@ -450,32 +431,20 @@ def stability(cosines: Any, *, null: Any = None, threshold: float = 0.7, ax: Axe
     ----------
     Paulo and Belrose, arXiv:2501.16615.
     """
-    value, random = (finite(v)[~np.isnan(finite(v))] for v in (cosines, null))
+    threshold = plain_value(threshold, float, "threshold=")
+    # a cosine of one may be above it by what single precision rounds
+    value, random = (np.minimum(v[~np.isnan(v)], 1) for v in (finite(cosines), finite(null)))
     with drawing(ax, width="single", height=52) as axes:
         if not len(value):
             return note(axes, "no second seed was trained")
         bins = np.linspace(min(0.0, float(value.min())), 1, 41).tolist()
         axes.hist(value, bins=bins, color=BLUE, lw=0, label="features")
         if len(random):
-            axes.hist(
-                random,
-                bins=bins,
-                histtype="step",
-                color=VERMILLION,
-                lw=1,
-                label="random directions",
-                weights=np.full(len(random), len(value) / len(random)),
-            )
+            outline: Look = {"histtype": "step", "color": VERMILLION, "lw": 1}
+            weights = np.full(len(random), len(value) / len(random))
+            axes.hist(random, bins=bins, weights=weights, label="random directions", **outline)
         axes.axvline(threshold, color=INK, lw=0.7, ls=(0, (3, 2)))
-        label(
-            axes,
-            0.99,
-            0.98,
-            f"{(value > threshold).mean():.0%} above {threshold:g}",
-            transform=axes.transAxes,
-            ha="right",
-            va="top",
-        )
+        corner(axes, 0.99, 0.98, f"{(value > threshold).mean():.0%} above {threshold:g}", color=None)
         axes.axhline(0, color=RULE, lw=0.5)
         name_axes(axes, x="cosine with the match in another seed", y="features")
         legend(axes)

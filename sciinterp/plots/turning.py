@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from sciinterp.errors import no_such
+from sciinterp.plots.given import Rows, table_of
 from sciinterp.plots.style import (
     BLUE,
+    GREY,
     INK,
     MUTED,
     ORANGE,
     PALETTE,
     RULE,
+    Look,
     drawing,
     finite,
     legend,
@@ -38,7 +42,13 @@ KINDS = {
 }
 
 
-def control_matrix(table: Any, *, ax: Axes | None = None) -> Axes:
+def looks_of(kinds: pd.Series) -> list[tuple[str, str, str, str]]:
+    """Kinds of directions with their words, colours and markers, the first to be drawn last; those of others are grey."""
+    others = [(kind, kind, GREY, "h") for kind in sorted(set(kinds.astype(str)) - set(KINDS))]
+    return [*reversed(others), *((kind, *look) for kind, look in reversed(KINDS.items()))]
+
+
+def control_matrix(table: Rows, *, ax: Axes | None = None) -> Axes:
     """Gain of every direction for every concept, at equal divergence off target; the feature's with its interval.
 
     A hollow mark is a direction that even at the largest dose did less elsewhere than that divergence.
@@ -52,7 +62,7 @@ def control_matrix(table: Any, *, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
     """
-    frame = pd.DataFrame(table if table is not None else [])
+    frame = table_of(table)
     known = {"concept", "kind", "gain"} <= set(frame.columns)
     frame = frame[~np.isnan(finite(frame["gain"]))] if known else frame
     concepts = list(dict.fromkeys(frame["concept"].tolist())) if known else []
@@ -61,18 +71,18 @@ def control_matrix(table: Any, *, ax: Axes | None = None) -> Axes:
             return note(axes, "no feature was turned")
         place = {name: -i for i, name in enumerate(concepts)}
         axes.axvline(0, color=RULE, lw=0.7)
-        for kind, (words, colour, marker) in reversed(KINDS.items()):
+        for kind, words, colour, marker in looks_of(frame["kind"]):
             rows = frame[frame["kind"] == kind]
-            y = [place[c] for c in rows["concept"]]
+            y = np.array([place[c] for c in rows["concept"]])
             if kind == "feature" and {"low", "high"} <= set(rows.columns):
                 axes.hlines(y, finite(rows["low"]), finite(rows["high"]), color=colour, lw=1)
-            short = (
-                ~rows["reached"].to_numpy(bool) if "reached" in rows.columns else np.zeros(len(rows), bool)
-            )
+            known = "reached" in rows.columns
+            short = ~rows["reached"].to_numpy(bool) if known else np.zeros(len(rows), bool)
             if len(rows):
-                gain, style = finite(rows["gain"]), {"ls": "", "color": colour, "marker": marker, "ms": 4}
-                axes.plot(gain[~short], np.array(y)[~short], label=words, **style)
-                axes.plot(gain[short], np.array(y)[short], fillstyle="none", **style)
+                gain = finite(rows["gain"])
+                style: Look = {"ls": "", "color": colour, "marker": marker, "ms": 4}
+                axes.plot(gain[~short], y[~short], label=words, **style)
+                axes.plot(gain[short], y[short], fillstyle="none", **style)
         ticks(axes, "y", [place[c] for c in concepts], concepts)
         axes.set_ylim(-len(concepts) + 0.4, 0.6)
         name_axes(axes, x="gain of the judge's score at equal divergence elsewhere")
@@ -80,7 +90,7 @@ def control_matrix(table: Any, *, ax: Axes | None = None) -> Axes:
     return axes
 
 
-def dose(table: Any, concept: str | None = None, *, ax: Axes | None = None) -> Axes:
+def dose(table: Rows, concept: str | None = None, *, ax: Axes | None = None) -> Axes:
     """The judge's gain against the divergence off target, over the doses of each direction of one concept.
 
     The axis of divergence is logarithmic beyond a tenth of the level at which gains are read (a dotted line, where the
@@ -100,9 +110,11 @@ def dose(table: Any, concept: str | None = None, *, ax: Axes | None = None) -> A
     """
     context = getattr(table, "context", None) or {}
     doses, settings = context.get("doses", table), context.get("settings")
-    frame = pd.DataFrame(doses if doses is not None else [])
+    frame = table_of(doses)
     known = {"concept", "kind", "divergence", "gain"} <= set(frame.columns) and len(frame)
     if known:
+        if concept is not None and concept not in set(frame["concept"]):
+            raise no_such("concept", concept, dict.fromkeys(frame["concept"].astype(str)), where="concept=")
         frame = frame[frame["concept"] == (frame["concept"].iloc[0] if concept is None else concept)]
         frame = frame[~np.isnan(finite(frame["gain"])) & ~np.isnan(finite(frame["divergence"]))]
     with drawing(ax, width="single", height=60) as axes:
@@ -115,18 +127,18 @@ def dose(table: Any, concept: str | None = None, *, ax: Axes | None = None) -> A
             axes.axvline(level, color=MUTED, lw=0.8, ls=":")
         axes.set_xscale("symlog", linthresh=level / 10)
         axes.set_xlim(left=0)
-        for kind, (words, colour, marker) in reversed(KINDS.items()):
+        for kind, words, colour, marker in looks_of(frame["kind"]):
+            style = {
+                "color": colour,
+                "marker": marker,
+                "ms": 3,
+                "lw": 0.5 if kind in ("random", "noise") else 1,
+            }
             for number, (_, rows) in enumerate(frame[frame["kind"] == kind].groupby(direction, sort=True)):
-                order = np.argsort(finite(rows["divergence"]), kind="stable")
-                axes.plot(
-                    finite(rows["divergence"])[order],
-                    finite(rows["gain"])[order],
-                    color=colour,
-                    marker=marker,
-                    ms=3,
-                    lw=0.5 if kind in ("random", "noise") else 1,
-                    label=words if number == 0 else None,
-                )
+                divergence, gain = finite(rows["divergence"]), finite(rows["gain"])
+                order = np.argsort(divergence, kind="stable")
+                name = words if number == 0 else None
+                axes.plot(divergence[order], gain[order], label=name, **style)
         most = float(finite(frame["divergence"]).max())
         marks = [0.0, *(level * 10.0**k for k in range(-1, 4) if k <= 0 or level * 10.0**k <= most)]
         ticks(axes, "x", marks, [f"{mark:g}" for mark in marks])

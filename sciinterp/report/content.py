@@ -25,7 +25,7 @@ from sciinterp.association.explanations import (
 from sciinterp.plots.concepts import baseline_kind, baselines_of, selected
 from sciinterp.plots.logos import Letters, information
 from sciinterp.plots.style import finite
-from sciinterp.plots.training import read_log
+from sciinterp.plots.given import read_log
 from sciinterp.provenance import measured_on, origin_of
 from sciinterp.report.feature_facts import Activity, activities
 from sciinterp.report.json_values import number, plain_data

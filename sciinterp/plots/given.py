@@ -1,0 +1,94 @@
+"""What figures are given: tables and rows in any of their forms, and the names of columns in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from sciinterp.errors import InputError, no_such, require_kinds
+
+# A table, its columns by name, or its rows; nothing is an empty one.
+Rows = pd.DataFrame | Mapping[str, object] | Iterable[Mapping[str, object]] | None
+
+
+def table_of(given: object, name: str = "table") -> pd.DataFrame:
+    """A table of what was given as one: a table, its columns, its rows, or one row.
+
+    Raises
+    ------
+    InputError
+        It is nothing of the kind.
+
+    Examples
+    --------
+    >>> table_of([{"k": 8}, {"k": 16}])["k"].tolist(), table_of({"k": [8, 16]})["k"].tolist(), len(table_of(None))
+    ([8, 16], [8, 16], 0)
+    """
+    if given is None or isinstance(given, pd.DataFrame):
+        return pd.DataFrame(given)
+    if isinstance(given, Mapping):
+        columns = any(isinstance(v, Iterable) and not isinstance(v, str | Mapping) for v in given.values())
+        return pd.DataFrame(dict(given) if columns else [given][: len(given)])
+    rows = list(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes) else [given]
+    if not all(isinstance(row, Mapping) for row in rows):
+        raise InputError(
+            "an argument of another kind",
+            where=f"{name}=",
+            expected="a DataFrame, or rows that are mappings",
+            got=repr(given)[:60],
+        )
+    return pd.DataFrame(rows)
+
+
+def hits_of(hits: object, *columns: str) -> pd.DataFrame:
+    """A table of hits as it is, with its context; an empty one of None.
+
+    Raises
+    ------
+    InputError
+        It is no table, or one of something else, without these columns.
+    """
+    found: pd.DataFrame = pd.DataFrame() if hits is None else hits
+    require_kinds(hits=(found, pd.DataFrame))
+    missing = [name for name in columns if name not in found.columns]
+    if missing and len(found.columns):
+        raise InputError(
+            "this is not a table of hits",
+            where="hits=",
+            expected=f"columns {', '.join(columns)}",
+            got=f"no {' and no '.join(missing)}",
+            do="Pass what associate returned.",
+        )
+    return found
+
+
+def require_column(frame: pd.DataFrame, column: str, usual: str, *, option: str) -> None:
+    """Raise where a column other than the usual one was asked for, of a table that has rows and not this column."""
+    if len(frame) and column != usual and column not in frame.columns:
+        raise no_such("column", column, map(str, frame.columns), where=f"{option}=")
+
+
+def read_log(log: object, name: str = "log") -> pd.DataFrame:
+    """A table of a log given as a table, rows, a ``.jsonl`` file, or an SAE that knows its folder.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or it is no log at all.
+    """
+    if isinstance(log, str | Path):
+        path = Path(log)
+        if not path.exists():
+            raise InputError("there is no such file", where=f"file '{str(path)[:200]}'")
+        path = path / "training.jsonl" if path.is_dir() else path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        rows = [json.loads(line) for line in lines if line.strip()]
+        return pd.DataFrame([row for row in rows if isinstance(row, dict)])
+    if hasattr(log, "architecture") and not isinstance(log, pd.DataFrame):  # an SAE
+        held, folder = getattr(log, "log", None), getattr(log, "folder", None)
+        at = folder if folder is not None and Path(folder).is_dir() else None
+        return read_log(at if held is None else held)
+    return table_of(log, name).reset_index(drop=True)
