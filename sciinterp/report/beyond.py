@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from sciinterp.settings import Plain
 
 # (label, path in the measures, digits, what a model with randomised weights is expected to do)
 _MEASURES = (
@@ -41,7 +40,7 @@ _CHECKS = {
 UNEXPLAINED = 8  # concepts listed, those the error is most enriched in
 
 
-def beyond(full: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def beyond(full: Plain | None) -> Plain | None:
     """Rows for the report, or None when the full run was not made.
 
     Parameters
@@ -59,21 +58,16 @@ def beyond(full: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not full:
         return None
     model, control = full.get("measures", {}), full.get("measures_control", {})
-    rows = [
-        {
-            "name": name,
-            "model": _at(model, path),
-            "control": _at(control, path),
-            "digits": digits,
-            "expected": expected,
-        }
+    found = [
+        (name, *(_at(side, path) for side in (model, control)), digits, expected)
         for name, path, digits, expected in _MEASURES
     ]
-    for name, key, expected in _STABILITY:
-        values = [_over_pairs(full.get(side), key) for side in ("stability", "stability_control")]
-        rows.append(
-            {"name": name, "model": values[0], "control": values[1], "digits": 3, "expected": expected}
-        )
+    sides = [(full.get(side) or {}).get("pairs", []) for side in ("stability", "stability_control")]
+    found += [
+        (name, *(_mean([pair.get(key) for pair in pairs]) for pairs in sides), 3, expected)
+        for name, key, expected in _STABILITY
+    ]
+    rows = [dict(zip(("name", "model", "control", "digits", "expected"), row)) for row in found]
     other = {row["concept"]: row["ratio"] for row in control.get("unexplained", [])}
     unexplained = [{**row, "control": other.get(row["concept"])} for row in model.get("unexplained", [])]
     parts = full.get("splitting") or {}
@@ -94,17 +88,16 @@ def beyond(full: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def _over_pairs(stability: Any, key: str) -> float | None:
-    """Mean of a column over the pairs of seeds; None where it was not measured."""
-    values = [pair.get(key) for pair in (stability or {}).get("pairs", [])]
+def _mean(values: list[float | None]) -> float | None:
+    """Mean of what was measured; None where nothing was."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
 
-def _at(record: Any, path: tuple[str, ...]) -> Any:
+def _at(record: Plain, path: tuple[str, ...]) -> object:
     if path == ("description_length", "saved"):
         length = record.get("description_length") or {}
         return None if "total" not in length else length["gaussian"] - length["total"]
-    for key in path:
-        record = record.get(key) if isinstance(record, Mapping) else None
-    return record
+    for key in path[:-1]:
+        record = record.get(key) or {}
+    return record.get(path[-1])

@@ -13,17 +13,19 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from sciinterp.errors import InputError
+from sciinterp.codes import FeatureMatrix
+from sciinterp.errors import InputError, require_kinds
+from sciinterp.plots.given import hits_of
 from sciinterp.provenance import require_one_run
-from sciinterp.report import content as c
 from sciinterp.report.belonging import belonging
+from sciinterp.report.json_values import plain_data
 from sciinterp.report.site_data import SiteData
 from sciinterp.report.viewer import viewer_files
-from sciinterp.report.write import describe
+from sciinterp.report.write import asset, describe, require_report_kinds
+from sciinterp.settings import Plain
 from sciinterp.store import ledger
 from sciinterp.store.atomic import atomic_write
 
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sciinterp.annotations import Annotations
-    from sciinterp.codes import FeatureMatrix
     from sciinterp.samples import Split
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def write_browser(
     annotations: Annotations | None = None,
     split: Split | None = None,
     structures: str | Path | Mapping[str, str | Path] | None = None,
-    manifest: Mapping[str, Any] | None = None,
+    manifest: Mapping[str, object] | None = None,
 ) -> Path:
     """Write the feature browser of features and hits made anywhere.
 
@@ -92,7 +93,9 @@ def write_browser(
     Path
         ``index.html``.
     """
-    out = Path(out)
+    require_kinds(out=(out, Path), features=(features, FeatureMatrix))
+    require_report_kinds(candidates, annotations, split, manifest)
+    out, hits = Path(out), hits_of(hits, "feature", "concept", "f1")
     ours = {*SITE_FILES, "index.html", "data", "viewer"}
     if out.is_dir() and {p.name for p in out.iterdir()} - ours:
         raise InputError(
@@ -101,10 +104,10 @@ def write_browser(
             expected="a new, empty or browser folder",
             do="Choose another folder.",
         )
-    sae, manifest = features.sae, manifest or {}
+    sae, told = features.sae, Plain(manifest or {})
     annotations, split = belonging(out.parent, features.samples, annotations, split)
     require_one_run(features, hits, candidates, annotations=annotations, split=split)
-    done = describe(sae, features, hits, manifest, annotations, split)
+    done = describe(sae, features, hits, told, annotations, split)
     data = SiteData(
         features,
         hits,
@@ -112,17 +115,17 @@ def write_browser(
         candidates,
         annotations,
         split,
-        done=c.plain_data({**done, "labels": _labels(manifest.get("readouts"))}),
+        done=plain_data({**done, "labels": _labels(told.get("readouts"))}),
         structures=structures,
-        full=manifest.get("full"),
-        turning=manifest.get("turning"),
+        full=told.get("full"),
+        turning=told.get("turning"),
     )
     with ledger.recorded("browse", out.parent if out.name == "browser" else None):
         _write(out, data)
     return out / "index.html"
 
 
-def _labels(readouts: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def _labels(readouts: Plain | None) -> list[Plain]:
     """Labels that were read: what was said, and the features that carry each."""
     return [
         {
@@ -148,12 +151,12 @@ def _write(out: Path, data: SiteData) -> None:
     for name, value in data.chunks():
         atomic_write(out / "data" / f"{name}.js", chunk(name, value))
     for name in SITE_FILES:
-        atomic_write(out / name, _asset(name).encode())
-    page = _asset("browser.html").replace("POLICY", POLICY.replace("'", "&#39;"))
+        atomic_write(out / name, asset(name).encode())
+    page = asset("browser.html").replace("POLICY", POLICY.replace("'", "&#39;"))
     atomic_write(out / "index.html", page.encode())
 
 
-def chunk(name: str, value: Any) -> bytes:
+def chunk(name: str, value: object) -> bytes:
     """One chunk: a call with two string literals, in ASCII, in which no character can end script or string.
 
     Examples
@@ -164,10 +167,6 @@ def chunk(name: str, value: Any) -> bytes:
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     literal = json.dumps(text, ensure_ascii=True).replace("<", "\\u003c")
     return f"sciinterpChunk({json.dumps(name)},{literal});\n".encode("ascii")
-
-
-def _asset(name: str) -> str:
-    return resources.files("sciinterp.report").joinpath("static", name).read_text(encoding="utf-8")
 
 
 def serve_folder(folder: Path, *, port: int = 8765) -> None:

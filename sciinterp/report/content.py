@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -23,18 +23,13 @@ from sciinterp.association.explanations import (
     verdicts,
 )
 from sciinterp.plots.concepts import baseline_kind, baselines_of, selected
+from sciinterp.plots.given import read_log, table_of
 from sciinterp.plots.logos import Letters, information
 from sciinterp.plots.style import finite
-from sciinterp.plots.given import read_log
 from sciinterp.provenance import measured_on, origin_of
 from sciinterp.report.feature_facts import Activity, activities
-from sciinterp.report.json_values import number, plain_data
-from sciinterp.report.proposals import candidate_rows
-
-__all__ = [
-    "VERDICTS", "Portraits", "candidate_rows", "concept_rows", "controls", "letters_reach", "notable", "number",
-    "plain_data", "sae_summary", "unexplained", "verdict",
-]  # fmt: skip
+from sciinterp.report.json_values import number
+from sciinterp.settings import Plain
 
 if TYPE_CHECKING:
     from sciinterp.codes import FeatureMatrix
@@ -50,37 +45,13 @@ MAX_FOUND, MAX_SILENT = 24, 2
 # what is said of a concept, in the order in which it is listed: the hits' explained_by, "above" where that is empty
 VERDICTS = {kind.name or "above": kind.verdict for kind in verdicts()}
 NUMBERS = (
-    "f1_train",
-    "threshold",
-    "precision",
-    "recall",
-    "f1",
-    "f1_low",
-    "f1_high",
-    "average_precision",
-    "average_precision_low",
-    "average_precision_high",
-    "auroc",
-    "auroc_low",
-    "auroc_high",
-    "prevalence",
-    "n_positive",
-    "n_test_families",
-    "n_test_families_effective",
-    "n_families",
-    "p_presence",
-    "p_place",
-    "q",
-    "best_baseline_f1",
-    "delta_f1",
-    "delta_low",
-    "delta_high",
-    "p_above",
-    "q_above",
-)
+    "f1_train threshold precision recall f1 f1_low f1_high average_precision average_precision_low "
+    "average_precision_high auroc auroc_low auroc_high prevalence n_positive n_test_families n_test_families_effective "
+    "n_families p_presence p_place q best_baseline_f1 delta_f1 delta_low delta_high p_above q_above"
+).split()
 
 
-def verdict(row: Mapping[str, Any], baselines: Mapping[str, float | None]) -> str:
+def verdict(row: Plain, baselines: Mapping[str, float | None]) -> str:
     """What is said of one concept, as a key of :data:`VERDICTS`: what its hit says, else what its numbers do.
 
     Parameters
@@ -121,16 +92,14 @@ def _explains(baseline: str) -> str:
 
 def _ceilings(hits: pd.DataFrame, names: Iterable[str]) -> set[str]:
     """Baselines that were not counted: as the hits say, else those that never are by default."""
-    table: Any = (getattr(hits, "context", None) or {}).get("baselines")
-    if isinstance(table, pd.DataFrame) and {"baseline", "ceiling"} <= set(table.columns):
+    table = table_of((getattr(hits, "context", None) or {}).get("baselines"), "baselines")
+    if {"baseline", "ceiling"} <= set(table.columns):
         marked = table.loc[table["ceiling"].map(lambda v: str(v).lower() in ("true", "1")), "baseline"]
         return set(marked.astype(str))
     return {name for name in names if baseline_kind(name)[0] == "ceiling"}
 
 
-def concept_rows(
-    hits: pd.DataFrame, names: Mapping[str, str]
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+def concept_rows(hits: pd.DataFrame, names: Mapping[str, str]) -> tuple[list[Plain], list[dict[str, str]]]:
     """One row a concept, strongest first, and the baselines that were run."""
     chosen, table = selected(hits), baselines_of(hits)
     ceilings = _ceilings(hits, map(str, table.columns))
@@ -146,14 +115,11 @@ def concept_rows(
             for c in table.columns
         }
         competing = {k: v for k, v in base.items() if k not in ceilings}
-        row: dict[str, Any] = {"concept": concept, "name": names.get(concept, concept)}
+        row: Plain = {"concept": concept, "name": names.get(concept, concept)}
         feature = number(record.get("feature"))
         row["feature"] = int(feature) if feature is not None and feature >= 0 else None
         row.update({key: number(record.get(key)) for key in NUMBERS})
-        row["test"], row["best_baseline"] = (
-            str(record.get("test") or ""),
-            str(record.get("best_baseline") or ""),
-        )
+        row |= {key: str(record.get(key) or "") for key in ("test", "best_baseline")}
         row["baselines"], row["verdict"] = base, verdict(record, competing)
         row["few"] = _few(record) if row["verdict"] == TOO_FEW else ""
         row["found"] = row["f1"] is not None and row["f1"] >= FOUND
@@ -161,18 +127,19 @@ def concept_rows(
     return rows, used
 
 
-def _few(record: Mapping[Any, Any]) -> str:
+def _few(record: Plain) -> str:
     """What is said of a concept in too few families; hits of before 0.4 do not say how few."""
     n, needed = (number(record.get(key)) for key in ("n_test_families", "n_families_needed"))
     return "" if n is None else few_families(n, float("nan") if needed is None else needed)
 
 
-def letters_reach(rows: list[dict[str, Any]]) -> list[str]:
+def letters_reach(rows: list[Plain]) -> list[str]:
     """Concepts whose selected feature is no better than a fitted reader of the letters around a position."""
     out = []
     for row in rows:
-        fitted = [v for k, v in row["baselines"].items() if k in ("window", "kmer") and v is not None]
-        if row["f1"] is not None and fitted and max(fitted) >= row["f1"]:
+        fitted = [row["baselines"].get(name) for name in ("window", "kmer")]
+        reached = max((v for v in fitted if v is not None), default=-1.0)
+        if row["f1"] is not None and reached >= row["f1"]:
             out.append(row["concept"])
     return out
 
@@ -193,13 +160,13 @@ class Portraits:
         self.letters = Letters(features.samples)
         density = features.density
         group = np.arange(len(features.samples)) if family is None else family
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Plain] = []
         self.around: list[np.ndarray] = []  # the highest peaks of each feature
         for active in activities(features):
             self.rows.append(self._facts(active, float(density[active.feature]), group))
             self.around.append(active.position[:MOTIF_PEAKS].copy())
 
-    def _facts(self, active: Activity, density: float, group: np.ndarray) -> dict[str, Any]:
+    def _facts(self, active: Activity, density: float, group: np.ndarray) -> Plain:
         """Facts of one feature; ``max`` is 0 where it never fires."""
         value, where = active.value, active.sample
         best = self.concepts.get(active.feature, [])
@@ -221,7 +188,7 @@ class Portraits:
         return self.letters.motif(counts, information(counts)) if counts.sum() else ""
 
 
-def unexplained(portraits: Portraits) -> dict[str, Any]:
+def unexplained(portraits: Portraits) -> Plain:
     """Active features for which no tested concept reaches :data:`NEAR`, those seen in most families first."""
     active = [row for row in portraits.rows if row["samples"]]
     rows = [row for row in active if (row["nearest_f1"] or 0.0) < NEAR]
@@ -230,9 +197,7 @@ def unexplained(portraits: Portraits) -> dict[str, Any]:
     return {"n": len(rows), "n_active": len(active), "below": NEAR, "shown": len(shown), "rows": shown}
 
 
-def notable(
-    concepts: list[dict[str, Any]], listing: Mapping[str, Any], portraits: Portraits, shown: int | None
-) -> list[dict[str, Any]]:
+def notable(concepts: list[Plain], listing: Plain, portraits: Portraits, shown: int | None) -> list[Plain]:
     """Features that deserve a section: the one shown first, those above every baseline, those found, unexplained ones."""
     of_feature: dict[int, list[str]] = {}
     for c in concepts:
@@ -247,12 +212,10 @@ def notable(
         chosen[shown] = "the clearest feature"
     for c in strong:
         if len(chosen) < MAX_FOUND:
-            why = (
-                VERDICTS["above"]
-                if c["verdict"] == "above"
-                else f"F1 of {FOUND:g} or more, {VERDICTS[c['verdict']]}"
+            said = VERDICTS[c["verdict"]]
+            chosen.setdefault(
+                c["feature"], said if c["verdict"] == "above" else f"F1 of {FOUND:g} or more, {said}"
             )
-            chosen.setdefault(c["feature"], why)
     silent = sorted(listing["rows"], key=lambda r: -sum(c.isupper() for c in r["motif"]))
     for row in [r for r in silent if r["motif"]][:MAX_SILENT]:
         chosen.setdefault(row["feature"], "no concept explains it")
@@ -262,16 +225,12 @@ def notable(
             "motif": portraits.motif(j),
             "why": why,
             "concepts": of_feature.get(j, []),
-            "others": _others(portraits, j),
+            "others": [{"concept": c, "f1": f1} for f1, c in portraits.concepts.get(j, [])[:5]],
         }
         for j, why in chosen.items()
         if j < portraits.features.n_features
     ]
     return sorted(out, key=lambda entry: entry["feature"] != shown)
-
-
-def _others(portraits: Portraits, j: int) -> list[dict[str, Any]]:
-    return [{"concept": concept, "f1": f1} for f1, concept in portraits.concepts.get(j, [])[:5]]
 
 
 def _concepts_of(hits: pd.DataFrame) -> dict[int, list[tuple[float, str]]]:
@@ -284,9 +243,7 @@ def _concepts_of(hits: pd.DataFrame) -> dict[int, list[tuple[float, str]]]:
     return {j: sorted(pairs, key=lambda pair: (-pair[0], pair[1])) for j, pairs in found.items()}
 
 
-def sae_summary(
-    sae: SAE | None, features: FeatureMatrix, control: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def sae_summary(sae: SAE | None, features: FeatureMatrix, control: Plain | None = None) -> Plain:
     """Reconstruction, sparsity, dead features, densities and how it was trained.
 
     ``control`` holds the metrics of the same recipe on randomised weights.
@@ -295,7 +252,7 @@ def sae_summary(
     density = features.density
     alive = density[density > 0]
     quantiles = np.quantile(alive, [0.05, 0.5, 0.95]).tolist() if len(alive) else [None] * 3
-    keep: dict[str, Any] = {"fve": None, "l0": None, "dead": None}
+    keep: Plain = {"fve": None, "l0": None, "dead": None}
     keep |= {k: v for k, v in metrics.items() if not isinstance(v, np.ndarray | list | tuple | Mapping)}
     recipe = {k: v for k, v in (getattr(sae, "recipe", None) or {}).items() if v is not None}
     return {
@@ -319,7 +276,7 @@ def _peak_rate(sae: SAE | None) -> float | None:
     return float(np.nanmax(rates)) if len(rates) and not np.isnan(rates).all() else None
 
 
-def _architecture(value: Architecture | str | None) -> dict[str, Any]:
+def _architecture(value: Architecture | str | None) -> Plain:
     if value is None:
         return {"name": "not stated", "settings": {}}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -331,9 +288,9 @@ def _architecture(value: Architecture | str | None) -> dict[str, Any]:
 def controls(
     hits: pd.DataFrame,
     candidates: pd.DataFrame | None,
-    concepts: list[dict[str, Any]],
+    concepts: list[Plain],
     used: list[dict[str, str]],
-) -> dict[str, Any]:
+) -> Plain:
     """Which controls and baselines were run, how far each gets, and which were not run, with the reason."""
     run = []
     for name, kind in ((b["name"], b["kind"]) for b in used):

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,6 +18,7 @@ import scipy.sparse as sp
 from sciinterp.codes.active import active_cells, only_active
 from sciinterp.codes.peaks import BLOCK_VALUES, largest_in_groups, strongest_first
 from sciinterp.plots.logos import Letters, information
+from sciinterp.settings import Plain
 
 if TYPE_CHECKING:
     from sciinterp.codes import FeatureMatrix
@@ -131,7 +132,7 @@ def coactive(features: FeatureMatrix, *, top: int = 8) -> list[list[tuple[int, f
     return out
 
 
-def decoder_map(directions: np.ndarray | None) -> dict[str, Any] | None:
+def decoder_map(directions: np.ndarray | None) -> Plain | None:
     """A plane for the decoder directions: UMAP where ``umap-learn`` is installed, else principal components.
 
     Parameters

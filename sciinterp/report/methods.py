@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from sciinterp.association.baselines import describe
 from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.association.jackknife import MIN_FAMILIES
 from sciinterp.report.prose import THINGS, UNITS, count, join, value
+from sciinterp.settings import Plain
 
 
-def what_is(name: str, settings: Mapping[str, Any]) -> str:
+def what_is(name: str, settings: Plain) -> str:
     """What a baseline of this name is; nothing for a name we do not know."""
     known = settings.get("baselines")
     return describe(name, known if isinstance(known, Mapping) else None)
 
 
-def methods(content: Mapping[str, Any]) -> list[str]:
+def methods(content: Plain) -> list[str]:
     """Paragraphs of methods text."""
     parts = (_recording, _split, _dictionary, _testing, _effects, _controls, _candidates, _beyond, _software)
     return [text for text in (part(content).strip() for part in parts) if text]
 
 
-def _recording(content: Mapping[str, Any]) -> str:
+def _recording(content: Plain) -> str:
     done, data = content["done"], content["done"]["data"]
     unit, thing = UNITS.get(data["kind"], "positions"), THINGS.get(data["kind"], "samples")
     dropped = join([f"{v} {k}" for k, v in data["dropped"].items()])
@@ -43,7 +43,7 @@ def _recording(content: Mapping[str, Any]) -> str:
     return text + f" for {data['n']:,} {thing} ({data['positions']:,} {unit}){lost}."
 
 
-def _split(content: Mapping[str, Any]) -> str:
+def _split(content: Plain) -> str:
     split = content["done"]["split"]
     if not split:
         return ""
@@ -57,7 +57,7 @@ def _split(content: Mapping[str, Any]) -> str:
     )
 
 
-def _dictionary(content: Mapping[str, Any]) -> str:
+def _dictionary(content: Plain) -> str:
     sae, done, m = content["sae"], content["done"], content["sae"]["metrics"]
     extra = ", ".join(f"{k} = {v}" for k, v in sae["architecture"]["settings"].items() if v is not None)
     text = f"A sparse autoencoder ({sae['architecture']['name']}{', ' + extra if extra else ''}) "
@@ -95,7 +95,7 @@ def _dictionary(content: Mapping[str, Any]) -> str:
     return text + "."
 
 
-def _testing(content: Mapping[str, Any]) -> str:
+def _testing(content: Plain) -> str:
     done, settings = content["done"], content["done"]["association_settings"]
     tested = [c for c in content["concepts"] if c["f1"] is not None]
     text = ""
@@ -142,7 +142,7 @@ TESTS = {
 }
 
 
-def _effects(content: Mapping[str, Any]) -> str:
+def _effects(content: Plain) -> str:
     settings = content["done"]["association_settings"]
     families = content["done"]["judged"]["families"]
     n_folds = content["done"]["folds"]
@@ -171,11 +171,11 @@ def _effects(content: Mapping[str, Any]) -> str:
     return text
 
 
-def _controls(content: Mapping[str, Any]) -> str:
+def _controls(content: Plain) -> str:
     run, missing = content["controls"]["run"], content["controls"]["not_run"]
     settings = content["done"]["association_settings"]
 
-    def named(rows: list[Any]) -> str:
+    def named(rows: list[Plain]) -> str:
         words = [(b["name"], what_is(b["name"], settings)) for b in rows]
         return "; ".join(f"{name}: {said}" if said else name for name, said in words)
 
@@ -191,7 +191,7 @@ def _controls(content: Mapping[str, Any]) -> str:
     return text
 
 
-def _candidates(content: Mapping[str, Any]) -> str:
+def _candidates(content: Plain) -> str:
     listing = content["candidates"]
     if not listing["n"]:
         return ""
@@ -210,7 +210,7 @@ def _candidates(content: Mapping[str, Any]) -> str:
     return text
 
 
-def _beyond(content: Mapping[str, Any]) -> str:
+def _beyond(content: Plain) -> str:
     beyond = content["beyond"]
     if not beyond:
         return ""
@@ -228,7 +228,7 @@ def _beyond(content: Mapping[str, Any]) -> str:
     return text
 
 
-def _software(content: Mapping[str, Any]) -> str:
+def _software(content: Plain) -> str:
     versions = content["provenance"]["versions"]
     if not versions:
         return ""

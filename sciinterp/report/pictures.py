@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from sciinterp.plots.style import WIDTHS, figure_of, offscreen, to_bytes
 from sciinterp.plots.tracks import top_samples
 from sciinterp.readouts.assay_files import drawn_scan
 from sciinterp.report.turned import turned_concepts
+from sciinterp.settings import Plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,8 +75,8 @@ def run_figures(
     features: FeatureMatrix,
     hits: pd.DataFrame,
     sae: SAE | None,
-    content: Mapping[str, Any],
-    full: Mapping[str, Any],
+    content: Plain,
+    full: Plain,
 ) -> list[Picture]:
     """The figures about all features, in the order of the page."""
     families = content["done"]["judged"]["families"]
@@ -119,7 +120,7 @@ def run_figures(
     ]
 
 
-def _sets(hits: pd.DataFrame, content: Mapping[str, Any]) -> list[Picture]:
+def _sets(hits: pd.DataFrame, content: Plain) -> list[Picture]:
     if not content["sets"]["rows"]:
         return []
     caption = (
@@ -130,7 +131,7 @@ def _sets(hits: pd.DataFrame, content: Mapping[str, Any]) -> list[Picture]:
     return [draw("sets", "Features read together, beside rivals", caption, lambda: pl.sets(hits))]
 
 
-def candidate_figures(content: Mapping[str, Any]) -> list[Picture]:
+def candidate_figures(content: Plain) -> list[Picture]:
     """What the candidates' probabilities promise, and whether they can be believed."""
     out, precision = [], content["candidates"]["precision"]
     if precision:
@@ -156,7 +157,7 @@ def candidate_figures(content: Mapping[str, Any]) -> list[Picture]:
     return out
 
 
-def _full_figures(full: Mapping[str, Any], content: Mapping[str, Any]) -> list[Picture]:
+def _full_figures(full: Plain, content: Plain) -> list[Picture]:
     """What the full run measured beyond reconstruction."""
     out = []
     sides = {"model": full.get("measures") or {}, "randomised weights": full.get("measures_control") or {}}
@@ -206,7 +207,7 @@ def _full_figures(full: Mapping[str, Any], content: Mapping[str, Any]) -> list[P
     return out
 
 
-def turning_figures(turning: Mapping[str, Any] | None) -> list[Picture]:
+def turning_figures(turning: Plain | None) -> list[Picture]:
     """What turning features does: the matrix, and the doses of the concept whose feature has most control."""
     if not turning:
         return []
@@ -231,7 +232,7 @@ def turning_figures(turning: Mapping[str, Any] | None) -> list[Picture]:
     ]
 
 
-def label_figures(readouts: Mapping[str, Any] | None) -> list[Picture]:
+def label_figures(readouts: Plain | None) -> list[Picture]:
     """Of every label that was read: the score of each representation, and the rule of a few features."""
     out = []
     for number, (name, record) in enumerate((readouts or {}).items()):
@@ -254,7 +255,7 @@ def label_figures(readouts: Mapping[str, Any] | None) -> list[Picture]:
     return out
 
 
-def assay_figures(assays: Mapping[str, Any] | None) -> list[Picture]:
+def assay_figures(assays: Plain | None) -> list[Picture]:
     """Of every assay that was kept: the scan with tracks of features, and the score against the change of the first."""
     out = []
     for number, (name, record) in enumerate((assays or {}).items()):
@@ -282,7 +283,7 @@ def assay_figures(assays: Mapping[str, Any] | None) -> list[Picture]:
 
 
 def portraits(
-    chosen: list[dict[str, Any]],
+    chosen: list[Plain],
     *,
     features: FeatureMatrix,
     annotations: Annotations | None,
@@ -344,7 +345,7 @@ def portraits(
     return out
 
 
-def shown_feature(concepts: list[dict[str, Any]], features: FeatureMatrix) -> int | None:
+def shown_feature(concepts: list[Plain], features: FeatureMatrix) -> int | None:
     """The feature the single-feature figures show: the clearest one, else the most active one."""
     for verdict in ("above", None):
         rows = [

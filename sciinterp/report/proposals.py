@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import pandas as pd
 from sciinterp.discovery.calibrate import precision_at
 from sciinterp.report.json_values import number, plain_data
 from sciinterp.report.turned import with_effects
+from sciinterp.settings import Plain
 
 MAX_SHOWN = 300  # candidates listed in all; every kind gets its share
 LOW_Q = 0.1
@@ -20,9 +20,9 @@ PRECISION_AT = (5, 10, 20, 50, 100, 200, 500)
 
 def candidate_rows(
     candidates: pd.DataFrame | None,
-    family: Mapping[str, Any] | None = None,
-    turning: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    family: Plain | None = None,
+    turning: Plain | None = None,
+) -> Plain:
     """Candidates by kind, best first, each with its evidence.
 
     Parameters
@@ -42,19 +42,13 @@ def candidate_rows(
     context = _context(getattr(candidates, "context", None) or {})
     if candidates is None or not len(candidates):
         return {"n": 0, "shown": 0, "kinds": [], "rows": [], "precision": [], "context": context}
-    frame = pd.DataFrame(candidates)
-    by_kind: dict[str, list[dict[str, Any]]] = {}
-    for record in frame.to_dict("records"):
-        by_kind.setdefault(str(record.get("kind")), []).append(_row(record))
+    by_kind = _by_kind(candidates)
     share = _shares([len(rows) for rows in by_kind.values()])
-    kinds, shown = [], []
-    for (kind, rows), room in sorted(zip(by_kind.items(), share), key=lambda pair: pair[0][0]):
-        rows.sort(key=_rank)
-        kinds.append(_kind(kind, rows, room))
-        shown += rows[:room]
+    kinds = [_kind(kind, rows, room) for (kind, rows), room in zip(by_kind.items(), share)]
+    shown = [row for rows, room in zip(by_kind.values(), share) for row in rows[:room]]
     precision = plain_data((getattr(candidates, "context", None) or {}).get("precision_at_k"))
     return {
-        "n": len(frame),
+        "n": len(candidates),
         "shown": len(shown),
         "kinds": kinds,
         "rows": with_effects(shown, turning),
@@ -63,23 +57,28 @@ def candidate_rows(
     }
 
 
-def all_rows(
-    candidates: pd.DataFrame | None, turning: Mapping[str, Any] | None = None
-) -> list[dict[str, Any]]:
+def all_rows(candidates: pd.DataFrame | None, turning: Plain | None = None) -> list[Plain]:
     """Every candidate by kind, best first, each with its evidence."""
     if candidates is None or not len(candidates):
         return []
-    rows = [_row(record) for record in pd.DataFrame(candidates).to_dict("records")]
-    rows.sort(key=lambda r: (str(r.get("kind")), *_rank(r)))
-    return with_effects(rows, turning)
+    return with_effects([row for rows in _by_kind(candidates).values() for row in rows], turning)
 
 
-def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
-    """The order of the list itself: by probability, then by score."""
-    return tuple(-(row[k] if row[k] is not None else -math.inf) for k in ("probability", "score"))  # type: ignore[return-value]
+def _by_kind(candidates: pd.DataFrame) -> dict[str, list[Plain]]:
+    """Candidates as plain rows, kind by kind, in the order of the list itself: by probability, then by score."""
+    found: dict[str, list[Plain]] = {}
+    for record in pd.DataFrame(candidates).to_dict("records"):
+        found.setdefault(str(record.get("kind")), []).append(_row(record))
+    for rows in found.values():
+        rows.sort(key=_rank)
+    return dict(sorted(found.items()))
 
 
-def _row(record: Mapping[Any, Any]) -> dict[str, Any]:
+def _rank(row: Plain) -> list[float]:
+    return [math.inf if row[k] is None else -row[k] for k in ("probability", "score")]
+
+
+def _row(record: Plain) -> Plain:
     row = {str(k): plain_data(v) for k, v in record.items()}
     for key in ("start", "end", "feature"):
         value = number(row.get(key))
@@ -105,7 +104,7 @@ def _shares(sizes: list[int]) -> list[int]:
     return out
 
 
-def _kind(kind: str, rows: list[dict[str, Any]], room: int) -> dict[str, Any]:
+def _kind(kind: str, rows: list[Plain], room: int) -> Plain:
     p = [r["probability"] for r in rows if r["probability"] is not None]
     q = [r["q"] for r in rows if r["q"] is not None]
     return {
@@ -119,19 +118,18 @@ def _kind(kind: str, rows: list[dict[str, Any]], room: int) -> dict[str, Any]:
     }
 
 
-def _precision(
-    by_kind: Mapping[str, list[dict[str, Any]]], family: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def _precision(by_kind: Mapping[str, list[Plain]], family: Plain) -> list[Plain]:
     """Precision to expect among the first k of a kind, from the calibrated probabilities."""
     out = []
-    for kind, rows in sorted(by_kind.items()):
+    for kind, rows in by_kind.items():
         rows = [r for r in rows if r["probability"] is not None]
         if len(rows) < PRECISION_AT[0]:
             continue
+        told = ("concept",) if kind == "missing" else ("concept", "feature")
         names = [
-            f"{family.get(str(r.get('sample')), r.get('sample'))}\n{r.get('concept')}\n{r.get('feature')}"
-            if kind != "missing"
-            else f"{family.get(str(r.get('sample')), r.get('sample'))}\n{r.get('concept')}"
+            "\n".join(
+                [f"{family.get(str(r.get('sample')), r.get('sample'))}", *(f"{r.get(k)}" for k in told)]
+            )
             for r in rows
         ]
         p, cluster = np.array([r["probability"] for r in rows]), pd.factorize(pd.Series(names))[0]
@@ -141,7 +139,7 @@ def _precision(
     return out
 
 
-def _context(context: Mapping[str, Any]) -> dict[str, Any]:
+def _context(context: Plain) -> Plain:
     """What of a table's context is plain enough to print."""
     skip = ("annotations", "split", "baselines", "hits", "features", "precision_at_k")
     return {str(k): plain_data(v) for k, v in context.items() if k not in skip and not hasattr(v, "frame")}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from sciinterp.association.explanations import verdicts
 from sciinterp.provenance import HELD_OUT_FAMILIES
 from sciinterp.report.content import FOUND, NEAR
 from sciinterp.report.proposals import LOW_Q
+from sciinterp.settings import Plain
 
 UNITS = {
     "protein": "residues",
@@ -45,7 +45,7 @@ def count(n: int | float | None, thing: str, things: str = "") -> str:
     return f"{n:,} {thing if n == 1 else things or thing + 's'}"
 
 
-def value(x: Any, digits: int = 2) -> str:
+def value(x: float | str | None, digits: int = 2) -> str:
     """A number as the report prints it; an en dash where there is none.
 
     Examples
@@ -74,7 +74,7 @@ def join(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1] if items else "none"
 
 
-def statements(concepts: Sequence[Mapping[str, Any]], families: str) -> list[dict[str, Any]]:
+def statements(concepts: Sequence[Plain], families: str) -> list[Plain]:
     """For every verdict the concepts it holds for, and the sentence that says so."""
     out = []
     for kind in verdicts():
@@ -96,7 +96,7 @@ def statements(concepts: Sequence[Mapping[str, Any]], families: str) -> list[dic
     return out
 
 
-def _uncontrolled(concepts: Sequence[Mapping[str, Any]]) -> str:
+def _uncontrolled(concepts: Sequence[Plain]) -> str:
     """How many there are before false discovery control, where the hits say so."""
     if all(c.get("q_above") is None for c in concepts):
         return ""
@@ -104,7 +104,7 @@ def _uncontrolled(concepts: Sequence[Mapping[str, Any]]) -> str:
     return f" ({raw} before false discovery control over concepts)"
 
 
-def summary(content: Mapping[str, Any]) -> list[dict[str, str]]:
+def summary(content: Plain) -> list[dict[str, str]]:
     """The figures a reader sees first: value, what it counts, and of how many."""
     concepts, sae = content["concepts"], content["sae"]
     metrics = sae["metrics"]
@@ -148,7 +148,7 @@ def summary(content: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def _others_find(baselines: Sequence[Mapping[str, Any]]) -> str:
+def _others_find(baselines: Sequence[Plain]) -> str:
     """How many of the same concepts neurons, components and the randomised model find, beside the features."""
     said = {
         "neuron": "the best raw neuron finds",
@@ -166,7 +166,7 @@ def _control(fve: float | None) -> str:
     return "" if fve is None else f"; {value(fve, 3)} with the same recipe on randomised weights"
 
 
-def letters_reach(content: Mapping[str, Any]) -> str:
+def letters_reach(content: Plain) -> str:
     """How often the letters, to a reader who is told the answers, say as much as the best feature."""
     reached, tested = content["letters_reach"], [c for c in content["concepts"] if c["f1"] is not None]
     if not reached:
@@ -182,7 +182,7 @@ def letters_reach(content: Mapping[str, Any]) -> str:
     )
 
 
-def _surviving(kinds: Sequence[Mapping[str, Any]]) -> str:
+def _surviving(kinds: Sequence[Plain]) -> str:
     """How many candidates survive the comparison with decoys, where it was made."""
     known = [k["low_q"] for k in kinds if k["low_q"] is not None]
     return f"; {sum(known):,} of them with a q-value of {LOW_Q:g} or less" if known else ""

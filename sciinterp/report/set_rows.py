@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from sciinterp.association.set_facts import SetFacts, set_facts, set_sentences
 from sciinterp.report.json_values import number
+from sciinterp.settings import Plain
 
 
-def set_rows(hits: pd.DataFrame) -> dict[str, Any]:
+def set_rows(hits: pd.DataFrame) -> Plain:
     """Sentences, sizes, and one row a concept; empty where no sets were read."""
     table = (getattr(hits, "context", None) or {}).get("sets")
     facts = set_facts(table) if isinstance(table, pd.DataFrame) else []
@@ -22,7 +21,7 @@ def set_rows(hits: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _row(one: SetFacts, sizes: list[int]) -> dict[str, Any]:
+def _row(one: SetFacts, sizes: list[int]) -> Plain:
     return {
         "concept": one.concept,
         "f1": [number(one.f1.get(k)) for k in sizes],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,11 @@ from sciinterp.codes.peaks import BLOCK_VALUES
 from sciinterp.report import content as c
 from sciinterp.report import feature_facts as pk
 from sciinterp.report import site_tracks as tr
+from sciinterp.report.json_values import number, plain_data
 from sciinterp.report.proposals import all_rows
 from sciinterp.report.turned import turned_concepts
 from sciinterp.report.viewer import find_structures, read_structure, record_structure
+from sciinterp.settings import Plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,23 +38,9 @@ WINDOW = 400  # positions drawn around a peak of a sample that is not kept whole
 SHARES = 6  # concepts a feature's activity is laid over, by lift
 LEAST_SHARE = 0.05  # of a feature's activity that a concept must hold to be listed
 PAIR_COLUMNS = (
-    "concept",
-    "selected",
-    "f1",
-    "f1_low",
-    "f1_high",
-    "precision",
-    "recall",
-    "auroc",
-    "average_precision",
-    "q",
-    "best_baseline",
-    "best_baseline_f1",
-    "delta_f1",
-    "delta_low",
-    "delta_high",
-    "threshold",
-)
+    "concept selected f1 f1_low f1_high precision recall auroc average_precision q best_baseline best_baseline_f1 delta_f1 "
+    "delta_low delta_high threshold"
+).split()
 
 
 class SiteData:
@@ -79,15 +67,15 @@ class SiteData:
         annotations: Annotations | None,
         split: Split | None,
         *,
-        done: dict[str, Any],
+        done: Plain,
         structures: str | Path | Mapping[str, str | Path] | None = None,
-        full: Mapping[str, Any] | None = None,
-        turning: Mapping[str, Any] | None = None,
+        full: Plain | None = None,
+        turning: Plain | None = None,
     ) -> None:
         self.features, self.samples, self.hits = features, features.samples, hits
         self.done, self.full = done, full or {}
         self.candidates = all_rows(candidates, turning)
-        self.turned: dict[int, list[dict[str, Any]]] = {}
+        self.turned: dict[int, list[Plain]] = {}
         for one in turned_concepts(turning):
             self.turned.setdefault(one["feature"], []).append(one)
         self.annotations, self.split = annotations, split
@@ -117,15 +105,15 @@ class SiteData:
             "tracks": tr.cut(tr.entries(features), tr.ENTRIES_A_CHUNK),
         }
 
-    def _pairs(self) -> dict[int, list[dict[str, Any]]]:
+    def _pairs(self) -> dict[int, list[Plain]]:
         """feature -> its tested pairs, best first."""
-        out: dict[int, list[dict[str, Any]]] = {}
+        out: dict[int, list[Plain]] = {}
         columns = [k for k in ("feature", *PAIR_COLUMNS) if k in self.hits.columns]
         for record in self.hits[columns].to_dict("records"):
-            feature = c.number(record["feature"])
+            feature = number(record["feature"])
             if feature is None or not 0 <= feature < self.features.n_features:
                 continue
-            row = {k: c.plain_data(record.get(k)) for k in PAIR_COLUMNS}
+            row = {k: plain_data(record.get(k)) for k in PAIR_COLUMNS}
             row["concept"] = self.code.get(str(record["concept"]), -1)
             out.setdefault(int(feature), []).append(row)
         for rows in out.values():
@@ -184,10 +172,10 @@ class SiteData:
                 )
         return out
 
-    def chunks(self) -> Iterator[tuple[str, Any]]:
+    def chunks(self) -> Iterator[tuple[str, object]]:
         """All chunks, one at a time."""
-        facts: dict[str, list[Any]] = {"samples": [], "families": [], "peak": [], "motif": []}
-        block: list[dict[str, Any]] = []
+        facts: dict[str, list[object]] = {"samples": [], "families": [], "peak": [], "motif": []}
+        block: list[Plain] = []
         for active in pk.activities(self.features):
             block.append(self._feature(active))
             facts["samples"].append(len(active.sample))
@@ -219,7 +207,7 @@ class SiteData:
             yield "map", self.map
         yield "index", self._index(facts)
 
-    def _index(self, facts: dict[str, list[Any]]) -> dict[str, Any]:
+    def _index(self, facts: dict[str, list[object]]) -> Plain:
         """What every page needs: the feature table, the samples, the concepts' names."""
         n = self.features.n_features
         best = [self.pairs[j][0] if j in self.pairs else None for j in range(n)]
@@ -261,11 +249,11 @@ class SiteData:
         table = (self.full.get("stability") or {}).get("features") or {}
         if not table.get("feature"):
             return None
-        score = {int(j): c.number(v) for j, v in zip(table["feature"], table["score"])}
+        score = {int(j): number(v) for j, v in zip(table["feature"], table["score"])}
         found = [score.get(j) for j in range(self.features.n_features)]
         return [None if v is None else round(v, 3) for v in found]
 
-    def _sample_table(self) -> dict[str, Any]:
+    def _sample_table(self) -> Plain:
         table = self.samples.table
         part = np.full(len(self.samples), "", dtype=object)
         if self.split is not None and len(self.split.family) == len(self.samples):
@@ -279,10 +267,10 @@ class SiteData:
         }
         if {"chrom", "start"} <= set(table.columns):  # a genomic place: 0-based start on a named sequence
             out["chrom"] = [str(v) for v in table["chrom"]]
-            out["start"] = [int(c.number(v) or 0) for v in table["start"]]
+            out["start"] = [int(number(v) or 0) for v in table["start"]]
         return out
 
-    def _feature(self, active: pk.Activity) -> dict[str, Any]:
+    def _feature(self, active: pk.Activity) -> Plain:
         """One feature page."""
         j, value = active.feature, active.value
         motif, logo, n = pk.feature_logos(self.letters, active)
@@ -304,12 +292,12 @@ class SiteData:
             "similar": self.similar[j] if self.similar else [],
         }
 
-    def _example(self, s: int, rows: np.ndarray, on: np.ndarray) -> dict[str, Any]:
+    def _example(self, s: int, rows: np.ndarray, on: np.ndarray) -> Plain:
         """One feature along one sample; of a sample that is not kept whole, the window around its peak."""
         start, stop = self.samples.offsets[s : s + 2]
         a, b = np.searchsorted(rows, [start, stop])
         position, value = rows[a:b] - start, on[a:b]
-        out: dict[str, Any] = {"sample": s}
+        out: Plain = {"sample": s}
         if stop - start > tr.TILE:
             peak = int(position[np.argmax(value)]) if len(value) else 0
             first = max(0, min(peak - WINDOW // 2, int(stop - start) - WINDOW))
@@ -319,7 +307,7 @@ class SiteData:
             out |= {"from": first, "sequence": data[first : first + WINDOW]}
         return {**out, "on": [[int(p), round(float(v), 3)] for p, v in zip(position, value)]}
 
-    def _sample(self, s: int) -> dict[str, Any]:
+    def _sample(self, s: int) -> Plain:
         """One sample: its sequence (where it is kept whole) and what is annotated on it."""
         data = self.texts[s] or ""
         return {
@@ -328,10 +316,10 @@ class SiteData:
             "facts": self.facts.get(s, []),
         }
 
-    def _concept(self, i: int) -> dict[str, Any]:
+    def _concept(self, i: int) -> Plain:
         """One concept page: its pairs, its samples, and where the selected feature meets it."""
         if not hasattr(self, "_by_concept"):
-            self._by_concept: dict[int, list[dict[str, Any]]] = {}
+            self._by_concept: dict[int, list[Plain]] = {}
             for feature, rows in self.pairs.items():
                 for r in rows:
                     self._by_concept.setdefault(r["concept"], []).append({"feature": feature, **r})
@@ -340,12 +328,12 @@ class SiteData:
         return {
             "pairs": rows[:PAIRS_A_CONCEPT],
             "samples": self.carriers.get(self.names[i], []),
-            "meets": self._meets(i, int(chosen["feature"]), c.number(chosen["threshold"])) if chosen else [],
+            "meets": self._meets(i, int(chosen["feature"]), number(chosen["threshold"])) if chosen else [],
             "shown": int(chosen["feature"]) if chosen else None,
             "sets": self.sets.get(self.names[i], []),
         }
 
-    def _meets(self, i: int, j: int, threshold: float | None, each: int = 3) -> list[dict[str, Any]]:
+    def _meets(self, i: int, j: int, threshold: float | None, each: int = 3) -> list[Plain]:
         """Samples where feature ``j`` above its threshold meets concept ``i``, misses it, or fires without it."""
         if self.covered is None or self.covered.indptr[i] == self.covered.indptr[i + 1]:
             return []

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from sciinterp.settings import Plain
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -53,7 +55,7 @@ def bin_width(length: int) -> int:
     return 1 if length <= TILE else -(-length // BINS)
 
 
-def pack(codes: sp.csr_array, start: int, stop: int, *, width: int = 1) -> dict[str, Any]:
+def pack(codes: sp.csr_array, start: int, stop: int, *, width: int = 1) -> Plain:
     """All tracks over rows ``start`` to ``stop`` of the codes.
 
     Parameters
@@ -112,7 +114,7 @@ def _text(numbers: np.ndarray) -> str:
     return base64.b64encode(numbers.astype("<u2").tobytes()).decode("ascii")
 
 
-def track_chunks(features: FeatureMatrix, starts: list[int]) -> Iterator[tuple[str, Any]]:
+def track_chunks(features: FeatureMatrix, starts: list[int]) -> Iterator[tuple[str, object]]:
     """``tracks-i`` for every block of samples, and ``tile-s-t`` for the parts of every long sample."""
     samples, letters = features.samples, features.samples.letters
     for i, (lo, hi) in enumerate(zip(starts, [*starts[1:], len(samples)])):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+
+from sciinterp.settings import Plain
 
 
-def turned_concepts(turning: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def turned_concepts(turning: Plain | None) -> list[Plain]:
     """One record a concept that was turned, most control first: its feature, its row of the matrix, example and doses.
 
     Parameters
@@ -38,35 +39,34 @@ def turned_concepts(turning: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     return sorted(found, key=lambda r: (not r["control"], -(r["over_random"] or 0.0)))
 
 
-def _marked(example: Mapping[str, Any]) -> dict[str, Any]:
+def _marked(example: Plain) -> Plain:
     """The example with a line that points at letters that changed."""
     pairs = zip(example["before"], example["after"])
     return {**example, "changed": "".join("^" if a != b else " " for a, b in pairs).rstrip()}
 
 
-def with_effects(rows: Iterable[dict[str, Any]], turning: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def with_effects(rows: Iterable[Plain], turning: Plain | None) -> list[Plain]:
     """Candidates with what turning their features did among the evidence for or against, where it was measured."""
-    of: dict[int, list[dict[str, Any]]] = {}
+    of: dict[object, list[Plain]] = {}
     for one in turned_concepts(turning):
-        of.setdefault(one["feature"], []).append(one)
+        if one["over_random"] is not None:
+            of.setdefault(one["feature"], []).append(one)
     return [_with_effect(row, of) for row in rows]
 
 
-def _with_effect(row: dict[str, Any], of: Mapping[int, list[dict[str, Any]]]) -> dict[str, Any]:
+def _with_effect(row: Plain, of: Mapping[object, list[Plain]]) -> Plain:
     evidence = row.get("evidence")
     if not isinstance(evidence, Mapping):
         return row
-    features = dict.fromkeys([row.get("feature"), *(evidence.get("features") or ())])
     new = dict(evidence)
-    for one in (one for j in features for one in of.get(j, ())):  # type: ignore[arg-type]
-        if one["over_random"] is None:
-            continue
-        key = "for" if one["control"] else "against"
-        new[key] = [*(new.get(key) or ()), effect_sentence(one)]
+    for j in dict.fromkeys([row.get("feature"), *(evidence.get("features") or ())]):
+        for one in of.get(j, ()):
+            key = "for" if one["control"] else "against"
+            new[key] = [*(new.get(key) or ()), effect_sentence(one)]
     return {**row, "evidence": new}
 
 
-def effect_sentence(one: Mapping[str, Any]) -> str:
+def effect_sentence(one: Plain) -> str:
     """What turning one concept's feature did, in a sentence."""
     does = "turns" if one["control"] else "was not shown to turn"
     return (

@@ -10,7 +10,6 @@ import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from sciinterp.readers.backbones import places_of
 from sciinterp.readers.structures import Atom, Residue
 from sciinterp.readers.structures import read_structure as read_chains
 from sciinterp.samples import Sample, Samples
+from sciinterp.settings import Plain
 
 ENDINGS = (".pdb", ".ent", ".cif", ".mmcif")
 # The viewer: Mol* (Sehnal et al. 2021, doi:10.1093/nar/gkab314), MIT, as the package molstar-cli ships it.
@@ -63,7 +63,7 @@ def viewer_files() -> dict[str, bytes]:
     return {ours: (folder / theirs).read_bytes() for theirs, ours in VIEWER_FILES.items()}
 
 
-def read_structure(path: Path, sequence: str) -> dict[str, Any]:
+def read_structure(path: Path, sequence: str) -> Plain:
     """The atoms of the first model, and the chains that match ``sequence``.
 
     Returns
@@ -79,9 +79,7 @@ def read_structure(path: Path, sequence: str) -> dict[str, Any]:
         When the file holds no protein chain.
     """
     _, chains = read_chains(path)
-    names = [_word(chain.name, f"c{i}") for i, chain in enumerate(chains)]
-    if len(set(names)) < len(names):
-        names = [f"c{i}" for i in range(len(names))]
+    names = _words([chain.name for chain in chains])
     best, matching, rows = None, {}, []
     for number, (name, chain) in enumerate(zip(names, chains)):
         rows += _atom_rows((*chain.residues, *chain.others), name, number + 1, len(rows))
@@ -96,21 +94,18 @@ def read_structure(path: Path, sequence: str) -> dict[str, Any]:
     if best is None:
         raise FormatError("no protein chain in this structure", file=str(path))
     close = {n: at for n, (share, at) in matching.items() if share >= 0.9 * best["matched"]}
-    head = "data_structure\nloop_\n" + "".join(f"_atom_site.{name}\n" for name in _COLUMNS)
-    return {**best, "chains": close, "all_chains": len(chains), "cif": head + "\n".join(rows) + "\n#\n"}
+    return {**best, "chains": close, "all_chains": len(chains), "cif": _cif(rows)}
 
 
-def record_structure(sample: Sample) -> dict[str, Any]:
+def record_structure(sample: Sample) -> Plain:
     """The same of a sample that is a record of a backbone: its alpha carbons, positions its own residues."""
     from Bio.Data.PDBData import protein_letters_1to3
 
     data, places = sample.data, places_of(sample.data)
     names = list(dict.fromkeys(data["chain"]))
-    words = [_word(name, f"c{i}") for i, name in enumerate(names)]
-    words = words if len(set(words)) == len(words) else [f"c{i}" for i in range(len(words))]
     rows: list[str] = []
     chains: dict[str, list[int]] = {}
-    for entity, (name, word) in enumerate(zip(names, words), 1):
+    for entity, (name, word) in enumerate(zip(names, _words(names)), 1):
         chains[word] = [i for i, own in enumerate(data["chain"]) if own == name]
         residues = []
         for i in chains[word]:
@@ -121,7 +116,6 @@ def record_structure(sample: Sample) -> dict[str, Any]:
         rows += _atom_rows(residues, word, entity, len(rows))
     best = max(chains, key=lambda word: len(chains[word]))
     shown = [i for i in chains[best] if np.isfinite(places[i, 1]).all()]
-    head = "data_structure\nloop_\n" + "".join(f"_atom_site.{name}\n" for name in _COLUMNS)
     return {
         "chain": best,
         "matched": round(len(chains[best]) / max(sample.length, 1), 4),
@@ -129,8 +123,19 @@ def record_structure(sample: Sample) -> dict[str, Any]:
         "position": shown,
         "chains": chains,
         "all_chains": len(chains),
-        "cif": head + "\n".join(rows) + "\n#\n",
+        "cif": _cif(rows),
     }
+
+
+def _words(names: Sequence[str]) -> list[str]:
+    """Chains by their names as words; all by their number where two would have one."""
+    words = [_word(name, f"c{i}") for i, name in enumerate(names)]
+    return words if len(set(words)) == len(words) else [f"c{i}" for i in range(len(words))]
+
+
+def _cif(rows: list[str]) -> str:
+    head = "data_structure\nloop_\n" + "".join(f"_atom_site.{name}\n" for name in _COLUMNS)
+    return head + "\n".join(rows) + "\n#\n"
 
 
 def _atom_rows(residues: Sequence[Residue], chain: str, entity: int, done: int) -> list[str]:

@@ -15,32 +15,34 @@ from dataclasses import asdict
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from sciinterp.annotations import Annotations
 from sciinterp.association.explanations import legend
 from sciinterp.association.worth import worth
-from sciinterp.errors import InputError
+from sciinterp.codes import FeatureMatrix
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.frames import Table
+from sciinterp.plots.given import hits_of
 from sciinterp.provenance import Origin, held_out, origin_of, require_one_run
 from sciinterp.report import content as c
 from sciinterp.report import methods, pictures, prose
 from sciinterp.report.belonging import belonging
 from sciinterp.report.beyond import beyond
 from sciinterp.report.inline import inline_svg
-from sciinterp.report.json_values import in_order
+from sciinterp.report.json_values import in_order, number, plain_data
 from sciinterp.report.proposals import LOW_Q, candidate_rows
 from sciinterp.report.set_rows import set_rows
 from sciinterp.report.turned import turned_concepts
+from sciinterp.samples import Split
+from sciinterp.settings import Plain
 from sciinterp.store import ledger
 from sciinterp.store.atomic import atomic_write, make_folder, write_each, write_json
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from sciinterp.annotations import Annotations
-    from sciinterp.codes import FeatureMatrix
     from sciinterp.sae import SAE
-    from sciinterp.samples import Split
 
 SCHEMA = 2
 # measures of an SAE in words; another one is shown under its own name
@@ -70,7 +72,7 @@ def report(
     candidates: pd.DataFrame | None = None,
     annotations: Annotations | None = None,
     split: Split | None = None,
-    manifest: Mapping[str, Any] | None = None,
+    manifest: Mapping[str, object] | None = None,
 ) -> Path:
     """Write the enrichment report of a run.
 
@@ -99,14 +101,22 @@ def report(
     Raises
     ------
     InputError
-        When ``hits`` is not a table of hits.
+        When ``hits`` is not a table of hits, or an argument is of another kind.
     StoreError
         When a file cannot be written.
     """
-    path = Path(path)
+    require_kinds(path=(path, Path), features=(features, FeatureMatrix))
+    require_report_kinds(candidates, annotations, split, manifest)
+    path, hits = Path(path), hits_of(hits, "feature", "concept", "f1")
+    if path.suffix.lower() == ".json":
+        raise InputError(
+            "a report is a page of HTML",
+            where=f"file '{path}'",
+            do="Its content is written beside it as JSON.",
+        )
     made_with = belonging(path.parent, features.samples, annotations, split)
     with ledger.recorded("report", path.parent if path.name == "report.html" else None):
-        content, drawn = _assemble(sae, features, hits, candidates, *made_with, manifest or {})
+        content, drawn = _assemble(sae, features, hits, candidates, *made_with, dict(manifest or {}))
         page = render(content, {p.name: p.svg for p in drawn}).encode("utf-8", "replace")
         images = {f"figures/{p.name}.svg": p.svg for p in drawn}
         images |= {f"figures/{p.name}.png": p.png for p in drawn if p.png is not None}
@@ -120,6 +130,17 @@ def report(
     return path
 
 
+def require_report_kinds(candidates: object, annotations: object, split: object, manifest: object) -> None:
+    """Raise where one of what may be given beside codes and hits is given, and of another class."""
+    kinds = {
+        "annotations": (annotations, Annotations),
+        "split": (split, Split),
+        "manifest": (manifest, Mapping),
+    }
+    kinds["candidates"] = (candidates, pd.DataFrame)
+    require_kinds(**{name: pair for name, pair in kinds.items() if pair[0] is not None})
+
+
 def _assemble(
     sae: SAE | None,
     features: FeatureMatrix,
@@ -127,18 +148,9 @@ def _assemble(
     candidates: pd.DataFrame | None,
     annotations: Annotations | None,
     split: Split | None,
-    manifest: Mapping[str, Any],
-) -> tuple[dict[str, Any], list[pictures.Picture]]:
+    manifest: Plain,
+) -> tuple[Plain, list[pictures.Picture]]:
     """Content, as it is written to ``report.json``, and figures."""
-    missing = {"feature", "concept", "f1"} - set(getattr(hits, "columns", []))
-    if missing:
-        raise InputError(
-            "this is not a table of hits",
-            where="report",
-            expected="columns feature, concept, f1",
-            got=f"none of {sorted(missing)}",
-            do="Pass what associate returned.",
-        )
     sae = sae if sae is not None else features.sae
     require_one_run(features, hits, candidates, sae=sae, annotations=annotations, split=split)
     done = describe(sae, features, hits, manifest, annotations, split)
@@ -154,7 +166,7 @@ def _assemble(
     chosen = c.notable(concepts, listing, portraits, shown)
     full = manifest.get("full") or {}
     of_sample = {} if family is None else dict(zip(features.samples.ids, family.tolist()))
-    content: dict[str, Any] = {
+    content: Plain = {
         "schema": SCHEMA,
         "concepts": concepts,
         "unexplained": listing,
@@ -168,7 +180,7 @@ def _assemble(
         "assays": manifest.get("assays"),
         "variants": manifest.get("variants"),
         "worth": [
-            {k: v if isinstance(v, str) else c.number(v) for k, v in asdict(w).items() if k != "against"}
+            {k: v if isinstance(v, str) else number(v) for k, v in asdict(w).items() if k != "against"}
             for w in worth(hits)
         ],
         "sets": set_rows(hits),
@@ -196,7 +208,7 @@ def _assemble(
     return in_order(content), drawn
 
 
-def _turning(turning: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _turning(turning: Plain | None) -> Plain | None:
     """What turning features did, with the concept that shows it best."""
     found = turned_concepts(turning)
     return {**turning, "best": found[0]} if turning and found else None
@@ -206,10 +218,10 @@ def describe(
     sae: SAE | None,
     features: FeatureMatrix,
     hits: pd.DataFrame,
-    manifest: Mapping[str, Any],
+    manifest: Plain,
     annotations: Annotations | None = None,
     split: Split | None = None,
-) -> dict[str, Any]:
+) -> Plain:
     """What was done: model, site, data, annotations, split, licences."""
     samples, context = features.samples, getattr(hits, "context", None) or {}
     origin = origin_of(sae).filled(features.origin)
@@ -222,7 +234,7 @@ def describe(
     elif of_hits.get("crossed"):  # all families judged the hits, and those of the test part the SAE
         judged = held_out(origin, samples, split, all_judge=True).to_record()
     counts = context.get("counts") or {}
-    out: dict[str, Any] = {
+    out: Plain = {
         "held_out": told,
         "judged": judged,
         "folds": counts.get("folds", 1),
@@ -252,7 +264,7 @@ def describe(
             "rows": len(annotations),
             "concepts": len(annotations.names),
             "on_positions": len(annotations.position_names),
-            "counts": c.plain_data(annotations.counts),
+            "counts": plain_data(annotations.counts),
             "sources": [
                 {"source": s, "rows": int(n), "release": str(releases.get(s, ""))} for s, n in sources.items()
             ],
@@ -271,7 +283,7 @@ def describe(
     return out
 
 
-def _provenance(sae: SAE | None, features: FeatureMatrix, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _provenance(sae: SAE | None, features: FeatureMatrix, manifest: Plain) -> Plain:
     """Identities, settings and versions as the run recorded them; else versions of this machine."""
     versions = dict(manifest.get("versions") or {})
     if not versions:
@@ -281,11 +293,11 @@ def _provenance(sae: SAE | None, features: FeatureMatrix, manifest: Mapping[str,
         "versions": versions,
         "sae": origin_of(sae).to_record(),
         "features": features.origin.to_record(),
-        "manifest": {k: c.plain_data(manifest[k]) for k in keep if k in manifest},
+        "manifest": {k: plain_data(manifest[k]) for k in keep if k in manifest},
     }
 
 
-def render(content: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
+def render(content: Plain, figures: Mapping[str, bytes]) -> str:
     """The page: a function of the content of ``report.json`` and the figures' SVG, and of nothing else.
 
     Parameters
@@ -297,7 +309,7 @@ def render(content: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = asset("report.css"), asset("report.js")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -327,7 +339,7 @@ def render(content: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src {_hash(style)}; script-src {_hash(script)}"
     )
-    return environment.from_string(_asset("report.html")).render(
+    return environment.from_string(asset("report.html")).render(
         content=content,
         figures={f["name"]: f for f in content["figures"]},
         next_number=partial(next, itertools.count(1)),  # of figures, in the order of the page
@@ -340,7 +352,8 @@ def render(content: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
     )
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A file that every page has."""
     return resources.files("sciinterp.report").joinpath("static", name).read_text(encoding="utf-8")
 
 
@@ -348,7 +361,7 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+def _flat(value: object, prefix: str = "") -> list[tuple[str, str]]:
     """Nested data as rows of name and value, for a table."""
     if isinstance(value, Mapping):
         return [row for k, v in value.items() for row in _flat(v, f"{prefix}{'.' if prefix else ''}{k}")]
@@ -362,7 +375,7 @@ def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     ]
 
 
-def _words(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+def _words(value: object, prefix: str = "") -> list[tuple[str, str]]:
     """Nested evidence as rows of name and value to be read: keys as words, numbers of four significant digits."""
     if (
         isinstance(value, Mapping)
@@ -378,11 +391,11 @@ def _words(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     return [(prefix, ", ".join(map(_scalar, value)) or "–" if isinstance(value, list) else _scalar(value))]
 
 
-def _plain_key(key: Any) -> str:
+def _plain_key(key: object) -> str:
     return str(key).replace("_", " ")
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: object) -> str:
     if value is None:
         return "not measured"
     if isinstance(value, bool):
@@ -390,12 +403,12 @@ def _scalar(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _claim(row: Mapping[str, Any]) -> str:
+def _claim(row: Plain) -> str:
     """What a candidate claims, without the word that says it is one: the section does."""
     return str(row.get("claim") or "").removeprefix("candidate: ")
 
 
-def _glyph(row: Mapping[str, Any]) -> dict[str, float] | None:
+def _glyph(row: Plain) -> dict[str, float] | None:
     """Where interval, point and best baseline lie on a line 100 wide."""
     if row["f1"] is None:
         return None

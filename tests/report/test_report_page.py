@@ -24,8 +24,9 @@ from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
 from sciinterp.plots.style import plain
-from sciinterp.report.content import VERDICTS, plain_data, verdict
+from sciinterp.report.content import VERDICTS, verdict
 from sciinterp.report.inline import inline_svg
+from sciinterp.report.json_values import plain_data
 from sciinterp.report.prose import value as number
 from sciinterp.report.set_rows import set_rows
 from sciinterp.report.write import render
