@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sciinterp.errors import FormatError, InputError
+from sciinterp.errors import FormatError, InputError, require_kinds
 from sciinterp.readers.backbones import places_of
 from sciinterp.readers.structures import Atom, Residue
 from sciinterp.readers.structures import read_structure as read_chains
@@ -41,7 +41,12 @@ def find_structures(place: str | Path | Mapping[str, str | Path] | None, samples
     if place is None:
         return {}
     if isinstance(place, Mapping):
-        return {samples.index(str(name)): Path(path) for name, path in place.items()}
+        given = {samples.index(str(name)): Path(path) for name, path in place.items()}
+        for path in given.values():
+            if not path.is_file():
+                raise InputError("there is no such file", where=f"file '{path}'", expected="a structure")
+        return given
+    require_kinds(structures=(place, Path))
     folder = Path(place)
     if not folder.is_dir():
         raise InputError("there is no such folder of structures", where=f"folder '{folder}'")
