@@ -107,10 +107,7 @@ def by_feature(codes: sp.csr_array | ByFeature) -> ByFeature:
             got=str(matrix.shape[0]),
             do="Count shard by shard: counts add.",
         )
-    if not matrix.has_canonical_format:
-        matrix = matrix.copy()
-        matrix.sum_duplicates()
-    csc = matrix.tocsc()
+    csc = canonical(matrix).tocsc()
     return ByFeature(
         np.ascontiguousarray(csc.data, np.float32),
         csc.indices.astype(np.int32, copy=False),
@@ -119,13 +116,29 @@ def by_feature(codes: sp.csr_array | ByFeature) -> ByFeature:
     )
 
 
-def as_csr(matrix: sp.csr_array, name: str) -> sp.csr_array:
-    """A sparse matrix as CSR; ShapeError for anything that is not two-dimensional."""
-    if not sp.issparse(matrix) and np.ndim(matrix) != 2:
+def as_csr(matrix: object, name: str) -> sp.csr_array:
+    """A matrix as CSR; ShapeError for anything that is not two-dimensional, or not of real numbers."""
+    try:
+        found = sp.csr_array(matrix) if sp.issparse(matrix) else np.asarray(matrix)
+    except ValueError:  # lists of several lengths
+        found = np.array(None)
+    masked, where = np.ma.is_masked(matrix), f"argument '{name}'"
+    if found.ndim != 2:
         raise ShapeError(
             f"{name} must be a sparse matrix",
-            where=f"argument '{name}'",
+            where=where,
             expected="[n_positions, columns]",
-            got=f"{np.ndim(matrix)} dimensions",
+            got=f"{found.ndim} dimensions",
         )
-    return matrix if isinstance(matrix, sp.csr_array) else sp.csr_array(matrix)
+    if masked or found.dtype.kind not in "fiub":
+        got = "masked values" if masked else str(found.dtype)
+        raise ShapeError(f"{name} must be real numbers", where=where, expected="real numbers", got=got)
+    return sp.csr_array(found)
+
+
+def canonical(matrix: sp.csr_array) -> sp.csr_array:
+    """The same numbers with duplicates of a cell summed and columns ascending; what was given is not changed."""
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    return matrix

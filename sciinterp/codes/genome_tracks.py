@@ -23,7 +23,7 @@ from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes.active import is_active
 from sciinterp.codes.matrix import FeatureMatrix
 from sciinterp.codes.write_bigwig import Intervals, write_bigwig, write_export
-from sciinterp.errors import InputError, no_such
+from sciinterp.errors import InputError, no_such, require_kinds
 from sciinterp.readers.bounded import read_lines, whole
 from sciinterp.readers.identifiers import match_chromosomes
 from sciinterp.samples import Samples
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("bigwig", "bedgraph")
 STRANDS = (".", "+", "-")
+# What is read of candidates.
+_PROPOSED = ("kind", "sample", "start", "end", "concept", "feature", "probability")
 
 
 class _Column(NamedTuple):
@@ -190,14 +192,18 @@ def tracks(
     InputError
         No such feature, format or chromosome, or bases whose place is not known.
     """
-    wanted = list(dict.fromkeys(int(j) for j in which))
-    for j in wanted:
-        if not 0 <= j < features.n_features:
-            raise InputError(
-                "there is no such feature", where=f"feature {j}", expected=f"0 to {features.n_features - 1}"
-            )
+    require_kinds(features=(features, FeatureMatrix), out=(out, Path))
+    if isinstance(which, str) or not isinstance(which, Iterable):
+        raise InputError(
+            "an argument of another kind", where="which=", expected="numbers of features", got=repr(which)
+        )
+    wanted = list(dict.fromkeys(features.number(j) for j in which))
     if format not in FORMATS:
         raise no_such("format", format, FORMATS)
+    if sizes is not None:
+        require_kinds(sizes=(sizes, Path))
+    if candidates is not None:
+        _require_candidates(candidates)
     where = Coordinates.of(features.samples, sizes)
     folder = make_folder(out)
     ending = "bw" if format == "bigwig" and where.of_genome else "bedgraph"
@@ -285,10 +291,21 @@ def _peaks(track: Intervals, scale: float) -> tuple[np.ndarray, ...]:
     return track.chromosome[on[first]], track.start[on[first]], track.end[on[last]], top
 
 
+def _require_candidates(candidates: pd.DataFrame) -> None:
+    """Raise unless these are candidates: asked before anything is written."""
+    absent = [name for name in _PROPOSED if name not in getattr(candidates, "columns", ())]
+    if absent:
+        raise InputError(
+            "these are not candidates",
+            where="candidates=",
+            expected="a table of si.discover",
+            got=f"no column {absent[0]!r}" if hasattr(candidates, "columns") else repr(candidates)[:60],
+        )
+
+
 def _proposed(candidates: pd.DataFrame, where: Coordinates) -> _Places:
     rows = []
-    columns = ("kind", "sample", "start", "end", "concept", "feature", "probability")
-    for kind, sample, start, end, concept, feature, p in zip(*(candidates[c] for c in columns)):
+    for kind, sample, start, end, concept, feature, p in zip(*(candidates[c] for c in _PROPOSED)):
         name = f"{kind}:{concept or 'novel'}:feature_{feature}"
         place = where.interval(where.samples.index(str(sample)), int(start), int(end))
         rows.append((*place, name, 0.0 if np.isnan(p) else float(p)))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from sciinterp.codes.by_feature import by_feature
+from sciinterp.codes.by_feature import as_csr, by_feature, canonical
 from sciinterp.errors import InputError
 from sciinterp.store.codes_reader import Compressed
 
@@ -19,15 +19,14 @@ class HeldCodes:
 
     Raises
     ------
+    ShapeError
+        Not a matrix of real numbers.
     InputError
         When a code is negative, NaN or infinite.
     """
 
     def __init__(self, codes: npt.ArrayLike | sp.sparray | sp.spmatrix) -> None:
-        held = sp.csr_array(codes, dtype=np.float32)
-        if not held.has_canonical_format:
-            held = held.copy()
-            held.sum_duplicates()
+        held = canonical(as_csr(codes, "codes").astype(np.float32, copy=False))
         if held.nnz and not (np.isfinite(held.data).all() and held.data.min() >= 0):
             raise InputError(
                 "codes must be finite and non-negative",

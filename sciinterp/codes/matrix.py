@@ -61,7 +61,7 @@ class FeatureMatrix(HasOrigin):
     Raises
     ------
     ShapeError
-        When rows and positions differ in number.
+        When codes are no matrix of real numbers, or rows and positions differ in number.
     InputError
         When a code is negative, NaN or infinite.
 
@@ -155,12 +155,14 @@ class FeatureMatrix(HasOrigin):
 
     def rows(self, sample: int | str) -> slice:
         """The rows of one sample, by number or identifier."""
-        number = self.samples.index(sample) if isinstance(sample, str) else int(sample)
+        if isinstance(sample, str):
+            sample = self.samples.index(sample)
+        (number,) = _numbers(sample, len(self.samples), "sample").tolist()
         return slice(int(self.samples.offsets[number]), int(self.samples.offsets[number + 1]))
 
     def by_sample(self, numbers: np.ndarray | Sequence[int] | int) -> sp.csr_array:
         """csr float32 [positions of these samples, n_features]: the codes of one or some samples, end to end."""
-        numbers = np.atleast_1d(np.asarray(numbers, np.int64))
+        numbers = _numbers(numbers, len(self.samples), "sample")
         starts, lengths = self.samples.offsets[numbers], self.samples.lengths[numbers]
         if isinstance(self._source, HeldCodes):
             shift = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
@@ -324,7 +326,7 @@ def _blocks(ends: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
         lo = hi
 
 
-def _numbers(wanted: Wanted, n: int, what: str) -> np.ndarray:
+def _numbers(wanted: Wanted | int, n: int, what: str) -> np.ndarray:
     """The numbers that a mask, a slice or numbers stand for."""
     if isinstance(wanted, slice):
         return np.arange(n)[wanted]

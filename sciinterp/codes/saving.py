@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sciinterp import distributed
+from sciinterp.codes.intervals import positions_type
 from sciinterp.provenance import Origin
 from sciinterp.samples import Samples
 from sciinterp.settings import Plain
@@ -56,7 +57,9 @@ def save_features(features: FeatureMatrix, folder: str | Path) -> None:
     bounds = bounds_of(samples)
     for lo, hi in zip(bounds, bounds[1:]):
         codes = features.by_sample(np.arange(lo, hi))
-        for part in (codes.data, codes.indices, codes.indptr):
+        # Of one type wherever they come from: the same codes are the same store.
+        places = (codes.indices.astype(np.int32), codes.indptr.astype(positions_type(codes.nnz)))
+        for part in (codes.data, *places):
             digest.update(array_sha256(part).encode())
     plan = codes_plan(samples, features.n_features, features.origin, {"codes": digest.hexdigest()})
     with open_writer(folder, plan | {ENVIRONMENT: {}}, samples, overwrite=True) as writer:
