@@ -16,16 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sciinterp.activations.extraction import extract as extract
-    from sciinterp.activations.fingerprints import fingerprint as fingerprint
-    from sciinterp.activations.fingerprints import same_fingerprint as same_fingerprint
-    from sciinterp.activations.from_array import activations_from_array as activations_from_array
-    from sciinterp.activations.recorded import Activations as Activations
-    from sciinterp.activations.recorded import load_activations as load_activations
-    from sciinterp.activations.recorded import site_folder as site_folder
-    from sciinterp.activations.settings import ExtractSettings as ExtractSettings
-    from sciinterp.activations.streaming import Stream as Stream
-    from sciinterp.activations.streaming import stream as stream
+    from .extraction import extract  # noqa: F401
+    from .fingerprints import fingerprint, same_fingerprint  # noqa: F401
+    from .from_array import activations_from_array  # noqa: F401
+    from .recorded import Activations, load_activations, site_folder  # noqa: F401
+    from .settings import ExtractSettings  # noqa: F401
+    from .streaming import Stream, stream  # noqa: F401
 
 _MODULE_OF = {
     "activations_from_array": "from_array",

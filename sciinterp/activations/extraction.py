@@ -6,9 +6,9 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -19,11 +19,13 @@ from sciinterp.activations.plan import Item, Work, window_starts
 from sciinterp.activations.recorded import Activations, load_activations, site_folder
 from sciinterp.activations.settings import ExtractSettings
 from sciinterp.devices import using_threads
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such, require_kinds
+from sciinterp.models.adapter import Adapter
 from sciinterp.models.engine import activation_error, capture, spans_of
+from sciinterp.models.running import DTYPES as TORCH_DTYPES
 from sciinterp.progress import progress
 from sciinterp.samples import Sample, Samples
-from sciinterp.settings import settings_of
+from sciinterp.settings import at_least, plain_value, settings_of
 from sciinterp.store import ledger
 from sciinterp.store.atomic import read_json
 from sciinterp.store.layout import DTYPES, ENVIRONMENT, MANIFEST, PLAN
@@ -32,21 +34,12 @@ from sciinterp.store.shards import Writer, open_writer, require_free, require_pa
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sciinterp.models import Adapter
-
 log = logging.getLogger(__name__)
 
 # Tokens, about, on which the error of a lower precision is measured, and their largest share: the work is done twice.
 PRECISION_TOKENS, PRECISION_SHARE = 256, 0.01
-_TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-@dataclass
-class _Rows:
-    """Rows and spans of one sample at one site, from its windows."""
-
-    rows: list[np.ndarray]
-    spans: list[np.ndarray]
+# Rows and spans of one sample at one site, a pair a window.
+_Parts: TypeAlias = list[tuple[np.ndarray, np.ndarray]]
 
 
 @overload
@@ -119,17 +112,20 @@ def extract(
     StoreError, BusyError
         The folder is in use, or the disk is full; what was finished is kept.
     """
-    samples = Samples.coerce(samples)
+    settings = settings_of(settings, ExtractSettings)
+    require_kinds(model=(model, Adapter), out=(out, Path))
+    samples, overwrite = Samples.coerce(samples), plain_value(overwrite, bool, "overwrite")
     if dtype not in DTYPES:
-        raise InputError("no such type", where="dtype", expected=" or ".join(DTYPES), got=repr(dtype))
-    sites = [site] if isinstance(site, str) else list(dict.fromkeys(site))
+        raise no_such("type", dtype, DTYPES, where="dtype")
+    names = site if isinstance(site, Iterable) and not isinstance(site, str) else [site]
+    sites = list(dict.fromkeys(plain_value(name, str, "site") for name in names))
     if not sites or not len(samples):
         raise InputError(
             "nothing to extract",
             expected="at least one site and one sample",
             got=f"{len(sites)} sites, {len(samples)} samples",
         )
-    out, settings = Path(out), settings_of(settings, ExtractSettings)
+    out = Path(out)
     folders = {name: out if isinstance(site, str) else out / site_folder(name) for name in sites}
     with ledger.recorded("extract", out if isinstance(site, str) else None, settings=asdict(settings)):
         extract_sites(
@@ -160,7 +156,7 @@ def extract_sites(
     records = {name: model.site(name) for name in folders}
     # Refused before anything is written: letters, lengths, windows, folders in use.
     model.check(samples)
-    work = Work(model, samples, max_tokens, settings)
+    work = Work(model, samples, plain_value(max_tokens, int, "max_tokens", at_least(1)), settings)
     threads = begun_threads(folders.values())
     plan = work.plan(threads)
     plans = {}
@@ -223,8 +219,9 @@ def _shards(work: Work, writers: Mapping[str, Writer], dtype: str) -> None:
             sites = [name for name, writer in writers.items() if number in writer.missing]
             found, bad = _run_shard(work, number, sites, dtype, lambda n: bar.update(n * stride))
             for name in sites:
+                d_in = writers[name].plan["d_in"]
                 parts = [
-                    _merge(work, i, found[name].pop(i, None), writers[name].plan)
+                    _merge(work, i, found[name].pop(i, []), dtype, d_in)
                     for i in writers[name].samples_of(number)
                 ]
                 writers[name].write(number, [p[0] for p in parts], [p[1] for p in parts], skipped=bad[name])
@@ -233,10 +230,10 @@ def _shards(work: Work, writers: Mapping[str, Writer], dtype: str) -> None:
 
 def _run_shard(
     work: Work, number: int, sites: Sequence[str], dtype: str, done: Callable[[int], object]
-) -> tuple[dict[str, dict[int, _Rows]], dict[str, dict[int, str]]]:
+) -> tuple[dict[str, dict[int, _Parts]], dict[str, dict[int, str]]]:
     """Rows of every sample of a shard at every site, and the samples to leave out."""
     items = work.items(number)
-    found: dict[str, dict[int, _Rows]] = {name: {} for name in sites}
+    found: dict[str, dict[int, _Parts]] = {name: {} for name in sites}
     bad: dict[str, dict[int, str]] = {name: {} for name in sites}
     for batch in work.batches(items):
         chosen = [items[i] for i in batch]
@@ -249,9 +246,7 @@ def _run_shard(
                 if not exact:
                     bad[name][item.sample] = _nonfinite(work, item, name, tensor, span)
                 shifted = span.numpy().astype(np.int32) + np.array([item.lo, item.lo, 0], np.int32)
-                part = found[name].setdefault(item.sample, _Rows([], []))
-                part.rows.append(values)
-                part.spans.append(shifted)
+                found[name].setdefault(item.sample, []).append((values, shifted))
         done(sum(item.hi - item.lo for item in chosen))
     for name in sites:
         for sample in bad[name]:
@@ -275,7 +270,7 @@ def _cut(samples: Samples, item: Item) -> Sample:
 
 def _stored(tensor: torch.Tensor, dtype: str, *, merge: bool) -> tuple[np.ndarray, bool]:
     """The numpy array that is kept of a tensor (float32 while windows are to be merged); is it finite."""
-    kept = tensor.detach().to("cpu", torch.float32 if merge else _TORCH[dtype])
+    kept = tensor.detach().to("cpu", torch.float32 if merge else TORCH_DTYPES[dtype])
     # One sum is far cheaper than a test of every number; only a suspicious one is looked at again.
     finite = bool(torch.isfinite(tensor.sum(dtype=torch.float64))) and (
         dtype != "float16" or bool(torch.isfinite(tensor.to(torch.float16)).all())
@@ -310,18 +305,14 @@ def _nonfinite(work: Work, item: Item, site: str, tensor: torch.Tensor, span: to
     )
 
 
-def _merge(
-    work: Work, sample: int, part: _Rows | None, plan: Mapping[str, Any]
-) -> tuple[np.ndarray, np.ndarray]:
+def _merge(work: Work, sample: int, parts: _Parts, dtype: str, d_in: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows and spans of one sample: its windows joined, tokens that several windows hold averaged."""
-    dtype = plan["dtype"]
-    stored = np.dtype("uint16" if dtype == "bfloat16" else dtype)
-    if part is None:
-        return np.zeros((0, plan["d_in"]), stored), np.zeros((0, 3), np.int32)
-    if len(part.rows) == 1 and not work.window:
-        return part.rows[0], part.spans[0]
-    rows, spans = np.concatenate(part.rows), np.concatenate(part.spans)
-    if len(part.rows) > 1:
+    if not parts:
+        return _stored(torch.zeros(0, d_in), dtype, merge=False)[0], np.zeros((0, 3), np.int32)
+    if len(parts) == 1 and not work.window:
+        return parts[0]
+    rows, spans = map(np.concatenate, zip(*parts))
+    if len(parts) > 1:
         spans, inverse, count = np.unique(spans, axis=0, return_inverse=True, return_counts=True)
         n = int(work.samples.lengths[sample])
         lo = np.array(window_starts(n, work.window, work.overlap))
@@ -359,7 +350,7 @@ def _finish(work: Work, writers: Mapping[str, Writer]) -> None:
         writer.finish({"fingerprint": marks[name], "precision_error": errors[name]})
 
 
-def fingerprints(work: Work, sites: Sequence[str]) -> dict[str, dict[str, Any]]:
+def fingerprints(work: Work, sites: Sequence[str]) -> dict[str, dict[str, object]]:
     """Marks of the model at some sites, on its probe, or on the first sample where it takes no such thing."""
     model, probe = work.model, work.model.probe
     try:

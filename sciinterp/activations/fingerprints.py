@@ -14,7 +14,7 @@ FINGERPRINT_VALUES = 16
 FINGERPRINT_TOLERANCE = 0.05
 
 
-def fingerprint(rows: Float[np.ndarray, "n d_in"], probe: str) -> dict[str, Any]:
+def fingerprint(rows: Float[np.ndarray, "n d_in"], probe: str) -> dict[str, object]:
     """A small, readable mark of a model at a site: moments and a few values of its activations on a probe.
 
     Parameters

@@ -13,17 +13,17 @@ from jaxtyping import Float
 from sciinterp.activations.plan import shard_bounds
 from sciinterp.activations.recorded import Activations, load_activations
 from sciinterp.activations.settings import ExtractSettings
-from sciinterp.errors import InputError, ShapeError, require_kinds
+from sciinterp.errors import InputError, ShapeError, no_such, require_kinds
+from sciinterp.models.adapter import Adapter
 from sciinterp.provenance import UNKNOWN, Origin, origin_of
 from sciinterp.samples import Samples
+from sciinterp.settings import plain_value
 from sciinterp.store.arrays import as_rows
 from sciinterp.store.layout import ENVIRONMENT
 from sciinterp.store.shards import open_writer
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from sciinterp.models import Adapter
 
 DTYPES = ("float32", "float16")
 
@@ -79,9 +79,9 @@ def activations_from_array(
     (2, 5)
     """
     require_kinds(out=(out, Path))
-    samples = Samples.coerce(samples)
+    samples, overwrite = Samples.coerce(samples), plain_value(overwrite, bool, "overwrite")
     if dtype not in DTYPES:
-        raise InputError("no such type", where="dtype", expected=" or ".join(DTYPES), got=repr(dtype))
+        raise no_such("type", dtype, DTYPES, where="dtype")
     origin = _origin(model, site)
     array = as_rows(array)
     _require_fit(array, samples, origin)
@@ -109,6 +109,14 @@ def activations_from_array(
     return load_activations(out)
 
 
+def _origin(model: Adapter | str | None, site: str | None) -> Origin:
+    at = UNKNOWN if site is None else plain_value(site, str, "site") or UNKNOWN
+    if isinstance(model, str) or model is None:
+        return Origin(model=model or UNKNOWN, site=at)
+    require_kinds(model=(model, Adapter))
+    return origin_of(model, at)
+
+
 def _digest(array: np.ndarray, samples: Samples, bounds: list[int], dtype: str) -> str:
     """The sha256 of the rows as they are kept, each of which is finite."""
     digest, offsets = hashlib.sha256(), samples.offsets
@@ -128,12 +136,6 @@ def _require_fit(array: np.ndarray, samples: Samples, origin: Origin) -> None:
             expected=f"[{wanted[0]}, {wanted[1]}] (positions end to end)",
             got=str(list(np.shape(array))),
         )
-
-
-def _origin(model: Adapter | str | None, site: str | None) -> Origin:
-    if isinstance(model, str) or model is None:
-        return Origin(model=model or UNKNOWN, site=site or UNKNOWN)
-    return origin_of(model, site or UNKNOWN)
 
 
 def _spans(n: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class Work:
         self.max_samples = 1 if model.batch_dependent else None
         limit = model.max_length
         long = limit is not None and model.over_length == "window" and int(samples.lengths.max()) > limit
-        self.window = int(limit) if long and limit is not None else 0
+        self.window = limit if long and limit else 0
         self.overlap = settings.overlap
         if self.window:
             if self.overlap >= self.window:
@@ -73,7 +73,7 @@ class Work:
         lengths = np.array([item.hi - item.lo for item in items])
         return plan_batches(lengths, self.max_tokens, max_samples=self.max_samples)
 
-    def plan(self, threads: int) -> dict[str, Any]:
+    def plan(self, threads: int) -> dict[str, object]:
         """Everything the bytes of the store depend on, site and type apart."""
         digest, real, padded = hashlib.sha256(), 0, 0
         for number in range(len(self.bounds) - 1):
@@ -81,10 +81,8 @@ class Work:
             lengths = np.array([item.hi - item.lo for item in items])
             for batch in self.batches(items):
                 digest.update(np.asarray(batch, "<i8").tobytes() + b"/")
-                real, padded = (
-                    real + int(lengths[batch].sum()),
-                    padded + int(lengths[batch].max()) * len(batch),
-                )
+                real += int(lengths[batch].sum())
+                padded += int(lengths[batch].max()) * len(batch)
         windows = {"length": self.window, "overlap": self.overlap, "combine": "mean"} if self.window else None
         return {
             "samples": {
@@ -102,7 +100,7 @@ class Work:
         }
 
 
-def environment(device: torch.device, threads: int) -> dict[str, Any]:
+def environment(device: torch.device, threads: int) -> dict[str, object]:
     """What can change the last bit of a number that torch computes."""
     name = device.type
     if name == "cuda":

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -46,7 +45,7 @@ class Activations(HasOrigin):
         self.site: str = plan["site"]["name"]
         self.d_in, self.n_tokens = self._reader.d_in, self._reader.n
         self.dtype = self._reader.dtype
-        self.fingerprint: dict[str, Any] = dict(self.manifest["extra"]["fingerprint"])
+        self.fingerprint: dict[str, object] = dict(self.manifest["extra"]["fingerprint"])
         recorded = {
             "site": self.site or UNKNOWN,
             **plan["identity"],
@@ -100,15 +99,7 @@ class Activations(HasOrigin):
 
     def rows(self, samples: Int[np.ndarray, " k"] | Sequence[int]) -> Int[np.ndarray, " n"]:
         """Row numbers of all tokens of these samples, samples in the order given."""
-        numbers = np.asarray(samples, dtype=np.int64)
-        if len(numbers) and (numbers.min() < 0 or numbers.max() >= len(self.token_offsets) - 1):
-            raise InputError(
-                "there is no such sample",
-                expected=f"numbers 0 to {len(self.token_offsets) - 2}",
-                got=f"{numbers.min()} to {numbers.max()}",
-            )
-        start, count = self.token_offsets[numbers], np.diff(self.token_offsets)[numbers]
-        return np.repeat(start - (np.cumsum(count) - count), count) + np.arange(count.sum())
+        return rows_of(self.token_offsets, samples)
 
     def __len__(self) -> int:
         return self.n_tokens
@@ -122,6 +113,21 @@ class Activations(HasOrigin):
 
     def _repr_html_(self) -> str:
         return html_card(repr(self), {"folder": self.folder, "dtype": self.dtype, "norm": self.origin.norm})
+
+
+def rows_of(
+    token_offsets: Int[np.ndarray, " n_samples_1"], samples: Int[np.ndarray, " k"] | Sequence[int]
+) -> Int[np.ndarray, " n"]:
+    """Row numbers of all tokens of these samples, samples in the order given."""
+    numbers = np.asarray(samples, dtype=np.int64)
+    if len(numbers) and (numbers.min() < 0 or numbers.max() >= len(token_offsets) - 1):
+        raise InputError(
+            "there is no such sample",
+            expected=f"numbers 0 to {len(token_offsets) - 2}",
+            got=f"{numbers.min()} to {numbers.max()}",
+        )
+    start, count = token_offsets[numbers], np.diff(token_offsets)[numbers]
+    return np.repeat(start - (np.cumsum(count) - count), count) + np.arange(count.sum())
 
 
 def load_activations(folder: str | Path) -> Activations:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sciinterp.errors import InputError
-from sciinterp.settings import make_plain
+from sciinterp.settings import at_least, make_plain
 
 
 @dataclass(frozen=True)
@@ -29,17 +28,4 @@ class ExtractSettings:
     nonfinite: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self) -> None:
-        make_plain(self)
-        if self.shard_tokens < 1 or self.overlap < 0:
-            raise InputError(
-                "sizes must be positive",
-                where="ExtractSettings",
-                got=f"shard_tokens={self.shard_tokens}, overlap={self.overlap}",
-            )
-        if self.nonfinite not in ("stop", "skip"):
-            raise InputError(
-                "no such policy",
-                where="ExtractSettings.nonfinite",
-                expected="'stop' or 'skip'",
-                got=repr(self.nonfinite),
-            )
+        make_plain(self, shard_tokens=at_least(1), overlap=at_least(0))

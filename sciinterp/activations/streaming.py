@@ -10,24 +10,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from sciinterp.activations.extraction import fingerprints, landed
 from sciinterp.activations.plan import Work
+from sciinterp.activations.recorded import rows_of
 from sciinterp.activations.settings import ExtractSettings
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, StoreError, require_kinds
+from sciinterp.models.adapter import Adapter
 from sciinterp.models.engine import MAX_TOKENS, capture, plan_batches, spans_of
 from sciinterp.provenance import HasOrigin, Origin
 from sciinterp.samples import Samples
+from sciinterp.settings import at_least, plain_value
 from sciinterp.store.atomic import to_json
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from sciinterp.models import Adapter
 
 # Samples whose tokens are counted at once.
 COUNTED = 256
@@ -82,12 +83,17 @@ def stream(
     >>> si.stream(model, samples, site="layers.0")
     Stream(antiberty at layers.0: 2 samples, 26 tokens x 16)
     """
+    require_kinds(model=(model, Adapter))
     samples = Samples.coerce(samples)
     if not len(samples):
         raise InputError("nothing to read", expected="at least one sample", got="0 samples")
+    if buffer_tokens is not None:
+        buffer_tokens = plain_value(buffer_tokens, int, "buffer_tokens", at_least(1))
     record = model.site(site)
     model.check(samples)
-    most = max_tokens or (PROCESSOR_TOKENS if model.device.type == "cpu" else MAX_TOKENS)
+    if max_tokens is None:
+        max_tokens = PROCESSOR_TOKENS if model.device.type == "cpu" else MAX_TOKENS
+    most = plain_value(max_tokens, int, "max_tokens", at_least(1))
     work = Work(model, samples, most, ExtractSettings(overlap=0))
     if work.window:
         raise InputError(
@@ -119,13 +125,10 @@ class Stream(HasOrigin):
         self._work, self.model, self.samples = work, work.model, work.samples
         self.site, self.d_in, self.buffer_tokens = site, d_in, buffer_tokens
         n = len(self.samples)
-        self.token_offsets: Int[np.ndarray, " n_samples_1"] = np.zeros(n + 1, np.int64)
-        np.cumsum(
-            np.fromiter((len(span) for span in self._spans(range(n))), np.int64, n),
-            out=self.token_offsets[1:],
-        )
+        counts = np.fromiter(map(len, self._spans(range(n))), np.int64, n)
+        self.token_offsets: Int[np.ndarray, " n_samples_1"] = np.r_[0, np.cumsum(counts)]
         self.n_tokens = int(self.token_offsets[-1])
-        self.fingerprint: dict[str, Any] = fingerprints(work, [site])[site]
+        self.fingerprint: dict[str, object] = fingerprints(work, [site])[site]
         identity = {**self.model.origin_at(site).to_record(), "kept_as": "float32"}
         self.origin = Origin.from_record({"site": site, **identity, "fingerprint": self.fingerprint})
         about = {"samples": self.samples.digest, "identity": identity, "max_tokens": work.max_tokens}
@@ -169,26 +172,27 @@ class Stream(HasOrigin):
 
     def read(self, lo: int, hi: int) -> Float[np.ndarray, "n d_in"]:
         """Rows ``[lo, hi)``."""
+        self._require_rows(lo, hi)
         return self.take(np.arange(int(lo), int(hi)))
+
+    def _require_rows(self, lo: int, hi: int) -> None:
+        if not 0 <= lo <= hi <= self.n_tokens:
+            expected, got = f"0 <= lo <= hi <= {self.n_tokens}", f"lo={lo}, hi={hi}"
+            raise StoreError("rows outside the stream", where=repr(self), expected=expected, got=got)
 
     def read_spans(self, lo: int, hi: int) -> dict[str, np.ndarray]:
         """``start``, ``end`` (half-open) and ``strand`` of the tokens ``[lo, hi)``."""
+        self._require_rows(lo, hi)
         first = int(np.searchsorted(self.token_offsets, lo, side="right")) - 1
         last = int(np.searchsorted(self.token_offsets, hi, side="left"))
-        spans = [np.zeros((0, 3), np.int64), *self._spans(range(first, last))] if lo < hi else []
-        joined = np.concatenate(spans or [np.zeros((0, 3), np.int64)])
+        spans = self._spans(range(first, last)) if lo < hi else ()
+        joined = np.concatenate([np.zeros((0, 3), np.int64), *spans])
         start, end, strand = joined[lo - self.token_offsets[first] :][: hi - lo].T
-        return {
-            "start": start.astype(np.int64),
-            "end": end.astype(np.int64),
-            "strand": strand.astype(np.int8),
-        }
+        return {"start": start, "end": end, "strand": strand.astype(np.int8)}
 
     def rows(self, samples: Int[np.ndarray, " k"] | Sequence[int]) -> Int[np.ndarray, " n"]:
         """Row numbers of all tokens of these samples, samples in the order given."""
-        numbers = np.asarray(samples, dtype=np.int64)
-        start, count = self.token_offsets[numbers], np.diff(self.token_offsets)[numbers]
-        return np.repeat(start - (np.cumsum(count) - count), count) + np.arange(count.sum())
+        return rows_of(self.token_offsets, samples)
 
     def __repr__(self) -> str:
         return (

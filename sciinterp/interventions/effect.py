@@ -187,7 +187,7 @@ def measure(
             which, row = divmod(place, len(numbers))
             if any(which == i for i, _ in readouts):
                 codes[which, int(numbers[row])] = both
-        if clean.scores is not None and changed.scores is not None:
+        if isinstance(model, HasLogits) and clean.scores is not None and changed.scores is not None:
             if bool(changed.scores.isnan().any()) and not bool(clean.scores.isnan().any()):
                 raise InputError(
                     "the model's scores are no numbers any more",

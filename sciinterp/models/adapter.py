@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set, Sized
 from copy import copy, deepcopy
 from dataclasses import asdict, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 
 import torch
@@ -22,16 +21,16 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from sciinterp.devices import device_of
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such
 from sciinterp.provenance import HasOrigin, Origin
+from sciinterp.samples import Sample, Samples
+from sciinterp.settings import plain_value
 
 from .running import DTYPES, running
 from .site import Batch, Site, Targets
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from sciinterp.samples import Samples
 
     from .generation import GenerationSettings
 
@@ -104,11 +103,11 @@ class Adapter(HasOrigin, ABC):
         """A batch from the samples' data, already checked."""
 
     @abstractmethod
-    def _forward(self, batch: Batch) -> Any:
+    def _forward(self, batch: Batch) -> object:
         """Run the module."""
 
     @final
-    def encode(self, samples: Sequence[Any]) -> Batch:
+    def encode(self, samples: Sequence[object]) -> Batch:
         """Turn samples into what the model takes.
 
         Parameters
@@ -121,11 +120,12 @@ class Adapter(HasOrigin, ABC):
         InputError
             A letter the model does not know, or a sample that is too long: nothing is dropped or cut.
         """
+        self.check(samples)
         if not len(samples):
             raise InputError("no samples to encode", where=self.name)
-        self.check(samples)
-        if self.max_length is not None and self.over_length != "refuse":
-            self._refuse_long(samples)
+        if self.over_length != "refuse":
+            for number, sample in enumerate(samples):
+                self._refuse_long(data_of(sample), name_of(sample, number))
         return self._encode([data_of(s) for s in samples])
 
     @final
@@ -138,14 +138,9 @@ class Adapter(HasOrigin, ABC):
     def site(self, name: str) -> Site:
         """The record of one site; InputError with the closest names if there is none."""
         known = {s.name: s for s in self._sites()}
-        if name not in known:
-            close = get_close_matches(name, known, n=4, cutoff=0.4) or list(known)[:4]
-            raise InputError(
-                "no such site",
-                where=f"site {name!r} of {self.name}",
-                expected=" or ".join(map(repr, close)),
-                do="`sciinterp sites MODEL` lists them all.",
-            )
+        if not isinstance(name, str) or name not in known:
+            do = "`sciinterp sites MODEL` lists them all."
+            raise no_such("site", name, known, where=f"site {name!r} of {self.name}", do=do)
         return known[name]
 
     @final
@@ -157,27 +152,38 @@ class Adapter(HasOrigin, ABC):
         columns = ["width", "kind", "norm", "stride", "depth", "path", "io", "axes", "call"]
         return frame.loc[:, columns]
 
-    def check(self, samples: Sequence[Any]) -> None:
+    def check(self, samples: Sequence[object]) -> None:
         """Refuse what the model cannot take: InputError naming the sample and the position, counted from 0."""
-        if self.over_length == "refuse":
-            self._refuse_long(samples)
-        allowed = set(self.alphabet)
+        if isinstance(samples, str) or not isinstance(samples, Sized):
+            got = "one sequence" if isinstance(samples, str) else type(samples).__name__
+            raise InputError("several samples are read", where="samples", got=got, do="Give a list of them.")
         for number, sample in enumerate(samples):
-            data = data_of(sample)
-            who = f"sample {getattr(sample, 'id', number)!r}"
-            if self.count_positions(data) == 0:
-                raise InputError("an empty sample", where=who)
-            if allowed and not allowed.issuperset(data):
-                place, letter = next((i, c) for i, c in enumerate(data) if c not in allowed)
-                raise InputError(
-                    f"{self.name} does not know this letter",
-                    where=f"{who} position {place} (counted from 0)",
-                    expected=f"one of {''.join(sorted(allowed))}",
-                    got=repr(letter),
-                    do=f"Write N for bases that are not certain, or leave it out: {LEAVE_OUT}"
-                    if "N" in allowed and self.kind == "dna" and letter in AMBIGUOUS
-                    else LEAVE_OUT,
-                )
+            data, who = data_of(sample), name_of(sample, number)
+            if not isinstance(data, Sized):
+                raise InputError(f"{self.name} does not read this", where=who, got=type(data).__name__)
+            if self.over_length == "refuse":
+                self._refuse_long(data, who)
+            self._check(data, who)
+
+    def _check(self, data: Any, who: str) -> None:
+        """Refuse what the model cannot take of one sample's data, its length apart; `who` names the sample."""
+        if self.count_positions(data) == 0:
+            raise InputError("an empty sample", where=who)
+        if self.alphabet:
+            self._refuse_letters(data, set(self.alphabet), who)
+
+    def _refuse_letters(self, letters: Collection[str], known: Set[str], who: str) -> None:
+        if not known >= set(letters):
+            place, letter = next((i, c) for i, c in enumerate(letters) if c not in known)
+            raise InputError(
+                f"{self.name} does not know this letter",
+                where=f"{who} position {place} (counted from 0)",
+                expected=f"one of {''.join(sorted(known))}",
+                got=repr(letter),
+                do=f"Write N for bases that are not certain, or leave it out: {LEAVE_OUT}"
+                if "N" in known and self.kind == "dna" and letter in AMBIGUOUS
+                else LEAVE_OUT,
+            )
 
     @final
     def readable(self, samples: Samples) -> Samples:
@@ -223,17 +229,15 @@ class Adapter(HasOrigin, ABC):
             kept.dropped[error.what] = kept.dropped.get(error.what, 0) + 1
         return kept
 
-    def _refuse_long(self, samples: Sequence[Any]) -> None:
-        for number, sample in enumerate(samples):
-            n = self.count_positions(data_of(sample))
-            if self.max_length is not None and n > self.max_length:
-                raise InputError(
-                    f"too long for {self.name}",
-                    where=f"sample {getattr(sample, 'id', number)!r}",
-                    expected=f"at most {self.max_length} positions",
-                    got=str(n),
-                    do=f"Cut it into windows, or leave it out: {LEAVE_OUT}",
-                )
+    def _refuse_long(self, data: Any, who: str) -> None:
+        if self.max_length is not None and (n := self.count_positions(data)) > self.max_length:
+            raise InputError(
+                f"too long for {self.name}",
+                where=who,
+                expected=f"at most {self.max_length} positions",
+                got=str(n),
+                do=f"Cut it into windows, or leave it out: {LEAVE_OUT}",
+            )
 
     def count_positions(self, data: Any) -> int:
         """Positions of one sample's data."""
@@ -244,8 +248,8 @@ class Adapter(HasOrigin, ABC):
         return samples
 
     @property
-    def probe(self) -> Any:
-        """The sample that the model's fingerprint is taken on: all its letters; None where it has none."""
+    def probe(self) -> object:
+        """The sample that the model's fingerprint is taken on: of its letters; None where it has none."""
         letters = "".join(sorted(set(self.alphabet)))
         n = max(len(letters), 1)
         return "".join(letters[(i * i + i // n) % n] for i in range(PROBE_LENGTH)) if letters else None
@@ -288,10 +292,11 @@ class Adapter(HasOrigin, ABC):
         Every weight matrix and embedding is drawn anew from a normal distribution with its own standard
         deviation; gains of normalisations are one, biases zero.
         """
+        seed = plain_value(seed, int, "seed")
         module = deepcopy(self.module)
         randomise(module, seed)
         other = copy(self)
-        other.module, other._randomised_seed, other._sha256 = module, int(seed), None
+        other.module, other._randomised_seed, other._sha256 = module, seed, None
         other.cast_weights = WeakIdKeyDictionary()
         return other
 
@@ -343,22 +348,27 @@ class CanGenerate(Protocol):
     """
 
     def generate(
-        self, sample: Any, *, n: int = 1, seed: int = 0, settings: GenerationSettings | None = None
-    ) -> list[Any]:
+        self, sample: object, *, n: int = 1, seed: int = 0, settings: GenerationSettings | None = None
+    ) -> Sequence[object]:
         """Data of `n` samples like this one, by seeded draws; positions that may not change are as they were."""
         ...
 
 
 def checked_dtype(dtype: str) -> str:
     """A precision that there is."""
-    if dtype not in DTYPES:
-        raise InputError("no such precision", where="dtype", expected=" or ".join(DTYPES), got=repr(dtype))
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise no_such("precision", dtype, DTYPES, where="dtype")
     return dtype
 
 
-def data_of(sample: Any) -> Any:
+def data_of(sample: object) -> Any:
     """A Sample's data, or the thing itself."""
-    return sample.data if hasattr(sample, "data") and hasattr(sample, "id") else sample
+    return sample.data if isinstance(sample, Sample) else sample
+
+
+def name_of(sample: object, number: int) -> str:
+    """How messages name a sample: by its identifier, or its number."""
+    return f"sample {sample.id if isinstance(sample, Sample) else number!r}"
 
 
 def weights_sha256(module: nn.Module, leave_out: tuple[str, ...] = ()) -> str:
@@ -375,7 +385,7 @@ def weights_sha256(module: nn.Module, leave_out: tuple[str, ...] = ()) -> str:
 
 def randomise(module: nn.Module, seed: int) -> None:
     """Draw a module's weights anew, in place, by one seeded generator in the order of the modules."""
-    generator = torch.Generator().manual_seed(int(seed))
+    generator = torch.Generator().manual_seed(seed)
     done: set[int] = set()
     for owner in module.modules():
         norm = "norm" in type(owner).__name__.lower()

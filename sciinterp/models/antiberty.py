@@ -6,8 +6,7 @@ The weights are read as a file from the wheel of ``antiberty==0.1.3``; the packa
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,7 +17,7 @@ from .adapter import Adapter
 from .bert import Bert
 from .encodings import letters_to_batch
 from .generation import generate
-from .site import Batch, Site, Targets, block_sites, own_tokens
+from .site import Batch, Site, Targets, block_sites, hidden_tokens, own_tokens
 from .weight_files import built, fit, read_tensors, wheel_file
 
 FILE = "antiberty/trained_models/AntiBERTy_md_smooth/pytorch_model.bin"
@@ -40,9 +39,8 @@ class AntibertyModule(nn.Module):
         self.bert = Bert(
             vocabulary=size, width=width, n_blocks=n_blocks, n_heads=n_heads, inner=inner, max_tokens=512
         )
-        transform = nn.ModuleDict(
-            {"dense": nn.Linear(width, width), "LayerNorm": nn.LayerNorm(width, eps=1e-12)}
-        )
+        dense, norm = nn.Linear(width, width), nn.LayerNorm(width, eps=1e-12)
+        transform = nn.ModuleDict({"dense": dense, "LayerNorm": norm})
         predictions = nn.ModuleDict({"transform": transform, "decoder": nn.Linear(width, size)})
         heads = {"predictions": predictions, "species": nn.Linear(width, 6)}
         self.cls = nn.ModuleDict({**heads, "chain": nn.Linear(width, 2), "graft": nn.Linear(width, 2)})
@@ -52,9 +50,9 @@ class AntibertyModule(nn.Module):
 
     def letters(self, last: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
         """Scores of the vocabulary, from the last hidden state."""
-        head: Any = self.cls["predictions"]
-        x = head["transform"]["LayerNorm"](F.gelu(head["transform"]["dense"](last)))
-        return head["decoder"](x)
+        at = self.cls.get_submodule
+        x = at("predictions.transform.LayerNorm")(F.gelu(at("predictions.transform.dense")(last)))
+        return at("predictions.decoder")(x)
 
 
 @final
@@ -65,6 +63,7 @@ class Antiberty(Adapter):
     kind = "protein"
     alphabet = "ACDEFGHIKLMNPQRSTVWY"
     licence = "MIT"
+    module: AntibertyModule
     vocabulary = VOCABULARY
     mask_token = "[MASK]"
 
@@ -74,11 +73,11 @@ class Antiberty(Adapter):
         self.max_length = module.bert.embeddings.position_embeddings.num_embeddings - 2
 
     def _sites(self) -> Iterable[Site]:
-        bert: Any = self.module.bert
-        width = bert.pooler["dense"].in_features
+        bert = self.module.bert
+        width = bert.embeddings.word_embeddings.embedding_dim
         yield Site("embedding", "bert.embeddings", width, kind="embed")
         parts = {"attn_out": {"path": "attention.output.dense"}, "mlp_out": {"path": "output.dense"}}
-        yield from block_sites("bert.encoder.layer", len(bert.encoder["layer"]), width, parts)
+        yield from block_sites("bert.encoder.layer", len(bert.blocks), width, parts)
 
     def _encode(self, data: Sequence[str]) -> Batch:
         ids = {letter: i for i, letter in enumerate(VOCABULARY) if len(letter) == 1}
@@ -89,10 +88,9 @@ class Antiberty(Adapter):
 
     def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
         """Scores of the vocabulary for every token."""
-        module: Any = self.module
         last = self.forward(batch).float()
         with torch.set_grad_enabled(self.grad):
-            return module.letters(last)
+            return self.module.letters(last)
 
     def targets(self, batch: Batch) -> Targets:
         """The tokens themselves."""
@@ -100,17 +98,15 @@ class Antiberty(Adapter):
 
     def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
         """The batch with [MASK] where True."""
-        ids = batch.inputs["input_ids"].masked_fill(where, _MASK)
-        return replace(batch, inputs={**batch.inputs, "input_ids": ids})
+        return hidden_tokens(batch, where, _MASK)
 
     generate = generate
 
     def species_and_chain(self, batch: Batch) -> tuple[list[str], list[str]]:
         """Most probable species and chain of each sequence, from the published heads."""
-        module: Any = self.module
         with torch.no_grad():
-            pooled = module.bert.pooled(self.forward(batch).float())
-            species, chain = (module.cls[h](pooled).argmax(1).tolist() for h in ("species", "chain"))
+            pooled = self.module.bert.pooled(self.forward(batch).float())
+            species, chain = (self.module.cls[h](pooled).argmax(1).tolist() for h in ("species", "chain"))
         return [SPECIES[i] for i in species], [CHAINS[i] for i in chain]
 
 

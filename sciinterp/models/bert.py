@@ -98,9 +98,14 @@ class Bert(nn.Module):
     def forward(self, ids: Int[Tensor, "B T"], present: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         mask = None if bool(present.all()) else present[:, None, None, :]
         x = self.embeddings(ids)
-        for block in self.encoder["layer"]:  # type: ignore[union-attr]
+        for block in self.blocks:
             x = block(x, mask)
         return x
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The blocks, in order."""
+        return list(self.encoder["layer"].children())
 
     def pooled(self, last: Float[Tensor, "B T D"]) -> Float[Tensor, "B D"]:
         """Summary of a sequence, from its first token."""

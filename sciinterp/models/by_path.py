@@ -7,10 +7,10 @@ describe it here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, final
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from typing import final
 
-from torch import nn
+from torch import Tensor, nn
 
 from sciinterp.samples import Samples
 
@@ -57,7 +57,7 @@ class ByPath(Adapter):
         kind: str,
         licence: str = "unknown",
         max_length: int | None = None,
-        call: Callable[[nn.Module, Any], Any] | None = None,
+        call: Callable[[nn.Module, Mapping[str, Tensor]], object] | None = None,
     ) -> None:
         super().__init__(module)
         self.encoding, self._listed, self._call = encoding, tuple(sites), call
@@ -71,7 +71,7 @@ class ByPath(Adapter):
         how = getattr(self.encoding, "prepare", None)
         return samples if how is None else how(samples)
 
-    def count_positions(self, data: Any) -> int:
+    def count_positions(self, data: Mapping[str, Sized] | Sequence[str]) -> int:
         """Letters, or genes of a cell."""
         return len(data["genes"]) if isinstance(data, Mapping) else len(data)
 
@@ -81,5 +81,5 @@ class ByPath(Adapter):
     def _encode(self, data: Sequence[str]) -> Batch:
         return self.encoding.encode(data)
 
-    def _forward(self, batch: Batch) -> Any:
+    def _forward(self, batch: Batch) -> object:
         return self._call(self.module, batch.inputs) if self._call else self.module(**batch.inputs)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,10 +25,10 @@ from sciinterp.store.plain_pickle import read_plain
 
 from .by_path import ByPath
 from .encodings import pieces_to_batch
-from .hugging_face import discover_sites, fitted
-from .layouts import Genes, rank_cells, with_long_mask
+from .hugging_face import fitted
+from .layouts import Genes, bert_of_genes, ends, gene_tokens, ranked, with_cells
 from .layouts import load as load_wrapped
-from .site import Batch, Site, block_sites
+from .site import Batch, stack_sites
 from .weight_files import fit, path_of, read_tensors, reading, transformers
 
 # Where Geneformer's repository keeps its dictionaries, from the folder of a model.
@@ -66,12 +65,10 @@ class RankedGenes(Genes):
         """Cells of an AnnData file as ranked genes, by Ensembl id with or without a version, or by symbol."""
         if not len(samples) or not isinstance(samples.data[0], Mapping):
             return samples
-        names = {gene for cell in samples.data for gene in cell["genes"]}
-        told = {name: self._id(name) for name in names}
+        told = {name: self._id(name) for cell in samples.data for name in cell["genes"]}
         cells = [{**cell, "genes": [told[gene] for gene in cell["genes"]]} for cell in samples.data]
-        renamed = replaced(samples, cells)
         known = {gene: token for gene, token in self.ids.items() if gene in (self.medians or self.ids)}
-        return rank_cells(renamed, known, medians=self.medians, n=self.n)
+        return ranked(samples, cells, known, self.medians, self.n)
 
     def _id(self, name: str) -> str:
         if name in self.ids:
@@ -100,7 +97,7 @@ class BinnedGenes:
     n_bins: int = 51
     alphabet: str = ""
 
-    def encode(self, sequences: Sequence[Mapping[str, Any]]) -> Batch:
+    def encode(self, sequences: Sequence[Mapping[str, Sequence]]) -> Batch:
         for cell in sequences:
             if not isinstance(cell, Mapping):
                 raise InputError(
@@ -108,11 +105,8 @@ class BinnedGenes:
                     expected="a record of genes and values, as si.read_samples reads an h5ad file",
                     got=type(cell).__name__,
                 )
-            if unknown := [gene for gene in cell["genes"] if gene not in self.ids]:
-                raise InputError(
-                    "a gene the model does not know", got=repr(unknown[0]), do="Use model.prepare(samples)."
-                )
-        rows = [[(self.ids[g], i, i + 1) for i, g in enumerate(cell["genes"])] for cell in sequences]
+        do = "Use model.prepare(samples)."
+        rows = [gene_tokens(cell["genes"], self.ids, do=do) for cell in sequences]
         batch = pieces_to_batch(rows, [len(row) for row in rows], pad=self.pad, prefix=(self.cls,))
         values = torch.full(batch.mask.shape, float(self.pad_value))
         for row, cell in zip(values, sequences):
@@ -132,27 +126,7 @@ class BinnedGenes:
             strongest = np.lexsort((np.arange(len(values)), -values))[:MAX_GENES]
             keep = [int(i) for i in np.sort(strongest) if values[i] > 0]
             cells.append({"genes": [cell["genes"][i] for i in keep], "values": values[keep].tolist()})
-        full = [i for i, cell in enumerate(cells) if cell["genes"]]
-        if not full:
-            raise InputError("no cell has a gene the model knows", got=f"{len(samples)} cells")
-        out = replaced(samples, cells).subset(full)
-        if lost := len(samples) - len(full):
-            out.n_in, out.dropped = samples.n_in, {**samples.dropped, "no gene the model knows": lost}
-        return out
-
-
-def replaced(samples: Samples, cells: Sequence[Mapping[str, Any]]) -> Samples:
-    """The same samples with other cells."""
-    return Samples(
-        samples.ids,
-        list(cells),
-        lengths=[max(len(cell["genes"]), 1) for cell in cells],
-        table=samples.table if len(samples.table.columns) else None,
-        kind=samples.kind,
-        n_in=samples.n_in,
-        dropped=samples.dropped,
-        source=samples.source,
-    )
+        return with_cells(samples, cells)
 
 
 def bins(values: np.ndarray, n: int) -> np.ndarray:
@@ -247,7 +221,7 @@ def _geneformer(name: str, folder: Path) -> ByPath:
             got=str(max(ids.values())),
         )
     symbols = _one(name, folder, "gene_name_id_dict*.pkl")
-    first, last = ((ids[t],) if t in ids else () for t in ("<cls>", "<eos>"))
+    first, last = ends(ids)
     encoding = RankedGenes(
         ids,
         ids.get("<pad>", config.pad_token_id or 0),
@@ -257,17 +231,7 @@ def _geneformer(name: str, folder: Path) -> ByPath:
         symbols=None if symbols is None else {k: str(v) for k, v in read_plain(symbols).items()},
         n=config.max_position_embeddings - len(first) - len(last),
     )
-    module = module.eval().requires_grad_(False)
-    return ByPath(
-        module,
-        encoding,
-        discover_sites(module, int(config.hidden_size)),
-        name=name,
-        kind="cells",
-        licence="Apache-2.0",
-        max_length=encoding.n,
-        call=with_long_mask,
-    )
+    return bert_of_genes(module.eval().requires_grad_(False), encoding, max_length=encoding.n)
 
 
 def _scgpt(name: str, folder: Path) -> ByPath:
@@ -303,14 +267,12 @@ def _scgpt(name: str, folder: Path) -> ByPath:
         len(ids), width=width, n_heads=n_heads, inner=inner, n_blocks=n_blocks, pad=ids["<pad>"]
     )
     module = fit(name, module, state, where=folder / "best_model.pt", unread=HEADS)
-    path = "transformer_encoder.layers"
-    sites = [Site("embedding", f"{path}.0", width, io="input", kind="embed", norm="none")]
     genes = {gene: token for gene, token in ids.items() if gene not in special}
     pad_value = args.number("pad_value") if "pad_value" in args else -2.0
     return ByPath(
         module,
         BinnedGenes(genes, ids["<pad>"], ids["<cls>"], pad_value, args.whole("n_bins", 51, low=3)),
-        [*sites, *block_sites(path, n_blocks, width, norm="none")],
+        list(stack_sites("transformer_encoder.layers", n_blocks, width)),
         name=name,
         kind="cells",
         licence="MIT",

@@ -13,9 +13,8 @@ the wheel of ``chgnet==0.4.2`` (modified BSD): version 0.3.0, and the one transf
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -25,10 +24,10 @@ from torch.nn import functional as F
 
 from sciinterp.errors import InputError
 
-from .adapter import Adapter, data_of
-from .crystal_graph import NUMBER, build_graph, check_crystal, edges
-from .site import Batch, Site, block_sites
-from .weight_files import built, fit, read_tensors, wheel_file
+from .adapter import Adapter
+from .crystal_graph import NUMBER, Crystal, build_graph, check_crystal, edges
+from .site import Batch, Site, block_sites, unit_spans
+from .weight_files import built, fit, read_tensors, renamed, wheel_file
 
 FILES = {
     "chgnet": (
@@ -193,6 +192,7 @@ class ChgnetModule(nn.Module):
 class Chgnet(Adapter):
     """CHGNet; samples are records of lattice, species and fractional coordinates, as read from CIF."""
 
+    module: ChgnetModule
     kind = "crystal"
     licence = "modified BSD"
     # Edges of a dense crystal: some seventy an atom, and as many again angles.
@@ -203,48 +203,41 @@ class Chgnet(Adapter):
         self.name = name
 
     def _sites(self) -> Iterable[Site]:
-        module: Any = self.module
-        width, n = module.atom_embedding.embedding_dim, len(module.atom_layers)
+        width, n = self.module.atom_embedding.embedding_dim, len(self.module.atom_layers)
         yield Site("embedding", "atom_embedding", width, axes="PD", kind="embed", norm="pre")
         yield from block_sites("atom_layers", n, width, axes="PD", norm="pre")
         yield Site("norm", "norm", width, axes="PD", kind="norm", norm="post", depth=1.0)
 
-    def count_positions(self, data: Any) -> int:
+    def count_positions(self, data: object) -> int:
         """Atoms of the cell."""
         return len(data["species"]) if isinstance(data, Mapping) and "species" in data else 0
 
-    def check(self, samples: Sequence[Any]) -> None:
+    def _check(self, data: Crystal, who: str) -> None:
         """Refuse what is no crystal, elements beyond plutonium, and atoms without a neighbour."""
-        for number, sample in enumerate(samples):
-            data, who = data_of(sample), f"sample {getattr(sample, 'id', number)!r}"
-            check_crystal(data, who)
-            if not self.count_positions(data):
-                raise InputError("an empty sample", where=who)
-            alone = set(range(self.count_positions(data))) - set(edges(data, CUTOFF)[0].tolist())
-            if alone:
-                raise InputError(
-                    "an atom without a neighbour",
-                    where=f"{who} position {min(alone)} (counted from 0)",
-                    expected=f"another atom within {CUTOFF:g} angstrom",
-                )
+        check_crystal(data, who)
+        super()._check(data, who)
+        alone = set(range(self.count_positions(data))) - set(edges(data, CUTOFF)[0].tolist())
+        if alone:
+            raise InputError(
+                "an atom without a neighbour",
+                where=f"{who} position {min(alone)} (counted from 0)",
+                expected=f"another atom within {CUTOFF:g} angstrom",
+            )
 
-    def _encode(self, data: Sequence[Mapping[str, Any]]) -> Batch:
+    def _encode(self, data: Sequence[Crystal]) -> Batch:
         graph = build_graph(data, cutoff=CUTOFF, angle_cutoff=ANGLE_CUTOFF)
         lengths = torch.tensor([len(d["species"]) for d in data])
         inputs = {key: torch.from_numpy(value) for key, value in vars(graph).items()}
         inputs["numbers"] = torch.tensor([NUMBER[s] for d in data for s in d["species"]])
         inputs["crystal"] = torch.repeat_interleave(torch.arange(len(data)), lengths)
-        place = torch.arange(int(lengths.max())).expand(len(data), -1)
-        mask = place < lengths[:, None]
-        spans = torch.stack([place, place + 1, torch.zeros_like(place)], -1)
-        spans = torch.where(mask[..., None], spans, torch.tensor([-1, -1, 0]))
-        return Batch(inputs=inputs, mask=mask, spans=spans, lengths=lengths)
+        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        return Batch(inputs=inputs, mask=mask, spans=unit_spans(mask), lengths=lengths)
 
     def _forward(self, batch: Batch) -> dict[str, Tensor]:
         return self.module(**batch.inputs)
 
     @property
-    def probe(self) -> dict[str, Any]:
+    def probe(self) -> Crystal:
         """Rock salt, for the model's fingerprint."""
         places = [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]
         lattice = 2.82 * np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
@@ -256,10 +249,7 @@ def load(name: str, weights: object) -> Chgnet:
     module = built(name, weights, ChgnetModule)
     if module is None:
         path = wheel_file("chgnet", *FILES[name], install=INSTALL, weights=weights)
-        state = {}
-        for key, value in read_tensors(name, path)["model"]["state_dict"].items():
-            for theirs, ours in NAMES:
-                key = re.sub(theirs, ours, key)
-            state[key] = value.flatten() if key == "atom_energies" else value
+        state = renamed(read_tensors(name, path)["model"]["state_dict"], NAMES)
+        state["atom_energies"] = state["atom_energies"].flatten()
         module = fit(name, ChgnetModule(), state, where=path)
     return Chgnet(module, name=name)

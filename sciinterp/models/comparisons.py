@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, takewhile
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +30,7 @@ class Probe:
     """What the checks share: the adapter, the samples, one batch, and a way to fail."""
 
     adapter: Adapter
-    samples: list[Any]
+    samples: list[object]
     tolerance: float
     check: str = ""
 
@@ -50,7 +49,7 @@ class Probe:
         return self.adapter.encode(self.group)
 
     @property
-    def group(self) -> list[Any]:
+    def group(self) -> list[object]:
         """The samples of one batch: one, where the output depends on the batch."""
         return self.samples[:1] if self.adapter.batch_dependent else self.samples
 
@@ -61,7 +60,7 @@ class Probe:
         blocks = {s.name: s for s in (self.blocks[0], self.blocks[len(self.blocks) // 2], self.blocks[-1])}
         return [s for s in self.sites if s in [*chosen.values(), *blocks.values()] or s.name == "embedding"]
 
-    def alone(self, sample: Any, site: Site) -> Tensor:
+    def alone(self, sample: object, site: Site) -> Tensor:
         return capture(self.adapter, [site], self.adapter.encode([sample]))[site.name][0]
 
     def fail(self, what: str, *, where: str = "", expected: str = "", got: str = "") -> AdapterCheckError:
@@ -82,6 +81,11 @@ class Probe:
         return error
 
 
+def equal(a: Iterable[Tensor], b: Iterable[Tensor]) -> bool:
+    """Whether two lists of tensors are the same to the bit."""
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
 def direction(x: Tensor) -> Tensor:
     """A seeded random direction of the width of x."""
     return torch.randn(x.shape[-1], generator=torch.Generator().manual_seed(0)).to(x)
@@ -93,14 +97,11 @@ def output(p: Probe) -> list[Tensor]:
     return [*found, p.adapter.logits(p.batch)] if isinstance(p.adapter, HasLogits) else found
 
 
-def tensors(value: Any) -> Iterator[Tensor]:
+def tensors(value: object) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from tensors(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
+    elif isinstance(value, (dict, tuple, list)):
+        for item in value.values() if isinstance(value, dict) else value:
             yield from tensors(item)
 
 

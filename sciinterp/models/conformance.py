@@ -18,7 +18,7 @@ from torch import Tensor
 from sciinterp.errors import InputError, SciinterpError
 
 from .adapter import CanGenerate, CanMask, HasLogits, HasReverseComplement, data_of
-from .comparisons import Probe, accidents, direction, hooks, output, state
+from .comparisons import Probe, accidents, direction, equal, hooks, output, state
 from .engine import capture, edit, module_at, spans_of
 from .generation import GenerationSettings
 from .site import Batch, Site
@@ -40,7 +40,7 @@ def _check_sites(p: Probe) -> float:
             expected="embedding and layers.0, layers.1 ...",
             got=", ".join(names[:5]),
         )
-    count = sum(name.startswith("layers.") and name[7:].isdigit() for name in names)
+    count = sum(site.is_block for site in p.sites)
     if count != len(p.blocks):
         raise p.fail(
             "blocks are not counted from 0 without a gap", got=f"{count} names, {len(p.blocks)} in sequence"
@@ -104,7 +104,7 @@ def _check_illegal(p: Probe) -> float:
     return float(len(symbols))
 
 
-def _spoiled(p: Probe, data: Any, symbol: str) -> Any:
+def _spoiled(p: Probe, data: Any, symbol: str) -> object:
     """A sample with one symbol in the middle replaced: of a text, a row, a list of names, a record's names."""
     middle = len(data) // 2
     if isinstance(data, str):
@@ -170,9 +170,9 @@ def _check_order(p: Probe) -> float:
         with edit(p.adapter, p.blocks[number], lambda x: x + x.std() * direction(x)):
             after = capture(p.adapter, p.blocks, p.batch)
         for i, site in enumerate(p.blocks):
-            equal = all(torch.equal(a, b) for a, b in zip(before[site.name], after[site.name]))
-            if equal != (i < number):
-                changed = "is not changed by" if equal else "is changed by"
+            same = equal(before[site.name], after[site.name])
+            if same != (i < number):
+                changed = "is not changed by" if same else "is changed by"
                 raise p.fail(f"{site.name} {changed} an edit of {p.blocks[number].name}")
     return float(len(p.blocks))
 
@@ -182,7 +182,7 @@ def _check_one_pass(p: Probe) -> float:
     together = capture(p.adapter, p.sites, p.batch)
     for site in p.some:
         alone = capture(p.adapter, [site], p.batch)[site.name]
-        if not all(torch.equal(a, b) for a, b in zip(alone, together[site.name])):
+        if not equal(alone, together[site.name]):
             raise p.fail("a site captured alone differs", where=site.name)
     return float(len(p.some))
 
@@ -191,9 +191,9 @@ def _check_determinism(p: Probe) -> float:
     """Two passes give the same bits, at every site and at the end."""
     one, two = (capture(p.adapter, p.some, p.batch) for _ in range(2))
     for site in p.some:
-        if not all(torch.equal(a, b) for a, b in zip(one[site.name], two[site.name])):
+        if not equal(one[site.name], two[site.name]):
             raise p.fail("two passes differ", where=site.name)
-    if not all(torch.equal(a, b) for a, b in zip(output(p), output(p))):
+    if not equal(output(p), output(p)):
         raise p.fail("two passes differ", where="output")
     return 0.0
 
@@ -203,14 +203,11 @@ def _check_padding(p: Probe) -> float | str:
     if p.adapter.batch_dependent:
         return "batch dependence declared"
     together = capture(p.adapter, p.some, p.batch)
-    worst = 0.0
-    for i, sample in enumerate(p.samples):
-        for site in p.some:
-            worst = max(
-                worst,
-                p.same(together[site.name][i], p.alone(sample, site), f"{site.name}, sample number {i}"),
-            )
-    return worst
+    return max(
+        p.same(together[site.name][i], p.alone(sample, site), f"{site.name}, sample number {i}")
+        for i, sample in enumerate(p.samples)
+        for site in p.some
+    )
 
 
 def _check_composition(p: Probe) -> float | str:
@@ -245,7 +242,7 @@ def _check_identity_edit(p: Probe) -> float:
     for site in p.some:
         with edit(p.adapter, site, lambda x: x):
             after = output(p)
-        if not all(torch.equal(a, b) for a, b in zip(before, after)):
+        if not equal(before, after):
             raise p.fail("an identity edit changes the output", where=site.name)
     return float(len(p.some))
 
@@ -264,7 +261,7 @@ def _check_edit_felt(p: Probe) -> float:
             read = capture(p.adapter, [site], p.batch)[site.name]
             after = output(p)
         p.same(torch.cat(read), written[0].float(), f"{site.name} read back")
-        if all(torch.equal(a, b) for a, b in zip(before, after)):
+        if equal(before, after):
             raise p.fail("an edit is not felt in the output", where=site.name)
     return float(len(p.some))
 
@@ -482,7 +479,7 @@ def _check_generate(p: Probe) -> float | str:
     if any(adapter.count_positions(text) != n for text in plain):
         raise p.fail("the number of positions changed")
     data = data_of(sample)
-    if isinstance(data, str) and any(t[: max(1, n - 4)] != data[: max(1, n - 4)] for t in plain):
+    if isinstance(data, str) and any(str(t)[: max(1, n - 4)] != data[: max(1, n - 4)] for t in plain):
         raise p.fail("a position changed that should not")
     adapter.check(plain)
     return float(steps)

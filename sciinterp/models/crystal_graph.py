@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
 from sciinterp.errors import InputError
 
@@ -26,6 +27,14 @@ ELEMENTS = (
 NUMBER = {symbol: z for z, symbol in enumerate(ELEMENTS, start=1)}
 # Nearer than this an image is the atom itself.
 SELF = 1e-8
+
+
+class Crystal(TypedDict):
+    """A crystal as it is read."""
+
+    lattice: ArrayLike
+    species: Sequence[str]
+    frac_coords: ArrayLike
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class CrystalGraph:
     angle: Float[np.ndarray, " a"]
 
 
-def check_crystal(data: Any, who: str) -> None:
+def check_crystal(data: object, who: str) -> None:
     """Refuse what is no crystal, and elements beyond plutonium: InputError naming the sample and the atom."""
     if not isinstance(data, Mapping) or not {"lattice", "species", "frac_coords"} <= set(data):
         raise InputError(
@@ -91,7 +100,7 @@ def check_crystal(data: Any, who: str) -> None:
 
 
 def edges(
-    crystal: Mapping[str, Any], cutoff: float
+    crystal: Crystal, cutoff: float
 ) -> tuple[Int[np.ndarray, " e"], Int[np.ndarray, " e"], Int[np.ndarray, "e 3"], Float[np.ndarray, "e 3"]]:
     """Every (center, neighbour, image) within a cutoff, and the vector from center to neighbour in angstrom.
 
@@ -119,7 +128,7 @@ def edges(
     return center[order], neighbour[order], shift[order], vector[order]
 
 
-def build_graph(crystals: Sequence[Mapping[str, Any]], *, cutoff: float, angle_cutoff: float) -> CrystalGraph:
+def build_graph(crystals: Sequence[Crystal], *, cutoff: float, angle_cutoff: float) -> CrystalGraph:
     """The graph of several crystals.
 
     Parameters

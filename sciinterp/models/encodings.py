@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from sciinterp.errors import InputError
 
-from .site import Batch
+from .site import NO_SPAN, Batch, unit_spans
 
 COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
 
@@ -33,6 +33,20 @@ class Encoding(Protocol):
     def encode(self, sequences: Sequence[Any]) -> Batch:
         """A batch of sequences whose letters are all in the alphabet, or of what else the encoding reads."""
         ...
+
+
+class Tokeniser(Protocol):
+    """What is used of a fast tokeniser of transformers."""
+
+    pad_token_id: int | None
+    unk_token_id: int | None
+    mask_token_id: int | None
+
+    def get_vocab(self) -> Mapping[str, int]: ...
+
+    def __call__(
+        self, text: str, *, return_offsets_mapping: bool = ..., truncation: bool = ...
+    ) -> Mapping[str, list]: ...
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,7 @@ class Pieces:
         Candidates for the alphabet; those that the tokeniser knows are allowed.
     """
 
-    tokenizer: Any
+    tokenizer: Tokeniser
     letters: str = "ACGTN"
 
     @property
@@ -172,8 +186,7 @@ class OneHot:
         if self.length is not None and self.length > tokens.shape[1]:
             more = self.length - tokens.shape[1]
             tokens, mask = F.pad(tokens, (0, more), value=4), F.pad(mask, (0, more))
-            empty = torch.tensor([-1, -1, 0]).expand(len(spans), more, 3)
-            spans = torch.cat([spans, empty], dim=1)
+            spans = torch.cat([spans, NO_SPAN.expand(len(spans), more, 3)], dim=1)
         x = torch.eye(5)[tokens][..., :4]
         return Batch({"x": x.mT if self.channels_first else x}, mask, spans, batch.lengths)
 
@@ -265,16 +278,11 @@ def letters_to_batch(
     column = np.arange(tokens.shape[1]) - lead
     real = (column >= 0) & (column < lengths[:, None])
     present = column < (lengths[:, None] + len(suffix))
+    mask, present = torch.from_numpy(real), torch.from_numpy(present)
     return Batch(
-        inputs={name: torch.from_numpy(tokens), "attention_mask": torch.from_numpy(present)},
-        mask=torch.from_numpy(real),
-        spans=torch.from_numpy(letter_spans(real)),
+        inputs={name: torch.from_numpy(tokens), "attention_mask": present},
+        mask=mask,
+        spans=unit_spans(mask),
         lengths=torch.from_numpy(lengths),
-        present=torch.from_numpy(present),
+        present=present,
     )
-
-
-def letter_spans(real: np.ndarray) -> np.ndarray:
-    """Spans [B, T, 3] of tokens that each stand for one position, in order."""
-    start = np.where(real, np.cumsum(real, axis=1) - 1, -1)
-    return np.stack([start, np.where(real, start + 1, -1), np.zeros_like(start)], axis=-1).astype(np.int64)

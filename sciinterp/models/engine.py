@@ -8,7 +8,7 @@ gradients; gradients are there for the asking.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 from typing import Any
@@ -22,7 +22,7 @@ from sciinterp.errors import InputError, ShapeError
 
 from .adapter import Adapter
 from .running import gradients
-from .site import Batch, Site, gather, scatter, site_tokens
+from .site import Batch, Site, gather, like, scatter, site_tokens
 
 # Padding is work for nothing: a batch is closed before it would waste more than this part of its tokens.
 MAX_PADDING = 0.05
@@ -114,7 +114,7 @@ def capture(
     wanted = [adapter.site(s) if isinstance(s, str) else s for s in sites]
     found: dict[str, list[Tensor]] = {}
 
-    def seen(site: Site, value: Any) -> None:
+    def seen(site: Site, value: object) -> None:
         rows, mask = gather(site, value, batch)
         rows = rows.float() if rows.dtype in (torch.bfloat16, torch.float16) else rows
         found[site.name] = list(torch.split(rows, mask.sum(1).tolist()))
@@ -162,7 +162,7 @@ def edit(adapter: Adapter, site: Site | str, fn: Callable[[Tensor], Tensor]) -> 
     """
     site = adapter.site(site) if isinstance(site, str) else site
 
-    def changed(site: Site, value: Any) -> Any:
+    def changed(site: Site, value: object) -> object:
         if (batch := adapter.running_batch) is None:
             raise InputError(
                 "the forward pass was not begun by the adapter", do="Call adapter.forward(batch)."
@@ -203,8 +203,8 @@ def replayed(adapter: Adapter, site: Site | str, *batches: Batch) -> Iterator[No
     kept = [_outputs(adapter, site, batch, before) for batch in batches]
     skipped = [path for path in before if all(path in found for found in kept)]
 
-    def forward(path: str) -> Callable[..., Any]:
-        def answer(*_: Any, **__: Any) -> Any:
+    def forward(path: str) -> Callable[..., object]:
+        def answer(*_: object, **__: object) -> object:
             for batch, found in zip(batches, kept):
                 if adapter.running_batch is batch:
                     return _cloned(found[path])
@@ -224,7 +224,7 @@ def replayed(adapter: Adapter, site: Site | str, *batches: Batch) -> Iterator[No
 def _blocks_and_beside(adapter: Adapter) -> dict[str, nn.Module]:
     """Modules of the blocks by path, of lists as long beside theirs, and of what comes before the first block."""
     sites = list(adapter._sites())
-    paths = [s.path for s in sites if s.name.startswith("layers.") and s.name[7:].isdigit()]
+    paths = [s.path for s in sites if s.is_block]
     before = [s.path for s in sites if s.kind == "embed"]
     for owner in {path.rpartition(".")[0].rpartition(".")[0] for path in paths}:
         for name, beside in module_at(adapter.module, owner).named_children():
@@ -233,9 +233,11 @@ def _blocks_and_beside(adapter: Adapter) -> dict[str, nn.Module]:
     return {path: module_at(adapter.module, path) for path in dict.fromkeys(before + paths) if path}
 
 
-def _outputs(adapter: Adapter, site: Site, batch: Batch, modules: Mapping[str, nn.Module]) -> dict[str, Any]:
+def _outputs(
+    adapter: Adapter, site: Site, batch: Batch, modules: Mapping[str, nn.Module]
+) -> dict[str, object]:
     """What modules return in one pass up to a site; without those that are called more than once."""
-    calls: dict[str, list[Any]] = {}
+    calls: dict[str, list[object]] = {}
     handles = [
         module.register_forward_hook(
             lambda _, __, output, path=path: calls.setdefault(path, []).append(_cloned(output))
@@ -250,19 +252,16 @@ def _outputs(adapter: Adapter, site: Site, batch: Batch, modules: Mapping[str, n
     return {path: found[0] for path, found in calls.items() if len(found) == 1}
 
 
-def _cloned(value: Any) -> Any:
+def _cloned(value: object) -> object:
     """A nested output with copies of its tensors: what follows may write into them."""
     if isinstance(value, Tensor):
         return value.clone()
-    if isinstance(value, Mapping):
+    if isinstance(value, MutableMapping):
         new = copy(value)
         for key, item in value.items():
-            new[key] = _cloned(item)  # type: ignore[index]
+            new[key] = _cloned(item)
         return new
-    if isinstance(value, (tuple, list)):
-        items = [_cloned(item) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    return value
+    return like(value, list(map(_cloned, value))) if isinstance(value, (tuple, list)) else value
 
 
 def activation_error(adapter: Adapter, sites: Sequence[str], batch: Batch) -> dict[str, float]:
@@ -279,7 +278,7 @@ def activation_error(adapter: Adapter, sites: Sequence[str], batch: Batch) -> di
 
 
 @contextmanager
-def _hooked(adapter: Adapter, site: Site, fn: Callable[[Site, Any], Any]) -> Iterator[None]:
+def _hooked(adapter: Adapter, site: Site, fn: Callable[[Site, object], object]) -> Iterator[None]:
     """Call fn with the site's value in every forward pass; what it returns (if anything) replaces the
     value.
     """
@@ -291,20 +290,15 @@ def _hooked(adapter: Adapter, site: Site, fn: Callable[[Site, Any], Any]) -> Ite
         run, calls = adapter.runs, calls + 1 if run == adapter.runs else 1
         return calls - 1 == site.call
 
-    def after(_: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
+    def after(_: nn.Module, args: tuple, kwargs: dict, output: object) -> object:
         return fn(site, output) if mine() else None
 
     def before(_: nn.Module, args: tuple, kwargs: dict) -> Any:
-        if not mine():
+        by_name = not args if site.select is None else isinstance(site.select[0], str)
+        new = fn(site, kwargs if by_name else args) if mine() else None
+        if new is None:
             return None
-        if site.select is not None and isinstance(site.select[0], str):
-            new = fn(site, kwargs)
-            return None if new is None else (args, new)
-        if args or site.select is not None:
-            new = fn(site, args)
-            return None if new is None else (new, kwargs)
-        new = fn(site, kwargs)
-        return None if new is None else (args, new)
+        return (args, new) if by_name else (new, kwargs)
 
     if site.io == "input":
         handle = module.register_forward_pre_hook(before, with_kwargs=True)

@@ -11,32 +11,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+if TYPE_CHECKING:
+    from esm.modules import TransformerLayer
+    from esm.multihead_attention import MultiheadAttention
+
 
 @contextmanager
 def fast_blocks(module: nn.Module) -> Iterator[None]:
     """While open, the blocks of an ESM-1b, ESM-1v or ESM-2 take the short way; others are left alone."""
-    layers = [layer for layer in module.layers if _plain(layer)]  # type: ignore[union-attr]
+    layers = [layer for layer in module.get_submodule("layers").children() if _plain(layer)]
     try:
         for layer in layers:
             layer.forward = partial(_block, layer)
-            layer.self_attn.forward = partial(_attention, layer.self_attn)
+            layer.get_submodule("self_attn").forward = partial(_attention, layer.get_submodule("self_attn"))
         yield
     finally:
         for layer in layers:
             layer.__dict__.pop("forward", None)
-            layer.self_attn.__dict__.pop("forward", None)
+            layer.get_submodule("self_attn").__dict__.pop("forward", None)
 
 
-def _plain(layer: Any) -> bool:
+def _plain(layer: nn.Module) -> bool:
     """Is it a block whose equations are those below, in evaluation?"""
-    attention: Any = getattr(layer, "self_attn", None)
+    attention = getattr(layer, "self_attn", layer)
     parts = ("q_proj", "k_proj", "v_proj", "out_proj", "rot_emb", "bias_k", "add_zero_attn")
     names = ("self_attn_layer_norm", "final_layer_norm", "fc1", "fc2")
     return (
@@ -48,7 +52,7 @@ def _plain(layer: Any) -> bool:
 
 
 def _block(
-    layer: Any,
+    layer: TransformerLayer,
     x: Float[Tensor, "T B D"],
     self_attn_mask: Tensor | None = None,
     self_attn_padding_mask: Tensor | None = None,
@@ -63,13 +67,13 @@ def _block(
 
 
 def _attention(
-    own: Any,
+    own: MultiheadAttention,
     query: Float[Tensor, "T B D"],
     key: Tensor,
     value: Tensor,
     key_padding_mask: Tensor | None = None,
     need_weights: bool = True,
-    **more: Any,
+    **more: object,
 ) -> tuple[Tensor, Tensor | None]:
     if need_weights or more:
         return type(own).forward(

@@ -11,39 +11,34 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import Any, final
+from types import ModuleType
+from typing import TYPE_CHECKING, final
 from urllib.error import URLError
 from urllib.request import urlopen
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sciinterp.errors import FormatError, InputError, MissingWeightsError
 
-from .adapter import Adapter, data_of
-from .encodings import letter_spans, letters_to_batch
+from .adapter import Adapter
+from .encodings import letters_to_batch
 from .esm_blocks import fast_blocks
 from .generation import generate
-from .site import Batch, Site, Targets, block_sites, own_tokens
+from .registry import CHECKPOINTS
+from .site import Batch, Site, Targets, hidden_tokens, own_tokens, stack_sites, unit_spans
 from .weight_files import built, fit, path_of, read_tensors, reading, unwrapped
+
+if TYPE_CHECKING:
+    from esm import ESM2, Alphabet, ProteinBertModel
+    from esm import MSATransformer as MSAModule
 
 log = logging.getLogger(__name__)
 
-CHECKPOINTS = {
-    "esm2-8m": "esm2_t6_8M_UR50D",
-    "esm2-35m": "esm2_t12_35M_UR50D",
-    "esm2-150m": "esm2_t30_150M_UR50D",
-    "esm2-650m": "esm2_t33_650M_UR50D",
-    "esm2-3b": "esm2_t36_3B_UR50D",
-    "esm2-15b": "esm2_t48_15B_UR50D",
-    "esm1b": "esm1b_t33_650M_UR50S",
-    **{f"esm1v-{i}": f"esm1v_t33_650M_UR90S_{i}" for i in range(1, 6)},
-    "esm-msa1b": "esm_msa1b_t12_100M_UR50S",
-}
 HUB = "https://dl.fbaipublicfiles.com/fair-esm/models/"
 # ESM-2 was trained on crops of so many tokens, two of them special.
 MAX_TOKENS = 1024
@@ -52,12 +47,13 @@ MAX_TOKENS = 1024
 class _FairESM(Adapter):
     """What ESM models have in common; abstract."""
 
+    module: ESM2 | ProteinBertModel | MSAModule
     kind = "protein"
     licence = "MIT"
     over_length = "window"
     mask_token = "<mask>"
 
-    def __init__(self, module: nn.Module, tokens: Any, *, name: str) -> None:
+    def __init__(self, module: nn.Module, tokens: Alphabet, *, name: str) -> None:
         super().__init__(module)
         self.name, self.tokens = name, tokens
         # Places that are learned are counted in the module; ESM-2 was trained on crops.
@@ -66,29 +62,27 @@ class _FairESM(Adapter):
         self.vocabulary = tuple(tokens.all_toks)
         self.alphabet = "".join(t for t in tokens.all_toks if len(t) == 1)
 
-    def _forward(self, batch: Batch) -> dict[str, Any]:
+    def _forward(self, batch: Batch) -> dict[str, Tensor]:
         with fast_blocks(self.module):
             return self.module(batch.inputs["tokens"])
 
     def _blocks(self, axes: str, parts: dict[str, str]) -> Iterable[Site]:
-        module: Any = self.module
-        width, n = module.embed_tokens.embedding_dim, len(module.layers)
-        norm = hasattr(module, "emb_layer_norm_after")
-        place = "pre" if norm else "none"
-        yield Site("embedding", "layers.0", width, io="input", axes=axes, kind="embed", norm=place)
+        width, n = self.module.embed_tokens.embedding_dim, len(self.module.layers)
+        norm = hasattr(self.module, "emb_layer_norm_after")
         fields = {kind: {"path": path} for kind, path in parts.items()}
-        yield from block_sites("layers", n, width, fields, axes=axes, norm=place)
+        yield from stack_sites("layers", n, width, fields, axes=axes, norm="pre" if norm else "none")
         if norm:
             yield Site("norm", "emb_layer_norm_after", width, axes=axes, kind="norm", norm="post", depth=1.0)
 
     def reference(self, batch: Batch) -> dict[str, Tensor]:
         """fair-esm's own representations, by the names of our sites."""
-        module: Any = self.module
-        n = len(module.layers)
-        found = module(batch.to(self.device).inputs["tokens"], repr_layers=range(n + 1))["representations"]
-        last = "norm" if hasattr(module, "emb_layer_norm_after") else f"layers.{n - 1}"
+        n = len(self.module.layers)
+        found = self.module(batch.to(self.device).inputs["tokens"], repr_layers=range(n + 1))[
+            "representations"
+        ]
+        last = "norm" if hasattr(self.module, "emb_layer_norm_after") else f"layers.{n - 1}"
         names = ["embedding", *(f"layers.{i}" for i in range(n - 1)), last]
-        return dict(zip(names, (found[i] for i in range(n + 1))))
+        return {name: found[i] for i, name in enumerate(names)}
 
     def targets(self, batch: Batch) -> Targets:
         """The tokens themselves."""
@@ -96,9 +90,7 @@ class _FairESM(Adapter):
 
     def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
         """The batch with <mask> where True."""
-        tokens = batch.inputs["tokens"]
-        hidden = tokens.masked_fill(where.reshape(tokens.shape), self.tokens.mask_idx)
-        return replace(batch, inputs={**batch.inputs, "tokens": hidden})
+        return hidden_tokens(batch, where, self.tokens.mask_idx, "tokens")
 
 
 @final
@@ -151,17 +143,12 @@ class MSATransformer(_FairESM):
         """Columns of the alignment."""
         return len(data[0]) if len(data) else 0
 
-    def check(self, samples: Sequence[Any]) -> None:
+    def _check(self, data: Sequence[str], who: str) -> None:
         """Refuse unknown letters, and rows of different lengths."""
-        self._refuse_long(samples)
-        for number, sample in enumerate(samples):
-            rows = data_of(sample)
-            who = f"sample {getattr(sample, 'id', number)!r}"
-            if isinstance(rows, str) or not len(rows) or len({len(r) for r in rows}) != 1 or not len(rows[0]):
-                raise InputError("not an alignment", where=who, expected="a tuple of rows of one length")
-            bad = sorted(set("".join(rows)) - set(self.alphabet))
-            if bad:
-                raise InputError(f"{self.name} does not know this letter", where=who, got=repr(bad[0]))
+        if isinstance(data, str) or len({len(row) for row in data}) != 1 or not len(data[0]):
+            raise InputError("not an alignment", where=who, expected="a tuple of rows of one length")
+        for number, row in enumerate(data):
+            self._refuse_letters(row, set(self.alphabet), f"{who} row {number}")
 
     def _encode(self, data: Sequence[Sequence[str]]) -> Batch:
         t = self.tokens
@@ -175,8 +162,7 @@ class MSATransformer(_FairESM):
             mask[i, 0, 1 : n + 1] = True
         flat = mask.flatten(1)
         lengths = torch.tensor([len(rows[0]) for rows in data])
-        spans = torch.from_numpy(letter_spans(np.asarray(flat)))
-        return Batch(inputs={"tokens": tokens}, mask=flat, spans=spans, lengths=lengths)
+        return Batch(inputs={"tokens": tokens}, mask=flat, spans=unit_spans(flat), lengths=lengths)
 
     def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
         """Scores of the vocabulary for every token, rows of the alignment one after the other."""
@@ -208,22 +194,19 @@ def load(name: str, weights: object) -> Adapter:
     return (MSATransformer if tokens.use_msa else ESM)(module, tokens, name=name)
 
 
-def _package() -> Any:
+def _package() -> ModuleType:
     """fair-esm, and not the other package that is imported by the same name."""
-    try:
-        import esm
-        import esm.pretrained
-    except ImportError:
-        esm = None
-    if not hasattr(esm, "pretrained") or not hasattr(esm, "Alphabet"):
-        raise InputError(
-            "the module 'esm' is not fair-esm",
-            do="Another package shares its name: pip uninstall esm, then pip install fair-esm.",
-        )
-    return esm
+    with suppress(ImportError):
+        import_module("esm.pretrained")
+        if hasattr(esm := import_module("esm"), "Alphabet"):
+            return esm
+    raise InputError(
+        "the module 'esm' is not fair-esm",
+        do="Another package shares its name: pip uninstall esm, then pip install fair-esm.",
+    )
 
 
-def _read(name: str, path: Path, esm: Any) -> tuple[nn.Module, Any]:
+def _read(name: str, path: Path, esm: ModuleType) -> tuple[nn.Module, Alphabet]:
     """A module from a fair-esm checkpoint: tensors, plain containers and argparse.Namespace, nothing else."""
     contacts = path.with_name(f"{path.stem}-contact-regression.pt")
     with torch.serialization.safe_globals([argparse.Namespace]):

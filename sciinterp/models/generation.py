@@ -10,21 +10,21 @@ keep their numbers; of a token of several letters, those that may not change are
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sciinterp.errors import InputError
-from sciinterp.settings import make_plain, settings_of
+from sciinterp.settings import at_least, make_plain, plain_value, settings_of
 
 from .adapter import Adapter, CanMask, HasLogits, data_of
 from .site import Batch, scored_spans
 
 # Letters that are drawn where the samples are of such a kind; of other kinds, the model's whole alphabet.
 LETTERS = {"protein": "ACDEFGHIKLMNPQRSTVWY", "dna": "ACGT"}
-ORDERS = ("random", "left_to_right")
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,12 @@ class GenerationSettings:
     positions: tuple[int, ...] | None = None
     temperature: float = 1.0
     rounds: int = 1
-    order: str = "random"
+    order: Literal["random", "left_to_right"] = "random"
     without: str = ""
     n_new: int = 0
 
     def __post_init__(self) -> None:
-        make_plain(self)
-        if self.order not in ORDERS:
-            raise InputError("no such order", where="order", expected=" or ".join(ORDERS), got=self.order)
-        if not (self.temperature >= 0 and np.isfinite(self.temperature)):
-            raise InputError("a temperature of 0 or more is needed", got=repr(self.temperature))
-        if self.rounds < 1 or self.n_new < 0:
-            raise InputError("rounds of 1 or more and n_new of 0 or more are needed")
+        make_plain(self, temperature=at_least(0), rounds=at_least(1), n_new=at_least(0))
 
     def places(self, length: int) -> np.ndarray:
         """int64: the positions of a sample that may change, ascending."""
@@ -78,7 +72,7 @@ class GenerationSettings:
 
 
 def generate(
-    self: Adapter, sample: Any, *, n: int = 1, seed: int = 0, settings: GenerationSettings | None = None
+    self: Adapter, sample: object, *, n: int = 1, seed: int = 0, settings: GenerationSettings | None = None
 ) -> list[str]:
     """Write sequences like a given one.
 
@@ -111,7 +105,7 @@ def generate(
             where=self.name,
             do="Give positions to be drawn anew.",
         )
-    rngs = [np.random.default_rng([seed, number]) for number in range(n)]
+    rngs = generators(n, seed)
     places, texts = settings.places(len(text)), [text] * n
     shuffled = masked and settings.order == "random"
     for _ in range(settings.rounds if masked else 1):
@@ -122,6 +116,12 @@ def generate(
         texts = _step(self, texts, None, settings, rngs)
     self.check(texts)
     return texts
+
+
+def generators(n: int, seed: int) -> list[np.random.Generator]:
+    """Random numbers for each of `n` samples, whatever the others are."""
+    n, seed = plain_value(n, int, "n", at_least(1)), plain_value(seed, int, "seed")
+    return [np.random.default_rng([seed, number]) for number in range(n)]
 
 
 def _step(
@@ -206,8 +206,13 @@ def _drawn(
         return old  # no other word has these letters at its fixed positions
     if not open_:
         raise InputError("no letter is left that may be drawn", where=model.name, got=settings.without)
-    logs = scores[open_].double().numpy()
-    if settings.temperature == 0:
-        return words[open_[int(np.argmax(logs))]]
-    p = np.exp((logs - logs.max()) / settings.temperature)
-    return words[open_[min(int(np.searchsorted(np.cumsum(p / p.sum()), u)), len(open_) - 1)]]
+    return words[open_[drawn(scores[open_], settings.temperature, u)]]
+
+
+def drawn(scores: Float[Tensor, " n"], temperature: float, u: float) -> int:
+    """The number of one of some scores: drawn by `u` from [0, 1), or the largest where the temperature is 0."""
+    logs = scores.double().numpy()
+    if temperature == 0:
+        return int(np.argmax(logs))
+    p = np.exp((logs - logs.max()) / temperature)
+    return min(int(np.searchsorted(np.cumsum(p / p.sum()), u)), len(logs) - 1)

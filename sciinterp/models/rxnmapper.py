@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import Any, final
+from typing import TYPE_CHECKING, final
 
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from sciinterp.errors import InputError
 
-from .adapter import Adapter, data_of
+from .adapter import Adapter
 from .encodings import pieces_to_batch
-from .site import Batch, Site, Targets, own_tokens
+from .site import Batch, Site, Targets, hidden_tokens, own_tokens
 from .weight_files import built, fit, read_tensors, transformers, wheel_file
+
+if TYPE_CHECKING:
+    from transformers import AlbertForMaskedLM
 
 FOLDER = "rxnmapper/models/transformers/albert_heads_8_uspto_all_1310k"
 SHA256 = "8541f3f500dae71abe678d546bd035ca946e2d1c819f6b2cf41a97faedd7e6a2"
@@ -35,12 +37,13 @@ ATOM = re.compile(r"\[[^\]]+\]|Br|Cl|[BCNOPSFIbcnops]")
 class RXNMapper(Adapter):
     """Reaction SMILES; a token of the wheel's vocabulary each."""
 
+    module: AlbertForMaskedLM
     name = "rxnmapper"
     kind = "smiles"
     licence = "MIT"
     mask_token = "[MASK]"
 
-    def __init__(self, module: nn.Module, vocabulary: Sequence[str]) -> None:
+    def __init__(self, module: AlbertForMaskedLM, vocabulary: Sequence[str]) -> None:
         super().__init__(module)
         self.vocabulary = tuple(vocabulary)
         self._ids = {token: i for i, token in enumerate(vocabulary)}
@@ -48,7 +51,7 @@ class RXNMapper(Adapter):
         self.alphabet = "".join(sorted({c for token in known for c in token}))
 
     def _sites(self) -> Iterable[Site]:
-        config: Any = self.module.config
+        config = self.module.config
         n, width, path = config.num_hidden_layers, config.hidden_size, "albert.encoder"
         yield Site("embedding", f"{path}.embedding_hidden_mapping_in", width, kind="embed")
         for i in range(n):
@@ -58,23 +61,21 @@ class RXNMapper(Adapter):
         """Atoms of a SMILES."""
         return sum(ATOM.fullmatch(token) is not None for token in TOKEN.findall(data))
 
-    def check(self, samples: Sequence[Any]) -> None:
+    def _check(self, data: str, who: str) -> None:
         """Refuse what the vocabulary lacks and what is too many tokens, whatever the number of atoms."""
-        super().check(samples)
-        for number, sample in enumerate(samples):
-            who = f"sample {getattr(sample, 'id', number)!r}"
-            tokens = TOKEN.findall(data_of(sample))
-            unknown = [t for t in tokens if t not in self._ids]
-            if unknown:
-                raise InputError("rxnmapper does not know this token", where=who, got=repr(unknown[0]))
-            places = self.module.config.max_position_embeddings - 2  # type: ignore[union-attr, operator]
-            if len(tokens) > places:
-                raise InputError(
-                    "too long for rxnmapper",
-                    where=who,
-                    expected=f"at most {places} tokens",
-                    got=str(len(tokens)),
-                )
+        if not isinstance(data, str):
+            raise InputError("not a SMILES", where=who, expected="text", got=type(data).__name__)
+        super()._check(data, who)
+        tokens, places = TOKEN.findall(data), self.module.config.max_position_embeddings - 2
+        if unknown := [t for t in tokens if t not in self._ids]:
+            raise InputError("rxnmapper does not know this token", where=who, got=repr(unknown[0]))
+        if len(tokens) > places:
+            raise InputError(
+                "too long for rxnmapper",
+                where=who,
+                expected=f"at most {places} tokens",
+                got=str(len(tokens)),
+            )
 
     def _encode(self, data: Sequence[str]) -> Batch:
         rows, lengths = [], []
@@ -93,7 +94,7 @@ class RXNMapper(Adapter):
         batch.inputs["attention_mask"] = batch.inputs["attention_mask"].long()  # type: ignore[index]
         return batch
 
-    def _forward(self, batch: Batch) -> Any:
+    def _forward(self, batch: Batch) -> object:
         return self.module(**batch.inputs)
 
     def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
@@ -106,8 +107,7 @@ class RXNMapper(Adapter):
 
     def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
         """The batch with [MASK] where True."""
-        ids = batch.inputs["input_ids"].masked_fill(where, self._ids[self.mask_token])
-        return replace(batch, inputs={**batch.inputs, "input_ids": ids})
+        return hidden_tokens(batch, where, self._ids[self.mask_token])
 
     def reference(self, batch: Batch) -> dict[str, Tensor]:
         """The framework's own hidden states."""

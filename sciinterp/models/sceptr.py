@@ -10,8 +10,7 @@ each as plain numbers; a linear map and three transformer blocks follow. The wei
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,9 +19,9 @@ from torch.nn import functional as F
 
 from sciinterp.errors import InputError
 
-from .adapter import Adapter, data_of
-from .site import Batch, Site, Targets, block_sites, own_tokens
-from .weight_files import built, fit, read_tensors, wheel_file
+from .adapter import Adapter
+from .site import Batch, Site, Targets, block_sites, hidden_tokens, own_tokens, unit_spans
+from .weight_files import built, fit, read_tensors, renamed, wheel_file
 
 FILE = "sceptr/_model_saves/SCEPTR/state_dict.pt"
 SHA256 = "b4c2d06bc5ac1c395cbf97e9be8e8e6db4b06996bc9b5b6a79451fef9ec3c8d8"
@@ -32,11 +31,11 @@ LOOPS = ("CDR1A", "CDR2A", "CDR3A", "CDR1B", "CDR2B", "CDR3B")
 # Tokens: padding, mask, class, then the letters.
 _MASK, _CLS, _FIRST = 1, 2, 3
 # The checkpoint's names and ours.
-NAMES = {
-    "_self_attention_stack._initial_projector": "project",
-    "_self_attention_stack._standard_stack._self_attention_stack": "encoder",
-    "_mlm_token_prediction_projector.projector": "letters",
-}
+NAMES = (
+    (r"^_self_attention_stack\._initial_projector", "project"),
+    (r"^_self_attention_stack\._standard_stack\._self_attention_stack", "encoder"),
+    (r"^_mlm_token_prediction_projector\.projector", "letters"),
+)
 
 
 class SceptrModule(nn.Module):
@@ -63,6 +62,7 @@ class SceptrModule(nn.Module):
 class Sceptr(Adapter):
     """SCEPTR as an adapter."""
 
+    module: SceptrModule
     name = "sceptr"
     kind = "receptor"
     licence = "MIT"
@@ -71,8 +71,7 @@ class Sceptr(Adapter):
     mask_token = "[MASK]"
 
     def _sites(self) -> Iterable[Site]:
-        module: Any = self.module
-        width, n = module.project.out_features, len(module.encoder.layers)
+        width, n = self.module.project.out_features, len(self.module.encoder.layers)
         yield Site("embedding", "project", width, kind="embed")
         parts = {"attn_out": {"path": "self_attn", "select": (0,)}, "mlp_out": {"path": "linear2"}}
         yield from block_sites("encoder.layers", n, width, parts)
@@ -81,28 +80,19 @@ class Sceptr(Adapter):
         """Residues of the six loops."""
         return sum(map(len, data))
 
-    def check(self, samples: Sequence[Any]) -> None:
+    def _check(self, data: Sequence[str], who: str) -> None:
         """Refuse what is not six loops, unknown letters, and receptors without a residue."""
-        for number, sample in enumerate(samples):
-            loops, who = data_of(sample), f"sample {getattr(sample, 'id', number)!r}"
-            if isinstance(loops, str) or len(loops) != len(LOOPS):
-                raise InputError(
-                    "not a receptor",
-                    where=who,
-                    expected=f"six sequences: {', '.join(LOOPS)}",
-                    got=repr(loops)[:60],
-                )
-            if not self.count_positions(loops):
-                raise InputError("an empty sample", where=who)
-            for name, loop in zip(LOOPS, loops):
-                place = next((i for i, letter in enumerate(loop) if letter not in LETTERS), None)
-                if place is not None:
-                    raise InputError(
-                        "sceptr does not know this letter",
-                        where=f"{who} {name} position {place} (counted from 0)",
-                        expected=f"one of {LETTERS}",
-                        got=repr(loop[place]),
-                    )
+        if isinstance(data, str) or len(data) != len(LOOPS) or not all(isinstance(x, str) for x in data):
+            raise InputError(
+                "not a receptor",
+                where=who,
+                expected=f"six sequences: {', '.join(LOOPS)}",
+                got=repr(data)[:60],
+            )
+        if not self.count_positions(data):
+            raise InputError("an empty sample", where=who)
+        for name, loop in zip(LOOPS, data):
+            self._refuse_letters(loop, set(LETTERS), f"{who} {name}")
 
     def _encode(self, data: Sequence[Sequence[str]]) -> Batch:
         lengths = torch.tensor([self.count_positions(loops) for loops in data])
@@ -122,11 +112,8 @@ class Sceptr(Adapter):
                 place[row, here] = torch.arange(n) / (n - 1) if n > 1 else 0.5
                 loop[row, here] = number
                 at += n
-        mask = loop > 0
-        start = torch.arange(size[1]).expand(size) - 1
-        spans = torch.stack([start, start + 1, loop], -1)
-        spans = torch.where(mask[..., None], spans, torch.tensor([-1, -1, 0]))
-        inputs = {"tokens": tokens, "place": place, "loop": loop}
+        mask, inputs = loop > 0, {"tokens": tokens, "place": place, "loop": loop}
+        spans = unit_spans(mask, strand=loop)
         return Batch(inputs=inputs, mask=mask, spans=spans, lengths=lengths, present=tokens > 0)
 
     def _forward(self, batch: Batch) -> Float[Tensor, "B T D"]:
@@ -134,10 +121,9 @@ class Sceptr(Adapter):
 
     def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
         """Scores of the twenty letters for every token."""
-        module: Any = self.module
         last = self.forward(batch).float()
         with torch.set_grad_enabled(self.grad):
-            return module.letters(last)
+            return self.module.letters(last)
 
     def targets(self, batch: Batch) -> Targets:
         """The tokens themselves."""
@@ -145,8 +131,7 @@ class Sceptr(Adapter):
 
     def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
         """The batch with the residue hidden where True; its loop and its place in it stay known."""
-        tokens = batch.inputs["tokens"].masked_fill(where, _MASK)
-        return replace(batch, inputs={**batch.inputs, "tokens": tokens})
+        return hidden_tokens(batch, where, _MASK, "tokens")
 
     def vectors(self, batch: Batch) -> Float[Tensor, "B D"]:
         """SCEPTR's vector of each receptor: its first token after the last block, of length one."""
@@ -163,12 +148,8 @@ def load(name: str, weights: object) -> Sceptr:
     module = built(name, weights, SceptrModule)
     if module is None:
         path = wheel_file("sceptr", FILE, SHA256, install=INSTALL, weights=weights)
-        state = {}
-        for key, value in read_tensors(name, path).items():
-            for theirs, ours in NAMES.items():
-                key = key.replace(theirs, ours)
-            # The plain numbers of letters and loops are stored, too.
-            if not key.startswith("_token_embedder"):
-                state[key] = value
+        state = renamed(read_tensors(name, path), NAMES)
+        # The plain numbers of letters and loops are stored, too.
+        state = {key: value for key, value in state.items() if not key.startswith("_token_embedder")}
         module = fit(name, SceptrModule(), state, where=path)
     return Sceptr(module)

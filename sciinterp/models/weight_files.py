@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -25,10 +26,12 @@ from sciinterp.errors import FormatError, InputError, MissingWeightsError, Sciin
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 # Names that a message lists.
 NAMED = 4
 # What wrappers write into names: torch.compile, FSDP and checkpointing anywhere, others in front of all.
-INSIDE = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.")
+WRAPPERS = "_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module"
+INSIDE = re.compile(rf"(?<![^.])({WRAPPERS})\.")
 IN_FRONT = ("module.", "model.", "net.")
 
 
@@ -65,7 +68,7 @@ def path_of(name: str, weights: object) -> Path:
     return Path(weights)
 
 
-def transformers(name: str) -> Any:
+def transformers(name: str) -> ModuleType:
     """The package transformers, or how to get it."""
     try:
         return import_module("transformers")
@@ -117,7 +120,7 @@ def read_tensors(name: str, path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def fit(name: str, module: M, state: Mapping[str, Any], *, where: object, unread: Iterable[str] = ()) -> M:
+def fit(name: str, module: M, state: Mapping[str, object], *, where: object, unread: Iterable[str] = ()) -> M:
     """Load a state dict into a module whole, or refuse it by name; returned in eval mode, without gradients.
 
     Prefixes that wrappers leave (``_orig_mod.``, ``module.``, ``model.``) are taken off where that makes it fit.
@@ -134,7 +137,7 @@ def fit(name: str, module: M, state: Mapping[str, Any], *, where: object, unread
         Parts of names that no site and no score reads: what the file lacks of them is zero.
     """
     wanted, best = module.state_dict(), None
-    for found in _renamed(state):
+    for found in _unprefixed(state):
         wrong = [k for k, v in found.items() if k in wanted and v.shape != wanted[k].shape]
         report = misfit(wanted.keys() - found.keys(), found.keys() - wanted.keys(), wrong, unread)
         if not report:
@@ -167,7 +170,7 @@ def silence(module: nn.Module, names: Iterable[str]) -> None:
             state[name].zero_()
 
 
-def unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:
+def unwrapped(state: Mapping[str, T]) -> dict[str, T]:
     """The same arrays without the names that torch.compile, FSDP, DataParallel and trainers put into theirs."""
     found = {INSIDE.sub("", str(k)): v for k, v in state.items()}
     while found and (front := next((p for p in IN_FRONT if all(k.startswith(p) for k in found)), "")):
@@ -175,11 +178,11 @@ def unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _renamed(state: Mapping[str, Any]) -> Iterator[dict[str, Tensor]]:
+def _unprefixed(state: Mapping[str, object]) -> Iterator[dict[str, Tensor]]:
     """The arrays under their own names, and with wrappers' prefixes taken off."""
     for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(state.get(key), Mapping):
-            state = state[key]
+        if isinstance(inside := state.get(key), Mapping):
+            state = inside
     found = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
     yield found
     found = unwrapped(found)
@@ -190,6 +193,16 @@ def _renamed(state: Mapping[str, Any]) -> Iterator[dict[str, Tensor]]:
             return
         found = {k.removeprefix(prefix): v for k, v in found.items()}
         yield found
+
+
+def renamed(state: Mapping[str, Tensor], names: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
+    """The same arrays under our names, by pairs of a pattern of theirs and what stands for it, in this order."""
+    found = {}
+    for key, value in state.items():
+        for theirs, ours in names:
+            key = re.sub(theirs, ours, key)
+        found[key] = value
+    return found
 
 
 def wheel_file(package: str, file: str, sha256: str, *, install: str, weights: object = None) -> Path:

@@ -130,7 +130,8 @@ def _losses(
         where = _chosen(about, numbers, seed)
         if not where.any():
             continue
-        shown = model.masked(batch, where) if isinstance(model, CanMask) else batch
+        masks = model if isinstance(model, CanMask) else None
+        shown = batch if masks is None else masks.masked(batch, where)
         for name, fn in edits.items():
             with torch.no_grad(), edit(model, at, fn) if fn is not None else nullcontext():
                 scores = torch.log_softmax(model.logits(shown).float(), dim=-1).cpu()

@@ -271,6 +271,162 @@ BROKEN = [
 ]
 
 
+class Told(PeptideAdapter):
+    """Sites, batches or targets changed on the way, as the class that inherits says."""
+
+    def site_of(self, site, number):
+        return site
+
+    def batch_of(self, batch):
+        return batch
+
+    def _sites(self):
+        return [self.site_of(site, number) for number, site in enumerate(super()._sites())]
+
+    def _encode(self, data):
+        return self.batch_of(super()._encode(data))
+
+
+class OneNameTwice(Told):
+    def site_of(self, site, number):
+        return replace(site, name="layers.0") if number == 2 else site
+
+
+class CountsWithAGap(Told):
+    def site_of(self, site, number):
+        return replace(site, name="layers.7") if number == 2 else site
+
+
+class GrowsShallower(Told):
+    def site_of(self, site, number):
+        return replace(site, depth=1 - site.depth)
+
+
+class LengthsAreTokens(Told):
+    def batch_of(self, batch):
+        return replace(batch, lengths=batch.lengths + 2)
+
+
+class PaddingHasPlaces(Told):
+    def batch_of(self, batch):
+        return replace(batch, spans=batch.spans.clamp(min=0))
+
+
+class PlacesBeyondTheEnd(Told):
+    def batch_of(self, batch):
+        return replace(batch, spans=batch.spans + 50 * batch.mask[..., None])
+
+
+class PlacesRunBackwards(Told):
+    def batch_of(self, batch):
+        n = batch.lengths[:, None]
+        turned = torch.stack([n - batch.spans[..., 1], n - batch.spans[..., 0], batch.spans[..., 2]], -1)
+        return replace(batch, spans=torch.where(batch.mask[..., None], turned, batch.spans))
+
+
+class SaysNoLetters(PeptideAdapter):
+    alphabet = ""
+
+
+class CutsBySomePolicy(PeptideAdapter):
+    over_length = "cut"
+
+
+class HoldsNoNumber(Peptides):
+    def __init__(self) -> None:
+        super().__init__()
+        nn.init.constant_(self.encoder.layers[1].norm2.bias, torch.nan)
+
+
+class Forgets(nn.Module):
+    """What came before is multiplied by zero."""
+
+    self_attn = None
+
+    def forward(self, x, *_, **__):
+        return 0 * x + torch.arange(x.shape[-1])
+
+
+class ForgetsWhatCameBefore(Peptides):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder.layers[1] = Forgets()
+
+
+class SaysNotWhatAbout(PeptideAdapter):
+    targets = None  # type: ignore[assignment]
+
+
+class TargetsOfOneToken(PeptideAdapter):
+    def targets(self, batch):
+        ids, mask = super().targets(batch)
+        return type(super().targets(batch))(ids[:, :1], mask[:, :1])
+
+
+class TargetsBeyondTheWords(PeptideAdapter):
+    def targets(self, batch):
+        found = super().targets(batch)
+        return found._replace(ids=found.ids + 30)
+
+
+class TargetsOfTheNeighbour(PeptideAdapter):
+    def targets(self, batch):
+        found = super().targets(batch)
+        return found._replace(ids=torch.where(found.mask, found.ids.roll(1, 1).clamp(max=19), 0))
+
+
+class TurnsRound(PeptideAdapter):
+    def reverse_complement(self, sequence: str) -> str:
+        letters = self.alphabet
+        return sequence.translate(str.maketrans(letters, letters[1:] + letters[0]))
+
+
+class WritesAndLeavesAHook(PeptideAdapter):
+    def generate(self, sample, *, n=1, seed=0, settings=None):
+        self.logits(self.encode([sample]))
+        self.module.head.register_forward_hook(lambda *_: None)
+        return [sample] * n
+
+
+class WritesOneMore(PeptideAdapter):
+    def generate(self, sample, *, n=1, seed=0, settings=None):
+        self.logits(self.encode([sample]))
+        return [sample + "A"] * n
+
+
+# What a check says of a fault that another one of the same check would hide.
+SAID = [
+    ("sites", "share a name", OneNameTwice, Peptides),
+    ("sites", "without a gap", CountsWithAGap, Peptides),
+    ("sites", "depth must grow", GrowsShallower, Peptides),
+    ("coverage", "a length is wrong", LengthsAreTokens, Peptides),
+    ("coverage", "no real unit has a span", PaddingHasPlaces, Peptides),
+    ("coverage", "no span inside its sample", PlacesBeyondTheEnd, Peptides),
+    ("coverage", "not in order", PlacesRunBackwards, Peptides),
+    ("illegal", "declares no alphabet", SaysNoLetters, Peptides),
+    ("over_length", "expected refuse or window, got cut", CutsBySomePolicy, Peptides),
+    ("rows", "not finite, layers.1", PeptideAdapter, HoldsNoNumber),
+    ("gradients", "zero or not finite", PeptideAdapter, ForgetsWhatCameBefore),
+    ("logits", "nothing says what about", SaysNotWhatAbout, Peptides),
+    ("logits", "targets have another shape", TargetsOfOneToken, Peptides),
+    ("logits", "no word of the vocabulary", TargetsBeyondTheWords, Peptides),
+    ("logits", "not about the tokens they stand at", TargetsOfTheNeighbour, Peptides),
+    ("reverse_complement", "twice the reverse complement", TurnsRound, Peptides),
+    ("generate", "a hook was left behind", WritesAndLeavesAHook, Peptides),
+    ("generate", "number of positions changed", WritesOneMore, Peptides),
+]
+
+
+@pytest.mark.parametrize(("check", "says", "adapter", "module"), SAID, ids=[says for _, says, _, _ in SAID])
+def test_what_a_check_says(check, says, adapter, module, monkeypatch) -> None:
+    torch.manual_seed(0)
+    alone = tuple(f for f in CHECKS if f.__name__ == f"_check_{check}")
+    monkeypatch.setattr(testing, "CHECKS", alone)
+    with pytest.raises(AdapterCheckError, match=says) as caught:
+        check_adapter(adapter(module()), SAMPLES)
+    assert caught.value.check == check
+
+
 @pytest.mark.parametrize(
     ("check", "adapter", "module"), BROKEN, ids=[f"{c}-{a.__name__}" for c, a, _ in BROKEN]
 )

@@ -59,7 +59,7 @@ def test_a_causal_model_draws_from_what_comes_before():
     ("given", "says"),
     [
         ({"positions": (9,)}, "0 to 4"),
-        ({"order": "backwards"}, "random or left_to_right"),
+        ({"order": "backwards"}, "'random' or 'left_to_right'"),
         ({"temperature": -1.0}, "0 or more"),
         ({"n_new": 2}, "does not add letters"),
         ({"without": "ACDEFGHIKLMNPQRSTVWY"}, "no letter is left"),

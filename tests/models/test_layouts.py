@@ -10,6 +10,7 @@ from torch import nn
 import sciinterp as si
 from sciinterp.errors import InputError, MissingWeightsError
 from sciinterp.models import capture, layouts, load_model, spans_of
+from sciinterp.models.cells import BinnedGenes
 from sciinterp.models.encodings import Letters
 from sciinterp.testing import check_adapter
 
@@ -173,3 +174,73 @@ def test_pairs_of_hidden_and_residual() -> None:
     assert torch.allclose(
         torch.cat(capture(model, ["layers.2"], batch)["layers.2"]), model.forward(batch)[batch.mask]
     )
+
+
+class UNet(nn.Module):
+    """A transformer over bins of 128 bases, bins of 32 after it, and a crop."""
+
+    def __init__(self, kept: int) -> None:
+        super().__init__()
+        self.stem, self.transformer = (
+            nn.Conv1d(4, 8, 128, stride=128),
+            nn.Sequential(nn.Linear(8, 8), nn.Tanh()),
+        )
+        self.crop = Crop()
+        self.crop.target_length = kept
+
+    def forward(self, x):
+        bins = self.transformer(self.stem(x).mT)
+        return self.crop(bins.repeat_interleave(4, 1))
+
+
+def test_bins_of_two_sizes() -> None:
+    """Of 512 bases: four bins of 128, then ten of the sixteen of 32, the middle ones."""
+    torch.manual_seed(0)
+    model = layouts.borzoi(UNet(10), width=8, length=512)
+    assert (model.alphabet, model.max_length, model.name) == ("ACGTN", 512, "borzoi")
+    batch = model.encode(["ACGT" * 128, "ACGT" * 40])
+    spans = spans_of(model, "cropped", batch)
+    assert spans[0][:, :2].tolist() == [[32 * i, 32 * i + 32] for i in range(3, 13)]
+    assert spans[1][:, :2].tolist() == [[96, 128], [128, 160]]  # the sample ends in the fifth bin
+    assert spans_of(model, "layers.0", batch)[1][:, :2].tolist() == [[0, 128], [128, 160]]
+    found = capture(model, ["layers.1", "cropped"], batch)
+    assert torch.equal(found["cropped"][0], found["layers.1"][0].repeat_interleave(4, 0)[3:13])
+    whole = layouts.borzoi(UNet(-1), width=8, length=512).site("cropped")
+    assert (whole.n_tokens, whole.offset) == (16, 0)
+    for kept in (0, 17, -2):
+        with pytest.raises(InputError, match=r"crop does not fit the window.*at most 16 bins of 32 bases"):
+            layouts.borzoi(UNet(kept), width=8, length=512)
+
+
+def test_ranks_by_a_plain_sort_and_for_any_form_of_counts() -> None:
+    rng = np.random.default_rng(0)
+    counts, names = rng.poisson(0.8, (20, 12)), [f"G{i}" for i in rng.permutation(12)]
+    ids, medians = {f"G{i}": i for i in range(9)}, {f"G{i}": 0.5 + i % 3 for i in range(12)}
+    found = layouts.rank_genes(counts, names, ids, medians=medians, n=5)
+    for row, cell in zip(counts, found):
+        known = [j for j in range(12) if row[j] and names[j] in ids]
+        assert (
+            list(cell)
+            == [names[j] for j in sorted(known, key=lambda j: (-row[j] / medians[names[j]], j))][:5]
+        )
+    for form in (csr_array(counts), csr_array(counts).astype(np.float32), counts.astype(np.uint16)):
+        assert layouts.rank_genes(form, names, ids, medians=medians, n=5) == found
+    doubled = layouts.rank_genes(7 * counts, names, ids, medians=medians, n=5)
+    assert doubled == found  # a cell's depth does not matter
+
+
+def test_what_was_dropped_and_changed_before_is_carried() -> None:
+    cells = [{"genes": ["G1", "Q"], "values": [1.0, 9.0]}, {"genes": ["G2"], "values": [3.0]}]
+    before = {"table": pd.DataFrame({"donor": ["d", "e"]}), "kind": "cells", "lengths": [2, 1]}
+    samples = si.Samples(["a", "b"], cells, n_in=5, dropped={"empty": 3}, **before)
+    samples.changed = {"renamed": 1}
+    ready = layouts.rank_cells(samples, GENES)
+    assert (ready.n_in, ready.dropped, ready.kind) == (5, {"empty": 3}, "cells")
+    assert ready.changed == {"renamed": 1, "genes left out: unknown to the model, or beyond its length": 1}
+    binned = BinnedGenes(GENES, 31, 30).prepare(samples)
+    assert (binned.n_in, binned.dropped, binned.changed) == (5, {"empty": 3}, {"renamed": 1})
+    assert binned.data[0] == {"genes": ["G1"], "values": [1.0]} and binned.lengths.tolist() == [1, 1]
+    lost = BinnedGenes({"G1": 1}, 31, 30).prepare(samples)
+    assert lost.n_in == len(lost) + sum(lost.dropped.values()) == 5 and lost.table["donor"].tolist() == ["d"]
+    with pytest.raises(InputError, match="no cell has a gene"):
+        BinnedGenes({"Z": 1}, 31, 30).prepare(samples)
