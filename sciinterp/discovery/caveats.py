@@ -6,135 +6,122 @@ from sciinterp.discovery.homology import CONSERVED
 from sciinterp.discovery.records import MissingRecord, NovelRecord, RefinementRecord
 
 
+class _Reasons:
+    """What speaks against one candidate, each with its strength."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[float, str]] = []
+
+    def say(self, strength: float, text: str) -> None:
+        """One more."""
+        self.found.append((strength, text))
+
+    def strongest_first(self, otherwise: str) -> list[str]:
+        """All of them, or what is true where there are none."""
+        return [text for _, text in sorted(self.found, key=lambda r: -r[0])] or [otherwise]
+
+
 def against_missing(record: MissingRecord, concept: str) -> list[str]:
     """What speaks against a missing annotation."""
-    reasons: list[tuple[float, str]] = []
+    reasons = _Reasons()
     relatives, near, base = record["relatives"], record["nearest_annotated_relative"], record["baselines"]
     length, typical = record["span"]["length"], record["span"]["typical_length"]
     if (chance := record["probability_that_any_was_left_out"]) < 0.5:
         text = f"That any instance of {concept} was left out is itself doubtful (probability {chance:.2f})."
-        reasons.append((0.9, text))
+        reasons.say(0.9, text)
     if relatives["in_family"] >= 2 and relatives["annotated"] == 0:
         text = f"None of its {relatives['in_family']} relatives carries {concept}, so the whole family may lack it."
-        reasons.append((0.6, text))
+        reasons.say(0.6, text)
     if relatives["in_family"] == 0:
-        reasons.append((0.3, "It has no relative here that could support it."))
+        reasons.say(0.3, "It has no relative here that could support it.")
     delta = base.get("delta_f1")
     if isinstance(delta, float) and delta < 0:
-        reasons.append(
-            (
-                0.7,
-                f"{base['best_baseline']} alone finds {concept} better (F1 {base['best_baseline_f1']:.2f} against "
-                f"{base['f1']:.2f}), so the features may repeat what it shows.",
-            )
+        reasons.say(
+            0.7,
+            f"{base['best_baseline']} alone finds {concept} better (F1 {base['best_baseline_f1']:.2f} against "
+            f"{base['f1']:.2f}), so the features may repeat what it shows.",
         )
     if not 0.5 <= length / max(typical, 1) <= 2:
-        reasons.append(
-            (0.5, f"The span is {length} long where annotated instances are typically {typical:.0f}.")
-        )
+        text = f"The span is {length} long where annotated instances are typically {typical:.0f}."
+        reasons.say(0.5, text)
     for other in record["features_also_fire_on"][:1]:
-        if other["share_of_activity"] > 0.3 and other["lift"] > 2:
-            reasons.append(
-                (
-                    other["share_of_activity"],
-                    f"{100 * other['share_of_activity']:.0f}% of its leading feature's activity "
-                    f"lies in {other['concept']}, which it may be reading instead.",
-                )
-            )
-    below = 1 - record["annotated_spans_it_outscores"]
-    if below > 0.8:
-        reasons.append((0.65, f"It scores below {100 * below:.0f}% of the annotated instances."))
+        if (share := other["share_of_activity"]) > 0.3 and other["lift"] > 2:
+            text = f"{100 * share:.0f}% of its leading feature's activity lies in {other['concept']}, which it may be reading instead."
+            reasons.say(share, text)
+    if (below := 1 - record["annotated_spans_it_outscores"]) > 0.8:
+        reasons.say(0.65, f"It scores below {100 * below:.0f}% of the annotated instances.")
     alike = 1.0 if near is None else near.get("identity", 1.0) * near.get("aligned_share", 1.0)
     if near is not None and alike < 0.4:
-        reasons.append(
-            (
-                0.4,
-                f"{100 * alike:.0f}% of it is identical to its nearest annotated relative, {near['sample']}.",
-            )
-        )
-    if not reasons:
-        text = f"{concept} may be left unannotated there on purpose: the source gives no reason for absence."
-        reasons.append((0.1, text))
-    return [text for _, text in sorted(reasons, key=lambda r: -r[0])]
+        text = f"{100 * alike:.0f}% of it is identical to its nearest annotated relative, {near['sample']}."
+        reasons.say(0.4, text)
+    return reasons.strongest_first(
+        f"{concept} may be left unannotated there on purpose: the source gives no reason for absence."
+    )
+
+
+ALONE = {
+    "position": "Distance from the ends",
+    "conservation": "Conservation among relatives",
+    "torsion": "The torsion at the residue",
+    "contacts": "How many residues are near",
+    "chain_end": "Distance from the end of the chain",
+}
 
 
 def against_novel(record: NovelRecord) -> list[str]:
     """What speaks against a novel concept."""
-    reasons: list[tuple[float, str]] = []
-    measures, stable = record["held_out_auroc"], record["stability"]
-    if stable is None:
+    reasons = _Reasons()
+    measures, stable, families = record["held_out_auroc"], record["stability"], record["families"]
+    reads, order, composition = (measures[name] for name in ("reader", "order", "composition"))
+    if stable is None:  # true of every row of such a list: what is particular to this one comes first
         text = "Stability not measured: without dictionaries of other seeds it may be an accident of one training run."
-        reasons.append(
-            (0.5, text)
-        )  # true of every row of such a list: what is particular to this one comes first
+        reasons.say(0.5, text)
     elif stable < 0.6:
-        reasons.append((0.7, f"Another dictionary reads it only loosely (cosine {stable:.2f})."))
+        reasons.say(0.7, f"Another dictionary reads it only loosely (cosine {stable:.2f}).")
     if (share := record["passes_in_half_samples"]) < 0.8:
         text = f"It passes in only {100 * share:.0f}% of the half-samples of its families, so others might not show it."
-        reasons.append((1.3 - share / 2, text))
-    families = record["families"]
+        reasons.say(1.3 - share / 2, text)
     if (alike := families["share_of_its_own_alike_around_it"]) >= CONSERVED:
-        text = (
+        reasons.say(
+            2.0,
             f"A conserved stretch: the letters around it are alike too in {100 * alike:.0f}% of the families where it peaks, and "
             f"{100 * families['share_that_carry_it']:.0f}% of all families carry it, so they share it by descent and experts "
-            "probably know it, even where no source states it."
+            "probably know it, even where no source states it.",
         )
-        reasons.append((2.0, text))
     reader = record["reader"]["name"]
     its = f"its {reader} reader" if reader != "motif" else "its motif"
-    if measures["composition"] >= measures["reader"] - 0.05 and measures["order"] >= 0.8:
-        reasons.append(
-            (
-                0.55,
-                f"Unordered letters find its peaks about as well (AUROC {measures['composition']:.2f}, {its} "
-                f"{measures['reader']:.2f}); it is kept because shuffling them hurts (AUROC {measures['order']:.2f} "
-                "against shuffled windows).",
-            )
+    if composition >= reads - 0.05 and order >= 0.8:
+        reasons.say(
+            0.55,
+            f"Unordered letters find its peaks about as well (AUROC {composition:.2f}, {its} "
+            f"{reads:.2f}); it is kept because shuffling them hurts (AUROC {order:.2f} "
+            "against shuffled windows).",
         )
-    if measures["order"] < 0.8:
-        reasons.append(
-            (
-                1.2 - measures["order"] / 2,
-                f"Shuffling the letters around a peak takes only a part of what {its} finds away (AUROC "
-                f"{measures['order']:.2f} against shuffled windows), so it may read composition.",
-            )
+    if order < 0.8:
+        reasons.say(
+            1.2 - order / 2,
+            f"Shuffling the letters around a peak takes only a part of what {its} finds away (AUROC "
+            f"{order:.2f} against shuffled windows), so it may read composition.",
         )
-    for name, words in (
-        ("position", "distance from the ends"),
-        ("conservation", "conservation among relatives"),
-        ("torsion", "the torsion at the residue"),
-        ("contacts", "how many residues are near"),
-        ("chain_end", "distance from the end of the chain"),
-    ):
-        if measures.get(name, 0) > max(0.7, measures["reader"] - 0.05):
-            reasons.append(
-                (
-                    measures[name],
-                    f"{words[0].upper()}{words[1:]} alone finds its peaks with AUROC {measures[name]:.2f}, "
-                    f"{its} with {measures['reader']:.2f}.",
-                )
-            )
+    for name, words in ALONE.items():
+        if (area := measures.get(name, 0)) > max(0.7, reads - 0.05):
+            text = f"{words} alone finds its peaks with AUROC {area:.2f}, {its} with {reads:.2f}."
+            reasons.say(area, text)
     for match in [m for m in record["partial_matches"] if m["lift"] >= 1.5][:1]:
-        reasons.append(
-            (
-                0.3 + match["share_of_activity"] / 2,
-                f"{100 * match['share_of_activity']:.0f}% of its activity lies in "
-                f"{match['concept']} ({match['lift']:.1f} times its share of positions), so it may be a part of that.",
-            )
+        reasons.say(
+            0.3 + match["share_of_activity"] / 2,
+            f"{100 * match['share_of_activity']:.0f}% of its activity lies in "
+            f"{match['concept']} ({match['lift']:.1f} times its share of positions), so it may be a part of that.",
         )
-    if measures["reader"] < 0.7:
+    if reads < 0.7:
         low, high = record["reader"]["auroc_low"], record["reader"]["auroc_high"]
-        text = (
-            f"{its[0].upper()}{its[1:]} finds held-out peaks only with AUROC {measures['reader']:.2f} "
-            f"({low:.2f} to {high:.2f})."
-        )
-        reasons.append((0.6, text))
+        text = f"I{its[1:]} finds held-out peaks only with AUROC {reads:.2f} ({low:.2f} to {high:.2f})."
+        reasons.say(0.6, text)
     if record["n_families"] < 20:
-        reasons.append((0.4, f"It was seen in only {record['n_families']} families."))
-    if not reasons:
-        text = f"A source outside those checked may already describe {record['reader']['text']}."
-        reasons.append((0.1, text))
-    return [text for _, text in sorted(reasons, key=lambda r: -r[0])]
+        reasons.say(0.4, f"It was seen in only {record['n_families']} families.")
+    return reasons.strongest_first(
+        f"A source outside those checked may already describe {record['reader']['text']}."
+    )
 
 
 def against_refinement(record: RefinementRecord, concept: str) -> list[str]:

@@ -65,16 +65,7 @@ class Mixture:
 
 
 def fit_mixture(marks: Marks) -> Mixture:
-    """Fit the mixture to the scores of a concept's marks.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> known, other = rng.normal(4, 1, 300), rng.exponential(1, 400)
-    >>> none, some = (marks_of(known, np.append(other, rng.normal(4, 1, n))) for n in (0, 100))
-    >>> fit_mixture(none).hidden < 10, 70 < fit_mixture(some).hidden < 130
-    (True, True)
-    """
+    """Fit the mixture to the scores of a concept's marks."""
     labelled, unlabelled, family = marks.labelled, marks.unlabelled, marks.unlabelled_family
     floor, high = np.quantile(labelled, [0.25, 0.95])
     mode = _mode(unlabelled, float(floor))
@@ -95,13 +86,6 @@ def fit_mixture(marks: Marks) -> Mixture:
     some = max(hidden, 1.0)
     misfires = np.maximum(misfires, _smooth(u) - some * l)
     return Mixture(edges, l, misfires, hidden, max(0.0, 2 * (best - null)) / spread, at_bound)
-
-
-def marks_of(labelled: np.ndarray, unlabelled: np.ndarray) -> Marks:
-    """Marks of unrelated samples, none of them beside another."""
-    family = np.arange(len(labelled) + len(unlabelled))
-    mine, others = np.split(family, [len(labelled)])
-    return Marks(labelled, unlabelled, mine, others, np.zeros(len(unlabelled), bool), 0.5)
 
 
 def _counts(score: np.ndarray, edges: np.ndarray) -> np.ndarray:

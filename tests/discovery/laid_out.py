@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
+from sciinterp.discovery.left_out import Marks
 from sciinterp.discovery.problem import Problem, make_problem
 from sciinterp.samples import Samples, Split
 
@@ -50,3 +51,10 @@ def random_texts(n: int, length: int, seed: int = 0, letters: str = "ACDEFGHIKLM
     """Sequences of letters drawn evenly."""
     rng = np.random.default_rng(seed)
     return ["".join(rng.choice(list(letters), length)) for _ in range(n)]
+
+
+def marks_of(labelled: np.ndarray, unlabelled: np.ndarray) -> Marks:
+    """Marks of unrelated samples, none of them beside another."""
+    family = np.arange(len(labelled) + len(unlabelled))
+    mine, others = np.split(family, [len(labelled)])
+    return Marks(labelled, unlabelled, mine, others, np.zeros(len(unlabelled), bool), 0.5)

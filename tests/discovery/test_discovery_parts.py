@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laid_out import marks_of
 from scipy.special import expit, logit
 
 import sciinterp as si
@@ -32,7 +33,7 @@ from sciinterp.discovery.half_samples import explained
 from sciinterp.discovery.homology import at_known_concepts, place
 from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.motifs import find_peaks
-from sciinterp.discovery.positive_unlabelled import fit_mixture, marks_of
+from sciinterp.discovery.positive_unlabelled import fit_mixture
 from sciinterp.discovery.problem import make_problem
 from sciinterp.discovery.refinement import best_pair, chance_of_pair
 from sciinterp.discovery.sequence_identity import aligned_identity
