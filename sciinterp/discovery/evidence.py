@@ -74,12 +74,9 @@ class Evidence:
     def placed(self, concept: str) -> _Placed:
         """Where a concept is annotated."""
         if concept not in self._placed:
-            table = self.problem.instances[
-                self.problem.instances["concept"] == self.problem.names.index(concept)
-            ]
+            table = self.problem.instances_of(self.problem.names.index(concept))
             carriers = np.unique(table["sample"].to_numpy())
-            member = np.zeros(len(self.problem.family), bool)
-            member[carriers] = True
+            member = np.isin(np.arange(len(self.problem.family)), carriers)
             self._placed[concept] = _Placed(carriers, member, float(np.median(table["end"] - table["start"])))
         return self._placed[concept]
 

@@ -137,7 +137,7 @@ def at_known_concepts(problem: Problem, peaks: np.ndarray) -> np.ndarray:
 def _marks(problem: Problem, concept: int) -> tuple[np.ndarray, np.ndarray]:
     """bool [n_positions] each: inside an instance of a concept, and in the middle of a motif that holds a whole one."""
     n, half = problem.n_positions, MOTIF.width // 2
-    table = problem.instances[problem.instances["concept"] == concept]
+    table = problem.instances_of(concept)
     start, end = table["start"].to_numpy(), table["end"].to_numpy()
     short = end - start <= MOTIF.width
     return covered_by(start, end, n), covered_by(end[short] - 1 - half, start[short] + half + 1, n)

@@ -159,7 +159,7 @@ class _Fit:
 def _begin(problem: Problem, concept: str) -> _Search | str:
     """Instances, columns and first models, or why the concept is left out."""
     c = problem.names.index(concept)
-    table = problem.instances[problem.instances["concept"] == c]
+    table = problem.instances_of(c)
     n_families = len(np.unique(problem.family[table["sample"]]))
     if n_families < MIN_FAMILIES:
         return f"instances in only {n_families} families, fewer than {MIN_FAMILIES}"
@@ -442,9 +442,8 @@ def _calibrate(
     family = problem.family[sample]
     if known.sum() < MIN_MARKED:
         return f"its features mark only {int(known.sum())} annotated instances"
-    of_concept = problem.instances["concept"] == problem.names.index(concept)
-    carries = np.zeros(len(problem.samples), bool)
-    carries[problem.instances.loc[of_concept, "sample"]] = True
+    carriers = problem.instances_of(problem.names.index(concept))["sample"]
+    carries = np.isin(np.arange(len(problem.samples)), carriers)
     share = float(problem.samples.lengths[carries].sum() / problem.samples.n_positions)
     outscored = np.searchsorted(np.sort(score[known]), score, side="left") / known.sum()
     none = np.zeros(len(frame))

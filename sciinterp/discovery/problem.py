@@ -123,6 +123,10 @@ class Problem:
         """Instances on the concatenated axis, sorted by start."""
         return self.annotations.instances(self.samples, self.names).sort_values("start", ignore_index=True)
 
+    def instances_of(self, concept: int) -> pd.DataFrame:
+        """Those of one concept, given by its number."""
+        return self.instances[self.instances["concept"] == concept]
+
     @cached_property
     def covered(self) -> np.ndarray:
         """bool [n_samples, n_concepts]: where absence says something."""

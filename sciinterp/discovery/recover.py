@@ -91,7 +91,7 @@ def single_feature_rule(problem: Problem, concepts: Sequence[str] | None = None)
         quality = [2 * (column >= t)[target].sum() / ((column >= t).sum() + target.sum()) for t in grid]
         threshold = grid[int(np.argmax(quality))]
         start, end = runs(column, np.nextafter(threshold, 0), problem.samples.offsets, gap=1)
-        table = problem.instances[problem.instances["concept"] == c]
+        table = problem.instances_of(c)
         known = first_overlap(start, end, table["start"].to_numpy(), table["end"].to_numpy())
         peak = per_run(column, start, end, "max")
         # Within a concept by peak, between concepts by precision: ties are broken, never reordered.

@@ -122,10 +122,7 @@ def came_back(
     codes: FeatureMatrix, novel: pd.DataFrame, annotations: Annotations, hidden: list[str], split: Split
 ) -> list[dict[str, object]]:
     """Of every hidden concept the first novel candidate that marks it, or the best; best first."""
-    spots = annotations.instances(codes.samples, hidden)
-    truth = np.zeros((len(hidden), codes.n_positions), bool)
-    for concept, start, end in zip(spots["concept"], spots["start"], spots["end"]):
-        truth[int(concept), int(start) : int(end)] = True
+    truth = annotations.positives(codes.samples, hidden).toarray().T
     train, test = (
         np.repeat(np.isin(np.arange(len(split.family)), p), codes.samples.lengths)
         for p in (split.train, split.test)
@@ -135,24 +132,21 @@ def came_back(
     for at, record in enumerate(novel["evidence"]):
         columns = [codes.column(int(j)) for j in record["features"]]
         chosen = np.argmax([held_out_f1(value, truth, train, train) for value in columns], axis=0)
-        best[:, at] = np.array([held_out_f1(value, truth, train, test) for value in columns])[
-            chosen, concepts
-        ]
+        of_each = np.array([held_out_f1(value, truth, train, test) for value in columns])
+        best[:, at] = of_each[chosen, concepts]
         which[:, at] = np.asarray(record["features"])[chosen]
     share = truth[:, test].mean(1)
-    everything, rows = 2 * share / (1 + share), []
-    for number, concept in enumerate(hidden):
-        reach, there = (
-            (best[number] >= THRESHOLDS.floor) & (best[number] > everything[number]),
-            len(novel) > 0,
-        )
-        at = int(reach.argmax() if reach.any() else best[number].argmax())
-        row = {"concept": concept, "n": int(truth[number].sum())}
-        row |= {"everything": round(float(everything[number]), 3), "f1": round(float(best[number, at]), 3)}
+    everything, rows = 2 * share / (1 + share), list[dict[str, object]]()
+    for number in sorted(range(len(hidden)), key=lambda i: -round(float(best[i].max()), 3)):
+        f1, there = best[number], len(novel) > 0
+        reach = (f1 >= THRESHOLDS.floor) & (f1 > everything[number])
+        at = int(reach.argmax() if reach.any() else f1.argmax())
+        row = {"concept": hidden[number], "n": int(truth[number].sum())}
+        row |= {"everything": round(float(everything[number]), 3), "f1": round(float(f1[at]), 3)}
         row |= {"feature": int(which[number, at]), "rank": at + 1 if there else 0}
         q = float(novel["q"].iloc[at]) if there else None
-        rows.append({**row, "q": q, "best": round(float(best[number].max()), 3), "back": bool(reach.any())})
-    return sorted(rows, key=lambda row: -float(row["best"]))  # type: ignore[arg-type]
+        rows.append({**row, "q": q, "best": round(float(f1.max()), 3), "back": bool(reach.any())})
+    return rows
 
 
 def held_out_f1(value: np.ndarray, truth: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:

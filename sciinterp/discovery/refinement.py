@@ -51,7 +51,7 @@ def find_refinements(problem: Problem) -> tuple[list[Refinement], dict[str, str]
     """The best pair of every concept that has one, why the others have none, and how many concepts were tested."""
     found, skipped, n_tested = [], {}, 0
     for c, concept in enumerate(problem.names):
-        table = problem.instances[problem.instances["concept"] == c]
+        table = problem.instances_of(c)
         n = len(np.unique(problem.family[table["sample"].to_numpy()]))
         if n < MIN_FAMILIES:
             skipped[concept] = f"instances in only {n} families"

@@ -84,6 +84,15 @@ GOLDEN, APART = (5**0.5 - 1) / 2, 2**0.5 - 1
 FINE, N_FINE = Draws(compared=24, tried=8, shuffled=6, matched=8), 10
 
 
+OF_ROWS = (
+    "measures",
+    "influence",
+    "reader",
+    "low",
+    "high",
+)  # what has an entry a feature, beside what was tried
+
+
 @dataclass(frozen=True, eq=False)
 class Coherence:
     """What finds the peaks of each feature.
@@ -111,16 +120,14 @@ class Coherence:
 
     def rows(self, some: np.ndarray) -> Coherence:
         """Some rows."""
-        columns = (self.measures, self.influence, self.reader, self.low, self.high)
         tried = {name: x[some] for name, x in self.tried.items()}
-        return Coherence(*(x[some] for x in columns), tried=tried)
+        return Coherence(*(getattr(self, name)[some] for name in OF_ROWS), tried=tried)
 
     @classmethod
     def joined(cls, parts: Sequence[Coherence]) -> Coherence:
         """The rows of several, one after another."""
-        names = ("measures", "influence", "reader", "low", "high")
         tried = {n: np.concatenate([part.tried[n] for part in parts]) for n in parts[0].tried}
-        return cls(*(np.concatenate([getattr(part, n) for part in parts]) for n in names), tried=tried)
+        return cls(*(np.concatenate([getattr(part, n) for part in parts]) for n in OF_ROWS), tried=tried)
 
     def put(self, some: np.ndarray, drawn: Sequence[Coherence]) -> None:
         """Put the mean of several draws in the place of some rows; the reader is the one that most of them chose."""
