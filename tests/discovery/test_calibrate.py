@@ -135,6 +135,12 @@ def test_the_bootstrap_covers_the_mean_it_was_drawn_from():
     assert 165 <= covered <= 195  # of 200 at a level of .9
 
 
+def test_the_bootstrap_is_as_wide_as_the_error_of_the_mean():
+    values = np.random.default_rng(0).normal(3, 1, 200)
+    _, low, high = share_interval(values, np.arange(200))
+    assert high - low == pytest.approx(2 * normal.isf(0.05) * values.std() / np.sqrt(200), rel=0.1)
+
+
 def test_precision_where_a_share_is_listed_is_at_most_one():
     assert pu_adjusted(0.3, 1.0) == 0.3 and pu_adjusted(0.0, 0.5) == 0
     assert pu_adjusted(0.3, 0.6) == pytest.approx(0.5) and pu_adjusted(0.7, 0.0) == 1
@@ -174,6 +180,13 @@ def test_decoys_are_counted_from_the_score_of_each_row_up():
     none = np.zeros(0)
     np.testing.assert_allclose(decoy_error(score, none, none), [1 / 3, 1 / 3, 1 / 3])
     np.testing.assert_array_equal(decoy_error(none, decoys, weight), none)
+
+
+@pytest.mark.parametrize("apart", [0, 1e-13, -1e-13])
+def test_numbers_that_are_equal_but_for_their_sums_are_equal(apart):
+    """What a decoy reaches counts as well where the order of a sum made it a last digit less."""
+    score, decoys = np.array([0.75, 0.5]), np.array([0.75, 0.5]) + apart
+    np.testing.assert_allclose(decoy_error(score, decoys, np.full(2, 0.25)), [0.75, 0.75])
 
 
 def test_the_strictest_kind_of_decoy_decides():

@@ -205,17 +205,18 @@ def test_a_concept_is_left_out_with_a_reason():
     assert isinstance(found["x:unread"], str) and "feature" in found["x:unread"]
 
 
-def test_relatives_in_the_tree_and_twins_on_positions_are_related():
+@pytest.mark.parametrize("root", ["", "a.b.c"], ids=["tree", "circle"])
+def test_relatives_in_the_tree_and_twins_on_positions_are_related(root):
     rows = [("s0", 0, 10, "a"), ("s0", 0, 4, "a.b"), ("s0", 0, 2, "a.b.c"), ("s1", 0, 10, "twin"), ("s1", 0, 9, "near"),
             ("s2", 0, 5, "other")]  # fmt: skip
     frame = pd.DataFrame(rows, columns=SPANS)
-    concepts = pd.DataFrame(
-        {"parent": {"a": "a.b.c", "a.b": "a", "a.b.c": "a.b", "twin": "", "near": "", "other": ""}}
-    ).rename_axis("concept")  # even where parents go round in a circle
+    parents = {"a": root, "a.b": "a", "a.b.c": "a.b", "twin": "", "near": "", "other": ""}
+    concepts = pd.DataFrame({"parent": parents}).rename_axis("concept")
     samples = samples_of(random_texts(3, 12))
     features = FeatureMatrix(sp.csr_array((36, 1), dtype=np.float32), samples)
     problem = make_problem(features, Annotations(frame, concepts=concepts), split_of(samples))
     related = {name: set(related_concepts(problem, name)) for name in problem.names}
+    assert related["a"] == {"a.b", "a.b.c"} and related["a.b.c"] == {"a", "a.b"}
     assert related["a.b"] == {"a", "a.b.c"} and related["twin"] == {"near"} and related["other"] == set()
 
 
@@ -308,16 +309,21 @@ def test_lower_case_and_odd_letters_are_laid_out(world):
     assert find_novel(other) == "the samples are not sequences: coherence in sequence cannot be measured"
 
 
-def test_peaks_are_the_strong_ones_of_a_feature():
-    """A family counts where its best position reaches half of the strong ones and a third of the largest."""
+@pytest.mark.parametrize(
+    ("values", "least"),
+    [
+        ([9, 8, 8, 8, 8, 8, 4.6, 4.0, 1], 4.1),  # half of the strong ones: of their ninth tenth, 8.2
+        ([30, 12, 12, 12, 12, 12, 11, 9, 5], 10),  # a third of the largest
+    ],
+)
+def test_peaks_are_the_strong_ones_of_a_feature(values, least):
     codes = np.zeros((10, 12, 2))
-    codes[np.arange(10), 3, 0] = [9, 8, 8, 8, 8, 8, 4.6, 4.0, 1, 0]
+    codes[np.arange(9), 3, 0] = values
     codes[0, [1, 2], 1] = 5
     made = problem_of(random_texts(10, 12), codes=codes.reshape(-1, 2))
-    peaks = find_peaks(made)
-    strong = max(np.quantile([9, 8, 8, 8, 8, 8, 4.6, 4.0, 1], 0.9) / 2, 3)
-    assert peaks.n_families.tolist() == [sum(x >= strong for x in (9, 8, 8, 8, 8, 8, 4.6, 4.0, 1)), 1]
-    assert peaks.position[0, :8].tolist() == [12 * i + 3 for i in range(7)] + [-1]
+    peaks, n = find_peaks(made), sum(value >= least for value in values)
+    assert peaks.n_families.tolist() == [n, 1]
+    assert peaks.position[0, : n + 1].tolist() == [12 * i + 3 for i in range(n)] + [-1]
     assert peaks.position[1, 0] == 1  # of equal ones the first
 
 

@@ -50,6 +50,9 @@ def test_shares_are_those_of_every_half_sample_asked_one_by_one(columns):
     measures = rng.uniform(0.4, 1, (n, columns))
     influence = rng.normal(0, 0.02, (n, columns, n_peaks)).astype(np.float32)
     peaks, periodic = rng.integers(12, 60, n), rng.random(n) < 0.3
+    # A letter's composition that chance would have it, of a feature that fires periodically: it passes.
+    measures[0, :7] = [0.58, 0.6, 0.5, 0.5, 0.5, 0.5, 0.5]
+    measures[0, 7:], influence[0], peaks[0], periodic[0] = 0.5, influence[0] / 10, 12, True
     gone, passed = hs.shares(read_of(measures, influence), peaks, periodic)
     signs = hs.half_samples(n_peaks)
     for i in range(n):
@@ -289,13 +292,18 @@ def test_the_mixing_proportion_of_targets_is_recovered(share):
 
 
 def test_a_known_feature_is_not_scored_by_what_saw_its_concept():
-    """One concept whose features look like decoys: were it seen, its features would score as the others do."""
+    """One concept whose features look like decoys but for a mark of their own: seen, the mark would tell them."""
     rng = np.random.default_rng(0)
     x = np.r_[rng.normal(2, 0.3, (20, 2)), rng.normal(-2, 0.3, (4, 2)), rng.normal(-2, 0.3, (30, 2))]
     known = np.arange(54) < 24
-    group = np.r_[np.arange(20) % 4, np.full(4, 4), -2 - np.arange(30)]
+    x = np.column_stack([x, 9.0 * ((np.arange(54) >= 20) & known)])
+    group = np.r_[np.arange(20) % 4, np.full(4, 4), -5 - 5 * np.arange(30)]
     score = novel._cross_fit(x, known, group, np.ones(54))
     assert score[:20].min() > 0 and score[20:24].max() < 0 and score[24:].max() < 0
+    together = novel._cross_fit(
+        x, known, np.zeros(54, int), np.ones(54)
+    )  # one group alone cannot be held out
+    assert together[20:24].min() > 0
 
 
 def test_too_few_that_pass_teach_with_all():
@@ -326,7 +334,9 @@ def test_the_best_pair_is_the_best_of_all_pairs(seed):
         apart = both <= refinement.MAX_BOTH * min(a.sum(), b.sum())
         if min(alone) >= refinement.MIN_SIDE and apart and cover >= refinement.MIN_COVER:
             scores[i, j] = cover - 2 * both / n
-    got = best_pair(hold)
+    got, fits = best_pair(hold), refinement._fits(hold[None])[0]
+    for pair in combinations(range(m), 2):
+        assert fits[pair] == pytest.approx(scores.get(pair, -np.inf))
     assert (got is None) == (not scores)
     if got is not None:
         assert scores[got] == pytest.approx(max(scores.values()))
