@@ -134,43 +134,33 @@ KINDS: tuple[Kind, ...] = (
     ),
 )  # fmt: skip
 _ABOVE = Kind(
-    ABOVE,
-    "feature, above every baseline",
-    "above every baseline",
+    ABOVE, "feature, above every baseline", "above every baseline",
     "The selected feature lies above every counted baseline: on held-out families the interval of its difference to "
     f"each of them lies above zero, and of all concepts said to be so a share of {THRESHOLDS.q_above:.0%} is expected to be "
     "wrong (Benjamini-Hochberg).",
-)
+)  # fmt: skip
 _BEYOND = (
     Kind(
-        UNCLEAR,
-        "not separated",
-        "not separated from the baselines",
+        UNCLEAR, "not separated", "not separated from the baselines",
         "No baseline that tells the concept from chance scores as high as the selected feature, but the interval of a "
         "difference reaches zero, or false discovery control over concepts takes the lead back.",
     ),
     Kind(
-        NOT_FOUND,
-        "found by nothing",
-        "found by nothing",
+        NOT_FOUND, "found by nothing", "found by nothing",
         f"Found by nothing: neither the selected feature nor any counted baseline reaches an F1 of "
         f"{THRESHOLDS.floor:g} on held-out families, and the feature does not lie above all of them: there is "
         "nothing to explain.",
     ),
     Kind(
-        TOO_FEW,
-        "too few families",
-        "too few families",
+        TOO_FEW, "too few families", "too few families",
         f"Fewer than {MIN_FAMILIES} held-out families carry the concept: no interval would hold, so nothing is said of it "
         "(n_families_needed in hits.tsv: how many would be needed).",
     ),
     Kind(
-        NOT_TESTED,
-        "not tested",
-        "not tested",
+        NOT_TESTED, "not tested", "not tested",
         "Could not be tested on this split: none of the held-out families carries the concept, so nothing is said of it.",
     ),
-)
+)  # fmt: skip
 
 
 def kind(name: str) -> Kind:

@@ -93,14 +93,15 @@ def _without_layers(features: FeatureMatrix, hits: Table, *, sae: SAE | None) ->
         hits.sort_values("f1_train", ascending=False, kind="stable")
         .drop_duplicates("feature")
         .set_index("feature")
+        .reindex(range(features.n_features))
     )
     names = [str(j) for j in range(features.n_features)]
     obs = pd.DataFrame(
         {
             "density": features.density,
             "max_activation": features.largest,
-            "concept": best["concept"].reindex(range(features.n_features)).fillna("").astype(str).to_numpy(),
-            "f1": best["f1"].reindex(range(features.n_features)).to_numpy(np.float64),
+            "concept": best["concept"].fillna("").astype(str).to_numpy(),
+            "f1": best["f1"].to_numpy(np.float64),
         },
         index=pd.Index(names, name="feature"),
     )

@@ -9,6 +9,7 @@ independent given length, and both grow with it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -106,15 +107,14 @@ def unrelated(seed: int, collection: Collection | None = None) -> AssociationWor
     """
     chosen = collection or Collection()
     places = _places(seed, chosen)
-    n = chosen.n_features // chosen.copies
-    codes = [_codes(places, chosen, np.random.default_rng([seed, 1, j])) for j in range(n)]
+    spans = [_spans(places, chosen, np.random.default_rng([seed, 2, c])) for c in range(chosen.n_concepts)]
+    codes = _features(seed, places, replace(chosen, n_features=chosen.n_features // chosen.copies))
     if chosen.copies > 1:
         codes = [
             _copy(c, np.random.default_rng([seed, 3, j, k]))
             for j, c in enumerate(codes)
             for k in range(chosen.copies)
         ]
-    spans = [_spans(places, chosen, np.random.default_rng([seed, 2, c])) for c in range(chosen.n_concepts)]
     return AssociationWorld(_matrix(codes, places), _annotations(spans, places), places.split, {})
 
 
@@ -135,15 +135,11 @@ def planted(
     """
     places = _places(seed, collection)
     few = replace(collection, carriers=(n_carriers, n_carriers))
-    spans, codes = [], []
-    for c in range(collection.n_concepts):
-        of = few if c < n_planted else collection
-        spans.append(_spans(places, of, np.random.default_rng([seed, 2, c])))
-    for j in range(collection.n_features):
-        rng = np.random.default_rng([seed, 1, j])
-        codes.append(
-            _reader(spans[j], places, recall, rng) if j < n_planted else _codes(places, collection, rng)
-        )
+    spans = [
+        _spans(places, few if c < n_planted else collection, np.random.default_rng([seed, 2, c]))
+        for c in range(collection.n_concepts)
+    ]
+    codes = _features(seed, places, collection, spans[:n_planted], recall)
     pairs = {_name(c): c for c in range(n_planted)}
     return AssociationWorld(_matrix(codes, places), _annotations(spans, places), places.split, pairs)
 
@@ -157,11 +153,7 @@ def rotated(seed: int, collection: Collection | None = None) -> AssociationWorld
     chosen = collection or Collection(n_concepts=8)
     places = _places(seed, chosen)
     spans = [_spans(places, chosen, np.random.default_rng([seed, 2, c])) for c in range(chosen.n_concepts)]
-    codes = []
-    for j in range(chosen.n_features):
-        rng = np.random.default_rng([seed, 1, j])
-        reads = j < chosen.n_concepts
-        codes.append(_reader(spans[j], places, 0.85, rng) if reads else _codes(places, chosen, rng))
+    codes = _features(seed, places, chosen, spans, 0.85)
     share = np.random.default_rng([seed, 4]).uniform(0.15, 0.85, len(places.length))
     moved = []
     for sample, start, end in spans:
@@ -197,11 +189,7 @@ def rivals(
     size = np.minimum(12, 1 + rng.geometric(0.3, n_families))
     family = np.repeat(np.arange(n_families), size)
     samples = _samples(family, np.full(len(family), SLOT * SLOTS))
-    test = family >= n_train
-    names = tuple(f"F{f}" for f in range(n_families))
-    none = np.zeros(0, np.int64)
-    parts = (np.flatnonzero(~test), none, np.flatnonzero(test))
-    split = Split(*parts, family=family, family_names=names, by="family", lengths=samples.lengths)
+    split = _split(samples, family, np.where(family >= n_train, 2, 0), seed=0)
     spans, marks = [], [[] for _ in range(1 + n_rivals)]
     truth = {}
     for c in range(n_concepts):
@@ -275,14 +263,16 @@ def _places(seed: int, collection: Collection) -> _Places:
     mine = np.round(length[family] * rng.uniform(0.95, 1.05, len(family))).astype(np.int64)
     samples = _samples(family, mine)
     part = np.where(np.arange(n) % 4 == 0, 2, 0)[rng.permutation(n)][family]
-    numbers = [np.flatnonzero(part == p) for p in range(3)]
-    names = tuple(f"F{f}" for f in range(n))
-    return _Places(
-        samples,
-        family,
-        length,
-        Split(*numbers, family=family, family_names=names, by="family", seed=seed, lengths=mine),
+    return _Places(samples, family, length, _split(samples, family, part, seed=seed))
+
+
+def _split(samples: Samples, family: np.ndarray, part: np.ndarray, *, seed: int) -> Split:
+    """Samples of part 0 train, 1 calibrate, 2 test."""
+    numbers, names = (
+        [np.flatnonzero(part == p) for p in range(3)],
+        tuple(f"F{f}" for f in range(family.max() + 1)),
     )
+    return Split(*numbers, family=family, family_names=names, by="family", seed=seed, lengths=samples.lengths)
 
 
 def _samples(family: np.ndarray, length: np.ndarray) -> Samples:
@@ -315,6 +305,19 @@ def _intervals(
     size = np.minimum(rng.geometric(1 / mean, len(sample)), length // 2)
     start = np.floor(where * (length - size + 1)).astype(np.int64)
     return sample, start, start + size
+
+
+def _features(
+    seed: int,
+    places: _Places,
+    collection: Collection,
+    read: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]] = (),
+    recall: float = 1.0,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Positions and values of all features; the first ones read the concepts whose instances are given."""
+    streams = [np.random.default_rng([seed, 1, j]) for j in range(collection.n_features)]
+    readers = [_reader(spans, places, recall, rng) for spans, rng in zip(read, streams)]
+    return readers + [_codes(places, collection, rng) for rng in streams[len(readers) :]]
 
 
 def _codes(
