@@ -1,10 +1,12 @@
-"""What hits carry beside their rows, as a type: settings, counts, baselines, sets, and what was not run or tested and why."""
+"""What hits are and carry beside their rows: settings, counts, baselines, sets, what was not run or tested and why."""
 
 from __future__ import annotations
 
 from typing import TypedDict
 
 import pandas as pd
+
+from sciinterp.errors import InputError, require_kinds
 
 
 class HitsContext(TypedDict, total=False):
@@ -30,6 +32,16 @@ class HitsContext(TypedDict, total=False):
     belongs: dict[str, object]
     settings: dict[str, object]
     counts: dict[str, object]
+
+
+def require_hits(hits: object, *columns: str) -> None:
+    """Raise where something is no table of hits with these columns."""
+    require_kinds(hits=(hits, pd.DataFrame))
+    absent = [name for name in columns if name not in getattr(hits, "columns", ())]
+    if absent:
+        raise InputError(
+            "columns are missing", where="hits=", expected=" ".join(columns), got=f"no {' '.join(absent)}"
+        )
 
 
 def context_of(hits: pd.DataFrame | None) -> HitsContext:

@@ -23,7 +23,7 @@ from sciinterp.association.fitting import Inputs, Reader
 from sciinterp.association.partitions import Part
 from sciinterp.budget import BLOCK_SCORES, SCORE_BYTES, ranges
 from sciinterp.codes.intervals import positions_in
-from sciinterp.errors import ShapeError
+from sciinterp.errors import InputError, ShapeError
 from sciinterp.samples import Samples
 
 if TYPE_CHECKING:
@@ -60,6 +60,10 @@ class Fit:
             rng = np.random.default_rng(self.seed)
             self.held = self.held[np.sort(rng.choice(len(self.held), limit, replace=False))]
         self.values = read_rows(self.acts, self.rows[self.held])
+        if not np.isfinite(self.values.sum(axis=0, dtype=np.float64)).all():
+            raise InputError(
+                "activations hold numbers that are none", where="argument 'acts'", expected="finite ones"
+            )
         self.trained = np.isin(self.held, trained)
         self.last: tuple[np.ndarray, np.ndarray] | None = None
         self.name = distributed.common_name()
@@ -186,7 +190,8 @@ def probe(inputs: Inputs) -> Reader:
 def linear_probe(moments: Moments, values: np.ndarray, part: Part) -> np.ndarray:
     """float64 [d_in, n_concepts]: one direction a concept, by ridge regression on the labels of `values`."""
     positives, covariance = part.positives, moments.covariance.copy()
-    covariance[np.diag_indices(len(covariance))] += _PROBE_RIDGE * np.trace(covariance) / len(covariance)
+    ridge = _PROBE_RIDGE * np.trace(covariance) / len(covariance)
+    covariance[np.diag_indices(len(covariance))] += ridge or 1.0  # where nothing varies nothing is read
     sums = np.asarray(positives.T.astype(np.float32) @ values, np.float64)
     share = np.asarray(positives.sum(axis=0)).reshape(-1) / max(1, len(values))
     cross = sums / max(1, len(values)) - share[:, None] * values.mean(axis=0, dtype=np.float64)
@@ -198,6 +203,13 @@ def position_rows(acts: Activations | np.ndarray, samples: Samples) -> np.ndarra
 
     Where several tokens cover a position the first does.
     """
+    if not hasattr(acts, "spans") and not (isinstance(acts, np.ndarray) and acts.ndim == 2):
+        raise ShapeError(
+            "activations are of another kind",
+            where="argument 'acts'",
+            expected="an array [n_positions, d_in], or what si.extract returns",
+            got=str(getattr(acts, "shape", type(acts).__name__)),
+        )
     n_tokens = getattr(acts, "n_tokens", None) or len(acts)
     if not hasattr(acts, "spans"):
         if n_tokens != samples.n_positions:

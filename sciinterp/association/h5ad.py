@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from sciinterp.association.context import context_of
+from sciinterp.association.context import context_of, require_hits
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.exports import keys, plain_frame, to_anndata
 from sciinterp.errors import require_kinds
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from sciinterp.sae import SAE
 
+_NEEDED = ("feature", "concept", "selected", "f1_train", "f1")
 _STATISTICS = (
     "f1_train", "threshold", "precision", "recall", "f1_low", "f1_high", "average_precision", "auroc", "q",
     "p_presence", "q_presence", "p_place", "q_place", "p_family", "delta_f1", "delta_low", "delta_high",
@@ -53,7 +54,8 @@ def features_anndata(features: FeatureMatrix, hits: Table, *, sae: SAE | None = 
     sae : SAE, optional
         For the decoder directions; ``features.sae`` when not given.
     """
-    require_kinds(features=(features, FeatureMatrix), hits=(hits, pd.DataFrame))
+    require_kinds(features=(features, FeatureMatrix))
+    require_hits(hits, *_NEEDED)
     out = _without_layers(features, hits, sae=sae)
     for name, value in _layers(features, hits):
         out.layers[name] = value
@@ -137,7 +139,8 @@ def write_h5ad(features: FeatureMatrix, hits: Table, folder: str | Path, *, sae:
     sae : SAE, optional
         For the decoder directions.
     """
-    require_kinds(features=(features, FeatureMatrix), hits=(hits, pd.DataFrame), folder=(folder, Path))
+    require_kinds(features=(features, FeatureMatrix), folder=(folder, Path))
+    require_hits(hits, *_NEEDED)
     folder = make_folder(folder)
     write_features(features, hits, folder / "features.h5ad", sae=sae)
     write_samples(features, hits, folder / "samples.h5ad")

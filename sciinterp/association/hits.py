@@ -195,6 +195,8 @@ def associate(
     require_kinds(split=(split, Split))
     _require_samples(split, len(features.samples))
     require_placed(annotations, features.samples)
+    if not features.n_features:
+        raise InputError("these codes have no features", where="features=", expected="at least one")
     randomised, twins = _controls(control)
     require_randomised(randomised, features)
     require_twins(twins, features)
@@ -260,7 +262,9 @@ def _associate(job: _Job) -> Table:
             where="argument 'annotations'",
             expected="at least one concept on the samples of split.train",
             got=f"{len(names)} concepts, none there",
-            do="Do the identifiers of samples and annotations agree?",
+            do="Do the identifiers of samples and annotations agree?"
+            if names
+            else "Facts about whole samples are for sciinterp.association.enrichment.",
         )
     n_placed = int(np.isfinite(places.p).sum())
     said = {"places": n_placed, "q_says": Q_SAYS if n_placed else Q_WITHOUT_PLACE}
@@ -350,7 +354,10 @@ def _sets(inputs: Inputs, training: Training, settings: AssociationSettings) -> 
     draws = chance_draws(inputs, ks=ks, draws=settings.set_draws)
     curves = set_curves(inputs, ks=settings.sets, level=settings.level)
     drawn = list(distributed.spread([*draws, *curves], lambda draw: draw(), threads=small))
-    found = pd.concat([one for one in drawn if isinstance(one, pd.DataFrame)], ignore_index=True)
+    tables = [one for one in drawn if isinstance(one, pd.DataFrame) and len(one)]
+    if not tables:  # all sizes are beyond the number of features
+        return pd.DataFrame({"concept": []}, dtype=np.int64)
+    found = pd.concat(tables, ignore_index=True)
     found = found.sort_values(["concept", "reader", "rule", "k"], kind="stable")
     reached = [one for one in drawn if isinstance(one, np.ndarray)]
     by_chance = [chance_curves(reached, ks)] if reached else []

@@ -79,7 +79,7 @@ class Jackknifed:
             Positives of each family: its weight.
         """
         n = max(1, without.shape[1])
-        moves = without - without.mean(axis=1, keepdims=True)
+        moves = without - without.sum(axis=1, keepdims=True) / n
         variance = (n - 1) / n * (moves**2).sum(axis=1)
         number, effective = effective_families(positive)
         return cls(np.asarray(value, np.float64), moves, variance, number, effective)

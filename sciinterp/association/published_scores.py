@@ -168,6 +168,8 @@ def family_f1(
     for name in names:
         if name not in annotations.names:
             raise no_such("concept", name, annotations.names, where="argument 'concepts'")
+    if not names:
+        raise InputError("no concept", where="argument 'concepts'", expected="at least one")
     carries = sample_carriage(annotations, features.samples, names)
     largest = features.max_per_sample()
     out = []

@@ -310,7 +310,7 @@ def _or_sets(inputs: Inputs, training: Training, ks: Sequence[int], level: float
     for mine in np.split(np.arange(n_concepts), np.flatnonzero(np.diff(block)) + 1):
         of_some = _or_sets_of(training.features, train, test, (mine, best[mine], threshold[mine]), ks, level)
         tables += [table.assign(concept=mine[table["concept"]]) for table in of_some]
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def _or_sets_of(

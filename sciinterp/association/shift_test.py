@@ -191,7 +191,7 @@ def screen_places(
     shape = (features.n_features, positives.shape[1])
     p, fold = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
     runs = _runs(positives, features.samples, family)
-    concepts = np.flatnonzero(runs.placed & [word != TOO_FEW for word in tested.test])
+    concepts = np.flatnonzero(runs.placed & np.array([word != TOO_FEW for word in tested.test], bool))
     if features.samples.kind in UNORDERED:
         concepts = concepts[:0]
 

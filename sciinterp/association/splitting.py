@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.annotations import Annotations
+from sciinterp.association.context import require_hits
 from sciinterp.association.family_counts import f1_score
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import require_kinds
@@ -57,7 +58,7 @@ def splitting(
         ``concept, n_features, features, f1_single, f1_set, gain``: F1 on held-out families of the selected feature
         and of the set chosen on training families.
     """
-    _require(features, annotations, hits, split)
+    _require(features, annotations, hits, split, "f1_train")
     max_features = plain_value(max_features, int, "max_features", at_least(1))
     train, test = (_rows(features, split.part(p)) for p in ("train", "test"))
     rows = []
@@ -109,9 +110,10 @@ def absorption(
     return pd.DataFrame(rows, columns=list(ABSORPTION))
 
 
-def _require(features: object, annotations: object, hits: object, split: object) -> None:
+def _require(features: object, annotations: object, hits: object, split: object, *columns: str) -> None:
     require_kinds(features=(features, FeatureMatrix), annotations=(annotations, Annotations))
-    require_kinds(hits=(hits, pd.DataFrame), split=(split, Split))
+    require_kinds(split=(split, Split))
+    require_hits(hits, "feature", "concept", "selected", "threshold", *columns)
 
 
 def _greedy(
