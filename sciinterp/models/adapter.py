@@ -84,7 +84,10 @@ class Adapter(HasOrigin, ABC):
     batch_dependent: bool = False
     max_tokens: int | None = None
 
-    def __init__(self, module: nn.Module, *, device: str = "cpu", dtype: str = "float32") -> None:
+    def __init__(
+        self, module: nn.Module, *, device: str = "cpu", dtype: str = "float32", name: str = ""
+    ) -> None:
+        self.name = name or self.name
         self.device, self.dtype = device_of(device), checked_dtype(dtype)
         self.module = module.to(self.device)
         self.grad = False

@@ -193,14 +193,11 @@ class Chgnet(Adapter):
     """CHGNet; samples are records of lattice, species and fractional coordinates, as read from CIF."""
 
     module: ChgnetModule
+    name = "chgnet"
     kind = "crystal"
     licence = "modified BSD"
     # Edges of a dense crystal: some seventy an atom, and as many again angles.
     max_tokens = 1024
-
-    def __init__(self, module: ChgnetModule, *, name: str = "chgnet") -> None:
-        super().__init__(module)
-        self.name = name
 
     def _sites(self) -> Iterable[Site]:
         width, n = self.module.atom_embedding.embedding_dim, len(self.module.atom_layers)

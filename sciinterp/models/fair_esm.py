@@ -54,8 +54,8 @@ class _FairESM(Adapter):
     mask_token = "<mask>"
 
     def __init__(self, module: nn.Module, tokens: Alphabet, *, name: str) -> None:
-        super().__init__(module)
-        self.name, self.tokens = name, tokens
+        super().__init__(module, name=name)
+        self.tokens = tokens
         # Places that are learned are counted in the module; ESM-2 was trained on crops.
         places = getattr(getattr(module, "args", None), "max_positions", MAX_TOKENS)
         self.max_length = int(places) - tokens.prepend_bos - tokens.append_eos

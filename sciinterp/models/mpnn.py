@@ -101,6 +101,7 @@ class Mpnn(Adapter):
     """
 
     module: MpnnModule
+    name = "proteinmpnn"
     kind = "structure"
     alphabet = "".join(VOCABULARY)
     licence = "MIT"
@@ -109,10 +110,6 @@ class Mpnn(Adapter):
     # 48 edges a residue, four widths each.
     max_tokens = 1024
     order_seed = 0
-
-    def __init__(self, module: MpnnModule, *, name: str = "proteinmpnn") -> None:
-        super().__init__(module)
-        self.name = name
 
     def _sites(self) -> Iterable[Site]:
         module = self.module

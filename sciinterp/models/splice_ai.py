@@ -86,8 +86,7 @@ class SpliceAI(Adapter):
     vocabulary = ("neither", "acceptor", "donor")
 
     def __init__(self, module: SpliceModule, *, name: str) -> None:
-        super().__init__(module)
-        self.name = name
+        super().__init__(module, name=name)
         self.encoding = OneHot(channels_first=True, context=module.context)
 
     def _sites(self) -> Iterable[Site]:

@@ -97,10 +97,6 @@ class Unirep(Adapter):
     licence = "CC BY-NC 4.0"
     vocabulary = (*LETTERS, "<stop>")
 
-    def __init__(self, module: UnirepModule, *, name: str) -> None:
-        super().__init__(module)
-        self.name = name
-
     def _sites(self) -> Iterable[Site]:
         n, width = len(self.module.layers), self.module.dense.in_features
         yield Site("embedding", "embedding", 10, kind="embed")
