@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from textwrap import shorten
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
@@ -24,7 +24,7 @@ class Placed(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def to(self, device: torch.device | str) -> Any: ...
+    def to(self, device: torch.device | str) -> object: ...
 
 
 def device_of(name: str | torch.device) -> torch.device:

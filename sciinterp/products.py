@@ -9,13 +9,15 @@ PyTorch's own product is taken. The two differ by rounding alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
+P = ParamSpec("P")
+R = TypeVar("R")
 # PyTorch's own name for it, which a later version may take away.
 PRODUCT = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
@@ -59,22 +61,22 @@ class ByOneDNN(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., object],
         types: Sequence[type],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    ) -> object:
         """Linear maps by :func:`linear`, everything else as it is."""
         return (linear if func is F.linear else func)(*args, **(kwargs or {}))
 
 
-def as_here(fn: Callable[..., Any]) -> Callable[..., Any]:
+def as_here(fn: Callable[P, R]) -> Callable[P, R]:
     """A function that multiplies in another thread as it would in this one: what is open is open for one thread."""
     if not any(isinstance(mode, ByOneDNN) for mode in _get_current_function_mode_stack()):
         return fn
 
-    def multiplied(*args: Any) -> Any:
+    def multiplied(*args: P.args, **kwargs: P.kwargs) -> R:
         with ByOneDNN():
-            return fn(*args)
+            return fn(*args, **kwargs)
 
     return multiplied

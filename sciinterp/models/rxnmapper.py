@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, final
 
 from jaxtyping import Bool, Float
@@ -91,8 +92,7 @@ class RXNMapper(Adapter):
         batch = pieces_to_batch(
             rows, lengths, pad=ids["[PAD]"], prefix=(ids["[CLS]"],), suffix=(ids["[SEP]"],)
         )
-        batch.inputs["attention_mask"] = batch.inputs["attention_mask"].long()  # type: ignore[index]
-        return batch
+        return replace(batch, inputs={key: value.long() for key, value in batch.inputs.items()})
 
     def _forward(self, batch: Batch) -> object:
         return self.module(**batch.inputs)
