@@ -20,6 +20,7 @@ from sciinterp.progress import progress
 from sciinterp.provenance import UNKNOWN, Origin, differing, origin_of, site_of
 from sciinterp.samples import Samples
 from sciinterp.store import ledger
+from sciinterp.store.arrays import as_rows
 from sciinterp.store.atomic import array_sha256, is_overwriting
 from sciinterp.store.codes_reader import CodesReader, read_old_codes
 from sciinterp.store.layout import ENVIRONMENT, OLD_HEAD, PLAN
@@ -77,15 +78,19 @@ def encode(
         When the activations come from another model, weights or site than the SAE was trained on, or the folder holds
         codes of another run.
     ShapeError
-        When the samples are not those of the activations.
+        When the samples are not those of the activations, or an array is not of rows of real numbers.
     InputError
-        There is no such device.
+        There is no such device, or an argument is of another kind.
     """
     from sciinterp.activations.streaming import stream
     from sciinterp.devices import moved
     from sciinterp.sae.base import SAE
 
-    require_kinds(sae=(sae, SAE))
+    require_kinds(sae=(sae, SAE), overwrite=(overwrite, bool))
+    if samples is not None:
+        require_kinds(samples=(samples, Samples))
+    if out is not None:
+        require_kinds(out=(out, Path))
     found, expected = acts, "acts, or model= and samples="
     if found is not None and model is not None:
         raise InputError("activations from two places", expected=expected, got="both")
@@ -93,6 +98,8 @@ def encode(
         if model is None or samples is None:
             raise InputError("nothing to encode", expected=expected)
         found = stream(model, samples, site=site_of(sae))
+    if not hasattr(found, "token_offsets"):
+        found = np.asarray(as_rows(found))
     with moved(device, sae):
         return _encode(sae, found, samples, out, overwrite=overwrite)
 
@@ -169,6 +176,7 @@ class _Encoder:
     def __init__(self, sae: SAE, acts: Activations | Stream | np.ndarray, samples: Samples) -> None:
         self.sae, self.acts, self.samples = sae, acts, samples
         if isinstance(acts, np.ndarray):
+            sae.encode_scipy(acts[:0])  # rows of another width are named before a folder is begun
             self.offsets, self.n = samples.offsets, len(acts)
         else:
             self.offsets, self.n = np.asarray(acts.token_offsets), int(acts.n_tokens)

@@ -57,14 +57,8 @@ def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
         if pd.api.types.is_bool_dtype(values.dtype) and not values.isna().any():
             out[name] = values.to_numpy(dtype=bool)
         elif pd.api.types.is_numeric_dtype(values.dtype):
-            kind = (
-                np.int64
-                if pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any()
-                else np.float64
-            )
-            out[name] = (
-                values.to_numpy(dtype=kind, na_value=np.nan) if kind is np.float64 else values.to_numpy(kind)
-            )
+            whole = pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any()
+            out[name] = values.to_numpy(np.int64) if whole else values.to_numpy(np.float64, na_value=np.nan)
         else:
             texts = values.astype(object).where(values.notna(), "")
             out[name] = np.array([plain_text(x) for x in texts], dtype=object)

@@ -59,9 +59,7 @@ class HeldCodes:
 
     def read_features(self, lo: int, hi: int) -> Compressed:
         """The codes of the features ``[lo, hi)``, one after the other, positions ascending within each (views)."""
-        pointers = self._turned.pointers[lo : hi + 1]
-        part = slice(int(pointers[0]), int(pointers[-1]))
-        return Compressed(pointers - pointers[0], self._turned.indices[part], self._turned.values[part])
+        return self._turned.block(lo, hi)
 
     def by_shard(self) -> Iterator[tuple[int, Compressed]]:
         """All codes by feature, as the one shard they are."""

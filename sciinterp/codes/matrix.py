@@ -23,7 +23,7 @@ from sciinterp.codes.held import HeldCodes
 from sciinterp.codes.peaks import peaks_per_sample
 from sciinterp.codes.positions import largest
 from sciinterp.codes.saving import save_features
-from sciinterp.errors import InputError, ShapeError
+from sciinterp.errors import InputError, ShapeError, require_kinds
 from sciinterp.frames import html_card
 from sciinterp.provenance import HasOrigin, Origin, origin_of
 from sciinterp.samples import Samples
@@ -295,6 +295,7 @@ class FeatureMatrix(HasOrigin):
 
     def save(self, folder: str | Path) -> None:
         """Write codes, samples and origin as a store; :func:`load_features` reads them back."""
+        require_kinds(folder=(folder, Path))
         save_features(self, folder)
 
     def __repr__(self) -> str:

@@ -33,6 +33,10 @@ class Peaks:
     position: Int64[np.ndarray, " n"]
     value: Float32[np.ndarray, " n"]
 
+    def take(self, numbers: np.ndarray) -> Peaks:
+        """Some of the peaks, in the order given."""
+        return Peaks(self.feature[numbers], self.group[numbers], self.position[numbers], self.value[numbers])
+
 
 def largest_in_groups(codes: ByFeature, group: np.ndarray) -> Peaks:
     """The largest activation of every feature in every group of positions.
@@ -72,8 +76,7 @@ def largest_in_groups(codes: ByFeature, group: np.ndarray) -> Peaks:
 
 def strongest_first(found: Peaks) -> Peaks:
     """The same peaks, of each feature the largest first, of equal ones the first group."""
-    order = np.lexsort((found.group, -found.value, found.feature))
-    return Peaks(found.feature[order], found.group[order], found.position[order], found.value[order])
+    return found.take(np.lexsort((found.group, -found.value, found.feature)))
 
 
 def peaks_of(features: FeatureMatrix, j: int) -> Peaks:

@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from sciinterp.errors import InputError, MismatchError
-from sciinterp.provenance.origin import UNKNOWN, Origin, origin_of
+from sciinterp.provenance.origin import UNKNOWN, Origin, kinds_of, origin_of
 from sciinterp.samples import Samples, Split
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def stated(origin: object) -> Origin:
     Raises
     ------
     InputError
-        Model and site are not both there, or a field has no such name.
+        Model and site are not both there, or a field has no such name, or is of another kind.
     """
     if isinstance(origin, Mapping):
         unknown = sorted(set(origin) - {f.name for f in fields(Origin)})
@@ -70,6 +70,14 @@ def stated(origin: object) -> Origin:
             expected="si.Origin(model=..., site=...), or activations of that model and site",
             got=str(found),
         )
+    for name, value in ((f.name, getattr(found, f.name)) for f in fields(Origin)):
+        if value is not UNKNOWN and not isinstance(value, kinds_of(name)):
+            raise InputError(
+                "a field of an origin is of another kind",
+                where=f"origin= {name}",
+                expected=" or ".join(kind.__name__.replace("NoneType", "None") for kind in kinds_of(name)),
+                got=repr(value)[:60],
+            )
     how = "measured" if found.how == "measured" else "stated"
     return replace(found, training=found.training if isinstance(origin, Origin) else UNKNOWN, how=how)
 

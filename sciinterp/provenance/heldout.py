@@ -97,14 +97,11 @@ class HeldOut:
 
     def to_record(self) -> Plain:
         """As JSON: what was found, and every phrase that may be printed of it."""
-        said = ("sentence", "families", "trained", "pretraining")
-        facts = {
-            "state": self.state,
-            "n_overlap": self.n_overlap,
-            "n_families": self.n_families,
-            "crossed": self.crossed,
-        }
-        return facts | {name: getattr(self, name) for name in said}
+        facts, said = (
+            ("state", "n_overlap", "n_families", "crossed"),
+            ("sentence", "families", "trained", "pretraining"),
+        )
+        return {name: getattr(self, name) for name in (*facts, *said)}
 
 
 def held_out(origin: Origin, samples: Samples, split: Split | None, *, all_judge: bool = False) -> HeldOut:
@@ -158,9 +155,7 @@ def _held_out(told: Training | Unknown, samples: Samples, split: Split, tested: 
         touched |= np.isin(labels, told.families)
     if touched.any():
         return HeldOut("not held out", int(touched.sum()), n, how)
-    inside = np.isin(told.samples[:, 0], here[:, 0]) | (
-        (told.samples[:, 1] != 0) & np.isin(told.samples[:, 1], here[:, 1])
-    )
+    inside = _among(told.samples, here)
     if inside.all() or (comparable and told.part):
         return HeldOut("held out", 0, n)
     return HeldOut(
@@ -175,10 +170,12 @@ def trained_on(told: object, samples: Samples) -> np.ndarray | None:
     """bool [n_samples]: those that trained an SAE, by identifier or by data; None where its :class:`Training` does not say."""
     if not isinstance(told, Training) or told.samples is None:
         return None
-    here = hashes(samples)
-    return np.isin(here[:, 0], told.samples[:, 0]) | (
-        (here[:, 1] != 0) & np.isin(here[:, 1], told.samples[:, 1])
-    )
+    return _among(hashes(samples), told.samples)
+
+
+def _among(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """bool [n]: which :func:`hashes` are of samples that are among others, by identifier or by data that is held."""
+    return np.isin(some[:, 0], others[:, 0]) | ((some[:, 1] != 0) & np.isin(some[:, 1], others[:, 1]))
 
 
 def measured_on(origin: Origin) -> str:

@@ -50,6 +50,11 @@ _KINDS = {
 }
 
 
+def kinds_of(field: str) -> tuple[type, ...]:
+    """What a field of an origin may be, where it is known."""
+    return (Training,) if field == "training" else _KINDS.get(field, (str,))
+
+
 @dataclass(frozen=True, eq=False)
 class Training:
     """What trained an SAE: samples and families.
@@ -186,8 +191,7 @@ class Origin:
                 flat = {**{k: v for k, v in flat.items() if k != outer}, **flat[outer]}
         told, found = flat.get("trained_on"), {}
         for field in fields(cls):
-            kinds = _KINDS.get(field.name, (str,))
-            if field.name in flat and isinstance(flat[field.name], kinds):
+            if field.name in flat and isinstance(flat[field.name], kinds_of(field.name)):
                 found[field.name] = flat[field.name]
         if isinstance(mark, Mapping):
             found["fingerprint"] = mark

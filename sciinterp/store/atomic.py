@@ -31,7 +31,7 @@ import numpy as np
 from sciinterp import distributed
 from sciinterp.budget import give_back
 from sciinterp.errors import HOME, StoreError
-from sciinterp.store.guard import parse_json, require_regular
+from sciinterp.store.guard import parse_json, readable, require_regular
 
 TEMPORARY_PREFIX = ".sciinterp-"
 TEMPORARY_SUFFIX = ".tmp"
@@ -340,10 +340,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         The file is not JSON.
     """
     require_regular(path)
-    try:
+    with readable(path):
         raw = Path(path).read_bytes()
-    except OSError as error:
-        raise StoreError(f"cannot read ({error.strerror or error})", where=f"file {str(path)!r}") from error
     return parse_json(raw, path)
 
 
@@ -351,12 +349,9 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
     """The sha256 of a file, in hexadecimal, read in pieces of one MiB."""
     digest = hashlib.sha256()
     require_regular(path)
-    try:
-        with open(path, "rb", buffering=0) as file:
-            while piece := file.read(_CHUNK):
-                digest.update(piece)
-    except OSError as error:
-        raise StoreError(f"cannot read ({error.strerror or error})", where=f"file {str(path)!r}") from error
+    with readable(path), open(path, "rb", buffering=0) as file:
+        while piece := file.read(_CHUNK):
+            digest.update(piece)
     return digest.hexdigest()
 
 

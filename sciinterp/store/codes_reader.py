@@ -34,6 +34,12 @@ class Compressed(NamedTuple):
     indices: np.ndarray
     values: np.ndarray
 
+    def block(self, lo: int, hi: int) -> Compressed:
+        """Rows, or features, ``lo`` to ``hi`` (views)."""
+        pointers = self.pointers[lo : hi + 1]
+        part = slice(int(pointers[0]), int(pointers[-1]))
+        return Compressed(pointers - pointers[0], self.indices[part], self.values[part])
+
 
 def codes_fault(pointers: np.ndarray, indices: np.ndarray, values: np.ndarray, bound: int) -> str:
     """What is wrong with compressed codes whose indices stay below ``bound``; empty where nothing is.
@@ -44,13 +50,15 @@ def codes_fault(pointers: np.ndarray, indices: np.ndarray, values: np.ndarray, b
     >>> codes_fault(one, two, np.ones(2, np.float32), 4), codes_fault(one, two[::-1], np.ones(2, np.float32), 4)
     ('indices that do not ascend', '')
     """
-    fault = pointer_fault(pointers, len(values))
-    if fault or not len(values):
-        return fault
-    if len(indices) != len(values) or indices.min() < 0 or indices.max() >= bound:
+    n = len(values)
+    if not len(pointers) or pointers[0] != 0 or pointers[-1] != n or (np.diff(pointers) < 0).any():
+        return f"pointers that do not ascend from 0 to {n}"
+    if not n:
+        return ""
+    if len(indices) != n or indices.min() < 0 or indices.max() >= bound:
         return f"indices outside 0 to {bound - 1}"
     within = np.diff(indices) > 0
-    ends = pointers[(pointers > 0) & (pointers < len(values))]
+    ends = pointers[(pointers > 0) & (pointers < n)]
     within[ends - 1] = True
     if not within.all():
         return "indices that do not ascend"
@@ -63,13 +71,6 @@ def codes_fault(pointers: np.ndarray, indices: np.ndarray, values: np.ndarray, b
 KEPT = 1 << 23
 # A reader of less than this part of the features reads a few; a block that ranks deal among themselves is more.
 _FEW = 32
-
-
-def pointer_fault(pointers: np.ndarray, n: int) -> str:
-    """What is wrong with pointers into ``n`` values, from 0 to n; empty where nothing is."""
-    if not len(pointers) or pointers[0] != 0 or pointers[-1] != n or (np.diff(pointers) < 0).any():
-        return f"pointers that do not ascend from 0 to {n}"
-    return ""
 
 
 class CodesReader(Shards):
@@ -113,9 +114,7 @@ class CodesReader(Shards):
             if (hi - lo) * _FEW < self.width or int(self.stored.sum()) > KEPT:
                 return self._gathered(lo, hi)
             kept = self._kept = self._gathered(0, self.width)
-        pointers = kept.pointers[lo : hi + 1]
-        part = slice(int(pointers[0]), int(pointers[-1]))
-        return Compressed(pointers - pointers[0], kept.indices[part], kept.values[part])
+        return kept.block(lo, hi)
 
     def _gathered(self, lo: int, hi: int) -> Compressed:
         """As :meth:`read_features`, from the files."""

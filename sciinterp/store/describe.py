@@ -43,15 +43,12 @@ def info(folder: str | os.PathLike[str]) -> dict[str, str]:
         return _activation_info(root)
     for head, kind in HEADS.items():
         if (root / head).is_file():
-            facts = read_json(root / head)
-            return {"kind": kind, "folder": str(root), **_flat(facts if isinstance(facts, dict) else {})}
-    for table, kind in SWEEPS.items():
-        if (root / table).is_file():
-            return {
-                "kind": kind,
-                "folder": str(root),
-                **_sweep_info(read_tsv(root / table, text=("name", "site"))),
-            }
+            found = read_json(root / head)
+            return {"kind": kind, "folder": str(root), **_flat(found if isinstance(found, dict) else {})}
+    for name, kind in SWEEPS.items():
+        if (root / name).is_file():
+            table = read_tsv(root / name, text=("name", "site"))
+            return {"kind": kind, "folder": str(root), **_sweep_info(table)}
     raise StoreError(
         "this is not a folder of sciinterp",
         where=f"folder {str(root)!r}",
@@ -84,17 +81,15 @@ def _activation_info(root: Path) -> dict[str, str]:
     schema = schema_of(root)
     if schema is None:
         raise StoreError("this is not a store of activations", where=f"folder {str(root)!r}")
-    shards = len(plan.get("shards", [])) - 1
+    shards, identity = len(plan.get("shards", [])) - 1, plan.get("identity", {})
+    told = ("model", "weights_sha256", "randomised_seed", "site", "norm", "precision")
     out = {
         "kind": schema.holds,
         "folder": str(root),
         "format version": f"{plan.get('version')} (newest known {VERSION})",
-    }
-    identity = plan.get("identity", {})
-    for name in ("model", "weights_sha256", "randomised_seed", "site", "norm", "precision"):
-        out[name] = str(identity.get(name, UNKNOWN))
-    out |= {"samples": f"{plan['samples']['n']:,}", "positions": f"{plan['samples']['positions']:,}"}
-    out |= {
+        **{name: str(identity.get(name, UNKNOWN)) for name in told},
+        "samples": f"{plan['samples']['n']:,}",
+        "positions": f"{plan['samples']['positions']:,}",
         "width" if schema is DENSE else "features": str(plan.get(schema.width)),
         "kept as": str(plan.get("dtype")),
     }
@@ -104,18 +99,15 @@ def _activation_info(root: Path) -> dict[str, str]:
         done = sum(sidecar(root, k).is_file() for k in range(shards))
         return {**out, "finished": f"no, {done} of {shards} shards"}
     manifest = read_manifest(root)
-    size = sum(p.stat().st_size for p in root.iterdir() if p.is_file())
     out |= {
         "finished": "yes",
         "shards": str(shards),
         f"{schema.unit}s": f"{manifest[f'n_{schema.unit}s']:,}",
-        "bytes": f"{size:,}",
+        "bytes": f"{sum(p.stat().st_size for p in root.iterdir() if p.is_file()):,}",
+        "skipped samples": str(len(manifest["skipped"])),
     }
-    out["skipped samples"] = str(len(manifest["skipped"]))
-    if manifest["extra"].get("precision_error") is not None:
-        out["precision error"] = (
-            f"{manifest['extra']['precision_error']:.2e} of the activations' standard deviation"
-        )
+    if (error := manifest["extra"].get("precision_error")) is not None:
+        out["precision error"] = f"{error:.2e} of the activations' standard deviation"
     return out
 
 

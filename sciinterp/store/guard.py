@@ -10,6 +10,8 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,16 @@ from sciinterp.errors import FormatError, StoreError
 # JSON nested deeper than this is no record of ours; the parser itself gives up at some thousands.
 MAX_DEPTH = 100
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+@contextmanager
+def readable(path: str | os.PathLike[str]) -> Iterator[None]:
+    """A file that cannot be read while open is one :class:`~sciinterp.errors.StoreError`."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise StoreError(f"cannot read ({said})", where=f"file {str(path)!r}") from error
 
 
 def require_regular(path: str | os.PathLike[str], *, inside: str | os.PathLike[str] | None = None) -> int:
@@ -35,11 +47,9 @@ def require_regular(path: str | os.PathLike[str], *, inside: str | os.PathLike[s
         Missing, a folder, a pipe, a device, or a link that leads out of the folder.
     """
     where = f"file {str(path)!r}"
-    try:
+    with readable(path):
         found = os.stat(path)
         real = os.path.realpath(path)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read ({getattr(error, 'strerror', None) or error})", where=where) from error
     if not stat.S_ISREG(found.st_mode):
         raise StoreError("cannot read (not a regular file)", where=where)
     if inside is not None and not Path(real).is_relative_to(os.path.realpath(inside)):

@@ -41,7 +41,7 @@ def unsafe(path: str | os.PathLike[str], what: str = "") -> InputError:
 
 
 @contextmanager
-def readable(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     """Whatever a damaged file raises while open is one :class:`~sciinterp.errors.FormatError`."""
     try:
         yield
@@ -89,7 +89,7 @@ def read_plain(path: str | os.PathLike[str]) -> Plain:
     """
     if require_regular(path) > MAX_BYTES:
         raise FormatError("larger than a dictionary", file=str(path), expected=f"at most {MAX_BYTES} bytes")
-    with readable(path, "dictionary"), open(path, "rb") as file:
+    with refusing(path, "dictionary"), open(path, "rb") as file:
         found = PlainUnpickler(file.read(), path, _admitted).load()
     fault = "is no dictionary of text and numbers"
     if not isinstance(found, dict):

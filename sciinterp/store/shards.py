@@ -109,6 +109,10 @@ class Writer:
             return None
         return record
 
+    def _unfit(self, what: str, number: int, expected: str = "", got: str = "") -> StoreError:
+        where = f"shard {number} of {str(self.folder)!r}"
+        return StoreError(f"{what} do not fit the plan", where=where, expected=expected, got=got)
+
     def write(
         self,
         number: int,
@@ -132,15 +136,11 @@ class Writer:
         d_in, dtype = int(self.plan["d_in"]), self.plan["dtype"]
         counts = np.array([len(x) for x in rows], dtype=np.int64)
         if len(rows) != len(self.samples_of(number)) or counts.tolist() != [len(x) for x in spans]:
-            raise StoreError("rows do not fit the plan", where=f"shard {number} of {str(self.folder)!r}")
+            raise self._unfit("rows", number)
         stored = np.dtype("uint16" if dtype == "bfloat16" else dtype)
         if any(x.dtype != stored or x.shape[1:] != (d_in,) for x in rows):
-            raise StoreError(
-                "rows do not fit the plan",
-                where=f"shard {number} of {str(self.folder)!r}",
-                expected=f"{stored} of width {d_in}",
-                got=", ".join(sorted({f"{x.dtype} of shape {x.shape}" for x in rows}))[:80],
-            )
+            got = ", ".join(sorted({f"{x.dtype} of shape {x.shape}" for x in rows}))[:80]
+            raise self._unfit("rows", number, f"{stored} of width {d_in}", got)
         joined = np.concatenate([np.zeros((0, 3), np.int32), *(np.asarray(x, np.int32) for x in spans)])
         arrays: dict[str, np.ndarray | list[np.ndarray]] = {
             "activations": [np.zeros((0, d_in), stored), *rows],
@@ -163,12 +163,8 @@ class Writer:
         """
         shape = (int(np.sum(counts)), int(self.plan[SPARSE.width]))
         if len(counts) != len(self.samples_of(number)) or codes.shape != shape:
-            raise StoreError(
-                "codes do not fit the plan",
-                where=f"shard {number} of {str(self.folder)!r}",
-                expected=f"{shape[0]} positions of {len(self.samples_of(number))} samples, {shape[1]} features",
-                got=f"shape {codes.shape}",
-            )
+            wanted = f"{shape[0]} positions of {len(self.samples_of(number))} samples, {shape[1]} features"
+            raise self._unfit("codes", number, wanted, f"shape {codes.shape}")
         turned = codes.tocsc()
         arrays: dict[str, np.ndarray | list[np.ndarray]] = {
             "indptr": codes.indptr.astype(np.int64),
@@ -365,32 +361,31 @@ def require_parent(folder: Path) -> None:
     else:
         strange = [folder.name] if folder.exists() else []
     if strange:
-        raise StoreError(
-            "the output folder is in use",
-            where=f"folder {str(folder)!r}",
-            expected="a new or empty folder, or a folder of stores of activations",
-            got=", ".join(map(repr, strange[:3])),
-            do="Choose another folder.",
-        )
+        raise _in_use(folder, "a folder of stores of activations", strange)
 
 
 def require_ours(folder: Path) -> None:
     """Raise unless the folder is new, empty, or holds a store and nothing else."""
-    where = f"folder {str(folder)!r}"
     if folder.exists() and not folder.is_dir():
-        raise StoreError("the output is not a folder", where=where, do="Choose another name.")
+        raise StoreError(
+            "the output is not a folder", where=f"folder {str(folder)!r}", do="Choose another name."
+        )
     if not folder.is_dir():
         return
     names = [n for n in os.listdir(folder) if n != LOCK and not n.startswith(TEMPORARY_PREFIX)]
     strange = sorted(name for name in names if not OURS.match(name))
     if strange or (names and PLAN not in names and OLD_HEAD not in names):
-        raise StoreError(
-            "the output folder is in use",
-            where=where,
-            expected="a new or empty folder, or a store of activations or codes",
-            got=", ".join(repr(name) for name in (strange or sorted(names))[:3]),
-            do="Choose another folder.",
-        )
+        raise _in_use(folder, "a store of activations or codes", strange or sorted(names))
+
+
+def _in_use(folder: Path, or_else: str, names: list[str]) -> StoreError:
+    return StoreError(
+        "the output folder is in use",
+        where=f"folder {str(folder)!r}",
+        expected=f"a new or empty folder, or {or_else}",
+        got=", ".join(map(repr, names[:3])),
+        do="Choose another folder.",
+    )
 
 
 def require_same(folder: Path, found: object, wanted: Mapping[str, object], *, complete: bool) -> None:

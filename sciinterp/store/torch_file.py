@@ -18,7 +18,7 @@ import numpy as np
 from sciinterp.errors import FormatError, require_fetched
 from sciinterp.store.arrays import widen
 from sciinterp.store.guard import require_held, require_regular
-from sciinterp.store.plain_pickle import PlainUnpickler, readable
+from sciinterp.store.plain_pickle import PlainUnpickler, refusing
 
 _STORAGES = {
     "FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
@@ -71,7 +71,7 @@ def _loaded(path: str | os.PathLike[str]) -> object:
     size = require_regular(path)
     with open(path, "rb") as file:
         require_fetched(file.read(32), path)
-    with readable(path, "file of tensors"), zipfile.ZipFile(path) as archive:
+    with refusing(path, "file of tensors"), zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         held = sum(entry.file_size for entry in entries)
         if len(entries) > _MAX_ENTRIES or any(e.compress_type != zipfile.ZIP_STORED for e in entries):

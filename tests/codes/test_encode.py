@@ -12,7 +12,7 @@ import torch
 
 import sciinterp as si
 from sciinterp.codes import encoding, saving
-from sciinterp.errors import MismatchError, ShapeError, StoreError
+from sciinterp.errors import MismatchError, SciinterpError, ShapeError, StoreError
 from sciinterp.provenance import Origin
 from sciinterp.sae.base import TopKSAE
 
@@ -210,3 +210,62 @@ def test_memory_does_not_grow_with_positions(tmp_path):
     assert stored[1] > 3.9 * stored[0]
     # KiB: what all the codes of the larger run would take, held once, is twice the room left.
     assert peaks[1] - peaks[0] < stored[1] * 8 / 1024 / 2
+
+
+WRONG = [
+    ({"acts": "runs/a"}, "real numbers"),
+    ({"acts": np.full((37, D_IN), "x")}, "real numbers"),
+    ({"acts": np.ones((37, D_IN), complex)}, "real numbers"),
+    ({"acts": np.ma.masked_greater(np.ones((37, D_IN)), 0)}, "masked values"),
+    ({"acts": np.ones((37, D_IN + 1), np.float32)}, r"do not fit the SAE.*expected \[n, 6\]"),
+    ({"acts": np.zeros(D_IN, np.float32)}, r"do not fit the SAE.*expected \[n, 6\]"),
+    ({"samples": "s.fasta"}, "samples=: expected Samples, got 's.fasta'.*read_samples"),
+    ({"samples": ["MK"]}, "samples=: expected Samples, got list"),
+    ({"samples": None}, "needs its samples"),
+    ({"out": 5}, "out=: expected a path, got 5"),
+    ({"overwrite": "yes"}, "overwrite=: expected bool, got 'yes'"),
+    ({"device": "abacus"}, "no such device.*'abacus'"),
+    ({"sae": "runs/sae"}, "sae=: expected SAE.*load_sae"),
+    ({"model": "antiberty"}, "activations from two places"),
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), WRONG, ids=[f"{next(iter(g))} {i}" for i, (g, _) in enumerate(WRONG)]
+)
+def test_what_cannot_be_encoded_is_named_before_anything_is_written(tmp_path, given, said):
+    given = {"sae": make_sae(), "acts": rows(), "samples": samples(), "out": tmp_path / "f", **given}
+    with pytest.raises(SciinterpError, match=said) as caught:
+        si.encode(given.pop("sae"), given.pop("acts"), **given)
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "form", [np.ndarray.tolist, torch.from_numpy, np.asfortranarray, lambda x: x.astype(np.float64)]
+)
+def test_rows_of_any_form_have_the_same_codes(form):
+    wanted = si.encode(make_sae(), rows(), samples=samples()).codes
+    found = si.encode(make_sae(), form(rows()), samples=samples()).codes
+    np.testing.assert_array_equal(found.toarray(), wanted.toarray())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_samples_and_what_lies_beside_them_change_no_code(seed):
+    """Of each sample the codes are its own, to the last digits of a product of another size."""
+    of, order = samples(), np.random.default_rng(seed).permutation(len(LENGTHS))
+    whole, x = si.encode(make_sae(), rows(), samples=of), rows()
+    at = [np.arange(of.offsets[i], of.offsets[i + 1]) for i in order]
+    moved = si.encode(make_sae(), x[np.concatenate(at)], samples=of.subset(order))
+    for place, i in enumerate(order):
+        alone = si.encode(make_sae(), x[at[place]], samples=of.subset([i]))
+        wanted = whole.by_sample(int(i)).toarray()
+        np.testing.assert_allclose(moved.by_sample(place).toarray(), wanted, atol=1e-6)
+        np.testing.assert_allclose(alone.codes.toarray(), wanted, atol=1e-6)
+
+
+def test_a_permutation_of_features_permutes_codes():
+    sae, order = make_sae(), torch.randperm(N_FEATURES, generator=torch.Generator().manual_seed(1))
+    other = TopKSAE(sae.W_enc[:, order], sae.b_enc[order], sae.W_dec[order], sae.b_dec, k=3)
+    other.origin = sae.origin
+    one, two = (si.encode(x, rows(), samples=samples()).codes.toarray() for x in (sae, other))
+    np.testing.assert_allclose(two, one[:, order.numpy()], atol=1e-6)
