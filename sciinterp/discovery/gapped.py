@@ -45,7 +45,8 @@ def fit_gapped(
 def score_gapped(letters: np.ndarray, at: np.ndarray, model: Gapped) -> tuple[np.ndarray, np.ndarray]:
     """Best score [n, n_peaks] about each position; begin of the first half and gap [n, n_peaks, 2] there."""
     best, where = np.zeros(at.shape), np.zeros((*at.shape, 2), np.int64)
-    _align_all(letters, at, *model, best, where)
+    odds, gap = model
+    _align_all(letters, at, odds, gap, best, where)
     return best, where
 
 

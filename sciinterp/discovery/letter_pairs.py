@@ -77,8 +77,8 @@ def chance_of_pairs(word: np.ndarray, n: int, at: np.ndarray) -> np.ndarray:
 
 def score_pairs(word: np.ndarray, at: np.ndarray, pairs: Pairs) -> np.ndarray:
     """Log odds [n, n_peaks] of the pairs about each position."""
-    out = np.zeros(at.shape)
-    _score(word, at, *pairs, out)
+    (found, weight), out = pairs, np.zeros(at.shape)
+    _score(word, at, found, weight, out)
     return out
 
 
