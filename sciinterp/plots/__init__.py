@@ -6,12 +6,11 @@ Figures made with ``ax=None`` come in the journal style; :func:`style` gives the
 
 from __future__ import annotations
 
-from sciinterp.plots.calibration import layer_sweep, precision_at_k, reliability, variant_effect
+from sciinterp.plots.calibration import layer_sweep, precision_at_k, recovery, reliability
 from sciinterp.plots.concepts import concept_counts, concepts_vs_baselines, heatmap, volcano
 from sciinterp.plots.label_figures import distil, readout
 from sciinterp.plots.logos import logo
-from sciinterp.plots.recovery import recovery
-from sciinterp.plots.scans import assay_change, assay_scan
+from sciinterp.plots.scans import assay_change, assay_scan, variant_effect
 from sciinterp.plots.set_curves import sets
 from sciinterp.plots.structure_views import contact_map, ramachandran, trace
 from sciinterp.plots.style import save, style

@@ -1,4 +1,4 @@
-"""Figures of sweeps, of calibration, and of variants."""
+"""Figures of sweeps and benchmarks, and of calibration."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.errors import InputError
-from sciinterp.plots.given import Rows, table_of
+from sciinterp.plots.given import Rows, measured, require_column, table_of
 from sciinterp.plots.style import (
     BLUE,
+    GREY,
     INK,
     MUTED,
     ORANGE,
@@ -26,9 +27,9 @@ from sciinterp.plots.style import (
     legend,
     name_axes,
     note,
-    plain,
     ticks,
 )
+from sciinterp.plots.training import MARKERS
 from sciinterp.settings import at_least, plain_value
 
 if TYPE_CHECKING:
@@ -41,6 +42,15 @@ _SERIES = {
     "beat_every_baseline": ("above every baseline", INK, "s"),
     "neurons": ("raw neurons", ORANGE, "D"),
     "randomised": ("randomised weights", VERMILLION, "^"),
+}
+
+
+_OF_WORLDS = {
+    "recall": "true directions found (cosine of 0.9 or more)",
+    "cosine": "mean cosine of true directions with their match",
+    "precision": "features that are a true direction",
+    "probing": "F1 of the best feature for each true one",
+    "fve": "fraction of variance explained",
 }
 
 
@@ -84,6 +94,50 @@ def layer_sweep(table: Rows, *, ax: Axes | None = None) -> Axes:
         tested = finite(frame["concepts"]) if "concepts" in frame.columns else finite([np.nan])
         of = f" of {np.nanmax(tested):.0f}" if not np.isnan(tested).all() else ""
         name_axes(axes, x="site", y=f"concepts found{of}")
+        legend(axes, columns=3)
+    return axes
+
+
+def recovery(worlds: object, *, value: str = "recall", ax: Axes | None = None) -> Axes:
+    """How much each dictionary finds in each world of ``sciinterp benchmark dictionary``.
+
+    Parameters
+    ----------
+    worlds : DataFrame, iterable of mappings, or mapping with ``recovery``
+        Columns ``world``, ``dictionary``, ``value``; seeds are drawn as their mean and range. Dictionaries a part of which is
+        frozen are open marks.
+    value : str
+        Column to draw.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    held = worlds.get("recovery") if isinstance(worlds, Mapping) else None
+    table = worlds if held is None else held
+    require_column(table_of(table, "worlds"), value, "recall", option="value")
+    frame = measured(table, "world", "dictionary", numbers=[value])
+    frame = frame.assign(at=finite(frame[value]))
+    names = list(dict.fromkeys(frame["world"].astype(str)))
+    with drawing(ax, width="half", height=24 + 8 * max(len(names), 2)) as axes:
+        if not names:
+            return note(axes, "no dictionary was measured")
+        for y in range(len(names)):
+            axes.axhline(y, color=RULE, lw=0.5, zorder=0)
+        kinds = list(dict.fromkeys(frame["dictionary"].astype(str)))
+        for i, kind in enumerate(kinds):
+            mine = frame[frame["dictionary"].astype(str) == kind]
+            seeds = mine.groupby(mine["world"].astype(str))["at"].agg(["mean", "min", "max"])
+            frozen = "frozen" in kind
+            colour = GREY if frozen else PALETTE[i % len(PALETTE)]
+            y = np.array([names.index(world) for world in seeds.index]) + 0.5 * ((i + 0.5) / len(kinds) - 0.5)
+            axes.hlines(y, seeds["min"], seeds["max"], color=colour, lw=0.9)
+            mark: Look = {"marker": MARKERS[i % len(MARKERS)], "ms": 3.6, "mfc": "none" if frozen else colour}
+            axes.plot(seeds["mean"], y, ls="", color=colour, label=kind, **mark)
+        ticks(axes, "y", range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlim(min(-0.02, float(frame["at"].min())), max(1.02, float(frame["at"].max())))
+        name_axes(axes, x=_OF_WORLDS.get(value, value))
         legend(axes, columns=3)
     return axes
 
@@ -190,68 +244,3 @@ def _in_bins(probability: object, truth: object, bins: int) -> tuple[np.ndarray,
     full = size > 0
     mean_p, mean_t = (np.bincount(which, weights=v, minlength=bins)[full] / size[full] for v in (p, t))
     return mean_p, mean_t, size[full].astype(float)
-
-
-def variant_effect(effects: Rows, *, ax: Axes | None = None, top: int = 20) -> Axes:
-    """Features a variant strengthens and weakens, from their value in the reference to that in the variant.
-
-    Parameters
-    ----------
-    effects : DataFrame
-        What :func:`sciinterp.variant_effect` returned: ``feature before after`` (or ``delta`` alone); ``concepts``
-        (or ``concept``) names what a feature stands for.
-    top : int
-        The largest changes to show.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-    """
-    top, frame = plain_value(top, int, "top=", at_least(1)), table_of(effects, "effects")
-    if "delta" not in frame.columns and {"before", "after"} <= set(frame.columns):
-        frame = frame.assign(delta=finite(frame["after"]) - finite(frame["before"]))
-    delta = finite(frame["delta"]) if "delta" in frame.columns else np.full(len(frame), np.nan)
-    order = np.argsort(-np.abs(delta), kind="stable")  # what is no number comes last
-    order = order[: min(top, int((~np.isnan(delta)).sum()))]
-    with drawing(ax, width="half", height=24 + 4 * max(len(order), 4)) as axes:
-        if not len(order):
-            return note(axes, "the variant changes no feature")
-        rows, value, y = frame.iloc[order], delta[order], np.arange(len(order))
-        both = {"before", "after"} <= set(rows.columns)
-        before = finite(rows["before"]) if both else np.zeros(len(rows))
-        after = finite(rows["after"]) if both else value
-        axes.hlines(y, -1e9, 1e9, color=RULE, lw=0.4, zorder=0)
-        for at, colour, marker, words in (
-            (value >= 0, BLUE, ">", "stronger in the variant"),
-            (value < 0, VERMILLION, "<", "weaker in the variant"),
-        ):
-            if at.any():
-                axes.hlines(y[at], before[at], after[at], color=colour, lw=2, label=words)
-                axes.scatter(after[at], y[at], s=16, color=colour, marker=marker, zorder=3, linewidths=0)
-        if both:
-            ring: Look = {"facecolors": "white", "edgecolors": INK, "linewidths": 0.7}
-            axes.scatter(before, y, s=9, zorder=4, label="reference", **ring)
-        ends = np.concatenate([before, after, [0.0]])
-        room = 0.05 * (float(np.nanmax(ends) - np.nanmin(ends)) or 1.0)
-        axes.set_xlim(float(np.nanmin(ends)) - room, float(np.nanmax(ends)) + room)
-        ticks(axes, "y", y, _feature_names(rows), limit=36)
-        axes.axvline(0, color=INK, lw=0.6)
-        axes.set_ylim(len(order) - 0.4, -0.6)
-        axes.tick_params(axis="y", length=0)
-        change = str((getattr(effects, "context", None) or {}).get("variant") or "")
-        name_axes(axes, x="activation" if both else "change of activation", y="", title=change)
-        legend(axes, columns=3)
-        if change:
-            axes.set_title(plain(change), pad=14, parse_math=False)
-    return axes
-
-
-def _feature_names(rows: pd.DataFrame) -> list[str]:
-    """Features with what they stand for, where it is known."""
-    known = next((rows[c].tolist() for c in ("concepts", "concept") if c in rows.columns), [""] * len(rows))
-    words = [
-        ", ".join(map(str, k)) if isinstance(k, list | tuple) else k if isinstance(k, str) else ""
-        for k in known
-    ]
-    features = rows["feature"].tolist() if "feature" in rows.columns else range(len(rows))
-    return [f"{word} {feature}" if word else f"feature {feature}" for word, feature in zip(words, features)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from sciinterp.errors import InputError, no_such, require_kinds
+from sciinterp.plots.style import finite
 
 # A table, its columns by name, or its rows; nothing is an empty one.
 Rows = pd.DataFrame | Mapping[str, object] | Iterable[Mapping[str, object]] | None
@@ -41,6 +43,20 @@ def table_of(given: object, name: str = "table") -> pd.DataFrame:
             got=repr(given)[:60],
         )
     return pd.DataFrame(rows)
+
+
+def measured(given: object, *columns: str, numbers: Sequence[str], name: str = "table") -> pd.DataFrame:
+    """Rows of a table that has all these columns, as far as they have all the numbers; else none.
+
+    Examples
+    --------
+    >>> measured({"k": [8, 16], "fve": [0.5, None]}, "k", numbers=["fve"])["k"].tolist()
+    [8]
+    """
+    frame = table_of(given, name)
+    if not {*columns, *numbers} <= set(frame.columns):
+        return pd.DataFrame(columns=[*columns, *numbers])
+    return frame[~np.isnan([finite(frame[column]) for column in numbers]).any(axis=0)]
 
 
 def hits_of(hits: object, *columns: str) -> pd.DataFrame:

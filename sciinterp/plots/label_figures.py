@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sciinterp.errors import InputError
-from sciinterp.plots.given import Rows, table_of
+from sciinterp.plots.given import Rows, measured
 from sciinterp.plots.style import (
     BLUE,
     GREY,
@@ -58,12 +58,10 @@ def readout(table: Rows, *, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
     """
-    frame = table_of(table)
-    known = {"n", "representation", "score"} <= set(frame.columns)
-    frame = frame[~np.isnan(finite(frame["score"]))] if known else frame
+    frame = measured(table, "representation", numbers=["n", "score"])
     context = getattr(table, "context", None) or {}
     with drawing(ax, width="single", height=70) as axes:
-        if not known or not len(frame):
+        if not len(frame):
             return note(axes, "no label was read")
         sizes = sorted(set(finite(frame["n"])))
         of = dict(list(frame.groupby(frame["representation"].astype(str))))
@@ -105,11 +103,9 @@ def distil(rule: Rule | Mapping[str, object] | None, *, ax: Axes | None = None) 
     def of(name: str) -> object:
         return rule.get(name) if isinstance(rule, Mapping) else getattr(rule, name, None)
 
-    terms = table_of(of("terms"), "terms")
-    known = {"feature", "summary", "cut", "points"} <= set(terms.columns)
-    terms = terms[~np.isnan(finite(terms["points"])) & ~np.isnan(finite(terms["cut"]))] if known else terms
+    terms = measured(of("terms"), "feature", "summary", numbers=["cut", "points"], name="terms")
     with drawing(ax, width="double", height=26 + 9 * max(len(terms), 2)) as axes:
-        if not known or not len(terms):
+        if not len(terms):
             return note(axes, "no rule was made")
         points = finite(terms["points"]) if of("form") == "points" else np.ones(len(terms))
         place = -np.arange(len(terms))

@@ -1,4 +1,4 @@
-"""Figures of scans and assays: every substitution with its score, and score against a feature's change."""
+"""Figures of variants: what one changes, every substitution with its score, and score against a feature's change."""
 
 from __future__ import annotations
 
@@ -12,8 +12,23 @@ from scipy.stats import spearmanr
 
 from sciinterp.errors import InputError, no_such
 from sciinterp.plots.given import Rows, table_of
-from sciinterp.plots.style import BLUE, INK, MUTED, corner, drawing, finite, name_axes, note, ticks
-from sciinterp.settings import plain_value
+from sciinterp.plots.style import (
+    BLUE,
+    INK,
+    MUTED,
+    RULE,
+    VERMILLION,
+    Look,
+    corner,
+    drawing,
+    finite,
+    legend,
+    name_axes,
+    note,
+    plain,
+    ticks,
+)
+from sciinterp.settings import at_least, plain_value
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -120,3 +135,68 @@ def _single(scan: object) -> tuple[pd.DataFrame, str]:
     frame = obs.assign(value=finite(obs[known[0]]), row=np.arange(len(obs)))
     one = (frame["ref"].str.len() == 1) & (frame["alt"].str.len() == 1) & np.isfinite(frame["value"])
     return frame[one.to_numpy()], known[0].replace("_", " ")
+
+
+def variant_effect(effects: Rows, *, ax: Axes | None = None, top: int = 20) -> Axes:
+    """Features a variant strengthens and weakens, from their value in the reference to that in the variant.
+
+    Parameters
+    ----------
+    effects : DataFrame
+        What :func:`sciinterp.variant_effect` returned: ``feature before after`` (or ``delta`` alone); ``concepts``
+        (or ``concept``) names what a feature stands for.
+    top : int
+        The largest changes to show.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    top, frame = plain_value(top, int, "top=", at_least(1)), table_of(effects, "effects")
+    if "delta" not in frame.columns and {"before", "after"} <= set(frame.columns):
+        frame = frame.assign(delta=finite(frame["after"]) - finite(frame["before"]))
+    delta = finite(frame["delta"]) if "delta" in frame.columns else np.full(len(frame), np.nan)
+    order = np.argsort(-np.abs(delta), kind="stable")  # what is no number comes last
+    order = order[: min(top, int((~np.isnan(delta)).sum()))]
+    with drawing(ax, width="half", height=24 + 4 * max(len(order), 4)) as axes:
+        if not len(order):
+            return note(axes, "the variant changes no feature")
+        rows, value, y = frame.iloc[order], delta[order], np.arange(len(order))
+        both = {"before", "after"} <= set(rows.columns)
+        before = finite(rows["before"]) if both else np.zeros(len(rows))
+        after = finite(rows["after"]) if both else value
+        axes.hlines(y, -1e9, 1e9, color=RULE, lw=0.4, zorder=0)
+        for at, colour, marker, words in (
+            (value >= 0, BLUE, ">", "stronger in the variant"),
+            (value < 0, VERMILLION, "<", "weaker in the variant"),
+        ):
+            if at.any():
+                axes.hlines(y[at], before[at], after[at], color=colour, lw=2, label=words)
+                axes.scatter(after[at], y[at], s=16, color=colour, marker=marker, zorder=3, linewidths=0)
+        if both:
+            ring: Look = {"facecolors": "white", "edgecolors": INK, "linewidths": 0.7}
+            axes.scatter(before, y, s=9, zorder=4, label="reference", **ring)
+        ends = np.concatenate([before, after, [0.0]])
+        room = 0.05 * (float(np.nanmax(ends) - np.nanmin(ends)) or 1.0)
+        axes.set_xlim(float(np.nanmin(ends)) - room, float(np.nanmax(ends)) + room)
+        ticks(axes, "y", y, _feature_names(rows), limit=36)
+        axes.axvline(0, color=INK, lw=0.6)
+        axes.set_ylim(len(order) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        change = str((getattr(effects, "context", None) or {}).get("variant") or "")
+        name_axes(axes, x="activation" if both else "change of activation", y="", title=change)
+        legend(axes, columns=3)
+        if change:
+            axes.set_title(plain(change), pad=14, parse_math=False)
+    return axes
+
+
+def _feature_names(rows: pd.DataFrame) -> list[str]:
+    """Features with what they stand for, where it is known."""
+    known = next((rows[c].tolist() for c in ("concepts", "concept") if c in rows.columns), [""] * len(rows))
+    words = [
+        ", ".join(map(str, k)) if isinstance(k, list | tuple) else k if isinstance(k, str) else ""
+        for k in known
+    ]
+    features = rows["feature"].tolist() if "feature" in rows.columns else range(len(rows))
+    return [f"{word} {feature}" if word else f"feature {feature}" for word, feature in zip(words, features)]

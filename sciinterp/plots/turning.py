@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.errors import no_such
-from sciinterp.plots.given import Rows, table_of
+from sciinterp.plots.given import Rows, measured, table_of
 from sciinterp.plots.style import (
     BLUE,
     GREY,
@@ -62,10 +62,8 @@ def control_matrix(table: Rows, *, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
     """
-    frame = table_of(table)
-    known = {"concept", "kind", "gain"} <= set(frame.columns)
-    frame = frame[~np.isnan(finite(frame["gain"]))] if known else frame
-    concepts = list(dict.fromkeys(frame["concept"].tolist())) if known else []
+    frame = measured(table, "concept", "kind", numbers=["gain"])
+    concepts = list(dict.fromkeys(frame["concept"].tolist()))
     with drawing(ax, width="double", height=22 + 7 * max(len(concepts), 2)) as axes:
         if not concepts:
             return note(axes, "no feature was turned")
@@ -76,11 +74,11 @@ def control_matrix(table: Rows, *, ax: Axes | None = None) -> Axes:
             y = np.array([place[c] for c in rows["concept"]])
             if kind == "feature" and {"low", "high"} <= set(rows.columns):
                 axes.hlines(y, finite(rows["low"]), finite(rows["high"]), color=colour, lw=1)
-            known = "reached" in rows.columns
-            short = ~rows["reached"].to_numpy(bool) if known else np.zeros(len(rows), bool)
+            short = np.zeros(len(rows), bool)
+            if "reached" in rows.columns:
+                short = ~rows["reached"].to_numpy(bool)
             if len(rows):
-                gain = finite(rows["gain"])
-                style: Look = {"ls": "", "color": colour, "marker": marker, "ms": 4}
+                gain, style = finite(rows["gain"]), Look(ls="", color=colour, marker=marker, ms=4)
                 axes.plot(gain[~short], y[~short], label=words, **style)
                 axes.plot(gain[short], y[short], fillstyle="none", **style)
         ticks(axes, "y", [place[c] for c in concepts], concepts)
@@ -128,12 +126,8 @@ def dose(table: Rows, concept: str | None = None, *, ax: Axes | None = None) -> 
         axes.set_xscale("symlog", linthresh=level / 10)
         axes.set_xlim(left=0)
         for kind, words, colour, marker in looks_of(frame["kind"]):
-            style = {
-                "color": colour,
-                "marker": marker,
-                "ms": 3,
-                "lw": 0.5 if kind in ("random", "noise") else 1,
-            }
+            width = 0.5 if kind in ("random", "noise") else 1
+            style = Look(color=colour, marker=marker, ms=3, lw=width)
             for number, (_, rows) in enumerate(frame[frame["kind"] == kind].groupby(direction, sort=True)):
                 divergence, gain = finite(rows["divergence"]), finite(rows["gain"])
                 order = np.argsort(divergence, kind="stable")

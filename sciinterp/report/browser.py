@@ -31,7 +31,6 @@ from sciinterp.store.atomic import atomic_write
 
 if TYPE_CHECKING:
     import io
-    from http.server import SimpleHTTPRequestHandler
 
     import pandas as pd
 
@@ -41,17 +40,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SITE_FILES = (
-    "browser.css",
-    "core.js",
-    "draw.js",
-    "tracks.js",
-    "genome.js",
-    "map.js",
-    "structure.js",
-    "lists.js",
-    "pages.js",
-    "route.js",
-)
+    "browser.css core.js draw.js tracks.js genome.js map.js structure.js lists.js pages.js route.js"
+).split()
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'none'; "
     "base-uri 'none'; form-action 'none'"
@@ -179,16 +169,13 @@ def serve_folder(folder: Path, *, port: int = 8765) -> None:
 def _handler() -> type[SimpleHTTPRequestHandler]:
     """A request handler for files of this site only: names it wrote, and no listing of folders."""
     names = "|".join(re.escape(n) for n in ("index.html", *SITE_FILES))
-    known = re.compile(
-        rf"/({names}|data/[a-z0-9-]+\.js|viewer/[a-z]+\.(js|css|txt))?(\?.*)?\Z", re.IGNORECASE
-    )
+    folders = r"data/[a-z0-9-]+\.js|viewer/[a-z]+\.(js|css|txt)"
+    known = re.compile(rf"/({names}|{folders})?(\?.*)?\Z", re.IGNORECASE)
 
     class Handler(SimpleHTTPRequestHandler):
         def send_head(self) -> io.BytesIO | BinaryIO | None:
-            if self.headers.get("Host", "").split(":")[0] not in (
-                "127.0.0.1",
-                "localhost",
-            ) or not known.match(self.path):
+            host = self.headers.get("Host", "").split(":")[0]
+            if host not in ("127.0.0.1", "localhost") or not known.match(self.path):
                 self.send_error(404)
                 return None
             return super().send_head()

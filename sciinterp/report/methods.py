@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sciinterp.association.baselines import describe
 from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.association.jackknife import MIN_FAMILIES
-from sciinterp.report.prose import THINGS, UNITS, count, join, value
+from sciinterp.report.prose import UNITS_AND_THINGS, count, join, value
 from sciinterp.settings import Plain
 
 
@@ -25,7 +25,7 @@ def methods(content: Plain) -> list[str]:
 
 def _recording(content: Plain) -> str:
     done, data = content["done"], content["done"]["data"]
-    unit, thing = UNITS.get(data["kind"], "positions"), THINGS.get(data["kind"], "samples")
+    unit, thing = UNITS_AND_THINGS.get(data["kind"], ("positions", "samples"))
     dropped = join([f"{v} {k}" for k, v in data["dropped"].items()])
     lost = f" ({data['n_in']:,} entries were read; dropped: {dropped})" if data["dropped"] else ""
     identity = content["provenance"]["sae"] or {}

@@ -10,25 +10,16 @@ from sciinterp.report.content import FOUND, NEAR
 from sciinterp.report.proposals import LOW_Q
 from sciinterp.settings import Plain
 
-UNITS = {
-    "protein": "residues",
-    "airr": "residues",
-    "structure": "residues",
-    "dna": "bases",
-    "rna": "bases",
-    "cells": "genes",
-    "crystal": "atoms",
-    "smiles": "characters",
-}
-THINGS = {
-    "protein": "protein sequences",
-    "airr": "receptor sequences",
-    "structure": "protein structures",
-    "dna": "DNA sequences",
-    "rna": "RNA sequences",
-    "cells": "cells",
-    "crystal": "crystals",
-    "smiles": "molecules",
+# Kind of samples -> what one of their positions is, and what they are.
+UNITS_AND_THINGS = {
+    "protein": ("residues", "protein sequences"),
+    "airr": ("residues", "receptor sequences"),
+    "structure": ("residues", "protein structures"),
+    "dna": ("bases", "DNA sequences"),
+    "rna": ("bases", "RNA sequences"),
+    "cells": ("genes", "cells"),
+    "crystal": ("atoms", "crystals"),
+    "smiles": ("characters", "molecules"),
 }
 
 
@@ -78,21 +69,11 @@ def statements(concepts: Sequence[Plain], families: str) -> list[Plain]:
     """For every verdict the concepts it holds for, and the sentence that says so."""
     out = []
     for kind in verdicts():
-        key = kind.name or "above"
-        names = [
-            f"{c['concept']}: {c['few']}" if c.get("few") else str(c["concept"])
-            for c in concepts
-            if c["verdict"] == key
-        ]
+        key, says = kind.name or "above", kind.sentence.replace(HELD_OUT_FAMILIES, families)
+        mine = [c for c in concepts if c["verdict"] == key]
+        names = [f"{c['concept']}: {c['few']}" if c.get("few") else str(c["concept"]) for c in mine]
         if names:
-            out.append(
-                {
-                    "verdict": key,
-                    "says": kind.sentence.replace(HELD_OUT_FAMILIES, families),
-                    "concepts": names,
-                    "n": len(names),
-                }
-            )
+            out.append({"verdict": key, "says": says, "concepts": names, "n": len(names)})
     return out
 
 

@@ -90,9 +90,13 @@ class SiteData:
         of_sets = set_facts((getattr(hits, "context", None) or {}).get("sets", pd.DataFrame()))
         self.sets = {one.concept: [text for text in (one.sentence, one.curve) if text] for one in of_sets}
         if self.annotations is not None:
-            self.names += [n for n in self.annotations.names if n not in set(self.names)]
+            known = set(self.names)
+            self.names += [n for n in self.annotations.names if n not in known]
         self.code = {name: i for i, name in enumerate(self.names)}
         self.pairs = self._pairs()
+        self.of_concept: dict[int, list[Plain]] = {}
+        for feature, row in ((j, row) for j, rows in self.pairs.items() for row in rows):
+            self.of_concept.setdefault(row["concept"], []).append({"feature": feature, **row})
         of_records: dict[int, Path | None] = dict.fromkeys(
             [s for s, data in enumerate(self.samples.data) if isinstance(data, dict) and "backbone" in data]
         )
@@ -318,12 +322,7 @@ class SiteData:
 
     def _concept(self, i: int) -> Plain:
         """One concept page: its pairs, its samples, and where the selected feature meets it."""
-        if not hasattr(self, "_by_concept"):
-            self._by_concept: dict[int, list[Plain]] = {}
-            for feature, rows in self.pairs.items():
-                for r in rows:
-                    self._by_concept.setdefault(r["concept"], []).append({"feature": feature, **r})
-        rows = sorted(self._by_concept.get(i, []), key=lambda r: -(r["f1"] if r["f1"] is not None else -1.0))
+        rows = sorted(self.of_concept.get(i, []), key=lambda r: -(r["f1"] if r["f1"] is not None else -1.0))
         chosen = next((r for r in rows if r["selected"]), rows[0] if rows else None)
         return {
             "pairs": rows[:PAIRS_A_CONCEPT],
