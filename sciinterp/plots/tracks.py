@@ -61,10 +61,14 @@ def top_samples(features: FeatureMatrix, j: int, n: int = 3) -> np.ndarray:
     order = peaks_of(features, j).group
     table = features.samples.table
     if "family" in table.columns:
-        family = table["family"].astype(str).to_numpy()[order]
-        _, first = np.unique(family, return_index=True)
-        order = np.concatenate([order[np.sort(first)], np.delete(order, first)])
+        order = order[firsts_first(table["family"].astype(str).to_numpy()[order])]
     return order[:n]
+
+
+def firsts_first(family: np.ndarray) -> np.ndarray:
+    """int64 [n]: an order in which the first of every family stands before all others."""
+    _, first = np.unique(family, return_index=True)
+    return np.concatenate([np.sort(first), np.setdiff1d(np.arange(len(family)), first)])
 
 
 def feature(

@@ -186,17 +186,14 @@ def _lines(ax: Axes, frame: pd.DataFrame, x: str, y: str, *, by: str, setting: s
     )
     for i, label_ in enumerate(order.drop_duplicates("name").sort_values(["was", "by"])["name"]):
         rows = frame[name.to_numpy() == label_]
-        table = pd.DataFrame(
-            {"x": finite(rows[x]), "y": finite(rows[y]), "at": finite(rows.get(setting, rows[x]))}
-        ).dropna(subset=["x", "y"])
+        columns = {"x": rows[x], "y": rows[y], "at": rows.get(setting, rows[x])}
+        table = pd.DataFrame({k: finite(v) for k, v in columns.items()}).dropna(subset=["x", "y"])
         table["at"] = table["at"].fillna(table["x"])
         seeds = table.groupby("at").agg(x=("x", "mean"), y=("y", "mean"), low=("y", "min"), high=("y", "max"))
         seeds = seeds.sort_values("x", kind="stable")
         if len(seeds):
-            colour = PALETTE[i % len(PALETTE)]
-            ax.plot(
-                seeds["x"], seeds["y"], color=colour, marker=MARKERS[i % len(MARKERS)], ms=3.5, label=label_
-            )
+            colour, marker = PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]
+            ax.plot(seeds["x"], seeds["y"], color=colour, marker=marker, ms=3.5, label=label_)
             ax.vlines(seeds["x"], seeds["low"], seeds["high"], color=colour, lw=0.9)
             drawn = True
     return drawn
@@ -314,10 +311,8 @@ def _law(axes: Axes, law: Laws, frame: pd.DataFrame, over: str) -> Axes:
         mine, colour = frame[frame["reader"] == reader], PALETTE[i % len(PALETTE)]
         if not len(mine):
             continue
-        name = str(reader).replace("_", " ")
-        axes.plot(
-            mine[over], mine["fvu"], ls="", color=colour, marker=MARKERS[i % len(MARKERS)], ms=3.5, label=name
-        )
+        name, marker = str(reader).replace("_", " "), MARKERS[i % len(MARKERS)]
+        axes.plot(mine[over], mine["fvu"], ls="", color=colour, marker=marker, ms=3.5, label=name)
         at = np.geomspace(float(mine[over].min()), 2 * float(mine[over].max()), 60)
         axes.plot(at, law.curve(reader, over, at.tolist()), color=colour, lw=1)
         floor = floors.loc[reader]

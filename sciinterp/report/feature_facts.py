@@ -18,6 +18,7 @@ import scipy.sparse as sp
 from sciinterp.codes.active import active_cells, only_active
 from sciinterp.codes.peaks import BLOCK_VALUES, largest_in_groups, strongest_first
 from sciinterp.plots.logos import Letters, information
+from sciinterp.plots.tracks import firsts_first
 from sciinterp.settings import Plain
 
 if TYPE_CHECKING:
@@ -88,19 +89,11 @@ def examples(active: Activity, family: np.ndarray, *, top: int = 8, each: int = 
     sample = active.sample
     if not len(sample):
         return []
-    _, first = np.unique(family[sample], return_index=True)
-    best = np.concatenate([np.sort(first), np.setdiff1d(np.arange(len(sample)), first)])[:top]
-    out = [("strongest", int(sample[i])) for i in best]
+    out = [("strongest", int(sample[i])) for i in firsts_first(family[sample])[:top]]
     shown = {s for _, s in out}
-    for name, lo, hi in (
-        ("upper quarter", 0.0, 0.25),
-        ("second quarter", 0.25, 0.5),
-        ("third quarter", 0.5, 0.75),
-        ("lowest quarter", 0.75, 1.0),
-    ):
-        inside = [
-            int(s) for s in sample[int(lo * len(sample)) : int(hi * len(sample))] if int(s) not in shown
-        ]
+    for k, name in enumerate(("upper quarter", "second quarter", "third quarter", "lowest quarter")):
+        quarter = sample[k * len(sample) // 4 : (k + 1) * len(sample) // 4].tolist()
+        inside = [s for s in quarter if s not in shown]
         step = max(1, len(inside) // each)
         out += [(name, s) for s in inside[step // 2 :: step][:each]]
     return out

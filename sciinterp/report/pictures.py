@@ -209,9 +209,10 @@ def _full_figures(full: Plain, content: Plain) -> list[Picture]:
 
 def turning_figures(turning: Plain | None) -> list[Picture]:
     """What turning features does: the matrix, and the doses of the concept whose feature has most control."""
-    if not turning:
+    found = turned_concepts(turning)
+    if not turning or not found:
         return []
-    table, best = pd.DataFrame(turning["table"]), turned_concepts(turning)[0]["concept"]
+    table, best = pd.DataFrame(turning["table"]), found[0]["concept"]
     level = turning["settings"]["divergence"]
     doses = Table(turning["doses"], context={"settings": SimpleNamespace(divergence=level)})
     return [

@@ -133,11 +133,11 @@ def report(
 def require_report_kinds(candidates: object, annotations: object, split: object, manifest: object) -> None:
     """Raise where one of what may be given beside codes and hits is given, and of another class."""
     kinds = {
+        "candidates": (candidates, pd.DataFrame),
         "annotations": (annotations, Annotations),
         "split": (split, Split),
         "manifest": (manifest, Mapping),
     }
-    kinds["candidates"] = (candidates, pd.DataFrame)
     require_kinds(**{name: pair for name, pair in kinds.items() if pair[0] is not None})
 
 
