@@ -114,9 +114,9 @@ def recovery(worlds: object, *, value: str = "recall", ax: Axes | None = None) -
     matplotlib.axes.Axes
     """
     held = worlds.get("recovery") if isinstance(worlds, Mapping) else None
-    table = worlds if held is None else held
-    require_column(table_of(table, "worlds"), value, "recall", option="value")
-    frame = measured(table, "world", "dictionary", numbers=[value])
+    frame = table_of(worlds if held is None else held, "worlds")
+    require_column(frame, value, "recall", option="value")
+    frame = measured(frame, "world", "dictionary", numbers=[value])
     frame = frame.assign(at=finite(frame[value]))
     names = list(dict.fromkeys(frame["world"].astype(str)))
     with drawing(ax, width="half", height=24 + 8 * max(len(names), 2)) as axes:
