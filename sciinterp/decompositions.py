@@ -15,36 +15,36 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from sciinterp.annotations import Annotations
 from sciinterp.association.fitting import Inputs
 from sciinterp.association.partitions import partition
 from sciinterp.association.set_facts import FOUND
 from sciinterp.association.sets import KS, sparse_units, weighted_sets
 from sciinterp.codes import encode
 from sciinterp.devices import device_of
-from sciinterp.errors import no_such
+from sciinterp.errors import no_such, require_kinds
 from sciinterp.frames import Table
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.base import SAE
 from sciinterp.sae.dictionary_benchmark import CONTESTANTS
-from sciinterp.sae.grid import describe, name_of, rows_for_length
+from sciinterp.sae.grid import describe, job_in, nearest, rows_for_length
 from sciinterp.sae.loop import Job, train_together
-from sciinterp.sae.settings import TrainSettings
+from sciinterp.sae.settings import FROZEN, TrainSettings
 from sciinterp.sae.stability import stability
 from sciinterp.sae.topk import TopK
+from sciinterp.samples import Split
 from sciinterp.settings import at_least, make_plain, settings_of
 from sciinterp.store.atomic import make_folder
 from sciinterp.store.kept import kept
 
 if TYPE_CHECKING:
     from sciinterp.activations import Activations
-    from sciinterp.annotations import Annotations
     from sciinterp.codes import FeatureMatrix
-    from sciinterp.samples import Split
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +93,9 @@ class DecompositionSettings:
     def __post_init__(self) -> None:
         one = at_least(1)
         make_plain(self, widths=one, l0=one, steps=one, batch_size=one, seeds=at_least(0))
+        for part in self.twins:
+            if part not in FROZEN:
+                raise no_such("frozen part of a dictionary", part, FROZEN)
         for name in self.names:
             if name not in CONTESTANTS:
                 raise no_such("architecture", name, CONTESTANTS)
@@ -134,6 +137,7 @@ def compare_decompositions(
         The folder holds outcomes of other settings.
     """
     settings, place = settings_of(settings, DecompositionSettings), str(device_of(device))
+    require_kinds(annotations=(annotations, Annotations), split=(split, Split), out=(out, Path | None))
     judged = replace(split, test=split.calibration)
     folder = None if out is None else make_folder(out)
     rows = []
@@ -161,7 +165,7 @@ def _measure(
     settings: DecompositionSettings,
     pace: dict[str, float],
     folder: Path | None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     name, width, device = which
     frozen = name.removeprefix(TWIN) if name.startswith(TWIN) else ""
     made = [TopK(width, k=settings.l0)] if frozen else CONTESTANTS[name](width, settings.l0)
@@ -213,14 +217,14 @@ def _nearest(
 ) -> list[SAE]:
     """A dictionary a seed, of the one among several whose L0 with the first seed is nearest to what is asked."""
 
-    def job(one: Architecture, seed: int) -> Job:
-        place = None if folder is None else folder / "saes" / (how.frozen or "trained") / name_of(one, seed)
-        return Job(one, replace(how, seed=seed), place)
+    def train(some: Sequence[Architecture], seeds: Sequence[int]) -> list[SAE]:
+        places = folder and folder / "saes"
+        jobs = [job_in(places, one, replace(how, seed=seed)) for one in some for seed in seeds]
+        return train_together(acts, jobs, split=split)
 
-    first = train_together(acts, [job(one, settings.seeds[0]) for one in made], split=split)
-    best = int(np.argmin([abs(np.log(max(sae.metrics["l0"], 1e-6) / settings.l0)) for sae in first]))
-    jobs = [job(made[best], seed) for seed in settings.seeds[1:]]
-    return [first[best], *(train_together(acts, jobs, split=split) if jobs else [])]
+    first = train(made, settings.seeds[:1])
+    best = nearest(first, settings.l0)
+    return [first[best], *train(made[best : best + 1], settings.seeds[1:])]
 
 
 def _of_sae(sae: SAE, rows: tuple[np.ndarray, np.ndarray, int]) -> dict[str, float]:

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
+from types import UnionType
+from typing import get_args
 
 # How what stands in the place of a file that was not fetched begins, in small letters.
 POINTER, PAGE = b"version https://git-lfs", (b"<!doctype html", b"<html")
@@ -124,7 +126,9 @@ class FormatError(SciinterpError):
 
 # What makes a thing of this class, for whoever gave another.
 MADE_BY = {
+    "Adapter": "si.load_model(name)",
     "Annotations": "si.read_annotations(path) or si.Annotations(table)",
+    "Architecture": "si.TopK(n_features=1024, k=32) or another architecture",
     "FeatureMatrix": "si.encode, si.load_features(folder) or si.FeatureMatrix(codes, samples)",
     "SAE": "si.train or si.load_sae(path)",
     "Samples": "si.read_samples(path) or si.Samples(ids, sequences)",
@@ -132,16 +136,21 @@ MADE_BY = {
 }
 
 
-def require_kinds(**given: tuple[object, type]) -> None:
-    """Raise where an argument is of another class than the one beside it; ``Path`` stands for text, too."""
+def require_kinds(**given: tuple[object, type | UnionType]) -> None:
+    """Raise where an argument is of another class than the one beside it.
+
+    ``Path`` stands for text, too; ``Split | None`` for an argument that may be left out.
+    """
     for name, (value, kind) in given.items():
-        if not isinstance(value, (str, PathLike) if kind is Path else kind):
+        kinds = get_args(kind) or (kind,)
+        said = "a path" if kinds[0] is Path else getattr(kinds[0], "__name__", str(kind))
+        if not isinstance(value, tuple((str, PathLike) if one is Path else one for one in kinds)):
             raise InputError(
                 "an argument of another kind",
                 where=f"{name}=",
-                expected="a path" if kind is Path else kind.__name__,
+                expected=said,
                 got=repr(value)[:60] if isinstance(value, (str, int, type(None))) else type(value).__name__,
-                do=f"{MADE_BY[kind.__name__]} gives one." if kind.__name__ in MADE_BY else "",
+                do=f"{MADE_BY[said]} gives one." if said in MADE_BY else "",
             )
 
 

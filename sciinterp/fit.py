@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.frames import html_card
+from sciinterp.models import Adapter
 from sciinterp.models.engine import capture, plan_batches
 from sciinterp.provenance import HasOrigin, Origin
 from sciinterp.provenance.checks import differing
@@ -26,13 +26,9 @@ from sciinterp.sae.base import SAE, sae_of
 from sciinterp.sae.metrics import Measures
 from sciinterp.sae.weights import Weights
 from sciinterp.samples import Samples
-from sciinterp.settings import at_least, make_plain, settings_of
-
-if TYPE_CHECKING:
-    from sciinterp.models import Adapter
+from sciinterp.settings import UP_TO_ONE, at_least, make_plain, settings_of
 
 log = logging.getLogger(__name__)
-
 
 FEWER = 1024  # tokens on which ways to treat rows are compared
 # What may be done to rows before they are encoded, in words; see sae.weights.
@@ -74,7 +70,8 @@ class FitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        make_plain(self, n_tokens=at_least(1))
+        shares = dict.fromkeys(("least_fve", "least_gain", "ahead"), UP_TO_ONE)
+        make_plain(self, n_tokens=at_least(1), norm_ratio=at_least(0), **shares)
 
 
 @dataclass(eq=False)
@@ -136,6 +133,7 @@ def fit_check(sae: SAE, model: Adapter, samples: Samples, *, settings: FitSettin
     InputError
         The model has no site of the SAE's width, or there are too few tokens.
     """
+    require_kinds(sae=(sae, SAE), model=(model, Adapter), samples=(samples, Samples))
     settings = settings_of(settings, FitSettings)
     sites = [site for site in model._sites() if site.width == sae.d_in]
     if not sites:
@@ -214,8 +212,8 @@ def _random_directions(sae: SAE, rows: torch.Tensor, seed: int) -> SAE:
 
 
 def _row(own: Measures, other: Measures) -> dict[str, float]:
-    variance = own.square - float(own.sum.square().sum()) / max(own.n, 1)
-    if not variance > 0:
+    variance = own.variance
+    if not variance:
         return dict.fromkeys(("fve", "fve_random", "l0", "norm_ratio", "dead"), float("nan"))
     # the random dictionary at its best scale
     by_random = other.both**2 / other.back / variance if other.back > 0 else 0.0

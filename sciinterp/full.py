@@ -115,7 +115,9 @@ def _measure(run: Run, out: Path, settings: dict[str, Any], *, seeds: int, calib
             ks=sorted({max(1, k // 2), k}),
             out=out / "width",
             seed=settings["seed"],
-            architecture=type(sae.architecture) if hasattr(sae.architecture, "k") else TopK,
+            architecture=type(sae.architecture)
+            if sae.architecture and hasattr(sae.architecture, "k")
+            else TopK,
             steps=max(1, int(sae.metrics["steps"]) // 2),
         )
         found["width"] = table.to_dict("records")

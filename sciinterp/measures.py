@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +29,8 @@ from sciinterp.sae.stability import stability
 from sciinterp.store.tables import write_tsv
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sciinterp.activations import Activations
     from sciinterp.annotations import Annotations
     from sciinterp.codes import FeatureMatrix
@@ -51,7 +53,7 @@ def measure_sae(
     annotations: Annotations,
     loss_samples: int = LOSS_SAMPLES,
     device: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Loss recovered, description length and dark matter.
 
     Parameters
@@ -96,8 +98,8 @@ def measure_sae(
 
 
 def measure_splits(
-    features: FeatureMatrix, annotations: Annotations, hits: Any, *, split: Split
-) -> dict[str, list[dict[str, Any]]]:
+    features: FeatureMatrix, annotations: Annotations, hits: pd.DataFrame, *, split: Split
+) -> dict[str, list[dict[str, object]]]:
     """Splitting and absorption (:mod:`sciinterp.association.splitting`): records of ``splitting`` and
     ``absorption``.
     """
@@ -107,7 +109,7 @@ def measure_splits(
     }
 
 
-def seed_stability(sae: SAE, acts: Activations, split: Split, out: Path, *, seeds: int) -> dict[str, Any]:
+def seed_stability(sae: SAE, acts: Activations, split: Split, out: Path, *, seeds: int) -> dict[str, object]:
     """Train the same recipe with further seeds and compare (:mod:`sciinterp.sae.stability`).
 
     Parameters
@@ -153,7 +155,7 @@ def seed_stability(sae: SAE, acts: Activations, split: Split, out: Path, *, seed
 
 def fold_dictionaries(
     sae: SAE, acts: Activations, features: FeatureMatrix, annotations: Annotations, split: Split, out: Path
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Train the same recipe once a fold and compare (:mod:`sciinterp.association.one_a_fold`).
 
     Parameters
@@ -187,7 +189,7 @@ def fold_dictionaries(
 
 def _unexplained(
     x: np.ndarray, x_hat: np.ndarray, acts: Activations, split: Split, annotations: Annotations
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Concepts the error is enriched in; ``x`` are the (thinned) rows of the test samples."""
     samples = acts.samples
     rows = thinned(Source(acts).rows_of(split.test), MAX_ROWS)

@@ -243,6 +243,19 @@ def plain_value(value: object, hint: type[T], where: str, bound: Bound | None = 
     return found
 
 
+def plain_row(values: object, kind: type[T], where: str, bound: Bound | None = None) -> tuple[T, ...]:
+    """Several values as :func:`plain_value` takes one; text is one value, not a row of letters.
+
+    Examples
+    --------
+    >>> plain_row([1, 2], int, "seeds")
+    (1, 2)
+    """
+    found = _plain(values, tuple[kind, ...], where, bound)  # type: ignore[valid-type]
+    assert isinstance(found, tuple)
+    return found
+
+
 def _plain(value: object, hint: object, where: str, bound: Bound | None = None) -> object:
     some = any(typing.get_origin(one) is tuple for one in (hint, *typing.get_args(hint)))
     if some and isinstance(value, Iterable) and not isinstance(value, str | Mapping):

@@ -8,25 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 import sciinterp as si
-from sciinterp.activations import site_folder
+from sciinterp.activations import Activations, site_folder
+from sciinterp.annotations import Annotations
 from sciinterp.association.explanations import above_all
 from sciinterp.control import control_codes
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.frames import Table
-from sciinterp.sae import TrainSettings, train
-from sciinterp.settings import settings_of
-
-if TYPE_CHECKING:
-    from sciinterp.annotations import Annotations
-    from sciinterp.models import Adapter
-    from sciinterp.sae import TrainSettings
-    from sciinterp.samples import Samples, Split
+from sciinterp.models import Adapter
+from sciinterp.sae import Architecture, TrainSettings, train
+from sciinterp.samples import Samples, Split
+from sciinterp.settings import plain_row, settings_of
 
 F1_BAR = 0.5
 # column of the sweep -> baseline whose concepts it counts
@@ -41,7 +37,7 @@ def sweep_sites(
     sites: Sequence[str],
     split: Split,
     out: str | Path,
-    architecture: Any = None,
+    architecture: Architecture | None = None,
     settings: TrainSettings | None = None,
 ) -> Table:
     """Train and score one SAE a site, and the same on randomised weights.
@@ -90,19 +86,19 @@ def sweep_sites(
     >>> table[["site", "depth", "concepts"]].values.tolist()
     [['layers.0', 0.125, 1], ['layers.1', 0.25, 1]]
     """
+    require_kinds(model=(model, Adapter), samples=(samples, Samples), annotations=(annotations, Annotations))
+    require_kinds(split=(split, Split), out=(out, Path), architecture=(architecture, Architecture | None))
+    settings, sites = settings_of(settings, TrainSettings), plain_row(sites, str, "sites")
     if not sites:
         raise InputError("no sites to sweep", expected="one or more names", do="See 'sciinterp sites MODEL'.")
     sites = list(dict.fromkeys(sites))
     records = {name: model.site(name) for name in sites}
-    out, architecture = Path(out), architecture or si.Matryoshka(n_features=1024, k=32)
-    settings = settings_of(settings, TrainSettings)
+    out, recipe = Path(out), (architecture or si.Matryoshka(n_features=1024, k=32), settings)
     real = si.extract(model, samples, site=sites, out=out / "activations")
     blank = si.extract(model.randomised(settings.seed), samples, site=sites, out=out / "control")
     rows, tables = [], []
     for name in sites:
-        found, metrics = _site(
-            real[name], blank[name], annotations, split=split, out=out, recipe=(architecture, settings)
-        )
+        found, metrics = _site(real[name], blank[name], annotations, split=split, out=out, recipe=recipe)
         chosen = _concepts(found, name)
         rows.append({"site": name, "depth": records[name].depth, **metrics, **_counts(chosen)})
         tables.append(chosen)
@@ -110,7 +106,13 @@ def sweep_sites(
 
 
 def _site(
-    acts: Any, blank: Any, annotations: Annotations, *, split: Split, out: Path, recipe: tuple
+    acts: Activations,
+    blank: Activations,
+    annotations: Annotations,
+    *,
+    split: Split,
+    out: Path,
+    recipe: tuple[Architecture, TrainSettings],
 ) -> tuple[Table, dict[str, float]]:
     """Hits of one site, and how well its SAE reconstructs."""
     architecture, settings = recipe

@@ -11,7 +11,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,7 +20,10 @@ from sciinterp.errors import InputError
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import Codes, Encoder, Transposed, Workspace, crowded, encode_topk, places, spread
 from sciinterp.sae.weights import Weights
-from sciinterp.settings import make_plain
+from sciinterp.settings import POSITIVE, Bound, at_least, make_plain
+
+Calibration: TypeAlias = Callable[[], Tensor]  # gives held-out rows [n, d_in] in training units
+Finished: TypeAlias = tuple[Weights, dict[str, float]]
 
 
 @dataclass
@@ -68,14 +71,15 @@ class Architecture(abc.ABC):
     n_features: int
 
     def __post_init__(self) -> None:
-        make_plain(self)
-        if self.n_features < 1:
-            raise InputError(
-                "an SAE needs features",
-                where=type(self).__name__,
-                expected="n_features >= 1",
-                got=str(self.n_features),
-            )
+        # Of whichever of these there are, n_features before the others.
+        make_plain(
+            self,
+            n_features=at_least(1),
+            k=Bound("1 <= k <= n_features", lambda k: 1 <= k <= self.n_features),
+            target_l0=Bound("0 < target_l0 <= n_features", lambda l0: 0 < l0 <= self.n_features),
+            bandwidth=POSITIVE,
+            **dict.fromkeys(("aux_alpha", "l1", "weight"), at_least(0)),
+        )
 
     def shapes(self, d_in: int) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the parameters."""
@@ -98,9 +102,7 @@ class Architecture(abc.ABC):
         """
 
     @abc.abstractmethod
-    def finish(
-        self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]
-    ) -> tuple[Weights, dict]:
+    def finish(self, parameters: Parameters, scale: float, calibrate: Calibration) -> Finished:
         """The arrays of the inference SAE in the data's own units, and what was calibrated.
 
         Parameters
@@ -108,11 +110,10 @@ class Architecture(abc.ABC):
         scale : float
             Training rows are ``scale * x``. Biases and thresholds are divided by it, weights stay: exact,
             as the scale is a power of two.
-        calibrate : callable
-            Gives held-out rows [n, d_in] in training units.
+        calibrate : Calibration
         """
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Name and hyper-parameters, for a file."""
         return {"name": self.name, **{f.name: getattr(self, f.name) for f in fields(self)}}
 
@@ -121,6 +122,13 @@ def require(condition: bool, architecture: Architecture, what: str) -> None:
     """Raise :class:`InputError` unless the hyper-parameters make sense."""
     if not condition:
         raise InputError("the architecture cannot be trained", where=str(architecture), expected=what)
+
+
+def in_data_units(
+    p: Parameters, scale: float, *, k: int | None = None, threshold: Tensor | None = None
+) -> Weights:
+    """The common parameters with their biases divided by the scale, and what selects codes."""
+    return Weights(p["W_enc"].T, p["b_enc"] / scale, p["W_dec"], p["b_dec"] / scale, k=k, threshold=threshold)
 
 
 def write_gradients(step: Step, codes: Codes, gradient: Tensor, d_pre: Tensor, xin: Tensor) -> Tensor:

@@ -23,13 +23,14 @@ from jaxtyping import Float
 from safetensors.torch import save
 from torch import Tensor
 
-from sciinterp.errors import InputError, ShapeError
+from sciinterp.errors import InputError, ShapeError, require_kinds
 from sciinterp.frames import html_card
 from sciinterp.provenance import UNKNOWN, HasOrigin, Origin, check, origin_of
 from sciinterp.sae import sparse
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.exports import export
 from sciinterp.sae.weights import ARRAYS, CONFIG, METRICS, Weights
+from sciinterp.store.arrays import as_rows
 from sciinterp.store.atomic import atomic_write, make_folder, sha256_file
 from sciinterp.store.origins import save_origin
 from sciinterp.store.sealed import write_sealed
@@ -161,6 +162,7 @@ class SAE(HasOrigin, abc.ABC):
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Float[Tensor, "n d_in"]:
         """Reconstruction ``codes W_dec + b_dec`` from sparse (CSR) or dense codes [n, n_features]."""
+        require_kinds(codes=(codes, Tensor))
         if codes.ndim != 2 or codes.shape[1] != self.n_features:
             raise ShapeError(
                 "these are not codes of this SAE",
@@ -269,6 +271,7 @@ class SAE(HasOrigin, abc.ABC):
 
         Both JSON files carry their own checksum.
         """
+        require_kinds(folder=(folder, Path))
         path = make_folder(folder)
         atomic_write(path / ARRAYS, save(self.weights.named))
         config = self.config
@@ -289,6 +292,7 @@ class SAE(HasOrigin, abc.ABC):
         InputError
             An unknown format, or one that cannot express this SAE.
         """
+        require_kinds(folder=(folder, Path))
         return export(self.weights, self.config, folder, format)
 
     @abc.abstractmethod
@@ -296,7 +300,10 @@ class SAE(HasOrigin, abc.ABC):
         """Codes of centred rows."""
 
     def _rows(self, x: Tensor | np.ndarray) -> Tensor:
-        rows = torch.as_tensor(x)
+        if not isinstance(x, Tensor) or x.is_complex():
+            with np.errstate(over="ignore"):  # what is too large is found not to be finite
+                x = torch.from_numpy(np.array(as_rows(x), np.float32))
+        rows = x
         if rows.ndim != 2 or rows.shape[1] != self.d_in:
             where = f"SAE '{self.folder}'" if self.folder else "this SAE"
             raise ShapeError(

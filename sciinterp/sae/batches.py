@@ -15,20 +15,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sciinterp import distributed
-from sciinterp.errors import InputError, ShapeError
+from sciinterp.errors import InputError, ShapeError, require_kinds
 from sciinterp.provenance import Origin, Training, origin_of
 from sciinterp.sae.row_numbers import Rows
+from sciinterp.samples import Samples, Split
 from sciinterp.store.arrays import as_rows
-
-if TYPE_CHECKING:
-    from sciinterp.samples import Samples, Split
 
 BUDGET = 1 << 30  # bytes of one group
 BLOCK = 1024  # neighbouring rows that stay together when dealt to groups
@@ -41,6 +39,31 @@ MOST = 1 << 18  # rows of such a group, for the sake of SAMPLES
 HELD_OUT = 1 / 20  # of the rows, at most HELD_OUT_ROWS, when there is no split
 HELD_OUT_ROWS = 20_000
 MOMENT_ROWS = 1 << 18  # rows the mean and the scale are estimated from
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """Rows that are read by stretches: activations on disk, a stream of them, and their like."""
+
+    @property
+    def d_in(self) -> int: ...
+    @property
+    def n_tokens(self) -> int: ...
+    def read(self, lo: int, hi: int, /) -> np.ndarray: ...
+
+
+@runtime_checkable
+class Computed(Readable, Protocol):
+    """Rows that are computed anew whenever they are read."""
+
+    @property
+    def token_offsets(self) -> np.ndarray: ...
+    @property
+    def buffer_tokens(self) -> int | None: ...
+    def take(self, rows: np.ndarray, out: np.ndarray, /) -> np.ndarray: ...
+
+
+Trainable: TypeAlias = Readable | np.ndarray | Tensor
 
 
 class Source:
@@ -57,19 +80,20 @@ class Source:
         Of rows that are computed: where those of each sample begin.
     """
 
-    def __init__(self, data: Any, samples: Samples | None = None) -> None:
-        self._read = getattr(data, "read", None)
+    def __init__(self, data: Trainable, samples: Samples | None = None) -> None:
+        require_kinds(samples=(samples, Samples | None))
+        self._read = data.read if isinstance(data, Readable) else None
         self.samples: Samples | None = samples if samples is not None else getattr(data, "samples", None)
         self.origin, self._take = Origin(), None
         self.offsets: np.ndarray | None = None
         self._buffer = 0
-        if callable(self._read):
+        if isinstance(data, Readable):
             self.d_in, self.n_rows = int(data.d_in), int(data.n_tokens)
             self.origin = origin_of(data)
             self.digest = str(getattr(data, "digest", "") or getattr(data, "fingerprint", ""))
-            self._take = getattr(data, "take", None)
-            if callable(self._take):  # computed anew
-                self.offsets, self._buffer = data.token_offsets, int(data.buffer_tokens or 0)
+            if isinstance(data, Computed):
+                self._take, self.offsets = data.take, data.token_offsets
+                self._buffer = int(data.buffer_tokens or 0)
         else:
             self._array = data.detach().cpu() if isinstance(data, Tensor) else as_rows(data)
             if getattr(self._array, "ndim", 0) != 2:
@@ -87,13 +111,14 @@ class Source:
                     expected=f"{samples.n_positions} rows (positions end to end)",
                     got=str(self.n_rows),
                 )
-        self.data: Any = data
+        self._rows = getattr(data, "rows", None)
+        self._kind = type(data).__name__
         if self.n_rows == 0:
             raise InputError("there are no activations to train on", expected="at least one row", got="0")
 
     def read(self, lo: int, hi: int) -> np.ndarray:
         """Rows ``lo:hi`` as float32 [hi - lo, d_in]."""
-        if callable(self._read):
+        if self._read is not None:
             return np.asarray(self._read(lo, hi), np.float32)
         part = self._array[lo:hi]
         with np.errstate(over="ignore"):  # what is too large is found not to be finite
@@ -117,17 +142,17 @@ class Source:
         if self.offsets is not None:
             numbers = np.sort(np.asarray(samples, np.int64))
             return Rows(self.offsets[numbers], np.diff(self.offsets)[numbers])
-        if not hasattr(self.data, "rows"):
+        if self._rows is None:
             if self.samples is None:
                 raise InputError(
                     "a split needs to know which rows belong to which sample",
                     where="split=",
                     expected="an Activations store, or samples=",
-                    got=type(self.data).__name__,
+                    got=self._kind,
                     do="Pass samples= beside the array.",
                 )
             return Rows.of(np.flatnonzero(np.isin(self.samples.position_sample(), samples)))
-        return Rows.of(np.sort(np.asarray(self.data.rows(np.asarray(samples)), np.int64)))
+        return Rows.of(np.sort(np.asarray(self._rows(np.asarray(samples)), np.int64)))
 
     def take(self, rows: Rows | np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """The rows of ascending numbers ``rows``, by sequential reads."""
@@ -178,6 +203,8 @@ def parts_of(data: Source, split: Split | None, seed: int) -> dict[str, Rows]:
         The split has no training rows.
     """
     if split is not None:
+        if not hasattr(split, "train"):
+            require_kinds(split=(split, Split))
         if data.samples is not None and len(split.family) != len(data.samples):
             raise InputError(
                 "the split is of other samples",
@@ -323,6 +350,24 @@ class Reader:
         return np.repeat(self._units[mine] - first, sizes[mine]) + np.arange(int(sizes[mine].sum()))
 
 
+def finite_mean(part: np.ndarray, numbers: Rows | np.ndarray) -> np.ndarray:
+    """Mean of some rows [d_in].
+
+    Raises
+    ------
+    InputError
+        One is not finite: it is named by its number.
+    """
+    mean = part.mean(0)
+    if not np.isfinite(mean).all() and not (good := np.isfinite(part).all(1)).all():
+        raise InputError(
+            "activations hold a value that is not finite",
+            where=f"row {int(np.asarray(numbers)[np.argmin(good)])}",
+            do="Remove the sample it belongs to.",
+        )
+    return mean
+
+
 def moments(source: Source, rows: Rows | np.ndarray) -> tuple[np.ndarray, float]:
     """Mean [d_in] and mean squared distance from it, in float64, from up to 2^18 rows spread evenly.
 
@@ -338,13 +383,7 @@ def moments(source: Source, rows: Rows | np.ndarray) -> tuple[np.ndarray, float]
     n, mean, spread = 0, np.zeros(source.d_in), 0.0
     for piece in source.pieces(rows):
         part = piece.astype(np.float64)
-        here = part.mean(0)
-        if not np.isfinite(here).all():
-            raise InputError(
-                "activations hold a value that is not finite",
-                where=f"row {int(np.asarray(rows[n : n + len(part)])[np.argmin(np.isfinite(part).all(1))])}",
-                do="Remove the sample it belongs to.",
-            )
+        here = finite_mean(part, rows[n : n + len(part)])
         part -= here  # in place: a part in float64 is the largest thing that is held here
         np.square(part, out=part)
         spread += float(part.sum() + ((here - mean) ** 2).sum() * n * len(part) / (n + len(part)))

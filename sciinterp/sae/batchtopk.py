@@ -16,7 +16,6 @@ the batch is collected again from a lower one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,11 +23,17 @@ import torch
 from torch import Tensor
 
 from sciinterp import distributed
-from sciinterp.sae.architecture import Architecture, Step, require, write_gradients
+from sciinterp.sae.architecture import (
+    Architecture,
+    Calibration,
+    Finished,
+    Step,
+    in_data_units,
+    write_gradients,
+)
 from sciinterp.sae.auxk import add_auxk
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import CHUNK, Codes, Workspace, code_gradients, decode, encode_above, keep_entries
-from sciinterp.sae.weights import Weights
 
 # The next batch's cut is seldom below this fraction of the last one's.
 FLOOR = 0.85
@@ -52,10 +57,6 @@ class BatchTopK(Architecture):
     k: int = 32
     aux_alpha: float = 1 / 32
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(1 <= self.k <= self.n_features and self.aux_alpha >= 0, self, "1 <= k <= n_features")
-
     def step(self, step: Step, x: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Loss and gradients of a batch; see the module's docstring."""
         p, n = step.parameters, len(x)
@@ -69,9 +70,7 @@ class BatchTopK(Architecture):
         l0 = torch.tensor(codes.columns.numel() / n)
         return {"loss": mse + aux, "mse": mse, "aux": aux, "l0": l0, "cut": cut}
 
-    def finish(
-        self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]
-    ) -> tuple[Weights, dict]:
+    def finish(self, parameters: Parameters, scale: float, calibrate: Calibration) -> Finished:
         """A threshold SAE; see :func:`threshold_sae`."""
         return threshold_sae(parameters, self.k, scale, calibrate())
 
@@ -109,7 +108,7 @@ def batch_topk(xin: Tensor, w_enc: Tensor, b_enc: Tensor, k: int, step: Step) ->
     return codes, cut
 
 
-def threshold_sae(parameters: Parameters, k: float, scale: float, rows: Tensor) -> tuple[Weights, dict]:
+def threshold_sae(parameters: Parameters, k: float, scale: float, rows: Tensor) -> Finished:
     """Turn batch selection into one threshold, calibrated on held-out rows.
 
     Parameters
@@ -124,25 +123,13 @@ def threshold_sae(parameters: Parameters, k: float, scale: float, rows: Tensor) 
         under the threshold (after).
     """
     p, work = parameters, Workspace()
-    rows = rows.to(p["b_dec"].device)
-    threshold = calibrate(rows - p["b_dec"], p["W_enc"], p["b_enc"], k, work)
-    weights = Weights(
-        p["W_enc"].T,
-        p["b_enc"] / scale,
-        p["W_dec"],
-        p["b_dec"] / scale,
-        threshold=torch.full_like(p["b_enc"], threshold / scale),
-    )
-    after = encode_above(rows - p["b_dec"], p["W_enc"], p["b_enc"], threshold, work).columns.numel() / len(
-        rows
-    )
-    before = min(
-        k, encode_above(rows - p["b_dec"], p["W_enc"], p["b_enc"], 0.0, work).columns.numel() / len(rows)
-    )
-    return weights, {
+    encoder = rows.to(p["b_dec"].device) - p["b_dec"], p["W_enc"], p["b_enc"]
+    threshold = calibrate(*encoder, k, work)
+    positive, above = (encode_above(*encoder, t, work).columns.numel() / len(rows) for t in (0.0, threshold))
+    return in_data_units(p, scale, threshold=torch.full_like(p["b_enc"], threshold / scale)), {
         "threshold": threshold / scale,
-        "l0_batch_selection": float(before),
-        "l0_threshold": after,
+        "l0_batch_selection": float(min(k, positive)),
+        "l0_threshold": above,
         "calibration_rows": len(rows),
     }
 

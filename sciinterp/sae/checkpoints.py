@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,8 +25,16 @@ NAME = re.compile(r"step_(\d+)\.safetensors")
 KEY = "sciinterp_checkpoint"  # the one metadata key: more than one would be written in no fixed order
 
 
+class State(NamedTuple):
+    """What a checkpoint holds."""
+
+    step: int
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any]  # plain JSON
+
+
 def write_checkpoint(
-    folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+    folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, object]
 ) -> Path:
     """Write, read back, and only then remove the older ones."""
     make_folder(folder)
@@ -36,7 +44,6 @@ def write_checkpoint(
     atomic_write(path, save(held, {KEY: json.dumps(record, sort_keys=True)}))
     if _read(path) is None:
         path.unlink(missing_ok=True)
-
         raise StoreError(
             "a checkpoint does not read back as it was written",
             where=f"'{path}'",
@@ -48,13 +55,10 @@ def write_checkpoint(
     return path
 
 
-def newest_checkpoint(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-    """The valid checkpoint with the highest number: step, tensors, facts; None when there is none."""
-    for _, path in sorted(_numbered(folder), reverse=True):
-        found = _read(path)
-        if found is not None:
-            return found
-    return None
+def newest_checkpoint(folder: Path) -> State | None:
+    """The valid checkpoint with the highest number; None when there is none."""
+    newest_first = sorted(_numbered(folder), reverse=True)
+    return next((found for _, path in newest_first if (found := _read(path)) is not None), None)
 
 
 def _numbered(folder: Path) -> list[tuple[int, Path]]:
@@ -64,7 +68,7 @@ def _numbered(folder: Path) -> list[tuple[int, Path]]:
     return [(int(match.group(1)), path) for match, path in named if match]
 
 
-def _read(path: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+def _read(path: Path) -> State | None:
     """What a checkpoint holds, or None when it is not whole."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -72,7 +76,7 @@ def _read(path: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         if record["sha256"] != _digest(tensors):
             return None
-        return int(record["step"]), tensors, dict(record["facts"])
+        return State(int(record["step"]), tensors, dict(record["facts"]))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -12,10 +12,9 @@ none). Unexplained parts lie elsewhere: what the model knows is well explained (
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 RIDGE = 1e-3  # relative to the mean diagonal of the Gram matrix
 
@@ -34,7 +33,7 @@ def dark_matter(x: np.ndarray, x_hat: np.ndarray, train: np.ndarray, test: np.nd
     -------
     dict
         ``fvu`` (fraction of variance unexplained), its parts ``linear`` and ``nonlinear`` (they add up to it),
-        ``linear_r2`` (of the error) and ``norm_r2`` (of its squared norm).
+        ``linear_r2`` (of the error) and ``norm_r2`` (of its squared norm). NaN where the held-out rows do not vary.
 
     Examples
     --------
@@ -53,17 +52,16 @@ def dark_matter(x: np.ndarray, x_hat: np.ndarray, train: np.ndarray, test: np.nd
     total = (error[test] ** 2).sum()
     rest = ((error[test] - predicted[:, :-1]) ** 2).sum()
     spread = ((norm[test] - norm[test].mean()) ** 2).sum()
+    share = np.array([total, total - rest, rest]) / (variance if variance > 0 else np.nan)
     return {
-        "fvu": float(total / variance),
-        "linear": float((total - rest) / variance),
-        "nonlinear": float(rest / variance),
+        **dict(zip(("fvu", "linear", "nonlinear"), share.tolist())),
         "linear_r2": float(1 - rest / total) if total > 0 else 0.0,
         "norm_r2": float(1 - ((norm[test] - predicted[:, -1:]) ** 2).sum() / spread) if spread > 0 else 0.0,
     }
 
 
 def unexplained_by_concept(
-    x: np.ndarray, x_hat: np.ndarray, positives: Any, concepts: list[str], family: np.ndarray
+    x: np.ndarray, x_hat: np.ndarray, positives: sp.csr_array, concepts: list[str], family: np.ndarray
 ) -> pd.DataFrame:
     """In which concepts is the unexplained part enriched?
 

@@ -13,27 +13,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sciinterp.devices import device_of
+from sciinterp.errors import require_kinds
 from sciinterp.frames import Table
 from sciinterp.progress import progress
 from sciinterp.sae.architecture import Architecture
-from sciinterp.sae.base import SAE
 from sciinterp.sae.batchtopk import BatchTopK
 from sciinterp.sae.gated import Gated
-from sciinterp.sae.grid import name_of
+from sciinterp.sae.grid import job_in, nearest
 from sciinterp.sae.ground_truth import WORLDS, Truth, World, make_rows, measure_recovery
 from sciinterp.sae.jumprelu import JumpReLU
-from sciinterp.sae.loop import Job, train_together
+from sciinterp.sae.loop import train_together
 from sciinterp.sae.matryoshka import Matryoshka
 from sciinterp.sae.relu import ReLU
 from sciinterp.sae.settings import FROZEN, TrainSettings
 from sciinterp.sae.topk import TopK
-from sciinterp.settings import at_least, make_plain, settings_of
+from sciinterp.settings import at_least, make_plain, plain_row, settings_of
 from sciinterp.store.atomic import make_folder
 from sciinterp.store.kept import kept
 
@@ -108,10 +107,12 @@ def benchmark_dictionary(
     MismatchError
         The folder holds outcomes of other settings or worlds of the same name.
     """
-    settings, place = settings_of(settings, GroundTruthSettings), str(device_of(device))
+    require_kinds(out=(out, Path | None))
+    settings, seeds = settings_of(settings, GroundTruthSettings), plain_row(seeds, int, "seeds")
+    place = str(device_of(device))
     folder = None if out is None else make_folder(out)
     rows = []
-    jobs = [(world, int(seed)) for world in worlds for seed in seeds]
+    jobs = [(world, seed) for world in worlds for seed in seeds]
     for world, seed in progress(jobs, desc="worlds", leave=False):
         plan = {"world": asdict(world), "seed": seed, "settings": asdict(settings)}
         name = f"{world.name.replace(' ', '-')}-{seed}"
@@ -125,25 +126,18 @@ def benchmark_dictionary(
 
 def _measure(
     world: World, seed: int, settings: GroundTruthSettings, device: str, folder: Path | None
-) -> dict[str, Any]:
+) -> dict[str, list[dict[str, object]]]:
     truth = make_rows(world, settings.rows + settings.held_out, seed=seed)
     k, cut = max(1, round(truth.values.nnz / len(truth.x))), settings.rows
     held_out = Truth(truth.x[cut:], truth.values[cut:], truth.directions, truth.parent, truth.circle)
     plain = TrainSettings(steps=settings.steps, batch_size=settings.batch_size, seed=seed, device=device)
     named = [(name, made) for name, make in CONTESTANTS.items() for made in make(world.n_true, k)]
-
-    def job(made: Architecture, how: TrainSettings) -> Job:
-        place = None if folder is None else folder / (how.frozen or "trained") / name_of(made, seed)
-        return Job(made, how, place)
-
-    jobs = [job(made, plain) for _, made in named]
-    jobs += [job(TopK(world.n_true, k=k), replace(plain, frozen=part)) for part in FROZEN]
+    jobs = [job_in(folder, made, plain) for _, made in named]
+    jobs += [job_in(folder, TopK(world.n_true, k=k), replace(plain, frozen=part)) for part in FROZEN]
     log.info("%s, seed %d: %d dictionaries at L0 %d", world.name, seed, len(jobs), k)
     saes = train_together(truth.x[:cut], jobs)
-    found: dict[str, SAE] = {}
-    for (name, _), sae in zip(named, saes):
-        if name not in found or _off(sae, k) < _off(found[name], k):
-            found[name] = sae
+    several = {name: [sae for (its, _), sae in zip(named, saes) if its == name] for name, _ in named}
+    found = {name: some[nearest(some, k)] for name, some in several.items()}
     found |= {f"topk, frozen {part}": sae for part, sae in zip(FROZEN, saes[len(named) :])}
     rows = [
         {
@@ -156,11 +150,6 @@ def _measure(
         for name, sae in found.items()
     ]
     return {"rows": rows}
-
-
-def _off(sae: SAE, k: int) -> float:
-    """How far the L0 of an SAE is from ``k``, as a ratio."""
-    return abs(np.log(max(float(sae.metrics["l0"]), 1e-6) / k))
 
 
 def _between_seeds(recovery: pd.DataFrame) -> list[dict[str, float | str]]:

@@ -116,7 +116,7 @@ def _dictionary_learning(weights: Weights, facts: Mapping[str, Any], path: Path)
     buffer = io.BytesIO()
     torch.save(_plain(held), buffer)
     atomic_write(path / "ae.pt", buffer.getvalue())
-    trainer: dict[str, Any] = {
+    trainer = {
         "dict_class": kind,
         "activation_dim": weights.W_enc.shape[0],
         "dict_size": weights.W_enc.shape[1],

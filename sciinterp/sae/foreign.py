@@ -26,7 +26,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -93,8 +93,8 @@ FORMATS: dict[str, Format] = {
 
 
 def read(
-    path: Path, format: str = "auto", stated: Mapping[str, Any] | None = None
-) -> tuple[Weights, dict[str, Any], Found]:
+    path: Path, format: str = "auto", stated: Mapping[str, object] | None = None
+) -> tuple[Weights, dict[str, object], Found]:
     """Arrays, what else is known, and where they were found; errors as in :func:`sciinterp.load_sae`.
 
     ``stated`` stands for the configuration where there is none.
@@ -216,7 +216,7 @@ def _root(folder: Path) -> Path:
     return real
 
 
-def _read_arrays(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _read_arrays(file: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """The arrays of a file, or of all shards of it, whatever shard was named; and settings that stand beside them."""
     shard = SHARD.fullmatch(file.name)
     if file.suffix == ".pt":

@@ -15,13 +15,12 @@ the decoder, so the L1 penalty cannot shrink the codes. After training it is exa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from sciinterp.sae.architecture import Architecture, Step, require, write_gradients
+from sciinterp.sae.architecture import Architecture, Calibration, Finished, Step, write_gradients
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import Codes, code_gradients, decode, encode_above, sum_by_feature
 from sciinterp.sae.weights import Weights
@@ -41,10 +40,6 @@ class Gated(Architecture):
 
     name: ClassVar[str] = "gated"
     l1: float = 2.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.l1 >= 0, self, "l1 >= 0")
 
     def shapes(self, d_in: int) -> dict[str, tuple[int, ...]]:
         """The common parameters (``b_enc`` is the gate's bias), the rescaling and the magnitude's bias."""
@@ -74,9 +69,7 @@ class Gated(Architecture):
         l0 = (codes.values > 0).sum() / n
         return {"loss": mse + aux + penalty, "mse": mse, "aux": aux, "penalty": penalty, "l0": l0}
 
-    def finish(
-        self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]
-    ) -> tuple[Weights, dict]:
+    def finish(self, parameters: Parameters, scale: float, calibrate: Calibration) -> Finished:
         """The equivalent threshold SAE, in the data's units."""
         p = parameters
         rescale = p["r"].exp()

@@ -10,21 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.frames import Table
 from sciinterp.progress import progress
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.base import SAE
-from sciinterp.sae.batches import SPAN, Source, parts_of, thinned
+from sciinterp.sae.batches import SPAN, Source, Trainable, parts_of, thinned
 from sciinterp.sae.loop import Job, train_together
 from sciinterp.sae.mdl import description_length
 from sciinterp.sae.settings import TrainSettings
+from sciinterp.settings import build, plain_row
 from sciinterp.store.tables import write_tsv
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ TABLE = "sweep.tsv"
 
 
 def sweep_saes(
-    source: Any,
+    source: Trainable,
     architectures: Sequence[Architecture],
     *,
     out: str | Path | None = None,
@@ -98,19 +101,23 @@ def sweep_saes(
     >>> table[["n_features", "k", "l0"]].values.tolist()
     [[16.0, 2.0, 2.0], [16.0, 4.0, 4.0]]
     """
-    wanted = [(architecture, int(seed)) for architecture in architectures for seed in seeds]
+    seeds = plain_row(seeds, int, "seeds")
+    require_kinds(architectures=(architectures, Sequence))
+    for one in architectures:
+        require_kinds(architectures=(one, Architecture))
+    wanted = [(architecture, seed) for architecture in architectures for seed in seeds]
     names = [name_of(*pair) for pair in wanted]
     _require_different(names)
-    how = TrainSettings(steps=steps, batch_size=batch_size, device=device, order_seed=int(seeds[0]))
+    how = TrainSettings(steps=steps, batch_size=batch_size, device=device, order_seed=seeds[0])
     jobs = [
         Job(architecture, replace(how, seed=seed), None if out is None else Path(out) / name)
         for (architecture, seed), name in zip(wanted, names)
     ]
     saes = train_together(source, jobs, split=split)
-    held_out = rows_for_length(source, split, seed=int(seeds[0]))
+    held_out = rows_for_length(source, split, seed=seeds[0])
     found = zip(wanted, names, saes)
     rows = [{**_about(*pair, sae), **_length(sae, held_out), "name": name} for pair, name, sae in found]
-    table = Table(rows, context={"seeds": [int(s) for s in seeds], "steps": saes[0].recipe["steps"]})
+    table = Table(rows, context={"seeds": list(seeds), "steps": saes[0].recipe["steps"]})
     table.insert(table.columns.get_loc("mdl") + 1, "pareto", pareto(table["l0"], table["fve"]))
     if out is not None:
         write_tsv(table, Path(out) / TABLE)
@@ -126,7 +133,7 @@ def _require_different(names: list[str]) -> None:
         )
 
 
-def _about(architecture: Architecture, seed: int, sae: SAE) -> dict[str, Any]:
+def _about(architecture: Architecture, seed: int, sae: SAE) -> dict[str, object]:
     return {
         "seed": seed,
         "n_features": architecture.n_features,
@@ -136,9 +143,9 @@ def _about(architecture: Architecture, seed: int, sae: SAE) -> dict[str, Any]:
     }
 
 
-def pareto(l0: Any, fve: Any) -> np.ndarray:
+def pareto(l0: npt.ArrayLike, fve: npt.ArrayLike) -> np.ndarray:
     """Bool [n]: the SAEs that no other beats in one of active features (fewer) and variance explained (more)
-    without losing in the other.
+    without losing in the other; none of which either is not known.
 
     Examples
     --------
@@ -148,7 +155,7 @@ def pareto(l0: Any, fve: Any) -> np.ndarray:
     l0, fve = np.asarray(l0, np.float64), np.asarray(fve, np.float64)
     at_least = (l0[:, None] <= l0) & (fve[:, None] >= fve)
     better = at_least & ((l0[:, None] < l0) | (fve[:, None] > fve))
-    return ~better.any(0)
+    return ~better.any(0) & np.isfinite(l0) & np.isfinite(fve)
 
 
 def name_of(architecture: Architecture, seed: int) -> str:
@@ -161,7 +168,7 @@ def name_of(architecture: Architecture, seed: int) -> str:
     ('topk-512-k=16-seed=0', 'jumprelu-512-target_l0=16-bandwidth=1.0-seed=3')
     """
     sparsity = fields(architecture)[1].name
-    plain: Any = type(architecture)(**{f: getattr(architecture, f) for f in ("n_features", sparsity)})
+    plain = build(type(architecture), {f: getattr(architecture, f) for f in ("n_features", sparsity)})
     said = [sparsity] + [
         f.name for f in fields(architecture) if getattr(architecture, f.name) != getattr(plain, f.name)
     ]
@@ -173,8 +180,35 @@ def name_of(architecture: Architecture, seed: int) -> str:
     return "-".join([architecture.name, str(architecture.n_features), *parts, f"seed={seed}"])
 
 
+def require_k(architecture: type[Architecture]) -> None:
+    """Raise unless an architecture is told how many features are active."""
+    require_kinds(architecture=(architecture, type))
+    if not issubclass(architecture, Architecture) or "k" not in {f.name for f in fields(architecture)}:
+        raise InputError("no architecture with a k", where="architecture", got=architecture.__name__)
+
+
+def sizes_of(
+    architecture: type[Architecture], widths: Sequence[int], ks: Sequence[int]
+) -> list[Architecture]:
+    """An architecture of every width and number of active features."""
+    require_k(architecture)
+    sizes = product(plain_row(widths, int, "widths"), plain_row(ks, int, "ks"))
+    return [architecture(**{"n_features": width, "k": k}) for width, k in sizes]
+
+
+def job_in(folder: Path | None, architecture: Architecture, settings: TrainSettings) -> Job:
+    """A dictionary and its place among trained ones and twins, with a folder of its own name."""
+    name = name_of(architecture, settings.seed)
+    return Job(architecture, settings, folder and folder / (settings.frozen or "trained") / name)
+
+
+def nearest(saes: Sequence[SAE], l0: float) -> int:
+    """The place of the SAE whose active features are nearest to so many, as a ratio; the first of equals."""
+    return int(np.argmin([abs(np.log(max(float(sae.metrics["l0"]), 1e-6) / l0)) for sae in saes]))
+
+
 def rows_for_length(
-    source: Any, split: Split | None, *, part: str = "calibration", seed: int = 0
+    source: Trainable, split: Split | None, *, part: str = "calibration", seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """What a description length is measured on: training rows [n, d_in] for the code tables, held-out rows, and how
     many training rows there are in all.

@@ -20,6 +20,7 @@ from sciinterp.errors import InputError
 from sciinterp.sae.base import SAE
 from sciinterp.sae.grid import codes_of
 from sciinterp.sae.stability import match_features
+from sciinterp.settings import UP_TO_ONE, at_least, make_plain
 
 FOUND, NEAR, STRANGE = 0.9, 0.7, 0.5  # cosines: found; one of several of the same; like nothing
 BOOST = 8.0  # how much more often a feature fires under its own topic
@@ -65,6 +66,9 @@ class World:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
+        make_plain(
+            self, children=UP_TO_ONE, **dict.fromkeys(("tail", "topics", "circles", "noise"), at_least(0))
+        )
         if not 0 < self.l0 < self.n_true or self.d < 2 or 2 * self.circles > self.n_true:
             raise InputError("this world cannot be made", where=self.name, expected="0 < l0 < n_true, d > 1")
 

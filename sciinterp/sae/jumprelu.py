@@ -19,7 +19,6 @@ times as often as the target asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,10 +26,16 @@ import torch
 from torch import Tensor
 
 from sciinterp import distributed
-from sciinterp.sae.architecture import Architecture, Step, require, write_gradients
+from sciinterp.sae.architecture import (
+    Architecture,
+    Calibration,
+    Finished,
+    Step,
+    in_data_units,
+    write_gradients,
+)
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import code_gradients, decode, encode_above, keep_entries, products, sum_by_feature
-from sciinterp.sae.weights import Weights
 
 RATE = 4.0
 START = 4
@@ -56,14 +61,6 @@ class JumpReLU(Architecture):
     target_l0: float = 32.0
     weight: float = 0.5
     bandwidth: float = 0.4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            0 < self.target_l0 <= self.n_features and self.bandwidth > 0 and self.weight >= 0,
-            self,
-            "0 < target_l0 <= n_features, bandwidth > 0",
-        )
 
     def shapes(self, d_in: int) -> dict[str, tuple[int, ...]]:
         """The common parameters and the thresholds, in units of ``RATE``."""
@@ -105,11 +102,7 @@ class JumpReLU(Architecture):
         p["theta"].copy_(pre.topk(place, dim=0).values[-1].clamp_(min=0) / RATE)
         step.memory["started"] = torch.ones(1)
 
-    def finish(
-        self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]
-    ) -> tuple[Weights, dict]:
+    def finish(self, parameters: Parameters, scale: float, calibrate: Calibration) -> Finished:
         """The thresholds and biases in the data's units."""
-        p = parameters
-        theta = p["theta"].clamp(min=0) * RATE / scale
-        weights = Weights(p["W_enc"].T, p["b_enc"] / scale, p["W_dec"], p["b_dec"] / scale, threshold=theta)
-        return weights, {"threshold_mean": float(theta.mean())}
+        theta = parameters["theta"].clamp(min=0) * RATE / scale
+        return in_data_units(parameters, scale, threshold=theta), {"threshold_mean": float(theta.mean())}

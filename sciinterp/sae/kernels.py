@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ HALVINGS, SPARE = 8, 4
 _SUMS = {"reassoc", "contract", "nsz"}
 
 
-def over_rows(n: int, part: Callable[..., Any], *arguments: Any) -> None:
+def over_rows(n: int, part: Callable[..., object], *arguments: object) -> None:
     """Run ``part(lo, hi, *arguments)`` over ``n`` rows, one range per torch thread."""
     threads = min(torch.get_num_threads(), max(n // MIN_ROWS_PER_THREAD, 1))
     if threads <= 1:

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sciinterp.errors import InputError, StoreError, require_kinds
 from sciinterp.provenance import Origin, check, stated
@@ -36,7 +35,7 @@ def load_sae(
     *,
     format: str = "auto",
     model: object = None,
-    origin: Origin | Mapping[str, Any] | object = None,
+    origin: Origin | Mapping[str, object] | object = None,
     weights: str | Path | None = None,
     revision: str | None = None,
 ) -> SAE:
@@ -101,11 +100,6 @@ def load_sae(
     if model is not None:
         sae.check(model)
     return sae
-
-
-def load_native(folder: Path) -> SAE:
-    """The SAE of a folder that :meth:`sciinterp.sae.base.SAE.save` wrote."""
-    return load_sae(folder, format="sciinterp")
 
 
 def _read_ours(sae: SAE, ours: Fields, found: foreign.Found, sealed: bool) -> None:

@@ -27,21 +27,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from sciinterp import distributed
 from sciinterp.devices import device_of
-from sciinterp.errors import InputError, SciinterpError
+from sciinterp.errors import InputError, SciinterpError, require_kinds
 from sciinterp.products import linear
 from sciinterp.progress import progress
 from sciinterp.sae import run_folder
 from sciinterp.sae.architecture import Architecture, Step
 from sciinterp.sae.base import SAE, sae_of
-from sciinterp.sae.batches import Reader, Source, moments, origin_of_trained, parts_of, thinned
+from sciinterp.sae.batches import Reader, Source, Trainable, moments, origin_of_trained, parts_of, thinned
 from sciinterp.sae.bf16_topk import choose_encoder
+from sciinterp.sae.checkpoints import State
 from sciinterp.sae.frozen import Frozen
 from sciinterp.sae.metrics import measure, never_fire
 from sciinterp.sae.parameters import Parameters
@@ -60,14 +61,14 @@ KNOWN_BYTES = 1 << 29  # of products that are looked up: 131,072 rows by 1,024 f
 
 
 def train(
-    source: Any,
+    source: Trainable,
     architecture: Architecture,
     *,
     split: Split | None = None,
     samples: Samples | None = None,
     out: str | Path | None = None,
     settings: TrainSettings | None = None,
-    **everyday: Any,
+    **everyday: object,
 ) -> SAE:
     """Train a sparse autoencoder.
 
@@ -106,9 +107,9 @@ def train(
     >>> sae.encode(x).shape, sae.metrics["n_features"]
     (torch.Size([400, 16]), 16)
     """
-    settings = TrainSettings.with_fields(settings, everyday)
-    with ledger.recorded("train", out, settings={**architecture.as_dict(), **settings.deciding()}):
-        return train_together(source, [Job(architecture, settings, out)], samples=samples, split=split)[0]
+    job = Job(architecture, TrainSettings.with_fields(settings, everyday), out)
+    with ledger.recorded("train", out, settings={**architecture.as_dict(), **job.settings.deciding()}):
+        return train_together(source, [job], samples=samples, split=split)[0]
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,12 @@ class Job:
     settings: TrainSettings
     out: str | Path | None = None
 
+    def __post_init__(self) -> None:
+        require_kinds(architecture=(self.architecture, Architecture), out=(self.out, Path | None))
+
 
 def train_together(
-    source: Any, jobs: Sequence[Job], *, samples: Samples | None = None, split: Split | None = None
+    source: Trainable, jobs: Sequence[Job], *, samples: Samples | None = None, split: Split | None = None
 ) -> list[SAE]:
     """Train several SAEs in one pass over the data: each batch is read once and every SAE makes its step on it.
 
@@ -138,6 +142,8 @@ def train_together(
     InputError
         The jobs need different batches. Else as :func:`train`.
     """
+    if not jobs:
+        return []
     shared = jobs[0].settings
     for job in jobs:
         for name in ("steps", "epochs", "batch_size", "device", "order"):
@@ -175,7 +181,7 @@ def train_together(
     return [done[i] for i in range(len(jobs))]
 
 
-def _dealt(source: Any, jobs: Sequence[Job], samples: Samples | None, split: Split | None) -> list[SAE]:
+def _dealt(source: Trainable, jobs: Sequence[Job], samples: Samples | None, split: Split | None) -> list[SAE]:
     """Whole SAEs dealt to ranks: each is trained by one, and comes out as it does alone."""
     numbers = distributed.mine(range(len(jobs)))
     mine = [jobs[i] for i in numbers]
@@ -332,7 +338,7 @@ class _Run:
             scores[lo : lo + CHUNK] = linear(part, p["W_enc"])
         self.step.work.known = Known(scores, p["b_dec"], self.data.reader.places)
 
-    def advance(self, x: Tensor, target: Tensor) -> dict[str, Any] | None:
+    def advance(self, x: Tensor, target: Tensor) -> dict[str, float] | None:
         """Make one step; gives the line of the log where there is one."""
         settings, p, number = self.settings, self.parameters, self.done + 1
         if self.step.work.known:
@@ -374,13 +380,13 @@ class _Run:
     def save(self) -> None:
         """Write a checkpoint, where there is a folder."""
         if self.folder:
-            run_folder.write_state(self.folder, self.lines, self.done, *self._state())
+            run_folder.write_state(self.folder, self.lines, self._state())
 
     def finish(self) -> SAE:
         """The finished SAE with its measures, written where there is a folder."""
         sae = self._finish()
         if self.folder:
-            run_folder.write_finished(self.folder, sae, self.lines, self.done, *self._state())
+            run_folder.write_finished(self.folder, sae, self.lines, self._state())
         return sae
 
     def _review_screen(self, number: int) -> None:
@@ -396,7 +402,7 @@ class _Run:
                 )
                 self.step.encode, self.screened = encode_topk, False
 
-    def _line(self, found: dict[str, Tensor], rate: float) -> dict[str, Any]:
+    def _line(self, found: dict[str, Tensor], rate: float) -> dict[str, float]:
         total = self.data.source.d_in * self.step.unit**2
         line = {
             "step": self.done,
@@ -425,16 +431,17 @@ class _Run:
             do="No weight was changed by this step. Lower the learning rate.",
         )
 
-    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def _state(self) -> State:
         tensors = {
             **self.parameters.state(),
             "last_fired": self.last_fired,
             "generator": self.generator.get_state(),
             **{f"memory.{k}": v for k, v in self.step.memory.items()},
         }
-        return tensors, {"reader": self.reader_state, "screened": self.screened}
+        return State(self.done, tensors, {"reader": self.reader_state, "screened": self.screened})
 
-    def _restore(self, number: int, tensors: dict[str, Tensor], facts: dict[str, Any], lines: bytes) -> None:
+    def _restore(self, state: State, lines: bytes) -> None:
+        number, tensors, facts = state
         self.parameters.restore(tensors)
         self.last_fired.copy_(tensors["last_fired"])
         self.generator.set_state(tensors["generator"])

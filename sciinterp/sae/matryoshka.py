@@ -15,7 +15,6 @@ one threshold.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,12 +23,11 @@ import torch
 from torch import Tensor
 
 from sciinterp.sae import kernels
-from sciinterp.sae.architecture import Architecture, Step, require
+from sciinterp.sae.architecture import Architecture, Calibration, Finished, Step, require
 from sciinterp.sae.auxk import add_auxk
 from sciinterp.sae.batchtopk import batch_topk, threshold_sae
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import Codes, Transposed, code_gradients, decode
-from sciinterp.sae.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,6 @@ class Matryoshka(Architecture):
             self,
             "ascending prefixes up to n_features",
         )
-        require(1 <= self.k <= self.n_features and self.aux_alpha >= 0, self, "1 <= k <= n_features")
 
     def step(self, step: Step, x: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Loss and gradients of a batch; see the module's docstring."""
@@ -135,8 +132,6 @@ class Matryoshka(Architecture):
         )
         return gradient, given, bags, squares.sum(0), error
 
-    def finish(
-        self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]
-    ) -> tuple[Weights, dict]:
+    def finish(self, parameters: Parameters, scale: float, calibrate: Calibration) -> Finished:
         """A threshold SAE of the whole dictionary; a prefix of its features is a dictionary too."""
         return threshold_sae(parameters, self.k, scale, calibrate())

@@ -20,9 +20,8 @@ numbers fall; what shrinks is the saving ``gaussian - total``.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import scipy.sparse as sp
 
 # Quantisation levels a feature may use before values are clipped; finer steps never pay.
 MAX_LEVELS = 512
@@ -31,12 +30,12 @@ STEPS = 2.0 ** np.arange(2, -6, -0.5)
 
 
 def description_length(
-    codes: Any,
+    codes: sp.csr_array,
     x: np.ndarray,
     w_dec: np.ndarray,
     b_dec: np.ndarray,
     *,
-    train: tuple[Any, Any] | None = None,
+    train: tuple[sp.csr_array, np.ndarray] | None = None,
     n_tokens: int | None = None,
     tolerance: float = 0.005,
     distortion: float = 0.1,
@@ -120,20 +119,25 @@ def gaussian_rate(error: np.ndarray, distortion: float) -> float:
     return float(0.5 * np.log2(eigenvalues[above] / hi).sum()) if hi > 0 else float("inf")
 
 
-def _levels(codes: Any, step: float) -> Any:
+def _levels(codes: sp.csr_array, step: float) -> sp.csr_array:
     out = codes.copy()
     out.data = np.minimum(np.rint(codes.data / step), MAX_LEVELS - 1).astype(np.int64)
     return out
 
 
-def _rounded(codes: Any, step: float) -> Any:
+def _rounded(codes: sp.csr_array, step: float) -> sp.csr_array:
     out = codes.copy()
     out.data = (np.minimum(np.rint(codes.data / step), MAX_LEVELS - 1) * step).astype(np.float32)
     return out
 
 
 def _coarsest_step(
-    codes: Any, x: np.ndarray, w_dec: np.ndarray, b_dec: np.ndarray, tolerance: float, rows: int = 20000
+    codes: sp.csr_array,
+    x: np.ndarray,
+    w_dec: np.ndarray,
+    b_dec: np.ndarray,
+    tolerance: float,
+    rows: int = 20000,
 ) -> float:
     """The largest step whose rounding costs at most ``tolerance`` of variance explained (on the first rows)."""
     codes, x = codes[:rows], x[:rows]
@@ -143,12 +147,12 @@ def _coarsest_step(
     exact = ((x - (codes @ w_dec + b_dec)) ** 2).sum()
     scale = float(codes.data.mean())
     for step in STEPS * scale:
-        if (((x - (_rounded(codes, step) @ w_dec + b_dec)) ** 2).sum() - exact) / variance <= tolerance:
+        if ((x - (_rounded(codes, step) @ w_dec + b_dec)) ** 2).sum() - exact <= tolerance * variance:
             return float(step)
     return float(STEPS[-1] * scale)
 
 
-def _code_bits(fit: Any, held_out: Any) -> float:
+def _code_bits(fit: sp.csr_array, held_out: sp.csr_array) -> float:
     """Cross-entropy of the held-out levels under per-feature tables of the others, in bits a row.
 
     Tables are Krichevsky-Trofimov estimates (half a count for every symbol seen by any feature).
@@ -156,7 +160,7 @@ def _code_bits(fit: Any, held_out: Any) -> float:
     n_features = fit.shape[1]
     levels = int(max(fit.data.max(initial=0), held_out.data.max(initial=0))) + 1
 
-    def table(matrix: Any) -> np.ndarray:
+    def table(matrix: sp.csr_array) -> np.ndarray:
         counts = np.bincount(matrix.indices * levels + matrix.data, minlength=n_features * levels)
         counts = counts.reshape(n_features, levels).astype(np.float64)
         counts[:, 0] = matrix.shape[0] - counts[:, 1:].sum(1)

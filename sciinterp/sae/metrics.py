@@ -22,7 +22,7 @@ shrinkage
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
@@ -34,7 +34,22 @@ if TYPE_CHECKING:
     from sciinterp.sae.base import SAE
 
 SUMS = ("n", "sum", "square", "error", "cosine", "back", "both", "counts")
+EQUAL = (
+    1e-13  # variance over squared distance from the centre: the rounding of float32, squared, and of the sums
+)
 DECADES = 8  # the histogram's lowest bin holds densities in (0, 1e-7]
+
+
+class Measured(TypedDict):
+    """The measures of some rows; see the module's docstring."""
+
+    fve: float
+    mse: float
+    l0: float
+    cosine: float
+    shrinkage: float
+    density_histogram: dict[str, int]
+    n_tokens: int
 
 
 class Measures:
@@ -87,10 +102,15 @@ class Measures:
             setattr(self, name, sum(parts[1:], parts[0]))
         return self
 
-    def result(self) -> dict[str, Any]:
+    @property
+    def variance(self) -> float:
+        """Sum of the squared distances of the rows from their mean; 0 where float32 cannot tell them apart."""
+        found = self.square - float(self.sum.square().sum()) / max(self.n, 1)
+        return found if found > EQUAL * self.square else 0.0
+
+    def result(self) -> Measured:
         """The measures of all rows added."""
-        n = max(self.n, 1)
-        variance = self.square - float(self.sum.square().sum()) / n
+        n, variance = max(self.n, 1), self.variance
         return {
             "fve": 1 - self.error / variance if variance > 0 else float("nan"),
             "mse": self.error / n,
@@ -102,7 +122,7 @@ class Measures:
         }
 
 
-def measure(sae: SAE, batches: Iterable[Tensor | np.ndarray], *, shared: bool = False) -> dict[str, Any]:
+def measure(sae: SAE, batches: Iterable[Tensor | np.ndarray], *, shared: bool = False) -> Measured:
     """Measures of an SAE over batches of rows (see the module's docstring for each).
 
     ``shared`` says that several ranks each have some of the rows, and measure all of them together.

@@ -21,7 +21,7 @@ fall for the others; what they find of concepts falls, as for an SAE.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,10 +29,11 @@ from torch import Tensor
 
 from sciinterp.activations.axes import Moments, independent_axes, principal_axes
 from sciinterp.devices import device_of, moved
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.sae.base import SAE, ThresholdSAE, TopKSAE
-from sciinterp.sae.batches import Source, origin_of_trained, parts_of, thinned
+from sciinterp.sae.batches import Source, Trainable, finite_mean, origin_of_trained, parts_of, thinned
 from sciinterp.sae.metrics import firing_counts, measure, never_fire
+from sciinterp.settings import at_least, plain_value
 
 if TYPE_CHECKING:
     from sciinterp.samples import Split
@@ -43,7 +44,7 @@ ROWS = 40_000  # axes and thresholds are fitted on at most so many training rows
 
 def baseline_sae(
     kind: str,
-    source: Any,
+    source: Trainable,
     *,
     like: SAE | None = None,
     k: int | None = None,
@@ -79,7 +80,7 @@ def baseline_sae(
     Raises
     ------
     InputError
-        There is no such baseline, or no such device.
+        There is no such baseline or device, or a row is not finite.
 
     Examples
     --------
@@ -90,11 +91,17 @@ def baseline_sae(
     (16, 1.0)
     """
     if kind not in KINDS:
-        raise InputError("there is no such baseline", where=kind, expected=", ".join(KINDS))
+        raise InputError("there is no such baseline", where=str(kind), expected=", ".join(KINDS))
+    require_kinds(like=(like, SAE | None))
+    k = None if k is None else plain_value(k, int, "k", at_least(1))
+    n_features = None if n_features is None else plain_value(n_features, int, "n_features", at_least(1))
+    seed = plain_value(seed, int, "seed")
     place = device_of(device or "cpu")
     data = Source(source)
     parts = parts_of(data, split, seed)
-    rows = data.take(thinned(parts["train"], ROWS))
+    numbers = thinned(parts["train"], ROWS)
+    rows = data.take(numbers)
+    finite_mean(rows, numbers)
     moments = Moments.of(rows)
     mean = torch.from_numpy(moments.mean.astype(np.float32))
     if k is None and like is not None:

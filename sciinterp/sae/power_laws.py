@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -145,7 +144,7 @@ def fit_scaling(runs: pd.DataFrame, *, level: float = 0.9) -> Scaling:
     return Scaling(runs, Table(rows, context={"level": level}), level)
 
 
-def _fit_one(reader: str, runs: pd.DataFrame, level: float) -> list[dict[str, Any]]:
+def _fit_one(reader: str, runs: pd.DataFrame, level: float) -> list[dict[str, object]]:
     varied = [q for q in SPENT if q in runs and runs[q].nunique() > 1]
     needed = 2 * len(varied) + 3
     few = [q for q in varied if runs[q].nunique() < 3]
@@ -157,34 +156,28 @@ def _fit_one(reader: str, runs: pd.DataFrame, level: float) -> list[dict[str, An
             got=f"{len(runs)} rows; {', '.join(f'{runs[q].nunique()} of {q}' for q in varied) or 'nothing varies'}",
         )
     law = Law(runs[varied].to_numpy(np.float64), runs["fvu"].to_numpy(np.float64), level)
-    low, high = law.interval(0)
-    blank = dict.fromkeys(
-        ("exponent", "exponent_low", "exponent_high", "saves", "saves_low", "saves_high"), np.nan
-    )
-    rows: list[dict[str, Any]] = [
-        {
-            "reader": reader,
-            "term": IRREDUCIBLE,
-            "at": np.nan,
-            "error": law.best[0],
-            "error_low": low,
-            "error_high": high,
-        }
-        | blank
-    ]
+    unknown = (np.nan, (np.nan, np.nan))
+
+    def row(term: str, at: float, **found: tuple[float, tuple[float, float]]) -> dict[str, object]:
+        told: dict[str, object] = {"reader": reader, "term": term, "at": at}
+        for name in ("error", "exponent", "saves"):
+            value, (low, high) = found.get(name, unknown)
+            told |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        return told | {"spread": law.spread}
+
+    rows = [row(IRREDUCIBLE, np.nan, error=(law.best[0], law.interval(0)))]
     for i, quantity in enumerate(varied):
-        saves, exponent = law.best[1 + 2 * i : 3 + 2 * i]
-        of_part = law.saying_part(i)
-        row = {"reader": reader, "term": quantity, "at": law.top[i]}
-        told = {
-            "error": (of_part.best[1 + 2 * i], of_part.interval(1 + 2 * i)),
-            "exponent": (exponent, law.interval(2 + 2 * i)),
-            "saves": (saves, law.interval(1 + 2 * i)),
-        }
-        for name, (value, (low, high)) in told.items():
-            row |= {name: value, f"{name}_low": low, f"{name}_high": high}
-        rows.append(row)
-    return [row | {"spread": law.spread} for row in rows]
+        part = law.saying_part(i)
+        rows.append(
+            row(
+                quantity,
+                law.top[i],
+                error=(part.best[1 + 2 * i], part.interval(1 + 2 * i)),
+                exponent=(law.best[2 + 2 * i], law.interval(2 + 2 * i)),
+                saves=(law.best[1 + 2 * i], law.interval(1 + 2 * i)),
+            )
+        )
+    return rows
 
 
 @dataclass(eq=False)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -444,9 +443,9 @@ def read_esmc(found: Found) -> Weights:
     return replace(weights, k=_fits(said.pop(), weights, found))
 
 
-def kept_facts(found: Found) -> dict[str, Any]:
+def kept_facts(found: Found) -> dict[str, object]:
     """What else the files say: lines of a YAML, scales of the features, names of model and site."""
-    facts: dict[str, Any] = dict(found.facts or {})
+    facts: dict[str, object] = dict(found.facts or {})
     for name in ("idf", "max", "activation_rescale_factor", "rescale_factor"):
         array = found.held.get(name)
         if array is not None and array.ndim == 1 and not (array == 1).all():

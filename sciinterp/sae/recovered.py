@@ -17,27 +17,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sciinterp.devices import moved
-from sciinterp.errors import InputError
-from sciinterp.models import CanMask, HasLogits, edit, plan_batches
+from sciinterp.errors import InputError, require_kinds
+from sciinterp.models import Adapter, CanMask, HasLogits, edit, plan_batches
 from sciinterp.provenance import check, origin_of, site_of
-
-if TYPE_CHECKING:
-    from sciinterp.models import Adapter
-    from sciinterp.samples import Samples
+from sciinterp.sae.base import SAE
+from sciinterp.samples import Samples
 
 FRACTION = 0.15  # the fraction masked language models are trained to fill in
 
 
 def loss_recovered(
     model: Adapter,
-    sae: Any,
+    sae: SAE,
     samples: Samples,
     *,
     site: str | None = None,
@@ -79,6 +76,7 @@ def loss_recovered(
     InputError
         When the model gives no scores over a vocabulary.
     """
+    require_kinds(model=(model, Adapter), sae=(sae, SAE), samples=(samples, Samples))
     if not isinstance(model, HasLogits):
         raise InputError(
             "this model gives no scores over a vocabulary",
@@ -114,7 +112,7 @@ def loss_recovered(
 
 
 def _losses(
-    model: Any,
+    model: Adapter,
     at: str,
     samples: Samples,
     edits: dict[str, Callable[[Tensor], Tensor] | None],

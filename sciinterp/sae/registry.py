@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from itertools import product
 from typing import Any
 
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.batchtopk import BatchTopK
 from sciinterp.sae.gated import Gated
@@ -41,28 +40,12 @@ def architecture_from(record: Mapping[str, Any]) -> Architecture:
     4
     """
     kind = _kind(str(record.get("name"))[:60])
-    types = {f.name: str(f.type) for f in fields(kind)}
-    values: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k != "name"
-    }
-    for name, value in {"n_features": None, **values}.items():
-        if name not in types or not _fits(value, types[name]):
-            raise InputError(
-                f"this value of {kind.name} cannot be read",
-                where=name[:60],
-                expected=types.get(name, ", ".join(types)),
-                got=repr(value)[:60],
-            )
-    return kind(**values)
-
-
-def _fits(value: object, type: str) -> bool:
-    """Whether a value of a file is of the type of a parameter."""
-    if type.startswith("tuple"):
-        return isinstance(value, tuple) and all(_fits(part, "int") for part in value)
-    if isinstance(value, bool) or not isinstance(value, int if type == "int" else (int, float)):
-        return False
-    return math.isfinite(value) and abs(value) < 1 << 62
+    known = [f.name for f in fields(kind)]
+    values = {name: value for name, value in record.items() if name != "name"}
+    for name in values:
+        if name not in known:
+            raise no_such(f"parameter of {kind.name}", name[:60], known)
+    return kind(**{"n_features": None, **values})  # of which every value is checked as it is made
 
 
 def architectures_from(name: str, values: Mapping[str, Sequence[str]]) -> list[Architecture]:
@@ -87,7 +70,7 @@ def architectures_from(name: str, values: Mapping[str, Sequence[str]]) -> list[A
     """
     kind = _kind(name)
     types = {f.name: str(f.type) for f in fields(kind)}
-    read: list[list[Any]] = []
+    read = []
     for parameter, texts in values.items():
         if parameter not in types:
             raise InputError(

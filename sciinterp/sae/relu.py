@@ -11,14 +11,13 @@ and its norm moves into the encoder, which changes no reconstruction. The gradie
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from sciinterp.sae.architecture import Architecture, Step, require, write_gradients
+from sciinterp.sae.architecture import Architecture, Calibration, Finished, Step, write_gradients
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import code_gradients, decode, encode_above
 from sciinterp.sae.weights import Weights
@@ -39,10 +38,6 @@ class ReLU(Architecture):
     name: ClassVar[str] = "relu"
     unit_norm: ClassVar[bool] = False
     l1: float = 2.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.l1 >= 0, self, "l1 >= 0")
 
     def step(self, step: Step, x: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Loss and gradients of a batch; see the module's docstring."""
@@ -65,9 +60,7 @@ class ReLU(Architecture):
             "l0": torch.tensor(codes.columns.numel() / n),
         }
 
-    def finish(
-        self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]
-    ) -> tuple[Weights, dict]:
+    def finish(self, parameters: Parameters, scale: float, calibrate: Calibration) -> Finished:
         """Directions of norm one, their norms in the encoder, biases in the data's units."""
         p = parameters
         norm = torch.linalg.vector_norm(p["W_dec"], dim=1, keepdim=True).clamp_min(1e-12)

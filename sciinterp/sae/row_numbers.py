@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import overload
 
 import numpy as np
+import numpy.typing as npt
 
 PIECE = 1 << 20  # numbers written out at once
 
@@ -33,7 +34,7 @@ class Rows:
         self._ends = np.cumsum(np.asarray(count, np.int64)[some])
 
     @classmethod
-    def of(cls, numbers: Any) -> Rows:
+    def of(cls, numbers: Rows | npt.ArrayLike) -> Rows:
         """Of ascending numbers."""
         if isinstance(numbers, Rows):
             return numbers
@@ -44,7 +45,11 @@ class Rows:
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def __getitem__(self, key: Any) -> Any:
+    @overload
+    def __getitem__(self, key: slice) -> Rows | np.ndarray: ...
+    @overload
+    def __getitem__(self, key: npt.ArrayLike) -> np.ndarray: ...
+    def __getitem__(self, key: slice | npt.ArrayLike) -> Rows | np.ndarray:
         """A stretch of them as :class:`Rows`; of places, or of a stretch with gaps, the numbers."""
         if not isinstance(key, slice):
             places = np.asarray(key, np.int64)
@@ -60,7 +65,7 @@ class Rows:
         starts = np.concatenate([[lo], self._ends[a:b]])
         return Rows(np.concatenate([[self[lo]], self._first[a + 1 : b + 1]]), ends - starts)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         count = np.diff(self._ends, prepend=0)
         numbers = np.repeat(self._first - (self._ends - count), count) + np.arange(len(self))
         return numbers if dtype is None else numbers.astype(dtype, copy=False)

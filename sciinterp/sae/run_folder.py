@@ -9,15 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from sciinterp import distributed
 from sciinterp.errors import StoreError
 from sciinterp.sae import checkpoints
 from sciinterp.sae.base import SAE
-from sciinterp.sae.load import load_native
+from sciinterp.sae.checkpoints import State
+from sciinterp.sae.load import load_sae
 from sciinterp.sae.weights import METRICS
 from sciinterp.store import ledger
 from sciinterp.store.atomic import (
@@ -36,7 +34,7 @@ CHECKPOINTS, PLAN, LOG = "checkpoints", "plan.json", "training.jsonl"
 
 
 @contextlib.contextmanager
-def claim(out: Path, plan: Mapping[str, Any]) -> Iterator[tuple[Path, SAE | None]]:
+def claim(out: Path, plan: Mapping[str, object]) -> Iterator[tuple[Path, SAE | None]]:
     """Hold a folder for a plan: gives the folder, and the SAE if it is finished. Of several ranks the first holds it.
 
     Raises
@@ -48,7 +46,7 @@ def claim(out: Path, plan: Mapping[str, Any]) -> Iterator[tuple[Path, SAE | None
     """
     if not distributed.first():
         finished = distributed.told(False)
-        yield Path(out), load_native(Path(out)) if finished else None
+        yield Path(out), load_sae(out, format="sciinterp") if finished else None
         return
     folder = make_folder(out)
     with folder_lock(folder):
@@ -60,7 +58,7 @@ def claim(out: Path, plan: Mapping[str, Any]) -> Iterator[tuple[Path, SAE | None
         elif to_json(read_json(folder / CHECKPOINTS / PLAN)) != to_json(plan):
             _clear(folder)
         if (folder / METRICS).exists():
-            found = load_native(folder)
+            found = load_sae(folder, format="sciinterp")
             distributed.told(True)
             yield folder, found
             return
@@ -82,7 +80,7 @@ def _clear(folder: Path) -> None:
     remove(folder / CHECKPOINTS / PLAN)
 
 
-def _require_ours(folder: Path, plan: Mapping[str, Any]) -> None:
+def _require_ours(folder: Path, plan: Mapping[str, object]) -> None:
     path = folder / CHECKPOINTS / PLAN
     if not path.exists():
         others = sorted(
@@ -110,7 +108,7 @@ def _require_ours(folder: Path, plan: Mapping[str, Any]) -> None:
     )
 
 
-def _brief(kept: Mapping[str, Any], plan: Mapping[str, Any], differing: list[str]) -> str:
+def _brief(kept: Mapping[str, object], plan: Mapping[str, object], differing: list[str]) -> str:
     parts = []
     for key in differing:
         a, b = kept.get(key), plan.get(key)
@@ -123,34 +121,28 @@ def _brief(kept: Mapping[str, Any], plan: Mapping[str, Any], differing: list[str
     return "; ".join(parts)
 
 
-def last_state(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any], bytes] | None:
+def last_state(folder: Path) -> tuple[State, bytes] | None:
     """The newest valid checkpoint with the log as it stood then; None where training starts anew."""
     found = checkpoints.newest_checkpoint(folder / CHECKPOINTS)
     if found is None:
         return None
-    step, tensors, facts = found
-    size = int(facts["log_bytes"])
+    size = int(found.facts["log_bytes"])
     lines = (folder / LOG).read_bytes()[:size] if (folder / LOG).exists() else b""
-    if len(lines) != size:
-        return None
-    return step, tensors, facts, lines
+    return (found, lines) if len(lines) == size else None
 
 
-def write_state(
-    folder: Path, lines: bytes, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
-) -> None:
+def write_state(folder: Path, lines: bytes, state: State) -> None:
     """The log, then the checkpoint that counts its bytes; every rank has the same, and the first writes."""
     if not distributed.first():
         return
     atomic_write(folder / LOG, lines)
-    checkpoints.write_checkpoint(folder / CHECKPOINTS, step, tensors, {**facts, "log_bytes": len(lines)})
+    facts = {**state.facts, "log_bytes": len(lines)}
+    checkpoints.write_checkpoint(folder / CHECKPOINTS, state.step, state.tensors, facts)
 
 
-def write_finished(
-    folder: Path, sae: SAE, lines: bytes, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
-) -> None:
+def write_finished(folder: Path, sae: SAE, lines: bytes, state: State) -> None:
     """The final checkpoint and log, the SAE, and last of all its measures."""
-    write_state(folder, lines, step, tensors, facts)
+    write_state(folder, lines, state)
     if distributed.first():
         sae.save(folder)
     distributed.meet()

@@ -8,19 +8,20 @@ sparsity on all families, and every share of the families at the last sparsity.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such, require_kinds
 from sciinterp.frames import Table
 from sciinterp.sae.architecture import Architecture
-from sciinterp.sae.grid import name_of
-from sciinterp.sae.loop import Job, train_together
+from sciinterp.sae.batches import Trainable
+from sciinterp.sae.grid import job_in, require_k, sizes_of
+from sciinterp.sae.loop import train_together
 from sciinterp.sae.power_laws import Scaling, fit_scaling
-from sciinterp.sae.settings import TrainSettings
+from sciinterp.sae.settings import FROZEN, TrainSettings
 from sciinterp.sae.topk import TopK
 from sciinterp.settings import SHARE, at_least, make_plain, settings_of
 from sciinterp.store.tables import write_tsv
@@ -69,15 +70,17 @@ class ScalingSettings:
         object.__setattr__(self, "device", str(self.device))
         one = at_least(1)
         make_plain(self, widths=one, ks=one, seeds=at_least(0), steps=one, batch_size=one, level=SHARE)
-        if "k" not in {f.name for f in fields(self.architecture)}:
-            raise InputError("no architecture with a k", where="architecture", got=self.architecture.__name__)
+        require_k(self.architecture)
+        for part in self.twins:
+            if part not in FROZEN:
+                raise no_such("frozen part of a dictionary", part, FROZEN)
 
 
 def scaling(
-    source: Any,
+    source: Trainable,
     *,
     split: Split | None = None,
-    control: Any = None,
+    control: Trainable | None = None,
     settings: ScalingSettings | None = None,
     out: str | Path | None = None,
 ) -> Scaling:
@@ -116,10 +119,11 @@ def scaling(
     >>> si.scaling(x, settings=few).fits["term"].tolist()
     ['irreducible', 'n_features', 'k']
     """
+    require_kinds(out=(out, Path | None))
     settings = settings_of(settings, ScalingSettings)
     _require_enough(settings, split)
     data = {"": source} if control is None else {"": source, "randomised": control}
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for where, found in data.items():
         for share in sorted(settings.shares):
             part = split if split is None or share == 1 else _some_families(split, share)
@@ -169,15 +173,20 @@ def _some_families(split: Split, share: float) -> Split:
 
 
 def _train(
-    source: Any, where: str, split: Split | None, share: float, settings: ScalingSettings, folder: Path | None
-) -> list[dict[str, Any]]:
+    source: Trainable,
+    where: str,
+    split: Split | None,
+    share: float,
+    settings: ScalingSettings,
+    folder: Path | None,
+) -> list[dict[str, object]]:
     """The dictionaries of one source and share, in one pass over the data."""
     ks = settings.ks if share == 1 else settings.ks[-1:]
-    sizes = [settings.architecture(**{"n_features": width, "k": k}) for width in settings.widths for k in ks]
+    sizes = sizes_of(settings.architecture, settings.widths, ks)
     how = TrainSettings(
         steps=settings.steps,
         batch_size=settings.batch_size,
-        order_seed=int(settings.seeds[0]),
+        order_seed=settings.seeds[0],
         device=settings.device,
     )
     wanted: list[tuple[str, Architecture, TrainSettings]] = []
@@ -188,14 +197,7 @@ def _train(
             for size in sizes
             for seed in settings.seeds
         ]
-    jobs = [
-        Job(
-            size,
-            one,
-            None if folder is None else folder / (one.frozen or "trained") / name_of(size, one.seed),
-        )
-        for _, size, one in wanted
-    ]
+    jobs = [job_in(folder, size, one) for _, size, one in wanted]
     return [
         {
             "reader": reader,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from sciinterp.errors import InputError, no_such
-from sciinterp.settings import make_plain, settings_of
+from sciinterp.settings import POSITIVE, UP_TO_ONE, Bound, at_least, make_plain, settings_of
 
 MIN_STEPS = 600
 FROZEN = ("decoder", "decoder_soft", "encoder")
@@ -80,15 +80,15 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", str(self.device))
-        make_plain(self)
+        positive = "steps epochs batch_size learning_rate dead_window log_every checkpoint_every"
+        make_plain(
+            self,
+            **dict.fromkeys(positive.split(), Bound("> 0", POSITIVE.holds)),
+            **dict.fromkeys(("warmup", "decay", "sparsity_warmup"), UP_TO_ONE),
+            **dict.fromkeys(("encoder_pull", "clip"), at_least(0)),
+        )
         if self.steps is not None and self.epochs is not None:
             raise InputError("steps and epochs exclude each other", expected="one of them")
-        for name in ("steps", "epochs", "batch_size", "log_every", "learning_rate", "dead_window"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(
-                    "training needs a positive number", where=name, expected="> 0", got=str(value)
-                )
         if self.screen not in ("auto", "on", "off"):
             raise InputError("no such screen", expected="'auto', 'on' or 'off'", got=repr(self.screen))
         if self.frozen and self.frozen not in FROZEN:
@@ -114,7 +114,7 @@ class TrainSettings:
         return peak * min(rise, fall)
 
     @classmethod
-    def with_fields(cls, settings: TrainSettings | None, changed: Mapping[str, Any]) -> TrainSettings:
+    def with_fields(cls, settings: TrainSettings | None, changed: Mapping[str, object]) -> TrainSettings:
         """Settings with some fields replaced; a name that is no field is refused with the nearest."""
         known = [f.name for f in fields(cls)]
         for name in changed:
@@ -132,7 +132,7 @@ class TrainSettings:
         """The seed of the held-out rows and of the order of the batches."""
         return self.seed if self.order_seed is None else self.order_seed
 
-    def deciding(self) -> dict[str, Any]:
+    def deciding(self) -> dict[str, object]:
         """The settings that numbers depend on."""
         kept = {k: v for k, v in asdict(self).items() if k != "checkpoint_every"}
         return {k: v for k, v in kept.items() if k not in LATER or v not in (None, "")}

@@ -22,7 +22,7 @@ import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.sae.base import SAE
 from sciinterp.sae.grid import codes_of
 from sciinterp.sae.plain_dictionaries import baseline_sae
@@ -123,7 +123,7 @@ def stability(
     Raises
     ------
     InputError
-        With fewer than two SAEs.
+        With fewer than two SAEs, or of two sites.
     """
     if len(saes) < 2:
         raise InputError(
@@ -131,6 +131,12 @@ def stability(
             expected="2 or more, trained with different seeds",
             got=str(len(saes)),
         )
+    for sae in saes:
+        if not hasattr(sae, "W_dec"):
+            require_kinds(saes=(sae, SAE))
+    if len(widths := sorted({int(sae.W_dec.shape[1]) for sae in saes})) > 1:
+        got = ", ".join(map(str, widths))
+        raise InputError("these SAEs are of several sites", expected="one d_in", got=got)
     if x is not None and codes is None:
         codes = [codes_of(s, x) for s in saes]
     keep = alive if alive is not None else [np.ones(len(s.W_dec), bool) for s in saes]
@@ -187,12 +193,12 @@ def _compared(a: _Seed, b: _Seed, rng: np.random.Generator) -> tuple[pd.DataFram
         {"feature": a.alive, **columns, "activation": activation, "shared": shared.astype(float)}
     )
     return features, {
-        "shared": shared.mean(),
-        "decoder": cosine.mean(),
-        "encoder": encoder.mean(),
+        "shared": _mean(shared),
+        "decoder": _mean(cosine),
+        "encoder": _mean(encoder),
         "activation": _mean(activation),
-        "null_shared": (null > SHARED).mean(),
-        "null_decoder": null.mean(),
+        "null_shared": _mean(null > SHARED),
+        "null_decoder": _mean(null),
         "null_activation": _mean(null_activation),
     }
 
@@ -200,7 +206,7 @@ def _compared(a: _Seed, b: _Seed, rng: np.random.Generator) -> tuple[pd.DataFram
 def _random_like(directions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Random directions with the second moment of the given ones."""
     unit = _unit(directions)
-    values, vectors = np.linalg.eigh(unit.T @ unit / len(unit))
+    values, vectors = np.linalg.eigh(unit.T @ unit / max(len(unit), 1))
     return rng.normal(size=unit.shape) * np.sqrt(np.clip(values, 0, None)) @ vectors.T
 
 
@@ -211,6 +217,7 @@ def _random_codes(sae: SAE, x: np.ndarray, seed: int) -> tuple[np.ndarray, sp.cs
 
 
 def _mean(values: np.ndarray) -> float:
+    """Of what is known; NaN where nothing is."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")
 

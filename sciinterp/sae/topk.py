@@ -9,17 +9,22 @@ The gradient passes through the selected, positive entries and through nothing e
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from sciinterp.sae.architecture import Architecture, Step, require, write_gradients
+from sciinterp.sae.architecture import (
+    Architecture,
+    Calibration,
+    Finished,
+    Step,
+    in_data_units,
+    write_gradients,
+)
 from sciinterp.sae.auxk import add_auxk
 from sciinterp.sae.parameters import Parameters
 from sciinterp.sae.sparse import code_gradients, decode, fixed_codes
-from sciinterp.sae.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,6 @@ class TopK(Architecture):
     k: int = 32
     aux_alpha: float = 1 / 32
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(1 <= self.k <= self.n_features and self.aux_alpha >= 0, self, "1 <= k <= n_features")
-
     def step(self, step: Step, x: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Loss and gradients of a batch; see the module's docstring."""
         p, n = step.parameters, len(x)
@@ -65,9 +66,6 @@ class TopK(Architecture):
         mse = error.square_().sum() / n
         return {"loss": mse + aux, "mse": mse, "aux": aux, "l0": (codes.values > 0).sum() / n}
 
-    def finish(
-        self, parameters: Parameters, scale: float, calibrate: Callable[[], Tensor]
-    ) -> tuple[Weights, dict]:
+    def finish(self, parameters: Parameters, scale: float, calibrate: Calibration) -> Finished:
         """The weights as they are, biases in the data's units."""
-        p = parameters
-        return Weights(p["W_enc"].T, p["b_enc"] / scale, p["W_dec"], p["b_dec"] / scale, k=self.k), {}
+        return in_data_units(parameters, scale, k=self.k), {}

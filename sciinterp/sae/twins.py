@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from sciinterp.errors import require_kinds
 from sciinterp.sae.architecture import Architecture
 from sciinterp.sae.base import SAE
+from sciinterp.sae.batches import Trainable
 from sciinterp.sae.loop import Job, train_together
 from sciinterp.sae.settings import FROZEN, TrainSettings
+from sciinterp.settings import plain_row
 from sciinterp.store import ledger
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def twins(
-    source: Any,
+    source: Trainable,
     architecture: Architecture,
     *,
     split: Split | None = None,
@@ -30,7 +33,7 @@ def twins(
     out: str | Path | None = None,
     frozen: Sequence[str] = FROZEN,
     settings: TrainSettings | None = None,
-    **everyday: Any,
+    **everyday: object,
 ) -> dict[str, SAE]:
     """Train dictionaries a part of which stays at its random start, all in one pass over the data.
 
@@ -75,13 +78,17 @@ def twins(
     >>> {name: sae.n_features for name, sae in found.items()}
     {'decoder': 16, 'decoder_soft': 16, 'encoder': 16}
     """
-    settings = TrainSettings.with_fields(settings, everyday)
+    require_kinds(architecture=(architecture, Architecture), out=(out, Path | None))
+    settings, frozen = (
+        TrainSettings.with_fields(settings, everyday),
+        plain_row(frozen, str, "frozen"),
+    )
     with ledger.recorded("twins", out, settings={**architecture.as_dict(), **settings.deciding()}):
         return train_twins(source, architecture, settings, frozen, split=split, samples=samples, out=out)
 
 
 def train_twins(
-    source: Any,
+    source: Trainable,
     architecture: Architecture,
     settings: TrainSettings,
     frozen: Sequence[str],

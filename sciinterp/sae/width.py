@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sciinterp.errors import no_such
 from sciinterp.frames import Table
-from sciinterp.sae.grid import sweep_saes
+from sciinterp.sae.architecture import Architecture
+from sciinterp.sae.batches import Trainable
+from sciinterp.sae.grid import sizes_of, sweep_saes
+from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.topk import TopK
 
 if TYPE_CHECKING:
@@ -22,15 +26,15 @@ if TYPE_CHECKING:
 
 
 def select_width(
-    source: Any,
+    source: Trainable,
     *,
     split: Split,
     widths: Sequence[int] = (256, 512, 1024, 2048),
     ks: Sequence[int] = (32,),
     out: str | Path | None = None,
     seed: int = 0,
-    architecture: Any = TopK,
-    **everyday: Any,
+    architecture: type[Architecture] = TopK,
+    **everyday: object,
 ) -> Table:
     """Train one SAE a (width, k), all in one pass, and compare their description lengths on calibration families.
 
@@ -54,9 +58,13 @@ def select_width(
         That of :func:`sciinterp.sweep_saes` with a column ``selected``, true in exactly one row: that of the
         smallest ``mdl``.
     """
-    pairs = [architecture(n_features=width, k=k) for width in widths for k in ks]
-    everyday = {"steps": 600, **everyday}
-    table = sweep_saes(source, pairs, out=out, seeds=(seed,), split=split, **everyday)
+    if unknown := sorted(set(everyday) - {"steps", "batch_size", "device"}):
+        raise no_such("setting of select_width", unknown[0], ("steps", "batch_size", "device"))
+    how = TrainSettings.with_fields(TrainSettings(steps=600), everyday)
+    pace = {"steps": how.steps, "batch_size": how.batch_size, "device": how.device}
+    table = sweep_saes(
+        source, sizes_of(architecture, widths, ks), out=out, seeds=(seed,), split=split, **pace
+    )
     table["selected"] = np.arange(len(table)) == int(table["mdl"].to_numpy().argmin())
     table.context["selected_on"] = "calibration families"
     return table
