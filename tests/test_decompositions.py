@@ -95,3 +95,33 @@ def test_the_pace_is_of_the_steps_alone(world, monkeypatch):
 def test_an_architecture_that_is_none_is_refused_by_name():
     with pytest.raises(InputError, match=r"no such architecture.*jumprelu"):
         DecompositionSettings(names=("jumprel",))
+
+
+def test_a_row_knows_nothing_of_the_others_nor_of_a_folder(world, tmp_path):
+    acts, annotations, split = world
+    kept = compare_decompositions(acts, annotations, split=split, settings=FEW, out=tmp_path).set_index(
+        "dictionary"
+    )
+    alone = replace(FEW, names=("topk",), twins=("encoder",), widths=(12, 10))
+    found = compare_decompositions(acts, annotations, split=split, settings=alone)
+    assert found[["n_features", "dictionary"]].values.tolist() == [
+        [width, name] for width in (12, 10) for name in ("topk", "topk, frozen encoder")
+    ]
+    of_width = found[found["n_features"] == 12].set_index("dictionary")
+    for name in of_width.index:
+        assert of_width.loc[name].to_dict() == pytest.approx(kept.loc[name].to_dict())
+
+
+def test_the_families_that_judge_are_those_of_calibration_alone(world):
+    acts, annotations, split = world
+    one = replace(FEW, names=("topk",), twins=(), seeds=(0,))
+    found = compare_decompositions(acts, annotations, split=split, settings=one)
+    assert found["stability"].isna().all()  # of one seed there is none
+    other = replace(split, test=split.calibration, calibration=split.test)
+    assert (
+        compare_decompositions(acts, annotations, split=other, settings=one)["fve"].item()
+        != found["fve"].item()
+    )
+    unseen = replace(split, test=split.test[:1])  # whatever the test families are
+    again = compare_decompositions(acts, annotations, split=unseen, settings=one)
+    assert again.iloc[0].drop("stability").to_dict() == found.iloc[0].drop("stability").to_dict()
