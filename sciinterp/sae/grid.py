@@ -102,12 +102,7 @@ def sweep_saes(
     [[16.0, 2.0, 2.0], [16.0, 4.0, 4.0]]
     """
     seeds = plain_row(seeds, int, "seeds")
-    require_kinds(architectures=(architectures, Sequence))
-    for one in architectures:
-        require_kinds(architectures=(one, Architecture))
-    wanted = [(architecture, seed) for architecture in architectures for seed in seeds]
-    names = [name_of(*pair) for pair in wanted]
-    _require_different(names)
+    wanted, names = _wanted(architectures, seeds)
     how = TrainSettings(steps=steps, batch_size=batch_size, device=device, order_seed=seeds[0])
     jobs = [
         Job(architecture, replace(how, seed=seed), None if out is None else Path(out) / name)
@@ -124,13 +119,22 @@ def sweep_saes(
     return table
 
 
-def _require_different(names: list[str]) -> None:
+def _wanted(
+    architectures: Sequence[Architecture], seeds: Sequence[int]
+) -> tuple[list[tuple[Architecture, int]], list[str]]:
+    """Every architecture with every seed, and their names, which must differ."""
+    require_kinds(architectures=(architectures, Sequence))
+    for one in architectures:
+        require_kinds(architectures=(one, Architecture))
+    wanted = [(architecture, seed) for architecture in architectures for seed in seeds]
+    names = [name_of(*pair) for pair in wanted]
     if not names or len(set(names)) < len(names):
         raise InputError(
             "a sweep needs different SAEs",
             expected="at least one, none twice",
             got=", ".join(names) or "none",
         )
+    return wanted, names
 
 
 def _about(architecture: Architecture, seed: int, sae: SAE) -> dict[str, object]:
