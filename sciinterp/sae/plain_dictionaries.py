@@ -33,6 +33,7 @@ from sciinterp.errors import InputError, require_kinds
 from sciinterp.sae.base import SAE, ThresholdSAE, TopKSAE
 from sciinterp.sae.batches import Source, Trainable, finite_mean, origin_of_trained, parts_of, thinned
 from sciinterp.sae.metrics import firing_counts, measure, never_fire
+from sciinterp.sae.row_numbers import Rows
 from sciinterp.settings import at_least, plain_value
 
 if TYPE_CHECKING:
@@ -99,34 +100,43 @@ def baseline_sae(
     place = device_of(device or "cpu")
     data = Source(source)
     parts = parts_of(data, split, seed)
-    numbers = thinned(parts["train"], ROWS)
-    rows = data.take(numbers)
-    finite_mean(rows, numbers)
-    moments = Moments.of(rows)
-    mean = torch.from_numpy(moments.mean.astype(np.float32))
+    rows = _rows(data, parts["train"])
     if k is None and like is not None:
         k = like.k or max(1, round(like.metrics["l0"]))
-    if kind == "random":
-        with moved(place, *([] if like is None else [like])):
-            sae = _random(rows, mean, like, n_features or 4 * data.d_in, k, seed)
-    else:
-        read, write = _axes(kind, rows, moments, seed)
-        both = [torch.from_numpy(np.concatenate([m, -m]).astype(np.float32)) for m in (read, write)]
-        sae = _dictionary(both[0].T, both[1], mean, k)
+    with moved(place, *([] if like is None else [like])):
+        sae = _made(kind, rows, like, n_features or 4 * data.d_in, k, seed)
     sae.origin = origin_of_trained(data, split)
     sae.recipe = {"baseline": kind, "seed": seed, "rows": len(parts["train"])}
     with moved(place, sae):
-        silent = never_fire(sae, data.pieces(parts["train"]))
+        dead = float(never_fire(sae, data.pieces(parts["train"])).mean())
         measured = measure(sae, data.pieces(parts["test"]))
     sae.metrics = {
         **measured,
-        "dead": float(silent.mean()),
+        "dead": dead,
         "n_features": sae.n_features,
         "d_in": sae.d_in,
         "seed": seed,
         "architecture": kind,
     }
     return sae
+
+
+def _rows(data: Source, train: Rows) -> np.ndarray:
+    """Training rows to fit on, all of them finite."""
+    numbers = thinned(train, ROWS)
+    rows = data.take(numbers)
+    finite_mean(rows, numbers)
+    return rows
+
+
+def _made(kind: str, rows: np.ndarray, like: SAE | None, n_features: int, k: int | None, seed: int) -> SAE:
+    moments = Moments.of(rows)
+    mean = torch.from_numpy(moments.mean.astype(np.float32))
+    if kind == "random":
+        return _random(rows, mean, like, n_features, k, seed)
+    ways = (np.concatenate([m, -m]).astype(np.float32) for m in _axes(kind, rows, moments, seed))
+    read, write = map(torch.from_numpy, ways)
+    return _dictionary(read.T, write, mean, k)
 
 
 def _axes(kind: str, rows: np.ndarray, moments: Moments, seed: int) -> tuple[np.ndarray, np.ndarray]:
