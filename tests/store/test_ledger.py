@@ -32,7 +32,7 @@ from sciinterp.store.verify import check_files, summarise_files, verify
 
 FILES = {
     "associate": "hits.tsv", "discover": "candidates.tsv", "turn": "turning.tsv", "readout": "readout.json",
-    "full": "full.json", "report": "report.html",
+    "full": "full.json", "report": "report.json",
 }  # fmt: skip
 
 
@@ -129,10 +129,10 @@ def test_an_entry_names_what_it_was_made_from(run):
 
 
 def test_what_verbs_read_is_tables_and_records_and_no_page(run):
-    assert sorted(ledger.read_files(run)) == sorted(set(FILES.values()) - {"report.html"})
+    assert sorted(ledger.read_files(run)) == sorted(set(FILES.values()) - {"report.json"})
     assert sorted(ledger.checksums(ledger.read_ledger(run))) == sorted(FILES.values())
     ledger.require_intact(run, *FILES.values(), "a file that nobody named")
-    (run / "report.html").write_text("edited")
+    (run / "report.json").write_text("edited")
     ledger.require_intact(run, *ledger.read_files(run))
 
 
