@@ -12,9 +12,10 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.frames import html_card, in_order_of, name_of
@@ -62,17 +63,17 @@ class Column(Sequence[str]):
     """
 
     def __init__(self, n: int) -> None:
-        self._numbers: Any = range(n)
+        self._numbers: range | npt.NDArray[np.int64] = range(n)
         self._marks: tuple[np.ndarray, np.ndarray] | None = None
 
     @abstractmethod
     def entry(self, number: int) -> str:
         """The text of one entry of the file."""
 
-    def take(self, numbers: Any) -> Column:
+    def take(self, numbers: npt.ArrayLike) -> Column:
         """The column of these samples, in the order given; nothing is read."""
         out = copy(self)
-        out._numbers, out._marks = np.asarray(self._numbers, np.int64)[np.asarray(numbers)], None
+        out._numbers, out._marks = np.asarray(self._numbers, np.int64)[_numbers(numbers)], None
         return out
 
     def find(self, text: object) -> int:
@@ -85,7 +86,11 @@ class Column(Sequence[str]):
         low, high = np.searchsorted(marks, hash(text)), np.searchsorted(marks, hash(text), side="right")
         return next((int(i) for i in order[low:high] if self[int(i)] == text), -1)
 
-    def __getitem__(self, key: Any) -> Any:
+    @overload
+    def __getitem__(self, key: int) -> str: ...
+    @overload
+    def __getitem__(self, key: slice) -> Column: ...
+    def __getitem__(self, key: int | slice) -> str | Column:
         if isinstance(key, slice):
             return self.take(np.arange(len(self))[key])
         return self.entry(int(self._numbers[key]))
@@ -110,19 +115,31 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
     return table if names == list(table.columns) else table.set_axis(names, axis=1)
 
 
-def _lengths(ids: Sequence[str], data: Sequence[Any]) -> list[int]:
+def _lengths(ids: Sequence[str], data: Sequence[object]) -> list[int]:
     """How many positions each sample has; an error that names one without data, such as a blank cell of a table."""
-    try:
-        return [len(cast(Sized, entry)) for entry in data]
-    except TypeError:
-        number = next(i for i, entry in enumerate(data) if not hasattr(entry, "__len__"))
+    # a number of numpy has the method, and no length
+    sized = [len(entry) if isinstance(entry, Sized) and getattr(entry, "ndim", 1) else -1 for entry in data]
+    if -1 in sized:
+        number = sized.index(-1)
         raise InputError(
             "a sample without data",
             where=f"sample {ids[number]!r}",
             expected="a sequence",
             got=repr(data[number])[:60],
             do="Leave such samples out, or give lengths=.",
-        ) from None
+        )
+    return sized
+
+
+def _numbers(given: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Numbers of samples, which may be none of them, or a mask."""
+    found = np.asarray(given)
+    if found.dtype == bool:
+        return np.flatnonzero(found)
+    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+        expected = "whole numbers of samples, or a mask of True and False"
+        raise InputError("these are no samples", where="subset", expected=expected, got=str(given)[:60])
+    return found.astype(np.int64)
 
 
 class Samples(Sequence[Sample]):
@@ -154,9 +171,9 @@ class Samples(Sequence[Sample]):
     def __init__(
         self,
         ids: Iterable[str],
-        data: Iterable[Any] | None = None,
+        data: Iterable[object] | None = None,
         *,
-        lengths: Any = None,
+        lengths: npt.ArrayLike | None = None,
         table: pd.DataFrame | None = None,
         kind: str = "protein",
         n_in: int | None = None,
@@ -294,7 +311,7 @@ class Samples(Sequence[Sample]):
         """Take the digest from a reader that has seen all data of a column."""
         self._read_digest = digest
 
-    def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
+    def index(self, value: object, start: int = 0, stop: int | None = None) -> int:
         """The number of the sample with this identifier (or equal to this sample)."""
         name = value.id if isinstance(value, Sample) else value
         if (number := self._find(name)) < 0:
@@ -305,20 +322,19 @@ class Samples(Sequence[Sample]):
             )
         return number
 
-    def _find(self, name: Any) -> int:
-        return self.ids.find(name) if isinstance(self.ids, Column) else self._number.get(name, -1)
+    def _find(self, name: object) -> int:
+        if isinstance(self.ids, Column):
+            return self.ids.find(name)
+        return self._number.get(name, -1) if isinstance(name, str) else -1
 
-    def subset(self, numbers: Any) -> Samples:
+    def subset(self, numbers: npt.ArrayLike) -> Samples:
         """The samples with these numbers, in the order given."""
-        numbers = np.asarray(numbers)
-        if numbers.dtype == bool:
-            numbers = np.flatnonzero(numbers)
-        elif not numbers.size:  # an empty list is of no type
-            numbers = np.zeros(0, np.int64)
+        numbers = _numbers(numbers)
+        some = numbers.tolist()
         table = None if self._table is None else self._table.iloc[numbers].reset_index(drop=True)
         return Samples(
-            self.ids.take(numbers) if isinstance(self.ids, Column) else [self.ids[i] for i in numbers],
-            self.data.take(numbers) if isinstance(self.data, Column) else [self.data[i] for i in numbers],
+            self.ids.take(numbers) if isinstance(self.ids, Column) else [self.ids[i] for i in some],
+            self.data.take(numbers) if isinstance(self.data, Column) else [self.data[i] for i in some],
             lengths=self.lengths[numbers],
             table=table,
             kind=self.kind,
@@ -374,23 +390,23 @@ class Samples(Sequence[Sample]):
         return html_card(repr(self), self.dropped, head)
 
 
-def feed_digest(h: Any, name: str, data: str, length: int) -> None:
+def feed_digest(h: hashlib._Hash, name: str, data: str, length: int) -> None:
     """Add one sample to the sha256 of a collection."""
     for part in (name, data, str(length)):
         raw = part.encode()
         h.update(len(raw).to_bytes(8, "little") + raw)
 
 
-def letters_of(data: Any) -> str | None:
+def letters_of(data: object) -> str | None:
     """The letters of a sample's data: of a sequence, or of a structure's record; None where it has none."""
     letters = data.get("sequence") if isinstance(data, Mapping) else data
     return letters if isinstance(letters, str) else None
 
 
-def _data_digest(data: Any) -> str:
+def _data_digest(data: object) -> str:
     """A stable text for data that is not a string: arrays by their bytes, the rest by ``repr``."""
     if hasattr(data, "tobytes"):
-        return hashlib.sha256(np.ascontiguousarray(data).tobytes()).hexdigest()
+        return hashlib.sha256(np.asarray(data, order="C").tobytes()).hexdigest()
     return repr(data)
 
 

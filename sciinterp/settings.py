@@ -7,6 +7,7 @@ key means is read from the docstring of its class, so that file, manual and code
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import os
@@ -18,7 +19,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from sciinterp.errors import FormatError, InputError, no_such, require_kinds
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T")
+Taken = ParamSpec("Taken")
 # Names and their values as JSON, TOML and a row of a table hold them: of any kind, until whoever reads them says which.
 Plain = dict[str, Any]
 MOST = 2**63  # no file, numpy or torch holds more
@@ -296,6 +298,46 @@ def settings_of(given: T | None, kind: type[T]) -> T:
         return kind()
     require_kinds(settings=(given, kind))
     return given
+
+
+def checked(**bounds: Bound) -> Callable[[Callable[Taken, T]], Callable[Taken, T]]:
+    """Check what a verb is given by the types it states, numbers by their bounds, as the values of a configuration.
+
+    Examples
+    --------
+    >>> @checked(n=at_least(1))
+    ... def draw(n: int, by: typing.Literal["row", "column"] = "row") -> int:
+    ...     return n
+    >>> draw(2)
+    2
+    >>> draw(2, by="rows")
+    Traceback (most recent call last):
+    sciinterp.errors.InputError: no such choice, by: expected 'row' or 'column', got 'rows'.
+    """
+
+    def wrapped(verb: Callable[Taken, T]) -> Callable[Taken, T]:
+        signature, hints = inspect.signature(verb), dict[str, object]()
+
+        @functools.wraps(verb)
+        def call(*args: Taken.args, **named: Taken.kwargs) -> T:
+            hints.update(hints or typing.get_type_hints(verb))
+            given = signature.bind(*args, **named)
+            for name, value in given.arguments.items():
+                given.arguments[name] = _argument(value, hints[name], name, bounds.get(name))
+            return verb(*given.args, **given.kwargs)
+
+        return call
+
+    return wrapped
+
+
+def _argument(value: object, hint: object, name: str, bound: Bound | None) -> object:
+    kind = Path if set(typing.get_args(hint)) == {str, Path} else hint
+    plain = typing.get_origin(kind) or is_dataclass(kind) or kind in (int, float, bool, str)
+    if plain or not isinstance(kind, type):
+        return _plain(value, hint, name, bound)
+    require_kinds(**{name: (value, kind)})
+    return value
 
 
 def _type_name(hint: object) -> str:

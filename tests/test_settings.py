@@ -301,7 +301,10 @@ def test_arguments_of_another_kind_are_named_with_what_makes_them(tmp_path: Path
             "sae=: expected SAE, got None.*load_sae",
         ),
         (lambda: si.split_families("a.fasta", by=labels), "samples=: expected Samples.*read_samples"),
-        (lambda: si.split_families(samples, by=labels, fractions="abc"), "impossible fractions"),
+        (
+            lambda: si.split_families(samples, by=labels, fractions="abc"),
+            "fractions: expected tuple.*got .abc",
+        ),
         (lambda: si.activations_from_array(np.ones((12, 4)), samples, out=5), "out=: expected a path, got 5"),
     ):
         with pytest.raises(InputError, match=said):

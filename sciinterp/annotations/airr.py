@@ -15,6 +15,7 @@ from pathlib import Path
 from sciinterp.annotations.rows import Rows, concept_name
 from sciinterp.annotations.table import Annotations
 from sciinterp.readers.airr import Chain, chain_of, gene_of, region_of, rows
+from sciinterp.settings import checked
 
 SEGMENTS = "VDJN"
 # Liability motifs (sequence alone; half-open spans of the whole motif).
@@ -49,6 +50,7 @@ CONCEPTS = {
 Span = tuple[int, int, str, str]  # start, end, concept, note
 
 
+@checked()
 def parse_airr(path: str | Path, *, release: str = "") -> Annotations:
     """Regions, conserved residues, segments, somatic mutations and genes of an AIRR table.
 

@@ -28,22 +28,11 @@ from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
 from sciinterp.readers.backbones import places_of
 from sciinterp.samples import Samples
+from sciinterp.settings import checked
 
-STATE_NAMES = dict(
-    zip(
-        STATES,
-        (
-            "alpha helix",
-            "bridge alone",
-            "strand of a ladder",
-            "3-10 helix",
-            "pi helix",
-            "turn",
-            "bend",
-            "no state",
-        ),
-    )
-)
+STATE_NAMES = dict(zip(STATES, (
+    "alpha helix", "bridge alone", "strand of a ladder", "3-10 helix", "pi helix", "turn", "bend", "no state",
+)))  # fmt: skip
 # phi and psi of the second residue, of the third; and whether the bond between them is cis.
 TURNS: dict[str, tuple[tuple[float, float, float, float], bool]] = {
     "I": ((-60, -30, -90, 0), False),
@@ -96,6 +85,7 @@ def away(angle: np.ndarray, ideal: float) -> np.ndarray:
     return np.abs((angle - ideal + 180) % 360 - 180)
 
 
+@checked()
 def annotate_backbones(samples: Samples, *, release: str = "") -> Annotations:
     """What the backbone does at every residue, from coordinates alone.
 
@@ -227,12 +217,3 @@ def _turn_types(
             for at in np.flatnonzero(bent & fits):
                 out[f"turn:{kind}"][at + 1 : at + 3] = True
     return out
-
-
-def states_of(samples: Samples) -> np.ndarray:
-    """The state of every position of samples with backbones, as letters."""
-    parts = [
-        secondary(places_of(s.data), np.asarray(s.data["chain"]), np.array(list(s.sequence)) == "P").state
-        for s in samples
-    ]
-    return np.array(list("".join(parts)))

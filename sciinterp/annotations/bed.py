@@ -12,6 +12,7 @@ from pathlib import Path
 from sciinterp.annotations.rows import Rows, cells_of, concept_name, join_note
 from sciinterp.annotations.table import Annotations
 from sciinterp.readers.bounded import first_lines, whole
+from sciinterp.settings import checked
 
 MAX_BLOCKS = 100_000
 # narrowPeak and gappedPeak, the widest of the family, add to BED's 12 columns
@@ -20,6 +21,7 @@ COMMENTS = ("#", "track", "browser")
 EMPTY = "empty interval"
 
 
+@checked()
 def parse_bed(path: str | Path, *, name: str = "column", release: str = "") -> Annotations:
     """Intervals of a BED file.
 
@@ -52,6 +54,7 @@ def parse_bed(path: str | Path, *, name: str = "column", release: str = "") -> A
     return rows.annotations(unique=True, coverage=False)
 
 
+@checked()
 def parse_peaks(path: str | Path, *, release: str = "") -> Annotations:
     """Peaks of ENCODE (narrowPeak, broadPeak, gappedPeak): one concept, named after the file."""
     return parse_bed(path, name=Path(path).name.split(".")[0], release=release)
@@ -74,12 +77,7 @@ def parse_bed_line(rows: Rows, line: str, named: bool, default: str, number: int
     if not 3 <= len(cells) <= MAX_COLUMNS or not cells[0]:
         expected = f"3 to {MAX_COLUMNS} columns"
         raise rows.bad("this is not a line of BED", number, expected=expected, got=str(len(cells)))
-    start, end = (
-        whole(cells[1], "the start", rows.path, number),
-        whole(cells[2], "the end", rows.path, number),
-    )
-    if end < start:
-        raise rows.bad("an interval ends before it starts", number, got=f"{start} to {end}")
+    start, end = rows.ends(cells[1], cells[2], number)
     name, score, strand = (cells[3:6] + [""] * 3)[:3]
     if strand not in ("+", "-", ".", ""):
         raise rows.bad("this is not a strand", number, expected="+ - or .", got=repr(strand[:20]))

@@ -18,6 +18,7 @@ from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
 from sciinterp.readers.hdf5 import open_h5ad, table_of
 from sciinterp.readers.sample_tables import MISSING
+from sciinterp.settings import checked
 
 # A column with a value of its own for nearly every cell is an identifier, not a class.
 MAX_VALUES = 1000
@@ -26,6 +27,7 @@ MISSING_VALUE = "no value"
 TOO_MANY = f"a column of more than {MAX_VALUES} values"
 
 
+@checked()
 def parse_h5ad(path: str | Path, *, columns: Iterable[str] | None = None, release: str = "") -> Annotations:
     """Cell annotations of an ``.h5ad`` file; only ``obs`` is read.
 
@@ -48,6 +50,7 @@ def parse_h5ad(path: str | Path, *, columns: Iterable[str] | None = None, releas
         return cell_annotations(table_of(file, "obs"), columns=columns, release=release)
 
 
+@checked()
 def cell_annotations(
     obs: pd.DataFrame, *, columns: Iterable[str] | None = None, release: str = ""
 ) -> Annotations:

@@ -8,19 +8,20 @@ Source: Ong et al., Computational Materials Science 68:314 (2013).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from sciinterp.annotations.rows import Rows, concept_name
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
 from sciinterp.readers.bounded import need
-
-if TYPE_CHECKING:
-    from sciinterp.samples import Samples
+from sciinterp.samples import Samples
+from sciinterp.settings import checked
 
 UNREADABLE = "a crystal pymatgen cannot read"
 
 
+@checked()
 def site_properties(samples: Samples, *, coordination: bool = True, release: str = "") -> Annotations:
     """What chemistry says about every site of crystals.
 
@@ -71,7 +72,7 @@ def site_properties(samples: Samples, *, coordination: bool = True, release: str
     return rows.annotations()
 
 
-def _sites(structure: Any, coordination: bool) -> Any:
+def _sites(structure: Any, coordination: bool) -> Iterator[tuple[int, int, str, str]]:
     """(start, end, kind, value) of every fact; the whole crystal is (-1, -1)."""
     neighbours = need("pymatgen.analysis.local_env", "crystals", "counting neighbours").MinimumDistanceNN()
     for i, site in enumerate(structure):

@@ -11,10 +11,10 @@ from sciinterp.annotations.bed import says_values
 from sciinterp.annotations.rows import cells_of
 from sciinterp.annotations.table import Annotations
 from sciinterp.annotations.uniprot import KEYS
-from sciinterp.errors import FormatError, InputError, require_kinds
+from sciinterp.errors import FormatError, InputError, no_such
 from sciinterp.readers.bigwig import kind_of_track
 from sciinterp.readers.bounded import first_lines, open_regular
-from sciinterp.readers.identifiers import nearest
+from sciinterp.settings import checked
 
 # format -> module, function, suffixes that say it where the content does not (without .gz)
 FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -54,16 +54,12 @@ _MD5 = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
 def parser(format: str) -> Callable[..., Annotations]:
     """The function that reads a format; its module is imported now, not before."""
     if format not in FORMATS:
-        raise InputError(
-            "there is no such annotation format",
-            where=repr(format),
-            expected=f"one of {', '.join(sorted(FORMATS))}",
-            do=f"Perhaps {close}." if (close := nearest(format, FORMATS)) else "",
-        )
+        raise no_such("annotation format", format, FORMATS, do=f"There are {', '.join(sorted(FORMATS))}.")
     module, name, _ = FORMATS[format]
     return getattr(importlib.import_module(f"sciinterp.annotations.{module}"), name)
 
 
+@checked()
 def read_annotations(
     path: str | Path,
     *,
@@ -97,7 +93,6 @@ def read_annotations(
     FormatError
         When the format cannot be told, or the bytes are not of it, with file and line.
     """
-    require_kinds(path=(path, Path))
     path = Path(path)
     open_regular(path).close()
     format = guess(path) if format == "auto" else format

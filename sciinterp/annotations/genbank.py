@@ -11,14 +11,19 @@ Source: the DDBJ/ENA/GenBank Feature Table Definition, version 11.3; Cock et al.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from sciinterp.annotations.rows import Rows, concept_name, join_note
+from sciinterp.annotations.rows import Duplicates, Rows, concept_name, join_note
 from sciinterp.annotations.table import Annotations
-from sciinterp.errors import InputError
 from sciinterp.readers.bounded import Text, first_lines, parsing
 from sciinterp.readers.sequences import CUT_SHORT, record_name
+from sciinterp.settings import checked
+
+if TYPE_CHECKING:
+    from Bio.SeqFeature import SeqFeature, SimpleLocation
+    from Bio.SeqRecord import SeqRecord
 
 REFINED = {"repeat_region": ("rpt_family", "rpt_type"), "mobile_element": ("mobile_element_type",),
            "regulatory": ("regulatory_class",), "ncRNA": ("ncRNA_class",)}  # fmt: skip
@@ -31,8 +36,12 @@ ONLY_SOURCE = "of a record that states nothing but its source"
 BEYOND = "beyond the end of the sequence"
 
 
+Ids = Literal["id", "accession", "name"]
+
+
+@checked()
 def parse_genbank(
-    path: str | Path, *, ids: str = "id", duplicates: str = "drop", release: str = ""
+    path: str | Path, *, ids: Ids = "id", duplicates: Duplicates = "drop", release: str = ""
 ) -> Annotations:
     """Entries of a GenBank flat file.
 
@@ -54,20 +63,15 @@ def parse_genbank(
     return _parse(path, "genbank", ids, duplicates, release)
 
 
+@checked()
 def parse_embl(
-    path: str | Path, *, ids: str = "id", duplicates: str = "drop", release: str = ""
+    path: str | Path, *, ids: Ids = "id", duplicates: Duplicates = "drop", release: str = ""
 ) -> Annotations:
     """Entries of an EMBL flat file; parameters and errors as of :func:`parse_genbank`."""
     return _parse(path, "embl", ids, duplicates, release)
 
 
 def _parse(path: str | Path, format: str, ids: str, duplicates: str, release: str) -> Annotations:
-    if ids not in ("id", "accession", "name") or duplicates not in ("drop", "keep"):
-        raise InputError(
-            "no such choice",
-            expected="ids: id, accession, name; duplicates: drop, keep",
-            got=f"ids={ids!r}, duplicates={duplicates!r}",
-        )
     from Bio import BiopythonWarning, SeqIO
 
     rows = Rows("genbank", path, release=release)
@@ -84,8 +88,10 @@ def _parse(path: str | Path, format: str, ids: str, duplicates: str, release: st
     return rows.annotations(unique=duplicates == "drop")
 
 
-def _record(rows: Rows, record: Any, ids: str) -> None:
-    accession = (record.annotations.get("accessions") or [record.id])[0]
+def _record(rows: Rows, record: SeqRecord, ids: str) -> None:
+    known: Mapping[str, object] = record.annotations
+    accessions = known.get("accessions")
+    accession = accessions[0] if isinstance(accessions, list) and accessions else record.id
     sample = {"id": record_name(record), "accession": accession, "name": record.name}[ids]
     if not sample or sample in ("<unknown id>", "<unknown name>"):
         raise ValueError("a record without identifier")
@@ -96,7 +102,7 @@ def _record(rows: Rows, record: Any, ids: str) -> None:
         _entry(rows, sample, len(record), entry, number, "" if stated else ONLY_SOURCE)
 
 
-def _entry(rows: Rows, sample: str, length: int, entry: Any, number: int, reason: str) -> None:
+def _entry(rows: Rows, sample: str, length: int, entry: SeqFeature, number: int, reason: str) -> None:
     rows.item()
     if entry.location is None or reason:
         rows.drop(reason or UNREADABLE)
@@ -125,7 +131,7 @@ def _entry(rows: Rows, sample: str, length: int, entry: Any, number: int, reason
             reason = flag
             continue
         note = join_note("", fields | {"partial": flag} | ({"part": str(i)} if "parts" in fields else {}))
-        strand = {1: "+", -1: "-"}.get(part.strand, ".")
+        strand = {1: "+", -1: "-"}.get(part.strand or 0, ".")
         for concept in concepts:
             rows.add(sample, start, end, concept, strand=strand, evidence=evidence, note=note)
         kept = True
@@ -140,20 +146,14 @@ def _joined(starts: list[int], strands: list[int | None]) -> dict[str, str]:
     return {} if starts == sorted(starts, reverse=strands[0] == -1) else {"parts": "across the origin"}
 
 
-def _certain(part: Any, length: int) -> tuple[int, int, str]:
+def _certain(part: SimpleLocation, length: int) -> tuple[int, int, str]:
     """The part of a location that is certain, and which end is not; or -1 and the reason."""
     if part.ref is not None:
         return -1, -1, REMOTE
     kinds = {"start": type(part.start).__name__, "end": type(part.end).__name__}
-    if not set(kinds.values()) <= {
-        "ExactPosition",
-        "BeforePosition",
-        "AfterPosition",
-        "WithinPosition",
-        "OneOfPosition",
-    }:
-        return -1, -1, UNCERTAIN
-    if kinds["start"] == "AfterPosition" or kinds["end"] == "BeforePosition":
+    known = {f"{kind}Position" for kind in ("Exact", "Before", "After", "Within", "OneOf")}
+    inverted = kinds["start"] == "AfterPosition" or kinds["end"] == "BeforePosition"
+    if inverted or not set(kinds.values()) <= known:
         return -1, -1, UNCERTAIN
     start, end = _innermost(part.start, max), _innermost(part.end, min)
     if start == end and set(kinds.values()) == {"ExactPosition"}:
@@ -166,7 +166,7 @@ def _certain(part: Any, length: int) -> tuple[int, int, str]:
     return start, end, "both" if len(fuzzy) == 2 else "".join(fuzzy)
 
 
-def _innermost(position: Any, pick: Any) -> int:
+def _innermost(position: Any, pick: Callable[..., int]) -> int:
     if type(position).__name__ == "WithinPosition":
         return pick(position._left, position._right)
     if type(position).__name__ == "OneOfPosition":

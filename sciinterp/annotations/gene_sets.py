@@ -14,10 +14,12 @@ from pathlib import Path
 from sciinterp.annotations.rows import Rows, cells_of, concept_name, missing
 from sciinterp.annotations.table import Annotations
 from sciinterp.readers.identifiers import say_spoiled
+from sciinterp.settings import checked
 
 NO_GENE = "a set without genes"
 
 
+@checked()
 def parse_gmt(path: str | Path, *, release: str = "") -> Annotations:
     """Gene sets, as facts about genes.
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib import parse
 
-from sciinterp.annotations.rows import Rows, cells_of, concept_name, join_note
+from sciinterp.annotations.rows import Duplicates, Rows, cells_of, concept_name, join_note
 from sciinterp.annotations.table import Annotations
-from sciinterp.errors import InputError
 from sciinterp.readers.bounded import whole
+from sciinterp.settings import checked
 
 # key "value", or key value
 _PAIR = re.compile(r'([A-Za-z_][\w.-]*)\s+(?:"([^"]*)"|([^\s;"]+))[;\s]*')
@@ -37,7 +37,8 @@ class _Line(NamedTuple):
     circular: bool
 
 
-def parse_gff3(path: str | Path, *, duplicates: str = "drop", release: str = "") -> Annotations:
+@checked()
+def parse_gff3(path: str | Path, *, duplicates: Duplicates = "drop", release: str = "") -> Annotations:
     """Intervals of a GFF3 file; ``##sequence-region`` lines say which samples it covers.
 
     Parameters
@@ -56,14 +57,13 @@ def parse_gff3(path: str | Path, *, duplicates: str = "drop", release: str = "")
     return _parse(path, duplicates, release, gtf=False)
 
 
-def parse_gtf(path: str | Path, *, duplicates: str = "drop", release: str = "") -> Annotations:
+@checked()
+def parse_gtf(path: str | Path, *, duplicates: Duplicates = "drop", release: str = "") -> Annotations:
     """Intervals of a GTF file; parameters and errors as of :func:`parse_gff3`."""
     return _parse(path, duplicates, release, gtf=True)
 
 
 def _parse(path: str | Path, duplicates: str, release: str, *, gtf: bool) -> Annotations:
-    if duplicates not in ("drop", "keep"):
-        raise InputError("no such choice for 'duplicates'", expected="drop or keep", got=repr(duplicates))
     rows = Rows("gff", path, release=release)
     lengths: dict[str, int] = {}
     circular: set[str] = set()
@@ -120,18 +120,10 @@ def _line(rows: Rows, line: str, number: int, gtf: bool) -> _Line:
     sample, kind = (cells[0], cells[2]) if gtf else (unquote(cells[0]), unquote(cells[2]))
     if not sample.strip() or not kind.strip():
         raise rows.bad("a line without sequence or type", number)
-    start, end = (
-        whole(cells[3], "the start", rows.path, number),
-        whole(cells[4], "the end", rows.path, number),
-    )
+    start, end = rows.ends(cells[3], cells[4], number, least=1)
     strand = cells[6]
     if strand not in ("+", "-", ".", "?", ""):
         raise rows.bad("this is not a strand", number, expected="+ - . or ?", got=repr(strand[:20]))
-    if start < 1 or end < start:
-        do = "GFF counts from 1 and includes both ends."
-        raise rows.bad(
-            "an impossible interval", number, expected="1 <= start <= end", got=f"{start} to {end}", do=do
-        )
     if any(cells[9:]):
         rows.unknown("cells behind the ninth column")
     fields = _fields(rows, cells[8] if len(cells) > 8 else "")

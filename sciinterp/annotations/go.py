@@ -14,12 +14,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sciinterp.annotations.rows import Rows, cells_of, concept_name, join_note
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import FormatError
 from sciinterp.readers.bounded import Text, need, parsing
+from sciinterp.settings import checked
 
 RELATIONS = ("is_a", "part_of")
 _TERM = re.compile(r"[A-Za-z_]{1,20}:[A-Za-z0-9_]{1,20}", re.ASCII)
@@ -62,6 +63,7 @@ class Ontology:
         return term if term in self.names else ""
 
 
+@checked()
 def read_ontology(path: str | Path, *, relations: Iterable[str] = RELATIONS) -> Ontology:
     """Read an OBO file with obonet; obsolete terms are left out.
 
@@ -95,8 +97,13 @@ class _Statement(NamedTuple):
     negated: bool
 
 
+@checked()
 def parse_go(
-    path: str | Path, *, ontology: str | Path | Ontology | None = None, ids: str = "id", release: str = ""
+    path: str | Path,
+    *,
+    ontology: str | Path | Ontology | None = None,
+    ids: Literal["id", "symbol"] = "id",
+    release: str = "",
 ) -> Annotations:
     """Annotations of a GAF or GPAD file.
 

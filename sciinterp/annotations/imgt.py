@@ -8,17 +8,18 @@ leaves out, before or after the domain, has no region.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
 
 from sciinterp.annotations.airr import CONCEPTS, domain_spans
 from sciinterp.annotations.rows import Rows
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
 from sciinterp.samples import Samples
+from sciinterp.settings import UP_TO_ONE, checked
 
 
+@checked(min_confidence=UP_TO_ONE)
 def number_imgt(
     samples: Samples, *, chains: Sequence[str] = ("ig",), min_confidence: float = 0.5
 ) -> Annotations:
@@ -43,11 +44,11 @@ def number_imgt(
     InputError
         When immunum is not installed, or an argument is not one of its own.
     """
-    annotator, version = _annotator(chains, min_confidence)
+    number, version = _numberer(chains, min_confidence)
     out = Rows("immunum", release=version)
     for sample in samples:
         out.item()
-        positions = _positions(annotator, sample.sequence)
+        positions = number(sample.sequence)
         if isinstance(positions, str):
             out.drop(positions)
             continue
@@ -59,14 +60,16 @@ def number_imgt(
     return out.annotations()
 
 
+@checked()
 def imgt_positions(samples: Samples, *, chains: Sequence[str] = ("ig",)) -> dict[str, list[str]]:
     """The IMGT position of every residue (empty outside the domain) of every sample that can be numbered."""
-    annotator, _ = _annotator(chains, 0.5)
-    numbered = {sample.id: _positions(annotator, sample.sequence) for sample in samples}
+    number, _ = _numberer(chains, 0.5)
+    numbered = {sample.id: number(sample.sequence) for sample in samples}
     return {name: positions for name, positions in numbered.items() if not isinstance(positions, str)}
 
 
-def _annotator(chains: Sequence[str], min_confidence: float) -> tuple[Any, str]:
+def _numberer(chains: Sequence[str], min_confidence: float) -> tuple[Callable[[str], list[str] | str], str]:
+    """What gives one position a residue, or the reason why there is none; and the program's version."""
     try:
         immunum = import_module("immunum")
     except ImportError:
@@ -79,16 +82,15 @@ def _annotator(chains: Sequence[str], min_confidence: float) -> tuple[Any, str]:
         annotator = immunum.Annotator(chains=list(chains), scheme="imgt", min_confidence=min_confidence)
     except ValueError as error:
         raise InputError("immunum cannot be set up", where=f"chains={list(chains)}", got=str(error)) from None
-    return annotator, f"immunum {immunum.__version__}" if hasattr(immunum, "__version__") else "immunum"
 
+    def positions(sequence: str) -> list[str] | str:
+        result = annotator.number(sequence)
+        if result.error:
+            return str(result.error_kind or result.error).replace("_", " ")
+        inside = [
+            re.sub("[A-Z]", lambda letter: f".{ord(letter[0]) - ord('A') + 1}", p) for p in result.numbering
+        ]
+        before = [""] * result.query_start
+        return before + inside + [""] * (len(sequence) - len(before) - len(inside))
 
-def _positions(annotator: Any, sequence: str) -> list[str] | str:
-    """One position a residue, or the reason why there is none."""
-    result = annotator.number(sequence)
-    if result.error:
-        return str(result.error_kind or result.error).replace("_", " ")
-    inside = [
-        re.sub("[A-Z]", lambda letter: f".{ord(letter[0]) - ord('A') + 1}", p) for p in result.numbering
-    ]
-    before = [""] * result.query_start
-    return before + inside + [""] * (len(sequence) - len(before) - len(inside))
+    return positions, f"immunum {immunum.__version__}" if hasattr(immunum, "__version__") else "immunum"

@@ -16,11 +16,13 @@ from pathlib import Path
 from sciinterp.annotations.rows import Rows, cells_of, concept_name, join_note
 from sciinterp.annotations.table import Annotations
 from sciinterp.readers.bounded import whole
+from sciinterp.settings import checked
 
 _ENTRY = re.compile(r"IPR[0-9]{6}", re.ASCII)
 _DATABASE = re.compile(r"[A-Za-z][\w -]{1,30}", re.ASCII)
 
 
+@checked()
 def parse_interpro(path: str | Path, *, release: str = "") -> Annotations:
     """Matches of InterProScan (11 to 15 columns) or of ``protein2ipr.dat`` (6 columns).
 
@@ -47,10 +49,7 @@ def parse_interpro(path: str | Path, *, release: str = "") -> Annotations:
 
 def _match(rows: Rows, match: tuple[str, ...], number: int) -> None:
     protein, database, signature, title, first, last, score, entry, entry_name, status, length = match
-    start, end = whole(first, "the start", rows.path, number), whole(last, "the end", rows.path, number)
-    if start < 1 or end < start:
-        expected = "1 <= start <= end"
-        raise rows.bad("an impossible interval", number, expected=expected, got=f"{start} to {end}")
+    start, end = rows.ends(first, last, number, least=1)
     if not protein or not signature or (database and not _DATABASE.fullmatch(database)):
         raise rows.bad("a match without protein, database or signature", number)
     rows.item()

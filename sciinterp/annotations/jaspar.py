@@ -6,8 +6,8 @@ A hit is a window whose log-odds score has a p-value below a threshold under a u
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
 
 import numpy as np
 
@@ -15,21 +15,21 @@ from sciinterp.annotations.rows import Rows, concept_name, join_note
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
 from sciinterp.readers.bounded import need
-
-if TYPE_CHECKING:
-    from sciinterp.samples import Samples
+from sciinterp.samples import Samples
+from sciinterp.settings import SHARE, checked
 
 LETTERS = "ACGT"
 # Bases scanned at once: 4 bytes each for the one-hot matrix.
 BATCH = 10_000_000
 
 
+@checked()
 def jaspar_motifs(
     *,
     release: str = "JASPAR2024",
     collection: str = "CORE",
     tax_group: str | None = None,
-    ids: list[str] | None = None,
+    ids: Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Matrices of JASPAR as it comes with pyjaspar, offline.
 
@@ -73,6 +73,7 @@ def jaspar_motifs(
     return motifs
 
 
+@checked(threshold=SHARE)
 def motif_hits(
     samples: Samples,
     motifs: Mapping[str, np.ndarray],
@@ -100,10 +101,6 @@ def motif_hits(
         When memelite is not installed, or a matrix is not one.
     """
     memelite = need("memelite", "annotations", "placing motifs")
-    if not 0 < threshold < 1:
-        raise InputError(
-            "impossible p-value", where="threshold", expected="between 0 and 1", got=str(threshold)
-        )
     for name, matrix in motifs.items():
         matrix = np.asarray(matrix)
         if matrix.ndim != 2 or matrix.shape[0] != 4 or not np.allclose(matrix.sum(axis=0), 1, atol=1e-3):
@@ -147,7 +144,7 @@ def _scan(
     batch: list[int],
     matrices: dict[str, np.ndarray],
     threshold: float,
-    memelite: Any,
+    memelite: ModuleType,
     source: str,
 ) -> None:
     """Scan samples end to end, with gaps as wide as the widest motif: a window over a gap holds an N."""

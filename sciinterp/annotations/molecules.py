@@ -7,17 +7,16 @@ molecules, left to right. A match whose atoms do not follow one another in the t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
 
+from sciinterp.annotations.airr import runs
 from sciinterp.annotations.rows import Rows, concept_name
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
 from sciinterp.readers.bounded import need
 from sciinterp.readers.sample_tables import smiles_atoms
-
-if TYPE_CHECKING:
-    from sciinterp.samples import Samples
+from sciinterp.samples import Sample, Samples
+from sciinterp.settings import checked
 
 GROUPS = {
     "alcohol": "[OX2H][CX4]", "phenol": "[OX2H]c", "ether": "[OD2]([#6;!$(C=O)])[#6;!$(C=O)]",
@@ -34,6 +33,7 @@ UNREADABLE = "a SMILES RDKit cannot read"
 MISCOUNTED = "atoms counted otherwise by RDKit"
 
 
+@checked()
 def functional_groups(
     samples: Samples, groups: Mapping[str, str] | None = None, *, release: str = ""
 ) -> Annotations:
@@ -75,7 +75,7 @@ def functional_groups(
     return rows.annotations()
 
 
-def _molecules(rows: Rows, sample: Any, chem: Any, patterns: Mapping[str, Any]) -> None:
+def _molecules(rows: Rows, sample: Sample, chem: ModuleType, patterns: Mapping[str, object]) -> None:
     rows.item()
     options = chem.SmilesParserParams()
     options.removeHs = False
@@ -93,19 +93,11 @@ def _molecules(rows: Rows, sample: Any, chem: Any, patterns: Mapping[str, Any]) 
             return
         for name, pattern in patterns.items():
             for match in molecule.GetSubstructMatches(pattern, maxMatches=100_000):
-                for start, end in _runs(sorted(match)):
+                inside = set(match)
+                for _, start, end in runs(["in" if i in inside else "" for i in range(max(inside) + 1)]):
                     spans.append((at + start, at + end, name))
         at += molecule.GetNumAtoms()
     rows.covers(sample.id)
     rows.keep()
     for start, end, name in spans:
         rows.add(sample.id, start, end, concept_name("smarts", name))
-
-
-def _runs(atoms: list[int]) -> list[tuple[int, int]]:
-    """Consecutive numbers as half-open intervals."""
-    runs = []
-    for _, group in groupby(enumerate(atoms), key=lambda pair: pair[1] - pair[0]):
-        members = [atom for _, atom in group]
-        runs.append((members[0], members[-1] + 1))
-    return runs

@@ -10,17 +10,16 @@ Source: Eddy, PLoS Computational Biology 7:e1002195 (2011); Larralde and Zeller,
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from sciinterp.annotations.rows import Rows, concept_name, join_note
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
 from sciinterp.readers.bounded import need, parsing
+from sciinterp.samples import Samples
+from sciinterp.settings import POSITIVE, at_least, checked
 
-if TYPE_CHECKING:
-    from sciinterp.samples import Samples
 
-
+@checked(e_value=POSITIVE, cpus=at_least(0))
 def pfam_hits(
     samples: Samples,
     profiles: str | Path,
@@ -94,5 +93,5 @@ def pfam_hits(
     return annotations
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")

@@ -17,6 +17,7 @@ from sciinterp.annotations.rows import missing
 from sciinterp.annotations.table import COLUMNS, Annotations, RowError, concepts_path, coverage_path
 from sciinterp.errors import FormatError, InputError
 from sciinterp.readers.delimited import each, read_table
+from sciinterp.settings import checked
 from sciinterp.store.ledger import require_intact
 from sciinterp.store.tables import unescape_cell
 
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 NAMELESS = "no sample or no concept"
 
 
+@checked()
 def parse_tsv(path: str | Path) -> Annotations:
     """An annotation table, with the tables beside it where there are any.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ import pandas as pd
 from sciinterp.errors import InputError
 from sciinterp.readers.identifiers import match_chromosomes, match_ids
 from sciinterp.samples import Samples
+from sciinterp.settings import Plain
 from sciinterp.splits.places import places
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _turned(strand: np.ndarray, back: np.ndarray) -> np.ndarray:
     return np.where(back, np.array([_FLIPPED.get(s, s) for s in strand]), strand)
 
 
-def _account(annotations: Annotations, reason: np.ndarray, more: dict[str, int]) -> dict[str, Any]:
+def _account(annotations: Annotations, reason: np.ndarray, more: dict[str, int]) -> Plain:
     """Every row of the table is kept, in one piece or several, or dropped under a reason."""
     names, numbers = np.unique(reason[reason != ""].astype(str), return_counts=True)
     n = len(annotations.frame)

@@ -8,15 +8,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pandas as pd
 
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import FormatError
-from sciinterp.readers.bounded import read_lines
+from sciinterp.readers.bounded import read_lines, whole
 from sciinterp.readers.delimited import unquoted
 from sciinterp.readers.sample_tables import MISSING
+from sciinterp.settings import Plain
 
 AGAIN = "the same interval stated again"
 REPEATED = "of a sample that the file states again"
@@ -24,6 +25,10 @@ REPEATED = "of a sample that the file states again"
 ALSO = " || "
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f/]+")
 log = logging.getLogger(__name__)
+# sample start end strand concept source evidence note release, and the number of the item
+# What becomes of an item that a file states again.
+Duplicates = Literal["drop", "keep"]
+Row = tuple[str, int, int, str, str, str, str, str, str, int]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -86,7 +91,7 @@ class Rows:
 
     def __init__(self, source: str, path: str | Path = "", *, release: str = "") -> None:
         self.source, self.path, self.release = source, str(path), release
-        self._rows: list[tuple[str, int, int, str, str, str, str, str, str, int]] = []
+        self._rows: list[Row] = []
         self._concepts: dict[str, tuple[str, str, int, str]] = {}
         self._exhaustive: set[str] = set()
         self._covered: dict[str, dict[str, None]] = {source: {}}
@@ -110,6 +115,23 @@ class Rows:
     def bad(self, what: str, line: int, *, expected: str = "", got: str = "", do: str = "") -> FormatError:
         """The error that a line cannot be read."""
         return FormatError(what, file=self.path, line=line, expected=expected, got=got, do=do)
+
+    def ends(self, first: str, last: str, line: int, *, least: int = 0) -> tuple[int, int]:
+        """Start and end of an interval, as the file counts them; from 1 both ends belong to it.
+
+        Raises
+        ------
+        FormatError
+            One is not a whole number, or below the least, or the end comes first.
+        """
+        start, end = (
+            whole(cell, what, self.path, line) for cell, what in ((first, "the start"), (last, "the end"))
+        )
+        if not least <= start <= end:
+            said = {"expected": f"{least} <= start <= end", "got": f"{start} to {end}"}
+            do = "Places count from 1, and both ends belong to the interval." if least else ""
+            raise self.bad("an impossible interval", line, **said, do=do)
+        return start, end
 
     def begin(self, sample: str) -> None:
         """What follows is one sample's; all of it is dropped where the file had that sample before."""
@@ -224,7 +246,7 @@ class Rows:
         columns = dict(zip(("name", "parent", "level", "source"), zip(*self._concepts.values())))
         table = pd.DataFrame(columns, index=list(self._concepts))
         table["exhaustive"] = [c in self._exhaustive for c in self._concepts]
-        counts: dict[str, Any] = {"n_in": self._n_in, "n_kept": kept, "dropped": dropped}
+        counts: Plain = {"n_in": self._n_in, "n_kept": kept, "dropped": dropped}
         if self._unknown:
             counts["unknown"] = dict(self._unknown)
             log.warning("%s: not in the lists of the format: %s", self.path, _listed(self._unknown))
@@ -235,7 +257,7 @@ class Rows:
         covered = {s: tuple(ids) for s, ids in self._covered.items()} if coverage else {self.source: None}
         return Annotations(frame, concepts=table if len(table) else None, coverage=covered, counts=counts)
 
-    def _cover_rows(self, rows: list[Any]) -> int:
+    def _cover_rows(self, rows: list[Row]) -> int:
         """Cover every sample that has rows; how many rows lay on samples that the file does not list."""
         unlisted = [(row[0], row[5]) for row in rows if row[0] not in self._covered.setdefault(row[5], {})]
         for sample, source in unlisted:
@@ -252,10 +274,10 @@ class Rows:
         return len(unlisted)
 
 
-def _once(rows: list[Any]) -> list[Any]:
+def _once(rows: list[Row]) -> list[Row]:
     """The first row of each concept on an interval and strand, with what the others note behind its own note."""
     first: dict[tuple, int] = {}
-    out: list[Any] = []
+    out: list[Row] = []
     notes: dict[int, dict[str, None]] = {}
     for row in rows:
         at = first.setdefault(row[:5], len(out))

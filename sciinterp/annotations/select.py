@@ -8,18 +8,14 @@ matrix with itself; nothing is looped over positions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import InputError
-
-if TYPE_CHECKING:
-    from sciinterp.samples import Samples
-    from sciinterp.splits import Split
+from sciinterp.samples import Samples, Split
+from sciinterp.settings import POSITIVE, Bound, at_least, checked
 
 COLUMNS = ("reason", "kept_as", "n_instances", "n_positions", "n_families", "prevalence")
 ABSENT = "no instance in these samples"
@@ -27,8 +23,10 @@ RARE = "too few instances"
 NARROW = "too few families"
 CATCH_ALL = "covers nearly everything"
 DUPLICATE = "covers the same positions as another concept"
+PREVALENCE = Bound("above 0, at most 1", lambda x: 0 < x <= 1)
 
 
+@checked(min_instances=at_least(0), min_families=at_least(0), collapse=POSITIVE, max_prevalence=PREVALENCE)
 def select_concepts(
     annotations: Annotations,
     samples: Samples,
@@ -74,12 +72,6 @@ def select_concepts(
     >>> kept.names, out["reason"].to_dict()
     (['site'], {'chain': 'covers nearly everything'})
     """
-    if not 0 < max_prevalence <= 1 or collapse <= 0:
-        raise InputError(
-            "impossible bounds for concepts",
-            expected="0 < max_prevalence <= 1 and collapse > 0",
-            got=f"max_prevalence={max_prevalence}, collapse={collapse}",
-        )
     names = annotations.names
     family = np.arange(len(samples)) if split is None else np.asarray(split.family, dtype=np.int64)
     if len(family) != len(samples):
@@ -141,15 +133,8 @@ def _measure(
         n_positions / np.maximum(covered_positions, 1), n_facts / np.maximum(covered_samples, 1)
     )
     n_instances = np.bincount(instances["concept"].to_numpy(), minlength=len(names)) + n_facts
-    return pd.DataFrame(
-        {
-            "n_instances": n_instances,
-            "n_positions": n_positions,
-            "n_families": n_families,
-            "prevalence": prevalence,
-        },
-        index=pd.Index(names, name="concept"),
-    )
+    columns = {"n_instances": n_instances, "n_positions": n_positions, "n_families": n_families}
+    return pd.DataFrame(columns | {"prevalence": prevalence}, index=pd.Index(names, name="concept"))
 
 
 def _covered(annotations: Annotations, samples: Samples, names: list[str]) -> tuple[np.ndarray, np.ndarray]:

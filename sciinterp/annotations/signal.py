@@ -19,9 +19,9 @@ from sciinterp.annotations.table import Annotations
 from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import FormatError, InputError, ShapeError
 from sciinterp.readers.bigwig import Keep, kind_of_track, read_bigbed, read_bigwig_arrays
-from sciinterp.readers.bounded import whole
 from sciinterp.readers.identifiers import match_chromosomes, plain_chromosome
 from sciinterp.samples import Samples
+from sciinterp.settings import checked
 from sciinterp.splits.places import places
 
 _LINES = 1 << 14
@@ -64,6 +64,7 @@ class Values:
         return f"Values({self.samples.n_positions:,} positions: {told})"
 
 
+@checked()
 def parse_bigbed(path: str | Path, *, name: str = "column", release: str = "") -> Annotations:
     """Intervals of a BigBed file, as :func:`sciinterp.annotations.bed.parse_bed` reads them."""
     rows = Rows("bed", path, release=release)
@@ -73,6 +74,7 @@ def parse_bigbed(path: str | Path, *, name: str = "column", release: str = "") -
     return rows.annotations(unique=True, coverage=False)
 
 
+@checked()
 def parse_signal(path: str | Path, *, threshold: float | None = None, release: str = "") -> Annotations:
     """Stretches of a track (bigWig, bedGraph) whose value is at or above a threshold; neighbours are one interval.
 
@@ -84,7 +86,7 @@ def parse_signal(path: str | Path, *, threshold: float | None = None, release: s
         The file is neither, or damaged.
     """
     path = Path(path)
-    if not isinstance(threshold, (int, float, np.number)) or not np.isfinite(threshold):
+    if threshold is None or not np.isfinite(threshold):
         raise InputError(
             "a track of values is no annotation until a threshold is named",
             where=f"file '{path}'",
@@ -112,6 +114,7 @@ def _add(rows: Rows, interval: tuple[str, int, int, float] | None, concept: str)
         rows.add(chromosome, start, end, concept, note=f"largest value {value:.6g}")
 
 
+@checked()
 def read_values(path: str | Path | Mapping[str, str | Path], samples: Samples) -> Values:
     """Values of tracks on the positions of windows, or of samples that a track names itself.
 
@@ -213,10 +216,10 @@ def _bedgraph(path: Path) -> Iterator[_Piece]:
             raise file.bad(
                 "this is not a line of bedGraph", number, expected="4 columns", got=str(len(cells))
             )
-        start, end = (whole(cells[i], f"the {e}", path, number) for i, e in ((1, "start"), (2, "end")))
+        start, end = file.ends(cells[1], cells[2], number)
         value = _number(cells[3], path, number)
-        if end <= start:
-            raise file.bad("an interval ends before it starts", number, got=f"{start} to {end}")
+        if end == start:
+            raise file.bad("an interval without a base", number, got=f"{start} to {end}")
         if rows and (cells[0] != name or len(rows) == _LINES):
             yield _piece(name, rows)
             rows = []

@@ -14,16 +14,18 @@ sequence that was in the experiment instead, and residues without coordinates ar
 from __future__ import annotations
 
 import warnings
-from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from sciinterp.annotations.airr import runs
 from sciinterp.annotations.rows import Rows
 from sciinterp.annotations.table import Annotations
 from sciinterp.errors import FormatError, InputError
 from sciinterp.readers.bounded import need, parsing
 from sciinterp.readers.structures import Chain, mmcif_columns, read_structure
+from sciinterp.settings import checked
 
 # Largest accessible surface in square angstrom, theoretical values of Tien et al. 2013, table 1.
 MAX_SURFACE = {
@@ -51,11 +53,12 @@ DISORDERED = "structure:disordered"
 Key = tuple[int, str]  # residue number, insertion code
 
 
+@checked()
 def parse_structure(
     path: str | Path,
     *,
-    format: str = "auto",
-    positions: str = "observed",
+    format: Literal["auto", "pdb", "mmcif"] = "auto",
+    positions: Literal["observed", "full"] = "observed",
     predicted: bool = False,
     release: str = "",
 ) -> Annotations:
@@ -82,12 +85,6 @@ def parse_structure(
         When this is not such a structure.
     """
     need("biotite", "annotations", "annotating structures")
-    if positions not in ("observed", "full") or format not in ("auto", "pdb", "mmcif"):
-        raise InputError(
-            "no such choice",
-            expected="positions: observed, full; format: auto, pdb, mmcif",
-            got=f"positions={positions!r}, format={format!r}",
-        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         entry, chains = read_structure(path, format=format)
@@ -194,12 +191,8 @@ def _chain(rows: Rows, sample: str, per_position: list[list[str]]) -> None:
     """Runs of residues with one label become one instance; every residue is an item."""
     spans: dict[int, list[tuple[int, str]]] = {}
     for concept in CONCEPTS:
-        at = 0
-        for has, run in groupby(concept in found for found in per_position):
-            length = len(list(run))
-            if has:
-                spans.setdefault(at, []).append((at + length, concept))
-            at += length
+        for _, start, end in runs([concept if concept in found else "" for found in per_position]):
+            spans.setdefault(start, []).append((end, concept))
     for position, found in enumerate(per_position):
         rows.item()
         if not found:

@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,13 +28,14 @@ from sciinterp.frames import html_card, name_of
 from sciinterp.readers.identifiers import match_ids, nearest, spoiled, strand_of
 from sciinterp.readers.sample_tables import MISSING
 from sciinterp.samples import Samples
+from sciinterp.settings import Plain
 from sciinterp.store.tables import write_tsv
 
 COLUMNS = ("sample", "start", "end", "strand", "concept", "source", "evidence", "note", "release")
 CONCEPT_COLUMNS = ("name", "parent", "level", "source", "exhaustive")
 _DIGITS, _THOUSANDS = re.compile("-?[0-9]{1,18}"), re.compile("[0-9]{1,3}(?:,[0-9]{3})+")
 log = logging.getLogger(__name__)
-DEFAULTS: dict[str, Any] = {"strand": ".", "source": "user", "evidence": "", "note": "", "release": ""}
+DEFAULTS = {"strand": ".", "source": "user", "evidence": "", "note": "", "release": ""}
 
 
 class Annotations:
@@ -71,14 +71,14 @@ class Annotations:
         *,
         concepts: pd.DataFrame | None = None,
         coverage: Mapping[str, Iterable[str] | None] | None = None,
-        counts: Mapping[str, Any] | None = None,
+        counts: Mapping[str, object] | None = None,
     ) -> None:
         self.frame = validate(frame)
         self.concepts = _concepts_table(self.frame, concepts)
         self.coverage = {k: None if v is None else tuple(map(str, v)) for k, v in (coverage or {}).items()}
         self._matches: tuple[Samples | None, dict[str, np.ndarray]] = (None, {})
         n = len(self.frame)
-        self.counts = dict(counts or {"n_in": n, "n_kept": n, "dropped": {}})
+        self.counts: Plain = dict(counts or {"n_in": n, "n_kept": n, "dropped": {}})
         outside = [
             _outside(self.frame, source, ids) for source, ids in self.coverage.items() if ids is not None
         ]
@@ -140,7 +140,7 @@ class Annotations:
             i = beyond[0]
             raise InputError(
                 "an annotation ends beyond its sample",
-                where=f"sample {samples.ids[sample[i]]!r}, {names[code[i]]}",
+                where=f"sample {samples.ids[int(sample[i])]!r}, {names[code[i]]}",
                 expected=f"end <= {samples.lengths[sample[i]]}",
                 got=str(end[i]),
                 do="Were the sequences cut, or are these annotations of another sequence?",
@@ -333,7 +333,7 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
             expected="sample, start, end, concept",
             got=", ".join(map(str, frame.columns)) or "none",
         )
-    out: dict[str, Any] = {}
+    out: dict[str, np.ndarray] = {}
     for column in COLUMNS:
         if column in ("start", "end"):
             out[column] = _whole_numbers(frame[column], column)
@@ -419,9 +419,9 @@ def _say(text: str, level: int = logging.WARNING) -> None:
     log.log(level, text)
 
 
-def _added(counts: list[dict[str, Any]]) -> dict[str, Any]:
+def _added(counts: list[Plain]) -> Plain:
     """Accounts of several sources in one: numbers are added, lists joined, tables added key by key."""
-    out: dict[str, Any] = {"n_in": 0, "n_kept": 0, "dropped": {}}
+    out: Plain = {"n_in": 0, "n_kept": 0, "dropped": {}}
     for key, value in (pair for account in counts for pair in account.items()):
         if isinstance(value, Mapping):
             out[key] = _added_keys(out.get(key, {}), value)
@@ -466,13 +466,13 @@ def _concepts_table(frame: pd.DataFrame, concepts: pd.DataFrame | None) -> pd.Da
     return out
 
 
-def _level(value: Any) -> int:
+def _level(value: object) -> int:
     text = str(value).strip().removesuffix(".0")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 # how a cell of the concepts table is read; others are text
-_CONCEPT_CELL: dict[str, Callable[[Any], Any]] = {
+_CONCEPT_CELL: dict[str, Callable[[object], object]] = {
     "level": _level,
     "exhaustive": lambda value: str(value).strip().lower() in ("true", "1", "yes"),
 }

@@ -14,12 +14,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote
 
 from sciinterp.annotations.rows import Rows, cells_of
 from sciinterp.annotations.table import Annotations
 from sciinterp.annotations.uniprot import KEYS, Entry, Fact, Protein, codes_of, gather
 from sciinterp.readers.bounded import whole
+from sciinterp.settings import checked
 
 # two-letter line codes; "**" lines are internal to UniProt
 CODES = frozenset("ID AC DT DE GN OS OG OC OX OH RN RP RC RX RG RA RT RL CC DR PE KW FT SQ ** //".split()) | {
@@ -40,22 +42,19 @@ _GO_CELL = re.compile(r"(?:^|; *)([^;].*?) \[(GO:[0-9]{7})\]", re.ASCII)
 # Columns that every protein fills: where all of them are blank the file only names it.
 _ALWAYS = ("length", "sequence", "mass", "organism", "organism (id)", "entry version", "version")
 _GO_COLUMNS = (
-    "gene ontology (go)",
-    "gene ontology (biological process)",
-    "gene ontology (cellular component)",
-    "gene ontology (molecular function)",
-    "go",
-    "go_p",
-    "go_c",
-    "go_f",
-)
+    "gene ontology (go)", "gene ontology (biological process)", "gene ontology (cellular component)",
+    "gene ontology (molecular function)", "go", "go_p", "go_c", "go_f",
+)  # fmt: skip
 _FACT_COLUMNS = (
     *_GO_COLUMNS,
     *("cc_cofactor", "cofactor", "keywords", "keyword", "gene ontology ids", "go_id", "ec number", "ec"),
 )
 
 
-def parse_uniprot_dat(path: str | Path, *, ids: str = "accession", release: str | None = None) -> Annotations:
+@checked()
+def parse_uniprot_dat(
+    path: str | Path, *, ids: Literal["accession", "name"] = "accession", release: str | None = None
+) -> Annotations:
     """Entries and facts of a UniProtKB flat file.
 
     Parameters
@@ -261,6 +260,7 @@ def _cofactors(text: str) -> list[Fact]:
     return facts or [Fact("COFACTOR", "", fields=fields, note=note)]
 
 
+@checked()
 def parse_uniprot_tsv(path: str | Path, *, release: str | None = None) -> Annotations:
     """Entries and facts of a UniProtKB table, also one saved by a spreadsheet.
 
@@ -336,6 +336,7 @@ def _cell_entries(rows: Rows, cell: str, number: int) -> Iterator[Entry]:
         cell = rest.lstrip("; ")
 
 
+@checked()
 def parse_uniprot_gff(path: str | Path, *, release: str | None = None) -> Annotations:
     """Entries of UniProtKB's GFF; it states neither ligands nor facts (see the module's text).
 

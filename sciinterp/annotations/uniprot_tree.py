@@ -9,29 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 from xml.etree.ElementTree import Element
 
 from sciinterp.annotations.rows import Rows
 from sciinterp.annotations.table import Annotations
 from sciinterp.annotations.uniprot import KEYS, Entry, Fact, Protein, gather
 from sciinterp.readers.bounded import read_json, read_xml
+from sciinterp.settings import checked
 
 CHANGES = frozenset({"VARIANT", "MUTAGEN", "CONFLICT", "VAR_SEQ"})
 # what XML and JSON say of an end of a location -> its sign in the flat file
-_SIGNS = {
-    "less than": "<",
-    "greater than": ">",
-    "unknown": "?",
-    "uncertain": "?",
-    "UNSURE": "?",
-    "UNKNOWN": "?",
-    "<": "<",
-    ">": ">",
-}
+_SIGNS = {"less than": "<", "greater than": ">", "<": "<", ">": ">"}
+_SIGNS |= dict.fromkeys(("unknown", "uncertain", "UNSURE", "UNKNOWN"), "?")
 _PARTS = ("ligand", "ligandPart"), ("ligand", "ligand_part")
 
 
+@checked()
 def parse_uniprot_xml(path: str | Path, *, release: str | None = None) -> Annotations:
     """Entries and facts of UniProtKB XML.
 
@@ -120,6 +113,7 @@ def _xml_entry(element: Element, evidence: tuple[str, ...], line: int) -> Entry:
     )
 
 
+@checked()
 def parse_uniprot_json(path: str | Path, *, release: str | None = None) -> Annotations:
     """Entries and facts of UniProtKB JSON: one protein, a list, ``{"results": [...]}``, or ID mapping.
 
@@ -136,11 +130,11 @@ def parse_uniprot_json(path: str | Path, *, release: str | None = None) -> Annot
     return gather(rows, (_json_protein(rows, value) for value in proteins), release)
 
 
-def _json_protein(rows: Rows, value: Any) -> Protein:
+def _json_protein(rows: Rows, value: object) -> Protein:
     if isinstance(value, dict) and "to" in value and "from" in value:
         value = value["to"] if isinstance(value["to"], dict) else {"primaryAccession": value["to"]}
     accession = _text(value, "primaryAccession")
-    if not accession:
+    if not isinstance(value, dict) or not accession:
         raise rows.bad("a protein without primaryAccession", 1, got=repr(value)[:60])
     content = ("sequence", "features", "comments", "keywords", "uniProtKBCrossReferences")
     protein = Protein(
@@ -174,7 +168,7 @@ def _json_protein(rows: Rows, value: Any) -> Protein:
     return protein
 
 
-def _ec_numbers(names: Any) -> Iterator[Any]:
+def _ec_numbers(names: object) -> Iterator[object]:
     """EC numbers of a protein's names, and of the names of what it contains; nested however deep."""
     left = [names]
     while left:
@@ -186,7 +180,7 @@ def _ec_numbers(names: Any) -> Iterator[Any]:
                 left += inner if isinstance(inner, list) else [inner]
 
 
-def _json_entry(value: Any) -> Entry:
+def _json_entry(value: object) -> Entry:
     ends = []
     for end, outside in (("start", "<"), ("end", ">")):
         modifier = _text(value, "location", end, "modifier")
@@ -208,7 +202,7 @@ def _json_entry(value: Any) -> Entry:
     )
 
 
-def _json_evidence(value: Any) -> tuple[str, ...]:
+def _json_evidence(value: object) -> tuple[str, ...]:
     codes = []
     for found in _list(value, "evidences"):
         where = ":".join(filter(None, (_text(found, "source"), _text(found, "id"))))
@@ -217,7 +211,7 @@ def _json_evidence(value: Any) -> tuple[str, ...]:
     return tuple(codes)
 
 
-def _text(value: Any, *keys: str) -> str:
+def _text(value: object, *keys: str) -> str:
     """The text (or number) at a path of keys, or nothing: a shape that is not as expected has no text."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
@@ -228,13 +222,13 @@ def _text(value: Any, *keys: str) -> str:
     return _clean(value.encode("utf-8", "replace").decode())
 
 
-def _list(value: Any, *keys: str) -> list[Any]:
+def _list(value: object, *keys: str) -> list[object]:
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value if isinstance(value, list) else []
 
 
-def _joined(value: Any, key: str, *names: str) -> str:
+def _joined(value: object, key: str, *names: str) -> str:
     return ":".join(filter(None, (_text(value, key, name) for name in names)))
 
 

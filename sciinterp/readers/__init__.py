@@ -13,18 +13,18 @@ import logging
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sciinterp.errors import FormatError, InputError, require_kinds
+from sciinterp.errors import FormatError, InputError, no_such
 from sciinterp.readers.bounded import first_lines, open_regular, read_lines
 from sciinterp.readers.delimited import unquoted
 from sciinterp.readers.identifiers import match_ids, nearest, numbered, spoiled
 from sciinterp.readers.indexed import INDEX_FROM, can_be_indexed, read_indexed
 from sciinterp.readers.sample_tables import SEQUENCES, SMILES, sample_columns
 from sciinterp.samples import Samples
+from sciinterp.settings import checked
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ _STARTS = {
 _ATOMS = re.compile(r"\s*_(?:atom_site|entry|cell|entity)([._])")
 
 
+@checked()
 def read_samples(
     path: str | Path,
     *,
@@ -101,21 +102,18 @@ def read_samples(
     FormatError
         When the file is not in its format.
     """
-    require_kinds(path=(path, Path))
     path = Path(path)
     open_regular(path).close()
     if format == "auto":
         format = guess(path)
     if format not in FORMATS:
-        raise InputError(
-            "there is no such format of samples",
-            where=repr(format),
-            expected=f"auto, or one of {', '.join(sorted(FORMATS))}",
+        raise no_such(
+            "format of samples", format, FORMATS, do=f"There are auto, {', '.join(sorted(FORMATS))}."
         )
     module, name, _ = FORMATS[format]
     if format in ("pdb", "mmcif") and kind in ("structure", "chains"):
         module, name = "backbones", f"read_{format}_{kind}"
-    chosen: dict[str, Any] = {"layer": layer, "raw": raw} if layer or raw else {}
+    chosen = {"layer": layer, "raw": raw} if layer or raw else {}
     if chosen and format != "h5ad":
         raise InputError("only AnnData has layers", where=f"file '{path}'", expected="h5ad", got=format)
     if index and format != "fasta":

@@ -18,18 +18,18 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sciinterp.errors import FormatError, InputError, no_such, require_kinds
+from sciinterp.errors import FormatError, InputError, no_such
 from sciinterp.frames import Table
 from sciinterp.readers.delimited import each, read_table
 from sciinterp.readers.notation import UNSTATED, Variant, parse_variant
 from sciinterp.readers.sample_tables import MISSING, SEQUENCES
 from sciinterp.readers.substitutions import INSIDE, OUTSIDE, Substitutions, read_substitutions
 from sciinterp.samples import Sample, Samples
+from sciinterp.settings import checked
 
 log = logging.getLogger(__name__)
 
@@ -45,17 +45,8 @@ APART = (
     ("mutant", "mut", "mt", "mut_aa", "mutant_aa", "alt", "alt_aa"),
 )
 SCORES = (
-    "dms_score",
-    "score",
-    "fitness",
-    "effect",
-    "enrichment",
-    "ddg",
-    "y",
-    "target",
-    "measurement",
-    "value",
-)
+    "dms_score", "score", "fitness", "effect", "enrichment", "ddg", "y", "target", "measurement", "value",
+)  # fmt: skip
 _DECIMAL, _THOUSANDS = re.compile("[-\N{MINUS SIGN}]?[0-9]+,[0-9]+"), re.compile("-?[1-9][0-9]{0,2},[0-9]{3}")
 # How tables write the wild type as a row.
 WILD_TYPES = frozenset(("wt", "_wt", "_sy", "wildtype", "wild-type", "wild type", "p.=", "p.(=)", "="))
@@ -71,6 +62,7 @@ WRONG, BEYOND = "the sample has another reference residue", "the variant lies ou
 ENOUGH_FIT, ENOUGH_POSITIONS = 0.95, 5
 
 
+@checked()
 def read_assay(
     path: str | Path, *, wild_type: str | Sample | Samples | None = None, score: str | None = None
 ) -> Table:
@@ -110,7 +102,6 @@ def read_assay(
     >>> assay["variant"].tolist(), assay.context["wrong_reference"]
     (['M1A', 'K2R;T3A'], 1)
     """
-    require_kinds(path=(path, Path))
     path = Path(path)
     header, rows, refused = _rows(path)
     lower = {name.lower(): i for i, name in reversed(list(enumerate(header)))}
@@ -146,6 +137,7 @@ def read_assay(
     return found
 
 
+@checked()
 def fit_assay(assay: pd.DataFrame, wild_type: str | Sample | Samples) -> Table:
     """An assay's variants in the letters and positions of a wild type, which is found where samples are given.
 
@@ -470,7 +462,7 @@ def _from_references(references: Mapping[int, str]) -> Sample | None:
 
 
 def _warn(found: Table, name: str) -> None:
-    facts: dict[str, Any] = found.context
+    facts = found.context
     for reason, n in facts["dropped"].items():
         log.warning("%s: %d of %d rows not used: %s", name, n, facts["n_in"], reason)
     if facts["offset"]:

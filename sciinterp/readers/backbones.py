@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -28,7 +28,10 @@ from sciinterp.errors import FormatError, InputError
 from sciinterp.readers.bounded import read_lines
 from sciinterp.readers.entries import check_ids
 from sciinterp.readers.structures import UNTRACED, Chain, read_structure
-from sciinterp.samples import Samples
+from sciinterp.samples import Sample, Samples
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ATOMS = ("N", "CA", "C", "O")
 LETTERS = "ACDEFGHIKLMNPQRSTVWYX"
@@ -43,13 +46,25 @@ BROKEN = "residues without a whole backbone, which models of backbones do not se
 BREAKS = "breaks of a chain, where residues or atoms are missing"
 
 
+class Record(TypedDict):
+    """A structure's residues and what is bound to them; see the text of this module."""
+
+    sequence: str
+    backbone: str
+    chain: list[str]
+    number: list[int]
+    insertion: NotRequired[list[str]]
+    elements: NotRequired[list[str]]
+    places: NotRequired[list[list[float]]]
+
+
 def pack(places: Float[np.ndarray, "n 4 3"]) -> str:
     """Places in angstrom (NaN where missing) as text: base64 of little-endian int32, in thousandths."""
     whole = np.where(np.isfinite(places), np.round(np.nan_to_num(places) * PRECISION), MISSING)
     return base64.b64encode(whole.astype("<i4").tobytes()).decode()
 
 
-def places_of(record: Mapping[str, Any]) -> Float[np.ndarray, "n 4 3"]:
+def places_of(record: Mapping[str, object]) -> Float[np.ndarray, "n 4 3"]:
     """float64 [n, 4, 3]: N, CA, C and O of every residue in angstrom, NaN where missing.
 
     Raises
@@ -62,6 +77,8 @@ def places_of(record: Mapping[str, Any]) -> Float[np.ndarray, "n 4 3"]:
         if isinstance(given, str):
             whole = np.frombuffer(base64.b64decode(given, validate=True), "<i4").reshape(-1, 4, 3)
             return np.where(whole == MISSING, np.nan, whole / PRECISION)
+        if not isinstance(given, Sequence):
+            raise TypeError
         empty = (np.nan,) * 3
         filled = [[empty if atom is None else atom for atom in residue] for residue in given]
         found = np.array(filled, np.float64).reshape(-1, 4, 3)
@@ -84,7 +101,7 @@ def joined(places: Float[np.ndarray, "n 4 3"], chain: np.ndarray) -> Bool[np.nda
     return out
 
 
-def record_of(chains: Sequence[Chain]) -> dict[str, Any]:
+def record_of(chains: Sequence[Chain]) -> Record:
     """The record of one or several chains and what is bound to them."""
     residues = [(chain.name, residue) for chain in chains for residue in chain.residues]
     places = np.full((len(residues), 4, 3), np.nan)
@@ -93,8 +110,12 @@ def record_of(chains: Sequence[Chain]) -> dict[str, Any]:
             if atom.name in ATOMS and not (atom.name == "CA" and atom.element != "C"):
                 places[i, ATOMS.index(atom.name)] = atom.coord
     letters = "".join(r.letter if r.letter in LETTERS else "X" for _, r in residues)
-    out: dict[str, Any] = {"sequence": letters, "backbone": pack(places)}
-    out |= {"chain": [name for name, _ in residues], "number": [r.number for _, r in residues]}
+    out = Record(
+        sequence=letters,
+        backbone=pack(places),
+        chain=[name for name, _ in residues],
+        number=[r.number for _, r in residues],
+    )
     if any(r.insertion for _, r in residues):
         out["insertion"] = [r.insertion for _, r in residues]
     bound = [
@@ -153,7 +174,11 @@ def _of_file(path: Path, format: str, *, apart: bool) -> Samples:
 
 
 def _samples(
-    ids: Sequence[str], data: Sequence[dict[str, Any]], path: Path, table: Any = None, untraced: int = 0
+    ids: Sequence[str],
+    data: Sequence[Record],
+    path: Path,
+    table: pd.DataFrame | None = None,
+    untraced: int = 0,
 ) -> Samples:
     lengths = [len(d["sequence"]) for d in data]
     out = Samples(ids, data, lengths=lengths, kind="structure", source=str(path), table=table)
@@ -186,15 +211,17 @@ def read_backbones(path: Path, *, kind: str | None = None) -> Samples:
         found = [row for row in rows_of if row[3] != LIGAND]
         bound = [row for row in rows_of if row[3] == LIGAND]
         ids.append(sample)
-        record = {
-            "sequence": "".join(row[3] for row in found),
-            "backbone": pack(np.array([r[4] for r in found])),
-        }
-        record |= {"chain": [row[1] for row in found], "number": [int(row[2][0]) for row in found]}
+        record = Record(
+            sequence="".join(row[3] for row in found),
+            backbone=pack(np.array([row[4] for row in found])),
+            chain=[row[1] for row in found],
+            number=[int(row[2][0]) for row in found],
+        )
         if any(row[2][1] for row in found):
             record["insertion"] = [row[2][1] for row in found]
         if bound:
-            record |= {"elements": [row[2][0] for row in bound], "places": [row[4][1] for row in bound]}
+            record["elements"] = [row[2][0] for row in bound]
+            record["places"] = [row[4][1] for row in bound]
         data.append(record)
     check_ids(ids, path, "structures", len(ids))
     return _samples(ids, data, path)
@@ -219,7 +246,7 @@ def _row(line: str, n: int, path: Path) -> tuple[str, str, tuple[str, str], str,
     return sample, chain, (code, number[len(code) :]), letter, places
 
 
-def write_backbones(path: str | Path, samples: Samples | Iterable[Any]) -> None:
+def write_backbones(path: str | Path, samples: Iterable[Sample]) -> None:
     """Write samples of structures as a table; gzipped where the name ends so, with the same bytes every time."""
     lines = ["\t".join(COLUMNS)]
     for sample in samples:

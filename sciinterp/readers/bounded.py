@@ -26,7 +26,8 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from types import ModuleType
+from typing import BinaryIO
 from xml.etree import ElementTree
 from xml.parsers import expat
 
@@ -113,7 +114,7 @@ def limits(**changes: int) -> Iterator[Limits]:
         _LIMITS.reset(token)
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> io.BufferedReader:
     """Open a regular file; anything else behind the name is refused at once, never waited for.
 
     Raises
@@ -137,7 +138,7 @@ def open_regular(path: str | Path) -> BinaryIO:
         os.close(number)
         kind = next((name for test, name in _KINDS if test(mode)), "something else")
         raise InputError("this is no regular file", where=f"file '{path}'", got=kind)
-    return cast(BinaryIO, os.fdopen(number, "rb"))
+    return os.fdopen(number, "rb")
 
 
 class _Unpacked(io.RawIOBase):
@@ -150,7 +151,7 @@ class _Unpacked(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: memoryview) -> int:
         data = self._stream.read(len(buffer))
         buffer[: len(data)] = data
         self._read += len(data)
@@ -168,7 +169,7 @@ class _Unpacked(io.RawIOBase):
         super().close()
 
 
-def open_bytes(path: str | Path) -> BinaryIO:
+def open_bytes(path: str | Path) -> io.BufferedReader:
     """Open a regular file for reading, unpacking gzip by its first bytes rather than by its name.
 
     Raises
@@ -178,14 +179,14 @@ def open_bytes(path: str | Path) -> BinaryIO:
     FormatError
         It is an archive of another kind.
     """
-    handle: Any = open_regular(path)
+    handle = open_regular(path)
     head = handle.peek(32)[:32]
     if head[:2] == b"\x1f\x8b":
         if os.fstat(handle.fileno()).st_size < SMALL:  # looked through before any parser spends time on it
             with suppress(OSError, EOFError, zlib.error), _Unpacked(open_regular(path), Path(path)) as once:
                 while once.read(CHUNK):
                     pass
-        return cast(BinaryIO, io.BufferedReader(_Unpacked(handle, Path(path)), CHUNK))
+        return io.BufferedReader(_Unpacked(handle, Path(path)), CHUNK)
     try:
         require_fetched(head, path)
     except FormatError:
@@ -207,10 +208,12 @@ def open_bytes(path: str | Path) -> BinaryIO:
 class Text(io.TextIOBase):
     """A text file as a stream of checked lines that end with LF; ``number`` is the line reached, from 1."""
 
-    def __init__(self, path: str | Path, *, sequences: bool = False, opened: BinaryIO | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, sequences: bool = False, opened: io.BufferedReader | None = None
+    ) -> None:
         self._file, self.number, self._rest = str(path), 0, ""
         self._longest = (1 << 40) if sequences else bounds().line
-        self._raw: Any = opened or open_bytes(path)
+        self._raw = opened or open_bytes(path)
         try:
             head = self._raw.peek(2)[:2]
         except (EOFError, zlib.error, OSError) as error:
@@ -351,7 +354,7 @@ def first_lines(path: str | Path, n: int = 50, width: int = 4000) -> list[str]:
     return [line[:width] for line in lines if line.strip()][:n]
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path) -> object:
     """The value in a JSON file (standard library: no code, no types, depth bounded by the interpreter)."""
     with Text(path, sequences=True) as handle:
         text = "".join(handle)
@@ -397,7 +400,9 @@ def read_xml(path: str | Path, tag: str) -> Iterator[tuple[int, ElementTree.Elem
     yield from done
 
 
-def _collect(parser: Any, tag: str, done: list[tuple[int, ElementTree.Element]], file: str) -> None:
+def _collect(
+    parser: expat.XMLParserType, tag: str, done: list[tuple[int, ElementTree.Element]], file: str
+) -> None:
     """Let ``parser`` build a tree for every ``tag`` element and forget everything outside of them."""
     depth = inside = 0
     deepest = bounds().depth
@@ -434,7 +439,7 @@ def _collect(parser: Any, tag: str, done: list[tuple[int, ElementTree.Element]],
         if inside:
             builder.data(text)
 
-    def refuse(name: str, *_: Any) -> None:
+    def refuse(name: str, *_: object) -> None:
         raise FormatError(
             "a document type declaration, which may declare entities, is refused",
             file=file,
@@ -460,7 +465,7 @@ def whole(text: str, what: str, file: str | Path, line: int) -> int:
     return int(text.replace(",", ""))
 
 
-def need(package: str, extra: str, what: str) -> Any:
+def need(package: str, extra: str, what: str) -> ModuleType:
     """Import an optional package, or say which extra brings it.
 
     Raises

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -48,7 +47,7 @@ def read_h5ad(path: Path, *, kind: str | None = None, layer: str | None = None, 
     others = _matrices(path, part)
     with open_h5ad(path, "obs", var, part) as file:
         obs, names, values = table_of(file, "obs"), table_of(file, var), anndata.io.read_elem(file[part])
-        matrix: Any = sp.csr_array(values)
+        matrix = sp.csr_array(values)
         if matrix.shape != (len(obs), len(names)):
             raise ValueError(f"{part} is {matrix.shape}, obs and var have {len(obs)} and {len(names)} rows")
     matrix.sum_duplicates()

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -221,7 +221,7 @@ def _blank(column: pd.Series) -> np.ndarray:
     return each(column, str.strip) == ""
 
 
-def each(column: pd.Series, make: Callable[[str], Any]) -> np.ndarray:
+def each(column: pd.Series, make: Callable[[str], object]) -> np.ndarray:
     """What a function makes of every cell, asked once for each text that occurs."""
     code, texts = pd.factorize(column.to_numpy())
     made = np.empty(len(texts), object)

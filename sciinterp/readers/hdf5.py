@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sciinterp.errors import FormatError
 from sciinterp.readers.bounded import bounds, open_regular, parsing
+
+if TYPE_CHECKING:
+    import h5py
+    import pandas as pd
 
 # What a process of its own reads: the attributes and data sets that anndata would.
 _READ_ALL = """
@@ -38,7 +42,7 @@ MAX_TRIED = 64 << 20
 
 
 @contextmanager
-def open_h5ad(path: str | Path, *names: str) -> Iterator[Any]:
+def open_h5ad(path: str | Path, *names: str) -> Iterator[h5py.File]:
     """An h5py file of which the parts ``names`` are safe to read.
 
     Raises
@@ -62,8 +66,8 @@ def open_h5ad(path: str | Path, *names: str) -> Iterator[Any]:
             yield file
 
 
-def table_of(file: Any, name: str) -> Any:
-    """A table of an AnnData file, as a DataFrame.
+def table_of(file: h5py.File, name: str) -> pd.DataFrame:
+    """A table of an AnnData file.
 
     Raises
     ------
@@ -85,7 +89,7 @@ def table_of(file: Any, name: str) -> Any:
     return found
 
 
-def _survive(path: Path, names: Any) -> None:
+def _survive(path: Path, names: Iterable[str]) -> None:
     """Read the parts once in a process of its own, within a bound of processor time.
 
     The HDF5 library can loop for ever over damaged bytes; nothing in this process could stop it. Errors are not
@@ -98,7 +102,7 @@ def _survive(path: Path, names: Any) -> None:
         raise ValueError(f"reading it ended by signal {-done.returncode}")
 
 
-def _possible(group: Any, name: str, n_bytes: int, depth: int = 0) -> None:
+def _possible(group: h5py.Group, name: str, n_bytes: int, depth: int = 0) -> None:
     """Raise where a part claims more than the bytes could hold, or leads out of the file, before it is read."""
     import h5py
 

@@ -14,11 +14,13 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from sciinterp.errors import InputError
 
 log = logging.getLogger(__name__)
+Name = TypeVar("Name")
+Label = TypeVar("Label")
 _UNIPROT = re.compile(r"(?:sp|tr)\|([A-Z0-9]+(?:-[0-9]+)?)(?:\.[0-9]+)?(?:\|\S*)?", re.IGNORECASE)
 # NCBI's: gi|4504347|ref|NP_000508.1|, gb|AAA59172.1|, lcl|ORF1, gnl|database|name.
 _NCBI = re.compile(
@@ -145,7 +147,7 @@ def match_ids(names: Iterable[str], ids: Sequence[str]) -> dict[str, str]:
     return {name: found[name] for name in wanted if name in found}
 
 
-def labels_of(labels: Mapping[Any, Any], ids: Sequence[str], what: str) -> dict[str, Any]:
+def labels_of(labels: Mapping[Name, Label], ids: Sequence[str], what: str) -> dict[str, Label]:
     """Sample -> its label, of labels that stand with names of samples in any of their forms.
 
     Raises

@@ -21,9 +21,9 @@ import tempfile
 from array import array
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from sciinterp.readers.bounded import bounds, open_bytes, open_regular, parsing
 from sciinterp.readers.entries import Letters, Met, check_ids
 from sciinterp.readers.sequences import fasta_entries
 from sciinterp.samples import Column, Samples, feed_digest
+
+if TYPE_CHECKING:
+    from Bio.bgzf import BgzfReader
 
 log = logging.getLogger(__name__)
 VERSION, SUFFIX = 1, ".sciinterp-index"
@@ -88,6 +91,16 @@ def read_indexed(path: Path, *, kind: str | None = None) -> Samples:
     return samples
 
 
+class Told(TypedDict):
+    """What reading all sequences has told of their samples."""
+
+    kind: str
+    digest: str
+    n_in: int
+    dropped: dict[str, int]
+    changed: dict[str, int]
+
+
 @dataclass
 class Index:
     """Where the sequences of a FASTA file lie; places count unpacked bytes.
@@ -102,8 +115,7 @@ class Index:
     blocks : int64 [n_blocks, 2]
         Of bgzip: where each block starts, packed and unpacked.
     names : bytes
-    told : dict
-        ``kind, digest, n_in, dropped, changed`` of the samples.
+    told : Told
     """
 
     starts: np.ndarray
@@ -111,7 +123,7 @@ class Index:
     name_ends: np.ndarray
     blocks: np.ndarray
     names: bytes
-    told: dict[str, Any] = field(default_factory=dict)
+    told: Told
 
 
 class Names(Column):
@@ -132,13 +144,13 @@ class Sequences(Column):
     def __init__(self, path: Path, names: Names, index: Index) -> None:
         super().__init__(len(names))
         self._path, self._names, self._index, self._stamp = path, names, index, _stamp(path)
-        self._handle: tuple[int, Any] = (-1, None)
+        self._handle: tuple[int, io.BufferedReader, BgzfReader | None] | None = None
 
     def entry(self, number: int) -> str:
         index = self._index
         raw = self._read(int(index.starts[number]), int(index.starts[number + 1]))
         # an entry that was dropped may follow
-        found = [] if raw is None else list(Met().cleaned(_entries(raw, self._path), self._path))[:1]
+        found = list(Met().cleaned(_entries(raw, self._path), self._path))[:1]
         expected = self._names.entry(number), int(index.lengths[number])
         if not found or (found[0][1], len(found[0][2])) != expected:
             raise FormatError(
@@ -150,27 +162,30 @@ class Sequences(Column):
             )
         return found[0][2]
 
-    def _read(self, start: int, end: int) -> bytes | None:
-        if self._handle[0] != os.getpid():  # a place in a file is shared with a process that was forked
+    def _read(self, start: int, end: int) -> bytes:
+        handle = self._handle
+        if handle is None or handle[0] != os.getpid():  # a forked process shares the place in a file
             if _stamp(self._path) != self._stamp:
                 raise InputError("the file has changed since it was opened", where=f"file '{self._path}'")
-            opened: Any = open_regular(self._path)
+            plain, blocks = open_regular(self._path), None
             if len(self._index.blocks):
                 from Bio.bgzf import BgzfReader
 
-                opened = BgzfReader(fileobj=opened, mode="rb")
-            self._handle = os.getpid(), opened
-        handle = self._handle[1]
+                blocks = BgzfReader(fileobj=plain, mode="rb")
+            handle = self._handle = os.getpid(), plain, blocks
+        _, plain, blocks = handle
         with parsing(self._path, "what its index says: delete the index"):
-            if len(self._index.blocks):
-                number = int(np.searchsorted(self._index.blocks[:, 1], start, side="right")) - 1
-                packed, unpacked = self._index.blocks[number]
-                handle.seek(int(packed) << 16 | (start - int(unpacked)))
-                return handle.read(end - start)
-            return os.pread(handle.fileno(), end - start, start)
+            if blocks is None:
+                return os.pread(plain.fileno(), end - start, start)
+            number = int(np.searchsorted(self._index.blocks[:, 1], start, side="right")) - 1
+            packed, unpacked = self._index.blocks[number]
+            blocks.seek(int(packed) << 16 | (start - int(unpacked)))
+            found = blocks.read(end - start)
+            assert isinstance(found, bytes)  # in the mode "rb"
+            return found
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": (-1, None)}
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_handle": None}
 
 
 def _stamp(path: Path) -> list[int]:
@@ -214,16 +229,16 @@ def _made(path: Path) -> Index:
         feed_digest(digest, name, sequence, len(sequence))
     starts.append(places[-1] if places else 0)
     columns = [np.frombuffer(column, np.int64) for column in (starts, lengths, ends)]
-    index = Index(*columns, blocks=_blocks(path), names=bytes(names))
+    told = Told(
+        kind=letters.kind,
+        digest=digest.hexdigest(),
+        n_in=met.n_in,
+        dropped=dict(met.dropped),
+        changed=dict(+met.changed),
+    )
+    index = Index(*columns, blocks=_blocks(path), names=bytes(names), told=told)
     _check_names(Names(index.names, index.name_ends), path, met.n_in)
     met.say(path)
-    index.told = {
-        "kind": letters.kind,
-        "digest": digest.hexdigest(),
-        "n_in": met.n_in,
-        "dropped": dict(met.dropped),
-        "changed": dict(+met.changed),
-    }
     if _stamp(path) != stamp:
         raise InputError("the file changed while it was read", where=f"file '{path}'")
     try:
@@ -320,15 +335,14 @@ def _kept(path: Path) -> Index | None:
         if min(*sizes, n_names) < 0 or sum(sizes) + n_names != rest:
             raise ValueError("arrays that do not fill the file")
         arrays = [np.frombuffer(file.read(size), "<i8").reshape(shape) for size, shape in zip(sizes, shapes)]
-        told = {**head["told"]}
-        index = Index(*arrays, names=file.read(n_names), told=told)
+        index = Index(*arrays, names=file.read(n_names), told=head["told"])
         _check(index, path)
     return index
 
 
 def _check(index: Index, path: Path) -> None:
     """Whether an index can be of this file; that each entry is what it says is seen when it is read."""
-    n, told = len(index.lengths), index.told
+    n, told = len(index.lengths), {**index.told}
     size = os.stat(path).st_size
     inside = bounds().unpacked(size) if len(index.blocks) else size
     sound = (
@@ -352,7 +366,7 @@ def _check(index: Index, path: Path) -> None:
         and (not len(index.blocks) or index.blocks[0].tolist() == [0, 0])
     )
     kinds = {"kind": str, "digest": str, "n_in": int, "dropped": dict, "changed": dict}
-    if not sound or any(not isinstance(told[name], kind) for name, kind in kinds.items()):
+    if not sound or any(not isinstance(told.get(name), kind) for name, kind in kinds.items()):
         raise ValueError("places, names or lengths that cannot be")
     decoder = codecs.getincrementaldecoder("utf-8")()
     for at in range(0, len(index.names), _HEAD):  # piece by piece: the whole as text is another copy

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sciinterp.errors import FormatError
 from sciinterp.readers.bounded import Text, first_lines, parsing, read_json, read_lines, read_xml
@@ -15,6 +15,8 @@ from sciinterp.samples import Samples
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
+
+    from Bio.SeqRecord import SeqRecord
 
 # What Biopython says of a sequence that is not as long as its record states.
 CUT_SHORT = "Expected sequence length"
@@ -155,7 +157,7 @@ def read_uniprot_xml(path: Path, *, kind: str | None = None) -> Samples:
 def read_uniprot_json(path: Path, *, kind: str | None = None) -> Samples:
     """UniProtKB JSON, one entry or the results of a query; the identifier is the primary accession."""
 
-    def value(of: Any, *keys: str) -> str:
+    def value(of: object, *keys: str) -> str:
         for key in keys:
             of = of.get(key) if isinstance(of, dict) else None
         return of if isinstance(of, str) else ""
@@ -231,12 +233,12 @@ def _read(path: Path, format: str, kind: str | None) -> Samples:
     )
 
 
-def record_name(record: Any) -> str:
+def record_name(record: SeqRecord) -> str:
     """Accession and version of a record of Biopython; its name where editors of plasmids leave these blank."""
-    return record.name if record.id in ("", ".", "<unknown id>") else record.id
+    return str(record.name if record.id in ("", ".", "<unknown id>") else record.id)
 
 
-def _sequence(record: Any) -> str:
+def _sequence(record: SeqRecord) -> str:
     from Bio.Seq import UndefinedSequenceError
 
     try:
@@ -245,7 +247,7 @@ def _sequence(record: Any) -> str:
         return ""
 
 
-def _columns(record: Any) -> dict[str, str]:
+def _columns(record: SeqRecord) -> dict[str, str]:
     name = "" if record.name == record_name(record) else str(record.name)
     topology = str(record.annotations.get("topology", ""))
     return {

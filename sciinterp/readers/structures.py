@@ -9,10 +9,11 @@ import logging
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -118,7 +119,7 @@ def read_structure(path: str | Path, *, format: str = "auto") -> tuple[str, list
     if format == "auto":
         first = next((line for line in first_lines(path) if not line.startswith("#")), "")
         format = "mmcif" if first.startswith(("data_", "loop_")) else "pdb"
-    found: Any = _Gatherer()
+    found = _Gatherer()
     if format == "mmcif":
         columns = mmcif_columns(path)
         with parsing(path, "a structure"):
@@ -252,7 +253,7 @@ class _Gatherer:
     """
 
     def __init__(self) -> None:
-        self.header: dict[str, Any] = {}
+        self.header: dict[str, object] = {}
         # chain -> (number, insertion code) -> (hetero flag, name) -> atom name -> atom
         self.chains: dict[str, dict[tuple[int, str], dict[tuple[str, str], dict[str, Atom]]]] = {}
         self.n_models = 0
@@ -262,10 +263,10 @@ class _Gatherer:
         self._traced: set[tuple[str, tuple[int, str]]] = set()
         self._run: list[tuple[int, str]] = []  # places since the numbers last fell
 
-    def set_header(self, header: dict[str, Any]) -> None:
+    def set_header(self, header: dict[str, object]) -> None:
         self.header = header or {}
 
-    def init_model(self, *_: Any) -> None:
+    def init_model(self, *_: object) -> None:
         self.close()
         self.n_models += 1
 
@@ -316,7 +317,7 @@ class _Gatherer:
 
     def init_atom(
         self, name: str, coord: np.ndarray, bfactor: float, occupancy: float | None, altloc: str, fullname: str,
-        serial_number: Any = None, element: str | None = None, *_: Any, **__: Any,
+        serial_number: object = None, element: str | None = None, *_: object, **__: object,
     ) -> None:  # fmt: skip
         if not np.isfinite(coord).all():
             raise ValueError(f"a coordinate of atom {name!r} is no number")
@@ -324,7 +325,7 @@ class _Gatherer:
         atom = Atom(name, letter, coord, bfactor, occupancy or 0.0)
         self._visit.append((not altloc.strip(" .?"), atom))
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Callable[..., None]:
         """Lines, segments, symmetry, anisotropy: not asked for."""
         if name.startswith("__"):
             raise AttributeError(name)
@@ -434,7 +435,7 @@ def read_crystals(path: Path, *, kind: str | None = None) -> Samples:
     )
 
 
-def _crystal(cif: Any, name: str, block: Any) -> dict[str, list] | None:
+def _crystal(cif: ModuleType, name: str, block: object) -> dict[str, list] | None:
     try:
         text = f"data_{name}\n{block}" if not str(block).startswith("data_") else str(block)
         with warnings.catch_warnings():

@@ -15,10 +15,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from sciinterp.errors import FormatError, require_kinds
+from sciinterp.errors import FormatError
 from sciinterp.frames import Table
 from sciinterp.readers.bounded import read_lines
 from sciinterp.readers.delimited import unquoted
+from sciinterp.settings import checked
 
 COLUMNS = ("chrom", "pos", "id", "ref", "alt")
 CLINVAR = ("CLNSIG", "CLNREVSTAT", "CLNDN", "CLNHGVS", "GENEINFO", "MC")
@@ -38,6 +39,7 @@ BREAKEND, NO_LETTERS = "a breakend", "alleles that are no letters"
 NO_POSITION, SHORT, SAME = "no position from 1", "fewer than five columns", "the reference allele again"
 
 
+@checked()
 def read_variants(path: str | Path, *, info: Sequence[str] = CLINVAR) -> Table:
     """Variants of a VCF file as the table that :func:`sciinterp.variant_effects` takes.
 
@@ -60,7 +62,6 @@ def read_variants(path: str | Path, *, info: Sequence[str] = CLINVAR) -> Table:
     FormatError
         No line of the file is a variant, and none says that it is a VCF.
     """
-    require_kinds(path=(path, Path))
     kept: list[tuple[str, int, str, str, str]] = []
     extra: list[dict[str, str]] = []
     each: dict[str, int] = {}

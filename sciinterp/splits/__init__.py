@@ -9,15 +9,14 @@ wants are added, so that every part sees every group by more than one family whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from sciinterp.errors import InputError, require_kinds
+from sciinterp.errors import InputError
 from sciinterp.samples import Samples, Split
-from sciinterp.settings import plain_value
+from sciinterp.settings import checked
 from sciinterp.splits.families import label_samples
 
 # How much the positions of a group count beside the number of its families, when it is shared out. On the
@@ -25,10 +24,11 @@ from sciinterp.splits.families import label_samples
 _SHARE = 0.5
 
 
+@checked()
 def split_families(
     samples: Samples,
     *,
-    by: str | Sequence[Any] | np.ndarray | pd.Series | None = None,
+    by: str | Iterable[object] | None = None,
     fractions: tuple[float, float, float] = (0.75, 0.05, 0.2),
     seed: int = 0,
 ) -> Split:
@@ -65,8 +65,7 @@ def split_families(
     >>> len(split.train) + len(split.calibration) + len(split.test)
     6
     """
-    require_kinds(samples=(samples, Samples))
-    wanted, seed = _fractions(fractions), plain_value(seed, int, "seed")
+    wanted = _fractions(fractions)
     labels, name = label_samples(samples, by)
     family, names = pd.factorize(labels, sort=True)
     if len(names) < 3:
@@ -140,17 +139,9 @@ def place(
     return part
 
 
-def _fractions(fractions: Any) -> np.ndarray:
-    try:
-        values = np.asarray(fractions, dtype=np.float64)
-    except (TypeError, ValueError):
-        values = np.zeros(0)
-    if (
-        values.shape != (3,)
-        or not np.isfinite(values).all()
-        or (values < 0).any()
-        or min(values[0], values[2]) <= 0
-    ):
+def _fractions(fractions: tuple[float, ...]) -> np.ndarray:
+    values = np.array(fractions)
+    if not np.isfinite(values).all() or (values < 0).any() or min(values[0], values[2]) <= 0:
         raise InputError(
             "impossible fractions",
             where="argument 'fractions'",

