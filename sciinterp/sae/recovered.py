@@ -121,6 +121,7 @@ def _losses(
     max_tokens: int,
 ) -> dict[str, list[np.ndarray]]:
     """Cross-entropy at the chosen positions of each batch, under each edit."""
+    assert isinstance(model, HasLogits)
     losses: dict[str, list[np.ndarray]] = {name: [] for name in edits}
     for numbers in plan_batches(samples.lengths, max_tokens):
         batch = model.encode([samples[int(i)] for i in numbers])
