@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 from sciinterp.activations import ExtractSettings
 from sciinterp.association import AssociationSettings
 from sciinterp.discovery import DiscoverySettings
 from sciinterp.errors import InputError, no_such
 from sciinterp.sae import ARCHITECTURES, Architecture, Matryoshka, TrainSettings
-from sciinterp.settings import build, make_plain, parse_value, read_toml, to_toml
+from sciinterp.settings import Plain, build, make_plain, parse_value, read_toml, to_toml
 
 HEAD = """\
 # A run of sciinterp: 'sciinterp run {name}' does the whole job, and goes on where it stopped.
@@ -162,7 +161,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         make_plain(self)
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Plain:
         """The configuration as plain values, files by their names alone."""
         out = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("licences", "sae")}
         plain = {k: asdict(v) if hasattr(v, "__dataclass_fields__") else v for k, v in out.items()}
@@ -172,7 +171,7 @@ class RunConfig:
         return {**plain, "sae": self.sae.as_dict()}
 
 
-def from_mapping(values: Mapping[str, Any], *, base: Path | None = None) -> tuple[RunConfig, Path | None]:
+def from_mapping(values: Mapping[str, object], *, base: Path | None = None) -> tuple[RunConfig, Path | None]:
     """A configuration, and its ``out``, from the tables of a file.
 
     Parameters
@@ -215,7 +214,7 @@ def from_mapping(values: Mapping[str, Any], *, base: Path | None = None) -> tupl
     return config, None if out is None else place / str(out)
 
 
-def _architecture(table: Any) -> Architecture:
+def _architecture(table: object) -> Architecture:
     if not isinstance(table, Mapping):
         raise InputError("[sae] is not a table", expected="key = value lines", got=repr(table)[:60])
     name = str(table.get("architecture", Matryoshka.name)).lower()
@@ -228,7 +227,7 @@ def _architecture(table: Any) -> Architecture:
 def read_config(
     path: str | Path | None,
     *,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, object] | None = None,
     assignments: list[str] | None = None,
 ) -> tuple[RunConfig, Path | None]:
     """The configuration of a file, with what the command line says in its place.
@@ -250,7 +249,7 @@ def read_config(
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     # What the command line names is relative to where it is called, not to the file.
     paths = ("data.samples", "data.annotations", "data.table", "model.weights")
-    given = {k: str(Path(v).absolute()) if k in paths else v for k, v in given.items()}
+    given = {k: str(Path(str(v)).absolute()) if k in paths else v for k, v in given.items()}
     for text in assignments or []:
         key, equals, value = text.partition("=")
         if not equals:

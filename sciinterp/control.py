@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING
 from sciinterp.activations import extract
 from sciinterp.codes import encode
 from sciinterp.devices import device_of
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, require_kinds
+from sciinterp.models import Adapter
 from sciinterp.provenance import carried_split, site_of
-from sciinterp.sae import TrainSettings, train
+from sciinterp.sae import SAE, TrainSettings, train
 from sciinterp.sae.twins import train_twins
+from sciinterp.samples import Samples
 from sciinterp.settings import plain_value
 from sciinterp.store import ledger
 
 if TYPE_CHECKING:
     from sciinterp.activations import Activations, ExtractSettings
     from sciinterp.codes import FeatureMatrix
-    from sciinterp.models import Adapter
-    from sciinterp.sae import SAE, Architecture, TrainSettings
-    from sciinterp.samples import Samples, Split
+    from sciinterp.sae import Architecture
+    from sciinterp.samples import Split
 
 
 def randomised_control(
@@ -75,6 +76,7 @@ def randomised_control(
     --------
     sciinterp.associate : takes it as ``control=``.
     """
+    require_kinds(model=(model, Adapter), sae=(sae, SAE), samples=(samples, Samples), out=(out, Path))
     seed = plain_value(seed, int, "seed")
     place = model.device if device is None else device_of(device)
     _recipe(sae)

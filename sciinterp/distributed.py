@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Stretch(Protocol):
     """Things in a row, of which a part can be taken."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, key: slice, /) -> Any: ...
+    def __getitem__(self, key: slice, /) -> Self: ...
 
 
 T = TypeVar("T")
@@ -44,7 +45,6 @@ PATIENCE = timedelta(days=7)
 MOST = 8
 # One entry for each :func:`alone` that is open: in all threads, which work for what opened it.
 _ALONE: list[None] = []
-_CARDS: list[Any] = []
 # Numbers of names, in the order in which all ranks come to them.
 _NUMBER = itertools.count()
 _SHARED_BYTES = 16 << 20
@@ -203,7 +203,7 @@ def end() -> None:
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
-        _CARDS.clear()
+        _cards.cache_clear()
 
 
 def gathered(value: T) -> list[T]:
@@ -213,7 +213,7 @@ def gathered(value: T) -> list[T]:
     import torch.distributed as dist
 
     begin()
-    found: list[Any] = [None] * size()
+    found = [value] * size()
     dist.all_gather_object(found, value)
     return found
 
@@ -247,15 +247,20 @@ def add_up(tensor: Tensor) -> Tensor:
     import torch.distributed as dist
 
     begin()
-    group = None
-    if tensor.device.type == "cuda":
-        _CARDS[:] = _CARDS or [dist.new_group(backend="nccl", timeout=PATIENCE)]
-        group = _CARDS[0]
+    group = _cards() if tensor.device.type == "cuda" else None
     halves = tensor.view(-1).chunk(2 if tensor.numel() >= _HALVED else 1)
     passing = [dist.all_reduce(half, group=group, async_op=True) for half in halves]
     for half in filter(None, passing):
         half.wait()
     return tensor
+
+
+@cache
+def _cards():
+    """The ranks on their graphics cards."""
+    import torch.distributed as dist
+
+    return dist.new_group(backend="nccl", timeout=PATIENCE)
 
 
 def joined(tensor: Tensor) -> list[Tensor]:

@@ -142,15 +142,15 @@ def require_kinds(**given: tuple[object, type | UnionType]) -> None:
     ``Path`` stands for text, too; ``Split | None`` for an argument that may be left out.
     """
     for name, (value, kind) in given.items():
-        kinds = get_args(kind) or (kind,)
-        said = "a path" if kinds[0] is Path else getattr(kinds[0], "__name__", str(kind))
+        kinds = (kind,) if isinstance(kind, type) else get_args(kind)
         if not isinstance(value, tuple((str, PathLike) if one is Path else one for one in kinds)):
+            names = ["a path" if one is Path else one.__name__ for one in kinds if one is not type(None)]
             raise InputError(
                 "an argument of another kind",
                 where=f"{name}=",
-                expected=said,
+                expected=" or ".join(names),
                 got=repr(value)[:60] if isinstance(value, (str, int, type(None))) else type(value).__name__,
-                do=f"{MADE_BY[said]} gives one." if said in MADE_BY else "",
+                do=f"{MADE_BY[names[0]]} gives one." if names[0] in MADE_BY else "",
             )
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such, require_kinds
 
 
 class Table(pd.DataFrame):
@@ -27,7 +26,11 @@ class Table(pd.DataFrame):
     _metadata = ["context"]  # noqa: RUF012 - the name and type pandas asks for
 
     def __init__(
-        self, data: Any = None, *args: Any, context: Mapping[str, Any] | None = None, **kwargs: Any
+        self,
+        data: object = None,
+        *args: object,
+        context: Mapping[str, object] | None = None,
+        **kwargs: object,
     ) -> None:
         super().__init__(data, *args, **kwargs)
         object.__setattr__(self, "context", dict(context or {}))
@@ -68,10 +71,28 @@ def stacked(pieces: list[pd.DataFrame], order: np.ndarray, columns: Sequence[str
     return pd.DataFrame(out, copy=False)
 
 
+def require_columns(table: object, names: Sequence[str], where: str) -> None:
+    """Raise where an argument is no table, or one without a column.
+
+    Examples
+    --------
+    >>> require_columns(pd.DataFrame({"f1": [0.5]}), ["f1", "concept"], "hits")
+    Traceback (most recent call last):
+    sciinterp.errors.InputError: no such column, hits: expected 'f1', got 'concept'.
+    """
+    require_kinds(**{where: (table, pd.DataFrame)})
+    columns = pd.DataFrame(table).columns
+    for name in names:
+        if name not in columns:
+            raise no_such("column", name, map(str, columns), where=where)
+
+
 MAX_SHOWN = 160  # characters of one value in a notebook
 
 
-def html_card(title: Any, facts: Mapping[str, Any] | None = None, table: pd.DataFrame | None = None) -> str:
+def html_card(
+    title: object, facts: Mapping[str, object] | None = None, table: pd.DataFrame | None = None
+) -> str:
     """What an object shows in a notebook: a line, facts, a small table; everything escaped, long text cut.
 
     Facts that are None or empty are left out; floats are shown with four digits.
@@ -93,7 +114,7 @@ def html_card(title: Any, facts: Mapping[str, Any] | None = None, table: pd.Data
     return f"<p>{escape(_short(title))}</p>{body}"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "\N{HORIZONTAL ELLIPSIS}"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sciinterp as si
 from sciinterp.discovery import (
@@ -22,12 +22,15 @@ from sciinterp.discovery import (
 )
 from sciinterp.discovery.probe import shuffled_codes
 from sciinterp.errors import InputError
+from sciinterp.frames import Table
 from sciinterp.measures import fold_dictionaries, measure_sae, measure_splits, seed_stability
+from sciinterp.models import Adapter
 from sciinterp.project import Run, turn_features, write_report
 from sciinterp.sae.topk import TopK
 from sciinterp.sae.width import select_width
+from sciinterp.settings import Plain
 from sciinterp.store import ledger
-from sciinterp.store.atomic import read_json, write_json
+from sciinterp.store.atomic import make_folder, read_json, write_json
 
 log = logging.getLogger(__name__)
 Part = TypeVar("Part")
@@ -40,7 +43,7 @@ NARROW = 0.1
 PROBED = 20  # candidates of a kind that are ablated and mutated
 
 
-def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> dict[str, Any]:
+def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> Plain:
     """Add seeds, width selection, measures and discovery calibration to a finished run.
 
     Parameters
@@ -86,9 +89,9 @@ def _held(part: Part | None, name: str) -> Part:
     return part
 
 
-def _measure(run: Run, out: Path, settings: dict[str, Any], *, seeds: int, calibrate: bool) -> dict[str, Any]:
+def _measure(run: Run, out: Path, settings: Plain, *, seeds: int, calibrate: bool) -> Plain:
     """Everything that ``full.json`` holds."""
-    out.mkdir(exist_ok=True)
+    make_folder(out)
     model = run.model or si.load_model(
         settings["model"]["name"], weights=None, dtype=settings["model"]["precision"]
     )
@@ -97,7 +100,7 @@ def _measure(run: Run, out: Path, settings: dict[str, Any], *, seeds: int, calib
     sae, acts, features = _held(run.sae, "SAE"), _held(run.acts, "activations"), _held(run.features, "codes")
     random_model = model.randomised(settings["seed"])
     k = int(getattr(sae.architecture, "k", sae.k or round(float(sae.metrics["l0"]))))
-    found: dict[str, Any] = {}
+    found: Plain = {}
     with ledger.timed(run.folder, "seeds"):
         found["stability"] = seed_stability(sae, acts, run.split, out / "seeds", seeds=seeds)
         run.candidates = _with_seeds(run, model, out, seeds)
@@ -135,7 +138,7 @@ def _measure(run: Run, out: Path, settings: dict[str, Any], *, seeds: int, calib
     return found
 
 
-def _with_seeds(run: Run, model: Any, out: Path, seeds: int) -> Any:
+def _with_seeds(run: Run, model: Adapter, out: Path, seeds: int) -> Table:
     """Candidates again, now that other seeds say which features come back; kept in ``full/``."""
     features, acts = _held(run.features, "codes"), _held(run.acts, "activations")
     others = [
@@ -163,7 +166,7 @@ def _with_seeds(run: Run, model: Any, out: Path, seeds: int) -> Any:
     return candidates
 
 
-def hide_and_recover(run: Run, *, seed: int = 0) -> dict[str, Any]:
+def hide_and_recover(run: Run, *, seed: int = 0) -> dict[str, Table]:
     """What a run's own concepts say of its candidates: hidden in families, forgotten, and merged in pairs.
 
     Returns

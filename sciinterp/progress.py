@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from sciinterp import distributed
 
 
-def progress(over: Iterable[Any] | None = None, **how: Any) -> tqdm:
+def progress(over: Iterable[object] | None = None, **how: Any) -> tqdm:
     """A bar of tqdm, over ``over`` or moved by hand; ``how`` are tqdm's own arguments.
 
     It is silent where the output is neither a terminal nor a notebook, and in every rank but the first.

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -39,9 +39,10 @@ from sciinterp.report import browser
 from sciinterp.report.write import report
 from sciinterp.sae import SAE, load_sae, train
 from sciinterp.samples import Samples, Split
+from sciinterp.settings import Plain
 from sciinterp.splits import split_families
 from sciinterp.store import ledger
-from sciinterp.store.atomic import is_overwriting, read_json
+from sciinterp.store.atomic import is_overwriting, make_folder, read_json
 from sciinterp.store.lock import folder_lock
 from sciinterp.store.split_file import read_split
 
@@ -61,7 +62,7 @@ class Run:
     """What a run folder holds, loaded."""
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Plain
     annotations: Annotations
     split: Split
     samples: Samples | None = None
@@ -118,7 +119,7 @@ def run(config: RunConfig, out: str | Path, *, inputs: Run | None = None, with_r
     if manifest.get("complete") and all((out / name).is_file() for name in ledger.checksums(manifest)):
         log.info("%s is complete: nothing to do", out)
         return load_run(out)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with folder_lock(out):
         if distributed.first():
             ledger.write_ledger(out, {**ledger.read_ledger(out), **plan, "complete": False})
@@ -405,7 +406,7 @@ def beside(features: FeatureMatrix, folder: Path) -> dict[str, Path]:
     return found
 
 
-def _plan(config: RunConfig, made: Run) -> dict[str, Any]:
+def _plan(config: RunConfig, made: Run) -> Plain:
     """Everything the run is a function of, as it is written."""
     samples, annotations, split, model = made.samples, made.annotations, made.split, made.model
     assert samples is not None
@@ -439,7 +440,7 @@ def _plan(config: RunConfig, made: Run) -> dict[str, Any]:
     return ledger.plain(plan)
 
 
-def _results(made: Run) -> dict[str, Any]:
+def _results(made: Run) -> Plain:
     assert made.hits is not None and made.sae is not None
     kinds = [] if made.candidates is None else made.candidates["kind"]
     selected = made.hits[made.hits["selected"]]
@@ -468,7 +469,7 @@ def _require_usable(out: Path) -> None:
         )
 
 
-def _require_same(out: Path, plan: dict[str, Any]) -> dict[str, Any]:
+def _require_same(out: Path, plan: Plain) -> Plain:
     """The manifest that is there, which is of the same run; or an error that names what differs."""
     found = ledger.read_ledger(out)
     for key in PLAN:
@@ -487,10 +488,10 @@ def _require_same(out: Path, plan: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _short(value: Any, other: Any) -> str:
+def _short(value: object, other: object) -> str:
     """What of a value differs from another, in 120 characters."""
 
-    def cut(a: Any, b: Any) -> Any:
+    def cut(a: object, b: object) -> object:
         if isinstance(a, dict) and isinstance(b, dict):
             return {k: cut(v, b.get(k)) for k, v in a.items() if b.get(k) != v}
         return a

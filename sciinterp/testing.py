@@ -7,7 +7,7 @@ well it holds, and fails with its own name. `sciinterp.models.conformance` holds
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["AdapterCheckError", "check_adapter", "tiny_model"]
 
 
-def check_adapter(adapter: Adapter, samples: Sequence[Any], *, tolerance: float = 1e-4) -> Table:
+def check_adapter(adapter: Adapter, samples: Sequence[object], *, tolerance: float = 1e-4) -> Table:
     """Run the conformance suite on an adapter.
 
     Parameters

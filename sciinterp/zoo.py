@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from sciinterp.activations.extraction import extract, extract_sites
 from sciinterp.config import RunConfig, from_mapping
@@ -208,7 +207,7 @@ def _card(made: Run, folder: Path) -> str:
     """The card of an entry: what it is of, from what, how good, under which licences, how to load it."""
     manifest, sae = made.manifest, made.sae
     assert sae is not None
-    results: dict[str, Any] = manifest["results"]
+    results = manifest["results"]
     origin, samples = sae.origin, manifest["samples"]
     licences = "\n".join(f"* {name}: {text}" for name, text in sorted(manifest["licences"].items()))
     versions = json.dumps(manifest["versions"], sort_keys=True)

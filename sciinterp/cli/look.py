@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sciinterp.cli.options import MOST, Device, Folder, Seed, Weights, echo_table, folder_place
 from sciinterp.errors import InputError, no_such
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def models() -> None:
@@ -125,7 +128,7 @@ def benchmark(
         echo_table(table.T.rename_axis("measure") if len(table) < 3 < table.shape[1] else table)
 
 
-def _rediscovered(seed: int, run: Path | None, only: str | None, out: Path | None) -> dict[str, Any]:
+def _rediscovered(seed: int, run: Path | None, only: str | None, out: Path | None) -> dict[str, pd.DataFrame]:
     """Which concepts of a run come back as novel candidates when only broad ones are annotated."""
     from sciinterp.discovery.rediscovery import BROAD, rediscover
     from sciinterp.project import load_run
@@ -146,7 +149,7 @@ def _rediscovered(seed: int, run: Path | None, only: str | None, out: Path | Non
     return {"rediscovered": table}
 
 
-def _decompositions(run: Path, only: str | None, out: Path | None, device: str) -> dict[str, Any]:
+def _decompositions(run: Path, only: str | None, out: Path | None, device: str) -> dict[str, pd.DataFrame]:
     """Architectures and widths, of those that were named, on the activations of a run; its calibration families judge."""
     from sciinterp.decompositions import DecompositionSettings, compare_decompositions
     from sciinterp.project import load_run
@@ -168,7 +171,7 @@ def _decompositions(run: Path, only: str | None, out: Path | None, device: str) 
     return {"decompositions": table}
 
 
-def _dictionaries(seeds: range, only: str | None, out: Path | None, device: str) -> dict[str, Any]:
+def _dictionaries(seeds: range, only: str | None, out: Path | None, device: str) -> dict[str, pd.DataFrame]:
     """Every architecture and its twins on known features, in the worlds that were named."""
     import sciinterp as si
     from sciinterp.sae.dictionary_benchmark import benchmark_dictionary

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -30,6 +29,13 @@ from sciinterp.cli.options import (
 from sciinterp.errors import InputError, no_such
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sciinterp.activations import Activations
+    from sciinterp.annotations import Annotations
+    from sciinterp.association import AssociationSettings
+    from sciinterp.codes import FeatureMatrix
+    from sciinterp.frames import Table
     from sciinterp.provenance import Origin
     from sciinterp.samples import Samples, Split
 
@@ -130,8 +136,8 @@ def train(
     seeds = _integers("seed", values.pop("seed", [str(seed)]))
     if scaling:
         with overwriting(overwrite):
-            how = {"by": by, "seeds": seeds, "steps": steps, "device": device}
-            _scaling(activations, control, architecture, values, out, how)
+            how = {"steps": steps, "device": device, "seeds": tuple(seeds)}
+            _scaling(activations, control, architecture, values, out, by, how)
         return
     if control is not None:
         raise InputError("activations of a control are for --scaling", where="--control", do="Add --scaling.")
@@ -162,15 +168,16 @@ def _scaling(
     architecture: str,
     values: dict[str, list[str]],
     out: Path,
-    how: dict[str, Any],
+    by: str | None,
+    how: Mapping[str, int | str | tuple[int, ...]],
 ) -> None:
     """Train what a law is fitted to; say what it says."""
     import sciinterp as si
     from sciinterp.sae.registry import ARCHITECTURES
     from sciinterp.sae.scaling import ScalingSettings
+    from sciinterp.settings import build
 
-    plain = ScalingSettings()
-    given: dict[str, Any] = {k: how[k] for k in ("steps", "device")} | {"seeds": tuple(how["seeds"])}
+    given = {**how, "architecture": ARCHITECTURES.get(architecture)}
     if architecture not in ("topk", "batchtopk", "matryoshka"):
         raise no_such(
             "architecture with a k", architecture, ("topk", "batchtopk", "matryoshka"), where="--scaling"
@@ -183,12 +190,12 @@ def _scaling(
     unknown = set(values) - {"n_features", "k", "share"}
     if unknown:
         raise no_such("quantity to vary", min(unknown), ("features", "k", "share", "seed"), where="--scaling")
-    acts = si.load_activations(activations)
+    acts, settings = si.load_activations(activations), build(ScalingSettings, given)
     found = si.scaling(
         acts,
-        split=_split(acts.samples, how["by"], how["seeds"][0]),
+        split=_split(acts.samples, by, settings.seeds[0]),
         control=None if control is None else si.load_activations(control),
-        settings=replace(plain, architecture=ARCHITECTURES[architecture], **given),
+        settings=settings,
         out=out,
     )
     for quantity in [term for term in dict.fromkeys(found.fits["term"]) if term != "irreducible"]:
@@ -253,7 +260,6 @@ def associate(
     every: Annotated[bool, typer.Option("--all", help="Keep every pair, not only the strongest.")] = False,
 ) -> None:
     """Test every feature against every concept on held-out families."""
-    import sciinterp as si
     from sciinterp.association import AssociationSettings
     from sciinterp.association.explanations import above_all, above_without_control, legend
     from sciinterp.association.explanations import shown as shown_word
@@ -261,7 +267,7 @@ def associate(
 
     settings = AssociationSettings(strongest=None) if every else None
     given = _given(features, annotations, activations, control, format, by, seed)
-    hits = si.associate(**_with_twins(given, features), settings=settings, seed=seed, out=out)
+    hits = given.associated(seed, out, settings)
     shown = ["concept", "feature", "f1", "f1_low", "f1_high", "best_baseline", "best_baseline_f1"]
     chosen = hits[hits["selected"]][[*shown, "delta_low", "q_above", "explained_by"]]
     echo_table(chosen.assign(explained_by=chosen["explained_by"].map(shown_word)))
@@ -294,9 +300,16 @@ def discover(
         logging.getLogger("sciinterp").info("hits: %s", out / "hits.tsv")
         hits = si.read_hits(out)
     else:
-        hits = si.associate(**_with_twins(given, features), seed=seed, out=out)
-    given.pop("acts")
-    candidates = si.discover(**given, hits=hits, settings=DiscoverySettings(seed=seed), out=out)
+        hits = given.associated(seed, out)
+    candidates = si.discover(
+        given.features,
+        given.annotations,
+        hits,
+        split=given.split,
+        control=given.control,
+        settings=DiscoverySettings(seed=seed),
+        out=out,
+    )
     shown = ["kind", "sample", "start", "end", "concept", "feature", "probability", "q", "reason_against"]
     if len(candidates):
         echo_table(candidates[shown].head(30))
@@ -363,6 +376,27 @@ def _split(samples: Samples, by: str | None, seed: int, origin: Origin | None = 
     return si.split_families(samples, by=by, seed=seed)
 
 
+class _Given(NamedTuple):
+    """What associate and discover read."""
+
+    folder: Path
+    features: FeatureMatrix
+    annotations: Annotations
+    split: Split
+    acts: Activations | None
+    control: FeatureMatrix | None
+
+    def associated(self, seed: int, out: Path, settings: AssociationSettings | None = None) -> Table:
+        """Hits, with the codes of twins that lie in the run folder of the features as further controls."""
+        import sciinterp as si
+        from sciinterp.project import twins_beside
+
+        control = {} if self.control is None else {"randomised": self.control}
+        control |= twins_beside(self.folder.resolve().parent)
+        how = {"split": self.split, "acts": self.acts, "control": control, "settings": settings}
+        return si.associate(self.features, self.annotations, **how, seed=seed, out=out)
+
+
 def _given(
     features: Path,
     annotations: Path,
@@ -371,7 +405,7 @@ def _given(
     format: str,
     by: str | None,
     seed: int,
-) -> dict[str, Any]:
+) -> _Given:
     """What was read; activations and control that were not named are looked for beside the features."""
     import sciinterp as si
     from sciinterp.annotations.projection import placed
@@ -383,21 +417,14 @@ def _given(
         if path is None and name in found:
             logging.getLogger("sciinterp").info("%s: %s, found beside the features", name, found[name])
     activations, control = activations or found.get("activations"), control or found.get("control")
-    return {
-        "features": codes,
-        "annotations": placed(si.read_annotations(annotations, format=format), codes.samples),
-        "split": _split(codes.samples, by, seed, codes.origin),
-        "acts": si.load_activations(activations) if activations else None,
-        "control": si.load_features(control) if control else None,
-    }
-
-
-def _with_twins(given: dict[str, Any], features: Path) -> dict[str, Any]:
-    """What was read, with the codes of twins that lie in the run folder of the features as further controls."""
-    from sciinterp.project import twins_beside
-
-    control = {"randomised": given["control"]} if given["control"] is not None else {}
-    return {**given, "control": {**control, **twins_beside(features.resolve().parent)}}
+    return _Given(
+        features,
+        codes,
+        placed(si.read_annotations(annotations, format=format), codes.samples),
+        _split(codes.samples, by, seed, codes.origin),
+        si.load_activations(activations) if activations else None,
+        si.load_features(control) if control else None,
+    )
 
 
 def _assigned(options: list[str]) -> dict[str, list[str]]:

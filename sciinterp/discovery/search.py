@@ -31,7 +31,7 @@ from sciinterp.discovery.refinement import LISTED, calibrate_refinements, find_r
 from sciinterp.discovery.settings import Controls, DiscoverySettings
 from sciinterp.discovery.together import co_active
 from sciinterp.errors import InputError, ShapeError, require_kinds
-from sciinterp.frames import Table
+from sciinterp.frames import Table, require_columns
 from sciinterp.provenance import carried_split, require_randomised, require_same, standing
 from sciinterp.samples import Split
 from sciinterp.settings import plain_value, settings_of
@@ -89,7 +89,9 @@ def discover(
     settings = _settled(settings, old)
     require_kinds(features=(features, FeatureMatrix), annotations=(annotations, Annotations))
     if hits is not None:
-        require_kinds(hits=(hits, pd.DataFrame))
+        require_columns(hits, ("feature", "concept") if len(hits) else (), "hits")
+    if model is not None and not hasattr(model, "origin_at"):
+        raise InputError("this is no model", expected="what si.load_model returns", got=type(model).__name__)
     if control is not None and not isinstance(control, Controls):
         require_kinds(control=(control, FeatureMatrix))
         control = Controls(randomised=control)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -77,9 +77,10 @@ def ablation_effect(
 
 
 def _effect(
-    model: Any, sae: SAE, feature: int, samples: Sequence[Sample], *, n_random: int, seed: int
+    model: Adapter, sae: SAE, feature: int, samples: Sequence[Sample], *, n_random: int, seed: int
 ) -> tuple[float, list[float]]:
     """How far the output moves without the feature's part, and without random parts of its length."""
+    assert isinstance(model, HasLogits)
     site, batch = checked_site(model, sae), model.encode(samples)
     generator = torch.Generator().manual_seed(seed)
     own = feature_edit(sae, site, [feature], lambda codes, _: torch.zeros_like(codes))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from sciinterp.activations import Activations
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, ShapeError, no_such
-from sciinterp.frames import Table
+from sciinterp.frames import Table, require_columns
 from sciinterp.interventions.aims import Aim, Judge, aim_at
 from sciinterp.interventions.control_statistics import mean_interval, over_random, rank_correlation, summarise
 from sciinterp.interventions.directions import (
@@ -175,7 +175,7 @@ def control_matrix(
     if not rows:
         raise InputError("no concept can be turned", got="; ".join(f"{k}: {v}" for k, v in not_run.items()))
     table = pd.concat(rows, ignore_index=True)
-    context: dict[str, Any] = {"doses": pd.DataFrame(doses), "examples": examples, "not_run": not_run}
+    context = {"doses": pd.DataFrame(doses), "examples": examples, "not_run": not_run}
     more = {"summary": summarise(table), "rank_correlation": rank_correlation(table), "settings": settings}
     return Table(table, context=context | more)
 
@@ -210,10 +210,7 @@ def _check_asked(
     judge: Judge | str | Mapping[str, Judge | str] | None,
 ) -> None:
     """Whether hits, split and judges are what they should be, and of these codes."""
-    columns = getattr(hits, "columns", ())
-    for name in ("concept", "feature", "f1"):
-        if name not in columns:
-            raise no_such("column", name, map(str, columns), where="hits")
+    require_columns(hits, ("concept", "feature", "f1"), "hits")
     numbers = pd.to_numeric(hits["feature"], errors="coerce")
     wrong = ~numbers.between(0, features.n_features - 1)
     if wrong.any():
@@ -314,7 +311,7 @@ def _marking(hits: pd.DataFrame, feature: int) -> set[int]:
     return set(of[score >= score[of == feature].max() / 2].tolist())
 
 
-def _doses(concept: str, directions: list[Direction], found: list[Read]) -> list[dict[str, Any]]:
+def _doses(concept: str, directions: list[Direction], found: list[Read]) -> list[dict[str, str | float]]:
     """Every dose that was tried."""
     return [
         {"concept": concept, "kind": direction.kind, "direction": direction.name, **one}
@@ -379,7 +376,7 @@ def _directions(
 
 def turn(
     model: Adapter, site: str, aim: Aim, directions: list[Direction], settings: ControlSettings
-) -> tuple[list[Read], dict[str, Any]]:
+) -> tuple[list[Read], dict[str, str | list[int]]]:
     """Gains of directions at the level of divergence, and one sample before and after the first of them.
 
     Parameters

@@ -29,7 +29,7 @@ from sciinterp.models import CanGenerate, GenerationSettings
 from sciinterp.provenance import origin_of, trained_on
 from sciinterp.readers.notation import Variant
 from sciinterp.samples import Sample, Samples, Split
-from sciinterp.settings import make_plain, settings_of
+from sciinterp.settings import at_least, make_plain, plain_value, settings_of
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -115,10 +115,11 @@ def design(
     if len(start) != 1:
         raise InputError("one sample is where a design begins", got=f"{len(start)} samples")
     up_, away = (np.atleast_1d(np.asarray(some)).tolist() for some in (raise_, lower))
-    if not (up_ or away) or not isinstance(n, int | np.integer) or n < 1:
-        raise InputError("nothing to design", expected="a feature to raise or lower, and n of 1 or more")
+    n = plain_value(n, int, "n", at_least(1))
+    if not (up_ or away):
+        raise InputError("nothing to design", expected="a feature to raise or lower")
     mask = _open(positions, start)
-    open_, where = np.flatnonzero(mask), rows_at([mask] * int(n))
+    open_, where = np.flatnonzero(mask), rows_at([mask] * n)
     strength = strengths_of(settings.strength, [len(up_)])[0]
     turned = turned_features(model, sae, [*up_, *away], start)
     edits: list[Edit] = []

@@ -10,7 +10,7 @@ before it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -97,11 +97,11 @@ class Stage:
         apart = divergence(self.clean[self.off], scores[self.off])
         return self.judged(scores) - self.score, float(apart.sum()), len(apart)
 
-    def example(self, vector: Tensor, amount: float) -> dict[str, Any]:
+    def example(self, vector: Tensor, amount: float) -> dict[str, str | list[int]]:
         """The first sample, with the most probable letters where it is read, before and after."""
         sample, at = self.aim.samples[int(self.numbers[0])], np.flatnonzero(self.aim.read[self.numbers[0]])
         mine = self.read & (self.spans[:, 0] == 0)
-        out: dict[str, Any] = {"sample": sample.id, "positions": at.tolist(), "own": sample.sequence}
+        out = {"sample": sample.id, "positions": at.tolist(), "own": sample.sequence}
         for name, scores in (("before", self.clean), ("after", self.scores(vector, amount))):
             text = list(sample.sequence)
             best_letters = scores[mine][:, self.columns].argmax(1).tolist() if self.columns else ()

@@ -21,16 +21,16 @@ from torch import Tensor
 
 from sciinterp.codes.matrix import FeatureMatrix
 from sciinterp.codes.positions import to_positions
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.frames import Table
 from sciinterp.interventions.reading import batches, checked_site
 from sciinterp.interventions.writing import Edit, writing
 from sciinterp.models import Batch, CanMask, HasLogits, capture, edit
 from sciinterp.models.site import scored_spans, site_tokens
+from sciinterp.sae import SAE
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
-    from sciinterp.sae import SAE
     from sciinterp.samples import Samples
 
 # Larger vocabularies are read at the token's own word alone: k-mers and pieces, thousands a token.
@@ -306,8 +306,10 @@ def _sae_of(one: SAE | FeatureMatrix | Table) -> SAE:
     """The SAE that is read: of codes and of a readout that of the codes."""
     codes = _reading(one).features if isinstance(one, pd.DataFrame) else one
     sae = codes.sae if isinstance(codes, FeatureMatrix) else codes
-    if sae is None:
+    if isinstance(codes, FeatureMatrix) and sae is None:
         raise InputError("the codes are without their SAE", do="Give the SAE: features.sae = sae.")
+    require_kinds(later=(sae, SAE))
+    assert isinstance(sae, SAE)
     return sae
 
 

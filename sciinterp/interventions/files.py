@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from sciinterp.frames import Table
+from sciinterp.settings import Plain
 from sciinterp.store.atomic import read_json, write_each, write_json
 from sciinterp.store.ledger import require_intact
 from sciinterp.store.tables import records, write_tsv
@@ -36,7 +36,7 @@ def write_turning(table: Table, folder: str | Path) -> None:
     write_each(folder, files, computed=table)
 
 
-def read_turning(folder: str | Path) -> dict[str, Any] | None:
+def read_turning(folder: str | Path) -> Plain | None:
     """The content of ``turning.json``; None where control was not measured."""
     require_intact(folder, *NAMES)
     path = Path(folder) / NAMES[1]

@@ -17,13 +17,14 @@ import torch
 
 from sciinterp.annotations.imgt import imgt_positions
 from sciinterp.association.residue_properties import PROPERTIES
-from sciinterp.errors import InputError, no_such
+from sciinterp.errors import InputError, no_such, require_kinds
 from sciinterp.interventions.aims import DIFFER, PSEUDOCOUNT, Judge
 from sciinterp.interventions.effect import scored_tokens
 from sciinterp.interventions.reading import batches
 from sciinterp.models import HasLogits
 from sciinterp.models.generation import LETTERS
 from sciinterp.samples import Samples
+from sciinterp.settings import plain_value
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -40,6 +41,7 @@ def motif(pattern: str) -> Judge:
     >>> si.judges.motif("N[^P][ST]")(si.Samples(["a", "b"], ["ANNSTA", "NPSA"])).tolist()
     [2.0, 0.0]
     """
+    require_kinds(pattern=(pattern, str))
     try:
         found = re.compile(f"(?={pattern})")
     except re.error as error:
@@ -63,7 +65,8 @@ def residues(of: str | Mapping[str, float]) -> Judge:
     """
     if not isinstance(of, Mapping) and of not in PROPERTIES:
         raise no_such("property", of, PROPERTIES)
-    value = of if isinstance(of, Mapping) else PROPERTIES[of]
+    given = of if isinstance(of, Mapping) else PROPERTIES[of]
+    value = {letter: plain_value(number, float, f"residues {letter}") for letter, number in given.items()}
     return lambda samples: np.array([sum(value.get(x, 0.0) for x in text) for text in samples.sequences])
 
 
@@ -85,6 +88,7 @@ def germline(
     chains : sequence of str
         As for :func:`sciinterp.annotations.imgt.number_imgt`.
     """
+    require_kinds(training=(training, Samples))
     given, letters = np.asarray(carries, bool), LETTERS["protein"]
     if given.shape != (len(training),) or not given.any():
         raise InputError(

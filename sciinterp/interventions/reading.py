@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 
 from sciinterp.codes.positions import to_positions
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.models import Adapter, Batch, capture, plan_batches, spans_of
 from sciinterp.provenance import check, origin_of, site_of
+from sciinterp.sae import SAE
 from sciinterp.samples import Sample, Samples
-
-if TYPE_CHECKING:
-    from sciinterp.sae import SAE
 
 MAX_TOKENS = 4096
 
@@ -51,6 +48,17 @@ def as_samples(model: Adapter, given: Samples | Sequence[Sample | str] | Sample 
     return Samples(
         [s.id for s in made], [s.data for s in made], lengths=[s.length for s in made], kind=model.kind
     )
+
+
+def require_pair(model: object, sae: object) -> None:
+    """Raise where these are no model and no SAE."""
+    require_kinds(model=(model, Adapter), sae=(sae, SAE))
+
+
+def one_sample(given: Sample | str, name: str) -> Sample:
+    """One sample; a plain sequence gets the name."""
+    require_kinds(sample=(given, Sample | str))
+    return given if isinstance(given, Sample) else Sample(name, given)
 
 
 def batches(model: Adapter, samples: Sequence[Sample]) -> Iterator[tuple[np.ndarray, Batch]]:

@@ -9,7 +9,7 @@ probability of the whole sequence. Of several substitutions marginals are summed
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,15 +21,16 @@ import torch
 from sciinterp.codes.exports import plain_frame
 from sciinterp.codes.positions import to_positions
 from sciinterp.devices import moved
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.interventions.likelihoods import letters_at, sequence_likelihoods
-from sciinterp.interventions.reading import batches, checked_site
+from sciinterp.interventions.reading import batches, checked_site, one_sample, require_pair
 from sciinterp.interventions.variants import counterparts
 from sciinterp.models import CanMask, HasLogits, capture, spans_of
 from sciinterp.products import ByOneDNN
 from sciinterp.progress import progress
 from sciinterp.readers.notation import Variant, parse_variant
 from sciinterp.samples import Sample
+from sciinterp.settings import plain_value
 
 if TYPE_CHECKING:
     import anndata
@@ -110,16 +111,11 @@ def saturate(
     >>> scan.shape, scan.obs["variant"].iloc[0]
     ((19, 16), 'Q3A')
     """
-    sample = sample if isinstance(sample, Sample) else Sample("wild type", sample)
-    _check_places(sample, positions, at)
-    changes = (
-        _every(model, sample, positions)
-        if variants is None
-        else [
-            (v if isinstance(v, Variant) else parse_variant(v)).meant_for(model.kind).fitted(sample)
-            for v in variants
-        ]
-    )
+    sample = one_sample(sample, "wild type")
+    require_pair(model, sae)
+    positions, at = _places(sample, positions, "positions"), _places(sample, at, "at")
+    likelihood = plain_value(likelihood, bool, "likelihood")
+    changes = _every(model, sample, positions) if variants is None else _fitted(model, sample, variants)
     if not changes:
         raise InputError("no variants to carry out", where=f"sample {sample.id!r}")
     site = checked_site(model, sae)
@@ -131,6 +127,16 @@ def saturate(
                 obs[name] = values
     order = np.argsort(np.concatenate(found.numbers), kind="stable")
     return _as_anndata(model, sae, site, sample, obs, found, order)
+
+
+def _fitted(model: Adapter, sample: Sample, variants: Sequence[str | Variant] | str) -> list[Variant]:
+    """Variants that were named, fitted to the sample."""
+    require_kinds(variants=(variants, Iterable))
+    told = [variants] if isinstance(variants, str) else variants
+    for variant in told:
+        require_kinds(variant=(variant, str | Variant))
+    read = [v if isinstance(v, Variant) else parse_variant(v) for v in told]
+    return [variant.meant_for(model.kind).fitted(sample) for variant in read]
 
 
 def _every(model: Adapter, sample: Sample, positions: Sequence[int] | None) -> list[Variant]:
@@ -161,12 +167,16 @@ def _rows(changes: list[Variant]) -> pd.DataFrame:
     )
 
 
-def _check_places(sample: Sample, *given: Sequence[int] | None) -> None:
-    for place in (p for places in given if places is not None for p in places):
-        if not 0 <= place < sample.length:
-            raise InputError(
-                "a position outside the sample", expected=f"0 to {sample.length - 1}", got=f"{place}"
-            )
+def _places(sample: Sample, given: Sequence[int] | None, name: str) -> list[int] | None:
+    """Positions of a sample, one at least; None where none were named."""
+    if given is None:
+        return None
+    places = np.atleast_1d(np.asarray(given))
+    wrong = places[[type(p) is not int or not 0 <= p < sample.length for p in places.tolist()]]
+    if not places.size or len(wrong):
+        said, got = f"whole numbers 0 to {sample.length - 1}", str(wrong[0]) if len(wrong) else "none"
+        raise InputError("a position outside the sample", where=name, expected=said, got=got)
+    return places.tolist()
 
 
 def _gathered(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sciinterp.codes.matrix import FeatureMatrix
-from sciinterp.errors import InputError, ShapeError
+from sciinterp.errors import InputError, ShapeError, require_kinds
 from sciinterp.frames import Table
 from sciinterp.interventions.effect import Edits, Effect, measure
 from sciinterp.interventions.reading import as_samples, checked_site, codes_of
@@ -32,10 +32,10 @@ from sciinterp.interventions.writing import (
     masks_at,
     rows_at,
 )
+from sciinterp.sae import SAE
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
-    from sciinterp.sae import SAE
     from sciinterp.samples import Sample, Samples
 
     # What is read beside the scores: SAEs of later sites, or codes that bring them, and readouts.
@@ -301,9 +301,10 @@ def turned_features(
     """Features of a dictionary and their units, checked against model and dictionary."""
     held = given if isinstance(given, FeatureMatrix) else None
     sae = held.sae if held is not None else given
-    if sae is None:
+    if held is not None and sae is None:
         raise InputError("the codes are without their SAE", do="Give the SAE: features.sae = sae.")
-    assert not isinstance(sae, FeatureMatrix)
+    require_kinds(sae=(sae, SAE))
+    assert isinstance(sae, SAE)
     site = checked_site(model, sae)
     numbers = np.atleast_1d(np.asarray(features))
     some = tuple(numbers.ravel().tolist())
@@ -335,7 +336,7 @@ def turned_features(
 def strengths_of(strength: float | Sequence, sizes: list[int]) -> list[np.ndarray]:
     """One strength a feature of each dictionary."""
     try:
-        if isinstance(strength, (str, bytes)):
+        if isinstance(strength, (str, bytes, bool)):
             raise TypeError
         if not isinstance(strength, (Sequence, np.ndarray)):
             found = [np.full(n, float(strength)) for n in sizes]

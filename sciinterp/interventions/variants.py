@@ -17,11 +17,12 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.association.explanations import THRESHOLDS
-from sciinterp.errors import InputError, SciinterpError, no_such
-from sciinterp.frames import Table, name_of
+from sciinterp.errors import InputError, SciinterpError, no_such, require_kinds
+from sciinterp.frames import Table, name_of, require_columns
 from sciinterp.readers.identifiers import match_ids
 from sciinterp.readers.notation import Variant, parse_variant, row_variants
 from sciinterp.samples import Sample, Samples
+from sciinterp.settings import at_least, plain_value
 
 if TYPE_CHECKING:
     from sciinterp.models import Adapter
@@ -86,7 +87,11 @@ def variant_effect(
     MismatchError
         An SAE of another model.
     """
-    sample = sample if isinstance(sample, Sample) else Sample("sample", sample)
+    from sciinterp.interventions.reading import one_sample, require_pair
+
+    sample = one_sample(sample, "sample")
+    require_pair(model, sae)
+    require_kinds(variant=(variant, str | Variant))
     change = variant if isinstance(variant, Variant) else parse_variant(variant)
     change = change.meant_for(model.kind).fitted(sample)
     sae.check(model)
@@ -138,6 +143,10 @@ def variant_effects(
     MismatchError
         An SAE of another model.
     """
+    from sciinterp.interventions.reading import require_pair
+
+    require_kinds(samples=(samples, Samples), table=(table, pd.DataFrame))
+    require_pair(model, sae)
     sae.check(model)
     rows, refused = _fitted(model, samples, table)
     if refused:
@@ -211,6 +220,7 @@ def _effects(
     from sciinterp.devices import moved
     from sciinterp.products import ByOneDNN
 
+    min_change = plain_value(min_change, float, "min_change", at_least(0))
     strands = "+-" if hasattr(model, "reverse_complement") else "+"
     concepts, found = feature_concepts(hits), []
     size = np.cumsum([2 * len(strands) * sample.length for sample, _ in pairs])
@@ -277,8 +287,9 @@ def _strand(
 
 def feature_concepts(hits: pd.DataFrame | None, *, min_f1: float = THRESHOLDS.floor) -> dict[int, list[str]]:
     """Concepts each feature stands for, best first: hits with a held-out F1 of at least ``min_f1``."""
-    if hits is None or not {"feature", "concept", "f1"} <= set(hits.columns):
+    if hits is None:
         return {}
+    require_columns(hits, ("feature", "concept", "f1"), "hits")
     strong = pd.DataFrame(hits).loc[hits["f1"] >= min_f1].sort_values("f1", ascending=False, kind="stable")
     found: dict[int, list[str]] = {}
     for feature, concept in zip(strong["feature"].astype(int), strong["concept"].astype(str)):

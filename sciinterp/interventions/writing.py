@@ -107,7 +107,8 @@ def masks_at(at: At, samples: Samples) -> list[np.ndarray]:
         if found.dtype == bool and found.shape == (length,):
             masks.append(found)
             continue
-        if found.size and (found.dtype.kind not in "iu" or found.min() < 0 or found.max() >= length):
+        odd = found.ndim > 1 or found.dtype.kind not in "iu"
+        if found.size and (odd or found.min() < 0 or found.max() >= length):
             raise InputError(
                 "there is no such position",
                 where=f"sample {name!r}",

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.frames import Table
+from sciinterp.settings import Plain
 from sciinterp.store import ledger
 from sciinterp.store.atomic import read_json, write_each, write_json
 from sciinterp.store.tables import plain_value, records, write_tsv
@@ -27,7 +28,7 @@ DRAWN, LISTED = 3, 200
 _COUNTS = ("n_samples", "n_variants", "n_positions", "wild_type")
 
 
-def keep_assay(folder: str | Path, name: str, found: Table, *, read: Mapping[str, Any] | None = None) -> None:
+def keep_assay(folder: str | Path, name: str, found: Table, *, read: Plain | None = None) -> None:
     """Keep what :func:`sciinterp.assay` returned in a run folder, beside other assays.
 
     Parameters
@@ -87,13 +88,13 @@ def keep_variants(folder: str | Path, found: Table) -> None:
         write_each(folder, files, computed=found)
 
 
-def read_assays(folder: str | Path) -> dict[str, Any]:
+def read_assays(folder: str | Path) -> dict[str, Plain | None]:
     """What of assays and variants a run folder holds: ``assays`` by name and ``variants``, None where there are none."""
     known = _read(Path(folder), ASSAY[1], "assay")
     return {"assays": known, "variants": _read(Path(folder), VARIANTS[1], "variants")}
 
 
-def drawn_scan(record: Mapping[str, Any]) -> anndata.AnnData:
+def drawn_scan(record: Mapping[str, Plain]) -> anndata.AnnData:
     """The scan of a kept assay, with the changes of the features that are drawn and of no other."""
     import anndata
 
@@ -110,7 +111,7 @@ def drawn_scan(record: Mapping[str, Any]) -> anndata.AnnData:
     return anndata.AnnData(X=matrix, obs=obs)
 
 
-def _read(folder: Path, name: str, stage: str) -> Any:
+def _read(folder: Path, name: str, stage: str) -> Plain | None:
     ledger.require_intact(folder, *(ASSAY if stage == "assay" else VARIANTS))
     path = folder / name
     if not path.is_file():
@@ -119,7 +120,7 @@ def _read(folder: Path, name: str, stage: str) -> Any:
     return content["assays"] if stage == "assay" else content
 
 
-def _drawn(scan: anndata.AnnData, features: pd.DataFrame) -> dict[str, Any]:
+def _drawn(scan: anndata.AnnData, features: pd.DataFrame) -> Plain:
     """What the figures of an assay are drawn from: scores, and changes of the features that follow them, else the largest."""
     chosen: Sequence[int] = features["feature"].astype(int).tolist()[:DRAWN]
     x = sp.csr_array(scan.X)

@@ -177,7 +177,7 @@ def narrow(values: np.ndarray | sp.csr_array | sp.csr_matrix) -> np.ndarray:
     square = x * x
     mean = np.asarray(x.mean(0)).ravel()
     spread = np.sqrt(np.maximum(np.asarray(square.mean(0)).ravel() - mean**2, 0))
-    varies = np.flatnonzero(spread > 1e-9)
+    varies = np.flatnonzero(spread > np.maximum(1e-9, 1e-7 * np.abs(mean)))  # the mean is rounded
     if not len(varies):
         return np.zeros((x.shape[0], 1))
     scaled = sp.csr_array(x[:, varies] * (1 / spread[varies]))

@@ -22,8 +22,8 @@ import pandas as pd
 import scipy.sparse as sp
 from scipy.stats import rankdata
 
-from sciinterp.errors import InputError, SciinterpError
-from sciinterp.frames import Table
+from sciinterp.errors import InputError, SciinterpError, require_kinds
+from sciinterp.frames import Table, require_columns
 from sciinterp.interventions.saturation import saturate
 from sciinterp.interventions.variants import feature_concepts
 from sciinterp.readers.assays import fit_assay
@@ -129,6 +129,7 @@ def assay(
         An SAE of another model.
     """
     settings, beside = settings_of(settings, AssaySettings), beside or {}
+    require_kinds(wild_type=(wild_type, Sample | Samples | str | None), beside=(beside, Mapping))
     usable = _usable(measured, wild_type, beside)
     _check_size(usable, settings)
     scan = _scans(model, sae, usable, device)
@@ -178,6 +179,12 @@ def _usable(
     beside: Mapping[str, Sequence[float]],
 ) -> list[_Usable]:
     """What of the assay can be used, wild type by wild type."""
+    require_columns(measured, ("variant", "score"), "measured")
+    for name, values in beside.items():
+        if np.shape(values) != (len(measured),) or np.asarray(values).dtype.kind not in "biuf":
+            raise InputError(
+                "a number a row is needed", where=f"beside {name!r}", expected=str(len(measured))
+            )
     frame = pd.DataFrame(measured).assign(**{f"_{name}": values for name, values in beside.items()})
     if not _of_several(frame):
         known = getattr(measured, "context", {}).get("wild_type")

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
+from Bio.Data.CodonTable import ambiguous_dna_by_id
 
 from sciinterp.annotations import Annotations
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such, require_kinds
 from sciinterp.frames import Table, name_of
 from sciinterp.readers.identifiers import match_chromosomes
 from sciinterp.readers.notation import Variant, accession, row_variants
@@ -56,6 +57,7 @@ def place_variants(variants: pd.DataFrame, windows: Samples) -> Table:
     >>> place_variants(table, windows)[["sample", "pos", "ref", "alt"]].values.tolist()
     [['c:10-14', 2, 'C', 'T'], ['c:10-14(-)', 3, 'G', 'A']]
     """
+    require_kinds(variants=(variants, pd.DataFrame), windows=(windows, Samples))
     where = places(windows)
     meant = match_chromosomes(
         [c for c in _chromosomes(variants) if c], list(dict.fromkeys(where["chromosome"]))
@@ -120,6 +122,11 @@ def consequences(
     InputError
         A genome of proteins; variants without a chromosome.
     """
+    require_kinds(variants=(variants, pd.DataFrame), genome=(genome, Samples), codes=(codes, Mapping | None))
+    require_kinds(annotations=(annotations, Annotations))
+    for code in (codes or {}).values():
+        if code not in ambiguous_dna_by_id:
+            raise no_such("genetic code", code, map(str, sorted(ambiguous_dna_by_id)), where="codes")
     if genome.kind == "protein":
         raise InputError(
             "a genome is nucleotides", where="genome", expected="DNA", got="proteins", do="Give kind='dna'."

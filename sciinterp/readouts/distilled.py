@@ -27,6 +27,7 @@ from sciinterp.readouts.peak_motifs import Motifs
 from sciinterp.readouts.predicting import INNER, Scores, inner_folds
 from sciinterp.readouts.readout import Reading
 from sciinterp.readouts.representations import SUMMARIES, summarise_codes
+from sciinterp.settings import at_least, plain_value
 
 FORMS = ("points", "tree")
 MOST_POINTS = 3
@@ -118,7 +119,8 @@ def distil(readout: Table, *, n_features: int = 5, form: str = "auto") -> Rule:
     InputError
         The table was read from a file, or there is no such form.
     """
-    reading = readout.context.get("reading")
+    reading = (getattr(readout, "context", None) or {}).get("reading")
+    n_features = plain_value(n_features, int, "n_features", at_least(1))
     if not isinstance(reading, Reading):
         raise InputError("a rule is made of a readout", expected="what si.readout returned in this process")
     if form not in ("auto", *FORMS):

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -19,7 +18,7 @@ from sciinterp.codes import FeatureMatrix
 from sciinterp.frames import Table
 from sciinterp.readouts.distilled import Rule, distil
 from sciinterp.readouts.readout import Labels, ReadoutSettings, readout
-from sciinterp.settings import settings_of
+from sciinterp.settings import Plain, settings_of
 from sciinterp.store import ledger
 from sciinterp.store.atomic import read_json, write_each, write_json
 from sciinterp.store.tables import plain_value, records, write_tsv
@@ -44,7 +43,7 @@ def read_label(
     by: str = "family",
     n: Sequence[int | None] = (24, 96, None),
     settings: ReadoutSettings | None = None,
-) -> dict[str, Any]:
+) -> Plain:
     """Read a label of whole samples in a run, distil it, and keep both in the folder; what is there and intact is read.
 
     Parameters
@@ -88,8 +87,8 @@ def write_readout(
     table: Table,
     rule: Rule,
     *,
-    asked: Mapping[str, Any],
-    others: Mapping[str, Any],
+    asked: Mapping[str, object],
+    others: Mapping[str, Plain],
 ) -> None:
     """Write a label's readout, beside those of other labels.
 
@@ -134,7 +133,7 @@ def write_readout(
     write_each(folder, files, computed=table)
 
 
-def read_readouts(folder: str | Path) -> dict[str, Any] | None:
+def read_readouts(folder: str | Path) -> dict[str, Plain] | None:
     """Label -> its readout, from ``readout.json`` as the ledger knows it; None where none was read."""
     ledger.require_intact(folder, *NAMES)
     path = Path(folder) / NAMES[1]

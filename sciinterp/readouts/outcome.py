@@ -8,14 +8,14 @@ known, the share that is ranked so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.readers.identifiers import labels_of
 from sciinterp.readers.sample_tables import MISSING
 from sciinterp.samples import Samples
@@ -151,6 +151,7 @@ def _column(name: str, samples: Samples) -> list[object]:
 
 def _aligned(labels: Labels, samples: Samples) -> list[object]:
     """One value a sample: a series with an index of its own is by identifier, any other by place."""
+    require_kinds(labels=(labels, Iterable))
     by_name = dict(labels) if isinstance(labels, Mapping) else None
     if isinstance(labels, pd.Series):
         series = pd.Series(labels)

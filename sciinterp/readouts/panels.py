@@ -12,7 +12,7 @@ dictionary, or the same with another seed, replicates it by the same procedure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,9 +21,10 @@ import scipy.sparse as sp
 from scipy.stats import norm, rankdata
 
 from sciinterp.association.statistics import benjamini_hochberg
-from sciinterp.errors import InputError, no_such
-from sciinterp.frames import Table
+from sciinterp.errors import InputError, no_such, require_kinds
+from sciinterp.frames import Table, require_columns
 from sciinterp.interventions.control_statistics import mean_interval
+from sciinterp.settings import UP_TO_ONE, at_least, plain_value
 
 if TYPE_CHECKING:
     import anndata
@@ -81,10 +82,12 @@ def panel(
     >>> sorted(panel(table, "hit", match=["gene"])["row"].tolist()[::2])
     [0, 2]
     """
-    is_case = _cases(variants, cases)
-    for name in (*match, *confounders):
-        if name not in variants.columns:
-            raise no_such("column", name, variants.columns, where="variants")
+    require_kinds(cases=(cases, Iterable), match=(match, Iterable), confounders=(confounders, Iterable))
+    match, confounders = ([some] if isinstance(some, str) else list(some) for some in (match, confounders))
+    require_columns(variants, (*match, *confounders), "variants")
+    is_case, seed = _cases(variants, cases), plain_value(seed, int, "seed")
+    per_case = plain_value(per_case, int, "per_case", at_least(1))
+    max_auroc = plain_value(max_auroc, float, "max_auroc", UP_TO_ONE)
     listed = list(dict.fromkeys((*match, *confounders)))
     before = {name: separation(variants[name], is_case, seed) for name in listed}
     keys = list(zip(*(_classes(variants[name]) for name in match))) if match else [()] * len(variants)
@@ -216,7 +219,9 @@ def contrast(
     InputError
         Values of other rows than the panel's, or fewer than two genes.
     """
-    is_case = matched["case"].to_numpy(bool)
+    require_columns(matched, ("case", by), "matched")
+    require_kinds(replicate=(replicate, Mapping | None))
+    is_case, seed = matched["case"].to_numpy(bool), plain_value(seed, int, "seed")
     family = np.unique(matched[by].astype(str), return_inverse=True)[1]
     x = _dense(values, len(matched))
     if family.max() < 1:
@@ -280,7 +285,10 @@ def _interval(
 
 def _dense(values: Values, n: int) -> np.ndarray:
     x = getattr(values, "X", values)
+    require_kinds(values=(x, np.ndarray | sp.sparray | sp.spmatrix))
     x = np.abs(np.asarray(sp.csr_array(x).todense() if sp.issparse(x) else x, dtype=np.float64))
+    if not np.isfinite(x).all():
+        raise InputError("values that are not finite", where="values")
     if x.ndim != 2 or len(x) != n:
         raise InputError("values of other rows than the panel's", expected=f"{n} rows", got=str(x.shape))
     return x
@@ -291,7 +299,10 @@ def _cases(variants: pd.DataFrame, cases: str | Sequence[bool]) -> np.ndarray:
         if cases not in variants.columns:
             raise no_such("column", cases, variants.columns, where="cases")
         cases = variants[cases].tolist()
-    found = np.asarray(cases, bool)
+    given = list(cases)
+    if not set(given) <= {True, False}:
+        raise InputError("these are no truth values", where="cases", got=repr(given[0])[:60])
+    found = np.asarray(given, bool)
     if len(found) != len(variants):
         raise InputError(
             "one truth value a variant is needed", expected=str(len(variants)), got=str(len(found))

@@ -16,7 +16,7 @@ Features that carry the label (:mod:`sciinterp.readouts.carriers`) are tested be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
@@ -26,13 +26,13 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from sciinterp.activations import Activations
 from sciinterp.codes import FeatureMatrix
-from sciinterp.errors import InputError
-from sciinterp.frames import Table
+from sciinterp.errors import InputError, require_kinds
+from sciinterp.frames import Table, require_columns
 from sciinterp.readouts.carriers import carriers
 from sciinterp.readouts.outcome import Labels, Outcome, read_outcome
 from sciinterp.readouts.predicting import Draw, Estimator, Reader, Scores
 from sciinterp.readouts.representations import READ, Representation, represent, summarise_codes
-from sciinterp.settings import SHARE, UP_TO_ONE, at_least, make_plain, settings_of
+from sciinterp.settings import SHARE, UP_TO_ONE, at_least, make_plain, plain_value, settings_of
 from sciinterp.splits import label_samples
 
 # By how much features may be better, at most, where they are said not to be needed.
@@ -185,6 +185,8 @@ def readout(
     sciinterp.distil : a rule of a few features.
     """
     settings = settings_of(settings, ReadoutSettings)
+    require_kinds(features=(features, FeatureMatrix), by=(by, Iterable), n=(n, Iterable))
+    n = [None if size is None else plain_value(size, int, "n", at_least(1)) for size in n]
     reading = _gathered(features, labels, by, (acts, control, hits), settings)
     outcome, family = reading.outcome, reading.family
     table, kept = _table(reading, n, settings)
@@ -246,6 +248,7 @@ def _gathered(
 ) -> Reading:
     """Samples with a label, their families and representations, and the draws."""
     acts, control, hits = given
+    require_kinds(acts=(acts, Activations | np.ndarray | None), control=(control, FeatureMatrix | None))
     samples = features.samples
     outcome, known = read_outcome(labels, samples)
     family = np.unique(np.asarray(label_samples(samples, by)[0], str)[known], return_inverse=True)[1]
@@ -323,8 +326,9 @@ def _family_tells(outcome: Outcome, family: np.ndarray, seed: int, n: int = 199,
 
 def _concepts(hits: pd.DataFrame | None) -> dict[int, tuple[str, float]]:
     """The concept of each feature's best pair."""
-    if hits is None or not len(hits):
+    if hits is None:
         return {}
+    require_columns(hits, ("feature", "concept", "f1"), "hits")
     rows = hits.dropna(subset=["f1"]).sort_values("f1", ascending=False, kind="stable")
     rows = rows.drop_duplicates("feature")
     return {int(j): (str(c), float(f)) for j, c, f in zip(rows["feature"], rows["concept"], rows["f1"])}

@@ -17,6 +17,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sciinterp.activations import Activations
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import active_cells
+from sciinterp.errors import MismatchError, ShapeError
 from sciinterp.readers.airr import imgt_rows
 from sciinterp.samples import Samples
 
@@ -85,6 +86,9 @@ def summarise_codes(features: FeatureMatrix, largest: np.ndarray | None = None) 
 def mean_activations(acts: Activations | np.ndarray, samples: Samples) -> np.ndarray:
     """float32 [n_samples, d_in]: the mean over each sample's tokens."""
     if isinstance(acts, np.ndarray):
+        if len(acts) != samples.n_positions:
+            n = f"{samples.n_positions} rows"
+            raise ShapeError("activations of other positions", where="acts", expected=n, got=str(len(acts)))
         return np.array([acts[a:b].mean(0) for a, b in zip(samples.offsets, samples.offsets[1:])], np.float32)
     return np.array([acts.read_sample(i).mean(0) for i in range(len(samples))], np.float32)
 
@@ -109,6 +113,8 @@ def represent(
     if isinstance(samples[0].data, str):
         found |= _letters(samples)
     if control is not None:
+        if control.samples.digest != samples.digest:
+            raise MismatchError("the control is of other samples than the codes", where="control")
         found["randomised"] = _of_codes(control)
     if acts is not None:
         found["activations"] = Representation(mean_activations(acts, samples))

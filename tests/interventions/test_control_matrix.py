@@ -228,7 +228,7 @@ def test_what_cannot_be_measured_is_said():
     ("other", "says"),
     [
         ({"hits": lambda h: h.drop(columns="f1")}, "no such column, hits"),
-        ({"hits": lambda h: [1]}, "no such column, hits"),
+        ({"hits": lambda h: [1]}, "hits=: expected DataFrame, got list"),
         ({"hits": lambda h: h.assign(feature=99)}, "expected 0 to 15, got 99"),
         ({"hits": lambda h: h.assign(feature=-1)}, "expected 0 to 15, got -1"),
         ({"hits": lambda h: h.assign(feature=np.nan)}, "expected 0 to 15, got nan"),

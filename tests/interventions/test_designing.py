@@ -81,7 +81,7 @@ def test_the_nearest_is_a_training_sample_where_the_split_is_known():
     ("given", "says"),
     [
         ({}, "nothing to design"),
-        ({"raise_": [3], "n": 2.5}, "nothing to design"),
+        ({"raise_": [3], "n": 2.5}, "n: expected a whole number"),
         ({"raise_": [3], "positions": []}, "one at least"),
         ({"raise_": [3], "positions": [99]}, "no such position"),
         ({"raise_": [3], "positions": [1.5]}, "no such position"),
