@@ -102,12 +102,13 @@ def _scaled(codes: sp.csc_array) -> sp.csc_array:
 
 def _both(problem: Problem, pool: np.ndarray) -> list[FeatureSet]:
     """Pairs that meet more often than by chance, the surest first."""
-    codes = problem.columns(pool)
-    on = sp.csc_array((np.ones(codes.nnz, np.float32), codes.indices, codes.indptr), shape=codes.shape)
     family = problem.family[problem.sample_of]
-    member = sp.csr_array((np.ones(len(family), np.float32), (family, np.arange(len(family)))))
-    count = np.asarray((member @ on).todense(), np.float64)
-    met = np.asarray((on.T @ on).todense(), np.float64)
+    count, met = np.zeros((family.max() + 1, len(pool))), np.zeros((len(pool), len(pool)))
+    for part, on in problem.rows(pool):
+        on.data[:] = 1
+        one, at = np.ones(on.shape[0], np.float32), (family[part], np.arange(on.shape[0]))
+        count += (sp.csr_array((one, at), shape=(len(count), on.shape[0])) @ on).todense()
+        met += (on.T @ on).todense()
     expected = count.T @ (count / np.maximum(np.bincount(family), 1)[:, None])
     i, j = np.triu_indices(len(pool), 1)
     met, expected = met[i, j], np.maximum(expected[i, j], 1e-9)

@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from scipy.special import expit
 
 from sciinterp import distributed
+from sciinterp.budget import give_back
 from sciinterp.discovery.calibrate import auroc, posterior
 from sciinterp.discovery.design import Design, Rows
 from sciinterp.discovery.left_out import Marks
@@ -107,6 +108,7 @@ def find_spans(problem: Problem, concepts: Sequence[str]) -> dict[str, Spans | s
         _choose_second(problem, fits)
         for concept, search in searches.items():
             found[concept] = search if isinstance(search, str) else _conclude(problem, search)
+        give_back()
     return _weighed({concept: s for part in distributed.gathered(found) for concept, s in part.items()})
 
 

@@ -29,6 +29,7 @@ import numpy as np
 from scipy.special import expit
 
 from sciinterp import distributed
+from sciinterp.budget import give_back
 from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.decoys import N_MADE, any_real, decoy_error, list_error, made_up
 from sciinterp.discovery.feature_sets import FeatureSet
@@ -38,7 +39,7 @@ from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.motifs import MAX_PEAKS, find_peaks
 from sciinterp.discovery.problem import Problem
 from sciinterp.discovery.records import Pattern
-from sciinterp.discovery.sequence_readers import COLUMNS, FINE, N_FINE, Coherence, coherence
+from sciinterp.discovery.sequence_readers import COLUMNS, FINE, N_FINE, ROWS, Coherence, coherence
 from sciinterp.discovery.together import Columns, co_active, stability_of
 
 MIN_FAMILIES = 12
@@ -190,7 +191,9 @@ def find_novel(
     decoy_codes, decoy_rows, sort = _decoys(problem, rotated, randomised)
     rows = np.vstack([peaks.position[judged], decoy_rows])
     part, y = slice(len(known), len(judged)), np.arange(len(rows)) < len(known)
+    give_back()
     read, explained, share = _read(problem, rows, targets, part)
+    give_back()
     stable, gates = _gates(
         [(problem, judged), *decoy_codes], rows, explained, share, y, part, stability, members
     )
@@ -249,7 +252,7 @@ def _read(
     likely = part.start + np.flatnonzero(share[part] >= LIKELY)
     if len(likely):
         finely = lambda batch: coherence(problem, rows[likely], batch=batch, draws=FINE)  # noqa: E731
-        drawn = list(distributed.spread(range(N_FINE), finely, threads=True))
+        drawn = list(distributed.spread(range(N_FINE), finely, threads=len(likely) <= ROWS))
         read.put(likely, drawn)
         passed = [shares(d, n_peaks[likely], again[likely]) for d in drawn]
         explained[likely], share[likely] = np.mean(passed, axis=0)

@@ -81,7 +81,7 @@ def _pools(problem: Problem, fate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _apart(problem: Problem, sets: list[FeatureSet], features: np.ndarray) -> list[FeatureSet]:
     """The sets that do not fire with any of the features."""
-    near = like(set_columns(problem, sets), problem.columns(features)).max(1, initial=0)
+    near = like(problem, features, sp.csr_array(set_columns(problem, sets))).max(1, initial=0)
     return [s for s, nearest in zip(sets, near) if nearest < TOGETHER]
 
 

@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from sciinterp.annotations import Annotations
 from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes import FeatureMatrix
-from sciinterp.codes.active import only_active
+from sciinterp.codes.active import is_active, only_active
 from sciinterp.codes.by_feature import ByFeature
 from sciinterp.discovery.plain_readings import backbone_classes
 from sciinterp.discovery.surroundings import Surroundings, lay_out
@@ -82,9 +82,9 @@ class Problem:
             mine = np.unique(wanted[(wanted >= lo) & (wanted < hi)])
             if 4 * len(mine) > hi - lo:  # a large part of a block is read at once
                 block = self.features.by_feature(lo, hi)
-                read |= {int(f): block.block(f - lo, f - lo + 1) for f in mine}
+                read |= {int(f): only_active(block.block(f - lo, f - lo + 1)) for f in mine}
             else:
-                read |= {int(f): self.features.by_feature(f, f + 1) for f in mine.tolist()}
+                read |= {int(f): only_active(self.features.by_feature(f, f + 1)) for f in mine.tolist()}
         parts = [read[int(f)] for f in wanted]
         none = np.zeros(0)
         codes = ByFeature(
@@ -93,7 +93,21 @@ class Problem:
             np.cumsum([0, *(len(p.values) for p in parts)]).astype(np.int64),
             self.n_positions,
         )
-        return self._placed(only_active(codes)).to_csc()
+        return self._placed(codes).to_csc()
+
+    def rows(self, features: np.ndarray | Sequence[int]) -> Iterator[tuple[slice, sp.csr_array]]:
+        """The same codes some samples at a time, for what adds up over positions: which, and csr float32 [n, n_features]."""
+        wanted, offsets = np.asarray(features, np.int64), self.samples.offsets
+        scale = self.features.largest[wanted]
+        for lo, hi in self.features.sample_blocks():
+            part = slice(int(offsets[lo]), int(offsets[hi]))
+            codes = sp.csr_array(self.features.by_sample(np.arange(lo, hi))[:, wanted])
+            codes.data[~is_active(codes.data, scale[codes.indices])] = 0
+            codes.eliminate_zeros()
+            if self.moved is not None:  # along each sample, so none leaves its block
+                back = np.argsort(self.moved[part])
+                codes = sp.csr_array(codes[back])
+            yield part, codes
 
     def _placed(self, codes: ByFeature) -> ByFeature:
         """The same codes where this problem puts them."""

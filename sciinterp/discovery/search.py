@@ -15,6 +15,7 @@ from sciinterp import distributed
 from sciinterp.annotations import Annotations
 from sciinterp.annotations.projection import require_placed
 from sciinterp.association.explanations import THRESHOLDS
+from sciinterp.budget import give_back
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import is_active
 from sciinterp.discovery.calibrate import precision_at
@@ -137,7 +138,9 @@ def _discover(
     evidence = Evidence(problem, hits)
     context: Context = {"settings": asdict(settings), "counts": {}, "skipped": {}, "not_run": {}}
     missing = _missing_rows(problem, evidence, controls, settings, context)
+    give_back()
     novel, sets = _novel_rows(problem, evidence, hits, controls, settings, context)
+    give_back()
     refined = _refinement_rows(problem, evidence, context)
     if model is not None and features.sae is not None and missing + novel:
         missing, novel = probe(model, features, missing, novel, context=context, n=settings.n_probed)

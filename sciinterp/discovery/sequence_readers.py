@@ -52,6 +52,7 @@ N_PARTS = 3
 GOOD = 0.95  # AUROC on training families from which the motif is not challenged
 MARGIN = 0.02  # AUROC on training families by which another reader must be better than the motif
 ROWS = 256  # rows looked at together, which ranks and threads deal among themselves
+SHUFFLED = 32  # rows whose windows are shuffled together
 COLUMNS = ("reader", "composition", "centre", "position", "conservation", "order", "matched")
 OF_BACKBONE = (*BACKBONE, *(f"same_{name}" for name in SHARED))
 
@@ -158,6 +159,8 @@ def coherence(
     draws : Draws, optional
     """
     around, settled = problem.around, draws or Draws()
+    for column in _alike(around).values():  # made once, before rows are looked at side by side
+        around.alike(column, False), around.alike(column, True)
 
     def of_rows(low: int) -> Coherence:
         rng = np.random.default_rng([batch, 0xC0] if low == 0 else [batch, 0xC0, low])
@@ -168,6 +171,11 @@ def coherence(
     )
 
 
+def _alike(around: Surroundings) -> dict[str, str]:
+    """What the peaks' own class is of, by the column of :func:`coherence` that asks for it."""
+    return {"matched": "letters", **{f"same_{name}": name for name in SHARED if around.backbone}}
+
+
 def _coherence(
     around: Surroundings, position: np.ndarray, batch: int, draws: Draws, rng: np.random.Generator
 ) -> Coherence:
@@ -175,10 +183,7 @@ def _coherence(
     at = around.padded(position)
     readers = [reader for reader in READERS if len(getattr(around, reader.column))]
     other = spread_over(around, at, draws.compared, batch)
-    alike = {
-        "matched": around.letters,
-        **{f"same_{name}": around.backbone[name] for name in SHARED if around.backbone},
-    }
+    alike = _alike(around)
     beside = {name: _of_same_class(around, of, at, draws.matched, batch) for name, of in alike.items()}
     real, part = at >= 0, np.arange(at.shape[1]) % N_PARTS
     inner = np.stack([real & (part == k) for k in range(N_PARTS)])
@@ -287,8 +292,10 @@ def _shuffled(
     """Scores of windows whose letters are shuffled [n_rows, n_peaks, n]."""
     out = np.zeros((*at.shape, n))
     for k in range(n if at.size else 0):
-        mixed, where = around.shuffled(at, reader.reach, rng)
-        out[..., k] = reader.score(mixed, where, model)
+        for low in range(0, len(at), SHUFFLED):
+            some = slice(low, low + SHUFFLED)
+            mixed, where = around.shuffled(at[some], reader.reach, rng)
+            out[some, :, k] = reader.score(mixed, where, tuple(x[some] for x in model))
     return out
 
 
@@ -330,22 +337,17 @@ def spread_over(around: Surroundings, at: np.ndarray, n: int, batch: int = 0) ->
     return np.where(at[..., None] >= 0, np.minimum(drawn, first + length - 1), NONE)
 
 
-def _of_same_class(around: Surroundings, of: np.ndarray, at: np.ndarray, n: int, batch: int) -> np.ndarray:
+def _of_same_class(around: Surroundings, of: str, at: np.ndarray, n: int, batch: int) -> np.ndarray:
     """Positions [n_rows, n_peaks, n] that hold the peak's letter or class, in its sample or, where it is alone, in any."""
-    inside = np.flatnonzero(around.sample >= 0)
-    known = np.where(at >= 0, at, inside[0] if len(inside) else 0)
+    known = np.where(at >= 0, at, around.at[0] if len(around.at) else 0)
     out = np.full((*at.shape, n), NONE)
     for by_sample in (False, True):
-        key = of.astype(np.int64) + (around.sample.astype(np.int64) * 256 if by_sample else 0)
-        order = inside[np.argsort(key[inside], kind="stable")]
-        first = np.searchsorted(key[order], key[known], "left")
-        count = np.searchsorted(key[order], key[known], "right") - first
+        alike = around.alike(of, by_sample)
+        first, count = alike.group(known)
         step = (_even(at.shape[1], n, batch) * (count[..., None] - 1)).astype(np.int64)
         # The peak itself is stepped over.
-        rank = np.zeros(len(of), np.int64)
-        rank[order] = np.arange(len(order))
-        step += step >= (rank[known] - first)[..., None]
-        drawn = order[np.minimum(first[..., None] + step, len(order) - 1)]
+        step += step >= (alike.rank[known] - first)[..., None]
+        drawn = alike.order[np.minimum(first[..., None] + step, len(alike.order) - 1)]
         out = np.where((count > 1)[..., None], drawn, out)
     return np.where(at[..., None] >= 0, out, NONE)
 

@@ -21,6 +21,29 @@ NONE = -1  # no peak
 
 
 @dataclass(frozen=True, eq=False)
+class Alike:
+    """Positions group by group, ascending within each.
+
+    Attributes
+    ----------
+    order : int32 [n_positions]
+        On the padded axis.
+    rank : int32 [n_padded]
+        Where each position stands in that order.
+    starts : int64 [n_groups + 1]
+    """
+
+    order: np.ndarray
+    rank: np.ndarray
+    starts: np.ndarray
+
+    def group(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the group of each position begins in the order, and how many it has."""
+        number = np.searchsorted(self.starts, self.rank[at], "right")
+        return self.starts[number - 1], self.starts[number] - self.starts[number - 1]
+
+
+@dataclass(frozen=True, eq=False)
 class Surroundings:
     """Columns over the padded axis.
 
@@ -72,6 +95,21 @@ class Surroundings:
     torsion: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
     backbone: dict[str, np.ndarray] = field(default_factory=dict)
     moments: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict)
+    _alike: dict[tuple[str, bool], Alike] = field(default_factory=dict)
+
+    def alike(self, column: str, by_sample: bool) -> Alike:
+        """Positions of one letter, or of one class of a plain reading of coordinates; of one sample, or of all."""
+        if (column, by_sample) not in self._alike:
+            inside = np.flatnonzero(self.sample >= 0)
+            key = (self.letters if column == "letters" else self.backbone[column])[inside].astype(np.int64)
+            if by_sample:
+                key += self.sample[inside].astype(np.int64) * 256
+            order = np.argsort(key, kind="stable")
+            starts = np.flatnonzero(np.diff(key[order], prepend=-1, append=-1))
+            rank = np.zeros(len(self.sample), np.int32)
+            rank[inside[order]] = np.arange(len(order), dtype=np.int32)
+            self._alike[column, by_sample] = Alike(inside[order].astype(np.int32), rank, starts)
+        return self._alike[column, by_sample]
 
     def padded(self, position: np.ndarray) -> np.ndarray:
         """Where positions stand on the padded axis; -1 stays."""

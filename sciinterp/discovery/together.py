@@ -62,16 +62,24 @@ def cosines(mine: sp.csr_array, other: FeatureMatrix, n: int) -> tuple[np.ndarra
     return np.take_along_axis(best, order, 1), np.take_along_axis(whose, order, 1)
 
 
-def like(one: sp.csc_array, other: sp.csc_array) -> np.ndarray:
-    """The cosine of every column of one matrix of codes with every one of another."""
-    one, other = (sp.csr_array(x.astype(np.float64)) for x in (one, other))
-    return np.asarray((one.T @ other).todense()) / _length(one, 0)[:, None] / _length(other, 0)[None]
+def like(problem: Problem, features: np.ndarray, one: sp.csr_array | None = None) -> np.ndarray:
+    """The cosine of every column of codes, those of the features where none are given, with that of every feature."""
+    other, length, cross = np.zeros(len(features)), None, 0.0
+    if one is not None:
+        one = sp.csr_array(one.astype(np.float64))
+        length = _length(one, 0)
+    for part, codes in problem.rows(features):
+        theirs = sp.csr_array(codes.astype(np.float64))
+        mine = theirs if one is None else one[part]
+        cross = cross + np.asarray((mine.T @ theirs).todense())
+        other += np.asarray(theirs.power(2).sum(0)).ravel()
+    other = np.sqrt(other) + 1e-12
+    return cross / (other if length is None else length)[:, None] / other[None]
 
 
 def co_active(problem: Problem, features: np.ndarray, *, cosine: float = TOGETHER) -> list[int]:
     """For each feature of a ranked list, the place of the first better one it fires with (itself if none)."""
-    columns = problem.columns(features)
-    near, leader = like(columns, columns), list[int]()
+    near, leader = like(problem, features), list[int]()
     for i in range(len(features)):
         first = next((j for j in range(i) if leader[j] == j and near[i, j] >= cosine), i)
         leader.append(first)

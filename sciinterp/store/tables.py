@@ -27,6 +27,7 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
+from sciinterp.budget import give_back
 from sciinterp.errors import FormatError, StoreError
 from sciinterp.settings import Plain
 from sciinterp.store.atomic import atomic_write, to_json
@@ -212,6 +213,8 @@ def read_tsv(path: str | os.PathLike[str], *, text: Iterable[str] = ()) -> pd.Da
         for column, some in zip(columns, cells):
             column.take(some)
     typed = {name: column.series() for name, column in zip(names, columns)}
+    del columns, raw
+    give_back()
     return pd.DataFrame(typed, columns=pd.Index(names, dtype="str"))
 
 

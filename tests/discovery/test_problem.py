@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from laid_out import problem_of, random_texts
 
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
@@ -14,6 +15,7 @@ from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.motifs import find_peaks
 from sciinterp.discovery.problem import make_problem
 from sciinterp.discovery.spans import window_means
+from sciinterp.discovery.together import like
 from sciinterp.samples import Samples
 from sciinterp.splits import split_families
 
@@ -155,3 +157,50 @@ def test_ranking_agrees_with_scikit_learn(n):
 def test_one_class_teaches_nothing_but_itself(one):
     beta = fit_logistic(np.random.default_rng(0).normal(size=(20, 3)), np.full(20, one))
     assert (beta[:-1] == 0).all() and (beta[-1] > 0) == one
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("block", [1, 40, 1 << 16])
+def test_codes_some_samples_at_a_time_are_the_columns(
+    turned: bool, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    texts = random_texts(9, 23)
+    codes = np.where(rng.random((9 * 23, 6)) < 0.3, rng.random((9 * 23, 6)), 0)
+    codes[:, 4] = 0
+    problem = problem_of(texts, codes=codes)
+    problem = problem.shifted(1) if turned else problem
+    monkeypatch.setattr(FeatureMatrix.sample_blocks, "__defaults__", (block,))
+    wanted = np.array([5, 0, 4, 2])
+    whole = problem.columns(wanted).toarray()
+    assert (whole > 0).any(0).tolist() == [True, True, False, True]
+    seen = list(problem.rows(wanted))
+    assert [i for part, _ in seen for i in range(part.start, part.stop)] == list(range(9 * 23))
+    assert np.array_equal(np.vstack([some.toarray() for _, some in seen]), whole)
+
+
+def test_likeness_of_columns_is_their_cosine() -> None:
+    rng = np.random.default_rng(4)
+    codes = np.where(rng.random((200, 7)) < 0.4, 0.2 + rng.random((200, 7)), 0)
+    problem = problem_of(random_texts(10, 20), codes=codes)
+    some, other = np.array([1, 6, 3]), np.array([0, 2])
+    held, told = problem.columns(some).toarray(), problem.columns(other).toarray()
+    unit = [x / np.linalg.norm(x, axis=0) for x in (held.astype(float), told.astype(float))]
+    assert np.allclose(like(problem, some), unit[0].T @ unit[0])
+    assert np.allclose(like(problem, other, problem.columns(some).tocsr()), unit[0].T @ unit[1])
+
+
+@pytest.mark.parametrize("by_sample", [False, True])
+def test_positions_alike_are_found_by_looking(by_sample: bool) -> None:
+    texts = ["ACAAC", "C", "GACCA", "TTTT"]
+    around = problem_of(texts).around
+    alike = around.alike("letters", by_sample)
+    where = around.at
+    text, sample = "".join(texts), np.repeat(range(4), [len(t) for t in texts])
+    first, count = alike.group(where)
+    for i, (lo, n) in enumerate(zip(first, count)):
+        same = [
+            j for j in range(len(text)) if text[j] == text[i] and (not by_sample or sample[j] == sample[i])
+        ]
+        assert alike.order[lo : lo + n].tolist() == where[same].tolist()
+        assert alike.order[alike.rank[where[i]]] == where[i]
