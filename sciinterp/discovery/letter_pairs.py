@@ -123,9 +123,10 @@ def _count(word, n, position, p, first, stamp, count, twice, n_twice) -> int:
 
 @compiled
 def _fit(word, n, at, chance, threshold, found, weight) -> None:
-    stamp, twice = np.full(len(chance), -1, np.int32), np.zeros(len(chance), np.int32)
-    count = np.zeros(len(chance), np.int32)
-    value, likely = np.zeros(len(chance)), np.zeros(len(chance), np.int64)
+    stamp, count = np.full(len(chance), -1, np.int32), np.zeros(len(chance), np.int32)
+    # Pairs that are seen twice about the peaks of a row: half of all there are at most.
+    most = min(len(chance), at.shape[1] * (2 * NEAR + 1) * 2 * FAR + at.shape[1] * 2 * AROUND * FREE)
+    twice, value, likely = np.zeros(most, np.int32), np.zeros(most), np.zeros(most, np.int64)
     for i in range(at.shape[0]):
         n_train, n_twice, first = 0.0, 0, i * at.shape[1]
         for p in range(at.shape[1]):

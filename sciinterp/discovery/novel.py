@@ -189,6 +189,8 @@ def find_novel(
     rotated = [] if twins is None else [(twins, np.arange(twins.n_features))]
     rotated = rotated or [(problem.shifted(r), judged) for r in range(n_rotations)]
     decoy_codes, decoy_rows, sort = _decoys(problem, rotated, randomised)
+    if not len(stability):  # nobody asks for the decoys' codes again
+        decoy_codes = [(problem, numbers) for _, numbers in decoy_codes]
     rows = np.vstack([peaks.position[judged], decoy_rows])
     part, y = slice(len(known), len(judged)), np.arange(len(rows)) < len(known)
     give_back()

@@ -13,6 +13,7 @@ from scipy.ndimage import maximum_filter1d
 
 from sciinterp.association._jit import compiled
 from sciinterp.association.residue_properties import PROPERTIES
+from sciinterp.budget import BLOCK_BYTES
 
 SHIFT = 6  # how far from the peak the middle of the stretch may lie
 # Periods, and how far the windows reach: a strand or a helix; a coiled coil or three turns of DNA. What lies between two
@@ -52,7 +53,7 @@ def scales(alphabet: list[str], share: np.ndarray) -> tuple[list[str], np.ndarra
 
 
 # Bytes of moments that are kept from one fit to the next, which reads the same letters.
-KEPT = 1 << 27
+KEPT = BLOCK_BYTES
 
 
 def fit_periodicity(
@@ -112,25 +113,28 @@ def score_periodicity(
 def _moments(letters: np.ndarray, values: np.ndarray, half: int, period: float) -> np.ndarray:
     """float32 [n_padded]: what :func:`_moment` says at every position, from running sums."""
     out = np.zeros(len(letters), np.float32)
-    _run(letters, np.append(values, 0.0), half, period, np.zeros((6, len(letters) + 1)), out)
+    _run(letters, np.append(values, 0.0), half, period, np.zeros((6, 2 * half + 2)), out)
     return out
 
 
 @compiled
 def _run(letters, values, half, period, total, out) -> None:
-    """Sums up to each position of: letters, values, values and letters around the circle."""
-    turn, n_letters = 2 * np.pi / period, len(values) - 1
-    for i in range(len(letters)):
-        cosine, sine, x = np.cos(turn * i), np.sin(turn * i), values[letters[i]]
-        inside = 1.0 if letters[i] < n_letters else 0.0
-        total[0, i + 1] = total[0, i] + inside
-        total[1, i + 1] = total[1, i] + x
-        total[2, i + 1] = total[2, i] + x * cosine
-        total[3, i + 1] = total[3, i] + x * sine
-        total[4, i + 1] = total[4, i] + inside * cosine
-        total[5, i + 1] = total[5, i] + inside * sine
-    for i in range(half, len(letters) - half):
-        low, high = i - half, i + half + 1
+    """Sums up to each position, of which a window is kept: of letters, values, values and letters around the circle."""
+    turn, n_letters, size = 2 * np.pi / period, len(values) - 1, total.shape[1]
+    for last in range(len(letters)):
+        cosine, sine, x = np.cos(turn * last), np.sin(turn * last), values[letters[last]]
+        inside = 1.0 if letters[last] < n_letters else 0.0
+        before, high = last % size, (last + 1) % size
+        total[0, high] = total[0, before] + inside
+        total[1, high] = total[1, before] + x
+        total[2, high] = total[2, before] + x * cosine
+        total[3, high] = total[3, before] + x * sine
+        total[4, high] = total[4, before] + inside * cosine
+        total[5, high] = total[5, before] + inside * sine
+        i = last - half  # whose window ends here
+        if i < half:
+            continue
+        low = (i - half) % size
         n = total[0, high] - total[0, low]
         if letters[i] < n_letters and n >= half + 2:
             mean = (total[1, high] - total[1, low]) / n

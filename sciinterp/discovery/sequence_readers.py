@@ -32,6 +32,7 @@ from scipy.stats import t as student
 
 from sciinterp import distributed
 from sciinterp.association._jit import compiled
+from sciinterp.budget import give_back
 from sciinterp.discovery.plain_readings import (
     AROUND,
     BACKBONE,
@@ -161,6 +162,7 @@ def coherence(
     around, settled = problem.around, draws or Draws()
     for column in _alike(around).values():  # made once, before rows are looked at side by side
         around.alike(column, False), around.alike(column, True)
+    give_back()
 
     def of_rows(low: int) -> Coherence:
         rng = np.random.default_rng([batch, 0xC0] if low == 0 else [batch, 0xC0, low])

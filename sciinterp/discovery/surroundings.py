@@ -96,6 +96,7 @@ class Surroundings:
     backbone: dict[str, np.ndarray] = field(default_factory=dict)
     moments: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict)
     _alike: dict[tuple[str, bool], Alike] = field(default_factory=dict)
+    _share: dict[str, np.ndarray] = field(default_factory=dict)
 
     def alike(self, column: str, by_sample: bool) -> Alike:
         """Positions of one letter, or of one class of a plain reading of coordinates; of one sample, or of all."""
@@ -132,10 +133,13 @@ class Surroundings:
 
     def share(self, column: str = "letters") -> np.ndarray:
         """float64: how often each letter, label, region or bin occurs at all."""
+        if column in self._share:
+            return self._share[column]
         values = getattr(self, column)[self.sample >= 0]
         sizes = {"letters": self.n_letters, "labels": len(self.label_names), "abego": len(ABEGO)}
         n = {**sizes, "torsion": N_TORSIONS}[column]
-        return np.bincount(values, minlength=n)[:n] / max(len(values), 1)
+        self._share[column] = np.bincount(values, minlength=n)[:n] / max(len(values), 1)
+        return self._share[column]
 
     def shuffled(
         self, at: np.ndarray, reach: int, rng: np.random.Generator
@@ -158,7 +162,7 @@ class Surroundings:
             for name in ("letters", "labels", "abego", "torsion")
             if len(getattr(self, name))
         }
-        return replace(self, **mixed, moments={}), there
+        return replace(self, **mixed, moments={}, _alike={}, _share={}), there
 
 
 def lay_out(

@@ -460,7 +460,7 @@ def test_batches_are_other_comparisons_and_parts_of_one_sequence():
 
 
 def test_positions_of_the_same_letter_hold_it_and_are_not_the_peak(around, peaks):
-    drawn = _of_same_class(around, around.letters, peaks, 6, 0)
+    drawn = _of_same_class(around, "letters", peaks, 6, 0)
     for (i, p), at in np.ndenumerate(peaks):
         if at < 0:
             assert (drawn[i, p] == -1).all()
@@ -474,7 +474,7 @@ def test_positions_of_the_same_letter_hold_it_and_are_not_the_peak(around, peaks
 
 def test_a_letter_that_stands_nowhere_else_has_nothing_beside_it():
     around = problem_of(["AAAW", "AAAA"]).around
-    drawn = _of_same_class(around, around.letters, around.padded(np.array([[3, 0]])), 2, 0)
+    drawn = _of_same_class(around, "letters", around.padded(np.array([[3, 0]])), 2, 0)
     assert (drawn[0, 0] == -1).all() and (drawn[0, 1] >= 0).all()
 
 
