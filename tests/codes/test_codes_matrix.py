@@ -179,18 +179,3 @@ def test_leaks_below_the_share_change_nothing_that_says_active(seed):
     np.testing.assert_array_equal(active_cells(two.codes, two.largest).toarray(), clean > 0)
     for name in ("feature", "group", "position", "value"):
         np.testing.assert_array_equal(getattr(one.peaks(), name), getattr(two.peaks(), name))
-
-
-def test_codes_by_column_answer_as_those_by_row() -> None:
-    dense = np.zeros((30, 5), np.float32)
-    dense[np.arange(20) * 7 % 30, np.arange(20) % 4] = 1 + np.arange(20)  # the last feature is silent
-    samples = si.Samples(["a", "b"], ["A" * 12, "C" * 18])
-    rows, columns = (si.FeatureMatrix(to(dense), samples) for to in (sp.csr_array, sp.csc_array))
-    for one in (rows, columns):
-        assert one.largest.tolist() == dense.max(0).tolist()
-        assert one.stored_per_feature.tolist() == (dense > 0).sum(0).tolist()
-        np.testing.assert_array_equal(one.by_feature(1, 5).to_csc().toarray(), dense[:, 1:])
-        np.testing.assert_array_equal(one.by_sample([1, 0]).toarray(), np.vstack([dense[12:], dense[:12]]))
-        assert one.codes.format == "csr"
-    with pytest.raises(InputError, match="finite and non-negative"):
-        si.FeatureMatrix(sp.csc_array(-dense), samples)
