@@ -188,14 +188,10 @@ def find_novel(
     judged = np.concatenate([known, targets])
     rotated = [] if twins is None else [(twins, np.arange(twins.n_features))]
     rotated = rotated or [(problem.shifted(r), judged) for r in range(n_rotations)]
-    decoy_codes, decoy_rows, sort = _decoys(problem, rotated, randomised)
-    if not len(stability):  # nobody asks for the decoys' codes again
-        decoy_codes = [(problem, numbers) for _, numbers in decoy_codes]
+    decoy_codes, decoy_rows, sort = _decoys(problem, rotated, randomised, kept=len(stability) > 0)
     rows = np.vstack([peaks.position[judged], decoy_rows])
     part, y = slice(len(known), len(judged)), np.arange(len(rows)) < len(known)
-    give_back()
     read, explained, share = _read(problem, rows, targets, part)
-    give_back()
     stable, gates = _gates(
         [(problem, judged), *decoy_codes], rows, explained, share, y, part, stability, members
     )
@@ -247,6 +243,7 @@ def _read(
     problem: Problem, rows: np.ndarray, targets: np.ndarray, part: slice
 ) -> tuple[Coherence, np.ndarray, np.ndarray]:
     """What finds the peaks of every row, how often it is explained and how often it passes; targets that may, finely."""
+    give_back()
     read, n_peaks = coherence(problem, rows), (rows >= 0).sum(1)
     again = np.zeros(len(rows), bool)
     again[part] = periodic(problem, targets)
@@ -258,6 +255,7 @@ def _read(
         read.put(likely, drawn)
         passed = [shares(d, n_peaks[likely], again[likely]) for d in drawn]
         explained[likely], share[likely] = np.mean(passed, axis=0)
+    give_back()
     return read, explained, share
 
 
@@ -397,9 +395,12 @@ def firing_pattern(problem: Problem, feature: int) -> Pattern:
 
 
 def _decoys(
-    problem: Problem, rotated: Columns, randomised: FeatureMatrix | None
+    problem: Problem, rotated: Columns, randomised: FeatureMatrix | None, *, kept: bool
 ) -> tuple[Columns, np.ndarray, np.ndarray]:
-    """Codes, peaks and sort (0 rotated, 1 letter, 2 window composition, 3 position, 4 randomised model) of the decoys."""
+    """Codes, peaks and sort (0 rotated, 1 letter, 2 window composition, 3 position, 4 randomised model) of the decoys.
+
+    Their codes are ``kept`` where other dictionaries are asked for them; else numbers stand beside the problem's own.
+    """
     parts = [
         *((source, numbers, np.zeros(len(numbers), np.int64)) for source, numbers in rotated),
         (made_up(problem), np.arange(3 * N_MADE), np.tile([1, 2, 3], N_MADE)),
@@ -417,7 +418,7 @@ def _decoys(
     for decoy, chosen, sort in parts:
         peaks = find_peaks(decoy)
         keep = np.flatnonzero(peaks.n_families[chosen] >= MIN_FAMILIES)
-        columns.append((decoy, chosen[keep]))
+        columns.append((decoy if kept else problem, chosen[keep]))
         rows.append(peaks.position[chosen[keep]])
         sorts.append(sort[keep])
     return columns, np.concatenate(rows), np.concatenate(sorts)
