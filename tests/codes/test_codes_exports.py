@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -149,6 +150,16 @@ def test_a_bigwig_of_any_depth_is_read_by_others(tmp_path, monkeypatch, n, items
                     name, lo, hi, bins=1, summary="mean", exact=True, missing=np.nan, oob=np.nan
                 )
                 assert mean[0] == pytest.approx(np.nanmean(part), rel=1e-6)
+
+
+def test_the_summary_of_a_file_is_of_all_bases():
+    names, sizes, track = made_track(0, 50)
+    values = np.concatenate([dense(track, c, int(sizes[c])) for c in range(len(names))])
+    values = values[~np.isnan(values)]
+    found = struct.unpack("<Qdddd", module._total(track))
+    plain = (len(values), values.min(), values.max(), values.sum(), (values**2).sum())
+    assert found == pytest.approx(plain)
+    assert struct.unpack("<Qdddd", module._total(made_track(0, 0)[2])) == (0, 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("seed", range(3))

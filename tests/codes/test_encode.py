@@ -269,3 +269,11 @@ def test_a_permutation_of_features_permutes_codes():
     other.origin = sae.origin
     one, two = (si.encode(x, rows(), samples=samples()).codes.toarray() for x in (sae, other))
     np.testing.assert_allclose(two, one[:, order.numpy()], atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [8, 24, 32, 64])
+def test_a_shard_that_begins_within_a_batch_has_its_own_rows(tmp_path, monkeypatch, batch):
+    monkeypatch.setattr(encoding, "BATCH_TOKENS", batch)
+    monkeypatch.setattr(saving, "SHARD_POSITIONS", 5)
+    stored = si.encode(make_sae(), rows(), samples=samples(), out=tmp_path / "f").codes.toarray()
+    np.testing.assert_allclose(stored, make_sae().encode_scipy(rows()).toarray(), atol=1e-6)
