@@ -139,9 +139,11 @@ MADE_BY = {
 def require_kinds(**given: tuple[object, type | UnionType]) -> None:
     """Raise where an argument is of another class than the one beside it.
 
-    ``Path`` stands for text, too; ``Split | None`` for an argument that may be left out.
+    ``Path`` stands for text, too, and for no place that begins with '~'; ``Split | None`` for an argument that may be left out.
     """
     for name, (value, kind) in given.items():
+        if kind is Path and str(value).startswith("~"):
+            raise InputError("the path begins with '~'", where=f"{name}={str(value)!r}", do=HOME)
         kinds = (kind,) if isinstance(kind, type) else get_args(kind)
         if not isinstance(value, tuple((str, PathLike) if one is Path else one for one in kinds)):
             names = ["a path" if one is Path else one.__name__ for one in kinds if one is not type(None)]

@@ -27,7 +27,7 @@ from sciinterp.association.explanations import TOO_FEW, above_all, above_without
 from sciinterp.codes import FeatureMatrix, encode, load_features
 from sciinterp.control import randomised_control, twin_codes
 from sciinterp.discovery import discover, read_candidates
-from sciinterp.errors import InputError, MismatchError, StoreError, no_such
+from sciinterp.errors import InputError, MismatchError, StoreError, no_such, require_kinds
 from sciinterp.frames import Table, html_card
 from sciinterp.interventions.control_matrix import QUICK, ControlSettings, control_matrix, with_control
 from sciinterp.interventions.files import read_turning, write_turning
@@ -325,6 +325,7 @@ def load_run(folder: str | Path) -> Run:
     MismatchError
         Its hits are of other samples than its codes.
     """
+    require_kinds(folder=(folder, Path))
     folder = Path(folder)
     manifest = ledger.read_ledger(folder)
     absent = [name for name in ("features", "hits.tsv", "annotations.tsv") if not (folder / name).exists()]

@@ -45,6 +45,7 @@ def read_toml(path: str | Path) -> Plain:
     InputError, FormatError
         No such file, or it is not TOML: the message names the line.
     """
+    require_kinds(path=(path, Path))
     path = Path(path)
     if not os.path.isfile(path):  # False, too, for a name that no file can have
         raise InputError(

@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 
 import sciinterp as si
+from sciinterp.config import read_config
 from sciinterp.errors import SciinterpError, require_kinds
 from sciinterp.frames import require_columns
+from sciinterp.project import load_run
 from sciinterp.readouts.readout import ReadoutSettings
+from sciinterp.report.browser import write_browser
 from sciinterp.samples import Sample
 from sciinterp.testing import tiny_model
 
@@ -214,3 +217,33 @@ def test_kinds_and_columns_as_they_are_asked_for():
     require_columns(table, ("f1",), "x")
     with pytest.raises(SciinterpError, match="no such column, x: expected 'f1' or '3', got 'f2'"):
         require_columns(table, ("f1", "f2"), "x")
+
+
+HOMES = {
+    "extract": lambda g: si.extract(g["m"], g["samples"], site=["layers.0", "layers.1"], out="~/x"),
+    "array": lambda g: si.activations_from_array(np.ones((17, 3), np.float32), g["samples"], out="~/x"),
+    "train": lambda g: si.train(np.ones((54, 4), np.float32), si.TopK(8, k=2), steps=2, out="~/x"),
+    "encode": lambda g: si.encode(g["s"], np.ones((17, 16), np.float32), samples=g["samples"], out="~/x"),
+    "associate": lambda g: si.associate(g["f"], g["rows"], split=g["split"], out="~/x"),
+    "discover": lambda g: discover(g, {"out": "~/x"}),
+    "sweep_sites": lambda g: sweep(g, {"samples": g["f"].samples, "out": "~/x"}),
+    "sweep_saes": lambda g: si.sweep_saes(np.ones((54, 4), np.float32), [si.TopK(8, k=2)], out="~/x", steps=2),
+    "control": lambda g: control(g, {"out": "~/x"}),
+    "report": lambda g: report(g, {"path": "~/x/report.html"}),
+    "browse": lambda g: write_browser("~/x", features=g["f"], hits=g["hits"]),
+    "tracks": lambda g: si.tracks(g["f"], [1], out="~/x"),
+    "save": lambda g: g["s"].save("~/x"),
+    "codes": lambda g: g["f"].save("~/x"),
+    "config": lambda g: read_config("~/x.toml"),
+    **{verb.__name__: lambda g, verb=verb: verb("~/x") for verb in (
+        load_run, si.load_sae, si.load_features, si.load_activations, si.read_hits, si.read_samples, si.read_annotations, si.read_assay, si.read_variants
+    )},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", HOMES)
+def test_no_path_begins_with_a_home_that_only_a_shell_knows(verb, given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SciinterpError, match=r"'~'.*expanduser") as error:
+        HOMES[verb](given)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
