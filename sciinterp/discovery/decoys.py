@@ -10,6 +10,8 @@ and is no decoy. The strictest kind decides, and no q-value is below the list's 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import scipy.sparse as sp
 from scipy.stats import nbinom
@@ -122,8 +124,8 @@ def any_real(n: int, n_false: float) -> float:
     return float(1 - weight[0] / weight.sum())
 
 
-def made_up(problem: Problem) -> Problem:
-    """Features that follow one letter, the composition of a window, or a distance from an end."""
+def made_up(problem: Problem) -> Iterator[Problem]:
+    """Features that follow one letter, the composition of a window, or a distance from an end, in turn; a part at a time."""
     rng = np.random.default_rng(0xDEC0)
     n = problem.n_positions
     lengths, offsets = problem.samples.lengths, problem.samples.offsets
@@ -147,7 +149,9 @@ def made_up(problem: Problem) -> Problem:
         centre, width = rng.uniform(0, np.median(lengths) * 0.8), rng.uniform(1.5, 8)
         near = np.flatnonzero(np.abs(distance - centre) < 4 * width)
         add(near[rng.random(len(near)) < np.exp(-(((distance[near] - centre) / width) ** 2))])
-    starts = np.cumsum([0, *map(len, rows)])
-    value = np.concatenate([rng.gamma(4, 0.25, len(r)).astype(np.float32) for r in rows])
-    codes = sp.csc_array((value, np.concatenate(rows), starts), shape=(n, len(rows)))
-    return problem.with_features(FeatureMatrix(codes, problem.samples))
+    for low in range(0, len(rows), N_MADE):
+        some = rows[low : low + N_MADE]
+        value = np.concatenate([rng.gamma(4, 0.25, len(r)).astype(np.float32) for r in some])
+        at = np.concatenate(some), np.cumsum([0, *map(len, some)])
+        codes = sp.csc_array((value, *at), shape=(n, len(some)))
+        yield problem.with_features(FeatureMatrix(codes, problem.samples))

@@ -22,6 +22,7 @@ rotated along its samples, has its families, strength and width (Barber and Cand
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -245,6 +246,7 @@ def _read(
     """What finds the peaks of every row, how often it is explained and how often it passes; targets that may, finely."""
     give_back()
     read, n_peaks = coherence(problem, rows), (rows >= 0).sum(1)
+    give_back()
     again = np.zeros(len(rows), bool)
     again[part] = periodic(problem, targets)
     explained, share = shares(read, n_peaks, again)
@@ -401,10 +403,9 @@ def _decoys(
 
     Their codes are ``kept`` where other dictionaries are asked for them; else numbers stand beside the problem's own.
     """
-    parts = [
-        *((source, numbers, np.zeros(len(numbers), np.int64)) for source, numbers in rotated),
-        (made_up(problem), np.arange(3 * N_MADE), np.tile([1, 2, 3], N_MADE)),
-    ]
+    parts = [(source, numbers, np.zeros(len(numbers), np.int64)) for source, numbers in rotated]
+    made = ((part, np.arange(N_MADE), np.tile([1, 2, 3], N_MADE // 3)) for part in made_up(problem))
+    of_randomised = []
     if randomised is not None:
         other = problem.with_features(randomised)
         free = (
@@ -412,10 +413,10 @@ def _decoys(
         )
         some = np.flatnonzero(free)
         some = some[np.unique(np.linspace(0, len(some) - 1, min(N_RANDOMISED, len(some))).astype(int))]
-        parts.append((other, some, np.full(len(some), 4)))
+        of_randomised.append((other, some, np.full(len(some), 4)))
     columns: Columns = []
     rows, sorts = [], []
-    for decoy, chosen, sort in parts:
+    for decoy, chosen, sort in itertools.chain(parts, made, of_randomised):
         peaks = find_peaks(decoy)
         keep = np.flatnonzero(peaks.n_families[chosen] >= MIN_FAMILIES)
         columns.append((decoy if kept else problem, chosen[keep]))

@@ -26,7 +26,7 @@ from sciinterp.samples import Samples, Split
 
 BROAD = 0.1  # share of all positions from which a concept is a label of positions, not a thing to be found
 # What a problem holds of samples and concepts alone: shared with its decoys.
-OF_CONCEPTS = ("sample_of", "fold_of", "positives", "instances", "covered", "letters", "alphabet", "conservation", "n_positive",
+OF_CONCEPTS = ("sample_of", "fold_of", "positives", "instances", "covered", "letters", "alphabet", "n_positive",
                "co_positive", "around")  # fmt: skip
 
 
@@ -148,13 +148,13 @@ class Problem:
 
     @cached_property
     def letters(self) -> np.ndarray | None:
-        """int8 [n_positions]: the letters of sequences as numbers, or None where samples are not sequences."""
+        """uint8 [n_positions]: the letters of sequences as numbers, or None where samples are not sequences."""
         texts = [text for text in self.samples.letters if text is not None]
         if len(texts) < len(self.samples):
             return None
         raw = np.frombuffer("".join(texts).upper().encode("ascii", "replace"), np.uint8)
         alphabet, number = np.unique(raw, return_inverse=True)
-        return number.astype(np.int64) if len(alphabet) <= 64 else None
+        return number.astype(np.uint8) if len(alphabet) <= 64 else None
 
     @property
     def text(self) -> np.ndarray:
@@ -168,11 +168,11 @@ class Problem:
         raw = "".join(map(str, self.samples.letters)).upper().encode("ascii", "replace")
         return [chr(c) for c in sorted(set(raw))]
 
-    @cached_property
+    @property
     def conservation(self) -> np.ndarray:
         """float64 [n_positions]: share of the other family members that hold the three letters around a position."""
-        letters, base = self.text, len(self.alphabet)
-        padded = np.pad(letters, 1, mode="edge")
+        base = len(self.alphabet)
+        padded = np.pad(self.text, 1, mode="edge").astype(np.int64)
         word = (padded[:-2] * base + padded[1:-1]) * base + padded[2:]
         family = self.family[self.sample_of]
         # A sample that repeats a word counts once: pairs of sample and word first, then of family and word.

@@ -161,7 +161,8 @@ def coherence(
     """
     around, settled = problem.around, draws or Draws()
     for column in _alike(around).values():  # made once, before rows are looked at side by side
-        around.alike(column, False), around.alike(column, True)
+        for by_sample in (False, True):
+            around.alike(column, by_sample)
     give_back()
 
     def of_rows(low: int) -> Coherence:

@@ -59,7 +59,7 @@ class Surroundings:
     conservation : float32 [n_padded]
     sample : int32 [n_padded]
         -1 in the padding.
-    at : int64 [n_positions]
+    at : int32 [n_positions]
         Where each position stands.
     word_size : int
     word_table : uint8
@@ -114,7 +114,7 @@ class Surroundings:
 
     def padded(self, position: np.ndarray) -> np.ndarray:
         """Where positions stand on the padded axis; -1 stays."""
-        return np.where(position >= 0, self.at[np.maximum(position, 0)], NONE)
+        return np.where(position >= 0, self.at[np.maximum(position, 0)].astype(np.int64), NONE)
 
     @cached_property
     def words(self) -> np.ndarray:
@@ -216,7 +216,7 @@ def lay_out(
         lay(np.repeat(lengths, lengths) - 1 - from_start, 0, np.int32),
         lay(conservation, 0, np.float32),
         lay(sample, -1, np.int32),
-        at,
+        at.astype(np.int32),
         *word_table(laid, len(alphabet)),
         *scales(alphabet, share),
         abego,
