@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from graphlib import CycleError, TopologicalSorter
@@ -306,3 +307,33 @@ def test_no_unsafe_loading_and_no_print() -> None:
                 assert keywords.get("weights_only") == "True", f"{path}: torch.load without weights_only=True"
             if name in ("np.load", "numpy.load"):
                 assert "allow_pickle=True" not in ast.unparse(node), f"{path}: {name} with pickle"
+
+
+# Where a room is tested whose tests lie under another name; files that are no room are tested beside each other.
+TESTED_IN = {"readers": "samples", "splits": "samples", "samples": "samples"}
+MAX_ANY = 53  # annotations that say nothing: what callables, compilers and foreign objects take and give
+MIN_TESTS = 0.5  # lines of tests a line of a room
+
+
+def test_any_is_for_what_is_truly_anything() -> None:
+    nodes = (node for path in FILES for node in ast.walk(ast.parse(path.read_text())))
+    assert sum(isinstance(node, ast.Name) and node.id == "Any" for node in nodes) <= MAX_ANY
+
+
+def test_every_room_has_half_a_line_of_tests_a_line() -> None:
+    tests, room_lines, test_lines = Path(__file__).parents[1], Counter[str](), Counter[str]()
+    for path in FILES:
+        first, *inside = path.relative_to(ROOT).parts
+        name = TESTED_IN.get(first.removesuffix(".py"), first if inside else "")
+        room_lines["" if name == "cli" else name] += path.read_text().count("\n")
+    for path in tests.rglob("*.py"):
+        first, *inside = path.relative_to(tests).parts
+        test_lines[first if inside else ""] += path.read_text().count("\n")
+    thin = {name: test_lines[name] / n for name, n in room_lines.items() if test_lines[name] < MIN_TESTS * n}
+    assert not thin
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """pytest knows a file by its name alone where folders are no packages."""
+    names = Counter(path.name for path in Path(__file__).parents[1].rglob("*.py"))
+    assert not [name for name, n in names.items() if n > 1]

@@ -311,7 +311,7 @@ def test_what_a_full_run_measured_is_laid_beside_its_control():
 
 PLAIN = [
     (np.float32(0.5), 0.5), (np.int64(3), 3), (np.bool_(True), True), (NAN, None), (np.inf, None), (pd.NaT, "NaT"),
-    ({1: (2, {3})}, {"1": [2, [3]]}), ({"b", "a"}, ["a", "b"]), (pd.Index([1, 2]), [1, 2]), (np.zeros((1, 2)), [[0.0, 0.0]]),
+    ({1: (2, {3})}, {"1": [2, [3]]}), pytest.param({"b", "a"}, ["a", "b"], id="a set"), (pd.Index([1, 2]), [1, 2]), (np.zeros((1, 2)), [[0.0, 0.0]]),
     (pd.DataFrame({"a": [1.0, NAN]}), [{"a": 1.0}, {"a": None}]), (feature_facts.Activity, str(feature_facts.Activity)),
     (content.THRESHOLDS, content.THRESHOLDS.__dict__), ("é", "é"), (None, None), (10**30, 10**30),
 ]  # fmt: skip
