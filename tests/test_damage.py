@@ -20,6 +20,7 @@ from sciinterp.project import load_run, write_browser
 from sciinterp.readouts.assay_files import read_assays
 from sciinterp.readouts.files import read_readouts
 from sciinterp.store import ledger
+from sciinterp.store.atomic import write_json
 from sciinterp.store.kept import kept, planned_folder
 from sciinterp.store.samples_file import SAMPLES, load_samples
 from sciinterp.store.verify import check_files
@@ -296,13 +297,13 @@ def test_a_ledger_of_version_1_is_read_and_checked(tmp_path: Path) -> None:
     ledger.write_ledger(tmp_path, {"settings": {"seed": 0}, "complete": True, "licences": {}, "files": kept})
     manifest = {**ledger.read_json(tmp_path / ledger.NAME), "version": 1}
     manifest = ledger.seal(manifest)
-    ledger.write_json(tmp_path / ledger.NAME, manifest)
+    write_json(tmp_path / ledger.NAME, manifest)
     assert check_files(tmp_path)["status"].eq("ok").all()
     assert ledger.read_files(tmp_path) == ["hits.tsv"]
     (tmp_path / "hits.tsv").write_text("feature\tconcept\n2\tsite\n")
     with pytest.raises(StoreError, match="damaged"):
         ledger.require_intact(tmp_path, "hits.tsv")
-    ledger.write_json(tmp_path / ledger.NAME, {**manifest, "complete": False})
+    write_json(tmp_path / ledger.NAME, {**manifest, "complete": False})
     with pytest.raises(StoreError, match="manifest is damaged"):
         ledger.read_ledger(tmp_path)
 

@@ -43,6 +43,7 @@ SAMPLES = Samples(["a", "b", "c", "d"], ["ACDE"] * 4)
 CODES = FeatureMatrix(sp.csr_array(np.eye(16, 3, dtype=np.float32)), SAMPLES)
 PLACED = Annotations(pd.DataFrame({"sample": list("abcd"), "start": 0, "end": 2, "concept": "site"}))
 SPLIT = Split(np.array([0, 1]), np.array([], int), np.array([2, 3]), np.arange(4), tuple("wxyz"))
+NO_HITS = pd.DataFrame(columns=["feature", "concept", "selected", "threshold", "f1_train"])
 TRUTH = PLACED.positives(SAMPLES)
 MEMBERS = sp.csr_array(np.eye(5, 2, dtype=bool))
 VALUES = Values(SAMPLES, ("x",), np.arange(16, dtype=np.float32)[:, None])
@@ -171,7 +172,7 @@ CALLS = {
     "pairs": (lambda: shifts([0, 1], [0]), "one concept a feature", "(2,)"),
     "families": (lambda: shifts([0], [0], np.arange(3)), "family", "expected 4"),
     "hits of splitting": (lambda: splitting(CODES, PLACED, "hits.tsv", split=SPLIT), "hits=", "DataFrame"),
-    "parts": (lambda: splitting(CODES, PLACED, pd.DataFrame(), split=SPLIT, max_features=0), "max_features", "1 or more"),
+    "parts": (lambda: splitting(CODES, PLACED, NO_HITS, split=SPLIT, max_features=0), "max_features", "1 or more"),
     "split of absorption": (lambda: absorption(CODES, PLACED, pd.DataFrame(), split=None), "split=", "Split"),
     "hits to write": (lambda: write_hits(None, "there"), "hits=", "DataFrame"),
     "folder of hits": (lambda: write_hits(pd.DataFrame(), 3), "folder=", "a path"),

@@ -100,7 +100,7 @@ def test_without_strata_it_would_be():
     small, any_q, _ = rates("singletons", 4, ScreenSettings(n_permutations=99, strata="none"))
     assert small > 0.2
     assert any_q == 1
-    with pytest.raises(InputError, match="form strata"):
+    with pytest.raises(InputError, match="expected 'exposure' or 'none', got 'size'"):
         rates("15 of 8", 1, ScreenSettings(strata="size"))
 
 
