@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -29,16 +29,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Stretch(Protocol):
+T = TypeVar("T")
+R = TypeVar("R")
+Part = TypeVar("Part", covariant=True)
+
+
+class Stretch(Protocol[Part]):
     """Things in a row, of which a part can be taken."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, key: slice, /) -> Self: ...
+    def __getitem__(self, key: slice, /) -> Part: ...
 
 
-T = TypeVar("T")
-R = TypeVar("R")
-S = TypeVar("S", bound=Stretch)
 # A rank may wait for as long as another's share of the work takes; one that died is seen by its closed connection.
 PATIENCE = timedelta(days=7)
 # Things that a rank works on at once, each with a block of its own in memory.
@@ -90,7 +92,7 @@ def share(n: int) -> range:
     return range(n * me // of, n * (me + 1) // of)
 
 
-def mine(things: S) -> S:
+def mine(things: Stretch[R]) -> R:
     """This rank's part of some things, neighbours together."""
     part = share(len(things))
     return things[part.start : part.stop]
