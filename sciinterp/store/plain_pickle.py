@@ -72,7 +72,8 @@ class PlainUnpickler(pickle.Unpickler):
         found = self.admitted(module, name)
         if found is None:
             raise unsafe(self.path, f"{module}.{name}")
-        return found
+        # What is called is new each time: a pickle may set attributes of what it looked up.
+        return (lambda *given: found(*given)) if callable(found) else found
 
 
 def read_plain(path: str | os.PathLike[str]) -> Plain:

@@ -14,9 +14,10 @@ from scipy.sparse import csr_array
 
 import sciinterp as si
 from sciinterp.cli.make import extract
-from sciinterp.errors import InputError, MissingWeightsError, SciinterpError
+from sciinterp.errors import FormatError, InputError, MissingWeightsError, SciinterpError
 from sciinterp.models import capture, load_model
 from sciinterp.models.cells import ScgptModule, bins
+from sciinterp.store import plain_pickle
 from sciinterp.store.plain_pickle import read_plain
 from sciinterp.testing import check_adapter
 
@@ -260,3 +261,14 @@ def test_cells_of_a_file_go_through_the_command(tmp_path) -> None:
     cells, out = h5ad(tmp_path / "x.h5ad", [*(f"G{i}" for i in range(15)), "nobody"]), tmp_path / "acts"
     extract(model="scgpt", samples=cells, site=["layers.1"], out=out, weights=folder)
     assert si.load_activations(out).samples.ids == ("c0", "c1", "c2", "c3")
+
+
+def test_a_pickle_changes_nothing_of_what_reads_it(tmp_path):
+    """Attributes that it sets on what it looked up are gone with it."""
+    path = tmp_path / "poison.pkl"
+    looked_up = b"cnumpy.core.multiarray\nscalar\n"
+    attributes = b"(N}X\x04\x00\x00\x00kindK\x05stb"  # no state, and one attribute
+    path.write_bytes(b"\x80\x02}X\x01\x00\x00\x00a" + looked_up + attributes + b"s.")
+    with pytest.raises(FormatError, match="no dictionary of text and numbers"):
+        read_plain(path)
+    assert not hasattr(plain_pickle._Number, "kind")
