@@ -10,6 +10,7 @@ and is no decoy. The strictest kind decides, and no q-value is below the list's 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,7 +24,10 @@ from sciinterp.discovery.records import Context
 from sciinterp.discovery.settings import Controls
 from sciinterp.discovery.spans import first_overlap
 
-N_MADE = 60  # made-up features of each sort
+N_MADE, AT_ONCE = (
+    60,
+    12,
+)  # made-up features of each of three sorts, and how many of them all are held together
 DIGITS = 9  # of scores that are compared: probabilities are equal over whole stretches, but for the order of their sums
 MOST_REAL = 200  # of a list, beyond which one more says nothing
 
@@ -127,31 +131,35 @@ def any_real(n: int, n_false: float) -> float:
 def made_up(problem: Problem) -> Iterator[Problem]:
     """Features that follow one letter, the composition of a window, or a distance from an end, in turn; a part at a time."""
     rng = np.random.default_rng(0xDEC0)
-    n = problem.n_positions
-    lengths, offsets = problem.samples.lengths, problem.samples.offsets
-    from_start = np.arange(n) - np.repeat(offsets[:-1], lengths)
-    from_end = np.repeat(lengths, lengths) - 1 - from_start
-    letters = problem.text
-    n_letters = len(problem.alphabet)
-    rows: list[np.ndarray] = []
-
-    def add(where: np.ndarray) -> None:
-        rows.append(where[rng.random(len(where)) < 0.9].astype(np.int32))
-
-    for i in range(N_MADE):
-        add(np.flatnonzero(letters == i % n_letters))
-        favoured = np.isin(letters, rng.choice(n_letters, min(4, n_letters), replace=False)).astype(
-            np.float32
-        )
-        share = np.convolve(favoured, np.ones(9, np.float32) / 9, mode="same")
-        add(np.flatnonzero(share > np.quantile(share, 0.96)))
-        distance = from_start if i % 2 else from_end
-        centre, width = rng.uniform(0, np.median(lengths) * 0.8), rng.uniform(1.5, 8)
-        near = np.flatnonzero(np.abs(distance - centre) < 4 * width)
-        add(near[rng.random(len(near)) < np.exp(-(((distance[near] - centre) / width) ** 2))])
-    for low in range(0, len(rows), N_MADE):
-        some = rows[low : low + N_MADE]
+    for _ in _followed(
+        problem, rng
+    ):  # strengths are drawn after all places, which are drawn again a part at a time
+        pass
+    places = _followed(problem, np.random.default_rng(0xDEC0))
+    while some := list(itertools.islice(places, AT_ONCE)):
         value = np.concatenate([rng.gamma(4, 0.25, len(r)).astype(np.float32) for r in some])
         at = np.concatenate(some), np.cumsum([0, *map(len, some)])
-        codes = sp.csc_array((value, *at), shape=(n, len(some)))
+        codes = sp.csc_array((value, *at), shape=(problem.n_positions, len(some)))
         yield problem.with_features(FeatureMatrix(codes, problem.samples))
+
+
+def _followed(problem: Problem, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """int32 [n]: where each made-up feature is active, :data:`N_MADE` of each sort, the sorts in turn."""
+    lengths, offsets = problem.samples.lengths, problem.samples.offsets
+    letters, n_letters = problem.text, len(problem.alphabet)
+
+    def nine_in_ten(where: np.ndarray) -> np.ndarray:
+        return where[rng.random(len(where)) < 0.9].astype(np.int32)
+
+    for i in range(N_MADE):
+        yield nine_in_ten(np.flatnonzero(letters == i % n_letters))
+        favoured = rng.choice(n_letters, min(4, n_letters), replace=False)
+        share = np.convolve(
+            np.isin(letters, favoured).astype(np.float32), np.ones(9, np.float32) / 9, mode="same"
+        )
+        yield nine_in_ten(np.flatnonzero(share > np.quantile(share, 0.96)))
+        ends = np.repeat((offsets[:-1] if i % 2 else offsets[1:] - 1).astype(np.int32), lengths)
+        distance = np.abs(np.arange(len(letters), dtype=np.int32) - ends)
+        centre, width = rng.uniform(0, np.median(lengths) * 0.8), rng.uniform(1.5, 8)
+        near = np.flatnonzero(np.abs(distance - centre) < 4 * width)
+        yield nine_in_ten(near[rng.random(len(near)) < np.exp(-(((distance[near] - centre) / width) ** 2))])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import hadamard
 
+from sciinterp.budget import ranges
 from sciinterp.discovery.calibrate import by_chance
 from sciinterp.discovery.plain_readings import BACKBONE, SHARED
 from sciinterp.discovery.sequence_readers import COLUMNS, OF_BACKBONE, Coherence
@@ -30,7 +31,7 @@ READINGS = (
     *BACKBONE,
 )  # the last of samples with coordinates alone
 LEAST = 128  # half-samples
-AT_ONCE = 16  # half-samples looked at together
+WORKING = 16  # numbers a measure takes while limits are found
 
 
 def limits(measures: np.ndarray) -> np.ndarray:
@@ -111,8 +112,8 @@ def shares(read: Coherence, n_peaks: np.ndarray, periodic: np.ndarray) -> tuple[
     gone, passed = np.zeros(len(read.measures)), np.zeros(len(read.measures))
     signs = half_samples(read.influence.shape[2]).astype(np.float32)
     n, chance = len(gone), by_chance(n_peaks)[:, None]
-    for low in range(0, len(signs), AT_ONCE):
-        some = signs[low : low + AT_ONCE]
+    for low, high in ranges(len(signs), read.measures.nbytes * WORKING):
+        some = signs[low:high]
         moved = np.clip(read.measures + np.stack([read.influence @ sign for sign in some]), 0, 1)
         measures = moved.reshape(-1, moved.shape[2])
         # What reads no better than chance explains nothing: where it does as well as a motif, neither is there.

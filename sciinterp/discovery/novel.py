@@ -32,7 +32,7 @@ from scipy.special import expit
 from sciinterp import distributed
 from sciinterp.budget import give_back
 from sciinterp.codes import FeatureMatrix
-from sciinterp.discovery.decoys import N_MADE, any_real, decoy_error, list_error, made_up
+from sciinterp.discovery.decoys import any_real, decoy_error, list_error, made_up
 from sciinterp.discovery.feature_sets import FeatureSet
 from sciinterp.discovery.half_samples import shares
 from sciinterp.discovery.homology import Place, at_known_concepts, place
@@ -404,7 +404,7 @@ def _decoys(
     Their codes are ``kept`` where other dictionaries are asked for them; else numbers stand beside the problem's own.
     """
     parts = [(source, numbers, np.zeros(len(numbers), np.int64)) for source, numbers in rotated]
-    made = ((part, np.arange(N_MADE), np.tile([1, 2, 3], N_MADE // 3)) for part in made_up(problem))
+    made = ((part, every := np.arange(part.n_features), 1 + every % 3) for part in made_up(problem))
     of_randomised = []
     if randomised is not None:
         other = problem.with_features(randomised)

@@ -52,7 +52,7 @@ def scales(alphabet: list[str], share: np.ndarray) -> tuple[list[str], np.ndarra
     return list(tables), centred / np.maximum(spread, 1e-9)
 
 
-# Bytes of moments that are kept from one fit to the next, which reads the same letters.
+# Bytes of moments that are kept from one fit to the next, which reads the same letters: all of them or none.
 KEPT = BLOCK_BYTES
 
 
@@ -81,13 +81,17 @@ def fit_periodicity(
     best = np.full(train.shape[:2], -np.inf)
     chosen = np.zeros((3, *train.shape[:2]), np.int64)
     n = np.maximum(train.sum(-1), 1)
-    for s, h, t in np.ndindex(len(values), len(HALVES), len(PERIODS)):
-        if (PERIODS[t] >= LONG) != (h == len(HALVES) - 1):
-            continue
+    asked = [
+        (s, h, t)
+        for s, h, t in np.ndindex(len(values), len(HALVES), len(PERIODS))
+        if (PERIODS[t] >= LONG) == (h == len(HALVES) - 1)
+    ]
+    kept = len(asked) * len(letters) * np.dtype(np.float32).itemsize <= KEPT
+    for s, h, t in asked:
         near = moments.get((s, h, t))
         if near is None:
             near = maximum_filter1d(_moments(letters, values[s], HALVES[h], PERIODS[t]), 2 * SHIFT + 1)
-            if (len(moments) + 1) * near.nbytes <= KEPT:
+            if kept:
                 moments[s, h, t] = near
         a, b = (near[np.maximum(x, 0)] for x in (at, other))
         for k, part in enumerate(train):

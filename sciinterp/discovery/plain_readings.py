@@ -101,8 +101,7 @@ def score_classes(around: Surroundings, at: np.ndarray, odds: np.ndarray, name: 
 
 
 def _bins(around: Surroundings, at: np.ndarray, end: int) -> np.ndarray:
-    distance = (around.from_start, around.from_end)[end][np.maximum(at, 0)]
-    return np.minimum(distance // BIN, N_BINS - 1)
+    return np.minimum(around.from_ends(np.maximum(at, 0))[end] // BIN, N_BINS - 1)
 
 
 @compiled

@@ -119,13 +119,13 @@ class Problem:
 
     @cached_property
     def sample_of(self) -> np.ndarray:
-        """int64 [n_positions]: sample of each position."""
-        return self.samples.position_sample()
+        """int32 [n_positions]: sample of each position."""
+        return np.repeat(np.arange(len(self.samples), dtype=np.int32), self.samples.lengths)
 
     @cached_property
     def fold_of(self) -> np.ndarray:
-        """int64 [n_positions]: fold of each position."""
-        return self.fold[self.sample_of]
+        """int32 [n_positions]: fold of each position."""
+        return self.fold.astype(np.int32)[self.sample_of]
 
     @cached_property
     def positives(self) -> sp.csr_array:

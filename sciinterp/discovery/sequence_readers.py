@@ -334,22 +334,22 @@ def _even(n_peaks: int, n: int, batch: int) -> np.ndarray:
 def spread_over(around: Surroundings, at: np.ndarray, n: int, batch: int = 0) -> np.ndarray:
     """Positions [n_rows, n_peaks, n] all over the samples of the peaks; -1 where there is no peak."""
     known = np.maximum(at, 0)
-    first = (known - around.from_start[known])[..., None]
-    length = (around.from_start[known] + around.from_end[known] + 1)[..., None]
+    before, behind = around.from_ends(known)
+    first, length = (known - before)[..., None], (before + behind + 1)[..., None]
     drawn = first + (_even(at.shape[1], n, batch) * length).astype(np.int64)
     return np.where(at[..., None] >= 0, np.minimum(drawn, first + length - 1), NONE)
 
 
 def _of_same_class(around: Surroundings, of: str, at: np.ndarray, n: int, batch: int) -> np.ndarray:
     """Positions [n_rows, n_peaks, n] that hold the peak's letter or class, in its sample or, where it is alone, in any."""
-    known = np.where(at >= 0, at, around.at[0] if len(around.at) else 0)
+    known = np.where(at >= 0, at, at.max(initial=0))
     out = np.full((*at.shape, n), NONE)
     for by_sample in (False, True):
         alike = around.alike(of, by_sample)
-        first, count = alike.group(known)
+        first, count = alike.group(around.key(of, by_sample, known))
         step = (_even(at.shape[1], n, batch) * (count[..., None] - 1)).astype(np.int64)
         # The peak itself is stepped over.
-        step += step >= (alike.rank[known] - first)[..., None]
+        step += step >= alike.rank(known, first, count)[..., None]
         drawn = alike.order[np.minimum(first[..., None] + step, len(alike.order) - 1)]
         out = np.where((count > 1)[..., None], drawn, out)
     return np.where(at[..., None] >= 0, out, NONE)

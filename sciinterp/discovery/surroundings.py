@@ -28,19 +28,28 @@ class Alike:
     ----------
     order : int32 [n_positions]
         On the padded axis.
-    rank : int32 [n_padded]
-        Where each position stands in that order.
+    keys : int64 [n_groups]
+        What the positions of each group have in common, ascending.
     starts : int64 [n_groups + 1]
     """
 
     order: np.ndarray
-    rank: np.ndarray
+    keys: np.ndarray
     starts: np.ndarray
 
-    def group(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where the group of each position begins in the order, and how many it has."""
-        number = np.searchsorted(self.starts, self.rank[at], "right")
-        return self.starts[number - 1], self.starts[number] - self.starts[number - 1]
+    def group(self, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the group of each key begins in the order, and how many it has."""
+        number = np.minimum(np.searchsorted(self.keys, key), max(len(self.keys) - 1, 0))
+        return self.starts[number], self.starts[number + 1] - self.starts[number]
+
+    def rank(self, at: np.ndarray, first: np.ndarray, count: np.ndarray) -> np.ndarray:
+        """How many of its group stand before each position, by halving."""
+        low, high = first.copy(), first + count
+        for _ in range(int(count.max(initial=0)).bit_length()):
+            middle = (low + high) // 2
+            beyond = (low < high) & (self.order[np.minimum(middle, len(self.order) - 1)] < at)
+            low, high = np.where(beyond, middle + 1, low), np.where(beyond, high, np.maximum(middle, low))
+        return low - first
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +64,11 @@ class Surroundings:
     labels : uint8 [n_padded]
         Which broad concepts hold a position, as one number; empty where there are none.
     label_names : list of str
-    from_start, from_end : int32 [n_padded]
     conservation : float32 [n_padded]
     sample : int32 [n_padded]
         -1 in the padding.
-    at : int32 [n_positions]
-        Where each position stands.
+    offsets : int64 [n_samples + 1]
+        Where each sample begins on the axis without padding.
     word_size : int
     word_table : uint8
         Numbers of the words that pairs are read in (:func:`sciinterp.discovery.letter_pairs.word_table`).
@@ -82,11 +90,9 @@ class Surroundings:
     alphabet: list[str]
     labels: np.ndarray
     label_names: list[str]
-    from_start: np.ndarray
-    from_end: np.ndarray
     conservation: np.ndarray
     sample: np.ndarray
-    at: np.ndarray
+    offsets: np.ndarray
     word_size: int
     word_table: np.ndarray
     property_names: list[str]
@@ -101,20 +107,35 @@ class Surroundings:
     def alike(self, column: str, by_sample: bool) -> Alike:
         """Positions of one letter, or of one class of a plain reading of coordinates; of one sample, or of all."""
         if (column, by_sample) not in self._alike:
-            inside = np.flatnonzero(self.sample >= 0)
-            key = (self.letters if column == "letters" else self.backbone[column])[inside].astype(np.int64)
-            if by_sample:
-                key += self.sample[inside].astype(np.int64) * 256
+            inside = np.flatnonzero(self.sample >= 0).astype(np.int32)
+            key = self.key(column, by_sample, inside)
             order = np.argsort(key, kind="stable")
-            starts = np.flatnonzero(np.diff(key[order], prepend=-1, append=-1))
-            rank = np.zeros(len(self.sample), np.int32)
-            rank[inside[order]] = np.arange(len(order), dtype=np.int32)
-            self._alike[column, by_sample] = Alike(inside[order].astype(np.int32), rank, starts)
+            key = key[order]
+            starts = np.flatnonzero(np.diff(key, prepend=-1, append=-1))
+            self._alike[column, by_sample] = Alike(inside[order], key[starts[:-1]], starts)
         return self._alike[column, by_sample]
+
+    def key(self, column: str, by_sample: bool, at: np.ndarray) -> np.ndarray:
+        """int64: what positions that :meth:`alike` puts together have in common."""
+        key = (self.letters if column == "letters" else self.backbone[column])[at].astype(np.int64)
+        return key + self.sample[at].astype(np.int64) * 256 if by_sample else key
+
+    @property
+    def at(self) -> np.ndarray:
+        """int64 [n_positions]: where each position stands."""
+        return self.padded(np.arange(self.offsets[-1]))
 
     def padded(self, position: np.ndarray) -> np.ndarray:
         """Where positions stand on the padded axis; -1 stays."""
-        return np.where(position >= 0, self.at[np.maximum(position, 0)].astype(np.int64), NONE)
+        number = np.searchsorted(self.offsets, position, "right")  # of the sample, from 1
+        return np.where(position >= 0, position + FAR * number, NONE)
+
+    def from_ends(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Letters of its sample before each position and behind it; 0 in the padding."""
+        sample = self.sample[at]
+        before = at - self.offsets[sample] - FAR * (sample + 1)
+        behind = self.offsets[sample + 1] - self.offsets[sample] - 1 - before
+        return np.where(sample >= 0, before, 0), np.where(sample >= 0, behind, 0)
 
     @cached_property
     def words(self) -> np.ndarray:
@@ -190,8 +211,8 @@ def lay_out(
         int [n_positions]: plain readings of coordinates, and ``abego``.
     """
     lengths, n = np.diff(offsets), len(letters)
-    sample = np.repeat(np.arange(len(lengths)), lengths)
-    n_padded, at = n + FAR * (len(lengths) + 1), np.arange(n) + FAR * (sample + 1)
+    sample = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    n_padded, at = n + FAR * (len(lengths) + 1), np.arange(n, dtype=np.int32) + FAR * (sample + 1)
     labels, label_names = _labels(held, names)
 
     def lay(values: np.ndarray, beyond: float, dtype: type) -> np.ndarray:
@@ -199,7 +220,6 @@ def lay_out(
         out[at] = values
         return out
 
-    from_start = np.arange(n) - np.repeat(offsets[:-1], lengths)
     laid = lay(letters, len(alphabet), np.uint8)
     share = np.bincount(letters, minlength=len(alphabet)) / max(n, 1)
     classes = {name: lay(of, 0, np.int64) for name, of in (backbone or {}).items() if name != "abego"}
@@ -212,11 +232,9 @@ def lay_out(
         alphabet,
         lay(labels, len(label_names), np.uint8) if label_names else np.zeros(0, np.uint8),
         label_names,
-        lay(from_start, 0, np.int32),
-        lay(np.repeat(lengths, lengths) - 1 - from_start, 0, np.int32),
         lay(conservation, 0, np.float32),
         lay(sample, -1, np.int32),
-        at.astype(np.int32),
+        np.asarray(offsets, np.int64),
         *word_table(laid, len(alphabet)),
         *scales(alphabet, share),
         abego,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from laid_out import problem_of, random_texts
 
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
 from sciinterp.discovery.calibrate import auroc, average_precision
+from sciinterp.discovery.decoys import N_MADE, made_up
 from sciinterp.discovery.design import Design
 from sciinterp.discovery.logistic import fit_logistic, predict
 from sciinterp.discovery.motifs import find_peaks
@@ -197,10 +199,27 @@ def test_positions_alike_are_found_by_looking(by_sample: bool) -> None:
     alike = around.alike("letters", by_sample)
     where = around.at
     text, sample = "".join(texts), np.repeat(range(4), [len(t) for t in texts])
-    first, count = alike.group(where)
+    first, count = alike.group(around.key("letters", by_sample, where))
+    rank = alike.rank(where, first, count)
     for i, (lo, n) in enumerate(zip(first, count)):
         same = [
             j for j in range(len(text)) if text[j] == text[i] and (not by_sample or sample[j] == sample[i])
         ]
         assert alike.order[lo : lo + n].tolist() == where[same].tolist()
-        assert alike.order[alike.rank[where[i]]] == where[i]
+        assert alike.order[lo + rank[i]] == where[i]
+
+
+@pytest.mark.parametrize("at_once", [3, 7, 1000])
+def test_made_up_features_are_the_same_however_many_are_held_together(at_once, monkeypatch):
+    problem, made = problem_of(random_texts(12, 60)), []
+    for n in (12, at_once):
+        monkeypatch.setattr("sciinterp.discovery.decoys.AT_ONCE", n)
+        parts = [part.features.codes for part in made_up(problem)]
+        assert {part.shape[1] for part in parts[:-1]} <= {n}
+        made.append(sp.hstack(parts).tocsc())
+    assert made[0].shape[1] == 3 * N_MADE and abs(made[0] - made[1]).nnz == 0
+    letters = np.array(list("".join(problem.samples.letters)))
+    for j in range(0, 3 * N_MADE, 3):  # every third follows one letter, at nine of ten places
+        held = made[0][:, [j]].nonzero()[0]
+        (letter,) = np.unique(letters[held])
+        assert 0.7 < len(held) / (letters == letter).sum() <= 1

@@ -61,12 +61,12 @@ def test_the_padded_axis_keeps_letters_and_parts_samples():
     texts = ["ACDA", "W", "CCD"]
     around = problem_of(texts).around
     assert "".join(around.alphabet[x] for x in around.letters[around.at]) == "".join(texts)
-    assert around.from_start[around.at].tolist() == [0, 1, 2, 3, 0, 0, 1, 2]
-    assert around.from_end[around.at].tolist() == [3, 2, 1, 0, 0, 2, 1, 0]
+    before, behind = around.from_ends(around.at)
+    assert (before.tolist(), behind.tolist()) == ([0, 1, 2, 3, 0, 0, 1, 2], [3, 2, 1, 0, 0, 2, 1, 0])
     assert around.sample[around.at].tolist() == [0] * 4 + [1] + [2] * 3
     between = np.setdiff1d(np.arange(len(around.letters)), around.at)
     assert len(between) == 4 * lp.FAR and (around.letters[between] == around.n_letters).all()
-    assert (around.sample[between] == -1).all()
+    assert (around.sample[between] == -1).all() and not np.any(around.from_ends(between))
     assert around.padded(np.array([[3, -1]])).tolist() == [[around.at[3], -1]]
     counts = Counter("".join(texts))
     assert around.share() == pytest.approx([counts[x] / 8 for x in around.alphabet])
@@ -339,6 +339,19 @@ def test_the_period_that_was_planted_is_chosen(period):
     assert (HALVES[half] == HALVES[-1]) == (period >= LONG)
 
 
+def test_moments_are_kept_all_or_none(around, peaks, monkeypatch):
+    other = spread_over(around, peaks, 1)[..., 0]
+    given = (around.letters, around.properties, peaks, other, (peaks >= 0)[None])
+    n = len(around.properties) * sum((p >= LONG) == (h == HALVES[-1]) for p in PERIODS for h in HALVES)
+    found = []
+    for room, kept in ((n * 4 * len(around.letters), n), (n * 4 * len(around.letters) - 1, 0)):
+        monkeypatch.setattr("sciinterp.discovery.periodicity.KEPT", room)
+        moments: dict[tuple[int, int, int], np.ndarray] = {}
+        found.append(fit_periodicity(*given, moments=moments))
+        assert len(moments) == kept
+    np.testing.assert_array_equal(*found)
+
+
 def test_kept_moments_change_no_fit(around, peaks):
     other = spread_over(around, peaks, 1)[..., 0]
     train = np.stack([peaks >= 0, (peaks >= 0) & (np.arange(10) < 5)])
@@ -449,7 +462,7 @@ def test_other_positions_lie_all_over_the_sample_of_their_peak(around, peaks, n)
         if at >= 0:
             assert (around.sample[other[i, p]] == around.sample[at]).all()
             if n == 24:  # two in every tenth of the sample, give or take
-                place = around.from_start[other[i, p]] // 5
+                place = around.from_ends(other[i, p])[0] // 5
                 assert len(np.unique(place)) == 10
 
 
