@@ -9,7 +9,6 @@ follows is chosen on training families.
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d
 
 from sciinterp.association._jit import compiled
 from sciinterp.association.residue_properties import PROPERTIES
@@ -90,7 +89,7 @@ def fit_periodicity(
     for s, h, t in asked:
         near = moments.get((s, h, t))
         if near is None:
-            near = maximum_filter1d(_moments(letters, values[s], HALVES[h], PERIODS[t]), 2 * SHIFT + 1)
+            near = _nearby(letters, values[s], HALVES[h], PERIODS[t])
             if kept:
                 moments[s, h, t] = near
         a, b = (near[np.maximum(x, 0)] for x in (at, other))
@@ -114,16 +113,19 @@ def score_periodicity(
     return out
 
 
-def _moments(letters: np.ndarray, values: np.ndarray, half: int, period: float) -> np.ndarray:
-    """float32 [n_padded]: what :func:`_moment` says at every position, from running sums."""
-    out = np.zeros(len(letters), np.float32)
-    _run(letters, np.append(values, 0.0), half, period, np.zeros((6, 2 * half + 2)), out)
+def _nearby(letters: np.ndarray, values: np.ndarray, half: int, period: float) -> np.ndarray:
+    """float32 [n_padded]: the largest :func:`_moment` within :data:`SHIFT` of every position, from running sums."""
+    out, recent = np.zeros(len(letters), np.float32), np.zeros(2 * SHIFT + 1, np.float32)
+    _run(letters, np.append(values, 0.0), half, period, np.zeros((6, 2 * half + 2)), recent, out)
     return out
 
 
 @compiled
-def _run(letters, values, half, period, total, out) -> None:
-    """Sums up to each position, of which a window is kept: of letters, values, values and letters around the circle."""
+def _run(letters, values, half, period, total, recent, out) -> None:
+    """Sums up to each position, of which a window is kept: of letters, values, values and letters around the circle.
+
+    And the latest moments, whose largest is what the position in their middle is given.
+    """
     turn, n_letters, size = 2 * np.pi / period, len(values) - 1, total.shape[1]
     for last in range(len(letters)):
         cosine, sine, x = np.cos(turn * last), np.sin(turn * last), values[letters[last]]
@@ -139,12 +141,15 @@ def _run(letters, values, half, period, total, out) -> None:
         if i < half:
             continue
         low = (i - half) % size
-        n = total[0, high] - total[0, low]
+        n, moment = total[0, high] - total[0, low], 0.0
         if letters[i] < n_letters and n >= half + 2:
             mean = (total[1, high] - total[1, low]) / n
             real = total[2, high] - total[2, low] - mean * (total[4, high] - total[4, low])
             imaginary = total[3, high] - total[3, low] - mean * (total[5, high] - total[5, low])
-            out[i] = np.sqrt((real**2 + imaginary**2) / n)
+            moment = np.sqrt((real**2 + imaginary**2) / n)
+        recent[i % len(recent)] = moment
+        for x in recent:
+            out[i - SHIFT] = max(out[i - SHIFT], x)
 
 
 @compiled
