@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sciinterp.association.explanations import above_all
+from sciinterp.association.explanations import THRESHOLDS, above_all
 from sciinterp.discovery.caveats import against_missing, against_novel, against_refinement
 from sciinterp.discovery.half_samples import READINGS, limits
 from sciinterp.discovery.missing import Spans
@@ -89,6 +89,19 @@ class Evidence:
         if "delta_low" in row:
             record["beaten"] = concept in self.above
         return record
+
+    def not_found(self, concept: str) -> str:
+        """Why no instances of a concept are looked for: no feature finds those that are known; empty where one does.
+
+        What hardly follows a concept in families that had no say follows something else where nobody annotated it. Where
+        hits say nothing of a concept nothing is held against it.
+        """
+        row = self.hit.get(concept, {})
+        if "f1" not in row or (row["f1"] >= THRESHOLDS.floor and not np.isnan(row.get("f1_low", 0.0))):
+            return ""
+        if not row["f1"] < THRESHOLDS.floor:
+            return "too few families say how well features find it"
+        return f"features hardly find it: an F1 of {row['f1']:.2f}, at least {THRESHOLDS.floor:g} is wanted"
 
     def nearest(self, feature: int) -> Nearest | None:
         """The concept whose positions the feature meets best, with its F1 over all positions."""

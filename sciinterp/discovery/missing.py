@@ -24,7 +24,7 @@ from sciinterp.discovery.calibrate import auroc, posterior
 from sciinterp.discovery.design import Design, Rows
 from sciinterp.discovery.left_out import Marks
 from sciinterp.discovery.logistic import fit_logistic, predict
-from sciinterp.discovery.positive_unlabelled import fit_mixture
+from sciinterp.discovery.positive_unlabelled import MAX_HIDDEN, fit_mixture
 from sciinterp.discovery.problem import Problem
 from sciinterp.discovery.spans import best_iou, first_overlap, per_run, runs
 
@@ -458,12 +458,13 @@ def _calibrate(
     if marks.separation < MIN_OUTSCORED:
         return f"annotated spans do not outscore the others that its features mark (AUROC {marks.separation:.2f})"
     mixture = fit_mixture(marks)
-    if mixture.at_bound:
-        return (
-            "as many unannotated spans as annotated ones look like it: what is annotated is no sample of it"
-        )
     given_any, as_away = none.copy(), none.copy()
     p = mixture.probability(score[~known])
     given_any[~known], as_away[~known] = marks.given_any(p), marks.as_away(p)
+    if mixture.at_bound or given_any.sum() >= MAX_HIDDEN * known.sum():
+        return (
+            f"{MAX_HIDDEN:g} times as many unannotated spans as annotated ones look like it: what is annotated "
+            "is no sample of it"
+        )
     evidence = marks.log_bayes_factor(mixture.ratio)
     return replace(found, probability=given_any, as_away=as_away, any_left_out=evidence)

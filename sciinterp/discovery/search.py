@@ -197,6 +197,8 @@ def _missing_rows(
     for concept in problem.names:
         if exhaustive.get(concept):
             context["skipped"][concept] = "its source is exhaustive: absence is an answer, not a gap"
+        elif why := evidence.not_found(concept):
+            context["skipped"][concept] = why
     searched = [c for c in problem.names if c not in context["skipped"]]
     for concept, result in find_spans(problem, searched).items():
         if isinstance(result, str):

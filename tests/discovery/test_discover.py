@@ -212,6 +212,27 @@ def test_nothing_is_dropped_without_a_count(small, found):
     assert novel["targets"] > listed["novel"] > 0
 
 
+def test_what_no_feature_finds_is_not_looked_for(small, found, no_novel):
+    names = [c for c, n in found.loc[found["kind"] == "missing", "concept"].value_counts().items() if n > 2]
+    low, few, kept = names[0], names[1], names[2:]
+    hits = pd.DataFrame(
+        {"feature": 0, "concept": names[:3], "f1": [0.29, 0.9, 0.3], "f1_low": [0.2, np.nan, 0.01]}
+    )
+    again = discover(small.features, small.annotations, hits, split=small.split)
+    assert "F1 of 0.29, at least 0.3 is wanted" in again.context["skipped"][low]
+    assert "too few families" in again.context["skipped"][few]
+    listed = set(again.loc[again["kind"] == "missing", "concept"])
+    assert kept and listed >= set(kept)  # of what hits find, and of what they say nothing
+
+
+def test_more_left_out_than_a_sample_could_miss_is_no_list(small, found, no_novel, monkeypatch):
+    hidden = found.context["counts"]["missing"]["estimated_left_out"]
+    most = max(hidden, key=hidden.get)
+    monkeypatch.setattr("sciinterp.discovery.missing.MAX_HIDDEN", 0.01)
+    again = discover(small.features, small.annotations, pd.DataFrame(), split=small.split)
+    assert "0.01 times as many unannotated spans as annotated ones" in again.context["skipped"][most]
+
+
 def test_known_features_too_few_to_learn_from_are_counted(small):
     one = small.annotations.select([small.annotations.position_names[0]])
     found = discover(small.features, one, pd.DataFrame(), split=small.split)
