@@ -25,6 +25,7 @@ from sciinterp.association.fitting import Inputs
 from sciinterp.association.partitions import partition
 from sciinterp.association.set_facts import FOUND
 from sciinterp.association.sets import KS, sparse_units, weighted_sets
+from sciinterp.budget import one_thread
 from sciinterp.codes import encode
 from sciinterp.devices import device_of
 from sciinterp.errors import no_such, require_kinds
@@ -101,6 +102,7 @@ class DecompositionSettings:
                 raise no_such("architecture", name, CONTESTANTS)
 
 
+@one_thread()
 def compare_decompositions(
     acts: Activations,
     annotations: Annotations,

@@ -3,9 +3,15 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import scipy.linalg
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from sciinterp.budget import BLOCK_BYTES, ranges
+import sciinterp as si
+from sciinterp.budget import BLOCK_BYTES, one_thread, ranges
+from sciinterp.sae.darkmatter import dark_matter
+from sciinterp.sae.mdl import gaussian_rate
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 1000])
@@ -45,3 +51,44 @@ def test_what_threads_freed_goes_back_to_the_system() -> None:
     done = subprocess.run([sys.executable, "-c", _THREADS], capture_output=True, text=True)
     assert not done.returncode, done.stderr
     assert int(done.stdout) > 40 << 20
+
+
+def n_threads() -> set[int]:
+    assert scipy.linalg  # which brings a library of its own
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_products_have_one_thread_until_the_last_who_asked_has_ended() -> None:
+    """Those that ask inside each other, or side by side: whichever ends first."""
+    with threadpool_limits(2, user_api="blas"):
+        assert one_thread()(one_thread()(n_threads))() == {1} and n_threads() == {2}
+        with pytest.raises(ZeroDivisionError):
+            one_thread()(divmod)(1, 0)
+        assert n_threads() == {2}
+        one, other = one_thread(), one_thread()
+        one.__enter__()
+        other.__enter__()
+        one.__exit__(None, None, None)
+        assert n_threads() == {1}
+        other.__exit__(None, None, None)
+        assert n_threads() == {2}
+
+
+RNG = np.random.default_rng(0)
+WIDE = (RNG.laplace(size=(1000, 256)) @ RNG.normal(size=(256, 256))).astype(np.float32)
+ROWS = (RNG.laplace(size=(2000, 48)) @ RNG.normal(size=(48, 48))).astype(np.float32)
+FITS = {
+    "independent components": lambda: si.baseline_sae("ica", ROWS, k=8).W_enc.numpy(),
+    "principal components": lambda: si.baseline_sae("pca", ROWS, k=8).W_enc.numpy(),
+    "rate": lambda: gaussian_rate(WIDE, 0.1 * WIDE.var(0).sum()),
+    "dark matter": lambda: dark_matter(WIDE, WIDE[::-1].copy(), np.arange(600), np.arange(600, 1000)),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_what_is_fitted_does_not_depend_on_the_number_of_threads(name: str) -> None:
+    found = []
+    for n in (1, 2):
+        with threadpool_limits(n, user_api="blas"):
+            found.append(FITS[name]())
+    assert np.array_equal(*found) if isinstance(found[0], np.ndarray) else found[0] == found[1]

@@ -15,7 +15,7 @@ import pandas as pd
 
 from sciinterp.annotations.rows import REPEATED, concept_name
 from sciinterp.annotations.table import Annotations
-from sciinterp.errors import InputError
+from sciinterp.frames import require_columns
 from sciinterp.readers.hdf5 import open_h5ad, table_of
 from sciinterp.readers.sample_tables import MISSING
 from sciinterp.settings import checked
@@ -64,13 +64,7 @@ def cell_annotations(
     (['obs:type:B', 'obs:type:T'], {'no value': 1, 'a column of numbers': 3}, {'obs:type': ('c1', 'c2')})
     """
     chosen = list(obs.columns) if columns is None else list(columns)
-    unknown = [c for c in chosen if c not in obs.columns]
-    if unknown:
-        raise InputError(
-            "there is no such column of obs",
-            where=repr(unknown[0]),
-            expected=", ".join(map(str, obs.columns)) or "any",
-        )
+    require_columns(obs, chosen, "obs")
     parts, concepts, coverage = [], {}, {}
     dropped: Counter[str] = Counter()
     cells = obs.index.astype(str)

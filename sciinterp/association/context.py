@@ -6,8 +6,6 @@ from typing import TypedDict
 
 import pandas as pd
 
-from sciinterp.errors import InputError, require_kinds
-
 
 class HitsContext(TypedDict, total=False):
     """The ``context`` of hits.
@@ -32,16 +30,6 @@ class HitsContext(TypedDict, total=False):
     belongs: dict[str, object]
     settings: dict[str, object]
     counts: dict[str, object]
-
-
-def require_hits(hits: object, *columns: str) -> None:
-    """Raise where something is no table of hits with these columns."""
-    require_kinds(hits=(hits, pd.DataFrame))
-    absent = [name for name in columns if name not in getattr(hits, "columns", ())]
-    if absent:
-        raise InputError(
-            "columns are missing", where="hits=", expected=" ".join(columns), got=f"no {' '.join(absent)}"
-        )
 
 
 def context_of(hits: pd.DataFrame | None) -> HitsContext:

@@ -20,11 +20,11 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from sciinterp.association.context import context_of, require_hits
+from sciinterp.association.context import context_of
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.exports import keys, plain_frame, to_anndata
 from sciinterp.errors import require_kinds
-from sciinterp.frames import Table
+from sciinterp.frames import Table, require_columns
 from sciinterp.store.atomic import make_folder, placed
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def features_anndata(features: FeatureMatrix, hits: Table, *, sae: SAE | None = 
         For the decoder directions; ``features.sae`` when not given.
     """
     require_kinds(features=(features, FeatureMatrix))
-    require_hits(hits, *_NEEDED)
+    require_columns(hits, _NEEDED, "hits")
     out = _without_layers(features, hits, sae=sae)
     for name, value in _layers(features, hits):
         out.layers[name] = value
@@ -140,7 +140,7 @@ def write_h5ad(features: FeatureMatrix, hits: Table, folder: str | Path, *, sae:
         For the decoder directions.
     """
     require_kinds(features=(features, FeatureMatrix), folder=(folder, Path))
-    require_hits(hits, *_NEEDED)
+    require_columns(hits, _NEEDED, "hits")
     folder = make_folder(folder)
     write_features(features, hits, folder / "features.h5ad", sae=sae)
     write_samples(features, hits, folder / "samples.h5ad")

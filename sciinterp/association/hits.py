@@ -39,7 +39,7 @@ from sciinterp.association.set_chance import DRAWS, chance_curves, chance_draws
 from sciinterp.association.sets import KS, set_curves
 from sciinterp.association.shift_test import Places, screen_places
 from sciinterp.association.statistics import Screen, ScreenSettings, benjamini_hochberg, screen
-from sciinterp.budget import BLOCK_VALUES, give_back
+from sciinterp.budget import BLOCK_VALUES, give_back, one_thread
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, no_such, require_kinds
 from sciinterp.frames import Table, stacked
@@ -206,7 +206,7 @@ def associate(
     fold = None if single else deal(split, settings.folds)
     about = standing(features, annotations, split, all_judge=fold is not None)
     stated = asdict(settings) | {"seed": seed, "by": split.by, "split_seed": split.seed}
-    with ledger.recorded("associate", out, settings=stated, inputs=about["belongs"]):
+    with one_thread(), ledger.recorded("associate", out, settings=stated, inputs=about["belongs"]):
         hits = _associate(_Job(features, annotations, split, acts, randomised, twins, settings, seed, fold))
         hits.context |= {**about, "settings": stated}
         if out is not None:

@@ -28,6 +28,7 @@ from sciinterp.association.letters import Letters, distance_from_end, distance_f
 from sciinterp.association.partitions import deal
 from sciinterp.association.statistics import benjamini_hochberg
 from sciinterp.association.worth import interval_of_mean
+from sciinterp.budget import one_thread
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.by_feature import ByFeature
 from sciinterp.errors import InputError, require_kinds
@@ -81,6 +82,7 @@ class CorrelateSettings:
         make_plain(self, level=SHARE, **{name: at_least(least) for name, least in of_numbers.items()})
 
 
+@one_thread()
 def correlate(
     features: FeatureMatrix,
     values: Values,

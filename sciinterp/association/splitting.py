@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.annotations import Annotations
-from sciinterp.association.context import require_hits
 from sciinterp.association.family_counts import f1_score
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import require_kinds
+from sciinterp.frames import require_columns
 from sciinterp.samples import Split
 from sciinterp.settings import at_least, plain_value
 
@@ -113,7 +113,7 @@ def absorption(
 def _require(features: object, annotations: object, hits: object, split: object, *columns: str) -> None:
     require_kinds(features=(features, FeatureMatrix), annotations=(annotations, Annotations))
     require_kinds(split=(split, Split))
-    require_hits(hits, "feature", "concept", "selected", "threshold", *columns)
+    require_columns(hits, ("feature", "concept", "selected", "threshold", *columns), "hits")
 
 
 def _greedy(

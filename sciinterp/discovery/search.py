@@ -15,7 +15,7 @@ from sciinterp import distributed
 from sciinterp.annotations import Annotations
 from sciinterp.annotations.projection import require_placed
 from sciinterp.association.explanations import THRESHOLDS
-from sciinterp.budget import give_back
+from sciinterp.budget import give_back, one_thread
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import is_active
 from sciinterp.discovery.calibrate import precision_at
@@ -104,7 +104,7 @@ def discover(
     about = standing(features, annotations, split)
     of_hits = (getattr(hits, "context", None) or {}).get("belongs") or {}
     require_same(about["belongs"], of_hits, names=("the codes", "the hits"))
-    with ledger.recorded("discover", out, settings=asdict(settings), inputs=about["belongs"]):
+    with one_thread(), ledger.recorded("discover", out, settings=asdict(settings), inputs=about["belongs"]):
         candidates = _discover(features, annotations, hits, split, model, controls, settings)
         candidates.context |= about
         if out is not None and distributed.first():

@@ -22,6 +22,7 @@ import pandas as pd
 
 from sciinterp.activations import Activations
 from sciinterp.annotations import Annotations
+from sciinterp.budget import one_thread
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, ShapeError, no_such
 from sciinterp.frames import Table, require_columns
@@ -100,6 +101,7 @@ QUICK = ControlSettings(
 )
 
 
+@one_thread()
 def control_matrix(
     model: Adapter,
     features: FeatureMatrix,

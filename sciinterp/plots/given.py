@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.errors import InputError, no_such, require_kinds
+from sciinterp.frames import require_columns
 from sciinterp.plots.style import finite
 
 # A table, its columns by name, or its rows; nothing is an empty one.
@@ -69,15 +70,7 @@ def hits_of(hits: object, *columns: str) -> pd.DataFrame:
     """
     found: pd.DataFrame = pd.DataFrame() if hits is None else hits
     require_kinds(hits=(found, pd.DataFrame))
-    missing = [name for name in columns if name not in found.columns]
-    if missing and len(found.columns):
-        raise InputError(
-            "this is not a table of hits",
-            where="hits=",
-            expected=f"columns {', '.join(columns)}",
-            got=f"no {' and no '.join(missing)}",
-            do="Pass what associate returned.",
-        )
+    require_columns(found, columns if len(found.columns) else (), "hits")
     return found
 
 

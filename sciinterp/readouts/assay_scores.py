@@ -22,6 +22,7 @@ import pandas as pd
 import scipy.sparse as sp
 from scipy.stats import rankdata
 
+from sciinterp.budget import one_thread
 from sciinterp.errors import InputError, SciinterpError, require_kinds
 from sciinterp.frames import Table, require_columns
 from sciinterp.interventions.saturation import saturate
@@ -82,6 +83,7 @@ class AssaySettings:
         make_plain(self, folds=at_least(2), n_draws=one, top=SHARE, n_permutations=one)
 
 
+@one_thread()
 def assay(
     model: Adapter,
     sae: SAE,

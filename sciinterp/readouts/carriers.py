@@ -11,6 +11,17 @@ is the share of false discoveries among those as strong as feature :math:`j` (Tu
 done on the training families of every draw, which select the features where :math:`V < 1`: those as strong as at most one that
 a meaningless label would select (Meinshausen and Bühlmann, 2010). *Stable* are features whose q on all families is at most
 the level, and which half of the draws select.
+
+Beside what carries the label already the correlation is Spearman's partial one: ranks :math:`Z` of what lies beside, centred inside
+families or averaged in them as all ranks are, are taken out of both sides by least squares,
+
+.. math:: \rho_{xy \cdot z} = \mathrm{cor}\big((I - ZZ^+)\, r(x),\ (I - ZZ^+)\, r(y)\big),
+
+which for one column is :math:`(\rho_{xy} - \rho_{xz} \rho_{yz}) / \sqrt{(1 - \rho_{xz}^2)(1 - \rho_{yz}^2)}` (Kendall, 1942). No monotone
+change of scale of the three moves it, and a feature whose ranks are those of a column beside it has nothing left. A feature that
+is silent up to some length follows length as well, but its ranks bend there: where ten units or more a column allow it
+(Harrell, *Regression modeling strategies*, 2015, 4.4), :math:`Z` holds squares and cubes of the ranks, too, as smooth covariates
+are taken out of ranks by Liu, Li, Wanga and Shepherd (2018). Permuted are the label's residuals (Freedman and Lane, 1983).
 """
 
 from __future__ import annotations
@@ -32,6 +43,10 @@ OFTEN = 0.5
 BY_CHANCE = 1.0
 # Fewer samples than this say nothing of a feature.
 LEAST_ACTIVE = 5
+# Part of a column's length that must be left beside what is taken out of it: less is rounding.
+LEAST_LEFT = 1e-3
+# Powers of ranks beside that are taken out, where there are so many units a column.
+POWERS, UNITS_A_COLUMN = 3, 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +118,7 @@ def carriers(
     draws : list of int ndarray
         The training rows of each, whole families.
     beside : float [n_samples, n_columns], optional
-        What carries the label already: what it says is taken out of features and label.
+        What carries the label already: what its ranks say is taken out of those of features and label.
     n_permutations, level, seed
         Of the label, of false discoveries, of permutations.
     """
@@ -155,7 +170,7 @@ def _units(summaries: np.ndarray, outcome: Outcome, family: np.ndarray, beside: 
 
     left = y - means(y)[code]
     inside = (left**2).sum() >= INSIDE * (y**2).sum()
-    z = None if beside is None else np.asarray(beside, np.float32) - np.asarray(beside, np.float32).mean(0)
+    z = None if beside is None else _powers(beside, n - len(names) if inside else len(names))
     if inside:
         x, y = x - means(x)[code], left
         z = None if z is None else z - means(z)[code]
@@ -165,8 +180,22 @@ def _units(summaries: np.ndarray, outcome: Outcome, family: np.ndarray, beside: 
     if z is not None:
         axes, size, _ = np.linalg.svd(z, full_matrices=False)
         basis = axes[:, size > 1e-5 * size.max(initial=0)]
-        x, y = x - basis @ (basis.T @ x), y - basis @ (basis.T @ y)
+        x, y = (_beside(v, basis) for v in (x, y))
     return _Units(np.ascontiguousarray(x.T), y, family if inside else names, bool(inside), basis)
+
+
+def _powers(beside: np.ndarray, n_units: int) -> np.ndarray:
+    """Centred ranks of columns as float32, with their squares and cubes where units suffice."""
+    ranks = 2 * rankdata(beside, axis=0) / (len(beside) + 1) - 1
+    most = POWERS if POWERS * UNITS_A_COLUMN * ranks.shape[1] <= n_units else 1
+    z = np.concatenate([ranks**k for k in range(1, most + 1)], axis=1)
+    return (z - z.mean(0)).astype(np.float32)
+
+
+def _beside(values: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Columns without their part along some axes; zero where nothing but rounding is left."""
+    left = values - basis @ (basis.T @ values)
+    return np.where((left**2).sum(0) < LEAST_LEFT**2 * (values**2).sum(0), np.float32(0), left)
 
 
 def _q(units: _Units, some: np.ndarray, null: np.ndarray, n_features: int) -> tuple[np.ndarray, ...]:

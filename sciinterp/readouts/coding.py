@@ -21,7 +21,7 @@ from sciinterp.frames import Table, name_of
 from sciinterp.readers.identifiers import match_chromosomes
 from sciinterp.readers.notation import Variant, accession, row_variants
 from sciinterp.readouts.coding_sequences import Coding, coding_sequences, turned
-from sciinterp.samples import Samples
+from sciinterp.samples import Sample, Samples, letters_of
 from sciinterp.splits.places import places
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,9 @@ OTHER_BASES, OUTSIDE = "other bases than the genome's", "on no window"
 def place_variants(variants: pd.DataFrame, windows: Samples) -> Table:
     """Variants of chromosomes on windows of them: a row a variant and window, strand by strand.
 
+    A variant whose reference bases are not the window's is placed on none and counted, as ``bcftools norm --check-ref x``
+    leaves it out: it is of another assembly, or damaged. Bases that genomic HGVS leaves unstated are the window's.
+
     Parameters
     ----------
     variants : DataFrame
@@ -47,7 +50,8 @@ def place_variants(variants: pd.DataFrame, windows: Samples) -> Table:
     -------
     Table
         ``sample pos ref alt strand origin`` and the other columns, for :func:`sciinterp.variant_effects`; ``origin`` is
-        the number of the variant's row, the same on both strands. ``context``: ``n_in``, ``n_placed``, ``dropped``.
+        the number of the variant's row, the same on both strands. ``context``: ``n_in``, ``n_placed``, ``dropped`` (reason ->
+        how many alleles).
 
     Examples
     --------
@@ -68,22 +72,30 @@ def place_variants(variants: pd.DataFrame, windows: Samples) -> Table:
         if isinstance(change, InputError):
             dropped[change.what] += 1
             continue
-        change, end = change, change.start + len(change.ref)
+        end, before = change.start + len(change.ref), len(rows)
         inside = by.get(meant.get(chromosome, ""), where.iloc[:0])
         inside = inside[(inside["start"] <= change.start) & (inside["end"] >= end)]
-        dropped[OUTSIDE] += not len(inside)
         for i, window in inside.iterrows():
             back = window["strand"] == "-"
-            at = window["end"] - end if back else change.start - window["start"]
+            at = int(window["end"] - end if back else change.start - window["start"])
             ref, alt = ((turned(x) if back else x) for x in (change.ref, change.alt))
-            rows.append({**row, "sample": windows.ids[int(str(i))], "pos": int(at) + 1, "ref": ref, "alt": alt,
+            name, letters = windows.ids[int(str(i))], letters_of(windows.data[int(str(i))])
+            fitted = Variant(0, ref, alt)
+            try:
+                if letters is not None:
+                    fitted = fitted.fitted(Sample(name, letters[at : at + len(ref)]))
+            except InputError:
+                continue
+            rows.append({**row, "sample": name, "pos": at + 1, "ref": fitted.ref, "alt": fitted.alt or "-",
                          "strand": window["strand"], "origin": number})  # fmt: skip
+        if len(rows) == before:
+            dropped[OTHER_BASES if len(inside) else OUTSIDE] += 1
     first = ["sample", "pos", "ref", "alt", "strand", "origin"]
     out = pd.DataFrame(
         rows, columns=[*first, *(c for c in variants.columns if c.lower() not in (*first, "variant", "hgvs"))]
     )
     n = len(set(out["origin"]))
-    _warn(dropped, "variants are on no window")
+    _warn(dropped, "variants are not placed")
     return Table(
         out,
         context={"n_in": len(variants), "n_placed": n, "dropped": {k: v for k, v in dropped.items() if v}},

@@ -19,6 +19,7 @@ import pandas as pd
 from sklearn.linear_model import orthogonal_mp
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, export_text
 
+from sciinterp.budget import one_thread
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, no_such
 from sciinterp.frames import Table, html_card
@@ -98,6 +99,7 @@ class Rule:
         return html_card(self.sentence, {}, self.terms)
 
 
+@one_thread()
 def distil(readout: Table, *, n_features: int = 5, form: str = "auto") -> Rule:
     """Say a readout with a few features, and without the model where that can be done.
 

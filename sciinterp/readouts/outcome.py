@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from sciinterp.errors import InputError, require_kinds
+from sciinterp.errors import InputError, no_such, require_kinds
 from sciinterp.readers.identifiers import labels_of
 from sciinterp.readers.sample_tables import MISSING
 from sciinterp.samples import Samples
@@ -145,7 +145,7 @@ def _first(known: np.ndarray, wrong: np.ndarray, samples: Samples) -> str:
 
 def _column(name: str, samples: Samples) -> list[object]:
     if name not in samples.table.columns:
-        raise InputError("there is no such column of samples", where=f"labels {name!r}")
+        raise no_such("column", name, map(str, samples.table.columns), where="labels")
     return samples.table[name].to_list()
 
 

@@ -25,6 +25,7 @@ import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 
 from sciinterp.activations import Activations
+from sciinterp.budget import one_thread
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, require_kinds
 from sciinterp.frames import Table, require_columns
@@ -136,6 +137,7 @@ class Reading:
         return pd.DataFrame(found, index=pd.Index(features.samples.ids), columns=list(names))
 
 
+@one_thread()
 def readout(
     features: FeatureMatrix,
     labels: Labels,

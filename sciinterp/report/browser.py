@@ -16,6 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from sciinterp.budget import one_thread
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, require_kinds
 from sciinterp.plots.given import hits_of
@@ -48,6 +49,7 @@ POLICY = (
 )
 
 
+@one_thread()
 def write_browser(
     out: str | Path,
     *,

@@ -22,6 +22,7 @@ import pandas as pd
 from sciinterp.annotations import Annotations
 from sciinterp.association.explanations import legend
 from sciinterp.association.worth import worth
+from sciinterp.budget import one_thread
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, require_kinds
 from sciinterp.frames import Table
@@ -63,6 +64,7 @@ METRICS = {
 }
 
 
+@one_thread()
 def report(
     path: str | Path,
     *,

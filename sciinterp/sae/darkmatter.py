@@ -16,9 +16,12 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from sciinterp.budget import one_thread
+
 RIDGE = 1e-3  # relative to the mean diagonal of the Gram matrix
 
 
+@one_thread()
 def dark_matter(x: np.ndarray, x_hat: np.ndarray, train: np.ndarray, test: np.ndarray) -> dict[str, float]:
     """Split the error of held-out rows.
 
@@ -60,6 +63,7 @@ def dark_matter(x: np.ndarray, x_hat: np.ndarray, train: np.ndarray, test: np.nd
     }
 
 
+@one_thread()
 def unexplained_by_concept(
     x: np.ndarray, x_hat: np.ndarray, positives: sp.csr_array, concepts: list[str], family: np.ndarray
 ) -> pd.DataFrame:

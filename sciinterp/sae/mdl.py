@@ -23,6 +23,8 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.budget import one_thread
+
 # Quantisation levels a feature may use before values are clipped; finer steps never pay.
 MAX_LEVELS = 512
 # Steps tried, from coarse to fine, in units of the mean active code.
@@ -93,6 +95,7 @@ def description_length(
     }
 
 
+@one_thread()
 def gaussian_rate(error: np.ndarray, distortion: float) -> float:
     """Bits a row needs so that a Gaussian of this second moment is told within a total squared ``distortion``.
 

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from sciinterp.activations.axes import Moments, independent_axes, principal_axes
+from sciinterp.budget import one_thread
 from sciinterp.devices import device_of, moved
 from sciinterp.errors import InputError, require_kinds
 from sciinterp.sae.base import SAE, ThresholdSAE, TopKSAE
@@ -43,6 +44,7 @@ KINDS = ("neurons", "pca", "ica", "random")
 ROWS = 40_000  # axes and thresholds are fitted on at most so many training rows
 
 
+@one_thread()
 def baseline_sae(
     kind: str,
     source: Trainable,

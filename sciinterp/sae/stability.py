@@ -22,6 +22,7 @@ import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from sciinterp.budget import one_thread
 from sciinterp.errors import InputError, require_kinds
 from sciinterp.sae.base import SAE
 from sciinterp.sae.grid import codes_of
@@ -87,6 +88,7 @@ def match_codes(a: sp.csr_array, b: sp.csr_array) -> tuple[np.ndarray, np.ndarra
     return match, cosine
 
 
+@one_thread()
 def stability(
     saes: Sequence[SAE],
     *,

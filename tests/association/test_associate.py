@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from threadpoolctl import threadpool_limits
 
 import sciinterp as si
 from sciinterp.annotations import Annotations
@@ -376,3 +377,15 @@ def test_features_that_are_silent_in_training_are_hits_of_nothing(active, undraw
     rows = pd.DataFrame({"sample": samples.ids, "start": 0, "end": 1, "concept": "x"})
     hits = associate(FeatureMatrix(sp.csr_array(codes), samples), Annotations(rows), split=split)
     assert not (hits["f1"] > 0).any()
+
+
+def test_hits_do_not_depend_on_the_number_of_threads(world):
+    """Nor do the components, independent components and probe that stand beside."""
+    acts = np.random.default_rng(0).laplace(size=(world.samples.n_positions, 96)).astype(np.float32)
+    found = []
+    for n in (1, 2):
+        with threadpool_limits(n, user_api="blas"):
+            found.append(world.associate(acts=acts))
+    pd.testing.assert_frame_equal(*map(pd.DataFrame, found), check_exact=True)
+    pd.testing.assert_frame_equal(*(hits.context["baselines"] for hits in found), check_exact=True)
+    assert {"pca", "ica", "probe"} <= set(found[0].context["baselines"]["baseline"])

@@ -154,9 +154,9 @@ REFUSED = {
     "facts": (lambda: run(rows=[("s0", -1, -1, "fact")]), "enrichment"),
     "no training": (lambda: run(split=Split(NONE, NONE, np.arange(N), SPLIT.family, SPLIT.family_names)), "split.train"),
     "no concept": (lambda: family_f1(CODES, placed(ROWS), split=SPLIT, concepts=[]), "at least one"),
-    "no columns": (lambda: splitting(CODES, placed(ROWS), pd.DataFrame(), split=SPLIT), "f1_train"),
-    "no hits": (lambda: absorption(CODES, placed(ROWS), pd.DataFrame({"feature": []}), split=SPLIT), "no concept"),
-    "h5ad": (lambda: features_anndata(CODES, pd.DataFrame()), "columns are missing"),
+    "no columns": (lambda: splitting(CODES, placed(ROWS), pd.DataFrame(), split=SPLIT), "no such column, hits: got 'feature'"),
+    "no hits": (lambda: absorption(CODES, placed(ROWS), pd.DataFrame({"feature": []}), split=SPLIT), "expected 'feature', got 'concept'"),
+    "h5ad": (lambda: features_anndata(CODES, pd.DataFrame({"f2": [], "feature": []})), "hits: expected"),
 }  # fmt: skip
 
 

@@ -301,3 +301,31 @@ def test_windows_hold_the_same_change_on_either_strand(seed):
         pd.DataFrame({"chrom": ["c", "y"], "pos": [1, 1], "ref": "A", "alt": "C"}), windows
     )
     assert len(outside) == 0 and sum(outside.context["dropped"].values()) == 2
+
+
+def test_other_reference_bases_are_counted_and_unstated_ones_are_the_windows_own():
+    """As bcftools norm --check-ref x leaves them out; of one window, of both strands and of every form."""
+    windows = si.Samples(["c:10-16", "c:10-16(-)", "c:12-16"], ["ACGTTG", "CAACGT", "GTTG"], kind="dna")
+    table = pd.DataFrame(
+        {
+            "chrom": ["c"] * 5 + ["y"],
+            "pos": [11, 12, 12, 13, 90, 12],
+            "ref": ["T", "C", "CG", "GT", "A", "C"],
+            "alt": ["G", "T", "C", "G", "C", "T"],
+        }
+    )
+    found = place_variants(table, windows)
+    placed = [(1, 0, 2, "C", "T"), (1, 1, 5, "G", "A"), (2, 0, 2, "CG", "C"), (2, 1, 4, "CG", "G"),
+              (3, 0, 3, "GT", "G"), (3, 1, 3, "AC", "C"), (3, 2, 1, "GT", "G")]  # fmt: skip
+    assert found[["origin", "sample", "pos", "ref", "alt"]].values.tolist() == [
+        [origin, windows.ids[window], *rest] for origin, window, *rest in placed
+    ]
+    counts = {"other bases than the genome's": 1, "on no window": 2}
+    assert found.context == {"n_in": 6, "n_placed": 3, "dropped": counts}
+    hgvs = place_variants(pd.DataFrame({"variant": ["c:g.12_13del", "c:g.14A>C", "c:g.11A>C"]}), windows)
+    assert hgvs[["sample", "pos", "ref", "alt"]].values.tolist() == [
+        ["c:10-16", 2, "CG", "-"], ["c:10-16(-)", 4, "CG", "-"], ["c:10-16", 1, "A", "C"], ["c:10-16(-)", 6, "T", "G"],
+    ]  # fmt: skip
+    assert hgvs.context["dropped"] == {"other bases than the genome's": 1}
+    masked = si.Samples(["c:10-16"], ["acgtTG"], kind="dna")
+    assert place_variants(table, masked)["ref"].tolist() == ["c", "cg", "gt"]  # in the window's own case

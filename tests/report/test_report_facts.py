@@ -392,7 +392,7 @@ WRONG = [
     ({"hits": [{"feature": 1}]}, "hits=: expected DataFrame, got list"),
     (
         {"hits": pd.DataFrame({"feature": [1], "concept": ["a"]})},
-        "not a table of hits, hits=: .*got no f1. Pass what",
+        "no such column, hits: expected 'feature' or 'concept', got 'f1'",
     ),
     ({"candidates": []}, "candidates=: expected DataFrame, got list"),
     ({"annotations": pd.DataFrame()}, r"annotations=: expected Annotations.*si\.read_annotations"),

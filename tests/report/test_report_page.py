@@ -298,7 +298,7 @@ def test_report_without_anything_optional(tmp_path):
     assert "No concept could be tested" in html
     plain_hits = pd.DataFrame({"feature": [1], "concept": ["a"], "f1": [np.nan]})
     assert "not tested" in si.report(tmp_path / "s.html", features=features, hits=plain_hits).read_text()
-    with pytest.raises(InputError, match="not a table of hits"):
+    with pytest.raises(InputError, match="no such column, hits: expected 'x', got 'feature'"):
         si.report(tmp_path / "t.html", features=features, hits=pd.DataFrame({"x": []}))
     assert not (tmp_path / "t.html").exists()
 
