@@ -21,11 +21,10 @@ from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, require_kinds
 from sciinterp.plots.given import hits_of
 from sciinterp.provenance import require_one_run
-from sciinterp.report.belonging import belonging
 from sciinterp.report.json_values import plain_data
 from sciinterp.report.site_data import SiteData
 from sciinterp.report.viewer import viewer_files
-from sciinterp.report.write import asset, describe, require_report_kinds
+from sciinterp.report.write import asset, belonging, describe, require_report_kinds
 from sciinterp.settings import Plain
 from sciinterp.store import ledger
 from sciinterp.store.atomic import atomic_write

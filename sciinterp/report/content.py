@@ -22,13 +22,14 @@ from sciinterp.association.explanations import (
     few_families,
     verdicts,
 )
+from sciinterp.association.set_facts import set_facts, set_sentences
 from sciinterp.plots.concepts import baseline_kind, baselines_of, selected
 from sciinterp.plots.given import read_log, table_of
 from sciinterp.plots.logos import Letters, information
 from sciinterp.plots.style import finite
 from sciinterp.provenance import measured_on, origin_of
 from sciinterp.report.feature_facts import Activity, activities
-from sciinterp.report.json_values import number
+from sciinterp.report.json_values import number, plain_data
 from sciinterp.settings import Plain
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ NUMBERS = (
     "average_precision_high auroc auroc_low auroc_high prevalence n_positive n_test_families n_test_families_effective "
     "n_families p_presence p_place q best_baseline_f1 delta_f1 delta_low delta_high p_above q_above"
 ).split()
+
+OF_SETS = "concept k_found k_probe probe chance any_of any_f1 sentence".split()
 
 
 def verdict(row: Plain, baselines: Mapping[str, float | None]) -> str:
@@ -131,6 +134,22 @@ def _few(record: Plain) -> str:
     """What is said of a concept in too few families; hits of before 0.4 do not say how few."""
     n, needed = (number(record.get(key)) for key in ("n_test_families", "n_families_needed"))
     return "" if n is None else few_families(n, float("nan") if needed is None else needed)
+
+
+def set_rows(hits: pd.DataFrame) -> Plain:
+    """Of sets of features: sentences, sizes, and one row a concept; empty where no sets were read."""
+    table = (getattr(hits, "context", None) or {}).get("sets")
+    facts = set_facts(table) if isinstance(table, pd.DataFrame) else []
+    sizes = sorted({k for one in facts for k in one.f1})
+    return {
+        "sentences": set_sentences(table) if facts else [],
+        "sizes": sizes,
+        "rows": [
+            {name: plain_data(getattr(one, name)) for name in OF_SETS}
+            | {"f1": [number(one.f1.get(k)) for k in sizes]}
+            for one in facts
+        ],
+    }
 
 
 def letters_reach(rows: list[Plain]) -> list[str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from sciinterp.annotations import Annotations
+from sciinterp.annotations import Annotations, read_annotations
 from sciinterp.association.explanations import legend
 from sciinterp.association.worth import worth
 from sciinterp.budget import one_thread
@@ -30,17 +30,16 @@ from sciinterp.plots.given import hits_of
 from sciinterp.provenance import Origin, held_out, origin_of, require_one_run
 from sciinterp.report import content as c
 from sciinterp.report import methods, pictures, prose
-from sciinterp.report.belonging import belonging
 from sciinterp.report.beyond import beyond
 from sciinterp.report.inline import inline_svg
 from sciinterp.report.json_values import in_order, number, plain_data
 from sciinterp.report.proposals import LOW_Q, candidate_rows
-from sciinterp.report.set_rows import set_rows
 from sciinterp.report.turned import turned_concepts
-from sciinterp.samples import Split
+from sciinterp.samples import Samples, Split
 from sciinterp.settings import Plain
 from sciinterp.store import ledger
 from sciinterp.store.atomic import atomic_write, make_folder, write_each, write_json
+from sciinterp.store.split_file import read_split
 
 if TYPE_CHECKING:
     from sciinterp.sae import SAE
@@ -143,6 +142,34 @@ def require_report_kinds(candidates: object, annotations: object, split: object,
     require_kinds(**{name: pair for name, pair in kinds.items() if pair[0] is not None})
 
 
+def belonging(
+    folder: Path, samples: Samples, annotations: Annotations | None, split: Split | None
+) -> tuple[Annotations | None, Split | None]:
+    """Annotations and split as passed; what was not passed is read from a run folder that holds hits.
+
+    Parameters
+    ----------
+    folder : path
+        Where the report is written.
+    samples : Samples
+        Of the codes; the split has to be of these.
+    annotations, split
+        What the caller passed.
+
+    Raises
+    ------
+    StoreError, MismatchError
+        What lies there is damaged, or of other samples.
+    """
+    if "associate" in ledger.read_stages(folder):
+        ledger.require_intact(folder, "annotations.tsv", "annotations.concepts.tsv", "split.tsv")
+        if annotations is None and (folder / "annotations.tsv").is_file():
+            annotations = read_annotations(folder / "annotations.tsv")
+        if split is None and (folder / "split.tsv").is_file():
+            split = read_split(folder / "split.tsv", samples)
+    return annotations, split
+
+
 def _assemble(
     sae: SAE | None,
     features: FeatureMatrix,
@@ -185,7 +212,7 @@ def _assemble(
             {k: v if isinstance(v, str) else number(v) for k, v in asdict(w).items() if k != "against"}
             for w in worth(hits)
         ],
-        "sets": set_rows(hits),
+        "sets": c.set_rows(hits),
         "controls": c.controls(hits, candidates, concepts, used),
         "done": done,
         "provenance": _provenance(sae, features, manifest),
@@ -198,12 +225,14 @@ def _assemble(
     content["letters_reach"] = c.letters_reach(concepts)
     content["summary"], content["letters_say"] = prose.summary(content), prose.letters_reach(content)
     content["methods"] = methods.methods(content)
-    drawn = pictures.run_figures(features, hits, sae, content, full)
-    drawn += pictures.turning_figures(manifest.get("turning"))
-    drawn += pictures.label_figures(manifest.get("readouts"))
-    drawn += pictures.assay_figures(manifest.get("assays"))
-    drawn += pictures.portraits(chosen, features=features, annotations=annotations, shown=shown)
-    drawn += pictures.candidate_figures(content)
+    drawn = [
+        *pictures.run_figures(features, hits, sae, content, full),
+        *pictures.turning_figures(manifest.get("turning")),
+        *pictures.label_figures(manifest.get("readouts")),
+        *pictures.assay_figures(manifest.get("assays")),
+        *pictures.portraits(chosen, features=features, annotations=annotations, shown=shown),
+        *pictures.candidate_figures(content),
+    ]
     content["figures"] = [
         {"name": p.name, "title": p.title, "caption": p.caption, "width": p.width} for p in drawn
     ]

@@ -264,7 +264,7 @@ def test_what_turns_most_comes_first_with_its_example_and_rivals():
     assert [r["concept"] for r in turned_concepts(backwards)] == ["b", "a"]
     assert turned_concepts(None) == turned_concepts({}) == []
     nothing = {"summary": [], "table": [], "doses": [], "examples": [], "settings": {"divergence": 0.1}}
-    assert pictures.turning_figures(nothing) == pictures.turning_figures(None) == []
+    assert list(pictures.turning_figures(nothing)) == list(pictures.turning_figures(None)) == []
 
 
 def test_effects_join_the_evidence_of_the_candidates_whose_features_were_turned():

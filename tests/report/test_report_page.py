@@ -24,11 +24,10 @@ from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.errors import InputError
 from sciinterp.frames import Table
 from sciinterp.plots.style import plain
-from sciinterp.report.content import VERDICTS, verdict
+from sciinterp.report.content import VERDICTS, set_rows, verdict
 from sciinterp.report.inline import inline_svg
 from sciinterp.report.json_values import plain_data
 from sciinterp.report.prose import value as number
-from sciinterp.report.set_rows import set_rows
 from sciinterp.report.write import render
 
 MANIFEST = {"licences": {"model": "MIT"}, "full": made.make_full()}
