@@ -6,7 +6,7 @@ A hit is a window whose log-odds score has a p-value below a threshold under a u
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 import numpy as np
@@ -17,6 +17,7 @@ from sciinterp.errors import InputError
 from sciinterp.readers.bounded import need
 from sciinterp.samples import Samples
 from sciinterp.settings import SHARE, checked
+from sciinterp.store.layout import shard_bounds
 
 LETTERS = "ACGT"
 # Bases scanned at once: 4 bytes each for the one-hot matrix.
@@ -114,8 +115,9 @@ def motif_hits(
     matrices = {name: np.ascontiguousarray(matrix, dtype=np.float64) for name, matrix in motifs.items()}
     for sample in samples:
         rows.covers(sample.id)
-    for batch in _batches(samples) if matrices else ():
-        _scan(rows, samples, batch, matrices, threshold, memelite, source)
+    bounds = shard_bounds(samples.lengths, BATCH) if matrices else []
+    for lo, hi in zip(bounds, bounds[1:]):
+        _scan(rows, samples, range(lo, hi), matrices, threshold, memelite, source)
     for name in matrices:
         number, _, title = name.partition(" ")
         concept = concept_name(source, number)
@@ -124,24 +126,10 @@ def motif_hits(
     return rows.annotations()
 
 
-def _batches(samples: Samples) -> Iterator[list[int]]:
-    """Numbers of samples, together about :data:`BATCH` bases."""
-    batch: list[int] = []
-    size = 0
-    for number, length in enumerate(samples.lengths.tolist()):
-        batch.append(number)
-        size += length
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
 def _scan(
     rows: Rows,
     samples: Samples,
-    batch: list[int],
+    batch: range,
     matrices: dict[str, np.ndarray],
     threshold: float,
     memelite: ModuleType,

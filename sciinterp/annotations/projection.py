@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import InputError
 from sciinterp.readers.identifiers import match_chromosomes, match_ids
 from sciinterp.samples import Samples
@@ -153,9 +154,7 @@ def _overlaps(frame: pd.DataFrame, rows: np.ndarray, where: pd.DataFrame, window
     # windows are sorted by start: those before `last` start in time, those before `first` all end too early
     first = np.searchsorted(np.maximum.accumulate(high), start, side="right")
     last = np.maximum(np.searchsorted(low, end, side="left"), first)
-    n = last - first
-    which = np.repeat(np.arange(len(rows)), n)
-    candidate = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n) + first[which]
+    which, candidate = positions_in(first, last)
     hit = high[candidate] > start[which]
     return np.stack([rows[which[hit]], windows[candidate[hit]]])
 

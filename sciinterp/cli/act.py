@@ -17,6 +17,7 @@ from sciinterp.cli.options import (
     Weights,
     echo_table,
     file_place,
+    named,
 )
 from sciinterp.errors import InputError, no_such
 
@@ -333,11 +334,4 @@ def _say(effect: Effect, out: Path | None) -> None:
     )
 
 
-VERBS = {
-    "ablate": ablate,
-    "steer": steer,
-    "turn": turn,
-    "readout": readout,
-    "assay": assay,
-    "variants": variants,
-}
+VERBS = named(ablate, steer, turn, readout, assay, variants)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sciinterp.cli.options import MOST, Device, Folder, Seed, Weights, echo_table, folder_place
+from sciinterp.cli.options import MOST, Device, Folder, Seed, Weights, echo_table, folder_place, named
 from sciinterp.errors import InputError, no_such
 
 if TYPE_CHECKING:
@@ -286,15 +286,4 @@ def info(folder: Folder) -> None:
         typer.echo(f"{key}: {value}")
 
 
-VERBS = {
-    "models": models,
-    "sites": sites,
-    "saes": saes,
-    "report": report,
-    "browse": browse,
-    "tracks": tracks,
-    "fit": fit,
-    "benchmark": benchmark,
-    "verify": verify,
-    "info": info,
-}
+VERBS = named(models, sites, saes, report, browse, tracks, fit, benchmark, verify, info)

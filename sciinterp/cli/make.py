@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import typer
 
@@ -25,6 +25,7 @@ from sciinterp.cli.options import (
     Weights,
     echo_not_run,
     echo_table,
+    named,
 )
 from sciinterp.errors import InputError, no_such
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from sciinterp.frames import Table
     from sciinterp.provenance import Origin
     from sciinterp.samples import Samples, Split
+
+T = TypeVar("T", int, float)
 
 
 # Options are named, so a verb may have more of them than a function may have arguments.
@@ -133,7 +136,7 @@ def train(
     named = [f"k={k}"] * (k is not None) + (parameters or []) + (grid or [])
     values = {"features": [str(features)], **_assigned(named)}
     values["n_features"] = values.pop("features")
-    seeds = _integers("seed", values.pop("seed", [str(seed)]))
+    seeds = _numbers("seed", values.pop("seed", [str(seed)]), int)
     if scaling:
         with overwriting(overwrite):
             how = {"steps": steps, "device": device, "seeds": tuple(seeds)}
@@ -184,9 +187,9 @@ def _scaling(
         )
     for option, field in (("n_features", "widths"), ("k", "ks")):
         if len(values.get(option, [])) > 1:
-            given[field] = tuple(_integers(option, values[option]))
+            given[field] = tuple(_numbers(option, values[option], int))
     if "share" in values:
-        given["shares"] = _numbers("share", values["share"])
+        given["shares"] = tuple(_numbers("share", values["share"], float))
     unknown = set(values) - {"n_features", "k", "share"}
     if unknown:
         raise no_such("quantity to vary", min(unknown), ("features", "k", "share", "seed"), where="--scaling")
@@ -440,26 +443,12 @@ def _assigned(options: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def _integers(name: str, texts: list[str]) -> list[int]:
+def _numbers(name: str, texts: list[str], kind: type[T]) -> list[T]:
     try:
-        return [int(text) for text in texts]
+        return [kind(text) for text in texts]
     except ValueError:
-        raise InputError("not a whole number", where=name, got=", ".join(texts)) from None
+        what = "not a whole number" if kind is int else "not a number"
+        raise InputError(what, where=name, got=", ".join(texts)) from None
 
 
-def _numbers(name: str, texts: list[str]) -> tuple[float, ...]:
-    try:
-        return tuple(float(text) for text in texts)
-    except ValueError:
-        raise InputError("not a number", where=name, got=", ".join(texts)) from None
-
-
-VERBS = {
-    "extract": extract,
-    "train": train,
-    "encode": encode,
-    "control": control,
-    "associate": associate,
-    "discover": discover,
-    "sweep-sites": sweep_sites,
-}
+VERBS = named(extract, train, encode, control, associate, discover, sweep_sites)

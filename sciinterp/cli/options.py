@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 # The largest number that files, numpy and torch all hold.
 MOST = 2**63 - 1
+
+
+def named(*verbs: Callable[..., None]) -> dict[str, Callable[..., None]]:
+    """Verbs by the names that the command line gives them."""
+    return {verb.__name__.replace("_", "-"): verb for verb in verbs}
 
 
 def folder_place(path: Path | None) -> Path | None:
@@ -74,6 +79,7 @@ Acts = Annotated[
 Control = Annotated[
     Path | None, typer.Option(help="Codes of the randomised model; by default those beside the features.")
 ]
+Full = Annotated[bool, typer.Option("--full", help="Add what takes more minutes: seeds, width, calibration.")]
 Folder = Annotated[Path, typer.Argument(help="A folder this package wrote.")]
 
 

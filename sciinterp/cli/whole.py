@@ -11,14 +11,18 @@ from sciinterp import distributed
 from sciinterp.cli.options import (
     MOST,
     Device,
+    Full,
     Layer,
     OtherDevice,
     Out,
     Overwrite,
     Raw,
     Seed,
+    TableFile,
+    Weights,
     file_place,
     folder_place,
+    named,
 )
 from sciinterp.errors import InputError, no_such
 
@@ -36,9 +40,7 @@ def demo(
     ] = None,
     seed: Seed = 0,
     device: Device = "cpu",
-    full: Annotated[
-        bool, typer.Option("--full", help="Add what takes more minutes: seeds, width, calibration.")
-    ] = False,
+    full: Full = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Run the whole job on embedded data: minutes, then open report.html."""
@@ -48,12 +50,7 @@ def demo(
 
     with overwriting(overwrite):
         made = run_project(demo_config(on=on, data=data, seed=seed, device=device), out)
-    if full and distributed.first():
-        from sciinterp.full import run_full
-
-        with distributed.alone():
-            run_full(made)
-    _say(made)
+    _end(made, full)
 
 
 def init(
@@ -79,9 +76,9 @@ def run(
     model: Annotated[str | None, typer.Option(help="A name of 'sciinterp models'.")] = None,
     samples: Annotated[Path | None, typer.Option(help="File of samples.")] = None,
     annotations: Annotated[Path | None, typer.Option(help="File of annotations.")] = None,
-    table: Annotated[Path | None, typer.Option(help="Table of sample columns.")] = None,
+    table: TableFile = None,
     site: Annotated[str | None, typer.Option(help="A name of 'sciinterp sites MODEL'.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Local weights, where the model needs them.")] = None,
+    weights: Weights = None,
     by: Annotated[
         str | None, typer.Option(help="Families: a column, mmseqs, composition or block:SIZE.")
     ] = None,
@@ -99,9 +96,7 @@ def run(
             "--set", metavar="SECTION.KEY=VALUE", help="Another setting, as often as needed: --set sae.k=16"
         ),
     ] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Add what takes more minutes: seeds, width, calibration.")
-    ] = False,
+    full: Full = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Do the whole job on your own data: activations, SAE, control, hits, candidates, report."""
@@ -137,17 +132,18 @@ def run(
         raise InputError("no folder to write", expected="--out, or out = ... in the configuration")
     with overwriting(overwrite):
         made = run_project(read, out or place or Path())
+    _end(made, full)
+
+
+def _end(made: Run, full: bool) -> None:
+    """Measure what takes longer, where it is wanted, and say what a run has found."""
+    from sciinterp.provenance import families_of
+
     if full and distributed.first():
         from sciinterp.full import run_full
 
         with distributed.alone():
             run_full(made)
-    _say(made)
-
-
-def _say(made: Run) -> None:
-    from sciinterp.provenance import families_of
-
     results = made.manifest["results"]
     typer.echo(
         f"{results['concepts_f1_half']} of {results['concepts_tested']} concepts at F1 >= 0.5 on {families_of(made.hits)}, "
@@ -182,4 +178,4 @@ def zoo(
         typer.echo(str(entry))
 
 
-VERBS = {"demo": demo, "init": init, "run": run, "zoo": zoo}
+VERBS = named(demo, init, run, zoo)

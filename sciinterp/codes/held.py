@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from sciinterp.codes.by_feature import as_csr, by_feature, canonical
 from sciinterp.errors import InputError
-from sciinterp.store.codes_reader import Compressed
+from sciinterp.store.codes_reader import ByFeature
 
 
 class HeldCodes:
@@ -49,18 +49,17 @@ class HeldCodes:
         return out
 
     @cached_property
-    def _turned(self) -> Compressed:
-        turned = by_feature(self.codes)
-        return Compressed(turned.starts, turned.rows, turned.values)
+    def _turned(self) -> ByFeature:
+        return by_feature(self.codes)
 
     def read_rows(self, lo: int, hi: int) -> sp.csr_array:
         """csr float32 [hi - lo, n_features]: the codes of the positions ``[lo, hi)``."""
         return self.codes if (lo, hi) == (0, self.n) else self.codes[lo:hi]
 
-    def read_features(self, lo: int, hi: int) -> Compressed:
+    def read_features(self, lo: int, hi: int) -> ByFeature:
         """The codes of the features ``[lo, hi)``, one after the other, positions ascending within each (views)."""
         return self._turned.block(lo, hi)
 
-    def by_shard(self) -> Iterator[tuple[int, Compressed]]:
+    def by_shard(self) -> Iterator[tuple[int, ByFeature]]:
         """All codes by feature, as the one shard they are."""
         yield 0, self._turned

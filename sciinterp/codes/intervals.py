@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+
+
+def blocks(ends: np.ndarray, most: int, *, at_most: int | None = None) -> Iterator[tuple[int, int]]:
+    """Ranges of things whose sizes add up to ``ends``: at most ``most`` together and ``at_most`` things, one at least.
+
+    Examples
+    --------
+    >>> list(blocks(np.cumsum([3, 3, 3, 9, 1]), 6))
+    [(0, 2), (2, 3), (3, 4), (4, 5)]
+    """
+    lo = 0
+    while lo < len(ends):
+        base = int(ends[lo - 1]) if lo else 0
+        hi = max(lo + 1, int(np.searchsorted(ends, base + most, side="right")))
+        hi = hi if at_most is None else min(hi, lo + at_most)
+        yield lo, hi
+        lo = hi
 
 
 def positions_in(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

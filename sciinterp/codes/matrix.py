@@ -20,6 +20,7 @@ from sciinterp.codes.active import is_active
 from sciinterp.codes.beside import sae_beside
 from sciinterp.codes.by_feature import ByFeature
 from sciinterp.codes.held import HeldCodes
+from sciinterp.codes.intervals import blocks, positions_in
 from sciinterp.codes.peaks import peaks_per_sample
 from sciinterp.codes.positions import largest
 from sciinterp.codes.saving import save_features
@@ -143,9 +144,9 @@ class FeatureMatrix(HasOrigin):
         """int64 [n_features]: positions where each feature is active (:func:`sciinterp.codes.active.is_active`)."""
         count = np.zeros(self.n_features, np.int64)
         for _, part in self._source.by_shard():
-            scale = np.repeat(self.largest, np.diff(part.pointers))
+            scale = np.repeat(self.largest, np.diff(part.starts))
             before = np.concatenate([[0], np.cumsum(is_active(part.values, scale))])
-            count += np.diff(before[part.pointers])
+            count += np.diff(before[part.starts])
         return count
 
     @property
@@ -165,8 +166,7 @@ class FeatureMatrix(HasOrigin):
         numbers = _numbers(numbers, len(self.samples), "sample")
         starts, lengths = self.samples.offsets[numbers], self.samples.lengths[numbers]
         if isinstance(self._source, HeldCodes):
-            shift = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
-            return sp.csr_array(self._source.codes[np.arange(int(lengths.sum())) + shift])
+            return sp.csr_array(self._source.codes[positions_in(starts, starts + lengths)[1]])
         # Neighbours are read in one piece.
         ends = starts + lengths
         first = np.flatnonzero(np.append(True, starts[1:] != ends[:-1]))[: len(numbers)]
@@ -183,16 +183,15 @@ class FeatureMatrix(HasOrigin):
             raise InputError(
                 "there are no such features", where=f"{lo} to {hi}", expected=f"0 to {self.n_features}"
             )
-        starts, rows, values = self._source.read_features(lo, hi)
-        return ByFeature(values, rows, starts, self.n_positions)
+        return self._source.read_features(lo, hi)
 
     def feature_blocks(self, max_values: int = BLOCK_VALUES) -> Iterator[tuple[int, int]]:
         """Ranges ``(lo, hi)`` of features that hold at most ``max_values`` codes each, one feature at least."""
-        return _blocks(np.cumsum(self.stored_per_feature), max_values)
+        return blocks(np.cumsum(self.stored_per_feature), max_values)
 
     def sample_blocks(self, max_positions: int = _POSITIONS) -> Iterator[tuple[int, int]]:
         """Ranges ``(lo, hi)`` of samples that hold at most ``max_positions`` positions each, one sample at least."""
-        return _blocks(self.samples.offsets[1:], max_positions)
+        return blocks(self.samples.offsets[1:], max_positions)
 
     def number(self, feature: object) -> int:
         """The number of a feature, which a table may hold as a float; an error where there is none of it."""
@@ -315,16 +314,6 @@ class FeatureMatrix(HasOrigin):
                 "folder": self.folder,
             },
         )
-
-
-def _blocks(ends: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
-    """Ranges of things whose sizes add up to ``ends``, at most ``most`` together, one thing at least."""
-    lo = 0
-    while lo < len(ends):
-        base = int(ends[lo - 1]) if lo else 0
-        hi = max(lo + 1, int(np.searchsorted(ends, base + most, side="right")))
-        yield lo, hi
-        lo = hi
 
 
 def _numbers(wanted: Wanted | int, n: int, what: str) -> np.ndarray:

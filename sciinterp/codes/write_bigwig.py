@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import InputError
 
 _MAGIC, _CHROMOSOMES, _INDEX, _VERSION = 0x888FFC26, 0x78CA8C91, 0x2468ACE0, 4
@@ -182,9 +183,7 @@ def _zooms(found: Intervals) -> list[tuple[int, np.ndarray]]:
 
 def _binned(found: Intervals, bases: int) -> np.ndarray:
     first, last = found.start // bases, (found.end - 1) // bases
-    n = last - first + 1
-    which = np.repeat(np.arange(len(n)), n)
-    cell = np.arange(len(which)) - np.repeat(np.cumsum(n) - n, n) + first[which]
+    which, cell = positions_in(first, last + 1)
     start, end = (
         np.maximum(found.start[which], cell * bases),
         np.minimum(found.end[which], (cell + 1) * bases),

@@ -111,11 +111,11 @@ def read_samples(
             "format of samples", format, FORMATS, do=f"There are auto, {', '.join(sorted(FORMATS))}."
         )
     module, name, _ = FORMATS[format]
-    if format in ("pdb", "mmcif") and kind in ("structure", "chains"):
-        module, name = "backbones", f"read_{format}_{kind}"
     chosen = {"layer": layer, "raw": raw} if layer or raw else {}
     if chosen and format != "h5ad":
         raise InputError("only AnnData has layers", where=f"file '{path}'", expected="h5ad", got=format)
+    if format in ("pdb", "mmcif") and kind in ("structure", "chains"):
+        module, name, chosen = "backbones", "read_entry", {"format": format}
     if index and format != "fasta":
         raise InputError("only FASTA is read by index", where=f"file '{path}'", got=format)
     if index is None:

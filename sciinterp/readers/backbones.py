@@ -127,28 +127,8 @@ def record_of(chains: Sequence[Chain]) -> Record:
     return out
 
 
-def read_pdb_structure(path: Path, *, kind: str | None = None) -> Samples:
-    """The entry of a PDB file as one sample."""
-    return _of_file(path, "pdb", apart=False)
-
-
-def read_pdb_chains(path: Path, *, kind: str | None = None) -> Samples:
-    """Each chain of a PDB file as a sample."""
-    return _of_file(path, "pdb", apart=True)
-
-
-def read_mmcif_structure(path: Path, *, kind: str | None = None) -> Samples:
-    """The entry of an mmCIF file as one sample."""
-    return _of_file(path, "mmcif", apart=False)
-
-
-def read_mmcif_chains(path: Path, *, kind: str | None = None) -> Samples:
-    """Each chain of an mmCIF file as a sample."""
-    return _of_file(path, "mmcif", apart=True)
-
-
-def _of_file(path: Path, format: str, *, apart: bool) -> Samples:
-    """The entry of a file as one sample, or each of its chains.
+def read_entry(path: Path, *, kind: str | None = None, format: str = "auto") -> Samples:
+    """The entry of a PDB or mmCIF file as one sample; of the kind ``chains`` each of its chains.
 
     Raises
     ------
@@ -157,6 +137,7 @@ def _of_file(path: Path, format: str, *, apart: bool) -> Samples:
     """
     import pandas as pd
 
+    apart = kind == "chains"
     entry, chains = read_structure(path, format=format)
     traced = [chain for chain in chains if chain.residues]
     parts = (

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sciinterp.codes.intervals import blocks
 from sciinterp.settings import Plain
 
 if TYPE_CHECKING:
@@ -35,13 +36,7 @@ def cut(weights: np.ndarray, most: int, at_most: int = 64) -> list[int]:
     >>> cut(np.array([3, 3, 3, 9, 1]), 6)
     [0, 2, 3, 4]
     """
-    starts, total = [0], 0
-    for i, weight in enumerate(weights.tolist()):
-        if i > starts[-1] and (total + weight > most or i - starts[-1] >= at_most):
-            starts.append(i)
-            total = 0
-        total += weight
-    return starts
+    return [lo for lo, _ in blocks(np.cumsum(weights), most, at_most=at_most)] or [0]
 
 
 def bin_width(length: int) -> int:

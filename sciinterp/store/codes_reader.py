@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from jaxtyping import Float32, Int32, Int64
 
 from sciinterp.errors import MismatchError, ShapeError, StoreError
 from sciinterp.samples import Samples
@@ -27,18 +28,67 @@ from sciinterp.store.samples_file import load_samples
 MOST_FEATURES = 1 << 24
 
 
-class Compressed(NamedTuple):
-    """Values with the indices and pointers of SciPy's compressed arrays: by row, or by feature."""
+@dataclass(frozen=True, eq=False)
+class ByFeature:
+    """Codes laid out feature by feature, rows ascending within each.
 
-    pointers: np.ndarray
-    indices: np.ndarray
-    values: np.ndarray
+    Attributes
+    ----------
+    values : float32 [n_stored]
+    rows : int32 [n_stored]
+        Position of each value.
+    starts : int64 [n_features + 1]
+        Values of feature ``j`` are ``starts[j]:starts[j + 1]``.
+    n_positions : int
+    """
 
-    def block(self, lo: int, hi: int) -> Compressed:
-        """Rows, or features, ``lo`` to ``hi`` (views)."""
-        pointers = self.pointers[lo : hi + 1]
-        part = slice(int(pointers[0]), int(pointers[-1]))
-        return Compressed(pointers - pointers[0], self.indices[part], self.values[part])
+    values: Float32[np.ndarray, " n_stored"]
+    rows: Int32[np.ndarray, " n_stored"]
+    starts: Int64[np.ndarray, " n_features_plus_1"]
+    n_positions: int
+
+    @property
+    def n_features(self) -> int:
+        """Number of features (columns)."""
+        return len(self.starts) - 1
+
+    @property
+    def largest(self) -> np.ndarray:
+        """float32 [n_features]: the largest value of each feature, its scale; 0 where it has none."""
+        out, alive = np.zeros(self.n_features, np.float32), np.flatnonzero(np.diff(self.starts))
+        if len(alive):
+            out[alive] = np.maximum.reduceat(self.values, self.starts[alive])
+        return out
+
+    def keep(self, kept: np.ndarray) -> ByFeature:
+        """The same features with some of their values: bool [n_stored]."""
+        before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+        return ByFeature(self.values[kept], self.rows[kept], before[self.starts], self.n_positions)
+
+    def block(self, lo: int, hi: int) -> ByFeature:
+        """Features ``lo`` to ``hi`` (views)."""
+        part = slice(int(self.starts[lo]), int(self.starts[hi]))
+        return ByFeature(
+            self.values[part], self.rows[part], self.starts[lo : hi + 1] - self.starts[lo], self.n_positions
+        )
+
+    def at(self, rows: np.ndarray) -> ByFeature:
+        """The same features on some positions, ascending, which are numbered anew in that order."""
+        number = np.full(self.n_positions, -1, np.int32)
+        number[rows] = np.arange(len(rows), dtype=np.int32)
+        new = number[self.rows]
+        kept = np.flatnonzero(new >= 0)
+        starts = np.searchsorted(kept, self.starts).astype(np.int64, copy=False)
+        return ByFeature(self.values[kept], new[kept], starts, len(rows))
+
+    def to_csc(self) -> sp.csc_array:
+        """The same numbers as a SciPy array [n_positions, n_features]."""
+        return sp.csc_array((self.values, self.rows, self.starts), shape=(self.n_positions, self.n_features))
+
+    def column(self, feature: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and values stored for one feature (views)."""
+        part = slice(self.starts[feature], self.starts[feature + 1])
+        return self.rows[part], self.values[part]
 
 
 def codes_fault(pointers: np.ndarray, indices: np.ndarray, values: np.ndarray, bound: int) -> str:
@@ -67,6 +117,9 @@ def codes_fault(pointers: np.ndarray, indices: np.ndarray, values: np.ndarray, b
     return ""
 
 
+# The arrays of a shard, in either order.
+_BY_ROW = ("indptr", "indices", "values")
+_BY_FEATURE = ("feature_starts", "feature_rows", "feature_values")
 # Codes of a store that are kept in memory by feature: 64 MB.
 KEPT = 1 << 23
 # A reader of less than this part of the features reads a few; a block that ranks deal among themselves is more.
@@ -88,22 +141,20 @@ class CodesReader(Shards):
         super().__init__(folder, SPARSE)
         self.stored = self.index_array("stored", self.width)
         self.largest = self.index_array("largest", self.width, "float32")
-        self._kept: Compressed | None = None
+        self._kept: ByFeature | None = None
 
     def read_rows(self, lo: int, hi: int) -> sp.csr_array:
         """csr float32 [hi - lo, n_features]: the codes of the positions ``[lo, hi)``."""
         parts = []
         for number, a, b in self.pieces(lo, hi):
             rows = int(self.bounds[number + 1] - self.bounds[number])
-            found = self._read(number, ("indptr", "indices", "values"), rows, a, b, self.width)
-            parts.append(
-                sp.csr_array((found.values, found.indices, found.pointers), shape=(b - a, self.width))
-            )
+            indptr, indices, values = self._read(number, _BY_ROW, rows, a, b, self.width)
+            parts.append(sp.csr_array((values, indices, indptr), shape=(b - a, self.width)))
         if not parts:
             return sp.csr_array((hi - lo, self.width), dtype=np.float32)
         return parts[0] if len(parts) == 1 else sp.csr_array(sp.vstack(parts, format="csr"))
 
-    def read_features(self, lo: int, hi: int) -> Compressed:
+    def read_features(self, lo: int, hi: int) -> ByFeature:
         """The codes of the features ``[lo, hi)``, one after the other, positions ascending within each.
 
         A store of at most :data:`KEPT` codes is kept once more than a few features were asked for: its readers come back
@@ -116,7 +167,7 @@ class CodesReader(Shards):
             kept = self._kept = self._gathered(0, self.width)
         return kept.block(lo, hi)
 
-    def _gathered(self, lo: int, hi: int) -> Compressed:
+    def _gathered(self, lo: int, hi: int) -> ByFeature:
         """As :meth:`read_features`, from the files."""
         if self.n >= 1 << 31:
             raise ShapeError(
@@ -130,31 +181,30 @@ class CodesReader(Shards):
         values = np.empty(pointers[-1], np.float32)
         filled = pointers[:-1].copy()
         for number, found in self.by_shard(lo, hi):
-            count = np.diff(found.pointers)
+            count = np.diff(found.starts)
             if (filled + count > pointers[1:]).any():
                 raise self.damaged(shard_name(number), "more codes of a feature than the index counts")
-            place = np.repeat(filled - found.pointers[:-1], count) + np.arange(len(found.values))
-            rows[place] = found.indices + int(self.bounds[number])
+            place = np.repeat(filled - found.starts[:-1], count) + np.arange(len(found.values))
+            rows[place] = found.rows + int(self.bounds[number])
             values[place] = found.values
             filled += count
         if not np.array_equal(filled, pointers[1:]):
             raise self.damaged("index.safetensors", "more codes of a feature than the shards hold")
-        return Compressed(pointers, rows, values)
+        return ByFeature(values, rows, pointers, self.n)
 
-    def by_shard(self, lo: int = 0, hi: int | None = None) -> Iterator[tuple[int, Compressed]]:
+    def by_shard(self, lo: int = 0, hi: int | None = None) -> Iterator[tuple[int, ByFeature]]:
         """The codes of some features, shard by shard; positions are counted from the first of the shard."""
         hi = self.width if hi is None else hi
-        names = ("feature_starts", "feature_rows", "feature_values")
         for number in range(len(self.bounds) - 1):
-            rows = int(self.bounds[number + 1] - self.bounds[number])
-            yield number, self._read(number, names, self.width, lo, hi, rows)
+            n = int(self.bounds[number + 1] - self.bounds[number])
+            starts, rows, values = self._read(number, _BY_FEATURE, self.width, lo, hi, n)
+            yield number, ByFeature(values, rows, starts, n)
 
     def require_same_orders(self, number: int) -> None:
         """Raise unless a shard holds the same codes by position and by feature."""
         lo, hi = int(self.bounds[number]), int(self.bounds[number + 1])
         turned = self.read_rows(lo, hi).tocsc()
-        names = ("feature_starts", "feature_rows", "feature_values")
-        found = self._read(number, names, self.width, 0, self.width, hi - lo)
+        found = self._read(number, _BY_FEATURE, self.width, 0, self.width, hi - lo)
         pairs = zip(found, (turned.indptr, turned.indices, turned.data))
         if not all(np.array_equal(one, other) for one, other in pairs):
             raise self.damaged(shard_name(number), "other codes by feature than by position")
@@ -168,8 +218,8 @@ class CodesReader(Shards):
 
     def _read(
         self, number: int, names: tuple[str, str, str], n: int, lo: int, hi: int, bound: int
-    ) -> Compressed:
-        """Entries ``[lo, hi)`` of the ``n`` of one order of a shard, checked."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pointers, indices and values of the entries ``[lo, hi)`` of the ``n`` of one order of a shard, checked."""
         held = (self._held(number),)
         pointers = self.part(number, names[0], (n + 1,), "int64", lo, hi + 1)
         if pointers[0] < 0 or pointers[-1] > held[0] or (np.diff(pointers) < 0).any():
@@ -180,7 +230,7 @@ class CodesReader(Shards):
         fault = codes_fault(pointers - first, indices, values, bound)
         if fault:
             raise self.damaged(shard_name(number), f"{fault} ({names[1]}, {names[2]})")
-        return Compressed(pointers - first, indices, values)
+        return pointers - first, indices, values
 
 
 def read_old_codes(folder: Path) -> tuple[sp.csr_array, Samples, Plain]:

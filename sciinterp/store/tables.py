@@ -29,6 +29,7 @@ import pandas as pd
 
 from sciinterp.budget import give_back
 from sciinterp.errors import FormatError, StoreError
+from sciinterp.readers.delimited import unquoted
 from sciinterp.settings import Plain
 from sciinterp.store.atomic import atomic_write, to_json
 
@@ -160,10 +161,6 @@ def _quote(cell: str) -> str:
     return '"' + cell.replace('"', '""') + '"' if '"' in cell else cell
 
 
-def _unquote(cell: str) -> str:
-    return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
-
-
 def plain_value(value: object) -> object:
     """What JSON can hold: tuples as lists, numbers of numpy as Python's, NaN as None."""
     if isinstance(value, tuple | list):
@@ -198,7 +195,7 @@ def read_tsv(path: str | os.PathLike[str], *, text: Iterable[str] = ()) -> pd.Da
     """
     raw = _read_bytes(path)
     names = next(_rows_of(raw, path), [[]])[0]
-    names = [unescape_cell(_unquote(name)) for name in names]
+    names = [unescape_cell(unquoted(name)) for name in names]
     if not raw or not names:
         raise FormatError("an empty table", file=str(path), expected="a header line")
     if len(set(names)) != len(names):
@@ -293,7 +290,7 @@ class _Column:
         if kind is str:
             for cell in cells:
                 if cell not in self.known:
-                    self.known[cell] = unescape_cell(_unquote(cell))
+                    self.known[cell] = unescape_cell(unquoted(cell))
                 self.texts.append(self.known[cell])
         elif kind is bool:
             self.parts.append(np.array([cell == "True" for cell in cells], bool))

@@ -51,8 +51,8 @@ def test_both_orders_come_back(folder):
         for hi in range(lo, D_IN + 1):
             found = reader.read_features(lo, hi)
             part = slice(turned.indptr[lo], turned.indptr[hi])
-            np.testing.assert_array_equal(found.pointers, turned.indptr[lo : hi + 1] - turned.indptr[lo])
-            np.testing.assert_array_equal(found.indices, turned.indices[part])
+            np.testing.assert_array_equal(found.starts, turned.indptr[lo : hi + 1] - turned.indptr[lo])
+            np.testing.assert_array_equal(found.rows, turned.indices[part])
             np.testing.assert_array_equal(found.values, turned.data[part])
     assert reader.stored.tolist() == np.diff(turned.indptr).tolist()
     assert reader.largest.tolist() == ALL.max(axis=0).toarray().ravel().tolist()
@@ -76,7 +76,7 @@ def test_a_block_of_features_is_read_without_the_rest(folder, monkeypatch):
     monkeypatch.setattr(module, "check_sha256", lambda *_: pytest.fail("checked twice"))
     found = reader.read_features(1, 2)
     pointers = 2 * 8 * (len(BOUNDS) - 1)
-    assert sum(taken) == found.values.nbytes + found.indices.nbytes + pointers
+    assert sum(taken) == found.values.nbytes + found.rows.nbytes + pointers
     taken.clear()
     rows = reader.read_rows(3, 5)
     assert sum(taken) == rows.data.nbytes + 4 * rows.nnz + 8 * 3
@@ -87,8 +87,9 @@ def test_a_small_store_is_read_once(folder, monkeypatch):
     reader = CodesReader(folder)
     reader.read_features(0, D_IN)
     monkeypatch.setattr(module, "read_rows", lambda *_: pytest.fail("read twice"))
-    for one, other in zip(reader.read_features(1, D_IN), wanted):
-        np.testing.assert_array_equal(one, other)
+    found = reader.read_features(1, D_IN)
+    for name in ("starts", "rows", "values"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
 
 
 def test_one_schema_is_not_read_as_the_other(folder, tmp_path):
