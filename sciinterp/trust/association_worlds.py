@@ -15,12 +15,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from numpy.random import Generator
 
 from sciinterp.annotations import Annotations
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.intervals import positions_in
 from sciinterp.samples import Samples, Split
 
+Spans = tuple[np.ndarray, np.ndarray, np.ndarray]  # sample, start and end of instances
+Codes = tuple[np.ndarray, np.ndarray]  # positions and values of a feature
 SLOT = 8  # positions of a slot of the worlds of rivals
 SLOTS = 14  # of a sample there
 OWN = 0.03  # sites of its own that a member has, on 100 positions
@@ -238,7 +241,7 @@ def _betas(strength: float) -> tuple[float, float, float, float]:
     return 6 * strength, 6 * (1 - strength), 1.0, 27.0
 
 
-def _marks(there: np.ndarray, family: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+def _marks(there: np.ndarray, family: np.ndarray, strength: float, rng: Generator) -> np.ndarray:
     """bool [n_samples, SLOTS]: what a reader marks; relatives are mostly read alike."""
     n_families = int(family.max()) + 1
     a, b, c, d = _betas(strength)
@@ -281,7 +284,7 @@ def _samples(family: np.ndarray, length: np.ndarray) -> Samples:
 
 
 def _sites(
-    places: _Places, has: np.ndarray, rate: np.ndarray | float, rng: np.random.Generator
+    places: _Places, has: np.ndarray, rate: np.ndarray | float, rng: Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sample and place (0 to 1) of every site of a process: those of families, kept by four members in five, and own ones."""
     per = places.length / 100
@@ -297,9 +300,7 @@ def _sites(
     return np.concatenate([sample[kept], own]), np.concatenate([where[kept], rng.random(len(own))])
 
 
-def _intervals(
-    places: _Places, sample: np.ndarray, where: np.ndarray, mean: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _intervals(places: _Places, sample: np.ndarray, where: np.ndarray, mean: float, rng: Generator) -> Spans:
     """Sample, start and end of sites, of geometric length, inside their samples."""
     length = places.samples.lengths[sample]
     size = np.minimum(rng.geometric(1 / mean, len(sample)), length // 2)
@@ -311,18 +312,16 @@ def _features(
     seed: int,
     places: _Places,
     collection: Collection,
-    read: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]] = (),
+    read: Sequence[Spans] = (),
     recall: float = 1.0,
-) -> list[tuple[np.ndarray, np.ndarray]]:
+) -> list[Codes]:
     """Positions and values of all features; the first ones read the concepts whose instances are given."""
     streams = [np.random.default_rng([seed, 1, j]) for j in range(collection.n_features)]
     readers = [_reader(spans, places, recall, rng) for spans, rng in zip(read, streams)]
     return readers + [_codes(places, collection, rng) for rng in streams[len(readers) :]]
 
 
-def _codes(
-    places: _Places, collection: Collection, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _codes(places: _Places, collection: Collection, rng: Generator) -> Codes:
     """Positions and values of one feature."""
     has = rng.random(len(places.length)) < rng.uniform(0.25, 0.7)
     sample, where = _sites(places, has, rng.uniform(0.3, 1.5), rng)
@@ -330,18 +329,14 @@ def _codes(
     return _fire(places, sample, start, end, rng)
 
 
-def _fire(
-    places: _Places, sample: np.ndarray, start: np.ndarray, end: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _fire(places: _Places, sample: np.ndarray, start: np.ndarray, end: np.ndarray, rng: Generator) -> Codes:
     base = places.samples.offsets[sample]
     number, position = positions_in(base + start, base + end)
     gain = rng.lognormal(0, 0.3, len(places.length))[places.family[sample]]
     return position, (gain[number] * rng.gamma(4, 0.25, len(position))).astype(np.float32)
 
 
-def _reader(
-    spans: tuple[np.ndarray, np.ndarray, np.ndarray], places: _Places, recall: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _reader(spans: Spans, places: _Places, recall: float, rng: Generator) -> Codes:
     """Positions and values of a feature that marks a share of a concept's instances, and little else."""
     sample, start, end = spans
     found = rng.random(len(sample)) < recall
@@ -356,16 +351,14 @@ def _reader(
     )
 
 
-def _copy(codes: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _copy(codes: Codes, rng: Generator) -> Codes:
     """Nearly the same feature: one position in twenty is gone, values differ by a tenth."""
     position, value = codes
     kept = rng.random(len(position)) >= 0.05
     return position[kept], value[kept] * rng.lognormal(0, 0.1, int(kept.sum())).astype(np.float32)
 
 
-def _spans(
-    places: _Places, collection: Collection, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _spans(places: _Places, collection: Collection, rng: Generator) -> Spans:
     """Sample, start and end of the instances of one concept."""
     n = len(places.length)
     if collection.carriers is None:
@@ -380,7 +373,7 @@ def _spans(
     return _intervals(places, sample, where, collection.span, rng)
 
 
-def _matrix(codes: list[tuple[np.ndarray, np.ndarray]], places: _Places) -> FeatureMatrix:
+def _matrix(codes: list[Codes], places: _Places) -> FeatureMatrix:
     column = np.repeat(np.arange(len(codes)), [len(p) for p, _ in codes])
     position, value = (np.concatenate(x) for x in zip(*codes))
     shape = (places.samples.n_positions, len(codes))
@@ -393,7 +386,7 @@ def _name(number: int) -> str:
     return f"made:{number:02d}"
 
 
-def _annotations(spans: list[tuple[np.ndarray, np.ndarray, np.ndarray]], places: _Places) -> Annotations:
+def _annotations(spans: list[Spans], places: _Places) -> Annotations:
     ids = np.array(places.samples.ids, dtype=object)
     rows = [
         pd.DataFrame({"sample": ids[sample], "start": start, "end": end, "concept": _name(c)})

@@ -53,12 +53,9 @@ RIVALS = (5, 8, 14, 15, 40)  # test families
 FOLDED = (15, 40)  # families in all, every one of which judges
 
 
-def _unrelated(seed: int, collection: Collection) -> Counts:
-    """p of all pairs, and whether any hit has a small q."""
-    return _tested(unrelated(seed, collection), seed)
-
-
-def _tested(world: AssociationWorld, seed: int) -> Counts:
+def _unrelated(seed: int, make: Callable[[int], AssociationWorld]) -> Counts:
+    """p of all pairs where none is there but by chance, and whether any hit has a small q."""
+    world = make(seed)
     samples, names = world.features.samples, world.annotations.position_names
     positives = world.annotations.positives(samples, names)
     covered = world.annotations.covered(samples, names)
@@ -68,13 +65,8 @@ def _tested(world: AssociationWorld, seed: int) -> Counts:
     return {
         "presence": _few(presence.p, P),
         "place": _few(place.p, P),
-        **{f"any-{name}": _any(hits[name]) for name in ("q", "q_presence", "q_place")},
+        **{f"any-{name}": [int((hits[name] <= Q).any()), 1] for name in ("q", "q_presence", "q_place")},
     }
-
-
-def _rotated(seed: int) -> Counts:
-    """The same where families that carry a concept have the feature, and its places are by chance."""
-    return _tested(rotated(seed), seed)
 
 
 def _planted(seed: int, n_carriers: int, recall: float) -> Counts:
@@ -142,10 +134,6 @@ def _of_planted(hits: pd.DataFrame, world: AssociationWorld) -> pd.DataFrame:
 def _few(values: np.ndarray, level: float) -> list[int]:
     values = values[np.isfinite(values)]
     return [int((values <= level).sum()), len(values)]
-
-
-def _any(q: pd.Series) -> list[int]:
-    return [int((q <= Q).any()), 1]
 
 
 def _discovered(
@@ -225,8 +213,11 @@ def meets(rows: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:
 
 
 DESIGNS: dict[str, Callable[[int], Counts]] = {
-    **{name: partial(_unrelated, collection=of) for name, (_, of) in UNRELATED.items()},
-    "rotated": _rotated,
+    **{
+        name: partial(_unrelated, make=partial(unrelated, collection=of))
+        for name, (_, of) in UNRELATED.items()
+    },
+    "rotated": partial(_unrelated, make=rotated),
     **{name: partial(_planted, n_carriers=n, recall=r) for name, (_, n, r) in PLANTED.items()},
     **{f"rivals-{n}": partial(_rivals, n_test=n, folds=1) for n in RIVALS},
     **{f"folded-{n}": partial(_rivals, n_test=n // 3, n_train=n - n // 3) for n in FOLDED},

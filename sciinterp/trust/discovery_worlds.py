@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from numpy.random import Generator
 
 from sciinterp.annotations import Annotations
 from sciinterp.association.letters import distance_from_end, distance_from_start
@@ -169,7 +170,7 @@ def make_world(
     )
 
 
-def _draw_concepts(clade: np.ndarray, rng: np.random.Generator, sets: list[str]) -> list[_Concept]:
+def _draw_concepts(clade: np.ndarray, rng: Generator, sets: list[str]) -> list[_Concept]:
     out = []
     for role, kinds in (("masked", MASKED), ("novel", KINDS), ("plain", PLAIN)):
         for kind in kinds:
@@ -189,7 +190,7 @@ def _draw_concepts(clade: np.ndarray, rng: np.random.Generator, sets: list[str])
     return out
 
 
-def _lay_out(families: list[Family], rng: np.random.Generator) -> _Written:
+def _lay_out(families: list[Family], rng: Generator) -> _Written:
     """Members end to end, each cut by up to eight positions at its start."""
     sequences, family, aligned, rows, where, offset, site = [], [], [], [], [], 0, 0
     for number, of in enumerate(families):
@@ -233,7 +234,7 @@ NUISANCE = (
 )  # fmt: skip
 
 
-def _draw_roles(concepts: list[_Concept], rng: np.random.Generator) -> _Roles:
+def _draw_roles(concepts: list[_Concept], rng: Generator) -> _Roles:
     readers, shares, n = {}, {}, 0
     for number, concept in enumerate(concepts):
         size = 2 + int(rng.random() < 0.5)
@@ -248,9 +249,7 @@ def _draw_roles(concepts: list[_Concept], rng: np.random.Generator) -> _Roles:
     return _Roles(readers, also, nuisance, shares, n + len(nuisance))
 
 
-def _answers(
-    concepts: list[_Concept], written: _Written, roles: _Roles, rng: np.random.Generator
-) -> np.ndarray:
+def _answers(concepts: list[_Concept], written: _Written, roles: _Roles, rng: Generator) -> np.ndarray:
     """float32 [n_positions, n_features]: activations of one dictionary before anything is cut."""
     n = written.samples.n_positions
     out = NOISE * rng.standard_normal((n, roles.n_features), dtype=np.float32)
@@ -276,7 +275,7 @@ def _read(
     written: _Written,
     share: float,
     gain: float,
-    rng: np.random.Generator,
+    rng: Generator,
     unseen: np.ndarray | tuple[int, ...] = (),
 ) -> None:
     """Add what a reader says of the instances of a concept, and of its look-alikes, but in families it never sees."""
@@ -306,7 +305,7 @@ def _read(
 
 
 def _add_runs(
-    column: np.ndarray, written: _Written, share: float, mean: float, gain: float, rng: np.random.Generator
+    column: np.ndarray, written: _Written, share: float, mean: float, gain: float, rng: Generator
 ) -> None:
     """Add runs of geometric length at random places, until about a share of the positions is covered."""
     n = len(column)
@@ -315,9 +314,7 @@ def _add_runs(
         column[at : at + size] += gain * rng.gamma(4, 0.25)
 
 
-def _add_nuisance(
-    column: np.ndarray, kind: str, own: int, written: _Written, rng: np.random.Generator
-) -> None:
+def _add_nuisance(column: np.ndarray, kind: str, own: int, written: _Written, rng: Generator) -> None:
     """Add what a feature says that reads no concept."""
     # What it reads is its own in every dictionary of a world; how strongly is not.
     fixed = np.random.default_rng([len(column), KINDS.index("site"), own, len(kind), ord(kind[0])])
@@ -383,7 +380,7 @@ def _rows(index: np.ndarray | pd.Index, concepts: list[_Concept], written: _Writ
 
 
 def _state(
-    concepts: list[_Concept], written: _Written, hide: bool, rng: np.random.Generator
+    concepts: list[_Concept], written: _Written, hide: bool, rng: Generator
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, tuple[str, str]]]:
     """What sources say, what they leave out, and which names stand for two concepts."""
     frame = _rows(written.table.query("genuine").index, concepts, written)
@@ -416,7 +413,7 @@ def _state(
     return shown[columns].reset_index(drop=True), missing[columns].reset_index(drop=True), merged
 
 
-def _swap(shown: pd.DataFrame, concepts: list[_Concept], rng: np.random.Generator) -> pd.Series:
+def _swap(shown: pd.DataFrame, concepts: list[_Concept], rng: Generator) -> pd.Series:
     """Concepts of the rows, some instances of the masked and plain ones under the name of another."""
     names = [c.name for c in concepts if c.role in ("masked", "plain")]
     instances = shown.loc[shown["concept"].isin(names), "instance"].unique()
@@ -425,7 +422,7 @@ def _swap(shown: pd.DataFrame, concepts: list[_Concept], rng: np.random.Generato
     return shown["instance"].map(other).fillna(shown["concept"]).astype(str)
 
 
-def _move(shown: pd.DataFrame, samples: Samples, rng: np.random.Generator) -> pd.DataFrame:
+def _move(shown: pd.DataFrame, samples: Samples, rng: Generator) -> pd.DataFrame:
     """Both ends of some of the intervals of four positions or more, by up to a quarter of the length each."""
     size = (shown["end"] - shown["start"]).to_numpy()
     moved = (rng.random(len(shown)) < MOVED) & (size >= 4)
@@ -436,7 +433,7 @@ def _move(shown: pd.DataFrame, samples: Samples, rng: np.random.Generator) -> pd
     return shown.assign(start=np.maximum(start, 0), end=np.minimum(end, length))
 
 
-def _invent(shown: pd.DataFrame, samples: Samples, rng: np.random.Generator) -> pd.DataFrame:
+def _invent(shown: pd.DataFrame, samples: Samples, rng: Generator) -> pd.DataFrame:
     """A few intervals where nothing is, of the concepts and lengths that there are."""
     some = shown[rng.random(len(shown)) < INVENTED].copy()
     number = rng.integers(0, len(samples), len(some))

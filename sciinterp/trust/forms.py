@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
 OILY, POLAR, SMALL, CHARGED = "FILMVWY", "EKRQDNHST", "AGSTCP", "DEKR"
@@ -91,7 +92,7 @@ class Family:
     written: list[tuple[int, np.ndarray, np.ndarray, bool]]
 
 
-def draw_form(kind: str, rng: np.random.Generator) -> Form:
+def draw_form(kind: str, rng: Generator) -> Form:
     """A concept of one kind."""
     gap, blocks = (0, 0), ()
     if kind == "motif":
@@ -112,13 +113,13 @@ def draw_form(kind: str, rng: np.random.Generator) -> Form:
     return Form(kind, columns, blocks or (len(columns),), gap, every, every)
 
 
-def _conserved(n: int, share: float, rng: np.random.Generator) -> np.ndarray:
+def _conserved(n: int, share: float, rng: Generator) -> np.ndarray:
     columns = np.tile(BACKGROUND * (1 - share), (n, 1))
     columns[np.arange(n), rng.integers(0, 20, n)] += share
     return columns
 
 
-def _leaning(n: int, share: float, n_letters: int, rng: np.random.Generator) -> np.ndarray:
+def _leaning(n: int, share: float, n_letters: int, rng: Generator) -> np.ndarray:
     columns = np.tile(BACKGROUND * (1 - share), (n, 1))
     for row in columns:
         row[rng.choice(20, n_letters, replace=False)] += share / n_letters
@@ -130,14 +131,14 @@ def _of(letters: str, share: float) -> np.ndarray:
     return (1 - share) * BACKGROUND + share * np.where(mine, BACKGROUND, 0) / BACKGROUND[mine].sum()
 
 
-def _periodic(n: int, rng: np.random.Generator) -> Form:
+def _periodic(n: int, rng: Generator) -> Form:
     turn = (100.0, 180.0)[int(rng.integers(2))]
     face = np.cos(np.deg2rad(turn * np.arange(n) + rng.uniform(0, 360))) > 0.15
     columns = np.where(face[:, None], _of(OILY, 0.85), _of(POLAR, 0.85))
     return Form("periodic", columns, (n,), (0, 0), face, np.ones(n, bool))
 
 
-def _site(rng: np.random.Generator) -> Form:
+def _site(rng: Generator) -> Form:
     columns = np.tile(BACKGROUND, (9, 1))
     columns[4] = 0.97 * np.eye(20)[rng.integers(0, 20)] + 0.03 * BACKGROUND
     for at in rng.permutation([1, 2, 3, 5, 6, 7])[:4]:
@@ -146,7 +147,7 @@ def _site(rng: np.random.Generator) -> Form:
     return Form("site", columns, (9,), (0, 0), middle, middle)
 
 
-def emit(form: Form, share: float, rng: np.random.Generator) -> np.ndarray:
+def emit(form: Form, share: float, rng: Generator) -> np.ndarray:
     """int64 [n]: letters of one instance; a share of its positions is drawn as the concept says."""
     columns = share * form.columns + (1 - share) * BACKGROUND
     cumulative = columns.cumsum(1)
@@ -156,7 +157,7 @@ def emit(form: Form, share: float, rng: np.random.Generator) -> np.ndarray:
 def draw_carriers(
     clade: np.ndarray,
     share: tuple[float, float],
-    rng: np.random.Generator,
+    rng: Generator,
     *,
     outside: Sequence[int] | np.ndarray = (),
 ) -> np.ndarray:
@@ -171,7 +172,7 @@ def draw_families(
     forms: Sequence[Form],
     carriers: Sequence[np.ndarray],
     clade: np.ndarray,
-    rng: np.random.Generator,
+    rng: Generator,
     *,
     length: tuple[int, int] = (170, 240),
     members: tuple[int, int] = (2, 4),
@@ -205,7 +206,7 @@ def draw_families(
     return [family for family in out if family is not None]
 
 
-def _evolve(letters: np.ndarray, rate: np.ndarray, time: float, rng: np.random.Generator) -> np.ndarray:
+def _evolve(letters: np.ndarray, rate: np.ndarray, time: float, rng: Generator) -> np.ndarray:
     """Letters after some time: a site changes with probability ``1 - exp(-rate * time)``."""
     changes = np.flatnonzero(rng.random(len(letters)) < 1 - np.exp(-rate * time))
     out = letters.copy()
@@ -219,7 +220,7 @@ def _write(
     forms: Sequence[Form],
     carriers: Sequence[np.ndarray],
     lookalikes: float,
-    rng: np.random.Generator,
+    rng: Generator,
 ) -> list[tuple[int, np.ndarray, bool]]:
     """Write a family's instances and look-alikes in places where nothing is yet, the longest first."""
     free, placed = np.ones(len(letters), bool), []
@@ -243,7 +244,7 @@ def _write(
     return placed
 
 
-def _free_place(form: Form, free: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+def _free_place(form: Form, free: np.ndarray, rng: Generator) -> np.ndarray | None:
     """Positions of the parts of one instance, or None where there is no room left."""
     gap = int(rng.integers(form.gap[0], form.gap[1] + 1))
     parts = [np.arange(n) + i * gap + sum(form.blocks[:i]) for i, n in enumerate(form.blocks)]
@@ -259,7 +260,7 @@ def _members(
     placed: list[tuple[int, np.ndarray, bool]],
     rate: np.ndarray,
     n: int,
-    rng: np.random.Generator,
+    rng: Generator,
 ) -> Family:
     """Members of a family: what is written changes a third as fast, and one instance in twelve is lost."""
     slower = rate.copy()

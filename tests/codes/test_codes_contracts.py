@@ -14,7 +14,7 @@ from sciinterp.budget import BLOCK_VALUES
 from sciinterp.codes import saving
 from sciinterp.codes.active import active_cells, is_active, only_active
 from sciinterp.codes.by_feature import ByFeature, as_csr, by_feature
-from sciinterp.codes.matrix import _blocks
+from sciinterp.codes.intervals import blocks
 from sciinterp.codes.peaks import largest_in_groups, peaks_of, strongest_first
 from sciinterp.codes.positions import largest, to_positions
 from sciinterp.errors import InputError, SciinterpError, ShapeError
@@ -315,9 +315,9 @@ def test_a_negative_code_is_none_to_the_kernels(codes, said):
 @pytest.mark.parametrize("most", [0, 1, 3, 10**9])
 @pytest.mark.parametrize("sizes", [[], [0], [5], [0, 0, 0], [2, 9, 0, 1, 1, 1], [1] * 7])
 def test_blocks_cover_all_and_are_as_large_as_they_may_be(sizes, most):
-    blocks = list(_blocks(np.cumsum(sizes), most))
-    assert [i for lo, hi in blocks for i in range(lo, hi)] == list(range(len(sizes)))
-    for lo, hi in blocks:
+    found = list(blocks(np.cumsum(sizes), most))
+    assert [i for lo, hi in found for i in range(lo, hi)] == list(range(len(sizes)))
+    for lo, hi in found:
         assert sum(sizes[lo:hi]) <= most or hi == lo + 1
         assert hi == len(sizes) or sum(sizes[lo : hi + 1]) > most, "one more would have fitted"
     assert BLOCK_VALUES > 1 << 16

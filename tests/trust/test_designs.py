@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from sciinterp.trust import benchmark_trust
-from sciinterp.trust.association_worlds import Collection
+from sciinterp.trust.association_worlds import Collection, unrelated
 from sciinterp.trust.claims import CLAIMS
 from sciinterp.trust.designs import (
     DESIGNS,
@@ -16,7 +18,6 @@ from sciinterp.trust.designs import (
     _planted,
     _recalls,
     _rivals,
-    _rotated,
     _unrelated,
     _verdicts,
     judged,
@@ -96,7 +97,8 @@ def test_discovery_counts_add_up():
 
 @pytest.mark.parametrize("copies", [1, 2])
 def test_pairs_without_a_relation(copies):
-    found = _unrelated(0, Collection(n_families=24, n_features=8, n_concepts=4, copies=copies))
+    few = Collection(n_families=24, n_features=8, n_concepts=4, copies=copies)
+    found = _unrelated(0, partial(unrelated, collection=few))
     for name in ("presence", "place"):
         assert 0 < found[name][1] <= 32 and found[name][0] <= found[name][1]
     assert found["any-q"][1] == 1 and found["any-q"][0] <= found["any-q_presence"][0]
@@ -112,7 +114,7 @@ def test_one_rival_and_two():
 
 def test_a_strong_relation_is_found():
     assert _planted(0, 15, 0.8)["found"] == [4, 4]
-    rotated = _rotated(0)
+    rotated = DESIGNS["rotated"](0)
     assert rotated["presence"][0] >= 8, "that families carry what their feature reads stays"
     assert rotated["any-q_place"][1] == 1
 
