@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .extraction import extract  # noqa: F401
-    from .fingerprints import fingerprint, same_fingerprint  # noqa: F401
     from .from_array import activations_from_array  # noqa: F401
-    from .recorded import Activations, load_activations, site_folder  # noqa: F401
+    from .recorded import Activations, fingerprint, load_activations, same_fingerprint, site_folder  # noqa: F401
     from .settings import ExtractSettings  # noqa: F401
     from .streaming import Stream, stream  # noqa: F401
 
@@ -28,8 +27,8 @@ _MODULE_OF = {
     "extract": "extraction",
     "Stream": "streaming",
     "stream": "streaming",
-    "fingerprint": "fingerprints",
-    "same_fingerprint": "fingerprints",
+    "fingerprint": "recorded",
+    "same_fingerprint": "recorded",
     "ExtractSettings": "settings",
     "site_folder": "recorded",
     "Activations": "recorded",

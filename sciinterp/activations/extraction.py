@@ -14,9 +14,8 @@ import numpy as np
 import torch
 
 from sciinterp import distributed
-from sciinterp.activations.fingerprints import fingerprint
 from sciinterp.activations.plan import Item, Work, window_starts
-from sciinterp.activations.recorded import Activations, load_activations, site_folder
+from sciinterp.activations.recorded import Activations, fingerprint, load_activations, site_folder
 from sciinterp.activations.settings import ExtractSettings
 from sciinterp.devices import using_threads
 from sciinterp.errors import InputError, no_such, require_kinds

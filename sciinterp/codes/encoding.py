@@ -11,10 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 from tqdm import tqdm
 
-from sciinterp.codes.beside import relative_path
 from sciinterp.codes.matrix import FeatureMatrix
 from sciinterp.codes.positions import to_positions
-from sciinterp.codes.saving import bounds_of, codes_plan, finish
+from sciinterp.codes.saving import bounds_of, codes_plan, finish, relative_path
 from sciinterp.errors import InputError, MismatchError, ShapeError, require_kinds
 from sciinterp.progress import progress
 from sciinterp.provenance import UNKNOWN, Origin, differing, origin_of, site_of
