@@ -35,7 +35,9 @@ _FLIPPED = {"+": "-", "-": "+"}
 
 def project(annotations: Annotations, samples: Samples) -> Annotations:
     """Annotations of chromosomes on windows, or of genes on cells; see :meth:`Annotations.project`."""
-    return _onto_cells(annotations, samples) if _are_cells(samples) else _onto_windows(annotations, samples)
+    first = samples.data[0] if len(samples) else None
+    of_cells = isinstance(first, dict) and "genes" in first
+    return _onto_cells(annotations, samples) if of_cells else _onto_windows(annotations, samples)
 
 
 def unproject(annotations: Annotations, samples: Samples) -> Annotations:
@@ -187,10 +189,6 @@ def _onto_cells(annotations: Annotations, samples: Samples) -> Annotations:
     placed = frame["sample"].isin(meant).to_numpy() & (frame["start"].to_numpy() < 0)
     counts = _account(annotations, np.where(placed, "", NOT_EXPRESSED), {})
     return type(annotations)(moved, concepts=annotations.concepts, counts=counts)
-
-
-def _are_cells(samples: Samples) -> bool:
-    return bool(len(samples)) and isinstance(samples.data[0], dict) and "genes" in samples.data[0]
 
 
 def _turned(strand: np.ndarray, back: np.ndarray) -> np.ndarray:

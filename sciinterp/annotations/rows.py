@@ -160,7 +160,6 @@ class Rows:
         strand: str = ".",
         evidence: str = "",
         note: str = "",
-        release: str | None = None,
     ) -> None:
         """A row of the present item; ``start = end = -1`` is a fact about the whole sample."""
         if self._repeated:
@@ -169,8 +168,8 @@ class Rows:
             return
         self.keep()
         source = self._concepts.setdefault(concept, (concept, "", 0, self.source))[3]
-        release = self.release if release is None else release
-        self._rows.append((sample, start, end, strand, concept, source, evidence, note, release, self._n_in))
+        said = (source, evidence, note, self.release)
+        self._rows.append((sample, start, end, strand, concept, *said, self._n_in))
 
     def keep(self) -> None:
         """The present item is kept, though its row (a run that began earlier) is there already."""

@@ -128,19 +128,12 @@ def _measure(
     carrier = family[np.concatenate([instances["sample"].to_numpy(), fact_sample])]
     pairs = np.unique(concept.astype(np.int64) * (int(family.max(initial=0)) + 1) + carrier)
     n_families = np.bincount(pairs // (int(family.max(initial=0)) + 1), minlength=len(names))
-    covered_positions, covered_samples = _covered(annotations, samples, names)
-    prevalence = np.maximum(
-        n_positions / np.maximum(covered_positions, 1), n_facts / np.maximum(covered_samples, 1)
-    )
+    group, covers = annotations.coverage_groups(samples, names)
+    positions, covered = (samples.lengths @ covers)[group], covers.sum(axis=0)[group]
+    prevalence = np.maximum(n_positions / np.maximum(positions, 1), n_facts / np.maximum(covered, 1))
     n_instances = np.bincount(instances["concept"].to_numpy(), minlength=len(names)) + n_facts
     columns = {"n_instances": n_instances, "n_positions": n_positions, "n_families": n_families}
     return pd.DataFrame(columns | {"prevalence": prevalence}, index=pd.Index(names, name="concept"))
-
-
-def _covered(annotations: Annotations, samples: Samples, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and samples that the sources of each concept cover."""
-    group, covers = annotations.coverage_groups(samples, names)
-    return (samples.lengths @ covers)[group], covers.sum(axis=0)[group]
 
 
 def _rank(annotations: Annotations, names: list[str], table: pd.DataFrame) -> np.ndarray:

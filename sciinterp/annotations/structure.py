@@ -117,13 +117,7 @@ def parse_structure(
 
 
 def _scheme(path: str | Path) -> dict[str, list[Key | None]]:
-    """The residues of the sequence that was in the experiment, by chain; None where not even a number is known.
-
-    Raises
-    ------
-    InputError
-        When the file does not state it, as no PDB file does.
-    """
+    """The residues of the sequence that was in the experiment, by chain; None where not even a number is known."""
     try:
         block = mmcif_columns(path)
     except FormatError:

@@ -424,15 +424,12 @@ def _added(counts: list[Plain]) -> Plain:
     out: Plain = {"n_in": 0, "n_kept": 0, "dropped": {}}
     for key, value in (pair for account in counts for pair in account.items()):
         if isinstance(value, Mapping):
-            out[key] = _added_keys(out.get(key, {}), value)
+            known = out.get(key, {})
+            out[key] = {k: known.get(k, 0) + value.get(k, 0) for k in dict.fromkeys((*known, *value))}
         else:
             out[key] = out[key] + value if key in out else value
     out.pop("outside_coverage", None)
     return out
-
-
-def _added_keys(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
-    return {k: first.get(k, 0) + second.get(k, 0) for k in dict.fromkeys((*first, *second))}
 
 
 def _texts(column: pd.Series, default: str) -> np.ndarray:

@@ -48,8 +48,7 @@ def _xml_protein(rows: Rows, element: Element, line: int) -> Protein:
     def evidence(of: Element) -> tuple[str, ...]:
         return tuple(codes[k] for k in of.get("evidence", "").split() if codes.get(k))
 
-    sequence = element.find("sequence")
-    length = _length("" if sequence is None else sequence.get("length", ""))
+    length = _length(getattr(element.find("sequence"), "attrib", {}).get("length", ""))
     stated = any(element.find(tag) is not None for tag in ("sequence", "feature", "comment", "keyword"))
     protein = Protein(accession, line, length, element.get("version", ""), stated=stated)
     for isoform in element.iterfind("comment/isoform"):

@@ -95,9 +95,7 @@ def peaks_by_block(features: FeatureMatrix, group: np.ndarray) -> Iterator[Peaks
 
 def peaks_per_sample(features: FeatureMatrix) -> Peaks:
     """The largest activation of every feature in every sample."""
-    parts = list(peaks_by_block(features, features.samples.position_sample()))
-    names = ("feature", "group", "position", "value")
-    if not parts:
-        none = np.zeros(0, np.int64)
-        return Peaks(none, none, none, np.zeros(0, np.float32))
-    return Peaks(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
+    none = np.zeros(0, np.int64)
+    parts = [Peaks(none, none, none, np.zeros(0, np.float32))]
+    parts += peaks_by_block(features, features.samples.position_sample())
+    return Peaks(*(np.concatenate(column) for column in zip(*(vars(part).values() for part in parts))))

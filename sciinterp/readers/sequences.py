@@ -44,12 +44,8 @@ def read_fasta(path: Path, *, kind: str | None = None) -> Samples:
             expected="a line that starts with >",
             got=repr(first[0][:40]),
         )
-    return sequences_to_samples(_fasta_entries(path), path, kind=kind)
-
-
-def _fasta_entries(path: Path) -> Iterator[tuple[str, str]]:
     with Text(path, sequences=True) as handle:
-        yield from fasta_entries(handle, path)
+        return sequences_to_samples(fasta_entries(handle, path), path, kind=kind)
 
 
 def fasta_entries(lines: Iterable[str], path: Path) -> Iterator[tuple[str, str]]:
@@ -146,7 +142,7 @@ def read_uniprot_xml(path: Path, *, kind: str | None = None) -> Samples:
                 text(entry, "name"),
                 text(entry, "organism/name[@type='scientific']"),
                 text(entry, "organism/name[@type='common']"),
-                _stated(entry),
+                getattr(entry.find("sequence"), "attrib", {}).get("length", ""),
             )
             for _, entry in read_xml(path, "entry")
         ),
@@ -185,19 +181,8 @@ def read_uniprot_json(path: Path, *, kind: str | None = None) -> Samples:
     )
 
 
-def _stated(entry: Element) -> str:
-    sequence = entry.find("sequence")
-    return "" if sequence is None else sequence.get("length", "")
-
-
 def _uniprot(path: Path, entries: Iterable[_Entry], kind: str | None) -> Samples:
-    """Samples of the entries, whichever form they came in.
-
-    Raises
-    ------
-    FormatError
-        A sequence is not as long as its entry states.
-    """
+    """Samples of the entries, whichever form they came in."""
     found = list(entries)
     for accession, sequence, *_, stated in found:
         n = len("".join(sequence.split()))

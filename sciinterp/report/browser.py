@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, BinaryIO
 from sciinterp.budget import one_thread
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, require_kinds
-from sciinterp.plots.given import hits_of
-from sciinterp.provenance import require_one_run
 from sciinterp.report.json_values import plain_data
+from sciinterp.report.shown import describe, gathered
 from sciinterp.report.site_data import SiteData
 from sciinterp.report.viewer import viewer_files
-from sciinterp.report.write import asset, belonging, describe, require_report_kinds
+from sciinterp.report.write import asset
 from sciinterp.settings import Plain
 from sciinterp.store import ledger
 from sciinterp.store.atomic import atomic_write
@@ -84,9 +83,8 @@ def write_browser(
     Path
         ``index.html``.
     """
-    require_kinds(out=(out, Path), features=(features, FeatureMatrix))
-    require_report_kinds(candidates, annotations, split, manifest)
-    out, hits = Path(out), hits_of(hits, "feature", "concept", "f1")
+    require_kinds(out=(out, Path))
+    out = Path(out)
     ours = {*SITE_FILES, "index.html", "data", "viewer"}
     if out.is_dir() and {p.name for p in out.iterdir()} - ours:
         raise InputError(
@@ -95,22 +93,9 @@ def write_browser(
             expected="a new, empty or browser folder",
             do="Choose another folder.",
         )
-    sae, told = features.sae, Plain(manifest or {})
-    annotations, split = belonging(out.parent, features.samples, annotations, split)
-    require_one_run(features, hits, candidates, annotations=annotations, split=split)
-    done = describe(sae, features, hits, told, annotations, split)
-    data = SiteData(
-        features,
-        hits,
-        sae,
-        candidates,
-        annotations,
-        split,
-        done=plain_data({**done, "labels": _labels(told.get("readouts"))}),
-        structures=structures,
-        full=told.get("full"),
-        turning=told.get("turning"),
-    )
+    shown = gathered(out.parent, features, hits, candidates, annotations, split, manifest)
+    done = {**describe(shown), "labels": _labels(shown.manifest.get("readouts"))}
+    data = SiteData(shown, done=plain_data(done), structures=structures)
     with ledger.recorded("browse", out.parent if out.name == "browser" else None):
         _write(out, data)
     return out / "index.html"

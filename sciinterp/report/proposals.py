@@ -70,12 +70,8 @@ def _by_kind(candidates: pd.DataFrame) -> dict[str, list[Plain]]:
     for record in pd.DataFrame(candidates).to_dict("records"):
         found.setdefault(str(record.get("kind")), []).append(_row(record))
     for rows in found.values():
-        rows.sort(key=_rank)
+        rows.sort(key=lambda r: [math.inf if r[k] is None else -r[k] for k in ("probability", "score")])
     return dict(sorted(found.items()))
-
-
-def _rank(row: Plain) -> list[float]:
-    return [math.inf if row[k] is None else -row[k] for k in ("probability", "score")]
 
 
 def _row(record: Plain) -> Plain:

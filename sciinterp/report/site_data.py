@@ -18,6 +18,7 @@ from sciinterp.report import feature_facts as pk
 from sciinterp.report import site_tracks as tr
 from sciinterp.report.json_values import number, plain_data
 from sciinterp.report.proposals import all_rows
+from sciinterp.report.shown import Shown
 from sciinterp.report.turned import turned_concepts
 from sciinterp.report.viewer import find_structures, read_structure, record_structure
 from sciinterp.settings import Plain
@@ -25,8 +26,6 @@ from sciinterp.settings import Plain
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sciinterp.annotations import Annotations
-    from sciinterp.codes import FeatureMatrix
     from sciinterp.sae import SAE
     from sciinterp.samples import Samples, Split
 
@@ -48,43 +47,34 @@ class SiteData:
 
     Parameters
     ----------
-    features, hits, sae, candidates, structures
-        As in :func:`sciinterp.report.browser.write_browser`.
+    given : Shown
     done : dict
         What was done: model, site, data, licences.
-    full : mapping
-        What the full run measured (``full.json``); its ``stability`` becomes a column of the features.
-    turning : mapping
-        What turning features did (``turning.json``).
+    structures
+        As in :func:`sciinterp.report.browser.write_browser`.
     """
 
     def __init__(
         self,
-        features: FeatureMatrix,
-        hits: pd.DataFrame,
-        sae: SAE | None,
-        candidates: pd.DataFrame | None,
-        annotations: Annotations | None,
-        split: Split | None,
+        given: Shown,
         *,
         done: Plain,
         structures: str | Path | Mapping[str, str | Path] | None = None,
-        full: Plain | None = None,
-        turning: Plain | None = None,
     ) -> None:
+        features, hits, turning = given.features, given.hits, given.manifest.get("turning")
         self.features, self.samples, self.hits = features, features.samples, hits
-        self.done, self.full = done, full or {}
-        self.candidates = all_rows(candidates, turning)
+        self.done, self.full = done, given.manifest.get("full") or {}
+        self.candidates = all_rows(given.candidates, turning)
         self.turned: dict[int, list[Plain]] = {}
         for one in turned_concepts(turning):
             self.turned.setdefault(one["feature"], []).append(one)
-        self.annotations, self.split = annotations, split
+        self.annotations, self.split = given.annotations, given.split
         self.family = _families(self.samples, self.split)
-        names = {} if self.annotations is None else self.annotations.concepts["name"].astype(str).to_dict()
-        self.concepts, self.baselines = c.concept_rows(hits, names)
-        self.controls = c.controls(hits, candidates, self.concepts, self.baselines)
+        self.concepts, self.baselines = c.concept_rows(hits, given.concept_names)
+        self.controls = c.controls(hits, given.candidates, self.concepts, self.baselines)
         self.letters, self.texts = pk.Letters(self.samples), self.samples.letters
-        self.map, self.similar = pk.decoder_map(_directions(sae)), pk.similar(_directions(sae))
+        directions = _directions(given.sae)
+        self.map, self.similar = pk.decoder_map(directions), pk.similar(directions)
         self.coactive = pk.coactive(features)
         self.names = [row["concept"] for row in self.concepts]
         of_sets = set_facts((getattr(hits, "context", None) or {}).get("sets", pd.DataFrame()))

@@ -19,27 +19,26 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from sciinterp.annotations import Annotations, read_annotations
+from sciinterp.annotations import Annotations
 from sciinterp.association.explanations import legend
 from sciinterp.association.worth import worth
 from sciinterp.budget import one_thread
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, require_kinds
 from sciinterp.frames import Table
-from sciinterp.plots.given import hits_of
-from sciinterp.provenance import Origin, held_out, origin_of, require_one_run
+from sciinterp.provenance import origin_of
 from sciinterp.report import content as c
 from sciinterp.report import methods, pictures, prose
 from sciinterp.report.beyond import beyond
 from sciinterp.report.inline import inline_svg
 from sciinterp.report.json_values import in_order, number, plain_data
 from sciinterp.report.proposals import LOW_Q, candidate_rows
+from sciinterp.report.shown import Shown, describe, gathered
 from sciinterp.report.turned import turned_concepts
-from sciinterp.samples import Samples, Split
+from sciinterp.samples import Split
 from sciinterp.settings import Plain
 from sciinterp.store import ledger
 from sciinterp.store.atomic import atomic_write, make_folder, write_each, write_json
-from sciinterp.store.split_file import read_split
 
 if TYPE_CHECKING:
     from sciinterp.sae import SAE
@@ -106,18 +105,17 @@ def report(
     StoreError
         When a file cannot be written.
     """
-    require_kinds(path=(path, Path), features=(features, FeatureMatrix))
-    require_report_kinds(candidates, annotations, split, manifest)
-    path, hits = Path(path), hits_of(hits, "feature", "concept", "f1")
+    require_kinds(path=(path, Path))
+    path = Path(path)
     if path.suffix.lower() == ".json":
         raise InputError(
             "a report is a page of HTML",
             where=f"file '{path}'",
             do="Its content is written beside it as JSON.",
         )
-    made_with = belonging(path.parent, features.samples, annotations, split)
+    shown = gathered(path.parent, features, hits, candidates, annotations, split, manifest, sae=sae)
     with ledger.recorded("report", path.parent if path.name == "report.html" else None):
-        content, drawn = _assemble(sae, features, hits, candidates, *made_with, dict(manifest or {}))
+        content, drawn = _assemble(shown)
         page = render(content, {p.name: p.svg for p in drawn}).encode("utf-8", "replace")
         images = {f"figures/{p.name}.svg": p.svg for p in drawn}
         images |= {f"figures/{p.name}.png": p.png for p in drawn if p.png is not None}
@@ -131,63 +129,14 @@ def report(
     return path
 
 
-def require_report_kinds(candidates: object, annotations: object, split: object, manifest: object) -> None:
-    """Raise where one of what may be given beside codes and hits is given, and of another class."""
-    kinds = {
-        "candidates": (candidates, pd.DataFrame),
-        "annotations": (annotations, Annotations),
-        "split": (split, Split),
-        "manifest": (manifest, Mapping),
-    }
-    require_kinds(**{name: pair for name, pair in kinds.items() if pair[0] is not None})
-
-
-def belonging(
-    folder: Path, samples: Samples, annotations: Annotations | None, split: Split | None
-) -> tuple[Annotations | None, Split | None]:
-    """Annotations and split as passed; what was not passed is read from a run folder that holds hits.
-
-    Parameters
-    ----------
-    folder : path
-        Where the report is written.
-    samples : Samples
-        Of the codes; the split has to be of these.
-    annotations, split
-        What the caller passed.
-
-    Raises
-    ------
-    StoreError, MismatchError
-        What lies there is damaged, or of other samples.
-    """
-    if "associate" in ledger.read_stages(folder):
-        ledger.require_intact(folder, "annotations.tsv", "annotations.concepts.tsv", "split.tsv")
-        if annotations is None and (folder / "annotations.tsv").is_file():
-            annotations = read_annotations(folder / "annotations.tsv")
-        if split is None and (folder / "split.tsv").is_file():
-            split = read_split(folder / "split.tsv", samples)
-    return annotations, split
-
-
-def _assemble(
-    sae: SAE | None,
-    features: FeatureMatrix,
-    hits: pd.DataFrame,
-    candidates: pd.DataFrame | None,
-    annotations: Annotations | None,
-    split: Split | None,
-    manifest: Plain,
-) -> tuple[Plain, list[pictures.Picture]]:
+def _assemble(given: Shown) -> tuple[Plain, list[pictures.Picture]]:
     """Content, as it is written to ``report.json``, and figures."""
-    sae = sae if sae is not None else features.sae
-    require_one_run(features, hits, candidates, sae=sae, annotations=annotations, split=split)
-    done = describe(sae, features, hits, manifest, annotations, split)
-    context = {**(getattr(hits, "context", None) or {}), "held_out": done["judged"]}
-    hits = Table(hits, context=context)
-    names = {} if annotations is None else annotations.concepts["name"].astype(str).to_dict()
-    concepts, used = c.concept_rows(hits, names)
-    family = getattr(split, "family", None)
+    sae, features, candidates, manifest = given.sae, given.features, given.candidates, given.manifest
+    done = describe(given)
+    context = {**(getattr(given.hits, "context", None) or {}), "held_out": done["judged"]}
+    hits = Table(given.hits, context=context)
+    concepts, used = c.concept_rows(hits, given.concept_names)
+    family = getattr(given.split, "family", None)
     family = family if family is not None and len(family) == len(features.samples) else None
     portraits = c.Portraits(features, hits, family)
     listing = c.unexplained(portraits)
@@ -215,7 +164,7 @@ def _assemble(
         "sets": c.set_rows(hits),
         "controls": c.controls(hits, candidates, concepts, used),
         "done": done,
-        "provenance": _provenance(sae, features, manifest),
+        "provenance": _provenance(given),
     }
     content = in_order(content)
     said = {k: v for k, v in (context.get("caveats") or {}).items() if k != "held_out"}
@@ -230,7 +179,7 @@ def _assemble(
         *pictures.turning_figures(manifest.get("turning")),
         *pictures.label_figures(manifest.get("readouts")),
         *pictures.assay_figures(manifest.get("assays")),
-        *pictures.portraits(chosen, features=features, annotations=annotations, shown=shown),
+        *pictures.portraits(chosen, features=features, annotations=given.annotations, shown=shown),
         *pictures.candidate_figures(content),
     ]
     content["figures"] = [
@@ -245,86 +194,15 @@ def _turning(turning: Plain | None) -> Plain | None:
     return {**turning, "best": found[0]} if turning and found else None
 
 
-def describe(
-    sae: SAE | None,
-    features: FeatureMatrix,
-    hits: pd.DataFrame,
-    manifest: Plain,
-    annotations: Annotations | None = None,
-    split: Split | None = None,
-) -> Plain:
-    """What was done: model, site, data, annotations, split, licences."""
-    samples, context = features.samples, getattr(hits, "context", None) or {}
-    origin = origin_of(sae).filled(features.origin)
-    origin = origin.filled(Origin.from_record(manifest.get("model") or {}))
-    of_hits = context.get("held_out") or {}
-    told = held_out(origin, samples, split).to_record()
-    judged = told
-    if split is None:  # as it was when the hits were made
-        told = judged = of_hits or told
-    elif of_hits.get("crossed"):  # all families judged the hits, and those of the test part the SAE
-        judged = held_out(origin, samples, split, all_judge=True).to_record()
-    counts = context.get("counts") or {}
-    out: Plain = {
-        "held_out": told,
-        "judged": judged,
-        "folds": counts.get("folds", 1),
-        "q_says": (counts.get("screen") or {}).get("q_says", ""),
-        "model": origin.model or "a model that was not named",
-        "site": str(origin.site or (manifest.get("settings") or {}).get("site") or "not stated"),
-        "data": {
-            "kind": samples.kind,
-            "n": len(samples),
-            "positions": samples.n_positions,
-            "n_in": samples.n_in,
-            "dropped": dict(samples.dropped),
-            "file": Path(samples.source).name if samples.source else "",
-            "sha256": samples.digest,
-        },
-        "licences": dict(manifest.get("licences") or {}),
-        "association_settings": context.get("settings") or {},
-        "annotations": None,
-        "split": None,
-    }
-    if annotations is not None:
-        sources = annotations.frame["source"].astype(str).value_counts().sort_index()
-        releases = annotations.frame.groupby("source")["release"].agg(
-            lambda s: ", ".join(sorted({str(v) for v in s if v}))
-        )
-        out["annotations"] = {
-            "rows": len(annotations),
-            "concepts": len(annotations.names),
-            "on_positions": len(annotations.position_names),
-            "counts": plain_data(annotations.counts),
-            "sources": [
-                {"source": s, "rows": int(n), "release": str(releases.get(s, ""))} for s, n in sources.items()
-            ],
-        }
-    if split is not None:
-        parts = [
-            {"part": p, "samples": len(split.part(p)), "families": len(split.families(p))}
-            for p in ("train", "calibration", "test")
-        ]
-        out["split"] = {
-            "by": split.by,
-            "seed": split.seed,
-            "n_families": len(split.family_names),
-            "parts": parts,
-        }
-    return out
-
-
-def _provenance(sae: SAE | None, features: FeatureMatrix, manifest: Plain) -> Plain:
+def _provenance(given: Shown) -> Plain:
     """Identities, settings and versions as the run recorded them; else versions of this machine."""
-    versions = dict(manifest.get("versions") or {})
-    if not versions:
-        versions = ledger.versions(("sciinterp", "numpy", "scipy", "pandas", "torch"))
+    told, packages = given.manifest, ("sciinterp", "numpy", "scipy", "pandas", "torch")
     keep = ("settings", "model", "samples", "annotations", "results")
     return {
-        "versions": versions,
-        "sae": origin_of(sae).to_record(),
-        "features": features.origin.to_record(),
-        "manifest": {k: plain_data(manifest[k]) for k in keep if k in manifest},
+        "versions": dict(told.get("versions") or {}) or ledger.versions(packages),
+        "sae": origin_of(given.sae).to_record(),
+        "features": given.features.origin.to_record(),
+        "manifest": {k: plain_data(told[k]) for k in keep if k in told},
     }
 
 

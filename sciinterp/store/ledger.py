@@ -305,7 +305,8 @@ def read_files(folder: str | Path) -> list[str]:
     Weights and stores are left to their own checksums; of a folder that was removed whole nothing is named.
     """
     folder, manifest = Path(folder), read_ledger(folder)
-    pages = {n for name, e in manifest["stages"].items() if not _is_read(name) for n in e["outputs"]}
+    for_people = {name for name, stage in STAGES.items() if not stage.read}
+    pages = {n for name, e in manifest["stages"].items() if name in for_people for n in e["outputs"]}
     return [
         name
         for name in checksums(manifest)
@@ -313,10 +314,6 @@ def read_files(folder: str | Path) -> list[str]:
         and name not in pages
         and (folder / name).parent.exists()
     ]
-
-
-def _is_read(stage: str) -> bool:
-    return stage not in STAGES or STAGES[stage].read
 
 
 def checksums(manifest: Plain) -> dict[str, str]:

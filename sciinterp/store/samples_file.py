@@ -127,7 +127,8 @@ def load_samples(folder: str | os.PathLike[str], *, sha256: str | None = None) -
         groups = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
         require_held(max(groups, 8 * told.num_rows * told.num_columns), SLACK + EXPANSION * size, path)
         schema, stays = told.schema.to_arrow_schema(), "data" if groups > STAYS_FROM else ""
-        texts = [field.name for field in schema if _is_text(field.type) and field.name != stays]
+        kinds = (pa.string(), pa.large_string())
+        texts = [field.name for field in schema if field.type in kinds and field.name != stays]
         here = [name for name in schema.names if name != stays]
         table = pq.read_table(path, columns=here, page_checksum_verification=True, read_dictionary=texts)
         require_held(sum(_unpacked(table[name]) for name in texts), SLACK + EXPANSION * size, path)
@@ -145,7 +146,8 @@ def load_samples(folder: str | os.PathLike[str], *, sha256: str | None = None) -
         head = json.loads(meta[b"samples"])
         frame = table.select([c for c in table.column_names if c.startswith(_COLUMN)]).to_pandas()
         frame.columns = [c.removeprefix(_COLUMN) for c in frame.columns]
-        cells = _Texts(path, told, size) if stays in schema.names else _cells(table)
+        held = table["data"].to_pylist() if "data" in table.column_names else []
+        cells = _Texts(path, told, size) if stays in schema.names else held
         data = cells if head["data"] == "text" else _read_data(head["data"], cells)
         samples = Samples(
             _Names(table["id"]) if isinstance(data, _Texts) else table["id"].to_pylist(),
@@ -213,12 +215,6 @@ class _Texts(Column):
         return found.cast("large_string").combine_chunks()
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
 def _unpacked(column: pa.ChunkedArray) -> int:
     """Bytes of a column of texts once every cell has its own: a page holds a text once, however often it is meant."""
     import pyarrow.compute as pc
@@ -228,10 +224,6 @@ def _unpacked(column: pa.ChunkedArray) -> int:
         sizes = pc.fill_null(pc.binary_length(chunk.dictionary), 0).cast("int64")
         total += pc.sum(sizes.take(chunk.indices)).as_py() or 0
     return total
-
-
-def _cells(table: pa.Table) -> list[str]:
-    return table["data"].to_pylist() if "data" in table.column_names else []
 
 
 def _read_data(kind: str, cells: Iterable[str]) -> list[object] | None:
