@@ -117,7 +117,7 @@ def motif_hits(
         rows.covers(sample.id)
     bounds = shard_bounds(samples.lengths, BATCH) if matrices else []
     for lo, hi in zip(bounds, bounds[1:]):
-        _scan(rows, samples, range(lo, hi), matrices, threshold, memelite, source)
+        _scan(rows, samples, range(lo, hi), matrices, threshold, memelite)
     for name in matrices:
         number, _, title = name.partition(" ")
         concept = concept_name(source, number)
@@ -133,7 +133,6 @@ def _scan(
     matrices: dict[str, np.ndarray],
     threshold: float,
     memelite: ModuleType,
-    source: str,
 ) -> None:
     """Scan samples end to end, with gaps as wide as the widest motif: a window over a gap holds an N."""
     gap = max(matrix.shape[1] for matrix in matrices.values())
@@ -161,7 +160,7 @@ def _scan(
                 samples.ids[batch[where[i]]],
                 int(first[i]) - offset,
                 int(last[i]) - offset,
-                concept_name(source, str(names[i]).split()[0]),
+                concept_name(rows.source, str(names[i]).split()[0]),
                 strand=str(strands[i]),
                 note=note,
             )

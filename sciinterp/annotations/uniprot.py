@@ -261,6 +261,13 @@ def place_fact(rows: Rows, protein: Protein, fact: Fact) -> None:
         parent = concept
 
 
+def go_fact(term: str, name: str, evidence: str = "") -> Fact:
+    """A Gene Ontology term; its name comes with the letter of its branch, ``F:ATP binding``."""
+    branch, colon, plain = name.partition(":")
+    codes = (evidence,) if evidence else ()
+    return Fact("GO", term.removeprefix("GO:"), plain if colon and branch in ("C", "F", "P") else name, codes)
+
+
 def codes_of(text: str) -> tuple[str, ...]:
     """Evidence codes out of ``ECO:0000269|PubMed:1, ECO:0000305``."""
     return tuple(code for part in text.split(",") if (code := " ".join(part.split())))

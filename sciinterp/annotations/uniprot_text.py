@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 from sciinterp.annotations.rows import Rows, cells_of
 from sciinterp.annotations.table import Annotations
-from sciinterp.annotations.uniprot import KEYS, Entry, Fact, Protein, codes_of, gather
+from sciinterp.annotations.uniprot import KEYS, Entry, Fact, Protein, codes_of, gather, go_fact
 from sciinterp.readers.bounded import whole
 from sciinterp.settings import checked
 
@@ -131,7 +131,7 @@ def _protein(rows: Rows, record: dict[str, list[tuple[int, str]]], number: int, 
     for _, line in record.get("DR", ()):
         parts = [part.strip() for part in line[5:].rstrip(". ").split("; ")]
         if parts[0] == "GO" and len(parts) > 2:
-            protein.facts.append(_go(parts[1], parts[2], *parts[3:4]))
+            protein.facts.append(go_fact(parts[1], parts[2], *parts[3:4]))
     protein.facts += [
         Fact("EC", m[1].rstrip("."), evidence=codes_of(m[2] or "")) for m in _OLD_EC.finditer(text("DE"))
     ]
@@ -236,13 +236,6 @@ def _coded(text: str, separator: str) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield name, codes_of(", ".join(_CODES.findall(part)))
 
 
-def _go(term: str, name: str, evidence: str = "") -> Fact:
-    """A Gene Ontology term; its name comes with the letter of its branch, ``F:ATP binding``."""
-    branch, colon, plain = name.partition(":")
-    codes = (evidence,) if evidence else ()
-    return Fact("GO", term.removeprefix("GO:"), plain if colon and branch in ("C", "F", "P") else name, codes)
-
-
 def _cofactors(text: str) -> list[Fact]:
     """The cofactors of one comment, structured (``Name=...; Xref=...;``) or, before 2014, free text."""
     molecule = _MOLECULE.match(text)
@@ -320,7 +313,7 @@ def _table_row(
     protein.facts += [Fact("KEYWORD", name) for name, _ in _coded(cell("keywords", "keyword"), ";")]
     terms = {t: n for c in _GO_COLUMNS for n, t in _GO_CELL.findall(cell(c))}
     terms |= {t: "" for t, _ in _coded(cell("gene ontology ids", "go_id"), ";") if t not in terms}
-    protein.facts += [_go(term, name) for term, name in terms.items()]
+    protein.facts += [go_fact(term, name) for term, name in terms.items()]
     protein.facts += [Fact("EC", ec) for ec, _ in _coded(cell("ec number", "ec"), ";")]
     return protein
 

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 from sciinterp.annotations.rows import Rows
 from sciinterp.annotations.table import Annotations
-from sciinterp.annotations.uniprot import KEYS, Entry, Fact, Protein, gather
+from sciinterp.annotations.uniprot import KEYS, Entry, Fact, Protein, gather, go_fact
 from sciinterp.readers.bounded import read_json, read_xml
 from sciinterp.settings import checked
 
@@ -68,7 +68,7 @@ def _xml_protein(rows: Rows, element: Element, line: int) -> Protein:
     for reference in element.findall("dbReference[@type='GO']"):
         said = {p.get("type"): _clean(p.get("value")) for p in reference.findall("property")}
         code = "|".join(filter(None, (said.get("evidence"), said.get("project"))))
-        protein.facts.append(_go(reference.get("id", ""), said.get("term", ""), code))
+        protein.facts.append(go_fact(reference.get("id", ""), said.get("term", ""), code))
     numbers = element.iterfind("protein//ecNumber")
     protein.facts += [Fact("EC", _clean(n.text), evidence=evidence(n)) for n in numbers]
     return protein
@@ -160,7 +160,7 @@ def _json_protein(rows: Rows, value: object) -> Protein:
     for reference in _list(value, "uniProtKBCrossReferences"):
         if _text(reference, "database") == "GO":
             said = {_text(p, "key"): _text(p, "value") for p in _list(reference, "properties")}
-            go = _go(_text(reference, "id"), said.get("GoTerm", ""), said.get("GoEvidenceType", ""))
+            go = go_fact(_text(reference, "id"), said.get("GoTerm", ""), said.get("GoEvidenceType", ""))
             protein.facts.append(go)
     names = value.get("proteinDescription")
     protein.facts += [Fact("EC", _text(n, "value"), evidence=_json_evidence(n)) for n in _ec_numbers(names)]
@@ -285,15 +285,6 @@ def _cofactors(
         Fact("COFACTOR", n, "", codes, {"cofactor_id": xref, **fields}, note) for n, codes, xref in found
     ]
     return facts or [Fact("COFACTOR", "", fields=fields, note=note)]
-
-
-def _go(term: str, name: str, evidence: str) -> Fact:
-    return Fact(
-        "GO",
-        term.removeprefix("GO:"),
-        name[2:] if name[1:2] == ":" else name,
-        (evidence,) if evidence else (),
-    )
 
 
 def _length(text: str) -> int:

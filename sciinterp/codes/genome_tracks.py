@@ -33,18 +33,11 @@ from sciinterp.store.atomic import make_folder
 if TYPE_CHECKING:
     import pandas as pd
 
+_Column = tuple[int, np.ndarray, np.ndarray]
 FORMATS = ("bigwig", "bedgraph")
 STRANDS = (".", "+", "-")
 # What is read of candidates.
 _PROPOSED = ("kind", "sample", "start", "end", "concept", "feature", "probability")
-
-
-class _Column(NamedTuple):
-    """A feature with the positions where it speaks."""
-
-    feature: int
-    rows: np.ndarray
-    value: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,12 +121,12 @@ class Coordinates:
 
 
 def _columns(features: FeatureMatrix, wanted: list[int]) -> Iterator[list[_Column]]:
-    """Some features, block by block; where many of a block are wanted it is read at once."""
+    """Feature, positions and values of some features, block by block; where many of a block are wanted it is read at once."""
     for low, high in features.feature_blocks(BLOCK_VALUES):
         mine = [j for j in wanted if low <= j < high]
         block = features.by_feature(low, high) if 4 * len(mine) > high - low else None
         many = ((block, j - low) if block is not None else (features.by_feature(j, j + 1), 0) for j in mine)
-        yield [_Column(j, *codes.column(at)) for j, (codes, at) in zip(mine, many)]
+        yield [(j, *codes.column(at)) for j, (codes, at) in zip(mine, many)]
 
 
 def track_of(rows: np.ndarray, value: np.ndarray, where: Coordinates) -> Intervals:
@@ -211,19 +204,17 @@ def tracks(
     largest = features.largest
 
     def write(column: _Column) -> tuple[np.ndarray, ...]:
-        track, path = (
-            track_of(column.rows, column.value, where),
-            folder / f"feature_{column.feature}.{ending}",
-        )
+        j, rows, value = column
+        track, path = track_of(rows, value, where), folder / f"feature_{j}.{ending}"
         if ending == "bw":
             write_bigwig(path, where.names, where.sizes, track)
         else:
             write_bedgraph(path, track, where)
-        return _peaks(track, float(largest[column.feature]))
+        return _peaks(track, float(largest[j]))
 
     with ThreadPoolExecutor(distributed.workers(distributed.MOST)) as pool:
         for block in _columns(features, wanted):
-            peaks.update(zip((column.feature for column in block), pool.map(write, block)))
+            peaks.update(zip((j for j, *_ in block), pool.map(write, block)))
     written.append(_write_intervals(folder / "peaks", _Places.of_peaks(peaks), where))
     if candidates is not None:
         placed = candidates["start"] >= 0  # a refinement is of a concept, wherever that lies

@@ -89,21 +89,8 @@ def write_bigwig(path: Path, names: Sequence[str], sizes: np.ndarray, found: Int
         out.append(body)
         at += len(body)
     largest = 24 + _ITEMS * _SUMMARY.itemsize
-    head = struct.pack(
-        "<IHHQQQHHQQIQ",
-        _MAGIC,
-        _VERSION,
-        len(zooms),
-        at_table,
-        at_data,
-        at_index,
-        0,
-        0,
-        0,
-        summary,
-        largest,
-        0,
-    )
+    places = (len(zooms), at_table, at_data, at_index)
+    head = struct.pack("<IHHQQQHHQQIQ", _MAGIC, _VERSION, *places, 0, 0, 0, summary, largest, 0)
     write_export(path, b"".join([head, heads, _total(found), *out, struct.pack("<I", _MAGIC)]))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pandas as pd
 
 from sciinterp.errors import InputError
 from sciinterp.provenance.checks import belongings
@@ -97,11 +98,8 @@ class HeldOut:
 
     def to_record(self) -> Plain:
         """As JSON: what was found, and every phrase that may be printed of it."""
-        facts, said = (
-            ("state", "n_overlap", "n_families", "crossed"),
-            ("sentence", "families", "trained", "pretraining"),
-        )
-        return {name: getattr(self, name) for name in (*facts, *said)}
+        names = "state n_overlap n_families crossed sentence families trained pretraining".split()
+        return {name: getattr(self, name) for name in names}
 
 
 def held_out(origin: Origin, samples: Samples, split: Split | None, *, all_judge: bool = False) -> HeldOut:
@@ -238,13 +236,10 @@ def caveats(judged: HeldOut, samples: Samples, annotations: Annotations | None) 
         trained the SAE, or may have. A key is absent where there is nothing to say.
     """
     found = {}
-    outside = (
-        np.zeros(0, bool)
-        if annotations is None
-        else ~annotations.frame["sample"].isin(samples.ids).to_numpy()
-    )
-    if annotations is not None and outside.any():
-        strangers = annotations.frame["sample"][outside]
+    named = pd.Series(dtype=object) if annotations is None else annotations.frame["sample"]
+    outside = ~named.isin(samples.ids).to_numpy(bool)
+    if outside.any():
+        strangers = named[outside]
         found["annotations"] = (
             f"{int(outside.sum()):,} of {len(outside):,} rows of annotations are of {strangers.nunique():,} samples that are "
             f"not among these {len(samples):,} (such as {strangers.iloc[0]!r}; these are such as {samples.ids[0]!r}) and were "

@@ -11,7 +11,6 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -77,22 +76,6 @@ class _File:
         return raw
 
 
-@contextmanager
-def _opened(path: Path, kind: str) -> Iterator[tuple[_File, dict[int, tuple[str, int]], int]]:
-    """The file, its chromosomes (name and length by number) and where its index is."""
-    with open_regular(path) as handle, parsing(path, {"bigwig": "bigWig", "bigbed": "BigBed"}[kind]):
-        size = os.fstat(handle.fileno()).st_size
-        file = _File(handle, path, size=size, left=bounds().unpacked(size))
-        magic = file.bytes(0, 4)
-        file.order = "<" if _MAGIC.get(int.from_bytes(magic, "little")) == kind else ">"
-        if _MAGIC.get(int.from_bytes(magic, "little" if file.order == "<" else "big")) != kind:
-            raise ValueError("another first word")
-        _, _, tree, _, index = file.unpack(4, "HHQQQ")
-        (buffer,) = file.unpack(52, "I")
-        file.packed = buffer > 0
-        yield file, _chromosomes(file, tree), index
-
-
 def _nodes(file: _File, root: int, item: int, child: int) -> Iterator[tuple[bool, bytes]]:
     """Items of all nodes of a tree from its root on, each node once: whether a leaf, and the bytes of one item."""
     waiting, seen = [root], set[int]()
@@ -128,9 +111,18 @@ def _chromosomes(file: _File, root: int) -> dict[int, tuple[str, int]]:
 def _blocks(
     path: Path, kind: str, keep: Keep | None
 ) -> Iterator[tuple[_File, dict[int, tuple[str, int]], bytes]]:
-    with _opened(path, kind) as (file, chromosomes, index):
-        magic = file.unpack(index, "I")[0]
-        if magic != _INDEX:
+    """The file, its chromosomes (name and length by number), and a block, one after the other."""
+    with open_regular(path) as handle, parsing(path, {"bigwig": "bigWig", "bigbed": "BigBed"}[kind]):
+        size = os.fstat(handle.fileno()).st_size
+        file = _File(handle, path, size=size, left=bounds().unpacked(size))
+        magic = file.bytes(0, 4)
+        file.order = "<" if _MAGIC.get(int.from_bytes(magic, "little")) == kind else ">"
+        if _MAGIC.get(int.from_bytes(magic, _WORD[file.order])) != kind:
+            raise ValueError("another first word")
+        _, _, tree, _, index = file.unpack(4, "HHQQQ")
+        (buffer,) = file.unpack(52, "I")
+        file.packed, chromosomes = buffer > 0, _chromosomes(file, tree)
+        if file.unpack(index, "I")[0] != _INDEX:
             raise ValueError("no index")
         used = 0
         for leaf, raw in _nodes(file, index + 48, 32, 24):
