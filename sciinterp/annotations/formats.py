@@ -11,7 +11,8 @@ from sciinterp.annotations.bed import says_values
 from sciinterp.annotations.rows import cells_of
 from sciinterp.annotations.table import Annotations
 from sciinterp.annotations.uniprot import KEYS
-from sciinterp.errors import FormatError, InputError, no_such
+from sciinterp.errors import InputError, no_such
+from sciinterp.readers import told_by
 from sciinterp.readers.bigwig import kind_of_track
 from sciinterp.readers.bounded import first_lines, open_regular
 from sciinterp.settings import checked
@@ -46,6 +47,7 @@ _STARTS = {
     "HETATM": "structure", "CRYST1": "structure", "REMARK": "structure", "MODEL ": "structure",
 }  # fmt: skip
 _COMMENTS = ("#", "track", "browser")
+_OWN_TABLE = " A table of your own has the columns sample, start, end and concept, places counted from 0 and the end left out."
 _NUMBER = re.compile(r"[0-9][0-9,]*", re.ASCII)
 _STRAND = re.compile(r"[-+.?]?")
 _MD5 = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
@@ -130,30 +132,12 @@ def guess(path: Path) -> str:
             return "h5ad"
     if kind := kind_of_track(path):
         return "signal" if kind == "bigwig" else kind
-    name = path.name.lower().removesuffix(".gz")
     lines = first_lines(path, n=LOOKED_AT)
     found = "signal" if says_values(path) else _by_content(lines)
-    found = found or next((f for f, (*_, ends) in FORMATS.items() if ends and name.endswith(ends)), "")
-    if not found:
-        raise FormatError(
-            "the format of the annotations cannot be told",
-            file=str(path),
-            expected=", ".join(sorted(FORMATS)),
-            got=repr(lines[0][:40]) if lines else "no text",
-            do="Name it: format= of read_annotations, --format of a command."
-            + (
-                " A table of your own has the columns sample, start, end and concept, places counted from 0 and the end left out."
-                if _is_table(lines)
-                else ""
-            ),
-        )
-    return found
-
-
-def _is_table(lines: list[str]) -> bool:
-    """Whether the first lines have one header of words and rows as wide: a table whose columns have other names."""
+    # One header of words and rows as wide are a table, whose columns have other names.
     widths = {len(re.split("[\t,;]", line)) for line in lines[:5]}
-    return len(lines) > 1 and len(widths) == 1 and min(widths) > 1 and not re.search(r"\d", lines[0])
+    is_table = len(lines) > 1 and len(widths) == 1 and min(widths) > 1 and not re.search(r"\d", lines[0])
+    return told_by(path, found, lines, FORMATS, what="annotations", more=_OWN_TABLE if is_table else "")
 
 
 def _by_content(lines: list[str]) -> str:

@@ -25,9 +25,9 @@ REPEATED = "of a sample that the file states again"
 ALSO = " || "
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f/]+")
 log = logging.getLogger(__name__)
-# sample start end strand concept source evidence note release, and the number of the item
 # What becomes of an item that a file states again.
 Duplicates = Literal["drop", "keep"]
+# sample start end strand concept source evidence note release, and the number of the item
 Row = tuple[str, int, int, str, str, str, str, str, str, int]
 
 

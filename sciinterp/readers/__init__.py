@@ -12,6 +12,7 @@ import importlib
 import logging
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ FORMATS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "airr": ("airr", "read_airr", ()),
     "smiles": ("sample_tables", "read_smiles", (".smi", ".smiles")),
     "receptors": ("receptors", "read_receptors", ()),
-    "table": ("sample_tables", "read_table", ()),
+    "table": ("sample_tables", "read_table", (".tsv", ".csv", ".tab")),
     "mmcif": ("structures", "read_mmcif", (".mmcif",)),
     "pdb": ("structures", "read_pdb", (".pdb", ".ent")),
     "cif": ("structures", "read_crystals", ()),
@@ -141,20 +142,29 @@ def guess(path: Path) -> str:
     FormatError
         Neither tells.
     """
-    name = path.name.lower().removesuffix(".gz")
     lines = first_lines(path, n=2000)
-    found = _by_content(path, lines)
-    if not found:
-        found = next((f for f, (_, _, ends) in FORMATS.items() if ends and name.endswith(ends)), "")
-    if not found and name.endswith((".tsv", ".csv", ".tab")):
-        found = "table"
+    return told_by(path, _by_content(path, lines), lines, FORMATS, what="samples")
+
+
+def told_by(
+    path: Path,
+    content: str,
+    lines: list[str],
+    formats: Mapping[str, tuple[str, str, tuple[str, ...]]],
+    *,
+    what: str,
+    more: str = "",
+) -> str:
+    """The format that the content of a file tells, or its name; an error, of ``more`` than one sentence, where neither does."""
+    name = path.name.lower().removesuffix(".gz")
+    found = content or next((f for f, (*_, ends) in formats.items() if ends and name.endswith(ends)), "")
     if not found:
         raise FormatError(
-            "the format of the samples cannot be told",
+            f"the format of the {what} cannot be told",
             file=str(path),
-            expected=", ".join(sorted(FORMATS)),
+            expected=", ".join(sorted(formats)),
             got=repr(lines[0][:40]) if lines else "no text",
-            do="Name it: format= of read_samples, --format of a command.",
+            do=f"Name it: format= of read_{what}, --format of a command.{more}",
         )
     return found
 

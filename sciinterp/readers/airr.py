@@ -27,6 +27,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from Bio.Data.CodonTable import standard_dna_table
+
 from sciinterp.errors import FormatError
 from sciinterp.readers.delimited import distinct, fitted, read_rows
 from sciinterp.readers.entries import check_ids
@@ -34,14 +36,7 @@ from sciinterp.samples import Samples
 
 # IMGT regions up to position 104; the junction (104-118) fixes the rest.
 REGIONS = (("FR1", 1, 26), ("CDR1", 27, 38), ("FR2", 39, 55), ("CDR2", 56, 65), ("FR3", 66, 104))
-_BASES = "TCAG"
-_AMINO = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"
-CODONS = {
-    a + b + c: _AMINO[16 * i + 4 * j + k]
-    for i, a in enumerate(_BASES)
-    for j, b in enumerate(_BASES)
-    for k, c in enumerate(_BASES)
-}
+CODONS = {**standard_dna_table.forward_table, **dict.fromkeys(standard_dna_table.stop_codons, "*")}
 _COMPLEMENT = str.maketrans("ACGT", "TGCA")
 # Positions and insertions, one by one or as runs, as :func:`pack_imgt` writes them.
 _IMGT = re.compile(r"\d{1,3}(\.\d{1,2}|-\d{1,3})?( \d{1,3}(\.\d{1,2}|-\d{1,3})?)*", re.ASCII)

@@ -34,9 +34,9 @@ _GENOMIC = re.compile(
 _SEVERAL = re.compile(
     rf"(?:p\.)?(?:{_RESIDUE})[0-9]{{1,12}}(?:{_RESIDUE}|=)(?:[;:,+/|&_\s]+(?:p\.)?(?:{_RESIDUE})[0-9]{{1,12}}(?:{_RESIDUE}|=))+"
 )
-# A sequence's name in front of a change.
 # Characters of a change: an insertion of a whole domain has some thousand, and patterns are tried on every one.
 LONGEST = 10_000
+# A sequence's name in front of a change.
 _ACCESSION = re.compile(r"\s*([^\s:]+):\s*(?=[pgcmnrPGCMNR]\.)")
 # Notation that says too little to make the changed sequence, and what it says instead.
 _REFUSED = (

@@ -96,33 +96,26 @@ def _flocked(path: Path) -> int | None:
             descriptor = os.open(path, os.O_RDWR)
         except FileNotFoundError:
             return None
+    held = False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-            return descriptor
+        held = os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         pass
     except BlockingIOError:
-        os.close(descriptor)
         raise _busy(path) from None
     except OSError as error:
-        if error.errno in _NO_FLOCK:
-            log.warning(
-                "%s: this file system has no locks; the file %s stands for one, and two hosts must not write here at once",
-                path.parent,
-                LOCK,
-            )
-            if made:
-                return descriptor
-        os.close(descriptor)
-        if error.errno in _NO_FLOCK:
+        if error.errno not in _NO_FLOCK:
+            raise
+        said = "%s: this file system has no locks; the file %s stands for one, and two hosts must not write here at once"
+        log.warning(said, path.parent, LOCK)
+        held = made
+        if not made:
             return _created(path)
-        raise
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
+    finally:
+        if not held:
+            os.close(descriptor)
+    return descriptor if held else None
 
 
 def _created(path: Path) -> int | None:
