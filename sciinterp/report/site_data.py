@@ -185,10 +185,8 @@ class SiteData:
         yield from tr.track_chunks(self.features, self.starts["tracks"])
         for s, path in self.structures.items():
             sample = self.samples[s]
-            yield (
-                f"structure-{s}",
-                read_structure(path, sample.sequence) if path else record_structure(sample),
-            )
+            atoms = read_structure(path, sample.sequence) if path else record_structure(sample)
+            yield f"structure-{s}", atoms
         yield "concepts", self.concepts
         for lo in range(0, len(self.names), CONCEPTS_A_CHUNK):
             numbers = range(lo, min(lo + CONCEPTS_A_CHUNK, len(self.names)))

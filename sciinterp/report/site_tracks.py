@@ -121,16 +121,8 @@ def track_chunks(features: FeatureMatrix, starts: list[int]) -> Iterator[tuple[s
             if width > 1:
                 data = letters[s] or ""
                 for t, first in enumerate(range(start, stop, TILE)):
-                    tile = pack(codes, first, min(first + TILE, stop))
-                    at = first - start
-                    yield (
-                        f"tile-{s}-{t}",
-                        {
-                            **tile,
-                            "start": at,
-                            "sequence": data[at : at + TILE],
-                        },
-                    )
+                    tile, at = pack(codes, first, min(first + TILE, stop)), first - start
+                    yield f"tile-{s}-{t}", {**tile, "start": at, "sequence": data[at : at + TILE]}
         yield f"tracks-{i}", block
 
 

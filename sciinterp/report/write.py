@@ -276,12 +276,8 @@ def _flat(value: object, prefix: str = "") -> list[tuple[str, str]]:
         return [row for k, v in value.items() for row in _flat(v, f"{prefix}{'.' if prefix else ''}{k}")]
     if isinstance(value, list) and any(isinstance(v, Mapping | list) for v in value):
         return [row for i, v in enumerate(value) for row in _flat(v, f"{prefix}[{i}]")]
-    return [
-        (
-            prefix,
-            ", ".join(map(str, value)) if isinstance(value, list) else "–" if value is None else str(value),
-        )
-    ]
+    several = ", ".join(map(str, value)) if isinstance(value, list) else ""
+    return [(prefix, several if isinstance(value, list) else "–" if value is None else str(value))]
 
 
 def _words(value: object, prefix: str = "") -> list[tuple[str, str]]:
