@@ -155,7 +155,7 @@ def told_by(
     what: str,
     more: str = "",
 ) -> str:
-    """The format that the content of a file tells, or its name; an error, of ``more`` than one sentence, where neither does."""
+    """The format that the content of a file has told, else its name tells; ``more`` is advice where neither does."""
     name = path.name.lower().removesuffix(".gz")
     found = content or next((f for f, (*_, ends) in formats.items() if ends and name.endswith(ends)), "")
     if not found:
