@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from Bio.PDB.DSSP import residue_max_acc
 
 from sciinterp.annotations.airr import runs
 from sciinterp.annotations.rows import Rows
@@ -28,9 +27,13 @@ from sciinterp.readers.bounded import need, parsing
 from sciinterp.readers.structures import Chain, mmcif_columns, read_structure
 from sciinterp.settings import checked
 
-MAX_SURFACE = residue_max_acc[
-    "Wilke"
-]  # in square angstrom: the theoretical values of Tien et al. 2013, table 1
+# Largest accessible surface in square angstrom, theoretical values of Tien et al. 2013, table 1.
+MAX_SURFACE = {
+    "ALA": 129, "ARG": 274, "ASN": 195, "ASP": 193, "CYS": 167, "GLU": 223, "GLN": 225, "GLY": 104,
+    "HIS": 224, "ILE": 197,
+    "LEU": 201, "LYS": 236, "MET": 224, "PHE": 240, "PRO": 159, "SER": 155, "THR": 172,
+    "TRP": 285, "TYR": 263, "VAL": 174,
+}  # fmt: skip
 EXPOSED = 0.25
 DISORDERED_PLDDT = 50.0
 # Points per atom for the surface: an error of about 1% of a residue's surface.

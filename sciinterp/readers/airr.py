@@ -25,9 +25,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
-
-from Bio.Data.CodonTable import standard_dna_table
 
 from sciinterp.errors import FormatError
 from sciinterp.readers.delimited import distinct, fitted, read_rows
@@ -36,7 +35,8 @@ from sciinterp.samples import Samples
 
 # IMGT regions up to position 104; the junction (104-118) fixes the rest.
 REGIONS = (("FR1", 1, 26), ("CDR1", 27, 38), ("FR2", 39, 55), ("CDR2", 56, 65), ("FR3", 66, 104))
-CODONS = {**standard_dna_table.forward_table, **dict.fromkeys(standard_dna_table.stop_codons, "*")}
+_AMINO = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"
+CODONS = dict(zip(map("".join, product("TCAG", repeat=3)), _AMINO))
 _COMPLEMENT = str.maketrans("ACGT", "TGCA")
 # Positions and insertions, one by one or as runs, as :func:`pack_imgt` writes them.
 _IMGT = re.compile(r"\d{1,3}(\.\d{1,2}|-\d{1,3})?( \d{1,3}(\.\d{1,2}|-\d{1,3})?)*", re.ASCII)
