@@ -139,10 +139,7 @@ def _measure(
 def _rank(annotations: Annotations, names: list[str], table: pd.DataFrame) -> np.ndarray:
     """The order in which duplicates are kept: nearer to the root, more instances, first by name."""
     level = annotations.concepts["level"].reindex(names).to_numpy()
-    order = np.lexsort((np.arange(len(names)), -table["n_instances"].to_numpy(), level))
-    rank = np.empty(len(names), np.int64)
-    rank[order] = np.arange(len(names))
-    return rank
+    return np.argsort(np.lexsort((np.arange(len(names)), -table["n_instances"].to_numpy(), level)))
 
 
 def _duplicates(

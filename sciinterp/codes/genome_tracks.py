@@ -75,11 +75,11 @@ class Coordinates:
                 raise
             n = len(samples)
             order = np.argsort(np.array([i.encode() for i in samples.ids], object), kind="stable")
-            number = np.empty(n, np.int64)
-            number[order] = np.arange(n)
             none = np.zeros(n, np.int64)
             names = [samples.ids[i] for i in order]
-            return cls(names, samples.lengths[order], number, none, none.astype(bool), samples, False)
+            return cls(
+                names, samples.lengths[order], np.argsort(order), none, none.astype(bool), samples, False
+            )
         start, end = where["start"].to_numpy(np.int64), where["end"].to_numpy(np.int64)
         called = where["chromosome"].astype(str).tolist()
         known = _sizes(Path(sizes)) if sizes is not None else {}

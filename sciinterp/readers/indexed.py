@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
+import pandas as pd
 
 from sciinterp.errors import FormatError, InputError
 from sciinterp.readers.bounded import bounds, open_bytes, open_regular, parsing
@@ -286,10 +287,8 @@ def _blocks(path: Path) -> np.ndarray:
 
 
 def _check_names(names: Names, path: Path, n_in: int) -> None:
-    marks = np.fromiter((hash(name) for name in names), np.int64, len(names))
-    order = np.argsort(marks, kind="stable")
-    same = np.flatnonzero(marks[order][1:] == marks[order][:-1])
-    suspects = sorted({int(i) for i in (*order[same], *order[same + 1])})
+    marks = pd.Series(np.fromiter((hash(name) for name in names), np.int64, len(names)))
+    suspects = np.flatnonzero(marks.duplicated(keep=False)).tolist()
     check_ids([names[i] for i in suspects or range(min(len(names), 1))], path, "sequences", n_in)
 
 
