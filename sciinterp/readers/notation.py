@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from os.path import commonprefix
 
 import pandas as pd
 
@@ -126,10 +125,12 @@ class Variant:
 
     def trimmed(self) -> Variant:
         """The same change without the letters both alleles begin or end with."""
-        first = len(commonprefix([self.ref, self.alt]))
-        ref, alt = self.ref[first:], self.alt[first:]
-        last = len(commonprefix([ref[::-1], alt[::-1]]))
-        return Variant(self.start + first, ref[: len(ref) - last], alt[: len(alt) - last])
+        ref, alt, start = self.ref, self.alt, self.start
+        while ref and alt and ref[0] == alt[0]:
+            ref, alt, start = ref[1:], alt[1:], start + 1
+        while ref and alt and ref[-1] == alt[-1]:
+            ref, alt = ref[:-1], alt[:-1]
+        return Variant(start, ref, alt)
 
     def fitted(self, sample: Sample) -> Variant:
         """The change in the sample's own letters: unstated ones filled in, in its case where it has one case only.
