@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from sciinterp import distributed
-from sciinterp.activations.plan import Item, Work, window_starts
+from sciinterp.activations.plan import Item, Work, kept_tokens
 from sciinterp.activations.recorded import Activations, fingerprint, load_activations, site_folder
 from sciinterp.activations.settings import ExtractSettings
 from sciinterp.devices import using_threads
@@ -312,20 +312,27 @@ def _merge(work: Work, sample: int, parts: _Parts, dtype: str, d_in: int) -> tup
         return parts[0]
     rows, spans = map(np.concatenate, zip(*parts))
     if len(parts) > 1:
-        spans, inverse, count = np.unique(spans, axis=0, return_inverse=True, return_counts=True)
-        n = int(work.samples.lengths[sample])
-        lo = np.array(window_starts(n, work.window, work.overlap))
-        inside = (lo[None] <= spans[:, :1]) & (spans[:, 1:2] <= lo[None] + work.window)
-        if not np.array_equal(inside.sum(1), count):
-            raise InputError(
-                "windows cut the tokens in different places",
-                where=f"sample {work.samples.ids[sample]!r}",
-                do="Cut the sample yourself, or leave it out.",
-            )
+        kept = _kept(work.samples.ids[sample], [part[1] for part in parts])
+        spans, number, count = np.unique(spans, axis=0, return_inverse=True, return_counts=True)
         sums = np.zeros((len(spans), rows.shape[1]), np.float32)
-        np.add.at(sums, inverse.ravel(), rows)
+        np.add.at(sums, number.ravel(), rows)
         rows = sums / count[:, None].astype(np.float32)
+        chosen = np.unique(number.ravel()[kept])
+        rows, spans = rows[chosen], spans[chosen]
     return _stored(torch.from_numpy(rows), dtype, merge=False)[0], spans
+
+
+def _kept(name: str, windows: list[np.ndarray]) -> np.ndarray:
+    """bool: which of the tokens of a sample's windows, end to end in any order, are kept."""
+    order = sorted((k for k, spans in enumerate(windows) if len(spans)), key=lambda k: windows[k][:, 0].min())
+    kept = [np.zeros(len(spans), bool) for spans in windows]
+    try:
+        for k, mask in zip(order, kept_tokens([windows[k] for k in order])):
+            kept[k] = mask
+    except InputError as error:
+        do = "Cut the sample yourself, or leave it out."
+        raise InputError(error.what, where=f"sample {name!r}", do=do) from None
+    return np.concatenate(kept)
 
 
 def _finish(work: Work, writers: Mapping[str, Writer]) -> None:

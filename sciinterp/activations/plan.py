@@ -2,12 +2,17 @@
 
 A shard is a run of consecutive samples; its batches are made of samples of similar length inside it, so that
 little of a batch is padding and a shard is a function of its samples alone, wherever a resumed run begins.
+
+A long sample goes through the model in windows. Where tokens are words of several letters a window begins with a token of the one
+before, so that both part the letters there alike, and each position is kept once: tokens of the earlier window up to the last place
+where both have an end of a token, those of the later one from there on. A word that the end of a window cut is none of them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,7 +21,7 @@ import torch
 from sciinterp.activations.settings import ExtractSettings
 from sciinterp.errors import InputError
 from sciinterp.models.engine import plan_batches
-from sciinterp.samples import Samples
+from sciinterp.samples import Sample, Samples
 from sciinterp.store.layout import ENVIRONMENT, shard_bounds
 
 if TYPE_CHECKING:
@@ -58,14 +63,29 @@ class Work:
                     do="Only sequences can be cut into windows.",
                 )
         self.bounds = shard_bounds(samples.lengths, settings.shard_tokens)
+        self._starts: dict[int, list[int]] = {}
+
+    def starts(self, number: int) -> list[int]:
+        """Where the windows of a sample begin."""
+        n = int(self.samples.lengths[number])
+        if not self.window or n <= self.window:
+            return [0]
+        if number not in self._starts:
+            sample = self.samples[number]
+
+            def tokens(lo: int, hi: int) -> np.ndarray:
+                batch = self.model.encode([Sample(sample.id, sample.sequence[lo:hi])])
+                return lo + batch.spans[0][batch.mask[0]][:, 0].numpy()
+
+            self._starts[number] = window_starts(n, self.window, self.overlap, tokens)
+        return self._starts[number]
 
     def items(self, number: int) -> list[Item]:
         """What a shard sends through the model, in the order of the samples."""
         out = []
         for i in range(self.bounds[number], self.bounds[number + 1]):
             n = int(self.samples.lengths[i])
-            starts = window_starts(n, self.window, self.overlap) if self.window else [0]
-            out += [Item(i, lo, min(lo + self.window, n) if self.window else n) for lo in starts]
+            out += [Item(i, lo, min(lo + self.window, n) if self.window else n) for lo in self.starts(i)]
         return out
 
     def batches(self, items: Sequence[Item]) -> list[np.ndarray]:
@@ -110,15 +130,81 @@ def environment(device: torch.device, threads: int) -> dict[str, object]:
     return {"torch": torch.__version__, "threads": threads, "device": name}
 
 
-def window_starts(n: int, window: int, overlap: int) -> list[int]:
+def window_starts(
+    n: int, window: int, overlap: int, tokens: Callable[[int, int], np.ndarray] | None = None
+) -> list[int]:
     """Where the windows of a sample of ``n`` positions begin; the last one ends with the sample.
+
+    Parameters
+    ----------
+    n, window, overlap : int
+    tokens : callable, optional
+        Where the tokens of the positions ``[lo, hi)`` begin; by default everywhere. Windows that have to begin with a token
+        overlap by more where it begins earlier, and the last one may be shorter.
 
     Examples
     --------
     >>> window_starts(10, 6, 2), window_starts(6, 6, 2), window_starts(11, 6, 2)
     ([0, 4], [0], [0, 4, 5])
+    >>> window_starts(11, 6, 2, lambda lo, hi: np.arange(lo, hi, 3))  # words of three
+    [0, 3, 6]
     """
-    if n <= window:
-        return [0]
-    starts = list(range(0, n - window, window - overlap))
-    return [*starts, n - window]
+    starts = [0]
+    while (lo := starts[-1]) + window < n:
+        latest = lo + window - overlap
+        if tokens is None:
+            starts.append(min(latest, n - window))
+            continue
+        places = np.append(tokens(lo, lo + window), lo + window)
+        places = places[places > lo]
+        last = places[(places >= n - window) & (places <= latest)]
+        before = places[places <= latest]
+        starts.append(int(last.min() if len(last) else before.max() if len(before) else places.min()))
+    return starts
+
+
+def kept_tokens(windows: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Which tokens of the windows of one sample are kept, so that each position is covered once.
+
+    Parameters
+    ----------
+    windows : sequence of int [n_tokens, 3]
+        Start, end and strand of the tokens of each window, in the order of the sample.
+
+    Returns
+    -------
+    list of bool [n_tokens]
+
+    Raises
+    ------
+    InputError
+        Two windows have no end of a token in common where they overlap.
+
+    Examples
+    --------
+    >>> one, two = np.array([[0, 3, 0], [3, 6, 0], [6, 7, 0]]), np.array([[3, 6, 0], [6, 9, 0]])
+    >>> [kept.tolist() for kept in kept_tokens([one, two])]  # the window's end cut the word at 6
+    [[True, True, False], [False, True]]
+    """
+    keep, cut = [np.ones(len(spans), bool) for spans in windows], 0
+    begin = [spans[:, 0].min() for spans in windows]
+    for k, (one, two) in enumerate(pairwise(windows)):
+        if one[:, 1].max() <= begin[k + 1]:
+            continue
+        common = np.intersect1d(_ends(one), _ends(two))
+        # not beyond where the window after them begins, so that it has a place in common as well
+        common = common[(common >= cut) & (common <= min(begin[k + 2 :], default=common.max(initial=0)))]
+        if not len(common):
+            raise InputError("windows cut the tokens in different places")
+        cut = int(common[-1])
+        keep[k] &= one[:, 1] <= cut
+        keep[k + 1] &= two[:, 0] >= cut
+    return keep
+
+
+def _ends(spans: np.ndarray) -> np.ndarray:
+    """Places where a token begins or ends, and none goes on."""
+    starts, stops = np.sort(spans[:, 0]), np.sort(spans[:, 1])
+    places = np.unique(spans[:, :2])
+    begun = np.searchsorted(starts, places, side="left")
+    return places[begun == np.searchsorted(stops, places, side="right")]

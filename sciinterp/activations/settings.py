@@ -17,7 +17,8 @@ class ExtractSettings:
     shard_tokens : int
         Positions of a shard, about: what a killed run has to repeat at most, and what memory holds.
     overlap : int
-        Positions that neighbouring windows of a long sample share.
+        Positions that neighbouring windows of a long sample share; more where a window must begin with a token of several
+        letters.
     nonfinite : {"stop", "skip"}
         A NaN or an infinity among a sample's activations stops the run, or leaves the sample without rows and
         counts it.

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_adapter import LETTERS, TinyAdapter, make_samples
+from tiny_adapter import TinyAdapter, make_samples
 
 import sciinterp as si
 from sciinterp.activations import ExtractSettings, fingerprint, same_fingerprint
 from sciinterp.activations.extraction import begun_threads
-from sciinterp.activations.plan import Work, window_starts
+from sciinterp.activations.plan import Work, kept_tokens, window_starts
 from sciinterp.activations.recorded import rows_of
 from sciinterp.errors import InputError, SciinterpError
 from sciinterp.models import Site
@@ -88,38 +89,114 @@ def test_windows_must_advance_and_be_of_text() -> None:
         Work(model, cells, 64, ExtractSettings(overlap=2))
 
 
+MERGES = ["AC", "CA", "GT", "ACGT", "TT", "CAGT", "TTTT"]
+
+
+def by_words(text: str, k: int = 3) -> list[str]:
+    """Words of k letters from the left, single letters where one would hold an N or run over the end."""
+    out = []
+    while text:
+        size = k if len(text) >= k and "N" not in text[:k] else 1
+        out, text = [*out, text[:size]], text[size:]
+    return out
+
+
+def by_pairs(text: str) -> list[str]:
+    """Byte pairs: the earliest rule of the list first, wherever its pair stands."""
+    out = list(text)
+    while pairs := [
+        (MERGES.index(a + b), i) for i, (a, b) in enumerate(zip(out, out[1:])) if a + b in MERGES
+    ]:
+        i = min(pairs)[1]
+        out[i : i + 2] = [out[i] + out[i + 1]]
+    return out
+
+
+PARTED = {"letters": list, "words": by_words, "pairs": by_pairs}
+
+
 class Words(TinyAdapter.__base__):
-    """Words of three letters from the left: windows that do not begin at a multiple of three cut others."""
+    """Tokens of one or more letters; a row says how long its token is, and which of its window."""
 
-    name, alphabet, max_length, over_length = "words", LETTERS, 9, "window"
+    name, alphabet, over_length = "words", "ACGTN", "window"
 
-    def __init__(self) -> None:
-        super().__init__(torch.nn.Embedding(21, 4))
+    def __init__(self, parted, max_length) -> None:
+        super().__init__(torch.nn.Identity())
+        self.parted, self.max_length = parted, max_length
 
     def _sites(self):
-        yield Site("embedding", "", 4, kind="embed")
-        yield Site("layers.0", "", 4)
+        yield Site("layers.0", "", 2)
 
     def _encode(self, data):
-        rows = [[(len(s[i : i + 3]), i, min(i + 3, len(s))) for i in range(0, len(s), 3)] for s in data]
+        rows = []
+        for text in data:
+            ends = np.cumsum([len(token) for token in self.parted(text)]).tolist()
+            rows.append([(b - a, a, b) for a, b in zip([0, *ends], ends)])
         return pieces_to_batch(rows, [len(s) for s in data], pad=0)
 
     def _forward(self, batch):
-        return self.module(batch.inputs["input_ids"])
+        ids = batch.inputs["input_ids"].float()
+        return self.module(torch.stack([ids, torch.arange(ids.shape[1]).expand_as(ids)], -1))
 
 
-@pytest.mark.parametrize(
-    ("n", "overlap", "fits"), [(15, 3, True), (16, 4, False), (16, 3, False), (9, 0, True)]
-)
-def test_windows_that_cut_tokens_in_different_places_are_refused(tmp_path, n, overlap, fits) -> None:
-    how = {"site": "layers.0", "out": tmp_path / "a", "settings": ExtractSettings(overlap=overlap)}
-    samples = make_samples((n, 6))
-    if fits:
-        acts = si.extract(Words(), samples, **how)
-        assert acts.spans["start"].tolist() == [*range(0, n, 3), 0, 3]
-        return
-    with pytest.raises(InputError, match=r"windows cut the tokens in different places, sample 's/0'"):
-        si.extract(Words(), samples, **how)
+def covered_once(spans: np.ndarray, n: int) -> bool:
+    return spans[:, :2].ravel().tolist() == [0, *np.repeat(spans[:-1, 1], 2).tolist(), n]
+
+
+@pytest.mark.parametrize("name", PARTED)
+@settings(deadline=None, max_examples=150)
+@given(st.text("ACGT" * 5 + "N", min_size=1, max_size=60), st.integers(4, 20), st.data())
+def test_windows_keep_each_position_once_whatever_tokens_are(name, text, window, data) -> None:
+    """However little neighbours overlap: what is kept, end to end, is the sequence, in tokens of its windows."""
+    overlap = data.draw(st.integers(0, window - 1))
+    model, samples = Words(PARTED[name], window), si.Samples(["a"], [text], kind="dna")
+    items = Work(model, samples, 64, ExtractSettings(overlap=overlap)).items(0)
+    assert items[0].lo == 0 and items[-1].hi == len(text)
+    assert all(b.lo <= a.hi and a.lo < b.lo for a, b in pairwise(items)) and all(
+        i.hi - i.lo <= window for i in items
+    )
+    windows = []
+    for item in items:
+        batch = model.encode([text[item.lo : item.hi]])
+        windows.append(batch.spans[0][batch.mask[0]].numpy() + np.array([item.lo, item.lo, 0]))
+    kept = np.concatenate([spans[mask] for spans, mask in zip(windows, kept_tokens(windows))])
+    assert covered_once(kept, len(text))
+    if name == "letters":
+        assert [i.lo for i in items] == window_starts(len(text), window, overlap)
+    if name == "words" and overlap >= 3 and window % 3 == 0:  # no window cut one
+        assert [text[a:b] for a, b, _ in kept] == by_words(text)
+
+
+@pytest.mark.parametrize("name", PARTED)
+@pytest.mark.parametrize("overlap", [0, 1, 4])
+def test_rows_of_windows_are_means_over_those_that_have_the_token(tmp_path, name, overlap) -> None:
+    text = "ACGTTTTACNACAGTCAGTGTACACGTTTAGTACNNCAGTTTTTCA"
+    model, samples = Words(PARTED[name], 11), si.Samples(["a", "b"], [text, "ACG"], kind="dna")
+    how = ExtractSettings(overlap=overlap)
+    acts = si.extract(model, samples, site="layers.0", out=tmp_path / "a", settings=how)
+    spans = np.c_[acts.spans["start"], acts.spans["end"]][: int(acts.token_offsets[1])]
+    assert covered_once(spans, len(text))
+    rows: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for item in Work(model, samples, 64, how).items(0)[:-1]:
+        ends = np.cumsum([len(token) for token in model.parted(text[item.lo : item.hi])]) + item.lo
+        for number, (a, b) in enumerate(zip([item.lo, *ends], ends)):
+            rows.setdefault((a, b), []).append((b - a, number))
+    np.testing.assert_allclose(acts.read_sample(0), [np.mean(rows[tuple(span)], axis=0) for span in spans])
+
+
+def test_rows_of_a_site_that_cuts_windows_in_different_places_are_refused(tmp_path) -> None:
+    class Pooled(Words):
+        def _sites(self):
+            yield Site("layers.0", "", 2, stride=2)
+
+        def _forward(self, batch):
+            return self.module(batch.inputs["input_ids"].float()[:, 1::2, None].expand(-1, -1, 2))
+
+    samples = si.Samples(["a", "b"], ["ACGTACGTACGTACG", "ACG"], kind="dna")
+    with pytest.raises(InputError, match=r"windows cut the tokens in different places, sample 'a'"):
+        si.extract(
+            Pooled(list, 8), samples, site="layers.0", out=tmp_path / "a", settings=ExtractSettings(overlap=1)
+        )
 
 
 @pytest.mark.parametrize("bounds", [(-1, 3), (3, 2), (0, 18), (18, 18)])

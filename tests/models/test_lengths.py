@@ -8,6 +8,7 @@ from makers import DNA, PROTEINS, real
 from test_hugging_face import build, esm_config, esm_tokeniser, hf, nucleotide_vocabulary
 
 import sciinterp as si
+from sciinterp.activations import ExtractSettings
 from sciinterp.errors import InputError
 from sciinterp.models import load_model
 from sciinterp.models.hugging_face import longest_input
@@ -41,7 +42,7 @@ def test_proteins_are_windowed_at_the_configured_length(n, tmp_path) -> None:
         si.Samples(["a"], [long]),
         site="layers.0",
         out=tmp_path / "acts",
-        settings=si.activations.ExtractSettings(overlap=8),
+        settings=ExtractSettings(overlap=8),
     )
     assert acts.spans["start"].tolist() == list(range(len(long)))
     with pytest.raises(InputError, match=f"at most {n - 4} positions"):
@@ -60,6 +61,10 @@ def test_words_of_six_bases_fill_up_with_unknown_bases(tmp_path) -> None:
         with pytest.raises(InputError, match=r"too many tokens.*at most 20"):
             model.check([sequence])
     assert len(model.readable(si.Samples(["a", "b"], ["ACGTAC", "N" * 100], kind="dna"))) == 1
+    how = ExtractSettings(overlap=8)
+    samples = si.Samples(["a"], ["ACGTAC" * 50 + "A"], kind="dna")
+    acts = si.extract(model, samples, site="layers.0", out=tmp_path / "acts", settings=how)
+    assert acts.spans["start"].tolist() == [*range(0, 300, 6), 300]
 
 
 def test_byte_pairs_are_counted(tmp_path) -> None:
