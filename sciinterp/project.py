@@ -23,7 +23,6 @@ from sciinterp.activations import Activations, extract, load_activations, same_f
 from sciinterp.annotations import Annotations, read_annotations
 from sciinterp.annotations.projection import placed
 from sciinterp.association import associate, read_hits
-from sciinterp.association.explanations import TOO_FEW, above_all, above_without_control
 from sciinterp.codes import FeatureMatrix, encode, load_features
 from sciinterp.control import randomised_control, twin_codes
 from sciinterp.discovery import discover, read_candidates
@@ -36,6 +35,7 @@ from sciinterp.readers import read_samples
 from sciinterp.readouts.assay_files import read_assays
 from sciinterp.readouts.files import read_readouts
 from sciinterp.report import browser
+from sciinterp.report.content import concept_rows, tally
 from sciinterp.report.write import report
 from sciinterp.sae import SAE, load_sae, train
 from sciinterp.samples import Samples, Split
@@ -148,7 +148,11 @@ def read_inputs(config: RunConfig, out: Path) -> Run:
     """Everything that is read, checked before anything is written."""
     data, wanted = config.data, config.model
     model = load_model(wanted.name, weights=wanted.weights, dtype=wanted.precision, device=wanted.device)
-    model.site(site_of(model, wanted.site))
+    site = site_of(model, wanted.site)
+    if model.site(site) and wanted.site is None:
+        log.info(
+            "site: %s, the block output nearest to %.0f%% of depth (--site names another)", site, 100 * DEPTH
+        )
     samples = read_samples(
         data.samples, format=data.samples_format, table=data.table, layer=data.layer, raw=data.raw
     )
@@ -168,11 +172,7 @@ def site_of(model: Adapter, name: str | None) -> str:
         return name
     sites = model.sites()
     blocks = sites[sites["kind"].isin(["resid_post", "hidden"])]
-    chosen = (blocks if len(blocks) else sites)["depth"].sub(DEPTH).abs().idxmin()
-    log.info(
-        "site: %s, the block output nearest to %.0f%% of depth (--site names another)", chosen, 100 * DEPTH
-    )
-    return str(chosen)
+    return str((blocks if len(blocks) else sites)["depth"].sub(DEPTH).abs().idxmin())
 
 
 def _represent(made: Run, config: RunConfig) -> None:
@@ -413,6 +413,7 @@ def _plan(config: RunConfig, made: Run) -> Plain:
     assert samples is not None
     assert model is not None
     rows = annotations.frame.to_csv(sep="\t", index=False).encode()
+    elsewhere = int((annotations.sample_numbers(samples) < 0).sum())  # rows of samples that are not here
     parts = ("train", "calibration", "test")
     plan = {
         "settings": config.record(),
@@ -430,6 +431,7 @@ def _plan(config: RunConfig, made: Run) -> Plain:
             "concepts": len(annotations.names),
             "sha256": hashlib.sha256(rows).hexdigest(),
             "counts": annotations.counts,
+            **({"elsewhere": elsewhere} if elsewhere else {}),
         },
         "split": {
             "by": split.by,
@@ -444,14 +446,9 @@ def _plan(config: RunConfig, made: Run) -> Plain:
 def _results(made: Run) -> Plain:
     assert made.hits is not None and made.sae is not None
     kinds = [] if made.candidates is None else made.candidates["kind"]
-    selected = made.hits[made.hits["selected"]]
     return {
         "sae": {k: made.sae.metrics.get(k) for k in ("fve", "l0", "dead")},
-        "concepts_tested": len(selected),
-        "concepts_f1_half": int((selected["f1"] >= 0.5).sum()),
-        "concepts_beating_every_baseline": int(above_all(selected).sum()),
-        "concepts_beating_every_baseline_uncontrolled": int(above_without_control(selected).sum()),
-        "concepts_in_too_few_families": int((selected["explained_by"] == TOO_FEW).sum()),
+        **tally(concept_rows(made.hits, made.annotations, made.samples)[0]),
         "candidates": dict(sorted(Counter(kinds).items())),
     }
 

@@ -21,6 +21,7 @@ from sciinterp.config import RunConfig, from_mapping
 from sciinterp.errors import InputError, MissingWeightsError, no_such
 from sciinterp.project import Run, read_inputs, run
 from sciinterp.provenance import measured_on
+from sciinterp.report.prose import above_so, found_so
 from sciinterp.settings import build, make_plain, read_toml
 from sciinterp.store.atomic import atomic_write, make_folder, sha256_file
 
@@ -219,14 +220,14 @@ def _card(made: Run, folder: Path) -> str:
 | measured on {measured_on(origin)} | |
 | --- | --- |
 | variance explained | {results["sae"]["fve"]:.3f} |
-| features active on a position | {results["sae"]["l0"]:.1f} |
+| codes above zero on a position | {results["sae"]["l0"]:.1f} |
 | features that never fire | {results["sae"]["dead"]:.3f} |
 
 | concepts | |
 | --- | --- |
 | tested | {results["concepts_tested"]} |
-| of these at F1 of .5 or more | {results["concepts_f1_half"]} |
-| of these above every counted baseline | {results["concepts_beating_every_baseline"]} |
+| of these at F1 of .5 or more | {results["concepts_f1_half"]}{found_so(results)} |
+| of these above every counted baseline | {results["concepts_beating_every_baseline"]}{above_so(results)} |
 
 {_best(made)}
 `hits.tsv` has every tested pair, `hits.baselines.tsv` what plainer readers reach on the same families. Weights of the model:

@@ -8,6 +8,9 @@ matrix with itself; nothing is looped over positions.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -24,6 +27,33 @@ NARROW = "too few families"
 CATCH_ALL = "covers nearly everything"
 DUPLICATE = "covers the same positions as another concept"
 PREVALENCE = Bound("above 0, at most 1", lambda x: 0 < x <= 1)
+
+
+def same_positions(annotations: Annotations, samples: Samples, names: Iterable[str]) -> dict[str, str]:
+    """Concepts that cover exactly the positions of one that is named before them: that one, by concept.
+
+    Parameters
+    ----------
+    annotations : Annotations
+    samples : Samples
+    names : iterable of str
+        Concepts in their order; one without a position is like no other.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"sample": "s", "start": [0, 0, 1], "end": [2, 2, 2], "concept": ["helix", "helix:alpha", "turn"]})
+    >>> same_positions(Annotations(rows), Samples(["s"], ["MKV"]), ["helix", "helix:alpha", "turn"])
+    {'helix:alpha': 'helix'}
+    """
+    names = list(names)
+    columns = annotations.positives(samples, names).tocsc()
+    first: dict[bytes, str] = {}
+    same = {}
+    for name, low, high in zip(names, columns.indptr, columns.indptr[1:]):
+        mark = hashlib.sha256(columns.indices[low:high].astype(np.int64)).digest()
+        if high > low and first.setdefault(mark, name) != name:
+            same[name] = first[mark]
+    return same
 
 
 @checked(min_instances=at_least(0), min_families=at_least(0), collapse=POSITIVE, max_prevalence=PREVALENCE)

@@ -1,8 +1,9 @@
 """What held-out numbers say of a concept, in words: decided here for hits, report, browser, figures and terminal.
 
 A concept is *above all* where its selected feature lies above every counted baseline, with false discovery control
-over concepts; else it is explained by the simplest kind of baseline that does as well and is itself better than
-chance, or found by nothing, or not separated. Where too few held-out families carry it nothing is said, and where none
+over concepts; else it is explained by the simplest kind of baseline that does as well, or found by nothing, or not
+separated. Chance is calling every position positive: what is no better than that explains nothing, but that itself
+explains a concept that covers so much that nothing else has to be known. Where too few held-out families carry it nothing is said, and where none
 does it is not tested. Each of these has its word, its sentence and its threshold here and nowhere else.
 """
 
@@ -97,7 +98,8 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         PREVALENCE, "everything positive", "calling everything positive does as well",
-        "Calling every position positive scores as high: the concept covers too much to tell.",
+        "Calling every position positive scores as high: the concept covers too much to tell. This is the chance that every "
+        "other baseline has to be better than before it is said to explain a concept.",
     ),
     Kind(
         "density", "how much is active", "how much is active does as well",
@@ -194,12 +196,12 @@ def few_families(n_families: float, needed: float) -> str:
     >>> few_families(3, 9.0)
     '3 families carry it; about 9 would have to, to lie above every baseline with a power of 0.8'
     >>> few_families(1, float("nan"))
-    '1 family carries it; a baseline does as well in it, so that no number would do'
+    '1 family carries it; a baseline scores as high there, so how many it would take is not known'
     """
     n = int(n_families)
-    carry, there = ("family carries", "it") if n == 1 else ("families carry", "them")
+    carry = "family carries" if n == 1 else "families carry"
     if not np.isfinite(needed):
-        return f"{n} {carry} it; a baseline does as well in {there}, so that no number would do"
+        return f"{n} {carry} it; a baseline scores as high there, so how many it would take is not known"
     would = f"about {needed:.0f} would have to, to lie above every baseline with a power of {POWER:g}"
     return f"{n} {carry} it; {would}"
 
@@ -208,7 +210,8 @@ def legend() -> str:
     """What the words of ``explained_by`` mean: one line for table, report, browser and terminal."""
     return (
         f"'{shown(ABOVE)}': the feature lies above every counted baseline (each difference clears zero, q_above at most "
-        f"{THRESHOLDS.q_above:g}); a kind of baseline: the simplest that does as well and is better than chance; "
+        f"{THRESHOLDS.q_above:g}); a kind of baseline: the simplest that does as well and is better than chance, which is "
+        "calling everything positive, or that itself; "
         f"'{UNCLEAR}': none does, but the feature is not above all; '{NOT_FOUND}': neither feature nor baseline reaches "
         f"an F1 of {THRESHOLDS.floor:g}; '{TOO_FEW}': fewer than {MIN_FAMILIES} of the families it is measured on carry the concept; "
         f"'{NOT_TESTED}': none does"
@@ -227,7 +230,7 @@ def explained_by(f1: np.ndarray, delta_low: np.ndarray, rivals: Mapping[str, np.
         families carry the concept.
     rivals : mapping of str to ndarray [n]
         Kind (of :data:`KINDS`) to the best held-out F1 of the counted baselines of that kind that are better than
-        chance; NaN where there is none.
+        chance, and of calling everything positive, which is chance; NaN where there is none.
 
     Returns
     -------

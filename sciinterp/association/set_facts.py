@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sciinterp.association.explanations import THRESHOLDS
 from sciinterp.association.set_chance import READER as CHANCE
 
 FOUND, SHARE = (
@@ -159,7 +160,8 @@ def set_sentences(sets: pd.DataFrame) -> list[str]:
     found = (weighted.assign(found=weighted["f1"] >= FOUND).groupby(["reader", "k"])["found"].sum()).to_dict()
     counts = [str(found.get(("features", k), 0)) for k in ks]
     said = [
-        f"Sets of {_listed([str(k) for k in ks])} features find {_listed(counts)} of {n} concepts at an F1 of {FOUND:g}"
+        f"Sets of {_listed([str(k) for k in ks])} features find {_listed(counts)} of the {n} concepts that test families of the split carry at an "
+        f"F1 of {FOUND:g}"
         + "".join(
             f"; {words}, {_listed([str(found.get((reader, k), 0)) for k in ks])}"
             for reader, words in READERS.items()
@@ -167,12 +169,12 @@ def set_sentences(sets: pd.DataFrame) -> list[str]:
         )
         + "."
     ]
-    probed = [one for one in facts if np.isfinite(one.probe) and one.probe > 0]
+    probed = [one for one in facts if one.probe >= THRESHOLDS.floor]
     if probed:
         reached = [one.k_probe for one in probed if one.k_probe is not None]
         said.append(
             f"{100 * SHARE:.0f}% of the linear probe, which reads all inputs, is reached by {ks[-1]} features or fewer for "
-            f"{len(reached)} of {len(probed)} concepts"
+            f"{len(reached)} of the {len(probed)} concepts that the probe finds at an F1 of {THRESHOLDS.floor:g} or more"
             + (f", half of them with {_half(reached)}." if reached else ".")
         )
     judged = [one for one in facts if np.isfinite(one.chance)]

@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from sciinterp.association.context import context_of
+from sciinterp.association.explanations import THRESHOLDS
 
 # Group -> the baselines in it, the readers of sets that stand for it, and what it is called.
 GROUPS: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
@@ -104,9 +105,11 @@ def _against(group: str, mine: pd.Series, baselines: pd.DataFrame, sets: pd.Data
     verdict = "ahead" if low > 0 else "behind" if high < 0 else "cannot tell"
     told = {"ahead": "ahead", "behind": "behind", "cannot tell": "neither ahead nor behind"}[verdict]
     span = "" if n < 2 else f" (difference {low:.2f} to {high:.2f})"
+    lost = int((pair.max(axis=1) < THRESHOLDS.floor).sum())
+    beyond = f", {lost} of which neither finds at an F1 of {THRESHOLDS.floor:g}" if lost else ""
     sentence = (
         f"Against {words} ({rival}): {told}, mean F1 {pair['a'].mean():.2f} to {pair['b'].mean():.2f} over "
-        f"{n} concept{'s' * (n != 1)}{span}.{_of_sets(readers, sets)}"
+        f"{n} concept{'s' * (n != 1)}{beyond}{span}.{_of_sets(readers, sets)}"
     )
     return Worth(group, verdict, sentence, rival, pair["a"].mean(), pair["b"].mean(), low, high, n)
 

@@ -138,18 +138,20 @@ def run(
 def _end(made: Run, full: bool) -> None:
     """Measure what takes longer, where it is wanted, and say what a run has found."""
     from sciinterp.provenance import families_of
+    from sciinterp.report.content import concept_rows, tally
+    from sciinterp.report.prose import above_so, found_so
 
     if full and distributed.first():
         from sciinterp.full import run_full
 
         with distributed.alone():
             run_full(made)
-    results = made.manifest["results"]
+    assert made.hits is not None
+    n = tally(concept_rows(made.hits, made.annotations, made.samples)[0])
     typer.echo(
-        f"{results['concepts_f1_half']} of {results['concepts_tested']} concepts at F1 >= 0.5 on {families_of(made.hits)}, "
-        f"{results['concepts_beating_every_baseline']} above every counted baseline "
-        f"({results['concepts_beating_every_baseline_uncontrolled']} before false discovery control over concepts); "
-        f"variance explained {results['sae']['fve']:.3f}"
+        f"{n['concepts_f1_half']} of {n['concepts_tested']} concepts at F1 >= 0.5 on {families_of(made.hits)}{found_so(n)}, "
+        f"{n['concepts_beating_every_baseline']} above every counted baseline{above_so(n)}; "
+        f"variance explained {made.manifest['results']['sae']['fve']:.3f}"
     )
     typer.echo(f"report: {made.folder / 'report.html'}")
 

@@ -15,6 +15,8 @@ from sciinterp.codes.by_feature import ByFeature
 # six falls below a tenth of its largest one in one instance of two hundred; leaks lie below. Leaks of half of
 # all positions with a spread of 0.02 and 0.04 of the scale, without the share, end every novel candidate and refinement.
 ACTIVE_SHARE = 0.1
+# The same in words, wherever something is said to be active or to fire.
+ACTIVE = f"above {ACTIVE_SHARE:.0%} of its largest activation"
 
 
 def is_active(values: np.ndarray, scale: np.ndarray | float, share: float = ACTIVE_SHARE) -> np.ndarray:

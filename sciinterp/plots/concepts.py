@@ -332,9 +332,10 @@ def concept_counts(
     matplotlib.axes.Axes
     """
     rows, threshold = selected(hits), plain_value(threshold, float, "threshold=")
+    rows = rows[~np.isnan(finite(rows["f1"]))]  # those that were tested
     table = baselines_of(hits).reindex(rows["concept"].tolist())  # of these concepts alone
     with drawing(ax, width="single", height=22 + 5.5 * (table.shape[1] + 1)) as axes:
-        if np.isnan(finite(rows["f1"])).all():
+        if not len(rows):
             return note(axes, "no concept could be tested")
         table = table[sorted(table.columns, key=lambda c: baseline_kind(c)[0] == CEILING)]
         kinds = [baseline_kind(c) for c in table.columns]

@@ -237,7 +237,7 @@ def caveats(judged: HeldOut, samples: Samples, annotations: Annotations | None) 
     """
     found = {}
     named = pd.Series(dtype=object) if annotations is None else annotations.frame["sample"]
-    outside = ~named.isin(samples.ids).to_numpy(bool)
+    outside = np.zeros(0, bool) if annotations is None else annotations.sample_numbers(samples) < 0
     if outside.any():
         strangers = named[outside]
         found["annotations"] = (

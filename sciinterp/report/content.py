@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from sciinterp.annotations.select import same_positions
 from sciinterp.association.explanations import (
     ABOVE,
     OTHER,
@@ -28,19 +29,20 @@ from sciinterp.plots.given import read_log, table_of
 from sciinterp.plots.logos import Letters, information
 from sciinterp.plots.style import finite
 from sciinterp.provenance import measured_on, origin_of
-from sciinterp.report.feature_facts import Activity, activities
+from sciinterp.report.feature_facts import FLANK, TOP_PEAKS, Activity, activities
 from sciinterp.report.json_values import number, plain_data
 from sciinterp.settings import Plain
 
 if TYPE_CHECKING:
+    from sciinterp.annotations import Annotations
     from sciinterp.codes import FeatureMatrix
     from sciinterp.sae import SAE
     from sciinterp.sae.architecture import Architecture
+    from sciinterp.samples import Samples
 
 FOUND = THRESHOLDS.found  # held-out F1 from which a concept counts as found
 NEAR = THRESHOLDS.floor  # a feature whose best concept stays below this held-out F1 is called unexplained
 MAX_UNEXPLAINED = 300
-MOTIF_PEAKS, MOTIF_FLANK = 100, 5
 # features with a section of their own: those above every baseline or found, and unexplained ones
 MAX_FOUND, MAX_SILENT = 24, 2
 # what is said of a concept, in the order in which it is listed: the hits' explained_by, "above" where that is empty
@@ -48,7 +50,7 @@ VERDICTS = {kind.name or "above": kind.verdict for kind in verdicts()}
 NUMBERS = (
     "f1_train threshold precision recall f1 f1_low f1_high average_precision average_precision_low "
     "average_precision_high auroc auroc_low auroc_high prevalence n_positive n_test_families n_test_families_effective "
-    "n_families p_presence p_place q best_baseline_f1 delta_f1 delta_low delta_high p_above q_above"
+    "n_families p_presence p_place q best_baseline_f1 delta_f1 delta_low delta_high p_above q_above folds_agree"
 ).split()
 
 OF_SETS = "concept k_found k_probe probe chance any_of any_f1 sentence".split()
@@ -102,9 +104,19 @@ def _ceilings(hits: pd.DataFrame, names: Iterable[str]) -> set[str]:
     return {name for name in names if baseline_kind(name)[0] == "ceiling"}
 
 
-def concept_rows(hits: pd.DataFrame, names: Mapping[str, str]) -> tuple[list[Plain], list[dict[str, str]]]:
-    """One row a concept, strongest first, and the baselines that were run."""
-    chosen, table = selected(hits), baselines_of(hits)
+def concept_rows(
+    hits: pd.DataFrame, annotations: Annotations | None = None, samples: Samples | None = None
+) -> tuple[list[Plain], list[dict[str, str]]]:
+    """One row a concept, strongest first, and the baselines that were run.
+
+    Annotations bring names in words, and with samples which concepts have the positions of a stronger one.
+    """
+    chosen, table, names, same = selected(hits), baselines_of(hits), {}, {}
+    folds = ((getattr(hits, "context", None) or {}).get("counts") or {}).get("folds", 1)
+    if annotations is not None:
+        names = annotations.concepts["name"].astype(str).to_dict()
+    if annotations is not None and samples is not None:
+        same = same_positions(annotations, samples, chosen["concept"].astype(str))
     ceilings = _ceilings(hits, map(str, table.columns))
     used = [
         {"name": str(c), "kind": "ceiling" if str(c) in ceilings else _explains(str(c))}
@@ -118,16 +130,37 @@ def concept_rows(hits: pd.DataFrame, names: Mapping[str, str]) -> tuple[list[Pla
             for c in table.columns
         }
         competing = {k: v for k, v in base.items() if k not in ceilings}
-        row: Plain = {"concept": concept, "name": names.get(concept, concept)}
+        row: Plain = {
+            "concept": concept,
+            "name": names.get(concept, concept),
+            "same_as": same.get(concept, ""),
+        }
         feature = number(record.get("feature"))
         row["feature"] = int(feature) if feature is not None and feature >= 0 else None
         row.update({key: number(record.get(key)) for key in NUMBERS})
         row |= {key: str(record.get(key) or "") for key in ("test", "best_baseline")}
         row["baselines"], row["verdict"] = base, verdict(record, competing)
+        row["choosing"] = of_choosing(row["folds_agree"], folds)
         row["few"] = _few(record) if row["verdict"] == TOO_FEW else ""
         row["found"] = row["f1"] is not None and row["f1"] >= FOUND
         rows.append(row)
     return rows, used
+
+
+def tally(rows: list[Plain]) -> dict[str, int]:
+    """How many concepts were tested, found and lie above all; ``once``: those at equal positions count as one."""
+    tested = [row for row in rows if row["f1"] is not None]
+    found = [row for row in tested if row["found"]]
+    return {
+        "concepts_tested": len(tested),
+        "concepts_tested_once": sum(not row["same_as"] for row in tested),
+        "concepts_f1_half": len(found),
+        "concepts_f1_half_once": sum(not row["same_as"] for row in found),
+        "concepts_f1_half_of_one_feature": sum(not row["choosing"] for row in found),
+        "concepts_beating_every_baseline": sum(row["verdict"] == "above" for row in tested),
+        "concepts_beating_every_baseline_uncontrolled": sum((row["delta_low"] or 0) > 0 for row in tested),
+        "concepts_in_too_few_families": sum(row["verdict"] == TOO_FEW for row in tested),
+    }
 
 
 def _few(record: Plain) -> str:
@@ -152,15 +185,36 @@ def set_rows(hits: pd.DataFrame) -> Plain:
     }
 
 
-def letters_reach(rows: list[Plain]) -> list[str]:
-    """Concepts whose selected feature is no better than a fitted reader of the letters around a position."""
-    out = []
+def of_choosing(folds_agree: float | None, folds: int) -> str:
+    """That scores of a selected row are not those of its feature, where not all folds chose it; else nothing.
+
+    Examples
+    --------
+    >>> of_choosing(0, 3), of_choosing(3, 3)
+    ('of choosing: 0 of 3 folds chose this feature', '')
+    """
+    if folds_agree is None or folds_agree >= folds:
+        return ""
+    return f"of choosing: {folds_agree:.0f} of {folds} folds chose this feature"
+
+
+def letters_reach(rows: list[Plain]) -> Plain:
+    """Concepts whose selected feature is no better than a fitted reader of the letters around a position.
+
+    Returns
+    -------
+    dict
+        ``concepts``: those that the letters find at :data:`NEAR` or more; ``of``: how many either of the two finds.
+    """
+    out, n = [], 0
     for row in rows:
         fitted = [row["baselines"].get(name) for name in ("window", "kmer")]
-        reached = max((v for v in fitted if v is not None), default=-1.0)
-        if row["f1"] is not None and reached >= row["f1"]:
-            out.append(row["concept"])
-    return out
+        fitted = [v for v in fitted if v is not None]
+        if row["f1"] is not None and fitted:
+            n += max(*fitted, row["f1"]) >= NEAR
+            if max(fitted) >= max(row["f1"], NEAR):
+                out.append(row["concept"])
+    return {"concepts": out, "of": n}
 
 
 class Portraits:
@@ -183,7 +237,7 @@ class Portraits:
         self.around: list[np.ndarray] = []  # the highest peaks of each feature
         for active in activities(features):
             self.rows.append(self._facts(active, float(density[active.feature]), group))
-            self.around.append(active.position[:MOTIF_PEAKS].copy())
+            self.around.append(active.position[:TOP_PEAKS].copy())
 
     def _facts(self, active: Activity, density: float, group: np.ndarray) -> Plain:
         """Facts of one feature; ``max`` is 0 where it never fires."""
@@ -203,7 +257,7 @@ class Portraits:
 
     def motif(self, j: int) -> str:
         """What stands around the highest peaks: capital letters from 1.5 bits, small from 0.5, dots elsewhere."""
-        counts = self.letters.counts(self.around[j], MOTIF_FLANK)
+        counts = self.letters.counts(self.around[j], FLANK)
         return self.letters.motif(counts, information(counts)) if counts.sum() else ""
 
 
@@ -284,6 +338,7 @@ def sae_summary(sae: SAE | None, features: FeatureMatrix, control: Plain | None 
         "peak_learning_rate": _peak_rate(sae),
         "density": {"low": quantiles[0], "median": quantiles[1], "high": quantiles[2]},
         "never_active_here": int((density == 0).sum()),
+        "active_here": float(density.sum()),
         "l0_here": float(features.n_stored / max(features.n_positions, 1)),
     }
 
@@ -321,8 +376,9 @@ def controls(
                 "kind": kind,
                 "counted": kind != "ceiling",
                 "found": sum(v >= FOUND for v, _ in values),
-                "reaches": sum(v >= max(f1, NEAR) for v, f1 in values),
                 "of": len(values),
+                "reaches": sum(v >= max(f1, NEAR) for v, f1 in values),
+                "either": sum(max(v, f1) >= NEAR for v, f1 in values),
             }
         )
     missing: list[dict[str, str]] = []

@@ -52,7 +52,7 @@ def _split(content: Plain) -> str:
         for p in split["parts"]
     ]
     return (
-        f"Samples were divided by {split['by'] or 'family'} ({count(split['n_families'], 'family', 'families')}, "
+        f"Samples were divided by {split['how']} ({count(split['n_families'], 'family', 'families')}, "
         f"seed {split['seed']}) so that no family is in two parts: {join(parts)}. {content['done']['held_out']['pretraining']}"
     )
 
@@ -83,7 +83,7 @@ def _dictionary(content: Plain) -> str:
     text += f" ({'; '.join(said)})" if said else ""
     held = [
         f"it explains {value(m['fve'], 3)} of the variance" if m.get("fve") is not None else "",
-        f"{value(m['l0'], 1)} features are active a token" if m.get("l0") is not None else "",
+        f"{value(m['l0'], 1)} codes lie above zero a token" if m.get("l0") is not None else "",
     ]
     held = [s for s in held if s]
     text += f". On {sae['measured_on']} {' and '.join(held)}" if held else ""

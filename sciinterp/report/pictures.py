@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp import plots as pl
+from sciinterp.codes.active import ACTIVE
 from sciinterp.frames import Table
 from sciinterp.plots.structure_views import has_backbones
 from sciinterp.plots.style import WIDTHS, figure_of, offscreen, to_bytes
@@ -85,7 +86,7 @@ def run_figures(
     yield draw(
         "density",
         "How often features fire",
-        "Fraction of positions where each feature is active, over all samples here.",
+        f"Fraction of positions where each feature is active ({ACTIVE}), over all samples here.",
         lambda: pl.density_histogram(features),
     )
     yield from _full_figures(full, content)
@@ -93,7 +94,7 @@ def run_figures(
         "concepts_vs_baselines",
         "Concepts against baselines",
         f"F1 of the feature selected on training families, measured once on {families}, with its interval "
-        "over families, beside the best baseline of each kind. A filled point lies above every counted baseline, with "
+        "over families (of choosing, where not all folds chose the same feature), beside the best baseline of each kind. A filled point lies above every counted baseline, with "
         "false discovery control over concepts; crosses are ceilings, shown beside and not counted.",
         lambda: pl.concepts_vs_baselines(hits),
     )
@@ -101,8 +102,8 @@ def run_figures(
         "heatmap",
         "Features by concepts",
         f"F1 on {families} of the pairs in the table; a ring marks the feature selected for each concept. It was "
-        "chosen on training families, so another feature may score higher on the others. A dot: a pair that was "
-        "not among the strongest in training and so was not measured.",
+        "chosen on training families, so another feature may score higher on the others; where not all folds chose it, "
+        "the ringed F1 is that of choosing. A dot: a pair that was not among the strongest in training and so was not measured.",
         lambda: pl.heatmap(hits),
     )
     yield draw(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from sciinterp.association.explanations import verdicts
 from sciinterp.provenance import HELD_OUT_FAMILIES
-from sciinterp.report.content import FOUND, NEAR
+from sciinterp.report.content import FOUND, NEAR, tally
 from sciinterp.report.proposals import LOW_Q
 from sciinterp.settings import Plain
 
@@ -65,6 +66,25 @@ def join(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1] if items else "none"
 
 
+def releases(names: Iterable[str]) -> str:
+    """Releases of a source; of more than three how many, and between which numbers where they differ by one number.
+
+    Examples
+    --------
+    >>> releases(["2", "1", "2"]), releases(f"entry version {n}" for n in (95, 36, 100, 7))
+    ('1, 2', 'entry version 7 to 100 (4 of them)')
+    """
+    found = sorted({name for name in names if name})
+    if len(found) <= 3:
+        return ", ".join(found)
+    parts = [re.split(r"(\d+)", name) for name in found]
+    words = {tuple(part[::2]) for part in parts}
+    if len(words) == 1 and all(len(part) == 3 for part in parts):
+        (before, after), numbers = words.pop(), sorted(int(part[1]) for part in parts)
+        return f"{before}{numbers[0]} to {numbers[-1]}{after} ({len(found)} of them)"
+    return f"{found[0]} to {found[-1]}, by name ({len(found)} of them)"
+
+
 def statements(concepts: Sequence[Plain], families: str) -> list[Plain]:
     """For every verdict the concepts it holds for, and the sentence that says so."""
     out = []
@@ -77,32 +97,68 @@ def statements(concepts: Sequence[Plain], families: str) -> list[Plain]:
     return out
 
 
-def _uncontrolled(concepts: Sequence[Plain]) -> str:
-    """How many there are before false discovery control, where the hits say so."""
-    if all(c.get("q_above") is None for c in concepts):
-        return ""
-    raw = sum((c.get("delta_low") or 0.0) > 0 for c in concepts)
-    return f" ({raw} before false discovery control over concepts)"
+def above_so(n: Mapping[str, int], *, controlled: bool = True) -> str:
+    """How many lie above all before false discovery control, where there was one, and of how many nothing can be said.
+
+    Parameters
+    ----------
+    n : mapping of str to int
+        From :func:`sciinterp.report.content.tally`.
+    controlled : bool
+
+    Examples
+    --------
+    >>> n = {"concepts_tested": 9, "concepts_beating_every_baseline_uncontrolled": 2}
+    >>> above_so(n | {"concepts_in_too_few_families": 4})
+    ' (2 before false discovery control over concepts; 4 of the 9 lie in too few families to say)'
+    """
+    raw, few = n["concepts_beating_every_baseline_uncontrolled"], n["concepts_in_too_few_families"]
+    said = [f"{raw} before false discovery control over concepts"] * controlled
+    said += [f"{few} of the {n['concepts_tested']} lie in too few families to say"] * bool(few)
+    return f" ({'; '.join(said)})" if said else ""
+
+
+def found_so(n: Mapping[str, int]) -> str:
+    """What there is to know of the concepts found: some at equal positions, some by another feature in each fold.
+
+    Parameters
+    ----------
+    n : mapping of str to int
+        From :func:`sciinterp.report.content.tally`.
+
+    Examples
+    --------
+    >>> n = {"concepts_tested": 9, "concepts_tested_once": 8, "concepts_f1_half": 3, "concepts_f1_half_once": 2}
+    >>> found_so(n | {"concepts_f1_half_of_one_feature": 1})
+    ' (2 of 8 where concepts at equal positions count once; for 1 of the 3 all folds chose one feature)'
+    """
+    found, once, agreed = (n[f"concepts_f1_half{what}"] for what in ("", "_once", "_of_one_feature"))
+    said = [f"{once} of {n['concepts_tested_once']} where concepts at equal positions count once"] * (
+        once < found
+    )
+    said += [f"for {agreed} of the {found} all folds chose one feature"] * (agreed < found)
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def summary(content: Plain) -> list[dict[str, str]]:
     """The figures a reader sees first: value, what it counts, and of how many."""
     concepts, sae = content["concepts"], content["sae"]
     metrics = sae["metrics"]
-    tested = [c for c in concepts if c["f1"] is not None]
-    above = sum(c["verdict"] == "above" for c in concepts)
+    n = tally(concepts)
     dead = metrics.get("dead")
     return [
         {
-            "value": str(sum(c["found"] for c in concepts)),
-            "of": f"of {len(tested)}",
+            "value": str(n["concepts_f1_half"]),
+            "of": f"of {n['concepts_tested']}",
             "text": f"concepts found by one feature at F1 {FOUND:g} or more on {content['done']['judged']['families']}"
+            + found_so(n)
             + _others_find(content["controls"]["run"]),
         },
         {
-            "value": str(above),
-            "of": f"of {len(tested)}",
-            "text": "concepts where a feature lies above every counted baseline" + _uncontrolled(concepts),
+            "value": str(n["concepts_beating_every_baseline"]),
+            "of": f"of {n['concepts_tested']}",
+            "text": "concepts where a feature lies above every counted baseline"
+            + above_so(n, controlled=any(c.get("q_above") is not None for c in concepts)),
         },
         {
             "value": value(metrics.get("fve"), 3),
@@ -112,13 +168,13 @@ def summary(content: Plain) -> list[dict[str, str]]:
         {
             "value": value(sae["l0_here"] if metrics["l0"] is None else metrics["l0"], 1),
             "of": f"of {sae['n_features']:,}",
-            "text": f"features active a token; "
+            "text": f"features with a code above zero a token; "
             f"{'dead: unknown' if dead is None else f'{100 * dead:.1f}% dead'}",
         },
         {
             "value": f"{content['unexplained']['n']:,}",
             "of": f"of {content['unexplained']['n_active']:,}",
-            "text": f"active features that no concept explains: with none is an F1 of {NEAR:g} or more on "
+            "text": f"features that fire here and no concept explains: with none is an F1 of {NEAR:g} or more on "
             f"{content['done']['judged']['families']}",
         },
         {
@@ -149,8 +205,8 @@ def _control(fve: float | None) -> str:
 
 def letters_reach(content: Plain) -> str:
     """How often the letters, to a reader who is told the answers, say as much as the best feature."""
-    reached, tested = content["letters_reach"], [c for c in content["concepts"] if c["f1"] is not None]
-    if not reached:
+    reached, of = content["letters_reach"]["concepts"], content["letters_reach"]["of"]
+    if not of:
         return ""
     if "identity" in {b["name"] for b in content["controls"]["run"] if not b["counted"]}:
         why = "No reader of letters is counted here: what it reaches says how far a concept is a matter of letters."
@@ -158,8 +214,8 @@ def letters_reach(content: Plain) -> str:
         why = "It is fitted with the annotations, as one feature is not, and so it is a ceiling and not counted in the "
         why += "verdicts."
     return (
-        f"For {len(reached)} of {count(len(tested), 'concept')} a reader of the letters around each position reaches the "
-        f"feature's F1. {why}"
+        f"Of {count(of, 'concept')} that one feature or a reader of the letters around each position finds at an F1 of "
+        f"{NEAR:g} or more, the letters reach the feature's F1 for {len(reached)}. {why}"
     )
 
 

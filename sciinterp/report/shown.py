@@ -12,11 +12,14 @@ import pandas as pd
 from sciinterp.annotations import Annotations, read_annotations
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import require_kinds
+from sciinterp.models.registry import ENTRIES
 from sciinterp.plots.given import hits_of
 from sciinterp.provenance import Origin, held_out, origin_of, require_one_run
 from sciinterp.report.json_values import plain_data
+from sciinterp.report.prose import releases
 from sciinterp.samples import Split
 from sciinterp.settings import Plain
+from sciinterp.splits.families import in_words
 from sciinterp.store import ledger
 from sciinterp.store.split_file import read_split
 
@@ -35,11 +38,6 @@ class Shown:
     annotations: Annotations | None
     split: Split | None
     manifest: Plain
-
-    @property
-    def concept_names(self) -> dict[str, str]:
-        """Concept -> its name for people."""
-        return {} if self.annotations is None else self.annotations.concepts["name"].astype(str).to_dict()
 
 
 def gathered(
@@ -112,23 +110,22 @@ def describe(given: Shown) -> Plain:
             "file": Path(samples.source).name if samples.source else "",
             "sha256": samples.digest,
         },
-        "licences": dict(manifest.get("licences") or {}),
+        "licences": dict(manifest.get("licences") or _licence_of(origin.model)),
         "association_settings": context.get("settings") or {},
         "annotations": None,
         "split": None,
     }
     if annotations is not None:
         sources = annotations.frame["source"].astype(str).value_counts().sort_index()
-        releases = annotations.frame.groupby("source")["release"].agg(
-            lambda s: ", ".join(sorted({str(v) for v in s if v}))
-        )
+        told_of = annotations.frame.groupby("source")["release"].agg(lambda s: releases(map(str, s)))
         out["annotations"] = {
             "rows": len(annotations),
+            "elsewhere": int((annotations.sample_numbers(samples) < 0).sum()),
             "concepts": len(annotations.names),
             "on_positions": len(annotations.position_names),
             "counts": plain_data(annotations.counts),
             "sources": [
-                {"source": s, "rows": int(n), "release": str(releases.get(s, ""))} for s, n in sources.items()
+                {"source": s, "rows": int(n), "release": str(told_of.get(s, ""))} for s, n in sources.items()
             ],
         }
     if split is not None:
@@ -138,8 +135,15 @@ def describe(given: Shown) -> Plain:
         ]
         out["split"] = {
             "by": split.by,
+            "how": in_words(split.by, list(samples.columns)),
             "seed": split.seed,
             "n_families": len(split.family_names),
             "parts": parts,
         }
     return out
+
+
+def _licence_of(model: object) -> dict[str, str]:
+    """The licence of a model that is listed, as a run states it; nothing of another one."""
+    entry = next((e for e in ENTRIES if e.name == model), None)
+    return {} if entry is None else {"model": f"{entry.name}: {entry.licence}"}

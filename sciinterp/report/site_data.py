@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from sciinterp.association.explanations import legend
 from sciinterp.association.set_facts import set_facts
-from sciinterp.codes.active import only_active
+from sciinterp.codes.active import ACTIVE, ACTIVE_SHARE
 from sciinterp.codes.peaks import BLOCK_VALUES
 from sciinterp.report import content as c
 from sciinterp.report import feature_facts as pk
@@ -70,7 +70,7 @@ class SiteData:
             self.turned.setdefault(one["feature"], []).append(one)
         self.annotations, self.split = given.annotations, given.split
         self.family = _families(self.samples, self.split)
-        self.concepts, self.baselines = c.concept_rows(hits, given.concept_names)
+        self.concepts, self.baselines = c.concept_rows(hits, given.annotations, self.samples)
         self.controls = c.controls(hits, given.candidates, self.concepts, self.baselines)
         self.letters, self.texts = pk.Letters(self.samples), self.samples.letters
         directions = _directions(given.sae)
@@ -103,11 +103,14 @@ class SiteData:
         """feature -> its tested pairs, best first."""
         out: dict[int, list[Plain]] = {}
         columns = [k for k in ("feature", *PAIR_COLUMNS) if k in self.hits.columns]
+        choosing = {(row["concept"], row["feature"]): row["choosing"] for row in self.concepts}
         for record in self.hits[columns].to_dict("records"):
             feature = number(record["feature"])
             if feature is None or not 0 <= feature < self.features.n_features:
                 continue
             row = {k: plain_data(record.get(k)) for k in PAIR_COLUMNS}
+            if said := choosing.get((str(record["concept"]), int(feature))):
+                row["choosing"] = said
             row["concept"] = self.code.get(str(record["concept"]), -1)
             out.setdefault(int(feature), []).append(row)
         for rows in out.values():
@@ -219,6 +222,7 @@ class SiteData:
             "concepts": self.names,
             "verdicts": c.VERDICTS,
             "legend": legend(),
+            "active": ACTIVE,
             "floor": c.NEAR,
             "found": c.FOUND,
             "samples": self._sample_table(),
@@ -321,11 +325,13 @@ class SiteData:
         }
 
     def _meets(self, i: int, j: int, threshold: float | None, each: int = 3) -> list[Plain]:
-        """Samples where feature ``j`` above its threshold meets concept ``i``, misses it, or fires without it."""
+        """Samples where feature ``j`` above its threshold meets concept ``i``, misses it, or exceeds it elsewhere."""
         if self.covered is None or self.covered.indptr[i] == self.covered.indptr[i + 1]:
             return []
-        rows, codes = only_active(self.features.by_feature(j, j + 1)).column(0)
+        rows, codes = self.features.by_feature(j, j + 1).column(0)
         fires = rows[codes > (threshold or 0.0)]
+        drawn = codes > min(threshold or 0.0, ACTIVE_SHARE * float(codes.max(initial=0.0)))
+        rows, codes = rows[drawn], codes[drawn]
         place = self.covered.indices[self.covered.indptr[i] : self.covered.indptr[i + 1]]
         n, home = len(self.samples), self.samples.position_sample()
         on = np.isin(fires, place)

@@ -24,6 +24,7 @@ from sciinterp.association.explanations import legend
 from sciinterp.association.worth import worth
 from sciinterp.budget import one_thread
 from sciinterp.codes import FeatureMatrix
+from sciinterp.codes.active import ACTIVE
 from sciinterp.errors import InputError, require_kinds
 from sciinterp.frames import Table
 from sciinterp.provenance import origin_of
@@ -135,7 +136,7 @@ def _assemble(given: Shown) -> tuple[Plain, list[pictures.Picture]]:
     done = describe(given)
     context = {**(getattr(given.hits, "context", None) or {}), "held_out": done["judged"]}
     hits = Table(given.hits, context=context)
-    concepts, used = c.concept_rows(hits, given.concept_names)
+    concepts, used = c.concept_rows(hits, given.annotations, features.samples)
     family = getattr(given.split, "family", None)
     family = family if family is not None and len(family) == len(features.samples) else None
     portraits = c.Portraits(features, hits, family)
@@ -236,6 +237,7 @@ def render(content: Plain, figures: Mapping[str, bytes]) -> str:
         found=c.FOUND,
         floor=c.NEAR,
         low_q=LOW_Q,
+        active=ACTIVE,
         count=prose.count,
         what_is=methods.what_is,
         metric_names=METRICS,

@@ -67,6 +67,34 @@ def label_samples(samples: Samples, by: object = None) -> tuple[np.ndarray, str]
     )
 
 
+def in_words(by: str, columns: Iterable[object] = ()) -> str:
+    """What families are, of what :attr:`Split.by` says; a sample column goes before a way of the same name.
+
+    Parameters
+    ----------
+    by : str
+    columns : iterable of str
+        Those of the samples.
+
+    Examples
+    --------
+    >>> in_words("donor"), in_words("block:1Mb")
+    ('the sample column donor', 'blocks of 1Mb of a chromosome')
+    >>> in_words("mmseqs")
+    'clusters of MMseqs2 at an identity of 0.3 over 0.8 of both sequences'
+    """
+    way, _, argument = by.partition(":")
+    ways = {
+        "mmseqs": f"clusters of MMseqs2 at an identity of {argument or IDENTITY} over {COVERAGE} of both sequences",
+        "composition": f"like composition (letters in words of a few at a cosine of {argument or SIMILARITY}; equal "
+        "elements of crystals)",
+        "block": f"blocks of {argument} of a chromosome",
+        "labels": "labels that were given",
+        "": "a way that is not stated",
+    }
+    return f"the sample column {by}" if by in columns or way not in ways else ways[way]
+
+
 def _usual(samples: Samples) -> str:
     """The way families are found where none is named: a column, else the relatives of this kind of sample."""
     columns = samples.columns.columns

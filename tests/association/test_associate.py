@@ -152,7 +152,7 @@ def test_the_report_says_what_the_hits_say(hits, world):
     only_probe = world.associate(acts=world.acts, settings=AssociationSettings(folds=1, ceilings=("probe",)))
     for table in (hits, only_probe):
         said = table[table["selected"]].set_index("concept")["explained_by"]
-        rows, _ = concept_rows(table, {})
+        rows, _ = concept_rows(table)
         tested = [row for row in rows if row["verdict"] != "not tested"]
         assert tested
         assert {r["concept"]: "" if r["verdict"] == "above" else r["verdict"] for r in tested} == {

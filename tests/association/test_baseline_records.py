@@ -71,7 +71,7 @@ def test_a_new_baseline_is_one_record(monkeypatch):
     assert {"far_f1", "far_delta_low"} <= set(hits.columns) == set(columns())
     chosen = hits[hits["selected"]].set_index("concept")
     assert chosen.loc["first", "explained_by"] == "position"  # simpler than an oracle, and as good
-    rows, used = concept_rows(hits, {})
+    rows, used = concept_rows(hits)
     assert {"name": "oracle", "kind": "other"} in used or {"name": "oracle", "kind": "an oracle"} in used
     run = controls(hits, None, rows, used)["run"]
     assert next(r for r in run if r["name"] == "oracle")["counted"]
@@ -144,7 +144,7 @@ def test_a_concept_without_a_held_out_positive_is_not_tested_anywhere(tmp_path):
     assert set(lost["explained_by"]) == {ex.NOT_TESTED}
     write_hits(hits, tmp_path)
     assert set(read_hits(tmp_path).query("concept == 'letter A'")["explained_by"]) == {ex.NOT_TESTED}
-    rows, _ = concept_rows(hits, {})
+    rows, _ = concept_rows(hits)
     assert {r["concept"]: r["verdict"] for r in rows}["letter A"] == ex.NOT_TESTED
     ax = si.pl.concepts_vs_baselines(hits)
     assert ex.NOT_TESTED in [text.get_text() for text in ax.texts]

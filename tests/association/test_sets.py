@@ -293,9 +293,12 @@ def test_facts_are_the_smallest_sizes_and_sentences_say_them():
     assert a.curve.endswith("0.5 takes 2, 95% of the linear probe (0.62) 2; by chance up to 0.10.")
     said = set_sentences(SETS)
     assert said[0].startswith(
-        "Sets of 1 and 2 features find 1 and 2 of 2 concepts at an F1 of 0.5; randomised model, 1"
+        "Sets of 1 and 2 features find 1 and 2 of the 2 concepts that test families of the split carry at an F1 of 0.5; randomised model, 1"
     )
-    assert "by 2 features or fewer for 1 of 2 concepts, half of them with 2 or fewer" in said[1]
+    assert (
+        "by 2 features or fewer for 1 of the 2 concepts that the probe finds at an F1 of 0.3 or more, half of them with 2 or fewer"
+        in said[1]
+    )
     assert said[2].startswith("1 of 2 concepts")
 
 

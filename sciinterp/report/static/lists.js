@@ -35,19 +35,19 @@ function featuresPage() {
   const table = dataTable({ caption: "Features", n: index.n_features, sort: 2, keep, hint: COMPARE, extra: h("label", {}, "Show ", pick), columns: [
     { name: "Feature", num: true, get: (j) => j, cell: (j) => link("feature", j, j) },
     { name: "Nearest concept", wide: true, get: (j) => (f.concept[j] < 0 ? "" : index.concepts[f.concept[j]]), cell: (j) => concept(f.concept[j]), why: "The tested concept with the highest F1" },
-    { name: "F1", num: true, digits: 2, get: (j) => f.f1[j], why: "On " + families() },
+    { name: "F1", num: true, digits: 2, get: (j) => f.f1[j], why: "On " + families() + "; of choosing where it was selected for the concept and not by all folds, as its page says" },
     { name: "Selected, and", get: (j) => f.verdict[j], text: (j) => (f.verdict[j] ? index.verdicts[f.verdict[j]] : ""), cell: (j) => tag(f.verdict[j]), why: "Of the features chosen for a concept on training families: how it stands to the baselines" },
     { name: "Motif at the peak", mono: true, get: (j) => f.motif[j], cell: (j) => f.motif[j], why: "Capital from 1.5 bits, small from 0.5, else a dot" },
-    { name: "Density", num: true, digits: 4, get: (j) => f.density[j], why: "Share of positions where it is active" },
-    { name: "Samples", num: true, get: (j) => f.samples[j] },
-    { name: "Families", num: true, get: (j) => f.families[j] },
+    { name: "Density", num: true, digits: 4, get: (j) => f.density[j], why: "Share of positions where it is active: " + index.active },
+    { name: "Samples", num: true, get: (j) => f.samples[j], why: "Where it is active: " + index.active },
+    { name: "Families", num: true, get: (j) => f.families[j], why: "Where it is active: " + index.active },
     { name: "Peak", num: true, digits: 2, get: (j) => f.peak[j], why: "Its largest activation" },
     f.stability ? { name: "Stability", num: true, digits: 2, get: (j) => f.stability[j], why: "Smaller of decoder and encoder cosine to its match in dictionaries of other seeds, mean" } : null,
   ].filter(Boolean) });
   return ["Features", [soft("The ", show(index.n_features), " features of the autoencoder on ", index.done.model, " at ", index.done.site,
     ". Nearest is the tested concept with the highest F1 on ", families(), ": it was looked up there, so it describes a feature and is no result. Results are on ",
     h("a", { href: "#/concepts" }, "Concepts"), ", one feature each, chosen on training families. The motif is what prevails around a feature's peaks.",
-    f.stability ? null : " Stability over seeds was not measured (it is by demo --full)."),
+    f.stability ? null : " Stability over seeds was not measured (sciinterp run --full does)."),
     (index.done.labels || []).map((l) => h("p", {}, "Label ", h("strong", {}, l.name), ": ", l.says)), table.node]];
 }
 
@@ -69,12 +69,12 @@ async function conceptsPage() {
   const at = (i) => rows[i] || {};
   const counted = index.baselines.filter((b) => b.kind !== "ceiling");
   return ["Concepts", [
-    soft("For each concept the feature and its threshold were chosen on training families and measured once on ", families(), ", beside every baseline. ",
+    soft("For each concept the feature and its threshold were chosen on training families and measured once on ", families(), ", beside every baseline; where not all folds chose the feature that is named, the scores are those of choosing and not of that feature. ",
       rows.length < index.concepts.length ? show(index.concepts.length - rows.length) + " further concepts are annotated but were not tested. " : "", "Verdicts: ", index.legend, "."),
     dataTable({ caption: "Concepts", n: index.concepts.length, sort: 2, hint: COMPARE, columns: [
-      { name: "Concept", wide: true, get: (i) => index.concepts[i], text: (i) => index.concepts[i] + " " + (at(i).name || ""), cell: (i) => [concept(i), at(i).name && at(i).name !== index.concepts[i] ? h("span", { class: "under" }, at(i).name) : null] },
+      { name: "Concept", wide: true, get: (i) => index.concepts[i], text: (i) => index.concepts[i] + " " + (at(i).name || ""), cell: (i) => [concept(i), at(i).name && at(i).name !== index.concepts[i] ? h("span", { class: "under" }, at(i).name) : null, at(i).same_as ? h("span", { class: "under" }, "at the same positions as " + at(i).same_as) : null] },
       { name: "Feature", num: true, get: (i) => at(i).feature, cell: (i) => (absent(at(i).feature) ? "–" : link("feature", at(i).feature, at(i).feature)) },
-      { name: "F1", num: true, get: (i) => at(i).f1, cell: (i) => withRange(at(i).f1, at(i).f1_low, at(i).f1_high), why: "On " + families() + ", with the interval over families" },
+      { name: "F1", num: true, get: (i) => at(i).f1, cell: (i) => [withRange(at(i).f1, at(i).f1_low, at(i).f1_high), at(i).choosing ? h("span", { class: "under" }, at(i).choosing) : null], why: "On " + families() + ", with the interval over families" },
       { name: "Best baseline", get: (i) => at(i).best_baseline || "", cell: (i) => (at(i).best_baseline ? at(i).best_baseline + " " + show(at(i).best_baseline_f1, 2) : "–") },
       { name: "Difference", num: true, get: (i) => at(i).delta_f1, cell: (i) => withRange(at(i).delta_f1, at(i).delta_low, at(i).delta_high), why: "F1 less that of the best counted baseline; the interval begins at the least lower end over all counted ones" },
       { name: "Verdict", get: (i) => at(i).verdict || "", text: (i) => (at(i).verdict ? index.verdicts[at(i).verdict] : "not tested"), cell: (i) => tag(at(i).verdict) || h("span", { class: "soft" }, "not tested") },

@@ -61,16 +61,16 @@ async function featurePage(j) {
   const pairs = one.pairs;
   return ["Feature " + j, [
     h("p", { class: "pages" }, j > 0 ? link("feature", j - 1, "Previous feature") : null, j + 1 < index.n_features ? link("feature", j + 1, "Next feature") : null, index.map ? link("map", j, "On the map") : null),
-    merit([["of positions where it is active", (100 * f.density[j]).toPrecision(3) + "%"], ["samples", show(f.samples[j])], ["families", show(f.families[j])], ["largest activation", show(peak)],
+    merit([["of positions where it is active: " + index.active, (100 * f.density[j]).toPrecision(3) + "%"], ["samples", show(f.samples[j])], ["families", show(f.families[j])], ["largest activation", show(peak)],
       ["motif", one.motif ? h("span", { class: "mono" }, one.motif) : "–"], stable === undefined ? null : ["stability over seeds" + (absent(stable) ? ": not compared" : stable >= 0.7 ? ": comes back" : ": may not come back"), show(stable, 2)]]),
-    f.stability ? null : soft("Whether it comes back with another seed was not measured."),
+    f.stability ? null : soft("Whether it comes back with another seed was not measured (sciinterp run --full does)."),
     h("div", { class: "cols" },
       h("div", {}, h("h2", {}, "Around its peaks"), soft("Bits, from the strongest position of " + one.peaks + " samples."), h("div", { class: "view" }, one.logo.some((c) => c.length) ? logo(one.logo, dna()) : "No column holds information.")),
       h("div", {}, h("h2", {}, "How strongly it fires"), soft("Largest activation in each of the " + show(f.samples[j]) + " samples where it is active."), one.histogram.counts.length ? histogram(one.histogram, "Samples by their largest activation") : "It is never active here.")),
     h("h2", {}, "Concepts it was tested on"),
     pairs.length ? dataTable({ caption: "Concepts of feature " + j, n: pairs.length, perPage: 12, bare: pairs.length < 12, columns: [
       { name: "Concept", wide: true, get: (i) => index.concepts[pairs[i].concept] || "", cell: (i) => concept(pairs[i].concept) },
-      { name: "Selected", get: (i) => (pairs[i].selected ? "yes" : ""), cell: (i) => (pairs[i].selected ? "yes" : ""), why: "The feature chosen for this concept on training families" },
+      { name: "Selected", get: (i) => (pairs[i].selected ? "yes" : ""), cell: (i) => (pairs[i].selected ? ["yes", pairs[i].choosing ? h("span", { class: "under" }, "F1 " + pairs[i].choosing) : null] : ""), why: "The feature chosen for this concept on training families" },
       { name: "F1", num: true, get: (i) => pairs[i].f1, cell: (i) => withRange(pairs[i].f1, pairs[i].f1_low, pairs[i].f1_high) },
       { name: "Precision", num: true, digits: 2, get: (i) => pairs[i].precision }, { name: "Recall", num: true, digits: 2, get: (i) => pairs[i].recall }, { name: "AUROC", num: true, digits: 2, get: (i) => pairs[i].auroc },
       { name: "Best baseline", wide: true, get: (i) => pairs[i].best_baseline, cell: (i) => show(pairs[i].best_baseline) }, { name: "Its F1", num: true, digits: 2, get: (i) => pairs[i].best_baseline_f1 },
@@ -83,7 +83,7 @@ async function featurePage(j) {
     h("h2", {}, "Where it fires"), shown.length ? shown : soft("In no sample."),
     modelled.length ? h("p", {}, "On structures: ", modelled.map((i) => [link("structure", i + "/" + j, index.samples.id[i]), " "])) : null,
     h("h2", {}, "Neighbours"),
-    h("div", { class: "cols" }, neighbours("Active at the same positions", "Jaccard index of the positions where both are active.", one.coactive), neighbours("Nearest decoder direction", "Cosine.", one.similar)),
+    h("div", { class: "cols" }, neighbours("Active at the same positions", "Jaccard index of the positions where both are active (" + index.active + ").", one.coactive), neighbours("Nearest decoder direction", "Cosine.", one.similar)),
   ]];
 }
 
@@ -137,7 +137,7 @@ async function samplePage(i, j, at) {
   return [name, body];
 }
 
-const MEETS = { found: "Found: the feature fires on it", missed: "Missed: annotated, and the feature stays below its threshold there", elsewhere: "Fires where the concept is not annotated" };
+const MEETS = { found: "Found: the feature exceeds its threshold on it", missed: "Missed: annotated, and the feature stays below its threshold there", elsewhere: "Exceeds it where the concept is not annotated" };
 async function conceptPage(c) {
   if (!(c >= 0 && c < index.concepts.length)) return missing("concept", c);
   const [all, one] = await Promise.all([load("concepts"), conceptData(c)]);
@@ -150,11 +150,12 @@ async function conceptPage(c) {
     ...index.baselines.map((b) => ({ name: b.name + (b.kind === "ceiling" ? " (ceiling)" : ""), value: row.baselines[b.name], kind: b.kind === "ceiling" ? "ceiling" : "baseline" }))] : [];
   return [index.concepts[c], [
     row && row.name !== index.concepts[c] ? soft(row.name) : null,
-    row ? [h("p", {}, tag(row.verdict), row.few ? " " + row.few + "." : ""), merit([["feature selected on training families", absent(row.feature) ? "–" : link("feature", row.feature, row.feature)], ["F1 on " + families() + range(row.f1_low, row.f1_high), show(row.f1, 2)], ["precision", show(row.precision, 2)], ["recall", show(row.recall, 2)],
+    row && row.same_as ? soft("At the same positions as ", concept(index.concepts.indexOf(row.same_as)), ".") : null,
+    row ? [h("p", {}, tag(row.verdict), row.few ? " " + row.few + "." : ""), merit([["feature selected on training families", absent(row.feature) ? "–" : link("feature", row.feature, row.feature)], ["F1 on " + families() + range(row.f1_low, row.f1_high) + (row.choosing ? ", " + row.choosing : ""), show(row.f1, 2)], ["precision", show(row.precision, 2)], ["recall", show(row.recall, 2)],
       ["AUROC", show(row.auroc, 2)], ["average precision, prevalence " + show(row.prevalence, 3), show(row.average_precision, 2)], ["difference to the best baseline" + range(row.delta_low, row.delta_high), show(row.delta_f1, 2)], ["q" + (row.test ? ", " + row.test : ""), show(row.q, 3)]]),
       h("h2", {}, "Beside the baselines"), soft("F1 on ", families(), ". Baselines are rules of the same kind as a feature; ceilings are told the labels and read many inputs at once."), h("div", { class: "view" }, bars(compared, "F1 of the feature and of the baselines for " + index.concepts[c])) ] : soft("This concept was not tested."),
     h("h2", {}, "Features tested on it"), one.pairs.length ? dataTable({ caption: "Features of this concept", n: one.pairs.length, perPage: 12, columns: [
-      { name: "Feature", num: true, get: (i) => one.pairs[i].feature, cell: (i) => link("feature", one.pairs[i].feature, one.pairs[i].feature) }, { name: "Selected", get: (i) => (one.pairs[i].selected ? "yes" : ""), cell: (i) => (one.pairs[i].selected ? "yes" : "") },
+      { name: "Feature", num: true, get: (i) => one.pairs[i].feature, cell: (i) => link("feature", one.pairs[i].feature, one.pairs[i].feature) }, { name: "Selected", get: (i) => (one.pairs[i].selected ? "yes" : ""), cell: (i) => (one.pairs[i].selected ? ["yes", one.pairs[i].choosing ? h("span", { class: "under" }, "F1 " + one.pairs[i].choosing) : null] : "") },
       { name: "F1", num: true, get: (i) => one.pairs[i].f1, cell: (i) => withRange(one.pairs[i].f1, one.pairs[i].f1_low, one.pairs[i].f1_high) }, { name: "Precision", num: true, digits: 2, get: (i) => one.pairs[i].precision }, { name: "Recall", num: true, digits: 2, get: (i) => one.pairs[i].recall },
       { name: "Motif", mono: true, get: (i) => index.features.motif[one.pairs[i].feature], cell: (i) => index.features.motif[one.pairs[i].feature] } ] }).node : soft("None is in the table of hits."),
     one.sets.length ? [h("h2", {}, "Features read together"), soft("Chosen on training families, read on the test families of the split."), one.sets.map((text) => h("p", {}, text))] : null,
@@ -329,13 +330,13 @@ function aboutPage() {
   return ["About", [
     facts([["Model", d.model], ["Site", d.site], ["Samples", show(d.data.n) + " of " + show(d.data.n_in) + " read (" + d.data.kind + ")"], d.data.file ? ["File", d.data.file] : null, ["Dropped", Object.entries(d.data.dropped).map(([k, v]) => v + " " + k).join("; ") || "none"],
       ["Annotations", d.annotations ? d.annotations.sources.map((r) => r.source + " (" + show(r.rows) + (r.release ? ", " + r.release : "") + ")").join(", ") : "none given"],
-      ["Families", d.split ? show(d.split.n_families) + " by " + (d.split.by || "family") + ": " + d.split.parts.map((v) => show(v.families) + " " + (HELD_OUT[v.part] || v.part)).join(", ") : "no split"],
+      ["Families", d.split ? show(d.split.n_families) + " by " + d.split.how + ": " + d.split.parts.map((v) => show(v.families) + " " + (HELD_OUT[v.part] || v.part)).join(", ") : "no split"],
       ["Structures", index.structures.length ? show(index.structures.length) + (d.viewer ? ", drawn by Mol* (MIT licence, viewer/LICENSE.txt)" : ", drawn as traces: no viewer was installed") : "none given"],
       ...Object.entries(d.licences).map(([k, v]) => ["Licence: " + k, String(v)])]),
     h("p", {}, d.held_out.pretraining),
     h("h2", {}, "What was not run"), notRun.length ? h("ul", { class: "plain" }, notRun.map((r) => h("li", {}, r.name, r.reason ? ": " + r.reason : "", h("span", { class: "soft" }, " (" + r.stage + ")")))) : soft("Nothing is listed as not run."),
     h("h2", {}, "How to search"), h("p", {}, "Every word typed must occur in the row. A column compared with a number keeps the rows for which it holds: ", h("code", {}, "cdr3 f1>0.5 families>=20"), ". A click on a column's name sorts by it."),
-    h("h2", {}, "Words"), facts([["Density", "share of positions where the feature is active"], ["F1", "harmonic mean of precision and recall over positions of " + families() + "; the feature and its threshold were chosen on training families"],
+    h("h2", {}, "Words"), facts([["Active", "a feature is active, or fires, where its code lies " + index.active], ["Density", "share of positions where the feature is active"], ["F1", "harmonic mean of precision and recall over positions of " + families() + "; the feature and its threshold were chosen on training families"],
       ["Difference", "F1 less that of the best baseline of the same kind, with an interval over families"], ["Motif", "prevailing letters around the peaks: capital from 1.5 bits, small from 0.5, else a dot"],
       ["Stability", "smaller of decoder and encoder cosine between the feature and its one-to-one match in a dictionary trained with another seed, mean over seeds; 0.7 counts as the same"],
       ["Probability", "of a candidate: calibrated on truths that were hidden or planted; q is its false discovery rate against decoys"]]) ]];
