@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import sciinterp as si
 from sciinterp.budget import BLOCK_BYTES, one_thread, ranges
+from sciinterp.report.feature_facts import _components
 from sciinterp.sae.darkmatter import dark_matter
 from sciinterp.sae.mdl import gaussian_rate
 
@@ -81,6 +82,7 @@ FITS = {
     "independent components": lambda: si.baseline_sae("ica", ROWS, k=8).W_enc.numpy(),
     "principal components": lambda: si.baseline_sae("pca", ROWS, k=8).W_enc.numpy(),
     "rate": lambda: gaussian_rate(WIDE, 0.1 * WIDE.var(0).sum()),
+    "map": lambda: _components(WIDE)[0],
     "dark matter": lambda: dark_matter(WIDE, WIDE[::-1].copy(), np.arange(600), np.arange(600, 1000)),
 }
 

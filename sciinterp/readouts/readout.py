@@ -115,6 +115,7 @@ class Reading:
     concepts: dict[int, tuple[str, float]]
     estimator: Estimator | None = None
 
+    @one_thread()
     def predict(self, features: FeatureMatrix) -> pd.DataFrame:
         """What is read in other samples by what has learnt from all that have a label.
 

@@ -16,7 +16,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from sciinterp.budget import one_thread
 from sciinterp.codes import FeatureMatrix
 from sciinterp.errors import InputError, require_kinds
 from sciinterp.report.json_values import plain_data
@@ -47,7 +46,6 @@ POLICY = (
 )
 
 
-@one_thread()
 def write_browser(
     out: str | Path,
     *,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from sciinterp.budget import one_thread
 from sciinterp.codes.active import active_cells, only_active
 from sciinterp.codes.peaks import BLOCK_VALUES, largest_in_groups, strongest_first
 from sciinterp.plots.logos import Letters, information
@@ -167,6 +168,7 @@ def _umap(unit: np.ndarray) -> tuple[np.ndarray, list[float], str] | None:
     return (xy, [], method) if np.isfinite(xy).all() else None
 
 
+@one_thread()
 def _components(unit: np.ndarray) -> tuple[np.ndarray, list[float], str]:
     """Two principal components; the sign of each, which is free, is fixed by its largest entry."""
     from sklearn.decomposition import PCA

@@ -22,7 +22,6 @@ import pandas as pd
 from sciinterp.annotations import Annotations
 from sciinterp.association.explanations import legend
 from sciinterp.association.worth import worth
-from sciinterp.budget import one_thread
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import ACTIVE
 from sciinterp.errors import InputError, require_kinds
@@ -63,7 +62,6 @@ METRICS = {
 }
 
 
-@one_thread()
 def report(
     path: str | Path,
     *,
