@@ -5,17 +5,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Literal
 
 from sciinterp.activations import ExtractSettings
 from sciinterp.association import AssociationSettings
 from sciinterp.discovery import DiscoverySettings
-from sciinterp.errors import InputError, no_such
+from sciinterp.errors import InputError, SciinterpError, no_such
 from sciinterp.sae import ARCHITECTURES, Architecture, Matryoshka, TrainSettings
-from sciinterp.settings import Plain, build, make_plain, parse_value, read_toml, to_toml
+from sciinterp.sae.settings import FROZEN
+from sciinterp.settings import (
+    UP_TO_ONE,
+    Plain,
+    build,
+    make_plain,
+    parse_value,
+    plain_value,
+    read_toml,
+    to_toml,
+)
 
+WHOLE = "the configuration"
 HEAD = """\
 # A run of sciinterp: 'sciinterp run {name}' does the whole job, and goes on where it stopped.
 # Keys behind '#' show their defaults. Paths are relative to this file.
@@ -24,6 +38,11 @@ HEAD = """\
 seed = 0
 # Folder of the results.
 out = "runs/mine"
+"""
+LICENCES = """\
+[licences]
+# Notes that go into manifest and report, under names of your own.
+# data = "CC BY 4.0"
 """
 
 
@@ -56,12 +75,10 @@ class DataSettings:
     annotations_format: str = "auto"
     layer: str | None = None
     raw: bool = False
-    unreadable: str = "stop"
+    unreadable: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self) -> None:
         make_plain(self)
-        if self.unreadable not in ("stop", "skip"):
-            raise no_such("choice", self.unreadable, ("stop", "skip"), where="unreadable")
 
 
 @dataclass(frozen=True)
@@ -87,8 +104,8 @@ class ModelSettings:
     name: str
     site: str | None = None
     weights: str | None = None
-    precision: str = "float32"
-    kept_as: str = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    kept_as: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -104,14 +121,19 @@ class SplitSettings:
     by : str or None
         A sample column, "mmseqs", "composition" or "block:SIZE"; by default what suits the samples, said in a line.
     fractions : tuple of float
-        Wanted shares of positions for training, calibration and test.
+        Wanted shares of positions for training, calibration and test, which sum to 1.
     """
 
     by: str | None = None
     fractions: tuple[float, float, float] = (0.75, 0.05, 0.2)
 
     def __post_init__(self) -> None:
-        make_plain(self)
+        make_plain(self, fractions=UP_TO_ONE)
+        if abs(sum(self.fractions) - 1) > 1e-6:
+            said = f"{list(self.fractions)}, whose sum is {sum(self.fractions):g}"
+            raise InputError(
+                "impossible fractions", where="fractions", expected="shares that sum to 1", got=said
+            )
 
 
 @dataclass(frozen=True)
@@ -160,6 +182,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         make_plain(self)
+        for name in self.twins:
+            if name not in FROZEN:
+                raise no_such("twin", name, FROZEN, where="twins")
 
     def record(self) -> Plain:
         """The configuration as plain values, files by their names alone."""
@@ -191,10 +216,10 @@ def from_mapping(values: Mapping[str, object], *, base: Path | None = None) -> t
     known = [f.name for f in fields(RunConfig)]
     for key in values:
         if key not in known:
-            raise no_such("section", key, [*known, "out"], where="the configuration")
+            raise no_such("section or key", key, [*known, "out"], where=WHOLE)
     for name in ("data", "model"):
         if name not in values:
-            raise InputError("a section is missing", where="the configuration", expected=f"[{name}]")
+            raise InputError("a section is missing", where=WHOLE, expected=f"[{name}]")
     place = base or Path()
     for section, keys in (("data", ("samples", "annotations", "table")), ("model", ("weights",))):
         table = values[section]
@@ -211,12 +236,78 @@ def from_mapping(values: Mapping[str, object], *, base: Path | None = None) -> t
         values["train"] = {"device": model["device"], **table}
     architecture = _architecture(values.pop("sae", {}))
     config = replace(build(RunConfig, values), sae=architecture)
-    return config, None if out is None else place / str(out)
+    return config, None if out is None else place / plain_value(out, str, "out")
+
+
+@contextmanager
+def keys_of(section: str, given: object, key: str = "", **arguments: str) -> Iterator[None]:
+    """While open, an error of a verb that is given a section's values names the section and the key.
+
+    Parameters
+    ----------
+    section : str
+    given : dataclass
+        Its settings.
+    key : str
+        What an error is about whose place names no key, no argument and no value of one.
+    **arguments : str
+        Of the verb, where they have other names: the key of each.
+    """
+    try:
+        yield
+    except SciinterpError as error:
+        if error.where.startswith("["):
+            raise
+        names = [f.name for f in fields(given)]  # type: ignore[arg-type]
+        keys = {**({key: key} if key else {}), **arguments, **dict(zip(names, names))}
+        values = {name: getattr(given, of) for name, of in keys.items()}
+        found, rest = error.about(values)
+        if not (found or key):
+            raise
+        place = f"[{section}] {keys.get(found, key)}".rstrip()
+        error.told_at(f"{place}{'' if not rest or rest.startswith('of ') else ','} {rest}".rstrip())
+        raise
+
+
+@contextmanager
+def named(path: str | Path | None, options: Mapping[str, str]) -> Iterator[None]:
+    """While open, an error that names a key names its file, too, or the option that was given in the key's place.
+
+    Parameters
+    ----------
+    path : path or None
+        The configuration.
+    options : mapping of str to str
+        ``section.key`` -> how it was given on the command line.
+    """
+    try:
+        yield
+    except SciinterpError as error:
+        error.told_at(_named("" if path is None else Path(path).name, options, error))
+        raise
+
+
+def _named(file: str, options: Mapping[str, str], error: SciinterpError) -> str:
+    where = error.where
+    for key, option in options.items():
+        parts = key.split(".")
+        sections = [f"[{'.'.join(parts[:i])}]" if i else WHOLE for i in range(len(parts))]
+        place = f"{sections[-1]} {parts[-1]}".removeprefix(f"{WHOLE} ")
+        if re.match(rf"{re.escape(place)}(?=[ ,]|$)", where):
+            return option + where[len(place) :]
+        if (where, error.got) in zip(sections, map(repr, parts)):  # there is no such key
+            return option
+    if where in (WHOLE, ""):
+        return file or where
+    ours = where.startswith("[") or where.split(",")[0] in ("out", *(f.name for f in fields(RunConfig)))
+    return f"{file}, {where}" if file and ours else where
 
 
 def _architecture(table: object) -> Architecture:
     if not isinstance(table, Mapping):
-        raise InputError("[sae] is not a table", expected="key = value lines", got=repr(table)[:60])
+        raise InputError(
+            "this is not a table", where="[sae]", expected="key = value lines", got=repr(table)[:60]
+        )
     name = str(table.get("architecture", Matryoshka.name)).lower()
     if name not in ARCHITECTURES:
         raise no_such("architecture", name, ARCHITECTURES, where="[sae] architecture")
@@ -279,7 +370,8 @@ def template(name: str, **given: str) -> str:
     data = DataSettings(given.get("samples", "samples.fasta"), given.get("annotations", "annotations.tsv"))
     model = ModelSettings(given.get("model", "antiberty"))
     config = RunConfig(data, model)
-    parts = [HEAD.format(name=name)]
+    top = ["control", "twins", "candidates", "turn"]
+    parts = [HEAD.format(name=name) + to_toml(config, "", commented=True, only=top)]
     for f in fields(RunConfig):
         record = getattr(config, f.name)
         if f.name == "sae":
@@ -295,4 +387,4 @@ def template(name: str, **given: str) -> str:
             ):
                 text = text.replace(f"# {key} = ", f"{key} = ")
             parts.append(text)
-    return "\n".join(parts)
+    return "\n".join([*parts, LICENCES])

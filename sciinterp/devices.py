@@ -15,7 +15,9 @@ from typing import Protocol
 
 import torch
 
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, no_such
+
+KINDS = ("cpu", "cuda", "mps", "auto")
 
 
 class Placed(Protocol):
@@ -57,6 +59,8 @@ def device_of(name: str | torch.device) -> torch.device:
         device = torch.device(wanted)
         torch.empty(1, device=device).fill_(0)
     except Exception as error:
+        if wanted.partition(":")[0] not in KINDS:
+            raise no_such("device here", wanted, KINDS, where="device") from None
         there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         there += ["mps"] * torch.backends.mps.is_available()
         raise InputError(

@@ -7,8 +7,11 @@ was trained on.`` The command line prints exactly this line and exits with a cod
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from types import UnionType
@@ -19,6 +22,7 @@ POINTER, PAGE = b"version https://git-lfs", (b"<!doctype html", b"<html")
 # A shell knows what it means; to Python it is a name like another.
 HOME = "Write your home folder out, or Path(...).expanduser(): '~' is not read as it."
 LONGEST = 500  # characters of a part of a message; what a file holds may have any number
+BESIDE = 10_000  # files of a folder among which the nearest name is looked for
 
 
 class SciinterpError(ValueError):
@@ -45,11 +49,40 @@ class SciinterpError(ValueError):
         self, what: str, *, where: str = "", expected: str = "", got: str = "", do: str = ""
     ) -> None:
         self.what, self.where, self.expected, self.got, self.do = what, where, expected, got, do
-        what, where, expected, got, do = map(_cut, (what, where, expected, got, do))
+        super().__init__(self._line())
+
+    def _line(self) -> str:
+        what, where, expected, got, do = map(_cut, (self.what, self.where, self.expected, self.got, self.do))
         head = f"{what}, {where}" if where else what
         parts = [f"expected {expected}"] * bool(expected) + [f"got {got}"] * bool(got)
         line = (f"{head}: {', '.join(parts)}" if parts else head).rstrip(".") + "."
-        super().__init__(" ".join(f"{line} {do}".split()))
+        return " ".join(f"{line} {do}".split())
+
+    def about(self, given: Mapping[str, object]) -> tuple[str, str]:
+        """Which of these arguments the error is about, by name or by value, and what its place says besides; "" if none.
+
+        Examples
+        --------
+        >>> InputError("no such column", where="by='famly'").about({"by": "famly"})
+        ('by', '')
+        >>> InputError("empty", where="file 'a.tsv' line 1").about({"samples": "a.fa", "table": "a.tsv"})
+        ('table', "file 'a.tsv' line 1")
+        """
+        for name, value in given.items():
+            said = re.escape(repr(str(value)))
+            if found := re.match(rf"(?:argument )?'?{name}'?(?:=| |,|$) ?(?:{said})?,? ?", self.where):
+                return name, self.where[found.end() :]
+        for name, value in given.items():
+            if self.where.startswith(
+                tuple(f"{kind} {str(value)!r}" for kind in ("file", "folder", "column"))
+            ):
+                return name, self.where
+        return "", self.where
+
+    def told_at(self, where: str) -> None:
+        """Give the error a place that its reader knows better: a key of a file, an option of a command."""
+        self.where = where
+        self.args = (self._line(),)
 
 
 def _cut(text: str) -> str:
@@ -76,6 +109,19 @@ def no_such(what: str, name: object, known: Iterable[str], *, where: str = "", d
     return InputError(
         f"no such {what}", where=where, expected=" or ".join(map(repr, close)), got=repr(str(name)), do=do
     )
+
+
+def no_such_file(path: str | Path, *, do: str = "") -> InputError:
+    """The error for a file that is not there, with the nearest that lies beside it."""
+    path, near = Path(path), list[str]()
+    try:
+        near = get_close_matches(
+            path.name, [entry.name for entry in islice(os.scandir(path.parent), BESIDE)], n=1
+        )
+    except (OSError, ValueError):
+        do = do or (f"There is no folder '{path.parent}'." if not os.path.isdir(path.parent) else "")
+    do = f"The nearest beside it is {near[0]!r}." if near else do
+    return InputError("there is no such file", where=f"file '{str(path)[:200]}'", do=do)
 
 
 class MissingWeightsError(InputError):

@@ -11,26 +11,30 @@ import json
 import logging
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from sciinterp import distributed
-from sciinterp.activations import Activations, extract, load_activations, same_fingerprint
+from sciinterp.activations import Activations, extract, load_activations
+from sciinterp.activations.plan import Work
 from sciinterp.annotations import Annotations, read_annotations
 from sciinterp.annotations.projection import placed
 from sciinterp.association import associate, read_hits
+from sciinterp.association.hits import require_testable
 from sciinterp.codes import FeatureMatrix, encode, load_features
+from sciinterp.config import RunConfig, keys_of
 from sciinterp.control import randomised_control, twin_codes
+from sciinterp.devices import device_of
 from sciinterp.discovery import discover, read_candidates
 from sciinterp.errors import InputError, MismatchError, StoreError, no_such, require_kinds
 from sciinterp.frames import Table, html_card
 from sciinterp.interventions.control_matrix import QUICK, ControlSettings, control_matrix, with_control
 from sciinterp.interventions.files import read_turning, write_turning
 from sciinterp.models import Adapter, load_model
+from sciinterp.models.engine import MAX_TOKENS
 from sciinterp.readers import read_samples
 from sciinterp.readouts.assay_files import read_assays
 from sciinterp.readouts.files import read_readouts
@@ -42,12 +46,9 @@ from sciinterp.samples import Samples, Split
 from sciinterp.settings import Plain
 from sciinterp.splits import split_families
 from sciinterp.store import ledger
-from sciinterp.store.atomic import is_overwriting, make_folder, read_json
+from sciinterp.store.atomic import is_overwriting, make_folder, read_json, require_place
 from sciinterp.store.lock import folder_lock
 from sciinterp.store.split_file import read_split
-
-if TYPE_CHECKING:
-    from sciinterp.config import RunConfig
 
 log = logging.getLogger(__name__)
 
@@ -145,24 +146,41 @@ def _end(made: Run, with_report: bool) -> None:
 
 
 def read_inputs(config: RunConfig, out: Path) -> Run:
-    """Everything that is read, checked before anything is written."""
+    """Everything that is read, checked before anything is written; an error names the key that it is about.
+
+    What is read in no time comes first, and all that can be known before the model runs is refused here.
+    """
     data, wanted = config.data, config.model
-    model = load_model(wanted.name, weights=wanted.weights, dtype=wanted.precision, device=wanted.device)
-    site = site_of(model, wanted.site)
-    if model.site(site) and wanted.site is None:
+    for section, given in (("model", wanted), ("train", config.train)):
+        with keys_of(section, given):
+            device_of(given.device)
+    with keys_of("model", wanted, "name", dtype="precision"):
+        model = load_model(wanted.name, weights=wanted.weights, dtype=wanted.precision, device=wanted.device)
+    with keys_of("model", wanted, "site"):
+        site = site_of(model, wanted.site)
+        model.site(site)
+    if wanted.site is None:
         log.info(
             "site: %s, the block output nearest to %.0f%% of depth (--site names another)", site, 100 * DEPTH
         )
-    samples = read_samples(
-        data.samples, format=data.samples_format, table=data.table, layer=data.layer, raw=data.raw
-    )
-    samples = model.prepare(samples)
-    if data.unreadable == "skip":
-        samples = model.readable(samples)
-    model.check(samples)
-    annotations = placed(read_annotations(data.annotations, format=data.annotations_format), samples)
-    annotations.positives(samples)
-    split = split_families(samples, by=config.split.by, fractions=config.split.fractions, seed=config.seed)
+    with keys_of("data", data, "samples", format="samples_format"):
+        samples = read_samples(
+            data.samples, format=data.samples_format, table=data.table, layer=data.layer, raw=data.raw
+        )
+        samples = model.prepare(samples)
+        if data.unreadable == "skip":
+            samples = model.readable(samples)
+        model.check(samples)
+    with keys_of("extract", config.extract):
+        Work(model, samples, MAX_TOKENS, config.extract)
+    with keys_of("data", data, "annotations", format="annotations_format"):
+        annotations = placed(read_annotations(data.annotations, format=data.annotations_format), samples)
+        annotations.instances(samples)  # none ends beyond its sample
+    with keys_of("split", config.split, "by"):
+        by, fractions = config.split.by, config.split.fractions
+        split = split_families(samples, by=by, fractions=fractions, seed=config.seed)
+    with keys_of("data", data, "annotations"), keys_of("associate", config.associate):
+        require_testable(annotations, samples, split, config.associate)
     return Run(out, {}, annotations, split, model=model, samples=samples)
 
 
@@ -179,15 +197,13 @@ def _represent(made: Run, config: RunConfig) -> None:
     """Activations, SAE, codes, and the same on randomised weights."""
     out, model, samples = made.folder, made.model, made.samples
     assert model is not None and samples is not None
-    made.acts = extract(
-        model,
-        samples,
-        site=site_of(model, config.model.site),
-        out=out / "activations",
-        dtype=config.model.kept_as,
-        settings=config.extract,
-    )
-    made.sae = train(made.acts, config.sae, settings=config.train, out=out / "sae", split=made.split)
+    site, dtype = site_of(model, config.model.site), config.model.kept_as
+    with keys_of("extract", config.extract):
+        made.acts = extract(
+            model, samples, site=site, out=out / "activations", dtype=dtype, settings=config.extract
+        )
+    with keys_of("train", config.train):
+        made.sae = train(made.acts, config.sae, settings=config.train, out=out / "sae", split=made.split)
     made.features = encode(made.sae, made.acts, out=out / "features", device=config.train.device)
     if config.control:
         where = out / "control"
@@ -374,39 +390,6 @@ def twins_beside(folder: Path) -> dict[str, FeatureMatrix]:
     return {place.parent.parent.name: load_features(place.parent) for place in places}
 
 
-def beside(features: FeatureMatrix, folder: Path) -> dict[str, Path]:
-    """Folders of activations and of control codes that lie beside codes in a run folder and belong to them.
-
-    Parameters
-    ----------
-    features : FeatureMatrix
-        The codes.
-    folder : path
-        Where they were read from.
-
-    Returns
-    -------
-    dict
-        ``activations`` where those beside are of the same samples, model and site, ``control`` where it is of the
-        same samples.
-    """
-    parent, digest, found = folder.resolve().parent, features.samples.digest, {}
-    acts, control = parent / "activations", parent / "control" / "features"
-    if (acts / "manifest.json").is_file():
-        theirs = load_activations(acts)
-        mark = features.origin.fingerprint
-        if (
-            isinstance(mark, Mapping)
-            and mark
-            and same_fingerprint(theirs.fingerprint, mark)
-            and theirs.samples.digest == digest
-        ):
-            found["activations"] = acts
-    if control.is_dir() and load_features(control).samples.digest == digest:
-        found["control"] = control
-    return found
-
-
 def _plan(config: RunConfig, made: Run) -> Plain:
     """Everything the run is a function of, as it is written."""
     samples, annotations, split, model = made.samples, made.annotations, made.split, made.model
@@ -455,15 +438,16 @@ def _results(made: Run) -> Plain:
 
 def _require_usable(out: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise InputError("the output is not a folder", where=f"'{out}'", do="Choose another --out.")
+        raise InputError("the output is not a folder", where=f"out, '{out}'", do="Choose another.")
+    require_place(out)
     # A run killed before its manifest leaves only its lock or a temporary, whose names begin with a dot.
     names = [p.name for p in out.iterdir() if not p.name.startswith(".")] if out.is_dir() else []
     if names and ledger.NAME not in names:
         raise InputError(
             "the output folder is in use by something else",
-            where=f"folder '{out}'",
+            where=f"out, folder '{out}'",
             expected="a new, empty or run folder",
-            do="Choose another --out.",
+            do="Choose another.",
         )
 
 
@@ -478,10 +462,10 @@ def _require_same(out: Path, plan: Plain) -> Plain:
         if key in found and found[key] != plan[key]:
             raise MismatchError(
                 f"the folder holds another run: its {key} differ",
-                where=f"folder '{out}'",
+                where=f"out, folder '{out}'",
                 expected=_short(plan[key], found[key]),
                 got=_short(found[key], plan[key]),
-                do="Choose another --out, or overwrite this one (--overwrite, si.overwriting()).",
+                do="Choose another, or overwrite this one (--overwrite, si.overwriting()).",
             )
     return found
 

@@ -21,7 +21,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar, runtime_checkable
 
-from sciinterp.errors import FormatError, InputError, no_such, require_kinds
+from sciinterp.errors import FormatError, InputError, no_such, no_such_file, require_kinds
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -47,10 +47,10 @@ def read_toml(path: str | Path) -> Plain:
     """
     require_kinds(path=(path, Path))
     path = Path(path)
+    if os.path.isdir(path):
+        raise InputError("this is no configuration", where=f"file '{str(path)[:200]}'", got="a folder")
     if not os.path.isfile(path):  # False, too, for a name that no file can have
-        raise InputError(
-            "there is no such file", where=f"file '{str(path)[:200]}'", do="'sciinterp init' writes one."
-        )
+        raise no_such_file(path, do="'sciinterp init' writes one.")
     if path.stat().st_size > MAX_BYTES:
         raise FormatError(
             "too large for a configuration",
@@ -115,34 +115,31 @@ def build(cls: type[T], values: object, *, section: str = "") -> T:
     """
     if not isinstance(values, Mapping):
         said = f"key = value lines, or in Python {cls.__name__}(...)"
-        raise InputError(f"[{section}] is not a table", expected=said, got=repr(values)[:60])
+        raise InputError("this is not a table", where=f"[{section}]", expected=said, got=repr(values)[:60])
     known = {f.name: f for f in fields(cls) if f.init}  # type: ignore[arg-type]
     for key in values:
         if key not in known:
             raise no_such("key", key, known, where=f"[{section}]" if section else "")
     hints = typing.get_type_hints(cls)
-    found = {
-        key: _value(value, hints[key], f"{section}.{key}" if section else key)
-        for key, value in values.items()
-    }
+    found = {key: _value(value, hints[key], _place(section, key)) for key, value in values.items()}
     absent = [name for name, f in known.items() if name not in found and _is_required(f)]
     if absent:
         raise InputError(
             "a key is missing",
-            where=f"[{section}]",
+            where=_place(section, absent[0]),
             expected=", ".join(absent),
             got=", ".join(found) or "none",
         )
     try:
         return cls(**found)
     except InputError as error:
-        raise InputError(
-            error.what,
-            where=f"[{section}] {error.where}".strip(),
-            expected=error.expected,
-            got=error.got,
-            do=error.do,
-        ) from None
+        error.told_at(_place(section, error.where.removeprefix(f"{cls.__name__} ")))
+        raise
+
+
+def _place(section: str, key: str) -> str:
+    """A key of a section, as messages name it."""
+    return f"[{section}] {key}".rstrip() if section else key
 
 
 def _is_required(f: Field[object]) -> bool:
@@ -161,7 +158,8 @@ def _value(value: object, hint: object, where: str) -> object:
                 errors.append(error)
         raise errors[0]
     if is_dataclass(hint) and isinstance(hint, type):
-        return value if isinstance(value, hint) else build(hint, value, section=where)
+        section = re.sub(r"^\[(.*)\] ", r"\1.", where)
+        return value if isinstance(value, hint) else build(hint, value, section=section)
     if origin is typing.Literal and value not in options:
         raise no_such("choice", value, map(str, options), where=where)
     if origin is tuple and isinstance(value, list | tuple):
@@ -343,7 +341,14 @@ def _argument(value: object, hint: object, name: str, bound: Bound | None) -> ob
 
 def _type_name(hint: object) -> str:
     names: dict[object, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    plain = hint.__name__ if isinstance(hint, type) and typing.get_origin(hint) is None else str(hint)
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        some: dict[object, str] = {int: "whole numbers", float: "numbers", str: "texts"}
+        number = "" if options[-1] is Ellipsis else f"{len(options)} "
+        return f"a list of {number}{some.get(options[0], 'values') if len({*options} - {...}) == 1 else 'values'}"
+    if origin is Mapping:
+        return "a table of key = value lines"
+    plain = hint.__name__ if isinstance(hint, type) and origin is None else str(hint)
     return names.get(hint) or plain.replace("typing.", "")
 
 
@@ -378,19 +383,24 @@ class Documented:
     """
 
 
-def to_toml(record: DataclassInstance, section: str, *, commented: bool = False) -> str:
+def to_toml(
+    record: DataclassInstance, section: str, *, commented: bool = False, only: Iterable[str] | None = None
+) -> str:
     """A settings record as a section of TOML, each key below what it is for.
 
     Parameters
     ----------
     record : frozen dataclass
     section : str
+        Empty for keys above the first section.
     commented : bool
         Put every key behind ``#``: a template that shows defaults and changes nothing.
+    only : iterable of str, optional
+        Some of its fields.
     """
-    said, lines, nested = describe(type(record)), [f"[{section}]"], []
+    said, lines, nested = describe(type(record)), [f"[{section}]"] if section else [], []
     mark = "# " if commented else ""
-    for f in fields(record):
+    for f in (f for f in fields(record) if only is None or f.name in only):
         value = getattr(record, f.name)
         if is_dataclass(value) and not isinstance(value, type):
             nested.append(to_toml(value, f"{section}.{f.name}", commented=commented))

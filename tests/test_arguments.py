@@ -173,7 +173,7 @@ CASES = [
     (consequences, {"annotations": None}, "annotations="), (consequences, {"codes": {"c": 99}}, "no such genetic code"), (consequences, {"codes": "2"}, "codes="),
     (fit_check, {"sae": None}, "sae="), (fit_check, {"model": None}, "model="), (fit_check, {"samples": S}, "samples="),
     (control, {"sae": None}, "sae="), (control, {"model": None}, "model="), (control, {"samples": None}, "samples="), (control, {"out": 3}, "out="), (control, {"seed": 1.5}, "seed"),
-    (sweep, {"sites": "layers.0"}, "sites: expected tuple"), (sweep, {"sites": []}, "no sites"), (sweep, {"architecture": "topk"}, "architecture="), (sweep, {"split": None}, "split="),
+    (sweep, {"sites": "layers.0"}, "sites: expected a list"), (sweep, {"sites": []}, "no sites"), (sweep, {"architecture": "topk"}, "architecture="), (sweep, {"split": None}, "split="),
     (sweep, {"annotations": "a.tsv"}, "annotations="), (sweep, {"out": None}, "out="),
     (report, {"path": 3}, "path="), (report, {"features": None}, "features="), (report, {"hits": "x"}, "hits="), (report, {"candidates": "c"}, "candidates="),
     (report, {"annotations": "a"}, "annotations="), (report, {"split": "s"}, "split="), (report, {"manifest": "m"}, "manifest="),

@@ -163,7 +163,7 @@ def test_missing_weights(fasta: Path, tmp_path: Path) -> None:
         "--weights",
         str(tmp_path / "no.bin"),
     )
-    assert_one_line(result, "no.bin", "antiberty==0.1.3")
+    assert_one_line(result, "no such file", "no.bin")
     assert not out.exists()
 
 

@@ -89,7 +89,7 @@ def test_commands_without_torch_have_no_device() -> None:
 
 @pytest.mark.parametrize("name", ["cuda:77", "mps:9", "banana", "", "cuda:x"])
 def test_what_torch_says_of_a_device_that_is_not_there_is_one_short_line(name: str) -> None:
-    with pytest.raises(InputError, match="no such device here, device: expected cpu") as caught:
+    with pytest.raises(InputError, match=r"no such device here, device: expected '?cpu") as caught:
         device_of(name)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
 

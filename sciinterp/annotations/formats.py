@@ -48,6 +48,7 @@ _STARTS = {
 }  # fmt: skip
 _COMMENTS = ("#", "track", "browser")
 _OWN_TABLE = " A table of your own has the columns sample, start, end and concept, places counted from 0 and the end left out."
+NEEDED = {"sample", "start", "end", "concept"}
 _NUMBER = re.compile(r"[0-9][0-9,]*", re.ASCII)
 _STRAND = re.compile(r"[-+.?]?")
 _MD5 = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
@@ -56,7 +57,8 @@ _MD5 = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
 def parser(format: str) -> Callable[..., Annotations]:
     """The function that reads a format; its module is imported now, not before."""
     if format not in FORMATS:
-        raise no_such("annotation format", format, FORMATS, do=f"There are {', '.join(sorted(FORMATS))}.")
+        there = f"There are {', '.join(sorted(FORMATS))}."
+        raise no_such("annotation format", format, FORMATS, where="format", do=there)
     module, name, _ = FORMATS[format]
     return getattr(importlib.import_module(f"sciinterp.annotations.{module}"), name)
 
@@ -134,10 +136,17 @@ def guess(path: Path) -> str:
         return "signal" if kind == "bigwig" else kind
     lines = first_lines(path, n=LOOKED_AT)
     found = "signal" if says_values(path) else _by_content(lines)
+    header = _header(lines[0])
+    if not found and header & {"sample", "concept"} and len(header & NEEDED) > 1:  # its parser says what is missing
+        found = "tsv"
     # One header of words and rows as wide are a table, whose columns have other names.
     widths = {len(re.split("[\t,;]", line)) for line in lines[:5]}
     is_table = len(lines) > 1 and len(widths) == 1 and min(widths) > 1 and not re.search(r"\d", lines[0])
     return told_by(path, found, lines, FORMATS, what="annotations", more=_OWN_TABLE if is_table else "")
+
+
+def _header(line: str) -> set[str]:
+    return {cell.strip().lower() for cell in re.split("[\t,;]", line.replace('"', ""))}
 
 
 def _by_content(lines: list[str]) -> str:
@@ -151,7 +160,7 @@ def _by_content(lines: list[str]) -> str:
         return "uniprot-xml" if any("<uniprot" in line for line in lines[:50]) else ""
     if first.lstrip().startswith(("{", "[")):
         return "uniprot-json"
-    header = {cell.strip().lower() for cell in re.split("[\t,;]", first.replace('"', ""))}
+    header = _header(first)
     if {"sample", "concept"} <= header:
         return "tsv"
     if {"entry", "accession"} & header and any(c in KEYS or c.startswith(("ft_", "cc_")) for c in header):

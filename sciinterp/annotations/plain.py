@@ -66,7 +66,9 @@ def parse_tsv(path: str | Path) -> Annotations:
     }
     try:
         known = frame[[c for c in COLUMNS if c in frame.columns]]
-        return Annotations(known, concepts=concepts, coverage=coverage, counts=counts)
+        found = Annotations(known, concepts=concepts, coverage=coverage, counts=counts)
+        found.read_from = (str(path), known.index.to_numpy())
+        return found
     except RowError as error:
         line, said = int(frame.index[error.row]), (error.expected, error.got, error.do)
         raise FormatError(
@@ -93,7 +95,9 @@ def _table(path: Path, needed: tuple[str, ...], *, of_samples: bool = False) -> 
             line=1,
             expected=", ".join(needed),
             got=repr("\t".join(names)[:60]),
-            do="Of single positions the end is the position and 1 more." if "position" in header else "",
+            do="Of single positions the end is the position and 1 more."
+            if "position" in header
+            else f"There is no column {next((c for c in needed if c not in header), 'that occurs once')!r}.",
         )
     cells = {name: each(column, _restored) for name, (_, column) in zip(header, table.items())}
     return pd.DataFrame(cells, index=table.index, dtype=object)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from sciinterp.codes.intervals import positions_in
 from sciinterp.errors import InputError
-from sciinterp.readers.identifiers import match_chromosomes, match_ids
+from sciinterp.readers.identifiers import match_chromosomes, match_ids, nearest
 from sciinterp.samples import Samples
 from sciinterp.settings import Plain
 from sciinterp.splits.places import places
@@ -101,10 +101,12 @@ def _projected(annotations: Annotations, samples: Samples) -> Annotations | None
 
 def _on_none(annotations: Annotations, samples: Samples) -> InputError:
     could = _projected(annotations, samples)
+    first = str(annotations.frame["sample"].iloc[0])
+    near = nearest(first, samples.ids)
     return InputError(
         "no annotation lies on any sample",
         expected=f"samples such as {samples.ids[0]!r}" if len(samples) else "samples",
-        got=f"annotations of {annotations.frame['sample'].iloc[0]!r}",
+        got=f"annotations of {first!r}{near and f' ({near})'}",
         do=f"Place them first: annotations.project(samples) puts {could.counts['n_kept']} of {len(annotations)} on them."
         if could is not None
         else "Annotations.rename_samples changes names; Annotations.project moves chromosomes onto windows.",

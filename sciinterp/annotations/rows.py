@@ -254,7 +254,9 @@ class Rows:
         if coverage and (unlisted := self._cover_rows(rows)):
             counts["unlisted"] = unlisted
         covered = {s: tuple(ids) for s, ids in self._covered.items()} if coverage else {self.source: None}
-        return Annotations(frame, concepts=table if len(table) else None, coverage=covered, counts=counts)
+        found = Annotations(frame, concepts=table if len(table) else None, coverage=covered, counts=counts)
+        found.read_from = (self.path, None)
+        return found
 
     def _cover_rows(self, rows: list[Row]) -> int:
         """Cover every sample that has rows; how many rows lay on samples that the file does not list."""

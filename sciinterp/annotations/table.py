@@ -77,6 +77,7 @@ class Annotations:
         self.concepts = _concepts_table(self.frame, concepts)
         self.coverage = {k: None if v is None else tuple(map(str, v)) for k, v in (coverage or {}).items()}
         self._matches: tuple[Samples | None, dict[str, np.ndarray]] = (None, {})
+        self.read_from: tuple[str, np.ndarray | None] = ("", None)  # the file, and the line of each row
         n = len(self.frame)
         self.counts: Plain = dict(counts or {"n_in": n, "n_kept": n, "dropped": {}})
         outside = [
@@ -137,10 +138,11 @@ class Annotations:
         code, sample, start, end = code[keep], sample[keep], start[keep], end[keep]
         beyond = np.flatnonzero(end > samples.lengths[sample])
         if len(beyond):
-            i = beyond[0]
+            i, (file, lines) = beyond[0], self.read_from
+            at = f" line {lines[keep[i]]}" if lines is not None else ""
             raise InputError(
                 "an annotation ends beyond its sample",
-                where=f"sample {samples.ids[int(sample[i])]!r}, {names[code[i]]}",
+                where=f"{file and f'file {file!r}{at}, '}sample {samples.ids[int(sample[i])]!r}, {names[code[i]]}",
                 expected=f"end <= {samples.lengths[sample[i]]}",
                 got=str(end[i]),
                 do="Were the sequences cut, or are these annotations of another sequence?",

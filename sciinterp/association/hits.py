@@ -50,7 +50,7 @@ from sciinterp.provenance import (
     require_twins,
     standing,
 )
-from sciinterp.samples import Split
+from sciinterp.samples import Samples, Split
 from sciinterp.settings import SHARE, at_least, make_plain, plain_value, settings_of
 from sciinterp.store import ledger
 
@@ -194,7 +194,7 @@ def associate(
     split = carried_split(features.origin, features.samples) if split is None else split
     require_kinds(split=(split, Split))
     _require_samples(split, len(features.samples))
-    require_placed(annotations, features.samples)
+    fold = require_testable(annotations, features.samples, split, settings)
     if not features.n_features:
         raise InputError("these codes have no features", where="features=", expected="at least one")
     randomised, twins = _controls(control)
@@ -202,8 +202,6 @@ def associate(
     require_twins(twins, features)
     require_activations(features, acts)
     seed = plain_value(seed, int, "seed")
-    single = settings.folds == 1 or (settings.folds is None and len(np.unique(split.family)) < 2)
-    fold = None if single else deal(split, settings.folds)
     about = standing(features, annotations, split, all_judge=fold is not None)
     stated = asdict(settings) | {"seed": seed, "by": split.by, "split_seed": split.seed}
     with one_thread(), ledger.recorded("associate", out, settings=stated, inputs=about["belongs"]):
@@ -257,15 +255,7 @@ def _associate(job: _Job) -> Table:
         _associate_group(found, job, parts, folds, of_concepts(instances, parts.concepts), names)
     give_back()
     if not found.rows:
-        raise InputError(
-            "no concept lies on any training position",
-            where="argument 'annotations'",
-            expected="at least one concept on the samples of split.train",
-            got=f"{len(names)} concepts, none there",
-            do="Do the identifiers of samples and annotations agree?"
-            if names
-            else "Facts about whole samples are for sciinterp.association.enrichment.",
-        )
+        raise _nothing_there(job.annotations)
     n_placed = int(np.isfinite(places.p).sum())
     said = {"places": n_placed, "q_says": Q_SAYS if n_placed else Q_WITHOUT_PLACE}
     counts = {
@@ -456,6 +446,40 @@ def _facts_about_samples(annotations: Annotations) -> int:
             "%d concepts are facts about whole samples: sciinterp.association.enrichment tests them", n_facts
         )
     return n_facts
+
+
+def require_testable(
+    annotations: Annotations, samples: Samples, split: Split, settings: AssociationSettings
+) -> np.ndarray | None:
+    """Refuse what :func:`associate` could test nothing of, which is known without a model; the folds that judge, if any.
+
+    Raises
+    ------
+    InputError
+        No annotation lies on any sample or training position, or more folds are asked for than there are families.
+    """
+    require_placed(annotations, samples)
+    number, start = annotations.sample_numbers(samples), annotations.frame["start"].to_numpy()
+    if not np.isin(number[start >= 0], split.train).any():
+        raise _nothing_there(annotations)
+    single = settings.folds == 1 or (settings.folds is None and len(np.unique(split.family)) < 2)
+    return None if single else deal(split, settings.folds)
+
+
+def _nothing_there(annotations: Annotations) -> InputError:
+    n, names = len(annotations), annotations.position_names
+    dropped = "; ".join(f"{n} dropped: {why}" for why, n in annotations.counts.get("dropped", {}).items())
+    return InputError(
+        "no concept lies on any training position" if names else "no concept lies on any position",
+        where="argument 'annotations'",
+        expected="at least one concept on the samples of split.train",
+        got=f"{len(names)} concepts on positions, in {n} rows"
+        if n
+        else f"no row at all{dropped and f' ({dropped})'}",
+        do="Facts about whole samples are for sciinterp.association.enrichment."
+        if n and not names
+        else "Do the identifiers of samples and annotations agree?" * bool(n),
+    )
 
 
 def _require_samples(split: Split, n_samples: int) -> None:

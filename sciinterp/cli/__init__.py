@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from typing import Annotated
 
 import typer
@@ -24,6 +25,8 @@ from sciinterp.errors import SciinterpError
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
+# What reads inputs and says so, before anything is computed.
+READING = ("readers", "samples", "splits", "annotations", "models", "config", "project", "cli", "settings")
 # Commands that the ranks of torchrun do together; any other is the first rank's.
 TOGETHER = ("extract", "train", "encode", "control", "associate", "discover", "run", "demo")
 
@@ -43,6 +46,18 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+class Held(MemoryHandler):
+    """Holds what is said of inputs until work begins, so that an error of theirs is the one line of standard error."""
+
+    def __init__(self, shown: logging.Handler) -> None:
+        super().__init__(capacity=0, target=shown)
+        self.begun = False
+
+    def shouldFlush(self, record: logging.LogRecord) -> bool:
+        self.begun |= record.name.split(".")[1:2] not in ([room] for room in READING)
+        return self.begun
+
+
 @app.callback()
 def _options(
     context: typer.Context,
@@ -60,10 +75,10 @@ def _options(
         quiet, verbose = True, False
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    shown = logging.StreamHandler(sys.stderr)
+    shown.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("sciinterp")
-    logger.handlers[:] = [handler]
+    logger.handlers[:] = [shown if verbose else Held(shown)]
     logger.setLevel(level)
 
 
@@ -104,6 +119,16 @@ def one_message() -> Iterator[None]:
         if not distributed.is_lost(error):
             raise
         _fail("error: another rank has ended; run the same command again to resume", 1)
+    finally:
+        _say_held()
+
+
+def _say_held(wanted: bool = True) -> None:
+    """Say what was held back, or leave it out."""
+    for handler in logging.getLogger("sciinterp").handlers:
+        if isinstance(handler, Held):
+            handler.buffer = handler.buffer if wanted else []
+            handler.flush()
 
 
 def _usage(error: Exception) -> str:
@@ -116,6 +141,7 @@ def _usage(error: Exception) -> str:
 
 def _fail(message: str, code: int) -> None:
     """End with a message; of several ranks the first to fail says it, and torchrun ends the others."""
+    _say_held(wanted=code != 2)
     if distributed.fails_first():
         typer.echo(message, err=True)
     raise SystemExit(code) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
@@ -300,7 +301,7 @@ def discover(
 
     given = _given(features, annotations, activations, control, format, by, seed)
     if distributed.told(distributed.first() and ledger.is_done(out, "associate")):
-        logging.getLogger("sciinterp").info("hits: %s", out / "hits.tsv")
+        logging.getLogger(__name__).info("hits: %s", out / "hits.tsv")
         hits = si.read_hits(out)
     else:
         hits = given.associated(seed, out)
@@ -412,13 +413,12 @@ def _given(
     """What was read; activations and control that were not named are looked for beside the features."""
     import sciinterp as si
     from sciinterp.annotations.projection import placed
-    from sciinterp.project import beside
 
     codes = si.load_features(features)
-    found = beside(codes, features)
+    found = _beside(codes, features)
     for name, path in (("activations", activations), ("control", control)):
         if path is None and name in found:
-            logging.getLogger("sciinterp").info("%s: %s, found beside the features", name, found[name])
+            logging.getLogger(__name__).info("%s: %s, found beside the features", name, found[name])
     activations, control = activations or found.get("activations"), control or found.get("control")
     return _Given(
         features,
@@ -428,6 +428,26 @@ def _given(
         si.load_activations(activations) if activations else None,
         si.load_features(control) if control else None,
     )
+
+
+def _beside(features: FeatureMatrix, folder: Path) -> dict[str, Path]:
+    """Folders that lie beside codes in a run folder and belong to them: ``activations``, ``control``.
+
+    Activations are of the same samples, model and site, codes of the control of the same samples.
+    """
+    import sciinterp as si
+    from sciinterp.activations import same_fingerprint
+
+    parent, digest, found = folder.resolve().parent, features.samples.digest, dict[str, Path]()
+    acts, control = parent / "activations", parent / "control" / "features"
+    if (acts / "manifest.json").is_file():
+        theirs, mark = si.load_activations(acts), features.origin.fingerprint
+        same = isinstance(mark, Mapping) and bool(mark) and same_fingerprint(theirs.fingerprint, mark)
+        if same and theirs.samples.digest == digest:
+            found["activations"] = acts
+    if control.is_dir() and si.load_features(control).samples.digest == digest:
+        found["control"] = control
+    return found
 
 
 def _assigned(options: list[str]) -> dict[str, list[str]]:

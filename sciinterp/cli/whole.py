@@ -100,7 +100,7 @@ def run(
     overwrite: Overwrite = False,
 ) -> None:
     """Do the whole job on your own data: activations, SAE, control, hits, candidates, report."""
-    from sciinterp.config import read_config
+    from sciinterp.config import named, read_config
     from sciinterp.project import run as run_project
     from sciinterp.store.atomic import overwriting
 
@@ -127,10 +127,18 @@ def run(
                 got=f"no {', '.join(absent)}",
                 do="'sciinterp init' writes a configuration.",
             )
-    read, place = read_config(config, overrides=given, assignments=settings)
-    if out is None and place is None:
-        raise InputError("no folder to write", expected="--out, or out = ... in the configuration")
-    with overwriting(overwrite):
+    options = {key: f"--{key.rpartition('.')[2]}" for key, value in given.items() if value is not None}
+    options |= {key: f"--set {key}" for key in (text.partition("=")[0].strip() for text in settings or [])}
+    if out is not None:
+        options["out"] = "--out"
+    if model is not None:
+        options["model.name"] = "--model"
+    with named(config, options), overwriting(overwrite):
+        read, place = read_config(config, overrides=given, assignments=settings)
+        if out is None and place is None:
+            raise InputError(
+                "no folder to write", where="out", expected="--out, or out = ... in the configuration"
+            )
         made = run_project(read, out or place or Path())
     _end(made, full)
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # Letters of the sample that a model's fingerprint is taken on.
 PROBE_LENGTH = 48
-LEAVE_OUT = "'extract --unreadable skip', or samples = model.readable(samples), leaves out such samples and counts them."
+LEAVE_OUT = "'unreadable = \"skip\"' of [data] (--unreadable skip, model.readable(samples)) leaves out such samples and counts them."
 # Letters for several bases (IUPAC).
 AMBIGUOUS = "RYSWKMBDHV"
 # Samples that a warning names.

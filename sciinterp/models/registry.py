@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sciinterp.errors import no_such
+from sciinterp.errors import no_such, no_such_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,6 +166,8 @@ def load_model(name: str, *, weights: object = None, device: str = "cpu", dtype:
     known = {e.name: e for e in ENTRIES}
     if name not in known:
         raise no_such("model", name, sorted(known), do="`sciinterp models` lists them all.")
+    if (isinstance(weights, Path) or os.path.isabs(str(weights))) and not os.path.exists(str(weights)):
+        raise no_such_file(str(weights))
     entry = known[name]
     if not entry.commercial:
         log.warning("The weights of %s are under %s: not for commercial use.", name, entry.licence)

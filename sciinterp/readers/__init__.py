@@ -109,12 +109,17 @@ def read_samples(
         format = guess(path)
     if format not in FORMATS:
         raise no_such(
-            "format of samples", format, FORMATS, do=f"There are auto, {', '.join(sorted(FORMATS))}."
+            "format of samples",
+            format,
+            FORMATS,
+            where="format",
+            do=f"There are auto, {', '.join(sorted(FORMATS))}.",
         )
     module, name, _ = FORMATS[format]
     chosen = {"layer": layer, "raw": raw} if layer or raw else {}
     if chosen and format != "h5ad":
-        raise InputError("only AnnData has layers", where=f"file '{path}'", expected="h5ad", got=format)
+        where = f"{'layer' if layer else 'raw'}, file '{path}'"
+        raise InputError("only AnnData has layers", where=where, expected="h5ad", got=format)
     if format in ("pdb", "mmcif") and kind in ("structure", "chains"):
         module, name, chosen = "backbones", "read_entry", {"format": format}
     if index and format != "fasta":
@@ -163,7 +168,7 @@ def told_by(
             f"the format of the {what} cannot be told",
             file=str(path),
             expected=", ".join(sorted(formats)),
-            got=repr(lines[0][:40]) if lines else "no text",
+            got=repr(lines[0][:40]),
             do=f"Name it: format= of read_{what}, --format of a command.{more}",
         )
     return found

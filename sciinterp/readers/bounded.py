@@ -31,7 +31,7 @@ from typing import BinaryIO
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from sciinterp.errors import HOME, FormatError, InputError, SciinterpError, require_fetched
+from sciinterp.errors import HOME, FormatError, InputError, SciinterpError, no_such_file, require_fetched
 
 CHUNK, SMALL = 1 << 16, 1 << 20
 # Archives that are not unpacked here, by their first bytes.
@@ -128,8 +128,7 @@ def open_regular(path: str | Path) -> io.BufferedReader:
             os.read(number, 1)  # a disk or a server that fails says so here
             os.lseek(number, 0, os.SEEK_SET)
     except FileNotFoundError:
-        do = HOME if str(path).startswith("~") else ""
-        raise InputError("there is no such file", where=f"file '{path}'", do=do) from None
+        raise no_such_file(path, do=HOME if str(path).startswith("~") else "") from None
     except (OSError, ValueError) as error:
         said = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise InputError("the file cannot be opened", where=f"file '{str(path)[:200]}'", got=said) from None
@@ -335,22 +334,20 @@ def read_lines(path: str | Path, *, sequences: bool = False) -> Iterator[tuple[i
 
 
 def first_lines(path: str | Path, n: int = 50, width: int = 4000) -> list[str]:
-    """The first lines that are not blank, each cut at ``width``; none where the file is not text.
+    """The first lines that are not blank, each cut at ``width``.
 
     Raises
     ------
     FormatError
-        It is an archive that is not unpacked here.
+        It is empty or damaged, or an archive that is not unpacked here.
     """
-    opened = open_bytes(path)
-    try:
-        with Text(path, opened=opened) as handle:
-            text = io.StringIO()
-            while text.tell() < n * width and (piece := handle.piece()):
-                text.write(piece)
-    except (OSError, EOFError, zlib.error, FormatError, UnicodeError):
-        return []
+    text = io.StringIO()
+    with Text(path, opened=open_bytes(path)) as handle:
+        while text.tell() < n * width and (piece := handle.piece()):
+            text.write(piece)
     lines = text.getvalue()[: n * width].split("\n")
+    if not text.getvalue().strip():
+        raise FormatError("the file is empty", file=str(path))
     return [line[:width] for line in lines if line.strip()][:n]
 
 

@@ -162,7 +162,7 @@ def check_ids(ids: Sequence[str], path: str | Path, what: str, n_in: int) -> Non
             f"no {what}",
             where=f"file '{path}'",
             expected="at least one",
-            got=f"{n_in} entries, none usable" if n_in else "an empty file",
+            got=f"{n_in} entries, none usable" if n_in else "no entry of the format that it is read as",
         )
     twice = [name for name, n in Counter(ids).items() if n > 1]
     if twice:

@@ -121,7 +121,13 @@ class Architecture(abc.ABC):
 def require(condition: bool, architecture: Architecture, what: str) -> None:
     """Raise :class:`InputError` unless the hyper-parameters make sense."""
     if not condition:
-        raise InputError("the architecture cannot be trained", where=str(architecture), expected=what)
+        made = type(architecture).__name__
+        names = {f.name for f in fields(architecture)}
+        key = next((word for word in what.split() if word in names), "")  # what is wrong is named first
+        got = repr(getattr(architecture, key)) if key else str(architecture)
+        raise InputError(
+            "the architecture cannot be trained", where=f"{made} {key}".strip(), expected=what, got=got
+        )
 
 
 def in_data_units(

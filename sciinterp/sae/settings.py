@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from sciinterp.errors import InputError, no_such
 from sciinterp.settings import POSITIVE, UP_TO_ONE, Bound, at_least, make_plain, settings_of
@@ -72,7 +72,7 @@ class TrainSettings:
     clip: float = 0.0
     log_every: int = 10
     checkpoint_every: int | None = None
-    screen: str = "auto"
+    screen: Literal["auto", "on", "off"] = "auto"
     device: str = "cpu"
     seed: int = 0
     order_seed: int | None = None
@@ -88,11 +88,12 @@ class TrainSettings:
             **dict.fromkeys(("encoder_pull", "clip"), at_least(0)),
         )
         if self.steps is not None and self.epochs is not None:
-            raise InputError("steps and epochs exclude each other", expected="one of them")
-        if self.screen not in ("auto", "on", "off"):
-            raise InputError("no such screen", expected="'auto', 'on' or 'off'", got=repr(self.screen))
+            both = f"steps={self.steps}, epochs={self.epochs}"
+            raise InputError(
+                "steps and epochs exclude each other", where="steps", expected="one of them", got=both
+            )
         if self.frozen and self.frozen not in FROZEN:
-            raise no_such("frozen part of a dictionary", self.frozen, FROZEN)
+            raise no_such("frozen part of a dictionary", self.frozen, FROZEN, where="frozen")
 
     def n_steps(self, n_rows: int) -> int:
         """Steps for so many rows."""

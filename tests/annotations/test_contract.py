@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import json
 import logging
 import re
@@ -322,9 +323,7 @@ def test_the_content_tells_the_format(format: str, tmp_path: Path) -> None:
         assert guess(path) == format
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\n\n", b"hello world\n", b"a,b,c\n1,2,3\n", b">seq\nMKV\n", b"<svg></svg>"]
-)
+@pytest.mark.parametrize("content", [b"hello world\n", b"a,b,c\n1,2,3\n", b">seq\nMKV\n", b"<svg></svg>"])
 def test_what_cannot_be_told_lists_the_names(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "input"
     path.write_bytes(content)
@@ -334,10 +333,17 @@ def test_what_cannot_be_told_lists_the_names(content: bytes, tmp_path: Path) -> 
     assert "format=" in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b"", b"\n\n", gzip.compress(b"")])
+def test_an_empty_file_is_called_empty(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "input").write_bytes(content)
+    with pytest.raises(FormatError, match=r"the file is empty.*input"):
+        read_annotations(tmp_path / "input")
+
+
 def test_a_mistyped_format_is_answered_with_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "input"
     path.write_bytes(VALID["bed"])
-    with pytest.raises(InputError, match="no such annotation format: expected 'interpro'"):
+    with pytest.raises(InputError, match="no such annotation format, format: expected 'interpro'"):
         read_annotations(path, format="interpor")
 
 

@@ -107,7 +107,7 @@ def test_one_text_at_a_time_writes_what_all_at_once_do() -> None:
         ({"name": "antiberty", "weights": torch.nn.Linear(2, 2)}, "this module is not antiberty.*got Linear"),
         ({"name": "hf-esm2", "weights": (1, 2)}, "a pair .module, tokeniser."),
         ({"name": "hf-esm2", "weights": {}}, "got dict"),
-        ({"name": "scgpt", "weights": "/no/such/folder"}, "read from a folder"),
+        ({"name": "scgpt", "weights": "/no/such/folder"}, "no such file.*no folder '/no/such'"),
         ({"name": "borzoi", "weights": "x"}, "its own package"),
     ],
 )

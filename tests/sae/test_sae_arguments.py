@@ -36,24 +36,24 @@ SETTINGS = [
     *((TrainSettings, name, (-0.1, 1.1, NAN, "x"), "from 0 to 1|a number")
       for name in ("warmup", "decay", "sparsity_warmup")),
     *((TrainSettings, name, (-1, INF, NAN), "0 or more|a number") for name in ("encoder_pull", "clip")),
-    (TrainSettings, "screen", ("maybe",), "'auto', 'on' or 'off'"),
+    (TrainSettings, "screen", ("maybe",), "'auto' or 'on' or 'off'"),
     (TrainSettings, "frozen", ("decoders",), "'decoder'"),
     (TrainSettings, "order_seed", (-1, 0.5, "0"), "whole number"),
     (FitSettings, "n_tokens", (0, -5, "many", 10.5), "> 0|or more|whole number"),
     *((FitSettings, name, (-0.1, 1.5, NAN, "x"), "from 0 to 1|a number") for name in ("least_fve", "least_gain", "ahead")),
-    (FitSettings, "norm_ratio", ((0.5,), (-1.0, 2.0), "ab", 0.5), "tuple|0 or more"),
+    (FitSettings, "norm_ratio", ((0.5,), (-1.0, 2.0), "ab", 0.5), "a list|0 or more"),
     (GroundTruthSettings, "rows", (0, -1, "x"), "> 0|or more|whole number"),
     (GroundTruthSettings, "steps", (0, 1.5), "> 0|or more|whole number"),
-    *((ScalingSettings, name, ((0,), (-4, 8), "abc", 8, (1.5,)), "or more|tuple|whole number") for name in ("widths", "ks")),
+    *((ScalingSettings, name, ((0,), (-4, 8), "abc", 8, (1.5,)), "or more|a list|whole number") for name in ("widths", "ks")),
     (ScalingSettings, "level", (0.0, 1.0, 95, NAN), "between 0 and 1|a number"),
-    (ScalingSettings, "twins", (("decodr",), "decoder"), "'decoder'|tuple"),
-    (ScalingSettings, "seeds", ((-1.5,), "0"), "whole number|tuple"),
+    (ScalingSettings, "twins", (("decodr",), "decoder"), "'decoder'|a list"),
+    (ScalingSettings, "seeds", ((-1.5,), "0"), "whole number|a list"),
     *((World, name, (-1.0, NAN, "x"), "0 or more|a number|whole") for name in ("tail", "noise", "circles")),
     (World, "children", (1.5, -0.1), "from 0 to 1"),
-    (DecompositionSettings, "names", (("topc",), "topk"), "'topk'|tuple"),
+    (DecompositionSettings, "names", (("topc",), "topk"), "'topk'|a list"),
     (DecompositionSettings, "twins", (("decodr",),), "'decoder'"),
     (DecompositionSettings, "l0", (0, -3, 2.5), "> 0|or more|whole number"),
-    (DecompositionSettings, "widths", ((0,), 64), "or more|tuple"),
+    (DecompositionSettings, "widths", ((0,), 64), "or more|a list"),
 ]  # fmt: skip
 
 
@@ -82,7 +82,7 @@ ARCHITECTURES = [
     (si.JumpReLU, {"n_features": 8, "target_l0": 2, "weight": -0.5}, "0 or more"),
     *((si.Matryoshka, {"n_features": 8, "k": 2, "prefixes": value}, "ascending")
       for value in ((4, 4, 8), (0, 8), (9,), (8, 4), (-1, 8))),
-    (si.Matryoshka, {"n_features": 8, "k": 2, "prefixes": "48"}, "tuple"),
+    (si.Matryoshka, {"n_features": 8, "k": 2, "prefixes": "48"}, "a list"),
 ]  # fmt: skip
 
 
@@ -119,15 +119,15 @@ CALLS = {
     "sweep_saes: names": (lambda: si.sweep_saes(X, ["topk"]), "architectures=: expected Architecture"),
     "sweep_saes: none": (lambda: si.sweep_saes(X, []), "different SAEs"),
     "sweep_saes: twice": (lambda: si.sweep_saes(X, [TOPK, TOPK]), "none twice"),
-    "sweep_saes: a seed": (lambda: si.sweep_saes(X, [TOPK], seeds=3), "seeds: expected tuple"),
+    "sweep_saes: a seed": (lambda: si.sweep_saes(X, [TOPK], seeds=3), "seeds: expected a list"),
     "sweep_saes: half a seed": (lambda: si.sweep_saes(X, [TOPK], seeds=(1.5,)), "seeds: expected a whole number"),
     "sweep_saes: below": (lambda: si.sweep_saes(X, [TOPK], seeds=(-1,)), "seed from 0, got -1"),
-    "select_width: a width": (lambda: si.select_width(X, split=None, widths=8), "widths: expected tuple"),
+    "select_width: a width": (lambda: si.select_width(X, split=None, widths=8), "widths: expected a list"),
     "select_width: no k": (lambda: si.select_width(X, split=None, ks=("2",)), "ks: expected a whole number"),
     "select_width: name": (lambda: si.select_width(X, split=None, architecture="topk"), "architecture=: expected type"),
     "select_width: field": (lambda: si.select_width(X, split=None, stepz=3), "select_width: expected 'steps'"),
     "select_width: clip": (lambda: si.select_width(X, split=None, clip=1.0), "no such setting of select_width"),
-    "twins: text": (lambda: si.twins(X, TOPK, frozen="decoder"), "frozen: expected tuple.*'decoder'"),
+    "twins: text": (lambda: si.twins(X, TOPK, frozen="decoder"), "frozen: expected a list.*'decoder'"),
     "twins: part": (lambda: si.twins(X, TOPK, frozen=("decodr",)), "no such frozen part.*'decodr'"),
     "twins: name": (lambda: si.twins(X, "topk"), "architecture=: expected Architecture"),
     "scaling: a dict": (lambda: si.scaling(X, settings={}), "settings=: expected ScalingSettings"),
@@ -184,7 +184,7 @@ def test_sites_are_names_in_a_row_not_one_text(tiny: tuple, tmp_path: Path) -> N
     split = si.split_families(samples, by=list("abc"))
     rows = si.Annotations(pd.DataFrame({"sample": ["a"], "start": [0], "end": [1], "concept": ["x"]}))
     for given, said in (
-        ({"sites": "layers.0"}, "sites: expected tuple"),
+        ({"sites": "layers.0"}, "sites: expected a list"),
         ({"architecture": "topk"}, "architecture=: expected Architecture"),
         ({"settings": {"steps": 3}}, "settings=: expected TrainSettings"),
         ({"split": "family"}, "split=: expected Split"),

@@ -65,8 +65,8 @@ def test_a_stop_inside_and_unknown_letters_are_left_to_the_model(tmp_path) -> No
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "no sequences"),
-        ("\n\n", "no sequences"),
+        ("", "the file is empty"),
+        ("\n\n", "the file is empty"),
         (">a\n>b\n", "no sequences"),
         ("MKVL\n", "not FASTA"),
         (">a\nMK\n>b\nMK\n>a\nMK\n", "'a'"),
