@@ -15,7 +15,7 @@ from typing import Literal
 from sciinterp.activations import ExtractSettings
 from sciinterp.association import AssociationSettings
 from sciinterp.discovery import DiscoverySettings
-from sciinterp.errors import InputError, SciinterpError, no_such
+from sciinterp.errors import InputError, SciinterpError, joined, no_such
 from sciinterp.sae import ARCHITECTURES, Architecture, Matryoshka, TrainSettings
 from sciinterp.sae.settings import FROZEN
 from sciinterp.settings import (
@@ -265,7 +265,7 @@ def keys_of(section: str, given: object, key: str = "", **arguments: str) -> Ite
         if not (found or key):
             raise
         place = f"[{section}] {keys.get(found, key)}".rstrip()
-        error.told_at(f"{place}{'' if not rest or rest.startswith('of ') else ','} {rest}".rstrip())
+        error.told_at(joined(place, rest))
         raise
 
 

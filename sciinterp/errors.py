@@ -69,7 +69,8 @@ class SciinterpError(ValueError):
         ('table', "file 'a.tsv' line 1")
         """
         for name, value in given.items():
-            said = re.escape(repr(str(value)))
+            each = value if isinstance(value, list | tuple) else [value]
+            said = "|".join(re.escape(repr(str(one))) for one in each)
             if found := re.match(rf"(?:argument )?'?{name}'?(?:=| |,|$) ?(?:{said})?,? ?", self.where):
                 return name, self.where[found.end() :]
         for name, value in given.items():
@@ -83,6 +84,11 @@ class SciinterpError(ValueError):
         """Give the error a place that its reader knows better: a key of a file, an option of a command."""
         self.where = where
         self.args = (self._line(),)
+
+
+def joined(place: str, rest: str) -> str:
+    """A place, and what else is said of it."""
+    return f"{place}{'' if not rest or rest.startswith('of ') else ','} {rest}".rstrip()
 
 
 def _cut(text: str) -> str:

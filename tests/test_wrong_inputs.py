@@ -149,7 +149,7 @@ OPTIONS = {
     ("--by", "famly"): ["--by", "'family'"],
     ("--samples", "ss.fasta"): ["--samples", "'s.fasta'"],
     ("--annotations", "aa.tsv"): ["--annotations", "'a.tsv'"],
-    ("--device", "gpu"): ["device", "'cuda'"],
+    ("--device", "gpu"): ["--device", "'cuda'"],
     ("--set", "train.step=3"): ["--set train.step", "'steps'"],
     ("--set", "trian.steps=3"): ["--set trian.steps", "'train'"],
     ("--set", "train.steps=many"): ["--set train.steps", "whole number"],
@@ -205,6 +205,27 @@ def test_an_option_in_the_place_of_a_key_is_named(
     option: tuple[str, str], refused: Callable[..., None]
 ) -> None:
     refused(TOML, OPTIONS[option], *option)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--site", "layer.4"), "no such site, --site of antiberty: expected 'layers.4'"),
+        (("--dtype", "int8"), "no such type, --dtype: expected 'float32'"),
+        (("--device", "gpu"), "no such device here, --device: expected 'cpu' or 'cuda'"),
+        (
+            ("--table", "tt.tsv"),
+            "there is no such file, --table, file 'tt.tsv'. The nearest beside it is 't.tsv'.",
+        ),
+        (("--format", "fst"), "no such format of samples, --format: expected 'fasta'"),
+    ],
+)
+def test_other_verbs_name_their_options(
+    options: tuple[str, str], said: str, refused: Callable[..., None], tmp_path: Path
+) -> None:
+    found = run("extract", "antiberty", "s.fasta", "--site", "layers.4", "--out", "x", *options)
+    assert found.returncode == 2 and found.stderr.startswith(f"error: {said}"), found.stderr
+    assert found.stderr.count("\n") == 1 and not (tmp_path / "x").exists()
 
 
 def test_what_is_no_configuration_is_one_line(refused: Callable[..., None]) -> None:

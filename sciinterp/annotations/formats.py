@@ -137,7 +137,9 @@ def guess(path: Path) -> str:
     lines = first_lines(path, n=LOOKED_AT)
     found = "signal" if says_values(path) else _by_content(lines)
     header = _header(lines[0])
-    if not found and header & {"sample", "concept"} and len(header & NEEDED) > 1:  # its parser says what is missing
+    if (
+        not found and header & {"sample", "concept"} and len(header & NEEDED) > 1
+    ):  # its parser says what is missing
         found = "tsv"
     # One header of words and rows as wide are a table, whose columns have other names.
     widths = {len(re.split("[\t,;]", line)) for line in lines[:5]}

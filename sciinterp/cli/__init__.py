@@ -7,19 +7,21 @@ same command run again resumes.
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging.handlers import MemoryHandler
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from sciinterp import __version__, distributed
 from sciinterp.cli import act, look, make, whole
-from sciinterp.errors import SciinterpError
+from sciinterp.errors import SciinterpError, joined
 
 # Idle OpenMP threads that spin take the cores from those that work: up to elevenfold on a loaded machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -82,9 +84,30 @@ def _options(
     logger.setLevel(level)
 
 
+def _naming_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb, whose errors about what one of its options gave name the option."""
+    options: dict[str, str] = {}
+    for name, hint in get_type_hints(verb, include_extras=True).items():
+        for how in getattr(hint, "__metadata__", ()):
+            if isinstance(how, OptionInfo):
+                options[name] = (how.param_decls or [f"--{name.replace('_', '-')}"])[0]
+
+    @functools.wraps(verb)
+    def call(*args: object, **given: object) -> None:
+        try:
+            verb(*args, **given)
+        except SciinterpError as error:
+            found, rest = error.about({name: value for name, value in given.items() if name in options})
+            if found:
+                error.told_at(joined(options[found], rest))
+            raise
+
+    return call
+
+
 for verbs in (whole, make, act, look):
     for name, verb in verbs.VERBS.items():
-        app.command(name)(verb)
+        app.command(name)(_naming_options(verb))
 
 
 # What typer raises for options that are not there or not of their type: a class of its own, or of click, by version.

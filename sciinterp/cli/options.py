@@ -65,7 +65,11 @@ def there(device: str | None) -> str | None:
     if device not in (None, "cpu"):
         from sciinterp.devices import device_of
 
-        device_of(device)
+        try:
+            device_of(device)
+        except InputError as error:
+            error.told_at("--device")
+            raise
     return device
 
 
