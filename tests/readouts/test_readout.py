@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from threadpoolctl import threadpool_limits
 
 import sciinterp as si
 from sciinterp.errors import InputError
@@ -68,6 +69,17 @@ def test_numbers_are_ranked():
     score = table.pivot(index="representation", columns="n", values="score")
     assert score.loc["features", 96] > 0.5 > score.loc["composition", 96]
     assert table.context["stable"]["feature"].iloc[0] == 5
+
+
+def test_predictions_do_not_depend_on_the_number_of_threads():
+    features, _ = world(0)
+    most = features.max_per_sample().toarray()[:, 3]
+    reading = si.readout(features, most > np.median(most), n=(48,), settings=FAST).context["reading"]
+    found = []
+    for n in (1, 2):
+        with threadpool_limits(n, user_api="blas"):
+            found.append(reading.predict(features))
+    pd.testing.assert_frame_equal(*found, check_exact=True)
 
 
 def silent(seeds, way):
