@@ -35,24 +35,16 @@ DEFINES = 0.995
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """The backbones of all positions.
+    """The backbones of all positions."""
 
-    Attributes
-    ----------
-    torsion : int64 [n_positions]
-        The bin of phi and psi; the last one where a neighbour is missing.
-    state : int64 [n_positions, 2 * REACH + 1]
-        The state around each position; ``len(STATES)`` beyond the ends of its chain.
-    contacts, end : int64 [n_positions]
-    abego : int64 [n_positions]
-        Number in :data:`ABEGO`.
-    """
-
+    # int64 [n_positions]: the bin of phi and psi; the last one where a neighbour is missing.
     torsion: np.ndarray
+    # int64 [n_positions, 2 * REACH + 1]: the state around each position; ``len(STATES)`` beyond the ends of
+    # its chain.
     state: np.ndarray
-    contacts: np.ndarray
-    end: np.ndarray
-    abego: np.ndarray
+    contacts: np.ndarray  # int64 [n_positions]
+    end: np.ndarray  # int64 [n_positions]
+    abego: np.ndarray  # int64 [n_positions]: number in ABEGO
 
 
 # Regions of the Ramachandran plot (Lin and others 2015): helix, strand, the rest of positive phi, left-handed helix, a cis

@@ -32,37 +32,21 @@ TWINS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Baseline:
-    """One rival reader.
+    """One rival reader."""
 
-    Attributes
-    ----------
-    name : str
-        As in tables.
-    fit : callable
-        Fits it on training families; returns what it reaches held out, or what reads it there.
-    explains : str
-        A kind of :data:`sciinterp.association.explanations.KINDS`: what it means that it does as well as a feature.
-    says : str
-        What it is, for methods and legends; fields of :class:`BaselineSettings` in braces are filled in.
-    colour, marker : str
-        In figures; a colour of :mod:`sciinterp.plots.style`.
-    needs : tuple of str
-        Keys of :data:`NEEDS`.
-    ceiling : bool
-        Shown beside, and by default never the best baseline.
-    why_not : callable, optional
-        Another reason not to run it, or an empty string.
-    """
-
-    name: str
+    name: str  # as in tables
+    # Fits it on training families; returns what it reaches held out, or what reads it there.
     fit: Callable[[Inputs], Fitted | Reader]
+    # A kind of association.explanations.KINDS: what it means that it does as well as a
+    # feature.
     explains: str
+    # What it is, for methods and legends; fields of BaselineSettings in braces are filled in.
     says: str
-    colour: str
+    colour: str  # in figures, a colour of plots.style
     marker: str
-    needs: tuple[str, ...] = ()
-    ceiling: bool = False
-    why_not: Callable[[Inputs], str] | None = None
+    needs: tuple[str, ...] = ()  # keys of NEEDS
+    ceiling: bool = False  # shown beside, and by default never the best baseline
+    why_not: Callable[[Inputs], str] | None = None  # another reason not to run it, or an empty string
 
 
 def randomised(inputs: Inputs) -> Fitted:

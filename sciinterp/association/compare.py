@@ -24,20 +24,12 @@ from sciinterp.frames import stacked
 
 @dataclass(frozen=True, eq=False)
 class Rivals:
-    """Baselines of one partition, held out.
+    """Baselines of one partition, held out."""
 
-    Attributes
-    ----------
-    of : dict of str to Jackknifed
-        F1 of every baseline that ran, one row a concept.
-    counted : list of str
-        Those that a feature has to lie above.
-    separates : dict of str to ndarray of bool [n_concepts]
-        Whether its own interval lies above chance: above calling every position positive, on the same families.
-    """
-
-    of: dict[str, Jackknifed]
-    counted: list[str]
+    of: dict[str, Jackknifed]  # F1 of every baseline that ran, one row a concept
+    counted: list[str]  # those that a feature has to lie above
+    # dict of str to ndarray of bool [n_concepts]: whether its own interval lies above chance: above calling
+    # every position positive, on the same families.
     separates: dict[str, np.ndarray]
 
     @classmethod

@@ -24,22 +24,12 @@ _EXACT_UNITS = 2
 
 @dataclass(frozen=True, eq=False)
 class BestUnit:
-    """The unit chosen for each concept on training families.
+    """The unit chosen for each concept on training families."""
 
-    Attributes
-    ----------
-    unit : int64 [n_concepts]
-    sign : int64 [n_concepts]
-        1 where high values predict the concept, -1 where low ones do.
-    threshold : float64 [n_concepts]
-        On ``sign * value``.
-    f1_train : float64 [n_concepts]
-    """
-
-    unit: np.ndarray
-    sign: np.ndarray
-    threshold: np.ndarray
-    f1_train: np.ndarray
+    unit: np.ndarray  # int64 [n_concepts]
+    sign: np.ndarray  # int64 [n_concepts]: 1 where high values predict the concept, -1 where low ones do
+    threshold: np.ndarray  # float64 [n_concepts]: on ``sign * value``
+    f1_train: np.ndarray  # float64 [n_concepts]
 
     def detail(self, describe: Callable[[int], str]) -> list[str]:
         """What was chosen, in words."""

@@ -20,26 +20,19 @@ from sciinterp.association.jackknife import MIN_FAMILIES, POWER
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Numbers that decide a word: round conventions, which no procedure has fitted to data.
+    """Numbers that decide a word: round conventions, which no procedure has fitted to data."""
 
-    Attributes
-    ----------
-    floor : float
-        Held-out F1 below which nothing is said to find, or to explain, a concept: with precision equal to recall,
-        fewer than one in three is right. One number for features, baselines, what discovery takes as known and
-        what a feature may stand for in a variant.
-    found : float
-        Held-out F1 from which a concept counts as found: half of what is marked and half of what is there are
-        right together.
-    q : float
-        q-value of presence and place in families up to which discovery takes a hit for what the feature is about.
-    q_above : float
-        q-value over concepts up to which a feature is said to lie above every counted baseline.
-    """
-
+    # Held-out F1 below which nothing is said to find, or to explain, a concept: with precision equal to
+    # recall, fewer than one in three is right. One number for features, baselines, what discovery takes as
+    # known and what a feature may stand for in a variant.
     floor: float = 0.3
+    # Held-out F1 from which a concept counts as found: half of what is marked and half of what is there are
+    # right together.
     found: float = 0.5
+    # q-value of presence and place in families up to which discovery takes a hit for what the feature is
+    # about.
     q: float = 0.05
+    # q-value over concepts up to which a feature is said to lie above every counted baseline.
     q_above: float = 0.05
 
 
@@ -50,22 +43,11 @@ TOO_FEW, PREVALENCE = "too few families", "prevalence"
 
 @dataclass(frozen=True)
 class Kind:
-    """What it would mean that a baseline of some kind does as well as a feature.
+    """What it would mean that a baseline of some kind does as well as a feature."""
 
-    Attributes
-    ----------
-    name : str
-        As in ``explained_by``.
-    short : str
-        The baselines of this kind, in legends of figures.
-    verdict : str
-        In a list of concepts.
-    sentence : str
-    """
-
-    name: str
-    short: str
-    verdict: str
+    name: str  # as in ``explained_by``
+    short: str  # the baselines of this kind, in legends of figures
+    verdict: str  # in a list of concepts
     sentence: str
 
 

@@ -18,16 +18,11 @@ from sciinterp.codes.by_feature import ByFeature
 
 @dataclass(frozen=True, eq=False)
 class FamilyCounts:
-    """Counts of predictions on held-out families, one row for each prediction.
+    """Counts of predictions on held-out families, one row for each prediction."""
 
-    Attributes
-    ----------
-    tp, predicted, positive : int32 or int64 [n_rows, n_families]
-    """
-
-    tp: np.ndarray
-    predicted: np.ndarray
-    positive: np.ndarray
+    tp: np.ndarray  # int32 or int64 [n_rows, n_families]
+    predicted: np.ndarray  # int32 or int64 [n_rows, n_families]
+    positive: np.ndarray  # int32 or int64 [n_rows, n_families]
 
     @classmethod
     def joined(cls, parts: Sequence[FamilyCounts]) -> FamilyCounts:

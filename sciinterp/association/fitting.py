@@ -66,42 +66,24 @@ class BaselineSettings:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What baselines of one partition may look at.
-
-    Attributes
-    ----------
-    samples : Samples
-    parts : Partition
-        Concepts of one coverage, training and held-out positions.
-    settings : BaselineSettings
-    seed : int
-    acts : Activations or ndarray [n_positions, d_in], optional
-        For neurons, components and the probe.
-    control : FeatureMatrix, optional
-        Codes of the same recipe on randomised weights.
-    twins : mapping of str to FeatureMatrix
-        Codes of dictionaries a part of which was not trained, by the part.
-    instances : DataFrame, optional
-        ``concept`` (number within `parts`), ``start``, ``end``, ``sample`` on the axis of all samples.
-    training : Training, optional
-        What the features scored in training.
-    axes_on : int64, optional
-        Positions whose activations give the linear axes, where they are not those of the training part: folds share
-        them.
-    kept : dict
-        What one baseline, or fold, computes and another reads.
-    """
+    """What baselines of one partition may look at."""
 
     samples: Samples
-    parts: Partition
+    parts: Partition  # concepts of one coverage, training and held-out positions
     settings: BaselineSettings = field(default_factory=BaselineSettings)
     seed: int = 0
+    # Activations or ndarray [n_positions, d_in]: for neurons, components and the probe.
     acts: Activations | np.ndarray | None = None
-    control: FeatureMatrix | None = None
+    control: FeatureMatrix | None = None  # codes of the same recipe on randomised weights
+    # Codes of dictionaries a part of which was not trained, by the part.
     twins: Mapping[str, FeatureMatrix] = field(default_factory=dict)
+    # ``concept`` (number within `parts`), ``start``, ``end``, ``sample`` on the axis of all samples.
     instances: pd.DataFrame | None = None
-    training: Training | None = None
+    training: Training | None = None  # what the features scored in training
+    # int64: positions whose activations give the linear axes, where they are not those of the training part:
+    # folds share them.
     axes_on: np.ndarray | None = None
+    # What one baseline, or fold, computes and another reads.
     kept: dict[str, object] = field(default_factory=dict)
 
     @cached_property
@@ -133,19 +115,12 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """A baseline that is fitted and has still to be read on the held-out activations.
+    """A baseline that is fitted and has still to be read on the held-out activations."""
 
-    Attributes
-    ----------
-    f1_train, threshold : float64 [n_concepts]
-    detail : list of str
-    scores : callable
-        float32 [n_positions, d_in] -> float32 [n_concepts, n_positions].
-    """
-
-    f1_train: np.ndarray
-    threshold: np.ndarray
+    f1_train: np.ndarray  # float64 [n_concepts]
+    threshold: np.ndarray  # float64 [n_concepts]
     detail: list[str]
+    # float32 [n_positions, d_in] -> float32 [n_concepts, n_positions].
     scores: Callable[[np.ndarray], np.ndarray]
 
 

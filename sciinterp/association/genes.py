@@ -23,20 +23,11 @@ _BLOCK = 4096
 
 @dataclass(frozen=True, eq=False)
 class Genes:
-    """Genes of all positions.
-
-    Attributes
-    ----------
-    names : list of str
-    number : int64 [n_positions] or None
-        Which gene a position is.
-    expression : csc_array float32 [n_positions, n_genes] or None
-        Of whole cells, one a position.
-    """
+    """Genes of all positions."""
 
     names: list[str]
-    number: np.ndarray | None = None
-    expression: sp.csc_array | None = None
+    number: np.ndarray | None = None  # int64 [n_positions]: which gene a position is
+    expression: sp.csc_array | None = None  # float32 [n_positions, n_genes]: of whole cells, one a position
 
     @classmethod
     def of(cls, samples: Samples) -> Genes | None:

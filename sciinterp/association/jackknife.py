@@ -46,24 +46,13 @@ _LARGEST_T = 1e4
 
 @dataclass(frozen=True, eq=False)
 class Jackknifed:
-    """A statistic between 0 and 1, one a row, with what it moves by when a family is left out.
-
-    Attributes
-    ----------
-    value : float64 [n_rows]
-    moves : float64 [n_rows, n_families]
-        The value without each family, less the mean of these.
-    variance : float64 [n_rows]
-    n_families : int64 [n_rows]
-        Families with positives.
-    effective : float64 [n_rows]
-        The number of equal families that would say as much; NaN without positives.
-    """
+    """A statistic between 0 and 1, one a row, with what it moves by when a family is left out."""
 
     value: Float64[np.ndarray, " n_rows"]
-    moves: Float64[np.ndarray, "n_rows n_families"]
+    moves: Float64[np.ndarray, "n_rows n_families"]  # the value without each family, less the mean of these
     variance: Float64[np.ndarray, " n_rows"]
-    n_families: Num[np.ndarray, " n_rows"]
+    n_families: Num[np.ndarray, " n_rows"]  # families with positives
+    # The number of equal families that would say as much; NaN without positives.
     effective: Float64[np.ndarray, " n_rows"]
 
     @classmethod

@@ -114,26 +114,14 @@ def choose(training: Training, n_positive: np.ndarray, *, n_kept: int | None) ->
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """Test families, with what reads them: a feature and a threshold a pair, chosen on other families.
-
-    Attributes
-    ----------
-    test : Part
-    strata : dict of str to Part
-        Backgrounds, see :mod:`sciinterp.association.background`.
-    instances : DataFrame
-        Of the test families.
-    lengths : int64 [n_samples]
-    feature : int64 [n_pairs]
-    threshold : float32 [n_pairs]
-    """
+    """Test families, with what reads them: a feature and a threshold a pair, chosen on other families."""
 
     test: Part
-    strata: dict[str, Part]
-    instances: pd.DataFrame
-    lengths: np.ndarray
-    feature: np.ndarray
-    threshold: np.ndarray
+    strata: dict[str, Part]  # backgrounds, see association.background
+    instances: pd.DataFrame  # of the test families
+    lengths: np.ndarray  # int64 [n_samples]
+    feature: np.ndarray  # int64 [n_pairs]
+    threshold: np.ndarray  # float32 [n_pairs]
 
     @classmethod
     def of(cls, training: Training, parts: Partition, pairs: pd.DataFrame, instances: pd.DataFrame) -> Judge:

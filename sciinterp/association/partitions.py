@@ -27,26 +27,13 @@ FOLDS = 3
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some whole samples, their positions end to end.
+    """Some whole samples, their positions end to end."""
 
-    Attributes
-    ----------
-    samples : int64 [n_samples]
-        Numbers of the samples.
-    rows : int32 [n_positions]
-        Their positions on the axis of all samples.
-    positives : csr_array bool [n_positions, n_concepts]
-    family : int32 [n_positions]
-        Number of the family within this part, 0 to ``n_families - 1``.
-    family_codes : int64 [n_families]
-        The split's codes of those families.
-    """
-
-    samples: np.ndarray
-    rows: np.ndarray
-    positives: sp.csr_array
-    family: np.ndarray
-    family_codes: np.ndarray
+    samples: np.ndarray  # int64 [n_samples]: numbers of the samples
+    rows: np.ndarray  # int32 [n_positions]: their positions on the axis of all samples
+    positives: sp.csr_array  # bool [n_positions, n_concepts]
+    family: np.ndarray  # int32 [n_positions]: number of the family within this part, 0 to ``n_families - 1``
+    family_codes: np.ndarray  # int64 [n_families]: the split's codes of those families
 
     @property
     def n_positions(self) -> int:
@@ -103,27 +90,14 @@ class Partition:
 
 @dataclass(frozen=True, eq=False)
 class Folds:
-    """Partitions that judge one after another; parts are made as they are asked for.
-
-    Attributes
-    ----------
-    samples : Samples
-    positives : csr_array bool [n_positions, n_concepts]
-        Of the concepts of one coverage.
-    split : Split
-    concepts : int64
-    numbers : int64
-        The covered samples.
-    fold : int64 [n_samples]
-        The fold of every sample; those in none judge nothing.
-    """
+    """Partitions that judge one after another; parts are made as they are asked for."""
 
     samples: Samples
-    positives: sp.csr_array
+    positives: sp.csr_array  # bool [n_positions, n_concepts]: of the concepts of one coverage
     split: Split
-    concepts: np.ndarray
-    numbers: np.ndarray
-    fold: np.ndarray
+    concepts: np.ndarray  # int64
+    numbers: np.ndarray  # int64: the covered samples
+    fold: np.ndarray  # int64 [n_samples]: the fold of every sample; those in none judge nothing
 
     def __iter__(self) -> Iterator[Partition]:
         """One partition a fold that holds a covered family; families are numbered alike in all."""

@@ -158,25 +158,15 @@ def correlate(
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """One track on the families that have values.
-
-    Attributes
-    ----------
-    samples : Samples
-    families : list of int64 [n_of_family]
-        Positions of each family, ascending.
-    of_position : int64 [n_positions]
-        Number of the family, -1 where there is no value.
-    ranks : float64 [n_positions]
-        Ranks of the values within the family, centred and of length one; 0 where there is no value.
-    fold : int64 [n_families]
-    """
+    """One track on the families that have values."""
 
     samples: Samples
-    families: list[np.ndarray]
-    of_position: np.ndarray
+    families: list[np.ndarray]  # int64 [n_of_family]: positions of each family, ascending
+    of_position: np.ndarray  # int64 [n_positions]: number of the family, -1 where there is no value
+    # float64 [n_positions]: ranks of the values within the family, centred and of length one; 0 where there
+    # is no value.
     ranks: np.ndarray
-    fold: np.ndarray
+    fold: np.ndarray  # int64 [n_families]
 
     @classmethod
     def of(

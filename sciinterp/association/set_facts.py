@@ -31,37 +31,20 @@ READERS = {
 
 @dataclass(frozen=True)
 class SetFacts:
-    """What sets say of one concept.
-
-    Attributes
-    ----------
-    concept : str
-    f1 : dict of int to float
-        Held-out F1 of the weighted set of each size.
-    k_found : int or None
-        Features of the smallest set with an F1 of :data:`FOUND`.
-    k_probe : int or None
-        Features of the smallest set that reaches :data:`SHARE` of the linear probe.
-    probe, chance : float
-        F1 of the probe; the most that sets reach of the concept rotated between families. NaN where not measured.
-    any_of : tuple of int
-        The smallest or-set that has the best F1 in training: the concept is where any of these features is.
-    any_f1, any_low, any_high, one_f1 : float
-        Held-out F1 of that or-set with its interval, and of its first feature alone.
-    sentence : str
-    """
+    """What sets say of one concept."""
 
     concept: str
-    f1: dict[int, float]
-    k_found: int | None
-    k_probe: int | None
-    probe: float
-    chance: float
+    f1: dict[int, float]  # held-out F1 of the weighted set of each size
+    k_found: int | None  # features of the smallest set with an F1 of FOUND
+    k_probe: int | None  # features of the smallest set that reaches SHARE of the linear probe
+    probe: float  # F1 of the probe, NaN where not measured
+    chance: float  # the most that sets reach of the concept rotated between families, NaN where not measured
+    # The smallest or-set that has the best F1 in training: the concept is where any of these features is.
     any_of: tuple[int, ...]
-    any_f1: float
+    any_f1: float  # held-out F1 of that or-set, and its interval
     any_low: float
     any_high: float
-    one_f1: float
+    one_f1: float  # held-out F1 of its first feature alone
     sentence: str
 
     @property

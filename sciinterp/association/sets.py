@@ -51,23 +51,13 @@ _OR_CANDIDATES = 12
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """Rival units on the positions a set is fitted on, and on held-out ones.
+    """Rival units on the positions a set is fitted on, and on held-out ones."""
 
-    Attributes
-    ----------
-    fit : ndarray or csr float32 [n_fit, n_units]
-    part : Part
-        The positions of `fit`.
-    held_out : callable
-        Units -> chunks ``(positions, values [n, n_units])`` of the held-out part.
-    number : int64 [n_units]
-        What each unit is called.
-    """
-
-    fit: np.ndarray | sp.csr_array
-    part: Part
+    fit: np.ndarray | sp.csr_array  # float32 [n_fit, n_units]
+    part: Part  # the positions of `fit`
+    # Units -> chunks ``(positions, values [n, n_units])`` of the held-out part.
     held_out: Callable[[np.ndarray], Iterator[tuple[slice, np.ndarray | sp.csr_array]]]
-    number: np.ndarray
+    number: np.ndarray  # int64 [n_units]: what each unit is called
 
 
 def set_curves(

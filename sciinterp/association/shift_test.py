@@ -61,32 +61,20 @@ _TINY = 1e-9
 
 
 class Runs(NamedTuple):
-    """Annotated stretches of samples, sorted by concept, then family, then sample.
+    """Annotated stretches of samples, sorted by concept, then family, then sample."""
 
-    Attributes
-    ----------
-    sample, family : int64 [n_runs]
-    start, end : int64 [n_runs]
-        Within the sample, half-open.
-    weight : float64 [n_runs]
-        One over the number of samples of the family that have the concept.
-    cut, whole : int32 [n_runs]
-        First shift at which the end of the chain cuts the stretch, and first after it at which it is whole again; stretches at
-        both ends of a sample are one that is cut where it stands.
-    of_concept : int64 [n_concepts + 1]
-        Runs of concept ``c`` are ``of_concept[c]:of_concept[c + 1]``.
-    placed : bool [n_concepts]
-        Whether the concept is anywhere on less than the whole of a sample.
-    """
-
-    sample: np.ndarray
-    family: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
-    weight: np.ndarray
+    sample: np.ndarray  # int64 [n_runs]
+    family: np.ndarray  # int64 [n_runs]
+    start: np.ndarray  # int64 [n_runs]: within the sample
+    end: np.ndarray  # int64 [n_runs]: half-open
+    weight: np.ndarray  # float64 [n_runs]: one over the number of samples of the family that have the concept
+    # int32 [n_runs]: first shift at which the end of the chain cuts the stretch; stretches at both ends of a
+    # sample are one that is cut where it stands.
     cut: np.ndarray
-    whole: np.ndarray
+    whole: np.ndarray  # int32 [n_runs]: first shift after it at which the stretch is whole again
+    # int64 [n_concepts + 1]: runs of concept ``c`` are ``of_concept[c]:of_concept[c + 1]``.
     of_concept: np.ndarray
+    # bool [n_concepts]: whether the concept is anywhere on less than the whole of a sample.
     placed: np.ndarray
 
 
@@ -96,18 +84,11 @@ class Places:
 
     NaN where there is no place: in samples without a chain, of concepts that always fill their samples, of concepts in
     too few families and of features that are never active.
-
-    Attributes
-    ----------
-    p, fold : float32
-        As in :func:`compare_shifts`.
-    q : float64
-        Benjamini and Hochberg, over all these pairs.
     """
 
-    p: np.ndarray
-    q: np.ndarray
-    fold: np.ndarray
+    p: np.ndarray  # float32: as in compare_shifts
+    q: np.ndarray  # float64: Benjamini and Hochberg, over all these pairs
+    fold: np.ndarray  # float32: likewise
 
 
 def compare_shifts(

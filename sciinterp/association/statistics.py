@@ -89,34 +89,21 @@ class ScreenSettings:
 
 @dataclass(frozen=True, eq=False)
 class Screen:
-    """Family-level tests of all pairs.
+    """Family-level tests of all pairs."""
 
-    Attributes
-    ----------
-    p, q, p_family : float64 [n_features, n_concepts]
-        NaN where `test` says that there is none.
-    p_min : float64 [n_concepts]
-        The smallest p-value that a feature could reach.
-    test : list of str
-        ``fisher``, ``cochran-mantel-haenszel``, ``within families``, ``universal`` or ``too few families``.
-    n_families : int64 [n_concepts]
-        Families that carry the concept; of those tested within families, the ones with and without it.
-    present : bool [n_features, n_families]
-    carriage : bool [n_concepts, n_families]
-    within : Units or None
-        Samples, where something was tested within families.
-    summary : dict
-    """
-
+    # float64 [n_features, n_concepts], all three: NaN where `test` says that there is none.
     p: np.ndarray
     q: np.ndarray
     p_family: np.ndarray
-    p_min: np.ndarray
+    p_min: np.ndarray  # float64 [n_concepts]: the smallest p-value that a feature could reach
+    # ``fisher``, ``cochran-mantel-haenszel``, ``within families``, ``universal`` or ``too few families``.
     test: list[str]
+    # int64 [n_concepts]: families that carry the concept; of those tested within families, the ones with and
+    # without it.
     n_families: np.ndarray
-    present: np.ndarray
-    carriage: np.ndarray
-    within: Units | None = None
+    present: np.ndarray  # bool [n_features, n_families]
+    carriage: np.ndarray  # bool [n_concepts, n_families]
+    within: Units | None = None  # samples, where something was tested within families
     summary: dict = field(default_factory=dict)
 
     def families_both(self, feature: np.ndarray, concept: np.ndarray) -> np.ndarray:

@@ -28,22 +28,14 @@ _CELL_BYTES = 16
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """What a test counts.
+    """What a test counts."""
 
-    Attributes
-    ----------
-    present : bool [n_features, n_units]
-    carries, known : bool [n_concepts, n_units]
-        Whether the unit carries a concept, and whether anything is known of it there.
-    family : int64 [n_units]
-    exposure : float64 [n_units, n_kinds]
-        What makes anything more likely to be seen in a unit, see :mod:`sciinterp.association.exposure`.
-    """
-
-    present: np.ndarray
-    carries: np.ndarray
-    known: np.ndarray
-    family: np.ndarray
+    present: np.ndarray  # bool [n_features, n_units]
+    carries: np.ndarray  # bool [n_concepts, n_units]: whether the unit carries a concept
+    known: np.ndarray  # bool [n_concepts, n_units]: whether anything is known of it there
+    family: np.ndarray  # int64 [n_units]
+    # float64 [n_units, n_kinds]: what makes anything more likely to be seen in a unit, see
+    # association.exposure.
     exposure: np.ndarray
 
 

@@ -34,34 +34,17 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Worth:
-    """How features stand against one group of rivals.
+    """How features stand against one group of rivals."""
 
-    Attributes
-    ----------
-    against : str
-        A key of :data:`GROUPS`.
-    verdict : str
-        "ahead", "behind", "cannot tell", or "not run".
-    sentence : str
-    rival : str
-        The strongest of the group by mean F1; empty where none was run.
-    features, others : float
-        Mean F1 over the concepts that both were tested on.
-    low, high : float
-        Interval of the mean difference over concepts.
-    n : int
-        Those concepts.
-    """
-
-    against: str
-    verdict: str
+    against: str  # a key of GROUPS
+    verdict: str  # "ahead", "behind", "cannot tell", or "not run"
     sentence: str
-    rival: str = ""
-    features: float = np.nan
+    rival: str = ""  # the strongest of the group by mean F1; empty where none was run
+    features: float = np.nan  # mean F1 over the concepts that both were tested on
     others: float = np.nan
-    low: float = np.nan
+    low: float = np.nan  # interval of the mean difference over concepts
     high: float = np.nan
-    n: int = 0
+    n: int = 0  # so many concepts
 
 
 def worth(hits: pd.DataFrame) -> list[Worth]:

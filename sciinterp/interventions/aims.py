@@ -62,38 +62,22 @@ def judged(judge: Judge, samples: Samples) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Aim:
-    """A concept to be turned on in some samples.
-
-    Attributes
-    ----------
-    concept : str
-    instead_of : str
-        The alternatives it is compared with.
-    samples : Samples
-    numbers : int array
-        Their numbers among all samples.
-    family : int array
-        The family of each.
-    written, target, read : tuple of bool arrays [n_positions]
-        Where it is written, where its letters differ from those there, and which of these are read (and hidden).
-    letters : str
-    odds : tuple of float arrays [n_read, n_letters]
-        Log odds of each letter at each position that is read.
-    judge : callable or str, optional
-        In place of the odds: scores the samples with letters drawn at the positions that are read, or a word of the model's
-        own head.
-    """
+    """A concept to be turned on in some samples."""
 
     concept: str
-    instead_of: str
+    instead_of: str  # the alternatives it is compared with
     samples: Samples
-    numbers: np.ndarray
-    family: np.ndarray
-    written: tuple[np.ndarray, ...]
-    target: tuple[np.ndarray, ...]
-    read: tuple[np.ndarray, ...]
+    numbers: np.ndarray  # int [n]: their numbers among all samples
+    family: np.ndarray  # int [n]: the family of each
+    written: tuple[np.ndarray, ...]  # bool [n_positions] each: where it is written
+    target: tuple[np.ndarray, ...]  # likewise, where its letters differ from those there
+    read: tuple[np.ndarray, ...]  # likewise, which of these are read (and hidden)
     letters: str
-    odds: tuple[np.ndarray, ...]
+    odds: tuple[
+        np.ndarray, ...
+    ]  # float [n_read, n_letters] each: log odds of each letter at each position read
+    # In place of the odds: scores the samples with letters drawn at the positions that are
+    # read, or a word of the model's own head.
     judge: Judge | str | None = None
 
 

@@ -31,20 +31,11 @@ NEAREST = 5
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """A unit vector at the SAE's site.
+    """A unit vector at the SAE's site."""
 
-    Attributes
-    ----------
-    kind : str
-        feature, set, means, neuron, component, random or noise.
-    name : str
-        Which one: "feature 534", "neuron 189 low".
-    vector : float32 [d_in]
-    """
-
-    kind: str
-    name: str
-    vector: Tensor
+    kind: str  # feature, set, means, neuron, component, random or noise
+    name: str  # which one: "feature 534", "neuron 189 low"
+    vector: Tensor  # float32 [d_in]
 
 
 def unit(vector: np.ndarray | Tensor) -> Tensor:

@@ -45,21 +45,12 @@ At = str | Sequence[int] | np.ndarray | Mapping[str, Sequence[int] | np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """What is written at one site.
-
-    Attributes
-    ----------
-    site : str
-    directions : float32 [k, d_in]
-    amounts : callable
-        Takes rows [n, d_in] and places [n, 3], returns float32 [n, k].
-    units : callable, optional
-        The scale [n, 1] of each row, in which amounts are counted.
-    """
+    """What is written at one site."""
 
     site: str
     directions: Float[Tensor, "k d_in"]
-    amounts: Amounts
+    amounts: Amounts  # takes rows [n, d_in] and places [n, 3], returns float32 [n, k]
+    # The scale [n, 1] of each row, in which amounts are counted.
     units: Callable[[Tensor], Tensor | float] | None = None
 
 

@@ -47,19 +47,11 @@ MAX_GENES = 1199  # scGPT was used with 1,200 tokens, the first of them <cls>
 
 @dataclass(frozen=True)
 class RankedGenes(Genes):
-    """Genes in the order of their expression over their medians.
+    """Genes in the order of their expression over their medians."""
 
-    Parameters
-    ----------
-    medians : mapping of Ensembl id to float
-    symbols : mapping of symbol to Ensembl id
-    n : int
-        Longest cell.
-    """
-
-    medians: Mapping[str, float] | None = None
-    symbols: Mapping[str, str] | None = None
-    n: int = 2048
+    medians: Mapping[str, float] | None = None  # by Ensembl id
+    symbols: Mapping[str, str] | None = None  # symbol to Ensembl id
+    n: int = 2048  # longest cell
 
     def prepare(self, samples: Samples) -> Samples:
         """Cells of an AnnData file as ranked genes, by Ensembl id with or without a version, or by symbol."""
@@ -79,21 +71,12 @@ class RankedGenes(Genes):
 
 @dataclass(frozen=True)
 class BinnedGenes:
-    """Genes and their expression in bins, as scGPT reads a cell: ``<cls>``, then genes in the order given.
+    """Genes and their expression in bins, as scGPT reads a cell: ``<cls>``, then genes in the order given."""
 
-    Parameters
-    ----------
-    ids : mapping of gene to token
-    pad, cls : int
-    pad_value : float
-        What stands for the expression of ``<cls>`` and of padding.
-    n_bins : int
-    """
-
-    ids: Mapping[str, int]
+    ids: Mapping[str, int]  # gene to token
     pad: int
     cls: int
-    pad_value: float = -2.0
+    pad_value: float = -2.0  # what stands for the expression of ``<cls>`` and of padding
     n_bins: int = 51
     alphabet: str = ""
 

@@ -39,28 +39,16 @@ class Crystal(TypedDict):
 
 @dataclass(frozen=True)
 class CrystalGraph:
-    """Edges, bonds and angles of some crystals, atoms laid end to end.
+    """Edges, bonds and angles of some crystals, atoms laid end to end."""
 
-    Attributes
-    ----------
-    center, neighbour, bond : int64 [n_edges]
-        The atom an edge leaves, the atom it reaches, and the number of its bond.
-    length : float32 [n_bonds]
-        Angstrom.
-    angle_center, angle_bond, angle_other : int64 [n_angles]
-        The atom, the bond that is turned from and the bond that is turned to.
-    angle : float32 [n_angles]
-        Radians.
-    """
-
-    center: Int[np.ndarray, " e"]
-    neighbour: Int[np.ndarray, " e"]
-    bond: Int[np.ndarray, " e"]
-    length: Float[np.ndarray, " b"]
-    angle_center: Int[np.ndarray, " a"]
-    angle_bond: Int[np.ndarray, " a"]
-    angle_other: Int[np.ndarray, " a"]
-    angle: Float[np.ndarray, " a"]
+    center: Int[np.ndarray, " e"]  # the atom an edge leaves
+    neighbour: Int[np.ndarray, " e"]  # the atom it reaches
+    bond: Int[np.ndarray, " e"]  # the number of its bond
+    length: Float[np.ndarray, " b"]  # angstrom
+    angle_center: Int[np.ndarray, " a"]  # the atom
+    angle_bond: Int[np.ndarray, " a"]  # the bond that is turned from
+    angle_other: Int[np.ndarray, " a"]  # the bond that is turned to
+    angle: Float[np.ndarray, " a"]  # radians
 
 
 def check_crystal(data: object, who: str) -> None:

@@ -61,17 +61,10 @@ COUNTED_FROM_PADDING = ("esm", "roberta", "xlm-roberta", "camembert")
 
 @dataclass(frozen=True)
 class Family:
-    """What models published under one name have in common.
+    """What models published under one name have in common."""
 
-    Parameters
-    ----------
-    kind : {"protein", "dna"}
-    encoding : {"letters", "kmers", "pieces"}
-    licence : str
-    """
-
-    kind: str
-    encoding: str
+    kind: str  # {"protein", "dna"}
+    encoding: str  # {"letters", "kmers", "pieces"}
     licence: str
 
 

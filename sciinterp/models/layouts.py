@@ -34,16 +34,9 @@ Cell: TypeAlias = Sequence[str] | Mapping[str, Sequence]
 
 @dataclass(frozen=True)
 class Genes:
-    """A cell as a sequence of genes: its positions are its genes, in the order given.
+    """A cell as a sequence of genes: its positions are its genes, in the order given."""
 
-    Parameters
-    ----------
-    ids : mapping of gene to token
-    pad : int
-    prefix, suffix : tuples of int
-    """
-
-    ids: Mapping[str, int]
+    ids: Mapping[str, int]  # gene to token
     pad: int
     prefix: tuple[int, ...] = ()
     suffix: tuple[int, ...] = ()

@@ -21,33 +21,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """One model.
-
-    Parameters
-    ----------
-    name : str
-    takes : str
-        What a sample is.
-    loader : str
-        ``module:function`` inside this package.
-    licence : str
-        Of the weights.
-    weights : str
-        Where they come from.
-    verified : str
-        What the tests of this package show about the adapter: "real weights"; "authors' code" or "reference", on small
-        seeded models, and of which package or by what.
-    commercial : bool
-        False when the licence of the weights forbids commercial use.
-    """
+    """One model."""
 
     name: str
-    takes: str
-    loader: str
-    licence: str
-    weights: str
+    takes: str  # what a sample is
+    loader: str  # ``module:function`` inside this package
+    licence: str  # of the weights
+    weights: str  # where they come from
+    # What the tests of this package show about the adapter: "real weights"; "authors' code" or "reference",
+    # on small seeded models, and of which package or by what.
     verified: str
-    commercial: bool = True
+    commercial: bool = True  # False when the licence of the weights forbids commercial use
 
 
 _REAL = "real weights"

@@ -42,19 +42,11 @@ WEIGHTS = (0.0, 0.01, 0.1, 1.0)
 
 @dataclass(frozen=True)
 class Reader:
-    """One column or matrix that scores are read from.
+    """One column or matrix that scores are read from."""
 
-    Attributes
-    ----------
-    values : float [n] or [n, m]
-    kind : {"likelihood", "baseline", "features", "activations"}
-    n_plain : int
-        So many leading columns are those of a plainer reader; 0 where nothing is added to one.
-    """
-
-    values: np.ndarray
-    kind: str
-    n_plain: int = 0
+    values: np.ndarray  # float [n] or [n, m]
+    kind: str  # {"likelihood", "baseline", "features", "activations"}
+    n_plain: int = 0  # so many leading columns are those of a plainer reader; 0 where nothing is added to one
 
 
 # name -> how its number of one substitution is made

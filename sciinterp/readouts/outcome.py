@@ -26,20 +26,11 @@ MEASURES = {"classes": "AUROC", "numbers": "rank correlation", "times": "concord
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """Values of some samples.
+    """Values of some samples."""
 
-    Attributes
-    ----------
-    values : ndarray [n]
-        Numbers of classes, numbers, or times.
-    classes : tuple of str
-        Empty for numbers and times.
-    event : bool ndarray [n], optional
-        Of times: whether it was reached, or the sample was lost sight of.
-    """
-
-    values: np.ndarray
-    classes: tuple[str, ...] = ()
+    values: np.ndarray  # [n]: numbers of classes, numbers, or times
+    classes: tuple[str, ...] = ()  # empty for numbers and times
+    # bool [n], of times: whether it was reached, or the sample was lost sight of.
     event: np.ndarray | None = None
     _targets: dict[bytes, np.ndarray] = field(default_factory=dict, repr=False)
 

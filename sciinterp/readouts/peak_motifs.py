@@ -18,18 +18,12 @@ WRITTEN = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Motifs:
-    """The letters of all samples, end to end, each sample between gaps.
-
-    Attributes
-    ----------
-    features : FeatureMatrix
-    alphabet : str
-    letters : int ndarray [n_positions, 2 FLANK + 1]
-        The letters around each position; ``len(alphabet)`` beyond an end.
-    """
+    """The letters of all samples, end to end, each sample between gaps."""
 
     features: FeatureMatrix
     alphabet: str
+    # int [n_positions, 2 FLANK + 1]: the letters around each position; ``len(alphabet)`` beyond an
+    # end.
     letters: np.ndarray
 
     @classmethod

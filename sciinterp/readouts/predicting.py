@@ -56,19 +56,11 @@ class Draw:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Predictions of the held-out rows of several draws, and how good they are.
-
-    Attributes
-    ----------
-    outcome : Outcome
-    found : list of (rows, predictions)
-    family : int ndarray [n]
-        Of every sample.
-    """
+    """Predictions of the held-out rows of several draws, and how good they are."""
 
     outcome: Outcome
-    found: list[tuple[np.ndarray, np.ndarray]]
-    family: np.ndarray
+    found: list[tuple[np.ndarray, np.ndarray]]  # (rows, predictions)
+    family: np.ndarray  # int [n]: of every sample
 
     @property
     def mean(self) -> float:
@@ -122,20 +114,11 @@ def around(each: np.ndarray, without: np.ndarray, family: np.ndarray) -> tuple[f
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """A representation made ready to be read, whatever the labels.
+    """A representation made ready to be read, whatever the labels."""
 
-    Attributes
-    ----------
-    kernels : list of float ndarray [n, n]
-        For ridge regressions.
-    x : float ndarray [n, n_columns]
-        For an estimator.
-    estimator : estimator of scikit-learn, optional
-    """
-
-    kernels: list[np.ndarray]
-    x: np.ndarray
-    estimator: Estimator | None = None
+    kernels: list[np.ndarray]  # float [n, n]: for ridge regressions
+    x: np.ndarray  # float [n, n_columns]: for an estimator
+    estimator: Estimator | None = None  # of scikit-learn
 
     @classmethod
     def of(cls, given: Representation, estimator: Estimator | None = None, n: int | None = None) -> Reader:

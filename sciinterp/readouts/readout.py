@@ -90,30 +90,16 @@ class Judged(TypedDict):
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What a readout was made of, for :func:`sciinterp.distil`: samples that have a label alone.
-
-    Attributes
-    ----------
-    features : FeatureMatrix
-    outcome : Outcome
-    family : int ndarray [n]
-    representations : dict
-    draws : list of Draw
-    best : Scores
-        Of the features, at the largest size.
-    concepts : dict
-        Feature -> its best concept and F1.
-    estimator : estimator of scikit-learn, optional
-    """
+    """What a readout was made of, for :func:`sciinterp.distil`: samples that have a label alone."""
 
     features: FeatureMatrix
     outcome: Outcome
-    family: np.ndarray
+    family: np.ndarray  # int [n]
     representations: dict[str, Representation]
     draws: list[Draw]
-    best: Scores
-    concepts: dict[int, tuple[str, float]]
-    estimator: Estimator | None = None
+    best: Scores  # of the features, at the largest size
+    concepts: dict[int, tuple[str, float]]  # feature -> its best concept and F1
+    estimator: Estimator | None = None  # of scikit-learn
 
     @one_thread()
     def predict(self, features: FeatureMatrix) -> pd.DataFrame:

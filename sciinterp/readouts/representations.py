@@ -40,23 +40,12 @@ MOST_ALIGNED = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class Representation:
-    """Numbers of every sample.
+    """Numbers of every sample."""
 
-    Attributes
-    ----------
-    x : float ndarray [n_samples, n_columns]
-    names : sequence of str
-        What a column is, where it has a plain name; empty otherwise.
-    parts : tuple of slice
-        Columns of one kind each; a reading takes one of them, or all.
-    scaled : bool
-        Whether columns have a scale of their own, and are not standardised.
-    """
-
-    x: np.ndarray
-    names: Sequence[str] = ()
-    parts: tuple[slice, ...] = (slice(None),)
-    scaled: bool = False
+    x: np.ndarray  # float [n_samples, n_columns]
+    names: Sequence[str] = ()  # what a column is, where it has a plain name; empty otherwise
+    parts: tuple[slice, ...] = (slice(None),)  # columns of one kind each; a reading takes one of them, or all
+    scaled: bool = False  # whether columns have a scale of their own, and are not standardised
 
     def take(self, rows: np.ndarray) -> Representation:
         """Some samples."""

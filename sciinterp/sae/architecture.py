@@ -28,36 +28,21 @@ Finished: TypeAlias = tuple[Weights, dict[str, float]]
 
 @dataclass
 class Step:
-    """What one training step is given, and where it leaves what it found.
+    """What one training step is given, and where it leaves what it found."""
 
-    Attributes
-    ----------
-    parameters : Parameters
-        Weights; the step overwrites all of ``parameters.gradients``.
-    dead : Tensor int64
-        Features that have not fired within the dead window.
-    progress : float
-        Fraction of the warm-up of the sparsity penalty, 0 to 1.
-    unit : float
-        Root mean square of a centred coordinate in training units: one but for the rounding of the scale to a
-        power of two. Penalties are multiplied by it, so that their meaning does not depend on the rounding.
-    memory : dict of Tensor
-        The architecture's own state; kept in checkpoints.
-    fired : Tensor bool [n_features]
-        Written by the step.
-    still : str
-        A parameter that does not move, whose gradient need not be found; empty for none.
-    """
-
-    parameters: Parameters
-    dead: Tensor
-    progress: float = 1.0
+    parameters: Parameters  # weights; the step overwrites all of ``parameters.gradients``
+    dead: Tensor  # int64: features that have not fired within the dead window
+    progress: float = 1.0  # fraction of the warm-up of the sparsity penalty, 0 to 1
+    # Root mean square of a centred coordinate in training units: one but for the rounding of the scale to a
+    # power of two. Penalties are multiplied by it, so that their meaning does not depend on the rounding.
     unit: float = 1.0
+    # The architecture's own state; kept in checkpoints.
     memory: dict[str, Tensor] = field(default_factory=dict)
     work: Workspace = field(default_factory=Workspace)
     encode: Encoder = encode_topk
+    # bool [n_features], written by the step.
     fired: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
-    still: str = ""
+    still: str = ""  # a parameter that does not move, whose gradient need not be found; empty for none
 
 
 @dataclass(frozen=True)

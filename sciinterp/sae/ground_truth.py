@@ -29,41 +29,19 @@ N_POSITIVE = 20  # rows a true feature needs on either half to be probed
 
 @dataclass(frozen=True)
 class World:
-    """What rows are made of.
-
-    Attributes
-    ----------
-    name : str
-    says : str
-        What is hard about it.
-    d : int
-        Dimensions.
-    n_true : int
-        True directions; orthogonal where they fit, random on the sphere otherwise.
-    l0 : float
-        True features a row, on average, before children and topics.
-    tail : float
-        Exponent of the frequencies: a feature's is proportional to ``rank ** -tail``; 0 is uniform.
-    topics : int
-        Groups of features, one of which is favoured in every row; 0 for none.
-    children : float
-        Share of the features that fire only where their parent does.
-    circles : int
-        Pairs of directions active together with the cosine and sine of a free angle.
-    noise : float
-        Standard deviation of the noise of a row, as a share of the spread of the signal.
-    """
+    """What rows are made of."""
 
     name: str
-    says: str
-    d: int = 64
-    n_true: int = 1024
-    l0: float = 8.0
+    says: str  # what is hard about it
+    d: int = 64  # dimensions
+    n_true: int = 1024  # true directions; orthogonal where they fit, random on the sphere otherwise
+    l0: float = 8.0  # true features a row, on average, before children and topics
+    # Exponent of the frequencies: a feature's is proportional to ``rank ** -tail``; 0 is uniform.
     tail: float = 0.0
-    topics: int = 0
-    children: float = 0.0
-    circles: int = 0
-    noise: float = 0.0
+    topics: int = 0  # groups of features, one of which is favoured in every row; 0 for none
+    children: float = 0.0  # share of the features that fire only where their parent does
+    circles: int = 0  # pairs of directions active together with the cosine and sine of a free angle
+    noise: float = 0.0  # standard deviation of the noise of a row, as a share of the spread of the signal
 
     def __post_init__(self) -> None:
         make_plain(
@@ -91,25 +69,13 @@ WIDE = World(
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """Rows and what they are made of.
+    """Rows and what they are made of."""
 
-    Attributes
-    ----------
-    x : ndarray float32 [n, d]
-    values : csr float32 [n, n_true]
-        Of the true features; those of circles have both signs.
-    directions : ndarray float32 [n_true, d]
-    parent : ndarray of int [n_true]
-        The parent of a child, -1 else.
-    circle : ndarray of int [n_true]
-        The circle a direction belongs to, -1 else.
-    """
-
-    x: np.ndarray
-    values: sp.csr_array
-    directions: np.ndarray
-    parent: np.ndarray
-    circle: np.ndarray
+    x: np.ndarray  # float32 [n, d]
+    values: sp.csr_array  # float32 [n, n_true]: of the true features; those of circles have both signs
+    directions: np.ndarray  # float32 [n_true, d]
+    parent: np.ndarray  # int [n_true]: the parent of a child, -1 else
+    circle: np.ndarray  # int [n_true]: the circle a direction belongs to, -1 else
 
 
 def make_rows(world: World, n: int, *, seed: int = 0) -> Truth:

@@ -49,32 +49,17 @@ _ESMC = {"300m": (30, 23), "600m": (36, 27), "6b": (80, 60)}
 
 @dataclass(frozen=True)
 class Published:
-    """One SAE.
-
-    Attributes
-    ----------
-    name : str
-    model, site : str
-        What it was trained on.
-    width : int
-        Features.
-    k : int, optional
-        Where the file does not say it.
-    licence, repo, file, revision : str
-        Of the weights, and where they lie on the hub.
-    format : str
-        How they are read.
-    """
+    """One SAE."""
 
     name: str
-    model: str
+    model: str  # that it was trained on, at this site
     site: str
-    width: int
-    k: int | None
-    licence: str
-    repo: str
+    width: int  # features
+    k: int | None  # where the file does not say it
+    licence: str  # of the weights
+    repo: str  # where they lie on the hub
     file: str
-    format: str
+    format: str  # how they are read
     revision: str = NEWEST
 
     @property

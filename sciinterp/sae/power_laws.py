@@ -185,19 +185,12 @@ class Law:
     """The fit of one reader.
 
     Parameters ``theta`` are the irreducible part, then what the next doubling saves and the exponent of each quantity.
-
-    Attributes
-    ----------
-    x : float64 [n, n_quantities]
-    y : float64 [n]
-    level : float
-    part : frozenset of int
-        Quantities whose first parameter is the part of the error due to them, in the place of what a doubling saves.
     """
 
-    x: np.ndarray
-    y: np.ndarray
+    x: np.ndarray  # float64 [n, n_quantities]
+    y: np.ndarray  # float64 [n]
     level: float
+    # Quantities whose first parameter is the part of the error due to them, in the place of what a doubling saves.
     part: frozenset[int] = frozenset()
     start: np.ndarray | None = None
     top: np.ndarray = field(init=False)

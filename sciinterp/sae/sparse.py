@@ -33,21 +33,11 @@ CROWD = 8
 
 @dataclass
 class Known:
-    """What an encoder that does not move gives for rows that come again and again: found once, and looked up.
+    """What an encoder that does not move gives for rows that come again and again: found once, and looked up."""
 
-    Attributes
-    ----------
-    scores : Tensor [n, n_features]
-        ``x W_enc^T`` of all rows.
-    centre : Tensor [d_in]
-        ``b_dec``, which does move.
-    places : Tensor int64 [batch]
-        Where among all rows those of the batch are.
-    """
-
-    scores: Tensor
-    centre: Tensor
-    places: Tensor
+    scores: Tensor  # [n, n_features]: ``x W_enc^T`` of all rows
+    centre: Tensor  # [d_in]: ``b_dec``, which does move
+    places: Tensor  # int64 [batch]: where among all rows those of the batch are
 
 
 class Workspace:

@@ -15,30 +15,17 @@ CONFIG, ARRAYS, METRICS = "cfg.json", "sae_weights.safetensors", "metrics.json"
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Arrays of an SAE in the data's own units, with ``k`` or ``threshold``.
+    """Arrays of an SAE in the data's own units, with ``k`` or ``threshold``."""
 
-    Attributes
-    ----------
-    W_enc : Tensor [d_in, n_features]
-    b_enc : Tensor [n_features]
-    W_dec : Tensor [n_features, d_in]
-    b_dec : Tensor [d_in]
-    k : int, optional
-        Of a top-k SAE; else ``threshold`` is there.
-    threshold : Tensor [n_features], optional
-    centred : bool
-        Whether ``b_dec`` is taken from the input before encoding.
-    input_norm : {"none", "layer_norm", "constant_norm_rescale", "standardised", "unit_norm"}
-        What is done to each row before encoding, and undone after decoding (but "unit_norm", which includes ``b_dec``).
-    """
-
-    W_enc: Tensor
-    b_enc: Tensor
-    W_dec: Tensor
-    b_dec: Tensor
-    k: int | None = None
-    threshold: Tensor | None = None
-    centred: bool = True
+    W_enc: Tensor  # [d_in, n_features]
+    b_enc: Tensor  # [n_features]
+    W_dec: Tensor  # [n_features, d_in]
+    b_dec: Tensor  # [d_in]
+    k: int | None = None  # of a top-k SAE; else ``threshold`` is there
+    threshold: Tensor | None = None  # [n_features]
+    centred: bool = True  # whether ``b_dec`` is taken from the input before encoding
+    # {"none", "layer_norm", "constant_norm_rescale", "standardised", "unit_norm"}: what is done to each row
+    # before encoding, and undone after decoding (but "unit_norm", which includes ``b_dec``).
     input_norm: str = "none"
 
     @property
