@@ -52,18 +52,7 @@ def expected(
 ) -> np.ndarray:
     """True positives that listed pairs would have by the background alone: what the lift is over.
 
-    Parameters
-    ----------
-    codes : ByFeature
-        Codes of the positions of the part.
-    strata : Part
-        From :func:`stratified`.
-    feature, concept : int64 [n_pairs]
-    threshold : float32 [n_pairs]
-
-    Returns
-    -------
-    float64 [n_pairs]
+    `codes` are those of the positions of the part, `strata` comes from :func:`stratified`.
     """
     counts = count_pairs(codes, strata, feature, concept, threshold)
     size = np.bincount(strata.family, minlength=strata.n_families)

@@ -29,15 +29,7 @@ def dealt_blocks(features: FeatureMatrix) -> list[tuple[int, int]]:
 def blocks_of(
     features: FeatureMatrix, part: Part, wanted: np.ndarray | None = None
 ) -> Iterator[tuple[int, ByFeature]]:
-    """The first feature of each block, and its codes on the positions of a part.
-
-    Parameters
-    ----------
-    features : FeatureMatrix
-    part : Part
-    wanted : int64, optional
-        Features; blocks that hold none of them are passed over.
-    """
+    """The first feature of each block that holds a wanted one, and its codes on the positions of a part."""
     for low, high in features.feature_blocks(BLOCK_VALUES):
         if wanted is None or bool(((wanted >= low) & (wanted < high)).any()):
             yield low, features.by_feature(low, high).at(part.rows)

@@ -40,10 +40,7 @@ class ByPosition:
 def by_position(positives: sp.csr_array | ByPosition, n_positions: int) -> ByPosition:
     """Check positives and lay them out position by position; explicit False cells are dropped.
 
-    Raises
-    ------
-    ShapeError
-        The number of positions is not that of the codes.
+    ShapeError where their number of positions is not that of the codes.
     """
     if isinstance(positives, ByPosition):
         found = positives
@@ -74,12 +71,7 @@ def by_position(positives: sp.csr_array | ByPosition, n_positions: int) -> ByPos
 def threshold_table(thresholds: np.ndarray, n_features: int) -> tuple[np.ndarray, np.ndarray]:
     """Thresholds as float32 [n_features, n_thresholds] ascending, and the order that sorts them.
 
-    Raises
-    ------
-    ShapeError
-        Neither [n_thresholds] nor [n_features, n_thresholds].
-    InputError
-        A NaN threshold.
+    ShapeError where they are given in another shape, or for all features; InputError where one is NaN.
     """
     table = np.asarray(thresholds, dtype=np.float32)
     if table.ndim == 1:

@@ -67,14 +67,8 @@ def compare(
 ) -> tuple[pd.DataFrame, FamilyCounts]:
     """Intervals of each pair, and its differences to the counted baselines; and the counts of the selected pairs.
 
-    Parameters
-    ----------
-    pieces : iterator
-        From :func:`sciinterp.association.measure.measured`; each rank has its own, and gets the table of all.
-    ran : mapping of str to Fitted
-    ceilings : tuple of str
-        Baselines that are not counted.
-    level : float
+    `pieces` come from :func:`sciinterp.association.measure.measured`: each rank has its own, and gets the table
+    of all. `ceilings` are not counted.
     """
     rivals = Rivals.made(ran, ceilings, level)
     f1 = np.stack([rivals.of[name].value for name in rivals.counted])
@@ -156,16 +150,10 @@ def baseline_table(
     ceilings: tuple[str, ...],
     level: float,
 ) -> pd.DataFrame:
-    """One row a concept (by number) and baseline: chosen in training, held out, with the selected feature's lead over it.
+    """One row a concept (by number) and baseline: chosen in training, held out, with the feature's lead over it.
 
-    Parameters
-    ----------
-    pairs : DataFrame
-        The selected ones of :func:`sciinterp.association.measure.choose`.
-    of_feature : FamilyCounts
-        Theirs.
-    ran, ceilings, level
-        As for :func:`compare`.
+    `pairs` are the selected ones of :func:`sciinterp.association.measure.choose`, `of_feature` theirs; the rest
+    is as for :func:`compare`.
     """
     concept = pairs["concept"].to_numpy()
     held_out = np.where(of_feature.positive.sum(axis=1) > 0, of_feature.f1(), np.nan)

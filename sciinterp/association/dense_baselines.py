@@ -38,13 +38,9 @@ _FIT_VALUES, _CHUNK_VALUES = 1 << 27, BLOCK_SCORES
 class Fit:
     """Activations that baselines are fitted on, and what is computed of them once.
 
-    Axes are unsupervised, as a dictionary is: one set, of the activations that the split trains on, serves all folds.
-    What is chosen of them, and its threshold, is each fold's own.
-
-    Parameters
-    ----------
-    inputs : Inputs
-        With ``acts``; of the first fold, where there are several.
+    Axes are unsupervised, as a dictionary is: one set, of the activations that the split trains on, serves all
+    folds. What is chosen of them, and its threshold, is each fold's own. Inputs are those of the first fold,
+    where there are several.
     """
 
     def __init__(self, inputs: Inputs) -> None:

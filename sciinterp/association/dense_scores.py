@@ -23,20 +23,9 @@ def best_thresholds(
 ) -> tuple[Float64[np.ndarray, " n_concepts"], Float64[np.ndarray, " n_concepts"]]:
     """The threshold with the best F1 for each of some concepts, and that F1.
 
-    Ties of scores are kept together; the threshold lies midway to the next lower score, and below all scores
-    where predicting everything is best.
-
-    Parameters
-    ----------
-    scores : float32 [n_concepts, n_positions]
-        Row ``i`` predicts concept ``first + i`` on the positions of `part`; none is NaN.
-    part : Part
-    first : int
-
-    Returns
-    -------
-    threshold, f1 : float64 [n_concepts]
-        Infinite and 0 for a concept without positives.
+    Infinite and 0 for a concept without positives. Row ``i`` of the scores, none of which is NaN, predicts
+    concept ``first + i`` on the positions of `part`. Ties of scores are kept together; the threshold lies
+    midway to the next lower score, and below all scores where predicting everything is best.
     """
     return thresholds_of(scores, part, np.arange(first, first + len(scores)))
 
@@ -59,13 +48,7 @@ def count_scores(
 ) -> tuple[Int32[np.ndarray, "n_concepts n_families"], Int32[np.ndarray, "n_concepts n_families"]]:
     """True positives and predictions per family, predicted where a score is above its threshold.
 
-    Parameters
-    ----------
-    scores : float32 [n_concepts, n_positions]
-        Row ``i`` predicts concept ``first + i`` on the positions of `part`.
-    threshold : float64 [n_concepts]
-    part : Part
-    first : int
+    Row ``i`` predicts concept ``first + i`` on the positions of `part`.
     """
     tp = np.zeros((len(scores), part.n_families), np.int32)
     predicted = np.zeros_like(tp)

@@ -40,14 +40,8 @@ def best_unit(units: Callable[[np.ndarray], np.ndarray], n_units: int, train: Pa
     """The unit, sign and threshold with the best F1 for each concept.
 
     All units are first scored on ``_BINS`` equal bins of their range, both ways at once; the few best of each
-    concept are then ranked value by value, so that the threshold and its F1 are exact.
-
-    Parameters
-    ----------
-    units : callable
-        Numbers of units -> float32 [n_positions, n_units], on the positions of `train`.
-    n_units : int
-    train : Part
+    concept are then ranked value by value, so that the threshold and its F1 are exact. `units` takes numbers of
+    units and gives float32 [n_positions, n_units] on the positions of `train`.
     """
     n = train.n_positions
     n_concepts = train.positives.shape[1]

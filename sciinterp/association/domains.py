@@ -21,10 +21,7 @@ IOU = 0.5
 def instances_of(instances: pd.DataFrame, samples: Samples, part: Part) -> pd.DataFrame:
     """Instances on the positions of a part: ``concept``, ``start``, ``end``, sorted.
 
-    Parameters
-    ----------
-    instances : DataFrame
-        ``concept``, ``start``, ``end``, ``sample``, on the axis of all samples.
+    They are given on the axis of all samples, with the number of their ``sample``.
     """
     lengths = samples.lengths[part.samples]
     shift = np.full(len(samples), -1, np.int64)
@@ -52,22 +49,10 @@ def of_concepts(instances: pd.DataFrame, concepts: np.ndarray) -> pd.DataFrame:
 def instance_recall(
     codes: ByFeature, part: Part, instances: pd.DataFrame, pairs: pd.DataFrame, lengths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Instances touched, and found, by each pair.
+    """int64 [n_pairs], three: instances that each pair touches, that it finds, and of how many.
 
-    Parameters
-    ----------
-    codes : ByFeature
-        Codes of the positions of `part`.
-    instances : DataFrame
-        From :func:`instances_of`.
-    pairs : DataFrame
-        ``feature``, ``concept``, ``threshold``.
-    lengths : int64 [n_samples of the part]
-
-    Returns
-    -------
-    touched, found, of : int64 [n_pairs]
-        How many, and of how many.
+    `codes` are those of the positions of `part`, `instances` from :func:`instances_of`, `pairs` have
+    ``feature``, ``concept`` and ``threshold``, `lengths` [n_samples of the part].
     """
     n_concepts = part.positives.shape[1]
     concept = instances["concept"].to_numpy(np.int64)

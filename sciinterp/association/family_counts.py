@@ -72,16 +72,7 @@ def ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def count_pairs(
     codes: ByFeature, part: Part, feature: np.ndarray, concept: np.ndarray, threshold: np.ndarray
 ) -> FamilyCounts:
-    """Counts per family of listed (feature, concept, threshold) triples.
-
-    Parameters
-    ----------
-    codes : ByFeature
-        Codes of the positions of `part`.
-    part : Part
-    feature, concept : int64 [n_pairs]
-    threshold : float32 [n_pairs]
-    """
+    """Counts per family of listed (feature, concept, threshold) triples, of codes of the positions of `part`."""
     feature, concept = np.asarray(feature, np.int64), np.asarray(concept, np.int64)
     listed = (feature, concept, np.asarray(threshold, np.float32))
     tp, predicted = (np.zeros((len(feature), part.n_families), np.int32) for _ in range(2))

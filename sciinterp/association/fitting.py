@@ -194,10 +194,7 @@ def best_of_units(
 ) -> Fitted:
     """A baseline that is the best of many units, read both ways.
 
-    Parameters
-    ----------
-    units : callable
-        Part and numbers of units -> float32 [n_positions, n_units].
+    `units` makes float32 [n_positions, n_units] of a part and numbers of units.
     """
     train, test = inputs.parts.train, inputs.parts.test
     best = best_unit(lambda number: units(train, number), n_units, train)
@@ -216,10 +213,7 @@ def best_column(
 ) -> Fitted:
     """A baseline that is the best of many sparse columns, chosen as features are.
 
-    Parameters
-    ----------
-    blocks : callable
-        Part -> blocks of columns on its positions, each with the number of its first column.
+    `blocks` makes of a part blocks of columns on its positions, each with the number of its first column.
     """
     train, test = inputs.parts.train, inputs.parts.test
     concepts = np.arange(train.positives.shape[1])

@@ -59,13 +59,8 @@ class Jackknifed:
     def of(cls, value: np.ndarray, without: np.ndarray, positive: np.ndarray) -> Jackknifed:
         """From values that are not ratios of sums over families.
 
-        Parameters
-        ----------
-        value : float64 [n_rows]
-        without : float64 [n_rows, n_families]
-            The statistic without each family.
-        positive : int [n_rows, n_families]
-            Positives of each family: its weight.
+        `without` and `positive` are [n_rows, n_families]: the statistic without each family, and the family's
+        weight.
         """
         n = max(1, without.shape[1])
         moves = without - without.sum(axis=1, keepdims=True) / n
@@ -128,24 +123,12 @@ def effective_families(positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def interval(of: Jackknifed, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Interval of each row's statistic.
-
-    Returns
-    -------
-    low, high : float64 [n_rows]
-        NaN where fewer than :data:`MIN_FAMILIES` families carry the concept.
-    """
+    """Interval of each row's statistic; NaN where fewer than :data:`MIN_FAMILIES` families carry the concept."""
     return _where_enough(of, _ends(of, stdtrit(_freedom(of), (1 + level) / 2)))
 
 
 def difference(of: Jackknifed, against: Jackknifed, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Interval of each row's statistic less that of the same row of `against`, on the same families.
-
-    Returns
-    -------
-    low, high : float64 [n_rows]
-        NaN where fewer than :data:`MIN_FAMILIES` families carry the concept.
-    """
+    """Interval of each row's statistic less that of `against`, on the same families; NaN as of :func:`interval`."""
     t = stdtrit(_freedom(of), (1 + level) / 2)
     return _where_enough(of, _difference_ends(of, against, _together(of, against), t))
 
@@ -158,13 +141,8 @@ def _where_enough(of: Jackknifed, ends: tuple[np.ndarray, np.ndarray]) -> tuple[
 def p_above(of: Jackknifed, against: Jackknifed) -> np.ndarray:
     """One-sided p-value of each row's statistic lying above that of the same row of `against`.
 
-    It is half the level at which an end of the interval of the difference meets zero, so that it is at most .025 where
-    the lower end of the 95% interval is above zero.
-
-    Returns
-    -------
-    float64 [n_rows]
-        NaN where fewer than :data:`MIN_FAMILIES` families carry the concept.
+    It is half the level at which an end of the interval of the difference meets zero, so that it is at most
+    .025 where the lower end of the 95% interval is above zero. NaN as of :func:`interval`.
     """
     together, ahead = _together(of, against), of.value >= against.value
 
@@ -182,13 +160,10 @@ def families_needed(
 ) -> np.ndarray:
     """Families like these that a concept needs, for the lower end of the difference to lie above zero so often.
 
-    At the difference seen, and with families as unlike as they were seen to be (few are taken to be right or wrong as a
-    whole): the number at which the lower end lies above zero at the quantiles of level and power together.
-
-    Returns
-    -------
-    float64 [n_rows]
-        At least :data:`MIN_FAMILIES`; NaN where no family has positives, or there is no difference to find.
+    At the difference seen, and with families as unlike as they were seen to be (few are taken to be right or
+    wrong as a whole): the number at which the lower end lies above zero at the quantiles of level and power
+    together. At least :data:`MIN_FAMILIES`; NaN where no family has positives, or there is no difference to
+    find.
     """
     together, normal = _together(of, against), ndtri(power)
 

@@ -246,12 +246,8 @@ def _add(left: PairCounts, right: PairCounts) -> PairCounts:
 def _lists_of_positions(row_starts, row_concepts, begin, end):
     """Concepts and instances by position (counting sort).
 
-    Returns
-    -------
-    starts : int64 [n_positions + 1]
-    lists : int32
-        ``lists[starts[r]:starts[r + 1]]`` is empty, or the number of concepts at ``r``, those concepts, and
-        the numbers of the intervals ``begin[i] <= r < end[i]``.
+    ``lists[starts[r]:starts[r + 1]]`` is empty, or the number of concepts at ``r``, those concepts, and the
+    numbers of the intervals ``begin[i] <= r < end[i]``.
     """
     n = len(row_starts) - 1
     starts = np.zeros(n + 1, np.int64)

@@ -79,18 +79,8 @@ def train_pairs(features: FeatureMatrix, parts: Partition) -> Training:
 def choose(training: Training, n_positive: np.ndarray, *, n_kept: int | None) -> pd.DataFrame:
     """The feature and threshold of each concept with the best F1 in training, and the strongest others.
 
-    Parameters
-    ----------
-    training : Training
-    n_positive : int64 [n_concepts]
-        Positive positions in training; a concept without any has no pairs.
-    n_kept : int or None
-        Features kept for each concept, the selected one among them; None keeps all.
-
-    Returns
-    -------
-    DataFrame
-        ``feature concept selected f1_train threshold``, concept by concept, the best first.
+    Of each concept `n_kept` in all, or every one; a concept without a positive position has no pairs. ``feature
+    concept selected f1_train threshold``, concept by concept, the best first.
     """
     f1, (n_features, n_concepts) = training.f1, training.f1.shape
     kept: int = n_features if n_kept is None else min(n_features, n_kept)
@@ -125,16 +115,10 @@ class Judge:
 
     @classmethod
     def of(cls, training: Training, parts: Partition, pairs: pd.DataFrame, instances: pd.DataFrame) -> Judge:
-        """What reads the test part, for pairs of :func:`choose`: of the selected ones, what this training selects.
+        """What reads the test part for pairs of :func:`choose`: of the selected ones, what this training selects.
 
-        Parameters
-        ----------
-        training : Training
-            Of ``parts.train``.
-        parts : Partition
-        pairs : DataFrame
-        instances : DataFrame
-            ``concept`` (number within `parts`), ``start``, ``end``, ``sample`` on the axis of all samples.
+        Instances are ``concept`` (number within `parts`), ``start``, ``end``, ``sample`` on the axis of all
+        samples.
         """
         samples, test = training.features.samples, parts.test
         concept, selected = pairs["concept"].to_numpy(), pairs["selected"].to_numpy()
@@ -179,15 +163,8 @@ def measured(
 ) -> Iterator[tuple[pd.DataFrame, FamilyCounts]]:
     """Held-out effects of pairs and their counts by family, some rows at a time; the index says which rows.
 
-    Blocks of features are dealt: each rank yields the rows of its own.
-
-    Parameters
-    ----------
-    features : FeatureMatrix
-    judges : sequence of Judge
-        Each measures its own families, which are numbered alike; counts are of all together.
-    pairs : DataFrame
-        From :func:`choose`.
+    Blocks of features are dealt: each rank yields the rows of its own. Each judge measures its own families,
+    which are numbered alike; counts are of all together.
     """
     feature = np.stack([judge.feature for judge in judges], axis=1)
     concept = pairs["concept"].to_numpy()

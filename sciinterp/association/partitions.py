@@ -114,18 +114,8 @@ class Folds:
 def deal(split: Split, n_folds: int | None = None) -> np.ndarray:
     """The fold of every sample: families of one part and of about one size go to the folds in turn.
 
-    So that every fold holds its share of the families that trained the SAE, of large and of small ones.
-
-    Parameters
-    ----------
-    split : Split
-    n_folds : int, optional
-        By default :data:`FOLDS`, or as many as there are families.
-
-    Returns
-    -------
-    int64 [n_samples]
-        -1 for samples in no part.
+    So that every fold holds its share of the families that trained the SAE, of large and of small ones. Samples
+    in no part have -1. By default there are :data:`FOLDS`, or as many as there are families.
 
     Raises
     ------
@@ -161,17 +151,7 @@ def partition(
 ) -> list[Partition]:
     """Group concepts by the samples their source covers, and divide those samples.
 
-    Parameters
-    ----------
-    samples : Samples
-    positives : csr_array bool [n_positions, n_concepts]
-    covered : bool [n_samples, n_concepts]
-    split : Split
-
-    Returns
-    -------
-    list of Partition
-        One for each distinct coverage; every concept is in exactly one.
+    `covered` is bool [n_samples, n_concepts]; every concept is in exactly one partition.
     """
     out = []
     for concepts, inside in coverages(covered):

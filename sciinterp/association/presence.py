@@ -30,12 +30,7 @@ def present_in(activity: np.ndarray) -> np.ndarray:
 
 
 def present_in_samples(largest: sp.csr_array) -> np.ndarray:
-    """bool [n_features, n_samples]: samples in which a feature is present, by its largest activation there.
-
-    Parameters
-    ----------
-    largest : csr_array [n_samples, n_features]
-    """
+    """bool [n_features, n_samples]: where a feature is present, by its largest activations [n_samples, n_features]."""
     by_feature = largest.tocsc()
     out = np.zeros(largest.shape[::-1], bool)
     n_units, n_features = largest.shape

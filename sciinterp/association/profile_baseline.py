@@ -55,15 +55,9 @@ def domain(inputs: Inputs) -> Fitted:
 def profile_scores(samples: Samples, instances: pd.DataFrame, train: Part, test: Part, *, seed: int) -> Block:
     """Bit score of the best domain that covers each position.
 
-    Parameters
-    ----------
-    samples : Samples
-    instances : DataFrame
-        ``concept`` (number within the parts), ``start``, ``end``, ``sample`` on the axis of all samples.
-    train, test : Part
-        Profiles are made of instances of the training samples alone.
-    seed : int
-        Which instances are taken where there are more than ``MAX_INSTANCES``.
+    Profiles are made of instances of the training samples alone. Instances are ``concept`` (number within the
+    parts), ``start``, ``end``, ``sample`` on the axis of all samples; `seed` says which are taken where there
+    are more than ``MAX_INSTANCES``.
     """
     import pyhmmer
 

@@ -21,20 +21,10 @@ _INDEPENDENT, _RIDGE = 1e-3, 1e-4
 def pursue(
     values: np.ndarray | sp.csr_array, positives: sp.csr_array, k: int
 ) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """Orthogonal matching pursuit of every concept at once.
+    """Orthogonal matching pursuit of every concept at once, `k` units each.
 
-    Parameters
-    ----------
-    values : float32 [n_positions, n_units]
-    positives : csr bool [n_positions, n_concepts]
-    k : int
-        Units taken for each concept.
-
-    Returns
-    -------
-    chosen : int64 [n_concepts, k]
-    weights : dict of int to float64 [n_concepts, size]
-        Least-squares weights of the first 1, 2, ... k units.
+    Of `values` float32 [n_positions, n_units]: the units chosen, int64 [n_concepts, k], and least-squares
+    weights [n_concepts, size] of the first 1, 2, ... k of them.
     """
     labels = sp.csr_array(positives.astype(np.float32))
     n, n_concepts = max(1, values.shape[0]), labels.shape[1]

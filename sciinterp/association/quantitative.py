@@ -202,17 +202,9 @@ def _centred(values: np.ndarray) -> np.ndarray:
 def spearman(codes: ByFeature, of_position: np.ndarray, ranks: np.ndarray, n_of: np.ndarray) -> np.ndarray:
     """float64 [n_families, n_features]: Spearman's correlation of sparse codes with values, family by family.
 
-    Positions without a code are one tie at the bottom, so that only codes are sorted.
-
-    Parameters
-    ----------
-    codes : ByFeature
-    of_position : int64 [n_positions]
-        Family of each position, -1 for positions that are left out.
-    ranks : float64 [n_positions]
-        Of the values, centred and of length one within each family.
-    n_of : int64 [n_families]
-        Positions of each family.
+    Positions without a code are one tie at the bottom, so that only codes are sorted. `of_position` is -1 for
+    positions that are left out, `ranks` are centred and of length one within each family, `n_of` counts
+    positions of each.
     """
     n_families, n_features = len(n_of), codes.n_features
     feature = np.repeat(np.arange(n_features), np.diff(codes.starts))

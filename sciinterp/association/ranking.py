@@ -136,13 +136,7 @@ def precision_recall(
 def fit_pairs(
     codes: sp.csr_array | ByFeature, positives: ByPosition
 ) -> tuple[Float64[np.ndarray, "n_features n_concepts"], Float32[np.ndarray, "n_features n_concepts"]]:
-    """Best F1 and its threshold of every pair, as :func:`precision_recall` gives them, in 12 bytes a pair.
-
-    Parameters
-    ----------
-    codes : csr_array float32 [n_positions, n_features]
-    positives : ByPosition
-    """
+    """Best F1 and its threshold of every pair, as :func:`precision_recall` gives them, in 12 bytes a pair."""
     f1 = np.zeros((by_feature(codes).n_features, positives.n_concepts))
     threshold = np.full(f1.shape, np.inf, np.float32)
     for low, scores in pair_blocks(codes, positives):
@@ -161,14 +155,7 @@ def pair_blocks(codes: sp.csr_array | ByFeature, positives: ByPosition) -> Itera
 def score_pairs(
     codes: ByFeature, positives: ByPosition, feature: np.ndarray, concept: np.ndarray
 ) -> tuple[Float64[np.ndarray, " n_pairs"], Float64[np.ndarray, " n_pairs"]]:
-    """Average precision and AUROC of listed pairs.
-
-    Parameters
-    ----------
-    codes : ByFeature
-    positives : ByPosition
-    feature, concept : int64 [n_pairs]
-    """
+    """Average precision and AUROC of listed pairs."""
     ap, auroc = np.zeros(len(feature)), np.zeros(len(feature))
     for low, high in ranges(codes.n_features, _PAIR_BYTES * positives.n_concepts):
         mine = np.flatnonzero((feature >= low) & (feature < high))

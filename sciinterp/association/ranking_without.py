@@ -32,16 +32,7 @@ from sciinterp.codes.by_feature import ByFeature
 def add_ranked_intervals(
     table: pd.DataFrame, features: FeatureMatrix, judges: Sequence[Judge], *, level: float
 ) -> None:
-    """Add ends of the intervals of average precision and AUROC to a table of pairs; selected ones have them.
-
-    Parameters
-    ----------
-    table : DataFrame
-        All pairs of the judges, in their order.
-    features : FeatureMatrix
-    judges : sequence of Judge
-    level : float
-    """
+    """Add ends of the intervals of average precision and AUROC of the selected pairs to the table of all."""
     mine = np.flatnonzero(table["selected"].to_numpy() & (table["n_positive"].to_numpy() > 0))
     concept, n_families = table["concept"].to_numpy()[mine], judges[0].test.n_families
     own = distributed.mine(np.arange(len(mine)))
@@ -76,17 +67,7 @@ def sums_without(
 ) -> tuple[Float64[np.ndarray, "n n_families_and_one"], ...]:
     """What the scores of listed pairs are ratios of, without each family, and in the last column without none.
 
-    Parameters
-    ----------
-    codes : ByFeature
-        Codes of the positions of `part`.
-    part : Part
-    feature, concept : int64 [n_pairs]
-
-    Returns
-    -------
-    ap, right, n_positive, n_pairs : float64 [n_pairs, n_families + 1]
-        Sum of precisions over positives, (positive, negative) pairs in the right order, and of how many of each.
+    Sum of precisions over positives, (positive, negative) pairs in the right order, and of how many of each.
     """
     ap, wrong = (np.zeros((len(feature), part.n_families + 1)) for _ in range(2))
     feature, concept = np.asarray(feature, np.int64), np.asarray(concept, np.int64)

@@ -197,15 +197,8 @@ def shares(
 ) -> Block:
     """Shrunken share of training positions of the same code that carry each concept.
 
-    Parameters
-    ----------
-    of_train, of_test : int64 [n_positions]
-        Code of each position.
-    n_codes : int
-    train : Part
-        The concept's positions, and families: each leaves itself out.
-    parent : float32 [n_codes, n_concepts], optional
-        What shares are drawn towards; by default the share of all positions.
+    Each family leaves itself out. `of_train` and `of_test` are codes [n_positions]; shares are drawn towards
+    `parent` [n_codes, n_concepts], by default the share of all positions.
     """
     n_families = max(1, train.n_families)
     kind = positions_type(n_codes * n_families)

@@ -29,21 +29,9 @@ _AT_ONCE = 512
 
 
 def chance_draws(inputs: Inputs, *, ks: Sequence[int], draws: int = DRAWS) -> list[Callable[[], np.ndarray]]:
-    """What draws the largest F1 that a weighted set of features of any size reaches of a concept rotated between families.
+    """What draws the largest F1 that a weighted set of any size reaches of a concept rotated between families.
 
-    Parameters
-    ----------
-    inputs : Inputs
-        With ``training``.
-    ks : sequence of int
-        Sizes.
-    draws : int
-        Rotations.
-
-    Returns
-    -------
-    list of callable
-        Of some rotations each: float [n_concepts], their largest.
+    Each is of some rotations and gives float [n_concepts], their largest. The inputs have their ``training``.
     """
     assert inputs.training is not None
     rng = np.random.default_rng([inputs.seed, 19])

@@ -62,12 +62,7 @@ class SetFacts:
 
 
 def set_facts(sets: pd.DataFrame) -> list[SetFacts]:
-    """One record a concept, in their order.
-
-    Parameters
-    ----------
-    sets : DataFrame
-        ``hits.context["sets"]``; may be empty.
+    """One record a concept, in the order of ``hits.context["sets"]``, which may be empty.
 
     Examples
     --------
@@ -128,12 +123,9 @@ def _or_sentence(
 
 
 def set_sentences(sets: pd.DataFrame) -> list[str]:
-    """What sets say of all concepts: how many are found with how many features, beside rivals; the probe; chance.
+    """What ``hits.context["sets"]`` says of all concepts.
 
-    Parameters
-    ----------
-    sets : DataFrame
-        ``hits.context["sets"]``; may be empty.
+    How many are found with how many features, beside rivals; the probe; chance.
     """
     facts = [one for one in set_facts(sets) if any(np.isfinite(v) for v in one.f1.values())]
     if not facts:

@@ -17,15 +17,10 @@ from sciinterp.association.partitions import Part
 def best_thresholds_of_sets(
     values: sp.csc_array, sets: sp.csc_array, part: Part
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The threshold with the best F1 of each set, and that F1, as :func:`~.dense_scores.best_thresholds` has them.
+    """The threshold with the best F1 of each set, and that F1, as :func:`~.dense_scores.best_thresholds`.
 
-    Parameters
-    ----------
-    values : csc float32 [n_positions, n_units]
-        On the positions of `part`.
-    sets : csc float32 [n_units, n_concepts]
-        Weights; the set of column ``i`` predicts concept ``i``.
-    part : Part
+    `values` lie on the positions of `part`; column ``i`` of `sets` [n_units, n_concepts], weights, predicts
+    concept ``i``.
     """
     n_concepts = sets.shape[1]
     threshold, f1 = np.full(n_concepts, np.inf), np.zeros(n_concepts)
@@ -37,15 +32,7 @@ def best_thresholds_of_sets(
 def count_sets(
     values: sp.csc_array, sets: sp.csc_array, threshold: np.ndarray, part: Part
 ) -> tuple[np.ndarray, np.ndarray]:
-    """True positives and predictions per family (int64 [n_concepts, n_families]), as :func:`~.dense_scores.count_scores`.
-
-    Parameters
-    ----------
-    values, sets : csc float32
-        As there.
-    threshold : float64 [n_concepts]
-    part : Part
-    """
+    """True positives and predictions per family, int64, as :func:`~.dense_scores.count_scores`."""
     tp = np.zeros((sets.shape[1], part.n_families), np.int64)
     predicted = np.zeros_like(tp)
     size = np.bincount(part.family, minlength=part.n_families)

@@ -65,22 +65,10 @@ def set_curves(
 ) -> list[Callable[[], pd.DataFrame]]:
     """What draws the curve over the size of a set, for features and for every rival that is there.
 
-    Parameters
-    ----------
-    inputs : Inputs
-        With ``training``; activations, control and twins are read where they are given.
-    ks : sequence of int
-        Sizes.
-    level : float
-        Of the intervals, by family.
-
-    Returns
-    -------
-    list of callable
-        Each makes a DataFrame:
-        ``concept`` (number within the partition) ``reader k rule f1_train f1 f1_low f1_high units``: ``rule`` is
-        "weighted" or "or" (features alone), ``units`` the numbers of the set, in the order they were taken. The reader
-        "probe" has one row a concept, ``k`` being all its inputs.
+    Each makes a DataFrame: ``concept`` (number within the partition) ``reader k rule f1_train f1 f1_low f1_high
+    units``: ``rule`` is "weighted" or "or" (features alone), ``units`` the numbers of the set, in the order
+    they were taken. The reader "probe" has one row a concept, ``k`` being all its inputs. The inputs have their
+    ``training``; activations, control and twins are read where they are given.
     """
     training = inputs.training
     assert training is not None
@@ -140,14 +128,7 @@ def _dense_units(inputs: Inputs, view: _View, held: _Held) -> Units:
 
 
 def sparse_units(inputs: Inputs, features: FeatureMatrix) -> Units:
-    """Codes as units of sets: the columns best correlated with some concept, on the fitted positions.
-
-    Parameters
-    ----------
-    inputs : Inputs
-    features : FeatureMatrix
-        On the same positions.
-    """
+    """Codes as units of sets: the columns best correlated with some concept, on the fitted positions."""
     train, on = inputs.parts.train, inputs.fit_on()
     part = train if len(on) == train.n_positions else train.take(on)
     labels = sp.csr_array(part.positives.astype(np.float32))
@@ -198,18 +179,7 @@ def _spread(columns: sp.csc_array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def weighted_sets(name: str, units: Units, test: Part, ks: Sequence[int], level: float) -> pd.DataFrame:
-    """Sets of one reader: chosen, weighted, read.
-
-    Parameters
-    ----------
-    name : str
-        Of the reader.
-    units : Units
-    test : Part
-        The held-out positions.
-    ks : sequence of int
-    level : float
-    """
+    """Sets of one reader: chosen, weighted, and read on the held-out positions."""
     n_units, n_concepts = len(units.number), units.part.positives.shape[1]
     sizes = [k for k in ks if k <= n_units]
     chosen, weights = pursue(units.fit, units.part.positives, max(sizes, default=0))

@@ -155,20 +155,7 @@ def compare_shifts(
 def screen_places(
     features: FeatureMatrix, positives: sp.csr_array, family: np.ndarray, tested: Screen
 ) -> Places:
-    """As :func:`compare_shifts`, for every feature and concept that the families suffice for.
-
-    Parameters
-    ----------
-    features : FeatureMatrix
-    positives : csr_array bool [n_positions, n_concepts]
-    family : int64 [n_samples]
-    tested : Screen
-        Says which concepts have too few families.
-
-    Returns
-    -------
-    Places
-    """
+    """As :func:`compare_shifts`, for every feature and concept that has not too few families, as `tested` says."""
     shape = (features.n_features, positives.shape[1])
     p, fold = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
     runs = _runs(positives, features.samples, family)

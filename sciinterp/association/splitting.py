@@ -43,20 +43,10 @@ def splitting(
     split: Split,
     max_features: int = 4,
 ) -> pd.DataFrame:
-    """How many features a concept is spread over.
+    """How many features a concept is spread over, of its strongest pairs in `hits` and at most `max_features`.
 
-    Parameters
-    ----------
-    hits : DataFrame
-        Of :func:`sciinterp.associate`; its strongest pairs of each concept are the ones tried.
-    max_features : int
-        Largest set tried.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``concept, n_features, features, f1_single, f1_set, gain``: F1 on held-out families of the selected feature
-        and of the set chosen on training families.
+    ``concept, n_features, features, f1_single, f1_set, gain``: F1 on held-out families of the selected feature
+    and of the set chosen on training families.
     """
     _require(features, annotations, hits, split, "f1_train")
     max_features = plain_value(max_features, int, "max_features", at_least(1))
@@ -78,14 +68,11 @@ def splitting(
 def absorption(
     features: FeatureMatrix, annotations: Annotations, hits: pd.DataFrame, *, split: Split
 ) -> pd.DataFrame:
-    """Where the feature of a child concept silences that of its parent.
+    """Where the feature of a child concept silences that of its parent; empty where no concept has a parent.
 
-    Returns
-    -------
-    pandas.DataFrame
-        One row a (parent, child) pair of the concepts table that were both tested: ``parent, child,
-        parent_feature, child_feature, missed_in_child, missed_elsewhere, absorbed``, fractions of held-out
-        positions; ``absorbed`` is at least 0. Empty where no concept has a parent.
+    One row a (parent, child) pair of the concepts table that were both tested: ``parent, child, parent_feature,
+    child_feature, missed_in_child, missed_elsewhere, absorbed``, fractions of held-out positions; ``absorbed``
+    is at least 0.
     """
     _require(features, annotations, hits, split)
     test = _rows(features, split.test)

@@ -146,20 +146,8 @@ def screen(
 ) -> Screen:
     """Test every feature against every concept on families.
 
-    Parameters
-    ----------
-    features : FeatureMatrix
-    positives : csr_array bool [n_positions, n_concepts]
-    covered : bool [n_samples, n_concepts]
-        Whether the source of the concept covers the sample.
-    split : Split
-        Its families; all parts are used, since nothing is chosen here.
-    settings : ScreenSettings, optional
-    seed : int
-
-    Returns
-    -------
-    Screen
+    All parts of the split are used, since nothing is chosen here. `covered` [n_samples, n_concepts] says
+    whether the source of a concept covers a sample.
     """
     to_sample = indicator(features.samples.position_sample(), len(features.samples), np.int64)
     carries = (to_sample.T @ positives.astype(np.int64)).toarray() > 0
@@ -278,15 +266,7 @@ def carriage_share(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Share of each family's covered samples that carry each concept, and which families have such samples.
 
-    Parameters
-    ----------
-    carries, covered : bool [n_samples, n_concepts]
-    family : int64 [n_samples]
-
-    Returns
-    -------
-    share : float64 [n_concepts, n_families]
-    known : bool [n_concepts, n_families]
+    Both [n_concepts, n_families], of what is said of samples [n_samples, n_concepts].
     """
     to_family = indicator(family, n_families)
     counted = to_family.T @ covered.astype(np.float64)
@@ -299,20 +279,10 @@ def stratified_exact(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One-sided exact conditional test of association within strata, for all pairs.
 
-    Parameters
-    ----------
-    present : bool [n_features, n_families]
-    carries : bool [n_concepts, n_families]
-    strata : int64 [n_families]
-
-    Returns
-    -------
-    p : float64 [n_features, n_concepts]
-        Probability of at least as many families with both, given the margins of every stratum.
-    z : float64 [n_features, n_concepts]
-        The same as a normal deviate (Cochran-Mantel-Haenszel); -inf where nothing can vary.
-    p_min : float64 [n_concepts]
-        The p-value of a feature present exactly in the families that carry the concept.
+    Of `present` [n_features, n_families] and `carries` [n_concepts, n_families]: ``p``, the probability of at
+    least as many families with both, given the margins of every stratum; ``z``, the same as a normal deviate
+    (Cochran-Mantel-Haenszel), -inf where nothing can vary; and ``p_min``, the p-value of a feature present
+    exactly in the families that carry the concept.
 
     Examples
     --------

@@ -23,15 +23,8 @@ _RIDGE = 1.0
 def window_scores(letters: Letters, train: Part, test: Part, *, reach: int, fit_on: np.ndarray) -> Block:
     """Log-odds of each concept given the letters of a window, by ridge logistic regression.
 
-    Relatives share most of their windows, so each distinct one is walked once, with how many positions have it and
-    how many of them carry the concept.
-
-    Parameters
-    ----------
-    reach : int
-        Letters on either side.
-    fit_on : int64
-        Positions of `train` to fit on.
+    It is fitted on the positions `fit_on` of `train`. Relatives share most of their windows, so each distinct
+    one is walked once, with how many positions have it and how many of them carry the concept.
     """
     size = letters.n_letters + 1
     windows, of = _distinct(letters.windows(reach), size)

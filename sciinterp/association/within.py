@@ -48,13 +48,7 @@ def within_families(
     per_family: int,
     seed: int,
 ) -> Units:
-    """Samples as units, at most `per_family` of each family, drawn without a look at labels or features.
-
-    Parameters
-    ----------
-    carries, covered : bool [n_samples, n_concepts]
-    family : int64 [n_samples]
-    """
+    """Samples as units, at most `per_family` of each family, drawn without a look at labels or features."""
     numbers = _drawn(family, per_family, seed)
     present = present_in_samples(sp.csr_array(features.max_per_sample()[numbers]))
     known = covered[numbers].T
@@ -78,13 +72,7 @@ def mixed_families(units: Units, n_families: int) -> np.ndarray:
 
 
 def families_leaning(units: Units, feature: np.ndarray, concept: np.ndarray, mixed: np.ndarray) -> np.ndarray:
-    """int64 [n_pairs]: mixed families in which the feature is present in a larger share of the carriers.
-
-    Parameters
-    ----------
-    feature, concept : int64 [n_pairs]
-    mixed : bool [n_concepts, n_families]
-    """
+    """int64 [n_pairs]: mixed families in which the feature is present in a larger share of the carriers."""
     to_family = indicator(units.family, mixed.shape[1], np.float32)
     out = np.zeros(len(feature), np.int64)
     for low, high in ranges(len(feature), _CELL_BYTES * len(units.family)):

@@ -48,12 +48,7 @@ class Worth:
 
 
 def worth(hits: pd.DataFrame) -> list[Worth]:
-    """One record for each of :data:`GROUPS`, in that order.
-
-    Parameters
-    ----------
-    hits : Table
-        From :func:`sciinterp.associate`, with its context.
+    """One record for each of :data:`GROUPS`, in that order, of hits with their context.
 
     Examples
     --------
