@@ -71,7 +71,7 @@ _EXPORTS = {
     "consequences": "readouts.coding",
     "report": "report.write",
     "sweep_sites": "sweep",
-    "select_width": "sae.width",
+    "select_width": "sae.grid",
     "baseline_sae": "sae.plain_dictionaries",
     "sweep_saes": "sae.grid",
     "scaling": "sae.scaling",

@@ -26,8 +26,8 @@ from sciinterp.frames import Table
 from sciinterp.measures import fold_dictionaries, measure_sae, measure_splits, seed_stability
 from sciinterp.models import Adapter
 from sciinterp.project import Run, turn_features, write_report
+from sciinterp.sae.grid import select_width
 from sciinterp.sae.topk import TopK
-from sciinterp.sae.width import select_width
 from sciinterp.settings import Plain
 from sciinterp.store import ledger
 from sciinterp.store.atomic import make_folder, read_json, write_json

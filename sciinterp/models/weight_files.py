@@ -187,6 +187,11 @@ def _unprefixed(state: Mapping[str, object]) -> Iterator[dict[str, Tensor]]:
     yield found
     found = unwrapped(found)
     yield found
+    yield from out_of_modules(found)
+
+
+def out_of_modules(found: dict[str, T]) -> Iterator[dict[str, T]]:
+    """The arrays without the module that they all stand in, then without the next, as long as there is one."""
     while len(found) > 1 and len(fronts := {k.partition(".")[0] for k in found}) == 1:
         prefix = f"{fronts.pop()}."
         if not all(k.startswith(prefix) for k in found):

@@ -76,26 +76,17 @@ class Architecture(abc.ABC):
 
     @abc.abstractmethod
     def step(self, step: Step, x: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Write the gradients of the loss of one batch; give the scalars to log (``loss``, ``mse``, ``l0``
-        ...).
+        """Write the gradients of the loss of one batch; give the scalars to log (``loss``, ``mse``, ``l0`` ...).
 
-        Parameters
-        ----------
-        step : Step
-        x, target : Tensor [batch, d_in]
-            Input and what to reconstruct; for an SAE the same rows.
+        `target` is what to reconstruct; for an SAE the same rows as the input.
         """
 
     @abc.abstractmethod
     def finish(self, parameters: Parameters, scale: float, calibrate: Calibration) -> Finished:
         """The arrays of the inference SAE in the data's own units, and what was calibrated.
 
-        Parameters
-        ----------
-        scale : float
-            Training rows are ``scale * x``. Biases and thresholds are divided by it, weights stay: exact,
-            as the scale is a power of two.
-        calibrate : Calibration
+        Training rows are ``scale * x``. Biases and thresholds are divided by the scale, weights stay: exact, as
+        it is a power of two.
         """
 
     def as_dict(self) -> dict[str, object]:

@@ -26,12 +26,7 @@ MIN_ROWS = 16
 def add_auxk(step: Step, xin: Tensor, residual: Tensor, alpha: float = ALPHA) -> Tensor:
     """Add the gradients of the auxiliary loss; gives the loss (zero when no feature is dead).
 
-    Parameters
-    ----------
-    xin : Tensor [n, d_in]
-        Centred input, ``x - b_dec``.
-    residual : Tensor [n, d_in]
-        ``target - xhat``, taken as a constant.
+    `xin` is the centred input, ``x - b_dec``; `residual`, ``target - xhat``, is taken as a constant.
     """
     dead = step.dead
     if not len(dead) or alpha == 0:

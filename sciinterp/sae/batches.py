@@ -69,15 +69,9 @@ Trainable: TypeAlias = Readable | np.ndarray | Tensor
 class Source:
     """One view of everything that can be trained on.
 
-    Attributes
-    ----------
-    n_rows, d_in : int
-    samples : Samples or None
-        Whose rows they are; for an array, the samples that were passed beside it.
-    origin : Origin
-        Model, weights, site and fingerprint where the source states them.
-    offsets : int64 [n_samples + 1], optional
-        Of rows that are computed: where those of each sample begin.
+    `samples` are those whose rows they are; for an array, those that were passed beside it. `origin` has model,
+    weights, site and fingerprint where the source states them, `offsets` [n_samples + 1] where the rows of each
+    sample begin, if they are computed.
     """
 
     def __init__(self, data: Trainable, samples: Samples | None = None) -> None:
@@ -197,10 +191,7 @@ class Source:
 def parts_of(data: Source, split: Split | None, seed: int) -> dict[str, Rows]:
     """Row numbers to train on, to calibrate on and to measure on: those of a split, or a random twentieth kept out.
 
-    Raises
-    ------
-    InputError
-        The split has no training rows.
+    InputError where the split has no training rows.
     """
     if split is not None:
         if not hasattr(split, "train"):
@@ -243,16 +234,9 @@ def thinned(rows: Rows, limit: int) -> np.ndarray:
 
 
 class Reader:
-    """Endless shuffled batches of some rows of a source.
+    """Endless shuffled batches of some rows of a source, by ascending numbers.
 
-    Parameters
-    ----------
-    source : Source
-    rows : Rows, or int64 array
-        Row numbers, ascending.
-    batch_size, seed : int
-    budget : int, optional
-        Bytes of activations held at once; by default what :meth:`Source.held` says.
+    `budget` is the bytes of activations held at once; by default what :meth:`Source.held` says.
     """
 
     def __init__(
@@ -351,13 +335,7 @@ class Reader:
 
 
 def finite_mean(part: np.ndarray, numbers: Rows | np.ndarray) -> np.ndarray:
-    """Mean of some rows [d_in].
-
-    Raises
-    ------
-    InputError
-        One is not finite: it is named by its number.
-    """
+    """Mean of some rows [d_in]; InputError, which names it by its number, where one is not finite."""
     mean = part.mean(0)
     if not np.isfinite(mean).all() and not (good := np.isfinite(part).all(1)).all():
         raise InputError(
@@ -371,10 +349,7 @@ def finite_mean(part: np.ndarray, numbers: Rows | np.ndarray) -> np.ndarray:
 def moments(source: Source, rows: Rows | np.ndarray) -> tuple[np.ndarray, float]:
     """Mean [d_in] and mean squared distance from it, in float64, from up to 2^18 rows spread evenly.
 
-    Raises
-    ------
-    InputError
-        A row is not finite (it is named), or all rows are the same.
+    InputError where a row is not finite (it is named), or all rows are the same.
     """
     rows = Rows.of(rows)
     if len(rows) > MOMENT_ROWS:

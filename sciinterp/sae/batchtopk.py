@@ -109,18 +109,10 @@ def batch_topk(xin: Tensor, w_enc: Tensor, b_enc: Tensor, k: int, step: Step) ->
 
 
 def threshold_sae(parameters: Parameters, k: float, scale: float, rows: Tensor) -> Finished:
-    """Turn batch selection into one threshold, calibrated on held-out rows.
+    """Turn batch selection into one threshold, calibrated on held-out rows in training units.
 
-    Parameters
-    ----------
-    rows : Tensor [n, d_in]
-        Held-out rows in training units.
-
-    Returns
-    -------
-    Weights, dict
-        In the data's units; the threshold, and L0 of the calibration rows under batch selection (before) and
-        under the threshold (after).
+    Weights in the data's units; the threshold, and L0 of the calibration rows under batch selection (before)
+    and under the threshold (after).
     """
     p, work = parameters, Workspace()
     encoder = rows.to(p["b_dec"].device) - p["b_dec"], p["W_enc"], p["b_enc"]

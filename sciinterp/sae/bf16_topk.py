@@ -54,10 +54,7 @@ def has_bfloat16() -> bool:
 def choose_encoder(screen: str, device: torch.device, d_in: int, n_features: int) -> tuple[Encoder, bool]:
     """The encoder of a run, and whether it screens.
 
-    Parameters
-    ----------
-    screen : {"auto", "on", "off"}
-        "auto": on a CPU with native bfloat16, for dictionaries large enough to pay.
+    "auto" screens on a CPU with native bfloat16, for dictionaries large enough to pay.
     """
     pays = device.type == "cpu" and has_bfloat16() and d_in * n_features >= MIN_PRODUCT
     chosen = screen == "on" or (screen == "auto" and pays)

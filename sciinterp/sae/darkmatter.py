@@ -69,40 +69,26 @@ def unexplained_by_concept(
 ) -> pd.DataFrame:
     """In which concepts is the unexplained part enriched?
 
-    Parameters
-    ----------
-    x, x_hat : ndarray [n, d_in]
-    positives : scipy.sparse bool [n, n_concepts]
-    concepts : list of str
-    family : ndarray of int [n]
-        Family of every row; the interval resamples families.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``concept, ratio, low, high, n``: mean squared error inside the concept over the mean outside it, with a
-        95% cluster-bootstrap interval.
+    ``concept, ratio, low, high, n``: mean squared error inside the concept over the mean outside it, with a 95%
+    interval by resampling families.
     """
     error = ((np.asarray(x, np.float64) - x_hat) ** 2).sum(1)
     codes, n_families = np.unique(family, return_inverse=True)[1], len(np.unique(family))
     draws = np.random.default_rng(0).multinomial(n_families, np.full(n_families, 1 / n_families), size=500)
     draws = np.concatenate([np.ones((1, n_families), int), draws])  # the first draw is the data
-    total = np.stack(
-        [np.bincount(codes, weights=error, minlength=n_families), np.bincount(codes, minlength=n_families)]
-    )
+
+    def sums(of: np.ndarray, error: np.ndarray) -> np.ndarray:
+        return np.stack([np.bincount(of, weights, n_families) for weights in (error, None)])
+
+    total = sums(codes, error)
     columns = positives.tocsc()
     rows = []
     for j, concept in enumerate(concepts):
         inside = columns.indices[columns.indptr[j] : columns.indptr[j + 1]]
-        part = np.stack(
-            [
-                np.bincount(codes[inside], weights=error[inside], minlength=n_families),
-                np.bincount(codes[inside], minlength=n_families),
-            ]
-        )
-        sums, outside = draws @ part.T, draws @ (total - part).T
+        part = sums(codes[inside], error[inside])
+        within, outside = draws @ part.T, draws @ (total - part).T
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = (sums[:, 0] / sums[:, 1]) / (outside[:, 0] / outside[:, 1])
+            ratio = (within[:, 0] / within[:, 1]) / (outside[:, 0] / outside[:, 1])
         usable = ratio[1:][np.isfinite(ratio[1:])]
         low, high = np.quantile(usable, [0.025, 0.975]) if len(usable) else (np.nan, np.nan)
         rows.append((concept, ratio[0], low, high, len(inside)))

@@ -31,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sciinterp.errors import FormatError, InputError
+from sciinterp.models.weight_files import INSIDE, out_of_modules
 from sciinterp.sae import published, published_biology, published_vision
 from sciinterp.sae.published import Found
 from sciinterp.sae.weights import ARRAYS, CONFIG, Weights
@@ -46,9 +47,6 @@ CONFIGS = (CONFIG, "config.json", *YAML)
 ARRAY_FILES = (".pt", ".safetensors")
 SHARD = re.compile(r"(.+)-([0-9]{1,5})-of-([0-9]{1,5})\.safetensors")
 NUMBERED = re.compile(r"ae_(\d{1,18})\.pt")
-WRAPPED = re.compile(
-    r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\."
-)
 TRAINER = re.compile(r"!!python/object:interplm\.train\.trainers\.\w+\.(\w+)Config\b")
 
 
@@ -250,13 +248,8 @@ def _arrays_of(file: Path) -> dict[str, np.ndarray]:
 
 def _plain_names(held: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Names without what compiling wrote into them, and without the module they all stand in."""
-    names = {WRAPPED.sub("", name): array for name, array in held.items()}
-    while len(names) > 1 and len(front := {name.partition(".")[0] for name in names if "." in name}) == 1:
-        prefix = f"{front.pop()}."
-        if not all(name.startswith(prefix) for name in names):
-            break
-        names = {name.removeprefix(prefix): array for name, array in names.items()}
-    return names
+    names = {INSIDE.sub("", name): array for name, array in held.items()}
+    return [names, *out_of_modules(names)][-1]
 
 
 def _plain_lines(file: Path, root: Path) -> tuple[dict[str, str], str]:

@@ -23,12 +23,8 @@ COSINE = 0.8  # of a decoder row with its start, at least: the bound of the pape
 class Frozen:
     """Keeps a part of the parameters at its start, or near it.
 
-    Parameters
-    ----------
-    part : str
-        One of :data:`sciinterp.sae.settings.FROZEN`, or empty.
-    start : Tensor [n_features, d_in]
-        The decoder at the start, of norm one; copied where it is needed.
+    `part` is one of :data:`sciinterp.sae.settings.FROZEN`, or empty; `start` [n_features, d_in], the decoder at
+    the start, of norm one, is copied where it is needed.
     """
 
     def __init__(self, part: str, start: Tensor) -> None:
@@ -62,12 +58,7 @@ class Frozen:
 def back_onto_cone(directions: Tensor, start: Tensor, cosine: float = COSINE) -> None:
     """Turn rows whose cosine with ``start`` is below ``cosine`` to the nearest row that has it, in place.
 
-    Parameters
-    ----------
-    directions : Tensor [n, d]
-        Their norms stay.
-    start : Tensor [n, d]
-        Of norm one.
+    Their norms stay; those of ``start`` are one.
 
     Examples
     --------

@@ -3,7 +3,9 @@
 All SAEs see the same batches in the same order, each read once (:func:`sciinterp.sae.loop.train_together`); those
 of different seeds differ by their start alone (Paulo and Belrose, arXiv:2501.16615). An SAE is on the *Pareto
 front* when no other of the sweep has both at most its active features and at least its variance explained.
-Description length (:mod:`sciinterp.sae.mdl`) is measured on calibration families, everything else on test families.
+Description length (:mod:`sciinterp.sae.mdl`) is measured on calibration families, everything else on test families. It
+charges for width and for active features, so that it has a minimum, by which width and sparsity are chosen: variance
+explained always prefers the widest dictionary, and concepts are lost on the way, since a wide one splits them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from sciinterp.errors import InputError, require_kinds
+from sciinterp.errors import InputError, no_such, require_kinds
 from sciinterp.frames import Table
 from sciinterp.progress import progress
 from sciinterp.sae.architecture import Architecture
@@ -27,6 +29,7 @@ from sciinterp.sae.batches import SPAN, Source, Trainable, parts_of, thinned
 from sciinterp.sae.loop import Job, train_together
 from sciinterp.sae.mdl import description_length
 from sciinterp.sae.settings import TrainSettings
+from sciinterp.sae.topk import TopK
 from sciinterp.settings import build, plain_row
 from sciinterp.store.tables import write_tsv
 
@@ -119,6 +122,51 @@ def sweep_saes(
     return table
 
 
+def select_width(
+    source: Trainable,
+    *,
+    split: Split,
+    widths: Sequence[int] = (256, 512, 1024, 2048),
+    ks: Sequence[int] = (32,),
+    out: str | Path | None = None,
+    seed: int = 0,
+    architecture: type[Architecture] = TopK,
+    **everyday: object,
+) -> Table:
+    """Train one SAE a (width, k), all in one pass, and compare their description lengths on calibration families.
+
+    Parameters
+    ----------
+    source : Activations
+    split : Split
+        SAEs are trained on ``train`` and compared on ``calibration``.
+    widths, ks : sequences of int
+        Dictionary sizes and active features; every pair is trained.
+    out : path, optional
+        Folder with one SAE a pair; run again, trained ones are kept.
+    architecture : type
+        An architecture taking ``n_features`` and ``k``.
+    **everyday
+        ``steps`` (600 when not given), ``batch_size`` and ``device`` of :func:`sciinterp.sweep_saes`.
+
+    Returns
+    -------
+    Table
+        That of :func:`sciinterp.sweep_saes` with a column ``selected``, true in exactly one row: that of the
+        smallest ``mdl``.
+    """
+    if unknown := sorted(set(everyday) - {"steps", "batch_size", "device"}):
+        raise no_such("setting of select_width", unknown[0], ("steps", "batch_size", "device"))
+    how = TrainSettings.with_fields(TrainSettings(steps=600), everyday)
+    pace = {"steps": how.steps, "batch_size": how.batch_size, "device": how.device}
+    table = sweep_saes(
+        source, sizes_of(architecture, widths, ks), out=out, seeds=(seed,), split=split, **pace
+    )
+    table["selected"] = np.arange(len(table)) == int(table["mdl"].to_numpy().argmin())
+    table.context["selected_on"] = "calibration families"
+    return table
+
+
 def _wanted(
     architectures: Sequence[Architecture], seeds: Sequence[int]
 ) -> tuple[list[tuple[Architecture, int]], list[str]]:
@@ -148,8 +196,9 @@ def _about(architecture: Architecture, seed: int, sae: SAE) -> dict[str, object]
 
 
 def pareto(l0: npt.ArrayLike, fve: npt.ArrayLike) -> np.ndarray:
-    """Bool [n]: the SAEs that no other beats in one of active features (fewer) and variance explained (more)
-    without losing in the other; none of which either is not known.
+    """bool [n]: the SAEs that no other beats in either without losing in the other; none where one is not known.
+
+    The fewer active features the better, and the more variance explained.
 
     Examples
     --------

@@ -81,13 +81,6 @@ class Truth:
 def make_rows(world: World, n: int, *, seed: int = 0) -> Truth:
     """Rows of a world; the same seed gives the same bytes, and the directions depend on the seed alone.
 
-    Parameters
-    ----------
-    world : World
-    n : int
-        Rows.
-    seed : int
-
     Examples
     --------
     >>> truth = make_rows(WORLDS[0], 1000)

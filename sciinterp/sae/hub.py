@@ -152,10 +152,7 @@ def list_saes(like: str = "") -> pd.DataFrame:
 def row_of(name: str) -> Published | None:
     """The row of a name; None where it cannot be one.
 
-    Raises
-    ------
-    InputError
-        The first word is that of published SAEs, and there is no such SAE.
+    InputError where the first word is that of published SAEs, and there is no such SAE.
     """
     if name in PUBLISHED:
         return PUBLISHED[name]
@@ -167,15 +164,9 @@ def row_of(name: str) -> Published | None:
 
 
 def fetched(row: Published, weights: str | Path | None, revision: str | None = None) -> Path:
-    """The file of a published SAE: in a folder, or from the hub.
+    """The file of a published SAE: in the folder `weights`, or from the hub.
 
-    Parameters
-    ----------
-    row : Published
-    weights : folder, optional
-        Where the file lies, instead of the hub.
-    revision : str, optional
-        Commit, tag or branch of the hub; by default that of the row, or of the first use.
+    `revision` is a commit, tag or branch of the hub; by default that of the row, or of the first use.
 
     Raises
     ------
@@ -262,8 +253,3 @@ def _as_before(key: str, file: Path, commit: str, kept: dict[str, str]) -> Path:
 
 def _by_hand(row: Published) -> str:
     return f"Download {row.file} from huggingface.co/{row.repo} and pass weights=FOLDER."
-
-
-def stated_of(row: Published) -> dict[str, int]:
-    """What the row knows that the file does not say."""
-    return {} if row.k is None else {"k": row.k}

@@ -18,7 +18,7 @@ from sciinterp.errors import InputError, StoreError, require_kinds
 from sciinterp.provenance import Origin, check, stated
 from sciinterp.sae import foreign
 from sciinterp.sae.base import SAE, sae_of
-from sciinterp.sae.hub import fetched, row_of, stated_of
+from sciinterp.sae.hub import fetched, row_of
 from sciinterp.sae.registry import architecture_from
 from sciinterp.sae.weights import ARRAYS, CONFIG, METRICS
 from sciinterp.store.arrays import check_sha256
@@ -83,7 +83,7 @@ def load_sae(
         raise InputError("there is no SAE", where=f"'{str(path)[:200]}'", expected="a folder or a file")
     folder = place.resolve() if place.is_dir() else place.resolve().parent
     require_intact(folder.parent, *(f"{folder.name}/{name}" for name in (CONFIG, METRICS, "training.jsonl")))
-    known = stated_of(row) if row is not None else None
+    known = {"k": row.k} if row is not None and row.k is not None else None  # what the file does not say
     arrays, facts, found = foreign.read(place.resolve(), format, known)
     sae = sae_of(arrays)
     sae.recipe, sae.folder = facts, place
@@ -103,13 +103,7 @@ def load_sae(
 
 
 def _read_ours(sae: SAE, ours: Fields, found: foreign.Found, sealed: bool) -> None:
-    """What an SAE trained here says of itself.
-
-    Raises
-    ------
-    StoreError
-        A file is not the one that was written.
-    """
+    """What an SAE trained here says of itself; StoreError where a file is not the one that was written."""
     folder = found.file.parent
     if not sealed:
         log.warning("%s carries no checksum, as older versions wrote it: unchecked", folder / CONFIG)

@@ -129,18 +129,9 @@ def train_together(
 ) -> list[SAE]:
     """Train several SAEs in one pass over the data: each batch is read once and every SAE makes its step on it.
 
-    Each comes out as :func:`train_with` gives it alone, byte for byte, and each resumes from its own folder.
-
-    Parameters
-    ----------
-    source : Activations, ndarray, memmap or Tensor [n, d_in]
-    jobs : sequence of Job
-        Their settings must agree in steps, epochs, batch size, device and order of the batches (``order_seed``).
-
-    Raises
-    ------
-    InputError
-        The jobs need different batches. Else as :func:`train`.
+    Each comes out as :func:`train` gives it alone, byte for byte, and each resumes from its own folder.
+    Settings of the jobs must agree in steps, epochs, batch size, device and order of the batches
+    (``order_seed``): InputError where they do not, else as :func:`train`.
     """
     if not jobs:
         return []

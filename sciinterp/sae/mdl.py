@@ -99,11 +99,7 @@ def description_length(
 def gaussian_rate(error: np.ndarray, distortion: float) -> float:
     """Bits a row needs so that a Gaussian of this second moment is told within a total squared ``distortion``.
 
-    Parameters
-    ----------
-    error : ndarray [n, d]
-    distortion : float
-        Allowed squared error, summed over the ``d`` dimensions.
+    The distortion is summed over the dimensions of ``error`` [n, d].
 
     Examples
     --------

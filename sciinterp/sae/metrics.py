@@ -72,17 +72,7 @@ class Measures:
         self.counts = torch.zeros(n_features, dtype=torch.int64)
 
     def add(self, x: Tensor, back: Tensor, per_row: Tensor, features: Tensor) -> None:
-        """Add a batch.
-
-        Parameters
-        ----------
-        x, back : Tensor [n, d_in]
-            Rows and their reconstructions.
-        per_row : Tensor [n]
-            Active features of each row.
-        features : Tensor [nnz]
-            Features of all active entries.
-        """
+        """Add rows, their reconstructions, how many features are active on each, and the features of all entries."""
         x, back = (rows.cpu().double() - self.centre for rows in (x, back))
         self.n += len(x)
         self.sum += x.sum(0)

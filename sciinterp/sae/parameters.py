@@ -22,13 +22,8 @@ EPSILON = 1e-8
 class Parameters:
     """Named views into a flat tensor and its gradient.
 
-    Parameters
-    ----------
-    shapes : mapping of name to shape
-        ``W_enc`` and ``W_dec`` are ``[n_features, d_in]``.
-    unit_norm : bool
-        Whether the rows of ``W_dec`` are kept at norm one: the gradient along them is removed and the rows
-        are normalised after the step.
+    ``W_enc`` and ``W_dec`` are ``[n_features, d_in]``. With `unit_norm` the rows of ``W_dec`` are kept at norm
+    one: the gradient along them is removed and the rows are normalised after the step.
 
     Examples
     --------

@@ -184,7 +184,8 @@ def _fit_one(reader: str, runs: pd.DataFrame, level: float) -> list[dict[str, ob
 class Law:
     """The fit of one reader.
 
-    Parameters ``theta`` are the irreducible part, then what the next doubling saves and the exponent of each quantity.
+    Parameters ``theta`` are the irreducible part, then what the next doubling saves and the exponent of each
+    quantity.
     """
 
     x: np.ndarray  # float64 [n, n_quantities]

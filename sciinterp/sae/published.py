@@ -51,46 +51,36 @@ class Found:
     stated: str = ""
     facts: Mapping[str, str] | None = None
 
+    def wrong(self, what: str, *, expected: str = "", got: str = "", do: str = "") -> FormatError:
+        """The error that says what is wrong with this file."""
+        return FormatError(what, file=str(self.file), expected=expected, got=got, do=do)
+
     def arrays(self, spec: Mapping[str, str], *, drop: tuple[str, ...] = ()) -> dict[str, Tensor]:
         """The arrays of ``spec`` (name to the letters of its sides) as float32, all of them and no other."""
         sides: dict[str, int] = {}
         lost = [name for name in spec if name not in self.held]
         left = sorted(set(self.held) - set(spec) - set(drop))
         if lost:
-            raise FormatError(
+            raise self.wrong(
                 "the SAE lacks an array",
-                file=str(self.file),
                 expected=", ".join(spec),
                 got=f"no {', '.join(lost)}" + (f", but {_few(left)}" if left else ""),
             )
         if left:
-            raise FormatError(
-                "an array that is not understood",
-                file=str(self.file),
-                expected=", ".join(spec),
-                got=_few(left),
-            )
+            raise self.wrong("an array that is not understood", expected=", ".join(spec), got=_few(left))
         out = {}
         for name, letters in spec.items():
             array = self.held[name]
             shape = [sides.setdefault(letter, n) for letter, n in zip(letters, array.shape)]
             if list(array.shape) != shape or len(letters) != array.ndim or 0 in shape:
                 known = ", ".join(str(sides.get(letter, letter)) for letter in letters)
-                raise FormatError(
-                    f"{name} has a shape that does not fit",
-                    file=str(self.file),
-                    expected=f"[{known}]",
-                    got=str(list(array.shape)),
+                raise self.wrong(
+                    f"{name} has a shape that does not fit", expected=f"[{known}]", got=str(list(array.shape))
                 )
             if array.dtype.kind != "f":
-                raise FormatError(
-                    f"{name} holds no weights",
-                    file=str(self.file),
-                    expected="floating point",
-                    got=str(array.dtype),
-                )
+                raise self.wrong(f"{name} holds no weights", expected="floating point", got=str(array.dtype))
             if not np.isfinite(array).all():
-                raise FormatError(f"{name} holds a value that is not finite", file=str(self.file))
+                raise self.wrong(f"{name} holds a value that is not finite")
             out[name] = torch.from_numpy(np.array(array, np.float32))
         for key, letter in (
             *(("d_in", "d"), ("activation_dim", "d"), ("d_model", "d")),
@@ -107,18 +97,18 @@ class Found:
             return None
         if array.size != 1 or array.dtype.kind not in "fiub" or not np.isfinite(array).all():
             got = f"{array.dtype} {list(array.shape)}" if array.size != 1 else str(array.ravel()[0])
-            raise FormatError(f"{name} is not one finite number", file=str(self.file), got=got)
+            raise self.wrong(f"{name} is not one finite number", got=got)
         return float(array.ravel()[0])
 
     def k(self, *said: int | None) -> int:
         """The number of active features, which array and configuration must agree on."""
         held = self.scalar("k")
         if held is not None and held != int(held):
-            raise FormatError("k is not a whole number", file=str(self.file), got=f"{held:g}")
+            raise self.wrong("k is not a whole number", got=f"{held:g}")
         values = {int(k) for k in (held, *said) if k is not None}
         if len(values) != 1 or min(values) < 1:
             got = " and ".join(map(str, sorted(values))) or "none"
-            raise FormatError("k is not given once", file=str(self.file), expected="one k >= 1", got=got)
+            raise self.wrong("k is not given once", expected="one k >= 1", got=got)
         return values.pop()
 
 
@@ -170,7 +160,7 @@ def read_saelens(found: Found) -> Weights:
         parts = found.arrays({**_NATIVE, **extra}, drop=("topk_threshold",) if kind in _TRAINED else ())
         weights = _native(parts)
     if kind == "topk":
-        weights = replace(weights, k=_fits(k, weights, found))
+        weights = replace(weights, k=fitting_k(k, weights, found))
     if kind in _TRAINED:
         weights = replace(weights, threshold=_one_threshold(found, "topk_threshold", weights))
     if config.flag("rescale_acts_by_decoder_norm", False):
@@ -247,9 +237,7 @@ def _finetuned(weights: Weights, factor: np.ndarray | None, found: Found) -> Wei
         "finetuning_scaling_factor"
     ]
     if len(scale) != len(weights.b_enc):
-        raise FormatError(
-            "scaling_factor has a shape that does not fit", file=str(found.file), got=str(list(scale.shape))
-        )
+        raise found.wrong("scaling_factor has a shape that does not fit", got=str(list(scale.shape)))
     if (scale == 1).all():
         return weights
     if not found.config.flag("finetuning_scaling_factor", False):
@@ -257,12 +245,12 @@ def _finetuned(weights: Weights, factor: np.ndarray | None, found: Found) -> Wei
     return replace(weights, W_dec=weights.W_dec * scale[:, None])
 
 
-def _fits(k: int | None, weights: Weights, found: Found) -> int:
+def fitting_k(k: int | None, weights: Weights, found: Found) -> int:
+    """The number of active features, which the dictionary must have."""
     k = found.k(k) if "k" in found.held else k
     if k is None or not 1 <= k <= len(weights.b_enc):
-        raise FormatError(
+        raise found.wrong(
             "k does not fit the dictionary",
-            file=str(found.file),
             expected=f"1 to {len(weights.b_enc)}",
             got=str(k) if k is not None else "none",
         )
@@ -272,9 +260,8 @@ def _fits(k: int | None, weights: Weights, found: Found) -> int:
 def _one_threshold(found: Found, name: str, weights: Weights) -> Tensor:
     value = found.scalar(name)
     if value is None or value < 0:
-        raise FormatError(
+        raise found.wrong(
             "the threshold of a BatchTopK SAE was never set",
-            file=str(found.file),
             expected=f"{name} >= 0",
             got="none" if value is None else f"{value:g}",
             do="Without it codes would depend on the batch. Train it for longer, or set its threshold.",
@@ -286,11 +273,8 @@ def read_sparsify(found: Found) -> Weights:
     """EleutherAI's sparsify (``sparse_coder.py``): top-k on the rectified product."""
     config = found.config
     if "W_skip" in found.held or config.flag("transcode", False) or config.flag("skip_connection", False):
-        raise FormatError(
-            "a transcoder is not an SAE",
-            file=str(found.file),
-            expected="an SAE",
-            got="transcode, skip_connection or W_skip",
+        raise found.wrong(
+            "a transcoder is not an SAE", expected="an SAE", got="transcode, skip_connection or W_skip"
         )
     config.choice("activation", ("topk",), "topk", "Only top-k is read.")
     if config.flag("signed", False):
@@ -302,7 +286,7 @@ def read_sparsify(found: Found) -> Weights:
     if latents and latents != len(bias):
         raise config.refused("num_latents", f"{len(bias)}, as the arrays have it")
     weights = Weights(encoder.T, bias, decoder, b_dec)
-    return replace(weights, k=_fits(config.whole("k", low=1), weights, found))
+    return replace(weights, k=fitting_k(config.whole("k", low=1), weights, found))
 
 
 # Class of dictionary_learning or trainer of InterPLM, to what it is.
@@ -317,12 +301,7 @@ def read_dictionary_learning(found: Found) -> Weights:
     """dictionary_learning (``dictionary.py`` and ``trainers/``), whatever trainer wrote it."""
     config, keys, stated = found.config, set(found.held), found.stated
     if stated and stated not in _CLASSES:
-        raise FormatError(
-            "a class that is not understood",
-            file=str(found.file),
-            expected=", ".join(_CLASSES),
-            got=stated[:60],
-        )
+        raise found.wrong("a class that is not understood", expected=", ".join(_CLASSES), got=stated[:60])
     kind = _CLASSES.get(stated, "")
     if "gate_bias" in keys or "r_mag" in keys:
         is_a = "gated"
@@ -361,13 +340,12 @@ def read_dictionary_learning(found: Found) -> Weights:
         if is_a == "topk":
             # k is lowered while it trains; what the class uses is the array's.
             target = None if "k_anneal_steps" in config else config.whole("k", None, low=1)
-            weights = replace(weights, k=_fits(found.k(target), weights, found))
+            weights = replace(weights, k=fitting_k(found.k(target), weights, found))
         elif is_a == "batchtopk":
             weights = replace(weights, threshold=_one_threshold(found, "threshold", weights))
     if kind and kind != is_a:
-        raise FormatError(
+        raise found.wrong(
             "class and arrays do not belong together",
-            file=str(found.file),
             expected=f"the arrays of {stated}",
             got=_few(sorted(keys)),
         )
@@ -380,9 +358,8 @@ def _top_or_batch(found: Found, kind: str) -> str:
         return kind
     if not kind and "threshold" not in found.held:
         return "topk"
-    raise FormatError(
+    raise found.wrong(
         "these arrays are those of a TopK and of a BatchTopK SAE",
-        file=str(found.file),
         expected='{"trainer": {"dict_class": "AutoEncoderTopK" or "BatchTopKSAE"}} in config.json',
         got=found.stated or "no class named",
         do="Put the config.json of its training beside it.",
@@ -397,9 +374,8 @@ def read_interplm(found: Found) -> Weights:
     held.pop("normalize_to_sqrt_d", None)
     weights = read_dictionary_learning(replace(found, held=held))
     if rescale is not None and (rescale.dtype.kind != "f" or rescale.shape != tuple(weights.b_enc.shape)):
-        raise FormatError(
+        raise found.wrong(
             "activation_rescale_factor has a shape that does not fit",
-            file=str(found.file),
             expected=str(list(weights.b_enc.shape)),
             got=f"{rescale.dtype} {list(rescale.shape)}",
         )
@@ -415,7 +391,7 @@ def read_esmc(found: Found) -> Weights:
     d_in = found.held["b_dec"].size if "b_dec" in found.held else 0
     sides = {name: found.held[name].shape for name in ("W_enc", "W_dec") if name in found.held}
     if any(len(shape) == 2 and shape[0] == shape[1] for shape in sides.values()):
-        raise FormatError("a square array reads both ways", file=str(found.file), got=str(sides))
+        raise found.wrong("a square array reads both ways", got=str(sides))
     turned = {
         name: found.held[name].T
         for name, shape in sides.items()
@@ -434,13 +410,10 @@ def read_esmc(found: Found) -> Weights:
     )
     said = {found.config.whole(key, low=1) for key in ("k", "topk", "top_k") if key in found.config}
     if len(said) != 1:
-        raise FormatError(
-            "k is not given once",
-            file=str(found.file),
-            expected="one k in config.json beside it",
-            got=str(sorted(said)),
+        raise found.wrong(
+            "k is not given once", expected="one k in config.json beside it", got=str(sorted(said))
         )
-    return replace(weights, k=_fits(said.pop(), weights, found))
+    return replace(weights, k=fitting_k(said.pop(), weights, found))
 
 
 def kept_facts(found: Found) -> dict[str, object]:

@@ -6,8 +6,7 @@ import logging
 import re
 from dataclasses import replace
 
-from sciinterp.errors import FormatError
-from sciinterp.sae.published import Found
+from sciinterp.sae.published import Found, fitting_k
 from sciinterp.sae.weights import Weights
 
 log = logging.getLogger(__name__)
@@ -21,9 +20,8 @@ def _k(found: Found, weights: Weights) -> int:
     said = {found.config.whole("k", low=1)} if "k" in found.config else set()
     said |= {int(named[1])} if named else set()
     if len(said) != 1 or not 1 <= min(said) <= len(weights.b_enc):
-        raise FormatError(
+        raise found.wrong(
             "k is not given once",
-            file=str(found.file),
             expected=f"one k from 1 to {len(weights.b_enc)}",
             got=" and ".join(map(str, sorted(said))) or "none",
             do='Load it by its name (sciinterp saes lists them), or put {"k": ...} into config.json beside it.',
@@ -68,11 +66,8 @@ def read_bionemo(found: Found) -> Weights:
     """
     config = found.config
     if "router.weight" in found.held:
-        raise FormatError(
-            "a mixture of experts is not one SAE",
-            file=str(found.file),
-            expected="TopKSAE or ReLUSAE",
-            got="MoESAE (router.weight)",
+        raise found.wrong(
+            "a mixture of experts is not one SAE", expected="TopKSAE or ReLUSAE", got="MoESAE (router.weight)"
         )
     spec = {"encoder.weight": "Fd", "latent_bias": "F", "decoder.weight": "dF", "pre_bias": "d"}
     encoder, b_enc, decoder, b_dec = found.arrays(spec, drop=("stats_last_nonzero",)).values()
@@ -80,22 +75,14 @@ def read_bionemo(found: Found) -> Weights:
         if key in config and config.whole(key) != size:
             raise config.refused(key, f"{size}, as the arrays have it")
     if "normalize_input" not in config:
-        raise FormatError(
+        raise found.wrong(
             "whether inputs are normalised is not said",
-            file=str(found.file),
             expected="normalize_input in the checkpoint's model_config, or in config.json beside it",
             got="none",
         )
     normed, weights = config.flag("normalize_input", False), Weights(encoder.T, b_enc, decoder.T, b_dec)
     said = {config.whole(key, low=1) for key in ("top_k", "k") if key in config}
     if said or "stats_last_nonzero" in found.held:  # ReLU keeps no count of when a feature fired
-        k = found.k(*said)
-        if k > len(b_enc):
-            raise FormatError(
-                "k does not fit the dictionary",
-                file=str(found.file),
-                expected=f"1 to {len(b_enc)}",
-                got=str(k),
-            )
+        k = fitting_k(found.k(*said), weights, found)
         return replace(weights, k=k, input_norm="standardised" if normed else "none")
     return replace(weights, centred=not normed, input_norm="unit_norm" if normed else "none")

@@ -14,7 +14,6 @@ from math import exp
 import torch
 from torch import Tensor
 
-from sciinterp.errors import FormatError
 from sciinterp.sae.published import Found
 from sciinterp.sae.weights import Weights
 
@@ -40,7 +39,7 @@ def read_overcomplete(found: Found) -> Weights:
     atoms = _archetypes(found, parts) if archetypal else _normalised(found, parts["dictionary._weights"])
     multiplier = found.scalar("dictionary.multiplier") or 0.0
     if abs(multiplier) > 50:
-        raise FormatError("a multiplier that cannot be", file=str(found.file), got=f"exp({multiplier:g})")
+        raise found.wrong("a multiplier that cannot be", got=f"exp({multiplier:g})")
     atoms = atoms * exp(multiplier)
     encoder, bias = _encoder(parts, atoms)
     weights = Weights(encoder, bias, atoms, torch.zeros(atoms.shape[1]), centred=False)
@@ -54,9 +53,8 @@ def _encoder_spec(found: Found) -> tuple[dict[str, str], tuple[str, ...]]:
     keys = set(found.held)
     deep = sorted(name for name in keys if any(part in name for part in _DEEP))
     if deep or (_NORM + "weight" in keys and _NORM + "running_mean" not in keys):
-        raise FormatError(
+        raise found.wrong(
             "an encoder that is more than a linear map",
-            file=str(found.file),
             expected="the encoders linear, mlp_bn_1, tied or untied",
             got=deep[0] if deep else f"a normalisation over features ({_NORM}weight)",
         )
@@ -91,9 +89,8 @@ def _normalised(found: Found, rows: Tensor) -> Tensor:
     length = rows.norm(dim=1, keepdim=True)
     if not kind:
         if float((length - 1).abs().max()) > _NEARLY_ONE:
-            raise FormatError(
+            raise found.wrong(
                 "how directions are normalised is not said",
-                file=str(found.file),
                 expected=f"normalization in config.json: {', '.join(_NORMALISATIONS)}",
                 got=f"directions of norm {float(length.min()):.3g} to {float(length.max()):.3g}",
             )
@@ -111,9 +108,8 @@ def _archetypes(found: Found, parts: dict[str, Tensor]) -> Tensor:
     delta = found.config.number("delta") if "delta" in found.config else 1.0
     length = relax.norm(dim=1, keepdim=True)
     if delta <= 0 or ("delta" not in found.config and float(length.max()) > 1 + _NEARLY_ONE):
-        raise FormatError(
+        raise found.wrong(
             "how far archetypes may lie from their points is not said",
-            file=str(found.file),
             expected="delta > 0 in config.json",
             got=f"{delta:g}, relaxations of norm {float(length.max()):.3g}",
         )
@@ -130,9 +126,8 @@ def _selection(found: Found, weights: Weights) -> Weights:
     config, n = found.config, len(weights.b_enc)
     said = [key for key in ("top_k", "k", "running_threshold", "activation") if key in config]
     if len(said) != 1:
-        raise FormatError(
+        raise found.wrong(
             "these arrays are those of an SAE, a TopKSAE and a BatchTopKSAE",
-            file=str(found.file),
             expected="one of top_k, running_threshold or activation in config.json beside it",
             got=" and ".join(said) or "none",
             do="overcomplete does not save them: write what the class was built with.",

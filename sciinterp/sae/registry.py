@@ -29,10 +29,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
 def architecture_from(record: Mapping[str, Any]) -> Architecture:
     """The architecture that :meth:`Architecture.as_dict` described.
 
-    Raises
-    ------
-    InputError
-        There is no such architecture or parameter, or a value is not of its type.
+    InputError where there is no such architecture or parameter, or a value is not of its type.
 
     Examples
     --------
@@ -49,19 +46,9 @@ def architecture_from(record: Mapping[str, Any]) -> Architecture:
 
 
 def architectures_from(name: str, values: Mapping[str, Sequence[str]]) -> list[Architecture]:
-    """The architectures that text describes: one for each combination of the values.
+    """The architectures that text describes: one for each combination of the values of each hyper-parameter.
 
-    Parameters
-    ----------
-    name : str
-        A name of the registry.
-    values : mapping of str to sequence of str
-        Values to try for each hyper-parameter; the numbers of a tuple are parted by colons.
-
-    Raises
-    ------
-    InputError
-        There is no such architecture or parameter, or a value is not of its type.
+    The numbers of a tuple are parted by colons. InputError as of :func:`architecture_from`.
 
     Examples
     --------

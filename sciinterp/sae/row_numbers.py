@@ -14,10 +14,7 @@ PIECE = 1 << 20  # numbers written out at once
 class Rows:
     """Ascending row numbers; 16 bytes a run of neighbours, and numbers only where they are asked for.
 
-    Parameters
-    ----------
-    first, count : int64 [n_runs]
-        First number of each run, and how many follow each other.
+    Made of the first number of each run, and how many follow each other.
 
     Examples
     --------

@@ -37,12 +37,7 @@ CHECKPOINTS, PLAN, LOG = "checkpoints", "plan.json", "training.jsonl"
 def claim(out: Path, plan: Mapping[str, object]) -> Iterator[tuple[Path, SAE | None]]:
     """Hold a folder for a plan: gives the folder, and the SAE if it is finished. Of several ranks the first holds it.
 
-    Raises
-    ------
-    StoreError
-        The folder holds something else.
-    BusyError
-        Another process trains here.
+    StoreError where the folder holds something else, BusyError where another process trains here.
     """
     if not distributed.first():
         finished = distributed.told(False)

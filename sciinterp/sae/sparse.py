@@ -97,18 +97,8 @@ def products(
 ) -> Iterator[tuple[int, Tensor]]:
     """Pre-activations ``xin W_enc^T + b_enc`` in chunks of rows, each in the same reused buffer.
 
-    Where the workspace knows ``x W_enc^T``, they are looked up: ``x W_enc^T + (b_enc - W_enc b_dec)``.
-
-    Parameters
-    ----------
-    xin : Tensor [n, d_in]
-    w_enc : Tensor [n_features, d_in]
-    b_enc : Tensor [n_features]
-
-    Yields
-    ------
-    (first row, Tensor [rows, n_features])
-        Valid until the next chunk.
+    A chunk is valid until the next, and comes with the number of its first row. Where the workspace knows ``x W_enc^T``, they are looked up: ``x W_enc^T +
+    (b_enc - W_enc b_dec)``.
     """
     known = work.known
     shift = None if known is None else b_enc - w_enc @ known.centre

@@ -32,45 +32,22 @@ SHARED = 0.7
 
 
 def match_features(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One-to-one match of directions.
+    """One-to-one match of directions of any length, by the Hungarian algorithm.
 
-    Parameters
-    ----------
-    a, b : ndarray [n_a, d], [n_b, d]
-        Rows are directions, of any length.
-
-    Returns
-    -------
-    match : ndarray of int [n_a]
-        The row of ``b`` matched to each row of ``a``, or -1.
-    cosine : ndarray [n_a]
-        Cosine with it (0 where unmatched).
+    The row of ``b`` for each of ``a``, and the cosine with it; -1 and 0 where there is none.
 
     Examples
     --------
     >>> match_features(np.eye(3), np.eye(3)[[2, 0, 1]])[0].tolist()
     [1, 2, 0]
     """
-    similarity = _unit(a) @ _unit(b).T
-    rows, columns = linear_sum_assignment(-similarity)
-    match, cosine = np.full(len(a), -1), np.zeros(len(a))
-    match[rows], cosine[rows] = columns, similarity[rows, columns]
-    return match, cosine
+    return _matched(_unit(a) @ _unit(b).T)
 
 
 def match_codes(a: sp.csr_array, b: sp.csr_array) -> tuple[np.ndarray, np.ndarray]:
     """One-to-one match of the features of two dictionaries, of one model or of two, by codes of the same positions.
 
-    Parameters
-    ----------
-    a, b : csr [n, n_a], [n, n_b]
-
-    Returns
-    -------
-    match : ndarray of int [n_a]
-        The feature of ``b`` matched to each of ``a``, or -1; Hungarian algorithm.
-    cosine : ndarray [n_a]
-        Cosine of their codes (0 where unmatched or silent).
+    As :func:`match_features`; the cosine is that of the codes.
 
     Examples
     --------
@@ -81,9 +58,12 @@ def match_codes(a: sp.csr_array, b: sp.csr_array) -> tuple[np.ndarray, np.ndarra
     if a.shape[0] != b.shape[0]:
         raise InputError("codes of other positions", expected=f"{a.shape[0]} rows", got=str(b.shape[0]))
     length = [np.maximum(np.sqrt((c * c).sum(0)), 1e-12) for c in (a, b)]
-    similarity = np.asarray((a.T @ b).todense()) / length[0][:, None] / length[1]
+    return _matched(np.asarray((a.T @ b).todense()) / length[0][:, None] / length[1])
+
+
+def _matched(similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = linear_sum_assignment(-similarity)
-    match, cosine = np.full(a.shape[1], -1), np.zeros(a.shape[1])
+    match, cosine = np.full(len(similarity), -1), np.zeros(len(similarity))
     match[rows], cosine[rows] = columns, similarity[rows, columns]
     return match, cosine
 
