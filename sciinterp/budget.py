@@ -29,11 +29,7 @@ _LIMITING = Lock()
 def ranges(n: int, row_bytes: int) -> list[tuple[int, int]]:
     """Ranges ``(low, high)`` of `n` rows that fit in the budget, one row at least.
 
-    Parameters
-    ----------
-    n : int
-    row_bytes : int
-        What a row takes while it is worked on.
+    By what a row takes while it is worked on.
 
     Examples
     --------

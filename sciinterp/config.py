@@ -197,19 +197,9 @@ class RunConfig:
 
 
 def from_mapping(values: Mapping[str, object], *, base: Path | None = None) -> tuple[RunConfig, Path | None]:
-    """A configuration, and its ``out``, from the tables of a file.
+    """A configuration, and its ``out``, from the tables of a file; relative paths start from `base`.
 
-    Parameters
-    ----------
-    values : mapping
-        Sections of :class:`RunConfig`.
-    base : path, optional
-        Folder that relative paths start from.
-
-    Raises
-    ------
-    InputError
-        A section, key, name or type that does not exist, with the nearest that does.
+    InputError: a section, key, name or type that does not exist, with the nearest that does.
     """
     values = dict(values)
     out = values.pop("out", None)
@@ -323,18 +313,9 @@ def read_config(
 ) -> tuple[RunConfig, Path | None]:
     """The configuration of a file, with what the command line says in its place.
 
-    Parameters
-    ----------
-    path : path or None
-    overrides : mapping, optional
-        ``section.key`` to value; None values are passed over.
-    assignments : list of str, optional
-        ``section.key=value``, the value as TOML writes it.
-
-    Raises
-    ------
-    InputError, FormatError
-        As :func:`from_mapping`; every message names section and key.
+    `overrides` are ``section.key`` to value, of which None is passed over; `assignments` are
+    ``section.key=value``, the value as TOML writes it. Errors are those of :func:`from_mapping`; every message
+    names section and key.
     """
     values = {} if path is None else read_toml(path)
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
@@ -358,14 +339,9 @@ def read_config(
 
 
 def template(name: str, **given: str) -> str:
-    """A commented configuration file.
+    """A commented configuration file of this name.
 
-    Parameters
-    ----------
-    name : str
-        Name of the file, for its first line.
-    **given : str
-        Values of ``model``, ``samples`` and ``annotations`` that are known already.
+    `given` are ``model``, ``samples`` and ``annotations`` that are known already.
     """
     data = DataSettings(given.get("samples", "samples.fasta"), given.get("annotations", "annotations.tsv"))
     model = ModelSettings(given.get("model", "antiberty"))

@@ -99,16 +99,7 @@ def control_codes(
 ) -> FeatureMatrix:
     """The second half of :func:`randomised_control`, where the random model's activations are recorded already.
 
-    Parameters
-    ----------
-    sae : SAE
-        Gives the architecture and the training settings.
-    acts : Activations
-        Of the model with randomised weights, at the site of the SAE.
-    split, out
-        As there.
-    device : str, optional
-        That of the SAE's own training when not given.
+    The device is that of the SAE's own training when not given.
     """
     out = Path(out)
     architecture, settings = _recipe(sae, device)
@@ -127,20 +118,8 @@ def twin_codes(
 ) -> dict[str, FeatureMatrix]:
     """Codes of twins of an SAE (:func:`sciinterp.twins`), by the part that was not trained.
 
-    Parameters
-    ----------
-    sae : SAE
-        Gives the architecture and the training settings.
-    acts : Activations
-        Those it was trained on.
-    split : Split
-        The split it was trained with.
-    out : path
-        A folder with a folder a twin, each with its codes in ``features``. Run again to resume.
-    frozen : sequence of str
-        Parts: "decoder", "decoder_soft", "encoder".
-    device : str, optional
-        That of the SAE's own training when not given.
+    `acts` and `split` are those it was trained with, `out` is a folder with a folder a twin, each with its
+    codes in ``features``; run again to resume. The device is that of the SAE's own training when not given.
     """
     architecture, settings = _recipe(sae, device)
     with ledger.recorded("twins", out, settings={**architecture.as_dict(), **settings.deciding()}):

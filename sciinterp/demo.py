@@ -21,19 +21,9 @@ CONFIGS = {
 
 
 def find_data(folder: Path | None = None, *, on: str = "antibodies") -> Path:
-    """The folder of the embedded data.
+    """The folder of the embedded data: the one named, or ``data/`` of the source checkout or the working folder.
 
-    Parameters
-    ----------
-    folder : path, optional
-        Where the data lie; without it, ``data/`` of the source checkout or of the working folder.
-    on : str
-        ``antibodies`` or ``structures``.
-
-    Raises
-    ------
-    InputError
-        When the files are not there, saying where to get them.
+    InputError where they are not there, which says where to get them.
     """
     if on not in CONFIGS:
         raise no_such("demo", on, list(CONFIGS))

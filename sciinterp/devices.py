@@ -76,10 +76,7 @@ def device_of(name: str | torch.device) -> torch.device:
 def moved(device: str | torch.device | None, *things: Placed) -> Iterator[torch.device]:
     """While open, models and SAEs are on one device: the one named, or where the first of them is; then back.
 
-    Raises
-    ------
-    InputError
-        No such device here; nothing was moved.
+    InputError where there is no such device here; nothing was moved.
     """
     target = things[0].device if device is None else device_of(device)
     homes = [thing.device for thing in things]

@@ -209,12 +209,7 @@ def require_kinds(**given: tuple[object, type | UnionType]) -> None:
 
 
 def require_fetched(head: bytes, path: object) -> None:
-    """Raise where the first bytes of a file are those of a pointer of Git LFS, or of a web page, in its place.
-
-    Raises
-    ------
-    FormatError
-    """
+    """FormatError where a file begins as a pointer of Git LFS, or as a web page, that stands in its place."""
     head = head.lstrip().lower()
     if head.startswith(POINTER):
         raise FormatError(

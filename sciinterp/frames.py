@@ -43,16 +43,8 @@ class Table(pd.DataFrame):
 def stacked(pieces: list[pd.DataFrame], order: np.ndarray, columns: Sequence[str] = ()) -> pd.DataFrame:
     """Pieces of one table under each other, in another order of their rows; the pieces are used up column by column.
 
-    So that a table of hundreds of thousands of rows is never there twice.
-
-    Parameters
-    ----------
-    pieces : list of DataFrame
-        Emptied; NaN where one has no such column.
-    order : int [n_rows]
-        Rows of the pieces end to end.
-    columns : sequence of str
-        Columns wanted, in their order, NaN where there are none; by default those of the pieces.
+    So that a table of hundreds of thousands of rows is never there twice. `order` are rows of the pieces end to
+    end, `columns` those wanted, in their order, NaN where there are none; by default those of the pieces.
 
     Examples
     --------
@@ -133,12 +125,8 @@ def name_of(value: object) -> str:
 def in_order_of(table: pd.DataFrame, ids: Sequence[str]) -> pd.DataFrame:
     """A table whose index is the identifiers, in their order; one whose index is other numbers, as it stands.
 
-    Identifiers that lie in a file, which are no tuple, are laid by place.
-
-    Raises
-    ------
-    InputError
-        Its index is text, and not the identifiers.
+    Identifiers that lie in a file, which are no tuple, are laid by place. InputError where the index is text,
+    and not the identifiers.
     """
     index = table.index
     if not isinstance(ids, tuple) or not len(index) or tuple(index) == ids:

@@ -44,21 +44,10 @@ PROBED = 20  # candidates of a kind that are ablated and mutated
 
 
 def run_full(run: Run, *, seeds: int = SEEDS, calibrate: bool = True) -> Plain:
-    """Add seeds, width selection, measures and discovery calibration to a finished run.
+    """Add seeds, width selection, measures and discovery calibration to a finished run, as ``full.json`` has them.
 
-    Parameters
-    ----------
-    run : Run
-        From :func:`sciinterp.project.run`, with model and activations loaded.
-    seeds : int
-        SAEs in all, the run's own included.
-    calibrate : bool
-        Also run the discovery benchmark.
-
-    Returns
-    -------
-    dict
-        The content of ``full.json``.
+    The run has its model and activations. `seeds` are SAEs in all, the run's own included; `calibrate` also
+    runs the discovery benchmark.
     """
     out, settings = run.folder / "full", run.manifest["settings"]
     if ledger.is_done(run.folder, "full"):
@@ -169,11 +158,9 @@ def _with_seeds(run: Run, model: Adapter, out: Path, seeds: int) -> Table:
 def hide_and_recover(run: Run, *, seed: int = 0) -> dict[str, Table]:
     """What a run's own concepts say of its candidates: hidden in families, forgotten, and merged in pairs.
 
-    Returns
-    -------
-    dict of Table
-        ``hidden`` (:func:`sciinterp.discovery.mask_and_recover`), ``forgotten`` (``leave_concept_out``) and ``merged``
-        (``merge_and_recover``). Somatic mutation is among the hidden where it is annotated, without a bar.
+    ``hidden`` (:func:`sciinterp.discovery.mask_and_recover`), ``forgotten`` (``leave_concept_out``) and
+    ``merged`` (``merge_and_recover``). Somatic mutation is among the hidden where it is annotated, without a
+    bar.
     """
     features, hits = _held(run.features, "codes"), _held(run.hits, "hits")
     selected = hits[hits["selected"]].sort_values("f1", ascending=False)

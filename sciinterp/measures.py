@@ -54,31 +54,15 @@ def measure_sae(
     loss_samples: int = LOSS_SAMPLES,
     device: str | None = None,
 ) -> dict[str, object]:
-    """Loss recovered, description length and dark matter.
+    """Loss recovered, description length and dark matter, on the activations an SAE was trained on.
 
-    Parameters
-    ----------
-    sae : SAE
-    acts : Activations
-        Those it was trained on.
-    model : Adapter
-        The model they come from.
-    split : Split
-        Maps and code tables are fitted on ``train``, everything is measured on ``test``.
-    annotations : Annotations
-        Concepts whose share of the unexplained part is measured.
-    loss_samples : int
-        Held-out samples the model is run on.
-    device : str, optional
-        Where model and SAE compute; where the model is when not given.
+    Maps and code tables are fitted on ``train``, everything is measured on ``test``, the loss on `loss_samples`
+    of it.
 
-    Returns
-    -------
-    dict
-        ``fve l0 dead``, ``loss`` (:func:`~sciinterp.sae.recovered.loss_recovered`), ``description_length``
-        (:func:`~sciinterp.sae.mdl.description_length`), ``dark_matter``
-        (:func:`~sciinterp.sae.darkmatter.dark_matter`) and ``unexplained``, one record a concept
-        (:func:`~sciinterp.sae.darkmatter.unexplained_by_concept`), the most enriched first.
+    ``fve l0 dead``, ``loss`` (:func:`~sciinterp.sae.recovered.loss_recovered`), ``description_length``
+    (:func:`~sciinterp.sae.mdl.description_length`), ``dark_matter``
+    (:func:`~sciinterp.sae.darkmatter.dark_matter`) and ``unexplained``, one record a concept
+    (:func:`~sciinterp.sae.darkmatter.unexplained_by_concept`), the most enriched first.
     """
     rows = rows_for_length(acts, split, part="test")
     n, x = len(rows[0]), np.concatenate(rows[:2])
@@ -110,25 +94,11 @@ def measure_splits(
 
 
 def seed_stability(sae: SAE, acts: Activations, split: Split, out: Path, *, seeds: int) -> dict[str, object]:
-    """Train the same recipe with further seeds and compare (:mod:`sciinterp.sae.stability`).
+    """Train the same recipe with further seeds, `seeds` in all, and compare (:mod:`sciinterp.sae.stability`).
 
-    Parameters
-    ----------
-    out : path
-        Folder of the further SAEs, ``seed1`` ...; beside it, with the ending ``.tsv``, a row for each feature.
-    seeds : int
-        SAEs in all, ``sae`` included.
-
-    Returns
-    -------
-    dict
-        ``pairs`` and ``features`` of :func:`~sciinterp.sae.stability.stability`; ``shared`` and ``null_shared``,
-        means over the pairs.
-
-    Raises
-    ------
-    InputError
-        The SAE does not say how it was trained.
+    `out` holds the further SAEs, ``seed1`` ...; beside it, with the ending ``.tsv``, lies a row for each
+    feature. ``pairs`` and ``features`` of :func:`~sciinterp.sae.stability.stability`; ``shared`` and
+    ``null_shared``, means over the pairs. InputError where the SAE does not say how it was trained.
     """
     if sae.architecture is None:
         raise InputError("the SAE does not say how it was trained", where=repr(sae))
@@ -158,22 +128,9 @@ def fold_dictionaries(
 ) -> dict[str, object]:
     """Train the same recipe once a fold and compare (:mod:`sciinterp.association.one_a_fold`).
 
-    Parameters
-    ----------
-    sae, features
-        The dictionary that serves all folds, and its codes.
-    out : path
-        Folder of the dictionaries, ``fold0`` ...; run again to resume.
-
-    Returns
-    -------
-    dict
-        ``difference low high n`` over concepts (the shared dictionary's F1 less the other) and ``concepts``, a record each.
-
-    Raises
-    ------
-    InputError
-        The SAE does not say how it was trained.
+    With the SAE that serves all folds, and its codes. `out` holds the dictionaries, ``fold0`` ...; run again to
+    resume. ``difference low high n`` over concepts (the shared dictionary's F1 less the other) and
+    ``concepts``, a record each. InputError where the SAE does not say how it was trained.
     """
     fold, settings = deal(split), TrainSettings.of(sae.recipe)
     if sae.architecture is None:

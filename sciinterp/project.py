@@ -334,12 +334,8 @@ def write_browser(made: Run, *, structures: Path | None = None) -> Path:
 def load_run(folder: str | Path) -> Run:
     """Load a run folder, whoever filled it: ``sciinterp run``, single verbs, or a notebook.
 
-    Raises
-    ------
-    StoreError
-        It lacks codes, hits or annotations, or something it holds is damaged.
-    MismatchError
-        Its hits are of other samples than its codes.
+    StoreError where it lacks codes, hits or annotations, or something it holds is damaged; MismatchError where
+    its hits are of other samples than its codes.
     """
     require_kinds(folder=(folder, Path))
     folder = Path(folder)

@@ -38,13 +38,7 @@ _ENTRY = re.compile(r"^(\w[\w, ]*) : .*$")
 
 
 def read_toml(path: str | Path) -> Plain:
-    """The tables of a TOML file.
-
-    Raises
-    ------
-    InputError, FormatError
-        No such file, or it is not TOML: the message names the line.
-    """
+    """The tables of a TOML file; an error where there is no such file, or, with its line, where it is not TOML."""
     require_kinds(path=(path, Path))
     path = Path(path)
     if os.path.isdir(path):
@@ -286,13 +280,7 @@ def make_plain(made: DataclassInstance, **bounds: Bound) -> None:
 
 
 def settings_of(given: T | None, kind: type[T]) -> T:
-    """The settings that were given, or those by default.
-
-    Raises
-    ------
-    InputError
-        They are those of another verb, or none at all.
-    """
+    """The settings that were given, or those by default; InputError where they are those of another verb."""
     if given is None:
         return kind()
     require_kinds(settings=(given, kind))
@@ -388,15 +376,8 @@ def to_toml(
 ) -> str:
     """A settings record as a section of TOML, each key below what it is for.
 
-    Parameters
-    ----------
-    record : frozen dataclass
-    section : str
-        Empty for keys above the first section.
-    commented : bool
-        Put every key behind ``#``: a template that shows defaults and changes nothing.
-    only : iterable of str, optional
-        Some of its fields.
+    With `commented` every key stands behind ``#``: a template that shows defaults and changes nothing; `only` names
+    some of its fields, and keys of an empty section stand above the first one.
     """
     said, lines, nested = describe(type(record)), [f"[{section}]"] if section else [], []
     mark = "# " if commented else ""

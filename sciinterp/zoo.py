@@ -120,10 +120,7 @@ def build_zoo(
 def recipe(path: Path) -> Iterator[tuple[str, RunConfig]]:
     """The runs of a recipe, site by site.
 
-    Raises
-    ------
-    InputError, FormatError
-        No TOML, a key that is not known, no site, or data that are not here.
+    An error where it is no TOML, has a key that is not known or no site, or its data are not here.
     """
     values = read_toml(path)
     own = build(Recipe, values.pop("zoo", {}), section="zoo")
@@ -176,13 +173,7 @@ def _is_whole(folder: Path, source: Path) -> bool:
 
 
 def _entry(made: Run, folder: Path, source: Path) -> Path:
-    """What a run leaves in the zoo: arrays, tables, card and checksums.
-
-    Raises
-    ------
-    InputError
-        It is larger than an entry may be.
-    """
+    """What a run leaves in the zoo: arrays, tables, card and checksums; InputError where it is too large."""
     files = [made.folder / name for name in KEPT if (made.folder / name).is_file()]
     size = sum(file.stat().st_size for file in files)
     if size > MAX_BYTES:

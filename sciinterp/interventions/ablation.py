@@ -36,16 +36,12 @@ def ablation_effect(
 ) -> dict[str, float] | str:
     """How much the model's output moves when a feature's part of the activation is taken away.
 
-    The part (its code times its decoder direction) is subtracted at every position where it fires, in the samples
-    where it is strongest; beside it stand random directions of the same length at the same positions. The output
-    moves by the mean Kullback-Leibler divergence of the scores over the vocabulary, in nats a token.
-
+    The part (its code times its decoder direction) is subtracted at every position where it fires, in the
+    samples where it is strongest; beside it stand random directions of the same length at the same positions.
+    The output moves by the mean Kullback-Leibler divergence of the scores over the vocabulary, in nats a token.
     Model and SAE compute on ``device``; where the model is when it is not given.
 
-    Returns
-    -------
-    dict or str
-        ``kl, kl_random, times_random, n_samples``, or why it could not be measured.
+    ``kl, kl_random, times_random, n_samples``, or why it could not be measured.
     """
     sae = features.sae
     if sae is None:

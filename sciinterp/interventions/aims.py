@@ -42,13 +42,7 @@ Judge = Callable[[Samples], np.ndarray]
 
 
 def judged(judge: Judge, samples: Samples) -> np.ndarray:
-    """float64 [n]: a judge's scores.
-
-    Raises
-    ------
-    InputError
-        It gave something else than one number a sample.
-    """
+    """float64 [n]: a judge's scores; InputError where it gave something else than one number a sample."""
     found = np.asarray(judge(samples))
     if found.shape != (len(samples),) or found.dtype.kind not in "fiub":
         raise InputError(
@@ -94,19 +88,7 @@ def aim_at(
 ) -> Aim | str:
     """The aim of a concept: held-out samples without it, spread over families; or why there is none.
 
-    Parameters
-    ----------
-    concept : str
-    annotations : Annotations
-    samples : Samples
-        Sequences.
-    split : Split
-    letters : str
-        The letters that are compared.
-    n_samples : int
-    seed : int
-    judge : callable or str, optional
-        In place of letter profiles.
+    `letters` are those that are compared; `judge` is in place of letter profiles.
     """
     spans = _spans(annotations, samples)
     if concept not in set(spans["concept"]):

@@ -251,18 +251,8 @@ def with_control(
 ) -> Table:
     """The matrix with that of the randomised model beside it, where its codes have their SAE.
 
-    Parameters
-    ----------
-    table : Table
-        What :func:`control_matrix` returned.
-    model : Adapter
-        With its own weights; they are drawn anew by the seed of the control.
-    control : FeatureMatrix
-        Codes of the randomised model.
-    hits : DataFrame
-        Of the model, with the baseline ``randomised``.
-    annotations, split, settings
-        As there.
+    `model` has its own weights, which are drawn anew by the seed of the control; `hits` are of the model, with
+    the baseline ``randomised``. The rest is as for :func:`control_matrix`, which made the table.
     """
     require_randomised(control)
     own, seed = randomised_hits(hits), control.origin.randomised_seed
@@ -277,12 +267,7 @@ def with_control(
 def beside_randomised(table: Table, randomised: Table) -> Table:
     """A matrix with that of the randomised model beside it: its features, named ``randomised``.
 
-    Parameters
-    ----------
-    table : Table
-        What :func:`control_matrix` returned.
-    randomised : Table
-        The same of the randomised model and its codes: features were compared with random ones of its own dictionary.
+    They were compared with random ones of their own dictionary.
     """
     own = pd.DataFrame(randomised).query("kind == 'feature'").assign(kind="randomised")
     doses = randomised.context["doses"].query("kind == 'feature'").assign(kind="randomised")
@@ -379,16 +364,7 @@ def _directions(
 def turn(
     model: Adapter, site: str, aim: Aim, directions: list[Direction], settings: ControlSettings
 ) -> tuple[list[Read], dict[str, str | list[int]]]:
-    """Gains of directions at the level of divergence, and one sample before and after the first of them.
-
-    Parameters
-    ----------
-    model : Adapter
-    site : str
-    aim : Aim
-    directions : list of Direction
-    settings : ControlSettings
-    """
+    """Gains of directions at the level of divergence, and one sample before and after the first of them."""
     given, n_scouts = stages_of(model, aim)
     found, start = [], Start()
     with ByOneDNN(), replayed(model, site, *(batch for _, batch in given)):

@@ -23,16 +23,10 @@ from sciinterp.association.jackknife import MIN_FAMILIES, effective_families
 def mean_interval(
     values: np.ndarray, family: np.ndarray, *, extra: float = 0.0, freedom: float = np.inf
 ) -> tuple[float, float, float]:
-    """Mean of samples and its 95% interval, one family left out at a time; NaN ends with fewer than five families.
+    """Mean of samples and its 95% interval, one family left out at a time.
 
-    Parameters
-    ----------
-    values : float [n]
-    family : int [n]
-    extra : float
-        Variance beside that over families.
-    freedom : float
-        Degrees of freedom, at most.
+    Ends are NaN with fewer than five families; `extra` is variance beside that over families, `freedom` degrees
+    of freedom, at most.
 
     Examples
     --------

@@ -75,14 +75,7 @@ def plain_directions(
 ) -> list[Direction]:
     """Difference of class means, best neuron and best component, from positions of training families.
 
-    Parameters
-    ----------
-    acts : Activations or array [n_positions, d_in]
-    features : FeatureMatrix
-        For its samples.
-    positive, negative : int arrays
-        Positions of the concept and of its alternative, samples end to end.
-    seed : int
+    `positive` and `negative` are positions of the concept and of its alternative, samples end to end.
     """
     rng = np.random.default_rng(seed)
     row = position_rows(acts, features.samples)

@@ -52,15 +52,8 @@ class Read(NamedTuple):
 class Stage:
     """One batch of an aim, run again and again: what is hidden, what is read, and the clean run.
 
-    Parameters
-    ----------
-    model : Adapter
-    site : str
-    aim : Aim
-    numbers : int array
-        Which samples of the aim are in the batch.
-    batch : Batch
-        With what is read hidden, where the model can hide it.
+    `numbers` says which samples of the aim are in the batch, in which what is read is hidden, where the model
+    can hide it.
     """
 
     def __init__(self, model: Adapter, site: str, aim: Aim, numbers: np.ndarray, batch: Batch) -> None:
@@ -180,19 +173,8 @@ def at_level(
 ) -> tuple[Read, Start]:
     """A direction read at one level of divergence off target, and where the search for the next one begins.
 
-    Parameters
-    ----------
-    stages : sequence of Stage
-        All samples.
-    n_scouts : int
-        The first stages, on which the dose is sought before; may be none.
-    vector : float32 [d_in]
-    spread : float
-        The unit of doses.
-    start : Start
-    level : float
-    n_doses : int
-        Doses of all samples, and before that of the few, at most.
+    On the first `n_scouts` of all stages, which may be none, the dose is sought before. `spread` is the unit of
+    doses, of which there are `n_doses` on all samples, and before that on the few, at most.
     """
     if n_scouts:
         known = _search(stages[:n_scouts], vector, spread, start, level, n_doses)

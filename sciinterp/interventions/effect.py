@@ -141,18 +141,10 @@ def measure(
     later: Sequence[SAE | FeatureMatrix | Table] = (),
     hide: Sequence[np.ndarray] | None = None,
 ) -> Effect:
-    """Run samples clean and with edits.
+    """Run samples clean and with edits, those of a batch made from the numbers of its samples.
 
-    Parameters
-    ----------
-    model : Adapter
-    samples : Samples
-    edits : callable
-        The edits of a batch, from the numbers of its samples.
-    later : sequence of SAE or Table
-        SAEs of sites after the edits, whose features are read in both runs, and readouts, of which the label is.
-    hide : sequence of bool arrays [n_positions], optional
-        Positions of each sample that are hidden in both runs.
+    Features of `later` SAEs, of sites after the edits, are read in both runs, and of readouts the label;
+    positions of `hide` [n_positions] of each sample are hidden in both.
 
     Raises
     ------

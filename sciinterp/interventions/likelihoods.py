@@ -24,12 +24,8 @@ def letters_at(
 ) -> list[dict[str, float] | None]:
     """Log probability of every letter the model has a word for, at positions that are hidden, or as they stand.
 
-    Each position of each sample is computed once, however often it is asked for; letters that stand, in one run a sample.
-
-    Returns
-    -------
-    list of dict or None
-        None where the model has no scores, cannot hide, or reads the position together with others.
+    Each position of each sample is computed once, however often it is asked for; letters that stand, in one run
+    a sample. None where the model has no scores, cannot hide, or reads the position together with others.
     """
     if not isinstance(model, HasLogits) or not isinstance(model, CanMask):
         return [None] * len(places)

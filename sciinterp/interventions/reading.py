@@ -18,13 +18,7 @@ MAX_TOKENS = 4096
 
 
 def checked_site(model: Adapter, sae: SAE) -> str:
-    """The site the SAE reads.
-
-    Raises
-    ------
-    MismatchError, InputError
-        The SAE is of another model, or does not say its origin.
-    """
+    """The site the SAE reads; an error where the SAE is of another model, or does not say its origin."""
     site = site_of(sae)
     check(origin_of(sae), model.origin_at(site))
     return site

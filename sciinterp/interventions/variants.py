@@ -300,11 +300,7 @@ def feature_concepts(hits: pd.DataFrame | None, *, min_f1: float = THRESHOLDS.fl
 def counterparts(change: Variant, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Positions before and after a change that stand for each other, -1 where one has none, and where that is told.
 
-    Parameters
-    ----------
-    change : Variant
-    n : int
-        Positions of the unchanged sample.
+    The unchanged sample has `n` positions.
 
     Examples
     --------

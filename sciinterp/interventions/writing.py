@@ -77,10 +77,8 @@ def rows_at(masks: Sequence[np.ndarray]) -> Where:
 def masks_at(at: At, samples: Samples) -> list[np.ndarray]:
     """bool [n_positions] of every sample: the positions that ``at`` names, all of them where it names none.
 
-    Raises
-    ------
-    InputError
-        A position outside its sample, a sample that is not there, or a word that is neither "all" nor "active".
+    InputError: a position outside its sample, a sample that is not there, or a word that is neither "all" nor
+    "active".
     """
     if isinstance(at, str):
         if at not in ("all", "active"):
@@ -134,19 +132,10 @@ def feature_edit(
     where: Where = every_row,
     active: np.ndarray | None = None,
 ) -> Edit:
-    """The edit that gives features new codes.
+    """The edit that gives features new codes, made from those there [n, k] and the places [n, 3].
 
-    Parameters
-    ----------
-    sae : SAE
-    site : str
-    features : sequence of int
-    new : callable
-        The new codes [n, k], from those there [n, k] and the places [n, 3].
-    where : callable
-        Which rows.
-    active : float32 [k], optional
-        The largest activation of each feature: only where the feature is active is anything written.
+    With `active`, the largest activation of each feature, something is written only where the feature is
+    active.
     """
 
     def amounts(rows: Tensor, places: Tensor) -> Tensor:

@@ -69,14 +69,7 @@ class BertBlock(nn.Module):
 
 
 class Bert(nn.Module):
-    """The encoder; `forward` returns the last hidden state.
-
-    Parameters
-    ----------
-    vocabulary, width, n_blocks, n_heads, inner, max_tokens : int
-    eps : float
-        Of the layer normalisations.
-    """
+    """The encoder; `forward` returns the last hidden state."""
 
     def __init__(
         self,

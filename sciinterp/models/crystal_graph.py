@@ -117,16 +117,7 @@ def edges(
 
 
 def build_graph(crystals: Sequence[Crystal], *, cutoff: float, angle_cutoff: float) -> CrystalGraph:
-    """The graph of several crystals.
-
-    Parameters
-    ----------
-    crystals : sequence of records
-    cutoff : float
-        Longest edge, angstrom.
-    angle_cutoff : float
-        Longest bond of an angle, angstrom.
-    """
+    """The graph of several crystals; longest edge and longest bond of an angle in angstrom."""
     parts, n_atoms, n_bonds = [], 0, 0
     for crystal in crystals:
         center, neighbour, image, vector = edges(crystal, cutoff)

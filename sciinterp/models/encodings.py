@@ -213,16 +213,9 @@ def pieces_to_batch(
 ) -> Batch:
     """Tokens with their own spans, padded on the right.
 
-    Parameters
-    ----------
-    rows : sequence of sequences of (token, start, end)
-        Start and end are -1 for tokens that stand for no position.
-    lengths : sequence of int
-        Positions of each sequence.
-    pad : int
-    prefix, suffix : sequences of int
-    name : str
-        Key of the token tensor in the batch's inputs, beside ``attention_mask``.
+    Rows are of (token, start, end), which are -1 for tokens that stand for no position; `lengths` are the
+    positions of each sequence, `name` is the key of the tokens in the batch's inputs, beside
+    ``attention_mask``.
     """
     full = [[(t, -1, -1) for t in prefix] + list(r) + [(t, -1, -1) for t in suffix] for r in rows]
     table = np.full((len(full), max(map(len, full)), 3), (pad, -1, -1), dtype=np.int64)

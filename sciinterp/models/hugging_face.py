@@ -264,18 +264,9 @@ def longest_input(config: PretrainedConfig) -> int | None:
 
 
 def discover_sites(module: nn.Module, width: int) -> list[Site]:
-    """Sites of a transformer: its blocks are the longest list of modules of one class.
+    """Sites of a transformer of this width: its blocks are the longest list of modules of one class.
 
-    Parameters
-    ----------
-    module : nn.Module
-    width : int
-        Of the residual stream.
-
-    Raises
-    ------
-    InputError
-        The module has no such list.
+    InputError where the module has no such list.
     """
     lists = {
         name: m
@@ -303,10 +294,7 @@ def discover_sites(module: nn.Module, width: int) -> list[Site]:
 def letters_of(tokenizer: Tokeniser, candidates: str) -> Letters:
     """The single-letter tokens of a tokeniser, and the special tokens it puts around a sequence.
 
-    Raises
-    ------
-    InputError
-        Encoding letter by letter would give other tokens than the tokeniser does.
+    InputError where encoding letter by letter would give other tokens than the tokeniser does.
     """
     vocabulary, unknown = tokenizer.get_vocab(), tokenizer.unk_token_id
     ids = {c: vocabulary.get(f"▁{c}", vocabulary.get(c, unknown)) for c in candidates}
@@ -323,13 +311,7 @@ def letters_of(tokenizer: Tokeniser, candidates: str) -> Letters:
 
 
 def kmers_of(tokenizer: Tokeniser, k: int = 6) -> Kmers:
-    """The words of k bases and the single bases of a tokeniser.
-
-    Raises
-    ------
-    InputError
-        It has no words of k bases.
-    """
+    """The words of k bases and the single bases of a tokeniser; InputError where it has no words of k bases."""
     vocabulary = tokenizer.get_vocab()
     words = {w: i for w, i in vocabulary.items() if len(w) in (1, k) and set(w) <= set(DNA_LETTERS)}
     found = list(tokenizer("A" * k)["input_ids"])
@@ -344,15 +326,7 @@ def kmers_of(tokenizer: Tokeniser, k: int = 6) -> Kmers:
 
 
 def wrap(module: PreTrainedModel, tokenizer: Tokeniser, *, name: str) -> HuggingFace:
-    """An adapter around a built transformers model and its tokeniser.
-
-    Parameters
-    ----------
-    module : transformers.PreTrainedModel
-    tokenizer : transformers tokeniser
-    name : str
-        One of `FAMILIES`.
-    """
+    """An adapter around a built transformers model and its tokeniser, by a name of `FAMILIES`."""
     family = FAMILIES[name]
     encoding: Letters | Kmers | Pieces
     if family.encoding == "letters":

@@ -129,10 +129,7 @@ def ranked(
 def with_cells(samples: Samples, cells: Sequence[Cell]) -> Samples:
     """The samples with other cells, one each; those of no gene are dropped and counted.
 
-    Raises
-    ------
-    InputError
-        No cell has a gene.
+    InputError where no cell has a gene.
     """
     sizes = [len(cell["genes"] if isinstance(cell, Mapping) else cell) for cell in cells]
     keep = [i for i, size in enumerate(sizes) if size]
@@ -225,10 +222,7 @@ def _of_windows(
 def _windowed(module: nn.Module, crop: str, width: int, length: int, bins: tuple[int, int]) -> list[Site]:
     """Sites of blocks over the bins of a window, and of what a crop leaves in its middle, in bins of its own.
 
-    Raises
-    ------
-    InputError
-        The crop keeps more bins than the window has.
+    InputError where the crop keeps more bins than the window has.
     """
     whole_bin, cropped_bin = bins
     all_bins, kept = length // cropped_bin, int(module.get_submodule(crop).target_length)  # type: ignore[arg-type]

@@ -291,14 +291,8 @@ def _angles(atoms: dict[str, Tensor], place: Float[Tensor, "B T m 3"]) -> Float[
 class MpnnModule(nn.Module):
     """Encoder and decoder, on a padded batch of structures.
 
-    Parameters
-    ----------
-    k : int
-        Neighbours of a residue, itself among them.
-    n_atoms : int
-        Ligand atoms around a residue; 0 for models that see none.
-    n_labels : int
-        Classes of residues that a model of membrane proteins is told; 0 for the others.
+    A residue has `k` neighbours, itself among them, and sees `n_atoms` ligand atoms around it; of `n_labels`
+    classes a model of membrane proteins is told.
     """
 
     def __init__(

@@ -38,10 +38,7 @@ IN_FRONT = ("module.", "model.", "net.")
 def built(name: str, weights: object, kind: type[M] | tuple[type[M], ...]) -> M | None:
     """The module that was given as weights, out of its wrappers; None where weights are none.
 
-    Raises
-    ------
-    InputError
-        A module of another kind.
+    InputError where it is a module of another kind.
     """
     while isinstance(weights, nn.Module) and not isinstance(weights, kind):
         inner = getattr(weights, "_orig_mod", None) or getattr(weights, "module", None)
@@ -123,18 +120,8 @@ def read_tensors(name: str, path: Path) -> Any:
 def fit(name: str, module: M, state: Mapping[str, object], *, where: object, unread: Iterable[str] = ()) -> M:
     """Load a state dict into a module whole, or refuse it by name; returned in eval mode, without gradients.
 
-    Prefixes that wrappers leave (``_orig_mod.``, ``module.``, ``model.``) are taken off where that makes it fit.
-
-    Parameters
-    ----------
-    name : str
-        Of the model.
-    module : nn.Module
-    state : mapping of str to Tensor
-    where : path
-        Of the file, for messages.
-    unread : iterable of str
-        Parts of names that no site and no score reads: what the file lacks of them is zero.
+    Prefixes that wrappers leave (``_orig_mod.``, ``module.``, ``model.``) are taken off where that makes it
+    fit. `unread` are parts of names that no site and no score reads: what the file lacks of them is zero.
     """
     wanted, best = module.state_dict(), None
     for found in _unprefixed(state):
@@ -213,16 +200,7 @@ def renamed(state: Mapping[str, Tensor], names: Iterable[tuple[str, str]]) -> di
 def wheel_file(package: str, file: str, sha256: str, *, install: str, weights: object = None) -> Path:
     """The path of a file of an installed package, or of a copy of it, after its hash has been checked.
 
-    Parameters
-    ----------
-    package, file : str
-        Name of the distribution and path of the file inside it.
-    sha256 : str
-        What the file must hash to.
-    install : str
-        How to get the package, for the message.
-    weights : path, optional
-        A copy of the file somewhere else.
+    `install` says how to get the package, `weights` is a copy of the file somewhere else.
 
     Raises
     ------

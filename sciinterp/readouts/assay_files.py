@@ -31,15 +31,8 @@ _COUNTS = ("n_samples", "n_variants", "n_positions", "wild_type")
 def keep_assay(folder: str | Path, name: str, found: Table, *, read: Plain | None = None) -> None:
     """Keep what :func:`sciinterp.assay` returned in a run folder, beside other assays.
 
-    Parameters
-    ----------
-    folder : path
-        The run folder.
-    name : str
-        What the assay is called; another one of this name is replaced.
-    found : Table
-    read : mapping, optional
-        The context of :func:`sciinterp.read_assay`: how many rows there were, and which were refused.
+    One of this name is replaced. `read` is the context of :func:`sciinterp.read_assay`: how many rows there
+    were, and which were refused.
     """
     folder, facts, read = Path(folder), found.context, read or {}
     refused = [*read.get("refused", []), *facts["refused"]]

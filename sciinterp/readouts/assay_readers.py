@@ -69,16 +69,8 @@ def readers_of(
 ) -> tuple[dict[str, Reader], str]:
     """Every reader of a scan, by name; and the name of the plain one that others are added to.
 
-    Parameters
-    ----------
-    scan : AnnData
-        Of :func:`sciinterp.saturate`, one row a variant.
-    changes : sequence of Variant
-        Substitutions, in the same order.
-    protein : bool
-        Whether letters are residues.
-    beside : mapping of str to float [n], optional
-        Further plain readers.
+    The scan is that of :func:`sciinterp.saturate`, a row each of the substitutions `changes`; `beside` has
+    further plain readers.
     """
     beside = dict(beside or {})
     found = {

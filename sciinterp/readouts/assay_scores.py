@@ -269,16 +269,8 @@ def compare(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every reader under every split, and what some add to a plain one.
 
-    Parameters
-    ----------
-    readers : mapping of str to Reader
-    y : float [n]
-    changes : sequence of Variant
-    block : int [n], optional
-        What is held out and drawn together instead of positions, such as proteins; there is one split then, ``held out``.
-    over : str
-        The plain reader; one named ``OVER + NAME`` says what NAME adds to it.
-    settings : AssaySettings
+    `block` is what is held out and drawn together instead of positions, such as proteins; there is one split
+    then, ``held out``. A reader named ``OVER + NAME`` says what NAME adds to the plain one, `over`.
     """
     if block is None:
         positions = [[v.start for v in c.substitutions] for c in changes]

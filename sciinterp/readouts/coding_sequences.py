@@ -98,12 +98,7 @@ def coding_sequences(
 ) -> tuple[dict[str, list[Coding]], Counter[str]]:
     """Coding sequences by chromosome, longest first, and what is left out by reason.
 
-    Parameters
-    ----------
-    genome : Samples
-    annotations : Annotations
-    codes : mapping of str to int
-        Genetic codes of chromosomes whose annotations state none.
+    `codes` are genetic codes of chromosomes whose annotations state none.
     """
     frame = annotations.frame[annotations.frame["concept"].isin((*CODING, STOP))]
     meant = match_chromosomes(frame["sample"].unique(), genome.ids)

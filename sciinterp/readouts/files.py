@@ -44,25 +44,11 @@ def read_label(
     n: Sequence[int | None] = (24, 96, None),
     settings: ReadoutSettings | None = None,
 ) -> Plain:
-    """Read a label of whole samples in a run, distil it, and keep both in the folder; what is there and intact is read.
+    """Read a label of whole samples in a run, distil it, and keep both in the folder.
 
-    Parameters
-    ----------
-    folder : path
-        The run folder.
-    name : str
-        What the label is called; another readout of this name is replaced.
-    features, labels
-        As :func:`sciinterp.readout` takes them.
-    beside : tuple
-        Activations, codes of the randomised model, hits.
-    by, n, settings
-        As there.
-
-    Returns
-    -------
-    dict
-        The record in ``readout.json``.
+    What is there and intact is read. Another readout of this name is replaced. `beside` are activations, codes
+    of the randomised model and hits; the rest is as :func:`sciinterp.readout` takes it. Gives the record in
+    ``readout.json``.
     """
     folder, settings = Path(folder), settings_of(settings, ReadoutSettings)
     given = labels if isinstance(labels, str | tuple) else pd.DataFrame(labels).to_csv()
@@ -90,21 +76,9 @@ def write_readout(
     asked: Mapping[str, object],
     others: Mapping[str, Plain],
 ) -> None:
-    """Write a label's readout, beside those of other labels.
+    """Write a label's readout and the rule made of it, beside the records of other labels.
 
-    Parameters
-    ----------
-    folder : path
-    label : str
-        What the label is called.
-    table : Table
-        What :func:`sciinterp.readout` returned.
-    rule : Rule
-        What :func:`sciinterp.distil` made of it.
-    asked : mapping
-        What it is a function of.
-    others : mapping
-        Label -> its record, as :func:`read_readouts` returned them.
+    `asked` is what it is a function of.
     """
     folder = Path(folder)
     record = {

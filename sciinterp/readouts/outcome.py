@@ -92,14 +92,7 @@ class Outcome:
 
 
 def read_outcome(labels: Labels, samples: Samples) -> tuple[Outcome, np.ndarray]:
-    """The values of samples that have one, and which have: bool [n_samples].
-
-    Parameters
-    ----------
-    labels : str, pair of str, mapping, Series, DataFrame or sequence
-        As :func:`sciinterp.readout` takes them.
-    samples : Samples
-    """
+    """The values of samples that have one, and which have, of labels as :func:`sciinterp.readout` takes them."""
     if isinstance(labels, tuple) and len(labels) == 2 and all(isinstance(name, str) for name in labels):
         return _times(*(_column(name, samples) for name in labels))
     if isinstance(labels, pd.DataFrame):

@@ -24,14 +24,7 @@ SMALLEST = 4
 def parts_of(
     positions: Sequence[Sequence[int]], how: str, *, folds: int, seed: int = 0
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Numbers of variants that are trained on and tested, part by part.
-
-    Parameters
-    ----------
-    positions : sequence of sequences of int
-        The changed positions of each variant.
-    how : {"random", "contiguous", "modulo"}
-    folds : int
+    """Numbers of variants that are trained on and tested, part by part, from the changed positions of each.
 
     Examples
     --------
@@ -65,22 +58,11 @@ def correlation(
     block: np.ndarray,
     draws: np.ndarray,
 ) -> tuple[float, np.ndarray]:
-    """Rank correlation inside parts, averaged by size, and the same in every draw of blocks.
+    """Rank correlation inside parts, averaged by size, and the same in every draw of blocks [n_draws].
 
-    Parameters
-    ----------
-    truth, predicted : float [n]
-        Predictions are read at the numbers in ``parts`` alone; where all of a part are equal it counts as zero.
-    parts : sequence of int arrays
-        Tested variants.
-    block : int [n]
-        What is drawn together: a position, a protein.
-    draws : int [n_draws, n_blocks]
-        How often each block is drawn.
-
-    Returns
-    -------
-    float, float [n_draws]
+    Predictions are read at the numbers in ``parts`` alone; where all of a part are equal it counts as zero.
+    What is drawn together (a position, a protein) is one `block`, and `draws` [n_draws, n_blocks] says how
+    often each is.
     """
     mean, total = 0.0, 0
     drawn, weights = np.zeros(len(draws)), np.zeros(len(draws))

@@ -103,17 +103,9 @@ class Reading:
 
     @one_thread()
     def predict(self, features: FeatureMatrix) -> pd.DataFrame:
-        """What is read in other samples by what has learnt from all that have a label.
+        """What is read in other samples, codes by the same SAE, by what has learnt from all that have a label.
 
-        Parameters
-        ----------
-        features : FeatureMatrix
-            Codes of other samples by the same SAE.
-
-        Returns
-        -------
-        DataFrame [n_samples, n_columns]
-            One column a class (of two the second alone), or the number; of times the risk.
+        One column a class (of two the second alone), or the number; of times the risk.
         """
         given, outcome, n = self.representations["features"], self.outcome, len(self.outcome)
         x = np.concatenate([given.x, summarise_codes(features, self.features.largest)])

@@ -88,15 +88,7 @@ def represent(
     acts: Activations | np.ndarray | None = None,
     control: FeatureMatrix | None = None,
 ) -> dict[str, Representation]:
-    """Every representation there is, the plainest first.
-
-    Parameters
-    ----------
-    features : FeatureMatrix
-    acts : Activations or array [n_positions, d_in], optional
-    control : FeatureMatrix, optional
-        Codes of the randomised model on the same samples.
-    """
+    """Every representation there is, the plainest first, the control being that of the randomised model."""
     samples = features.samples
     found = {"length": Representation(samples.lengths[:, None].astype(np.float32), ["length"])}
     if isinstance(samples[0].data, str):
