@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -168,9 +169,7 @@ def common_name() -> str:
 
 def _common() -> Any:
     """The store that all ranks of a torchrun have in common."""
-    import torch.distributed as dist
-
-    return dist.distributed_c10d._get_default_store()
+    return _joined_ranks().distributed_c10d._get_default_store()
 
 
 def _side_by_side(things: list[T], work: Callable[[T], R]) -> Iterator[R]:
@@ -188,12 +187,17 @@ def workers(most: int) -> int:
 
 def begin() -> None:
     """Join the other ranks; nothing where there are none, or a second time."""
-    if size() == 1:
-        return
+    if size() > 1:
+        _joined_ranks()
+
+
+def _joined_ranks() -> ModuleType:
+    """torch's own module, after this rank has joined the others."""
     import torch.distributed as dist
 
     if not dist.is_initialized():
         dist.init_process_group("gloo", timeout=PATIENCE)
+    return dist
 
 
 def end() -> None:
@@ -212,9 +216,7 @@ def gathered(value: T) -> list[T]:
     """What every rank says, in the order of the ranks."""
     if size() == 1:
         return [value]
-    import torch.distributed as dist
-
-    begin()
+    dist = _joined_ranks()
     found = [value] * size()
     dist.all_gather_object(found, value)
     return found
@@ -224,9 +226,7 @@ def told(value: T) -> T:
     """What the first rank says."""
     if size() == 1:
         return value
-    import torch.distributed as dist
-
-    begin()
+    dist = _joined_ranks()
     said = [value]
     dist.broadcast_object_list(said, src=0)
     return said[0]
@@ -246,9 +246,7 @@ def add_up(tensor: Tensor) -> Tensor:
     """Sum of the ranks' tensors, in place: by NCCL on graphics cards, by gloo elsewhere."""
     if size() == 1:
         return tensor
-    import torch.distributed as dist
-
-    begin()
+    dist = _joined_ranks()
     group = _cards() if tensor.device.type == "cuda" else None
     halves = tensor.view(-1).chunk(2 if tensor.numel() >= _HALVED else 1)
     passing = [dist.all_reduce(half, group=group, async_op=True) for half in halves]
@@ -276,9 +274,7 @@ def exchange(tensor: Tensor) -> None:
     """Let every rank have what each wrote into its :func:`share` of a tensor's rows, in place."""
     if size() == 1:
         return
-    import torch.distributed as dist
-
-    begin()
+    dist = _joined_ranks()
     edges = [len(tensor) * r // size() for r in range(size() + 1)]
     for source, (lo, hi) in enumerate(zip(edges, edges[1:])):
         if lo < hi:

@@ -289,12 +289,10 @@ def _model_of(made: Run, device: str) -> Adapter:
 
 def write_report(made: Run) -> Path:
     """Write ``report.html`` of a run folder, with what a full run measured where it was made."""
-    full, control = made.folder / "full.json", made.folder / "control" / "sae" / "metrics.json"
+    control = made.folder / "control" / "sae" / "metrics.json"
     extra = {
-        "full": read_json(full) if full.is_file() else None,
         "control": read_json(control) if control.is_file() else None,
-        "turning": read_turning(made.folder),
-        "readouts": read_readouts(made.folder),
+        **_measured_beside(made.folder),
         **read_assays(made.folder),
     }
     assert made.features is not None and made.hits is not None
@@ -312,12 +310,6 @@ def write_report(made: Run) -> Path:
 
 def write_browser(made: Run, *, structures: Path | None = None) -> Path:
     """Write ``browser/`` of a run folder."""
-    full = made.folder / "full.json"
-    extra = {
-        "full": read_json(full) if full.is_file() else None,
-        "turning": read_turning(made.folder),
-        "readouts": read_readouts(made.folder),
-    }
     assert made.features is not None and made.hits is not None
     return browser.write_browser(
         made.folder / "browser",
@@ -327,8 +319,18 @@ def write_browser(made: Run, *, structures: Path | None = None) -> Path:
         annotations=made.annotations,
         split=made.split,
         structures=structures,
-        manifest={**made.manifest, **extra},
+        manifest={**made.manifest, **_measured_beside(made.folder)},
     )
+
+
+def _measured_beside(folder: Path) -> dict[str, Plain | None]:
+    """What a full run, turned features and readouts left in a run folder."""
+    full = folder / "full.json"
+    return {
+        "full": read_json(full) if full.is_file() else None,
+        "turning": read_turning(folder),
+        "readouts": read_readouts(folder),
+    }
 
 
 def load_run(folder: str | Path) -> Run:

@@ -26,11 +26,13 @@ from sciinterp.frames import stacked
 class Rivals:
     """Baselines of one partition, held out."""
 
+    ran: Mapping[str, Fitted]
     of: dict[str, Jackknifed]  # F1 of every baseline that ran, one row a concept
     counted: list[str]  # those that a feature has to lie above
-    # dict of str to ndarray of bool [n_concepts]: whether its own interval lies above chance: above calling
-    # every position positive, on the same families.
+    # bool [n_concepts]: whether its own interval lies above chance: above calling every position positive, on
+    # the same families.
     separates: dict[str, np.ndarray]
+    level: float
 
     @classmethod
     def made(cls, ran: Mapping[str, Fitted], ceilings: tuple[str, ...], level: float) -> Rivals:
@@ -43,7 +45,7 @@ class Rivals:
             else np.asarray(difference(value, chance, level=level)[0] > 0)
             for name, value in of.items()
         }
-        return cls(of, [name for name in of if name not in ceilings], separates)
+        return cls(ran, of, [name for name in of if name not in ceilings], separates, level)
 
     def reach(self) -> dict[str, np.ndarray]:
         """Kind to the best F1 [n_concepts] of its counted baselines; of those that are no better than chance, NaN.
@@ -59,18 +61,14 @@ class Rivals:
 
 
 def compare(
-    pieces: Iterator[tuple[pd.DataFrame, FamilyCounts]],
-    ran: Mapping[str, Fitted],
-    *,
-    ceilings: tuple[str, ...],
-    level: float,
+    pieces: Iterator[tuple[pd.DataFrame, FamilyCounts]], rivals: Rivals
 ) -> tuple[pd.DataFrame, FamilyCounts]:
     """Intervals of each pair, and its differences to the counted baselines; and the counts of the selected pairs.
 
     `pieces` come from :func:`sciinterp.association.measure.measured`: each rank has its own, and gets the table
-    of all. `ceilings` are not counted.
+    of all.
     """
-    rivals = Rivals.made(ran, ceilings, level)
+    level = rivals.level
     f1 = np.stack([rivals.of[name].value for name in rivals.counted])
     best, reach = np.argmax(f1, axis=0), rivals.reach()
     beside = [name for name in registry.ceilings() if name in rivals.of]
@@ -82,7 +80,7 @@ def compare(
         out["best_baseline"] = np.array(rivals.counted, object)[best[concept]]
         out["best_baseline_f1"] = f1[best[concept], concept]
         out["delta_f1"] = out["f1"] - out["best_baseline_f1"]
-        out["delta_low"], out["delta_high"] = _over_all(mine, rivals, best, concept, level)
+        out["delta_low"], out["delta_high"] = _over_all(mine, rivals, best, concept)
         unknown = out["n_positive"].to_numpy() == 0
         out.loc[unknown, ["best_baseline_f1", "delta_f1"]] = np.nan
         out["explained_by"] = explained_by(
@@ -103,23 +101,23 @@ def compare(
     counts = FamilyCounts.joined([one for part in parts for one in part[1]]).take(np.argsort(index[chosen]))
     del parts
     table = stacked(tables, np.argsort(index))
-    _add_verdicts(table, counts.jackknifed(), rivals, level)
+    _add_verdicts(table, counts.jackknifed(), rivals)
     return table, counts
 
 
 def _over_all(
-    mine: Jackknifed, rivals: Rivals, best: np.ndarray, concept: np.ndarray, level: float
+    mine: Jackknifed, rivals: Rivals, best: np.ndarray, concept: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The least lower end over counted baselines, and the upper end to the best one."""
     low, high = np.full(len(concept), np.inf), np.full(len(concept), np.nan)
     for number, name in enumerate(rivals.counted):
-        ends = difference(mine, rivals.of[name].take(concept), level=level)
+        ends = difference(mine, rivals.of[name].take(concept), level=rivals.level)
         low = np.minimum(low, ends[0])
         high = np.where(best[concept] == number, ends[1], high)
     return low, high
 
 
-def _add_verdicts(table: pd.DataFrame, mine: Jackknifed, rivals: Rivals, level: float) -> None:
+def _add_verdicts(table: pd.DataFrame, mine: Jackknifed, rivals: Rivals) -> None:
     """Of selected rows, whose counts are `mine`, the largest p-value over counted baselines, and the families it takes.
 
     So many families would let the lower end lie above every counted baseline with a power of .8; NaN for no number.
@@ -128,7 +126,7 @@ def _add_verdicts(table: pd.DataFrame, mine: Jackknifed, rivals: Rivals, level: 
     others = [rivals.of[name].take(table["concept"].to_numpy()[chosen]) for name in rivals.counted]
 
     def above(other: Jackknifed) -> tuple[np.ndarray, np.ndarray]:
-        return p_above(mine, other), families_needed(mine, other, level=level)
+        return p_above(mine, other), families_needed(mine, other, level=rivals.level)
 
     for name, values in zip(("p_above", "n_families_needed"), zip(*distributed.spread(others, above))):
         column = np.full(len(table), np.nan)
@@ -142,23 +140,15 @@ def explains(name: str) -> str:
     return OTHER if record is None else record.explains
 
 
-def baseline_table(
-    pairs: pd.DataFrame,
-    of_feature: FamilyCounts,
-    ran: Mapping[str, Fitted],
-    *,
-    ceilings: tuple[str, ...],
-    level: float,
-) -> pd.DataFrame:
+def baseline_table(pairs: pd.DataFrame, of_feature: FamilyCounts, rivals: Rivals) -> pd.DataFrame:
     """One row a concept (by number) and baseline: chosen in training, held out, with the feature's lead over it.
 
-    `pairs` are the selected ones of :func:`sciinterp.association.measure.choose`, `of_feature` theirs; the rest
-    is as for :func:`compare`.
+    `pairs` are the selected ones of :func:`sciinterp.association.measure.choose`, `of_feature` theirs.
     """
     concept = pairs["concept"].to_numpy()
     held_out = np.where(of_feature.positive.sum(axis=1) > 0, of_feature.f1(), np.nan)
-    rivals, of_chosen, out = Rivals.made(ran, ceilings, level), of_feature.jackknifed(), []
-    for name, baseline in ran.items():
+    of_chosen, out = of_feature.jackknifed(), []
+    for name, baseline in rivals.ran.items():
         mine = baseline.counts.take(concept)
         tp, predicted, positive = mine.sums()
         f1 = np.where(positive > 0, mine.f1(), np.nan)
@@ -172,9 +162,9 @@ def baseline_table(
             "f1": f1,
         }
         other = rivals.of[name].take(concept)
-        table["f1_low"], table["f1_high"] = interval(other, level=level)
+        table["f1_low"], table["f1_high"] = interval(other, level=rivals.level)
         table["separates"] = rivals.separates[name][concept]
         table["delta_f1"] = held_out - f1
-        table["delta_low"], table["delta_high"] = difference(of_chosen, other, level=level)
-        out.append(pd.DataFrame({**table, "ceiling": name in ceilings}))
+        table["delta_low"], table["delta_high"] = difference(of_chosen, other, level=rivals.level)
+        out.append(pd.DataFrame({**table, "ceiling": name not in rivals.counted}))
     return pd.concat(out, ignore_index=True)

@@ -25,7 +25,7 @@ from sciinterp import distributed
 from sciinterp.annotations import Annotations
 from sciinterp.annotations.projection import require_placed
 from sciinterp.association import baselines as registry
-from sciinterp.association.compare import baseline_table, compare
+from sciinterp.association.compare import Rivals, baseline_table, compare
 from sciinterp.association.context import HitsContext
 from sciinterp.association.dense_baselines import Fit
 from sciinterp.association.domains import of_concepts
@@ -305,8 +305,7 @@ def _associate_group(
         training,
         axes_on=parts.train.rows if crossed else None,
     )
-    of_folds = folds if folds is not None and crossed else None
-    table, of_baselines, not_run = _compared(job, inputs, of_folds, pairs)
+    table, of_baselines, not_run = _compared(job, inputs, folds if crossed else None, pairs)
     found.not_run |= not_run
     table["concept"] = parts.concepts[table["concept"]]
     of_baselines["concept"] = [names[c] for c in parts.concepts[of_baselines["concept"]]]
@@ -320,22 +319,18 @@ def _associate_group(
 
 
 def _compared(
-    job: _Job,
-    inputs: Inputs,
-    folds: Folds | None,
-    pairs: pd.DataFrame,
+    job: _Job, inputs: Inputs, folds: Folds | None, pairs: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
     """Held-out effects of pairs beside the baselines, those of the baselines, and which did not run."""
-    judges, rivals = _judge(inputs, folds, pairs)
-    features, ceilings, level = job.features, job.settings.ceilings, job.settings.level
+    judges, baselines = _judge(inputs, folds, pairs)
     give_back()
-    pieces = measured(features, judges, pairs)
-    table, of_selected = compare(pieces, rivals.ran, ceilings=ceilings, level=level)
+    rivals = Rivals.made(baselines.ran, job.settings.ceilings, job.settings.level)
+    table, of_selected = compare(measured(job.features, judges, pairs), rivals)
+    of_baselines = baseline_table(pairs[pairs["selected"]], of_selected, rivals)
+    del rivals
     table["folds_agree"] = agreement(judges, pairs)
-    add_ranked_intervals(table, features, judges, level=level)
-    chosen = pairs[pairs["selected"]]
-    of_baselines = baseline_table(chosen, of_selected, rivals.ran, ceilings=ceilings, level=level)
-    return table, of_baselines, rivals.not_run
+    add_ranked_intervals(table, job.features, judges, level=job.settings.level)
+    return table, of_baselines, baselines.not_run
 
 
 def _sets(inputs: Inputs, training: Training, settings: AssociationSettings) -> pd.DataFrame:

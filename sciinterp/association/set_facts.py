@@ -45,7 +45,6 @@ class SetFacts:
     any_low: float
     any_high: float
     one_f1: float  # held-out F1 of its first feature alone
-    sentence: str
 
     @property
     def curve(self) -> str:
@@ -59,6 +58,18 @@ class SetFacts:
             needs += f", {100 * SHARE:.0f}% of the linear probe ({self.probe:.2f}) {self.k_probe or 'more'}"
         beside = f"; by chance up to {self.chance:.2f}" if np.isfinite(self.chance) else ""
         return f"F1 {_listed(values)} with weighted sets of {_listed(sizes)} features: {needs}{beside}."
+
+    @property
+    def sentence(self) -> str:
+        """The or-set in words; empty where there is none."""
+        first, f1 = (self.any_of or (0,))[0], self.any_f1
+        if not self.any_of or not np.isfinite(f1):
+            return ""
+        within = f" ({self.any_low:.2f} to {self.any_high:.2f})" if np.isfinite(self.any_low) else ""
+        if len(self.any_of) == 1:
+            return f"{self.concept} is where feature {first} is: F1 {f1:.2f}{within}; no second feature adds to it in training."
+        named = _listed([str(j) for j in self.any_of])
+        return f"{self.concept} is where any of features {named} is: F1 {f1:.2f}{within}, with feature {first} alone {self.one_f1:.2f}."
 
 
 def set_facts(sets: pd.DataFrame) -> list[SetFacts]:
@@ -101,25 +112,12 @@ def _of_concept(concept: str, rows: pd.DataFrame) -> SetFacts:
         low,
         high,
         one,
-        _or_sentence(concept, any_of, f1_any, (low, high), one),
     )
 
 
 def _smallest(f1: dict[int, float], least: float) -> int | None:
     """The smallest size that reaches so much; none where nothing is to be reached."""
     return next((k for k, value in f1.items() if value >= least), None)
-
-
-def _or_sentence(
-    concept: str, features: tuple[int, ...], f1: float, span: tuple[float, float], one: float
-) -> str:
-    if not features or not np.isfinite(f1):
-        return ""
-    within = f" ({span[0]:.2f} to {span[1]:.2f})" if np.isfinite(span[0]) else ""
-    if len(features) == 1:
-        return f"{concept} is where feature {features[0]} is: F1 {f1:.2f}{within}; no second feature adds to it in training."
-    named = ", ".join(map(str, features[:-1])) + f" and {features[-1]}"
-    return f"{concept} is where any of features {named} is: F1 {f1:.2f}{within}, with feature {features[0]} alone {one:.2f}."
 
 
 def set_sentences(sets: pd.DataFrame) -> list[str]:

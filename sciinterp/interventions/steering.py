@@ -20,7 +20,7 @@ from torch import Tensor
 from sciinterp.codes.matrix import FeatureMatrix
 from sciinterp.errors import InputError, ShapeError, require_kinds
 from sciinterp.frames import Table
-from sciinterp.interventions.effect import Edits, Effect, measure
+from sciinterp.interventions.effect import Effect, measure
 from sciinterp.interventions.reading import as_samples, checked_site, codes_of
 from sciinterp.interventions.writing import (
     At,
@@ -250,14 +250,7 @@ def _is_active(at: At | None) -> bool:
     return isinstance(at, str) and at == "active"
 
 
-def _measured(
-    model: Adapter,
-    given: Samples,
-    make: Make,
-    at: At,
-    later: Later,
-    hide: At | None,
-) -> Effect:
+def _measured(model: Adapter, given: Samples, make: Make, at: At, later: Later, hide: At | None) -> Effect:
     """Both runs of all samples, the edits at their places."""
     masks = masks_at(at, given)
     if _is_active(hide):
@@ -267,9 +260,8 @@ def _measured(
     def edits(numbers: np.ndarray) -> list[Edit]:
         return make(numbers, rows_at([masks[i] for i in numbers]))
 
-    some: Edits = edits
     further = [later] if isinstance(later, pd.DataFrame) or not isinstance(later, Sequence) else list(later)
-    return measure(model, given, some, later=further, hide=hidden)
+    return measure(model, given, edits, later=further, hide=hidden)
 
 
 def _turned(
