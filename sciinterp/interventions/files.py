@@ -1,7 +1,11 @@
-"""Control as it lies in a folder: ``turning.tsv`` for people and other tools, ``turning.json`` with doses and examples."""
+"""What stages leave in a run folder: a table for people and other tools, beside it JSON with all that was said.
+
+Of control these are ``turning.tsv`` and ``turning.json``, with doses and examples.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +22,6 @@ NAMES = ("turning.tsv", "turning.json")
 
 def write_turning(table: Table, folder: str | Path) -> None:
     """Write what :func:`sciinterp.control_matrix` returned."""
-    folder = Path(folder)
     context = table.context
     record = {
         "table": records(pd.DataFrame(table)),
@@ -29,15 +32,35 @@ def write_turning(table: Table, folder: str | Path) -> None:
         "not_run": context["not_run"],
         "settings": asdict(context["settings"]),
     }
-    files = {
-        NAMES[0]: lambda: write_tsv(pd.DataFrame(table), folder / NAMES[0]),
-        NAMES[1]: lambda: write_json(folder / NAMES[1], record),
-    }
-    write_each(folder, files, computed=table)
+    write_pair(folder, NAMES, table, record, computed=table)
 
 
 def read_turning(folder: str | Path) -> Plain | None:
     """The content of ``turning.json``; None where control was not measured."""
-    require_intact(folder, *NAMES)
-    path = Path(folder) / NAMES[1]
+    return read_pair(folder, NAMES)
+
+
+def write_pair(
+    folder: str | Path, names: tuple[str, str], frame: pd.DataFrame, record: Plain, *, computed: object
+) -> None:
+    """Write a table and its record under these names."""
+    table, told = (Path(folder) / name for name in names)
+    files = {
+        names[0]: lambda: write_tsv(pd.DataFrame(frame), table),
+        names[1]: lambda: write_json(told, record),
+    }
+    write_each(folder, files, computed=computed)
+
+
+def read_pair(folder: str | Path, names: tuple[str, str]) -> Plain | None:
+    """The record of such a pair, as the ledger knows it; None where there is none."""
+    require_intact(folder, *names)
+    path = Path(folder) / names[1]
     return read_json(path) if path.is_file() else None
+
+
+def by_name(records: Mapping[str, Plain], what: str) -> pd.DataFrame:
+    """The tables of several records under one another, their names in the first column."""
+    rows = [pd.DataFrame(record["table"]).assign(**{what: name}) for name, record in records.items()]
+    frame = pd.concat(rows, ignore_index=True)
+    return frame[[what, *[c for c in frame.columns if c != what]]]

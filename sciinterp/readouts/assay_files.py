@@ -14,10 +14,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.frames import Table
+from sciinterp.interventions.files import by_name, read_pair, write_pair
 from sciinterp.settings import Plain
 from sciinterp.store import ledger
-from sciinterp.store.atomic import read_json, write_each, write_json
-from sciinterp.store.tables import plain_value, records, write_tsv
+from sciinterp.store.tables import plain_value, records
 
 if TYPE_CHECKING:
     import anndata
@@ -36,7 +36,7 @@ def keep_assay(folder: str | Path, name: str, found: Table, *, read: Plain | Non
     """
     folder, facts, read = Path(folder), found.context, read or {}
     refused = [*read.get("refused", []), *facts["refused"]]
-    kept = {**(_read(folder, ASSAY[1], "assay") or {})} if ledger.is_done(folder, "assay") else {}
+    kept = {**(_assays(folder) or {})} if ledger.is_done(folder, "assay") else {}
     with ledger.recorded("assay", folder, settings={"assays": sorted({*kept, name})}):
         kept[name] = {
             "table": records(pd.DataFrame(found)),
@@ -49,14 +49,7 @@ def keep_assay(folder: str | Path, name: str, found: Table, *, read: Plain | Non
             **{key: plain_value(facts[key]) for key in _COUNTS},
         }
         kept = {key: kept[key] for key in sorted(kept)}
-        rows = [pd.DataFrame(record["table"]).assign(assay=key) for key, record in kept.items()]
-        frame = pd.concat(rows, ignore_index=True)
-        frame = frame[["assay", *[c for c in frame.columns if c != "assay"]]]
-        files = {
-            ASSAY[0]: lambda: write_tsv(frame, folder / ASSAY[0]),
-            ASSAY[1]: lambda: write_json(folder / ASSAY[1], {"assays": kept}),
-        }
-        write_each(folder, files, computed=found)
+        write_pair(folder, ASSAY, by_name(kept, "assay"), {"assays": kept}, computed=found)
 
 
 def keep_variants(folder: str | Path, found: Table) -> None:
@@ -74,17 +67,17 @@ def keep_variants(folder: str | Path, found: Table) -> None:
             for row in variants[:LISTED]
         ]
         record = {"n": len(variants), "rows": rows, "n_refused": len(refused), "refused": refused[:LISTED]}
-        files = {
-            VARIANTS[0]: lambda: write_tsv(found, folder / VARIANTS[0]),
-            VARIANTS[1]: lambda: write_json(folder / VARIANTS[1], record),
-        }
-        write_each(folder, files, computed=found)
+        write_pair(folder, VARIANTS, found, record, computed=found)
 
 
 def read_assays(folder: str | Path) -> dict[str, Plain | None]:
     """What of assays and variants a run folder holds: ``assays`` by name and ``variants``, None where there are none."""
-    known = _read(Path(folder), ASSAY[1], "assay")
-    return {"assays": known, "variants": _read(Path(folder), VARIANTS[1], "variants")}
+    return {"assays": _assays(folder), "variants": read_pair(folder, VARIANTS)}
+
+
+def _assays(folder: str | Path) -> Plain | None:
+    found = read_pair(folder, ASSAY)
+    return None if found is None else found["assays"]
 
 
 def drawn_scan(record: Mapping[str, Plain]) -> anndata.AnnData:
@@ -102,15 +95,6 @@ def drawn_scan(record: Mapping[str, Plain]) -> anndata.AnnData:
         (values.ravel(), (row, np.tile(np.array(numbers, np.int64), len(obs)))), shape=shape
     )
     return anndata.AnnData(X=matrix, obs=obs)
-
-
-def _read(folder: Path, name: str, stage: str) -> Plain | None:
-    ledger.require_intact(folder, *(ASSAY if stage == "assay" else VARIANTS))
-    path = folder / name
-    if not path.is_file():
-        return None
-    content = read_json(path)
-    return content["assays"] if stage == "assay" else content
 
 
 def _drawn(scan: anndata.AnnData, features: pd.DataFrame) -> Plain:

@@ -16,12 +16,12 @@ import pandas as pd
 from sciinterp.activations import Activations
 from sciinterp.codes import FeatureMatrix
 from sciinterp.frames import Table
+from sciinterp.interventions.files import by_name, read_pair, write_pair
 from sciinterp.readouts.distilled import Rule, distil
 from sciinterp.readouts.readout import Labels, ReadoutSettings, readout
 from sciinterp.settings import Plain, settings_of
 from sciinterp.store import ledger
-from sciinterp.store.atomic import read_json, write_each, write_json
-from sciinterp.store.tables import plain_value, records, write_tsv
+from sciinterp.store.tables import plain_value, records
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,6 @@ def write_readout(
 
     `asked` is what it is a function of.
     """
-    folder = Path(folder)
     record = {
         "asked": dict(asked),
         "table": records(pd.DataFrame(table)),
@@ -97,18 +96,10 @@ def write_readout(
     }
     labels = {**others, label: record}
     labels = {name: labels[name] for name in sorted(labels)}
-    rows = [pd.DataFrame(entry["table"]).assign(label=name) for name, entry in labels.items()]
-    frame = pd.concat(rows, ignore_index=True)
-    frame = frame[["label", *[c for c in frame.columns if c != "label"]]]
-    files = {
-        NAMES[0]: lambda: write_tsv(frame, folder / NAMES[0]),
-        NAMES[1]: lambda: write_json(folder / NAMES[1], {"labels": labels}),
-    }
-    write_each(folder, files, computed=table)
+    write_pair(folder, NAMES, by_name(labels, "label"), {"labels": labels}, computed=table)
 
 
 def read_readouts(folder: str | Path) -> dict[str, Plain] | None:
     """Label -> its readout, from ``readout.json`` as the ledger knows it; None where none was read."""
-    ledger.require_intact(folder, *NAMES)
-    path = Path(folder) / NAMES[1]
-    return read_json(path)["labels"] if path.is_file() else None
+    found = read_pair(folder, NAMES)
+    return None if found is None else found["labels"]
