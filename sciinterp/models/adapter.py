@@ -27,7 +27,7 @@ from sciinterp.samples import Sample, Samples
 from sciinterp.settings import plain_value
 
 from .running import DTYPES, running
-from .site import Batch, Site, Targets
+from .site import Batch, Site, Targets, hidden_tokens, own_tokens
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -332,6 +332,22 @@ class CanMask(Protocol):
     def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
         """The same batch with the tokens hidden where True."""
         ...
+
+
+class ReadsBothSides:
+    """For adapters whose scores are about the tokens themselves, any of which one token can hide."""
+
+    token_key: str = "input_ids"  # of the tokens, in a batch's inputs
+    first_word: int = 0  # the token that is the vocabulary's first word
+    mask_id: int
+
+    def targets(self, batch: Batch) -> Targets:
+        """The tokens themselves."""
+        return own_tokens(batch, self.token_key, first=self.first_word)
+
+    def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
+        """The batch with the mask token where True."""
+        return hidden_tokens(batch, where, self.mask_id, self.token_key)
 
 
 @runtime_checkable

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Sequence
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .adapter import Adapter
+from .adapter import Adapter, ReadsBothSides
 from .bert import Bert
 from .encodings import letters_to_batch
 from .generation import generate
-from .site import Batch, Site, Targets, block_sites, hidden_tokens, own_tokens
+from .site import Batch, Site, block_sites
 from .weight_files import built, fit, read_tensors, wheel_file
 
 FILE = "antiberty/trained_models/AntiBERTy_md_smooth/pytorch_model.bin"
@@ -56,7 +56,7 @@ class AntibertyModule(nn.Module):
 
 
 @final
-class Antiberty(Adapter):
+class Antiberty(ReadsBothSides, Adapter):
     """AntiBERTy as an adapter; sites count blocks from 0."""
 
     name = "antiberty"
@@ -65,7 +65,7 @@ class Antiberty(Adapter):
     licence = "MIT"
     module: AntibertyModule
     vocabulary = VOCABULARY
-    mask_token = "[MASK]"
+    mask_token, mask_id = "[MASK]", _MASK
 
     def __init__(self, module: AntibertyModule) -> None:
         super().__init__(module)
@@ -91,14 +91,6 @@ class Antiberty(Adapter):
         last = self.forward(batch).float()
         with torch.set_grad_enabled(self.grad):
             return self.module.letters(last)
-
-    def targets(self, batch: Batch) -> Targets:
-        """The tokens themselves."""
-        return own_tokens(batch)
-
-    def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
-        """The batch with [MASK] where True."""
-        return hidden_tokens(batch, where, _MASK)
 
     generate = generate
 

@@ -20,17 +20,17 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sciinterp.errors import FormatError, InputError, MissingWeightsError
 
-from .adapter import Adapter
+from .adapter import Adapter, ReadsBothSides
 from .encodings import letters_to_batch
 from .esm_blocks import fast_blocks
 from .generation import generate
 from .registry import CHECKPOINTS
-from .site import Batch, Site, Targets, hidden_tokens, own_tokens, stack_sites, unit_spans
+from .site import Batch, Site, stack_sites, unit_spans
 from .weight_files import built, fit, path_of, read_tensors, reading, unwrapped
 
 if TYPE_CHECKING:
@@ -44,18 +44,18 @@ HUB = "https://dl.fbaipublicfiles.com/fair-esm/models/"
 MAX_TOKENS = 1024
 
 
-class _FairESM(Adapter):
+class _FairESM(ReadsBothSides, Adapter):
     """What ESM models have in common; abstract."""
 
     module: ESM2 | ProteinBertModel | MSAModule
     kind = "protein"
     licence = "MIT"
     over_length = "window"
-    mask_token = "<mask>"
+    mask_token, token_key = "<mask>", "tokens"
 
     def __init__(self, module: nn.Module, tokens: Alphabet, *, name: str) -> None:
         super().__init__(module, name=name)
-        self.tokens = tokens
+        self.tokens, self.mask_id = tokens, tokens.mask_idx
         # Places that are learned are counted in the module; ESM-2 was trained on crops.
         places = getattr(getattr(module, "args", None), "max_positions", MAX_TOKENS)
         self.max_length = int(places) - tokens.prepend_bos - tokens.append_eos
@@ -83,14 +83,6 @@ class _FairESM(Adapter):
         last = "norm" if hasattr(self.module, "emb_layer_norm_after") else f"layers.{n - 1}"
         names = ["embedding", *(f"layers.{i}" for i in range(n - 1)), last]
         return {name: found[i] for i, name in enumerate(names)}
-
-    def targets(self, batch: Batch) -> Targets:
-        """The tokens themselves."""
-        return own_tokens(batch, "tokens")
-
-    def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
-        """The batch with <mask> where True."""
-        return hidden_tokens(batch, where, self.tokens.mask_idx, "tokens")
 
 
 @final

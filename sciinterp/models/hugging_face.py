@@ -18,15 +18,15 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sciinterp.errors import InputError, MissingWeightsError, SciinterpError
 
-from .adapter import LEAVE_OUT, Adapter
+from .adapter import LEAVE_OUT, Adapter, ReadsBothSides
 from .encodings import Kmers, Letters, Pieces, Tokeniser, reverse_complement
 from .generation import generate
-from .site import Batch, Site, Targets, hidden_tokens, next_tokens, own_tokens, stack_sites
+from .site import Batch, Site, Targets, next_tokens, stack_sites
 from .weight_files import WRAPPERS, log, misfit, path_of, reading, silence, transformers
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class HuggingFace(Adapter):
         super().__init__(module)
         family = FAMILIES[name]
         self.encoding, self.name, self.kind, self.licence = encoding, name, family.kind, family.licence
-        self.alphabet, self._mask_id, self._words = encoding.alphabet, mask_id, tuple(words)
+        self.alphabet, self.mask_id, self._words = encoding.alphabet, mask_id or 0, tuple(words)
         self._places = longest_input(module.config)
         self.max_length = None if self._places is None else encoding.positions(self._places)
         self.over_length = "window" if self.max_length else "refuse"
@@ -182,21 +182,13 @@ class _Scored(HuggingFace):
     generate = generate
 
 
-class _Masked(_Scored):
+class _Masked(ReadsBothSides, _Scored):
     """A mask token hides what is scored; abstract."""
 
     @property
     def mask_token(self) -> str:
         """The word that hides another."""
-        return self._words[self._mask_id or 0]
-
-    def targets(self, batch: Batch) -> Targets:
-        """The tokens themselves."""
-        return own_tokens(batch)
-
-    def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
-        """The batch with the mask token where True."""
-        return hidden_tokens(batch, where, self._mask_id or 0)
+        return self._words[self.mask_id]
 
 
 @final

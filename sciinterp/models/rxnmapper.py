@@ -12,14 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, final
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from sciinterp.errors import InputError
 
-from .adapter import Adapter
+from .adapter import Adapter, ReadsBothSides
 from .encodings import pieces_to_batch
-from .site import Batch, Site, Targets, hidden_tokens, own_tokens
+from .site import Batch, Site
 from .weight_files import built, fit, read_tensors, transformers, wheel_file
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ ATOM = re.compile(r"\[[^\]]+\]|Br|Cl|[BCNOPSFIbcnops]")
 
 
 @final
-class RXNMapper(Adapter):
+class RXNMapper(ReadsBothSides, Adapter):
     """Reaction SMILES; a token of the wheel's vocabulary each."""
 
     module: AlbertForMaskedLM
@@ -48,6 +48,7 @@ class RXNMapper(Adapter):
         super().__init__(module)
         self.vocabulary = tuple(vocabulary)
         self._ids = {token: i for i, token in enumerate(vocabulary)}
+        self.mask_id = self._ids[self.mask_token]
         known = [t for t in vocabulary if TOKEN.fullmatch(t)]
         self.alphabet = "".join(sorted({c for token in known for c in token}))
 
@@ -100,14 +101,6 @@ class RXNMapper(Adapter):
     def logits(self, batch: Batch) -> Float[Tensor, "B T V"]:
         """Scores of the vocabulary for every token."""
         return self.forward(batch)["logits"].float()
-
-    def targets(self, batch: Batch) -> Targets:
-        """The tokens themselves."""
-        return own_tokens(batch)
-
-    def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
-        """The batch with [MASK] where True."""
-        return hidden_tokens(batch, where, self._ids[self.mask_token])
 
     def reference(self, batch: Batch) -> dict[str, Tensor]:
         """The framework's own hidden states."""

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Sequence
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sciinterp.errors import InputError
 
-from .adapter import Adapter
-from .site import Batch, Site, Targets, block_sites, hidden_tokens, own_tokens, unit_spans
+from .adapter import Adapter, ReadsBothSides
+from .site import Batch, Site, block_sites, unit_spans
 from .weight_files import built, fit, read_tensors, renamed, wheel_file
 
 FILE = "sceptr/_model_saves/SCEPTR/state_dict.pt"
@@ -59,8 +59,8 @@ class SceptrModule(nn.Module):
 
 
 @final
-class Sceptr(Adapter):
-    """SCEPTR as an adapter."""
+class Sceptr(ReadsBothSides, Adapter):
+    """SCEPTR as an adapter; the loop of a hidden residue and its place in it stay known."""
 
     module: SceptrModule
     name = "sceptr"
@@ -68,7 +68,8 @@ class Sceptr(Adapter):
     licence = "MIT"
     alphabet = LETTERS
     vocabulary = tuple(LETTERS)
-    mask_token = "[MASK]"
+    mask_token, mask_id = "[MASK]", _MASK
+    token_key, first_word = "tokens", _FIRST
 
     def _sites(self) -> Iterable[Site]:
         width, n = self.module.project.out_features, len(self.module.encoder.layers)
@@ -124,14 +125,6 @@ class Sceptr(Adapter):
         last = self.forward(batch).float()
         with torch.set_grad_enabled(self.grad):
             return self.module.letters(last)
-
-    def targets(self, batch: Batch) -> Targets:
-        """The tokens themselves."""
-        return own_tokens(batch, "tokens", first=_FIRST)
-
-    def masked(self, batch: Batch, where: Bool[Tensor, "B T"]) -> Batch:
-        """The batch with the residue hidden where True; its loop and its place in it stay known."""
-        return hidden_tokens(batch, where, _MASK, "tokens")
 
     def vectors(self, batch: Batch) -> Float[Tensor, "B D"]:
         """SCEPTR's vector of each receptor: its first token after the last block, of length one."""
