@@ -17,8 +17,7 @@ import numpy as np
 
 from sciinterp import distributed
 from sciinterp.activations.axes import Moments, independent_axes, principal_axes
-from sciinterp.association.dense_scores import best_thresholds
-from sciinterp.association.dense_units import best_unit, read_units
+from sciinterp.association.dense_scores import best_thresholds, best_unit, read_units
 from sciinterp.association.fitting import Inputs, Reader
 from sciinterp.association.partitions import Part
 from sciinterp.budget import BLOCK_SCORES, SCORE_BYTES, ranges

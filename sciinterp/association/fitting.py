@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.association.blocks import count_listed
-from sciinterp.association.dense_scores import best_thresholds, count_scores
-from sciinterp.association.dense_units import best_unit, read_units
+from sciinterp.association.dense_scores import best_thresholds, best_unit, count_scores, read_units
 from sciinterp.association.family_counts import FamilyCounts
 from sciinterp.association.genes import Genes
 from sciinterp.association.letters import Letters

@@ -21,8 +21,7 @@ from sciinterp.codes.matrix import FeatureMatrix
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.frames import Table
 from sciinterp.interventions.aims import Judge, judged
-from sciinterp.interventions.likelihoods import letters_at
-from sciinterp.interventions.reading import as_samples, codes_of
+from sciinterp.interventions.reading import as_samples, codes_of, letters_at
 from sciinterp.interventions.steering import Turned, steering_edit, strengths_of, turned_features
 from sciinterp.interventions.writing import Edit, feature_edit, masks_at, rows_at, writing
 from sciinterp.models import CanGenerate, GenerationSettings

@@ -22,8 +22,14 @@ from sciinterp.codes.exports import plain_frame
 from sciinterp.codes.positions import to_positions
 from sciinterp.devices import moved
 from sciinterp.errors import InputError, require_kinds
-from sciinterp.interventions.likelihoods import letters_at, sequence_likelihoods
-from sciinterp.interventions.reading import batches, checked_site, one_sample, require_pair
+from sciinterp.interventions.reading import (
+    batches,
+    checked_site,
+    letters_at,
+    one_sample,
+    require_pair,
+    sequence_likelihoods,
+)
 from sciinterp.interventions.variants import counterparts
 from sciinterp.models import CanMask, HasLogits, capture, spans_of
 from sciinterp.products import ByOneDNN

@@ -254,8 +254,7 @@ def _strand(
 
     On strand "-" the model reads the reverse complements.
     """
-    from sciinterp.interventions.likelihoods import letters_at
-    from sciinterp.interventions.reading import codes_of
+    from sciinterp.interventions.reading import codes_of, letters_at
 
     forward = strand == "+"
 

@@ -32,7 +32,7 @@ import numpy as np
 
 from sciinterp.errors import FormatError, InputError
 from sciinterp.models.weight_files import INSIDE, out_of_modules
-from sciinterp.sae import published, published_biology, published_vision
+from sciinterp.sae import published, published_others
 from sciinterp.sae.published import Found
 from sciinterp.sae.weights import ARRAYS, CONFIG, Weights
 from sciinterp.store.arrays import load_arrays, read_header, widen
@@ -71,16 +71,16 @@ FORMATS: dict[str, Format] = {
         published.read_interplm,
     ),
     "esmc": Format(_has("W_enc", "W_dec", "b_dec", "idf"), published.read_esmc),
-    "interprot": Format(_has("w_enc", "w_dec", "b_enc", "b_pre"), published_biology.read_interprot),
+    "interprot": Format(_has("w_enc", "w_dec", "b_enc", "b_pre"), published_others.read_interprot),
     "bionemo": Format(
         lambda found: {"pre_bias", "latent_bias"} <= set(found.held) or "router.weight" in found.held,
-        published_biology.read_bionemo,
+        published_others.read_bionemo,
     ),
     "overcomplete": Format(
         lambda found: any(name.startswith("dictionary.") for name in found.held),
-        published_vision.read_overcomplete,
+        published_others.read_overcomplete,
     ),
-    "tied": Format(lambda found: set(found.held) == {"W", "b_enc", "b_dec"}, published_biology.read_tied),
+    "tied": Format(lambda found: set(found.held) == {"W", "b_enc", "b_dec"}, published_others.read_tied),
     "dictionary_learning": Format(
         lambda found: (
             "encoder.weight" in found.held or (found.file.suffix == ".pt" and "W_enc" in found.held)

@@ -42,10 +42,10 @@ from sciinterp.sae.architecture import Architecture, Step
 from sciinterp.sae.base import SAE, sae_of
 from sciinterp.sae.batches import Reader, Source, Trainable, moments, origin_of_trained, parts_of, thinned
 from sciinterp.sae.bf16_topk import choose_encoder
-from sciinterp.sae.checkpoints import State
 from sciinterp.sae.frozen import Frozen
 from sciinterp.sae.metrics import measure, never_fire
 from sciinterp.sae.parameters import Parameters
+from sciinterp.sae.run_folder import State
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.sparse import CHUNK, Known, encode_topk, normalise_rows
 from sciinterp.store import ledger

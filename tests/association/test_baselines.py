@@ -14,8 +14,7 @@ from sciinterp.association import baselines as registry
 from sciinterp.association import dense_baselines as dense
 from sciinterp.association import sequence_baselines as of_sequence
 from sciinterp.association.baselines import run_baselines
-from sciinterp.association.dense_scores import thresholds_of
-from sciinterp.association.dense_units import best_unit
+from sciinterp.association.dense_scores import best_unit, thresholds_of
 from sciinterp.association.explanations import KINDS
 from sciinterp.association.fitting import BaselineSettings, Inputs
 from sciinterp.association.letters import Letters, distance_from_end, distance_from_start

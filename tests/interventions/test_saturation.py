@@ -103,7 +103,7 @@ def test_activations_move_where_the_letter_does(tiny):
 
 
 def test_causal_models_say_the_whole_sequence(tiny):
-    from sciinterp.interventions.likelihoods import sequence_likelihoods
+    from sciinterp.interventions.reading import sequence_likelihoods
     from sciinterp.models.unirep import Unirep, UnirepModule
 
     model = Unirep(UnirepModule(8, 1).eval(), name="unirep-64")

@@ -11,8 +11,14 @@ from scipy.stats import entropy
 import sciinterp as si
 from sciinterp.errors import InputError, ShapeError
 from sciinterp.interventions.effect import divergence, measure, run
-from sciinterp.interventions.likelihoods import letters_at, sequence_likelihoods
-from sciinterp.interventions.reading import MAX_TOKENS, as_samples, batches, codes_of
+from sciinterp.interventions.reading import (
+    MAX_TOKENS,
+    as_samples,
+    batches,
+    codes_of,
+    letters_at,
+    sequence_likelihoods,
+)
 from sciinterp.interventions.writing import (
     Edit,
     codes_at,

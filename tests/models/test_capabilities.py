@@ -14,8 +14,7 @@ import sciinterp as si
 from sciinterp.errors import InputError
 from sciinterp.interventions.ablation import ablation_effect
 from sciinterp.interventions.effect import run
-from sciinterp.interventions.likelihoods import letters_at
-from sciinterp.interventions.reading import codes_of
+from sciinterp.interventions.reading import codes_of, letters_at
 from sciinterp.interventions.steering import steering_edit, turned_features
 from sciinterp.interventions.writing import (
     Edit,

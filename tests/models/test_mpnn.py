@@ -13,7 +13,7 @@ from makers import BACKBONES, WHOLE, backbone, real, small_mpnn
 
 from sciinterp.devices import using_threads
 from sciinterp.errors import InputError
-from sciinterp.interventions.likelihoods import letters_at
+from sciinterp.interventions.reading import letters_at
 from sciinterp.models import capture, load_model, replayed
 from sciinterp.models.generation import GenerationSettings
 from sciinterp.models.mpnn import FILES, FOLDER, coordinates

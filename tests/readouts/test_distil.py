@@ -19,8 +19,8 @@ from test_readout import FAST, world
 import sciinterp as si
 from sciinterp.errors import InputError
 from sciinterp.readouts.carriers import carriers
+from sciinterp.readouts.distilled import Motifs
 from sciinterp.readouts.outcome import Outcome, read_outcome
-from sciinterp.readouts.peak_motifs import Motifs
 from sciinterp.readouts.readout import ReadoutSettings
 from sciinterp.readouts.representations import SUMMARIES, aligned, represent, summarise_codes
 

@@ -19,10 +19,9 @@ import sciinterp as si
 from sciinterp.errors import InputError
 from sciinterp.readouts import carriers as of_carriers
 from sciinterp.readouts.carriers import carriers
-from sciinterp.readouts.distilled import _cut, _points, _tree
+from sciinterp.readouts.distilled import FLANK, Motifs, _cut, _points, _tree
 from sciinterp.readouts.files import read_label, read_readouts
 from sciinterp.readouts.outcome import Outcome, read_outcome
-from sciinterp.readouts.peak_motifs import FLANK, Motifs
 from sciinterp.readouts.predicting import (
     PENALTIES,
     Draw,

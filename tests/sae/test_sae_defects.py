@@ -10,7 +10,7 @@ import torch
 
 import sciinterp as si
 from sciinterp.errors import InputError, SciinterpError
-from sciinterp.sae import checkpoints, loop
+from sciinterp.sae import loop, run_folder
 from sciinterp.sae.architecture import Step
 from sciinterp.sae.auxk import add_auxk
 from sciinterp.sae.batches import Reader, Source, moments
@@ -160,31 +160,31 @@ def test_defect_14_dead_window_is_a_fraction_of_the_data():
 def test_defect_15_newest_checkpoint_is_chosen_by_number(tmp_path):
     for step in (950, 1000):
         (tmp_path / "keep").mkdir(exist_ok=True)
-        checkpoints.write_checkpoint(tmp_path, step, {"a": torch.tensor([float(step)])}, {})
+        run_folder.write_checkpoint(tmp_path, step, {"a": torch.tensor([float(step)])}, {})
         (tmp_path / f"step_{step:08d}.safetensors").rename(tmp_path / "keep" / f"step_{step}.safetensors")
-    assert checkpoints.newest_checkpoint(tmp_path / "keep")[0] == 1000
+    assert run_folder.newest_checkpoint(tmp_path / "keep")[0] == 1000
 
 
 def test_defect_15_a_damaged_checkpoint_is_passed_over(tmp_path):
-    checkpoints.write_checkpoint(tmp_path, 5, {"a": torch.ones(4)}, {"x": 1})
+    run_folder.write_checkpoint(tmp_path, 5, {"a": torch.ones(4)}, {"x": 1})
     older = (tmp_path / "step_00000005.safetensors").read_bytes()
     newer = bytearray(older)
     newer[-1] ^= 1  # one flipped bit in the data passes safetensors itself
     (tmp_path / "step_00000009.safetensors").write_bytes(bytes(newer))
     (tmp_path / "step_00000010.safetensors").write_bytes(older[:20])
-    step, tensors, facts = checkpoints.newest_checkpoint(tmp_path)
+    step, tensors, facts = run_folder.newest_checkpoint(tmp_path)
     assert (step, facts) == (5, {"x": 1})
     assert torch.equal(tensors["a"], torch.ones(4))
 
 
 def test_defect_15_the_old_checkpoint_goes_only_after_the_new_one_reads_back(tmp_path, monkeypatch):
-    checkpoints.write_checkpoint(tmp_path, 5, {"a": torch.ones(4)}, {})
+    run_folder.write_checkpoint(tmp_path, 5, {"a": torch.ones(4)}, {})
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "_read", lambda path: None)
+        patch.setattr(run_folder, "_read", lambda path: None)
         with pytest.raises(SciinterpError, match="does not read back"):
-            checkpoints.write_checkpoint(tmp_path, 9, {"a": torch.ones(4)}, {})
-    assert checkpoints.newest_checkpoint(tmp_path)[0] == 5
-    checkpoints.write_checkpoint(tmp_path, 9, {"a": torch.ones(4)}, {})
+            run_folder.write_checkpoint(tmp_path, 9, {"a": torch.ones(4)}, {})
+    assert run_folder.newest_checkpoint(tmp_path)[0] == 5
+    run_folder.write_checkpoint(tmp_path, 9, {"a": torch.ones(4)}, {})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step_00000009.safetensors"]
 
 

@@ -14,9 +14,9 @@ from sciinterp.errors import InputError, ShapeError
 from sciinterp.sae import kernels, sparse
 from sciinterp.sae.base import SAE, sae_of
 from sciinterp.sae.batches import Readable, Reader, Source, moments, parts_of, thinned
-from sciinterp.sae.checkpoints import newest_checkpoint, write_checkpoint
 from sciinterp.sae.registry import ARCHITECTURES, architecture_from, architectures_from
 from sciinterp.sae.row_numbers import Rows
+from sciinterp.sae.run_folder import newest_checkpoint, write_checkpoint
 from sciinterp.sae.settings import TrainSettings
 from sciinterp.sae.sparse import Codes, Transposed, Workspace, encode_above, encode_topk
 from sciinterp.sae.weights import Weights
