@@ -30,18 +30,10 @@ class Placed(Protocol):
 
 
 def device_of(name: str | torch.device) -> torch.device:
-    """A device that is there.
+    """A device that is there, or an InputError that lists those that are: "cpu", "cuda", "cuda:1", "mps" or "auto".
 
-    Parameters
-    ----------
-    name : str or torch.device
-        "cpu", "cuda", "cuda:1", "mps", or "auto": a graphics card where there is one, else the processor. Of several
-        ranks on one machine (``torchrun``) each gets its own card by "cuda" and "auto".
-
-    Raises
-    ------
-    InputError
-        No such device here; the message lists those that are.
+    "auto" is a graphics card where there is one, else the processor. Of several ranks on one machine
+    (``torchrun``) each gets its own card by "cuda" and "auto".
 
     Examples
     --------

@@ -102,16 +102,8 @@ def mine(things: Stretch[R]) -> R:
 def spread(things: Iterable[T], work: Callable[[T], R], *, threads: bool = False) -> Iterable[R]:
     """What ``work`` makes of every thing, in their order: a rank that is free takes the next, and all have all of it.
 
-    Things are a function of the inputs, not of the ranks: then so is what comes out, to the byte. Put those that take
-    long first.
-
-    Parameters
-    ----------
-    things : iterable
-    work : callable
-        Of one thing; what it makes can be pickled.
-    threads : bool
-        A rank works on several at once.
+    Things are a function of the inputs, not of the ranks: then so is what comes out, to the byte. Put those
+    that take long first. What is made of one can be pickled; with `threads` a rank works on several at once.
 
     Examples
     --------
@@ -142,11 +134,8 @@ def _turns(name: str, n: int) -> Iterator[int]:
 def once(name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
     """An array that ranks need, each when it comes to it, as the first of them made it; those that come meanwhile make it too.
 
-    Parameters
-    ----------
-    name : str
-        Begins with a :func:`common_name`; nothing is shared under one that is empty, nor an array of more than 16 MB.
-    make : callable
+    `name` begins with a :func:`common_name`; nothing is shared under one that is empty, nor an array of more
+    than 16 MB.
     """
     if not name:
         return make()

@@ -23,18 +23,7 @@ PRODUCT = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x @ weight.T + bias``.
-
-    Parameters
-    ----------
-    x : float [..., d_in]
-    weight : float [d_out, d_in]
-        Of any strides: the transpose of a matrix is not copied first.
-    bias : float [d_out], optional
-
-    Returns
-    -------
-    float [..., d_out]
+    """``x @ weight.T + bias``; `weight` [d_out, d_in] of any strides, so that the transpose of a matrix is not copied first.
 
     Examples
     --------

@@ -92,24 +92,12 @@ class Run:
 
 
 def run(config: RunConfig, out: str | Path, *, inputs: Run | None = None, with_report: bool = True) -> Run:
-    """Do the whole job, or what is left of it.
+    """Do the whole job, or what is left of it, in a run folder that is new or of the same run.
 
-    Parameters
-    ----------
-    config : RunConfig
-    out : path
-        The run folder, new or of the same run.
-    inputs : Run, optional
-        From :func:`read_inputs`, where several runs share model, samples, annotations and split.
-    with_report : bool
-        Without it the run ends with its results, and a later call writes the report.
-
-    Raises
-    ------
-    InputError
-        Before anything is written, when an input cannot be used.
-    MismatchError
-        The folder belongs to a run with other settings or inputs.
+    `inputs` are of :func:`read_inputs`, where several runs share model, samples, annotations and split.
+    Without `with_report` the run ends with its results, and a later call writes the report. Nothing is
+    written when an input cannot be used; MismatchError where the folder belongs to a run with other settings
+    or inputs.
     """
     out = Path(out)
     _require_usable(out)

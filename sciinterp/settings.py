@@ -80,20 +80,7 @@ def parse_value(text: str) -> object:
 
 
 def build(cls: type[T], values: object, *, section: str = "") -> T:
-    """A settings record from plain values.
-
-    Parameters
-    ----------
-    cls : frozen dataclass
-    values : mapping
-        Keys are fields of ``cls``; a field that is a dataclass itself takes a mapping.
-    section : str
-        Names the place in messages.
-
-    Raises
-    ------
-    InputError
-        A key that is no field, or a value of another type.
+    """A settings record, a frozen dataclass that may hold others, of plain values; `section` names the place in messages.
 
     Examples
     --------

@@ -64,29 +64,11 @@ def build_zoo(
     only: Sequence[str] | None = None,
     device: str | None = None,
 ) -> list[Path]:
-    """Make the entries of some recipes, or what is left of them.
+    """Make the entries of recipes (TOML files, one a model), or what is left of them; returns their folders.
 
-    Parameters
-    ----------
-    recipes : path
-        Folder of TOML files, one a model.
-    out : path
-        An entry is ``out/MODEL/SITE``; the runs are kept under ``out/runs``.
-    only : sequence of str, optional
-        Names of recipes, or of entries (``antiberty/layers.4``); without it all, and those whose weights or data are
-        not here are passed over, which is said.
-    device : str, optional
-        Where torch computes, in the place of what recipes say.
-
-    Returns
-    -------
-    list of path
-        Folders of the entries.
-
-    Raises
-    ------
-    InputError
-        No such recipe, one that cannot be read, or an entry that is too large.
+    An entry is ``out/MODEL/SITE``, and runs are kept under ``out/runs``. `only` names recipes, or entries
+    (``antiberty/layers.4``); without it all are made, and those whose weights or data are not here are passed
+    over, which is said. `device` takes the place of what recipes say.
     """
     place, out = Path(recipes), Path(out)
     known = {path.stem: path for path in sorted(place.glob("*.toml"))}

@@ -45,25 +45,11 @@ def enrich_sets(
     names: list[str] | None = None,
     min_size: int = 3,
 ) -> pd.DataFrame:
-    """Hypergeometric enrichment of every feature's items in every set.
+    """Hypergeometric enrichment of every feature's items, `members` [n_items, n_features], in every set [n_items, n_sets].
 
-    Parameters
-    ----------
-    members : csr_array bool [n_items, n_features]
-        Items (genes) of each feature.
-    sets : csr_array bool [n_items, n_sets]
-    background : bool [n_items], optional
-        Items that could have been members; all when not given. Others are left out of every count.
-    names : list of str, optional
-        Names of the sets.
-    min_size : int
-        Sets with fewer items in the background are not tested.
-
-    Returns
-    -------
-    DataFrame
-        ``feature set overlap n_feature n_set n_background fold p q``, one row for every pair that overlaps;
-        pairs that do not overlap have p = 1 and are counted in the q-values.
+    Items outside `background` are left out of every count, and sets with fewer than `min_size` items in it
+    are not tested. Rows ``feature set overlap n_feature n_set n_background fold p q`` are of pairs that
+    overlap; the others have p = 1 and are counted in the q-values.
 
     Examples
     --------
@@ -117,28 +103,10 @@ def enrich_genes(
 ) -> pd.DataFrame:
     """Hypergeometric enrichment of every feature's genes in gene sets, for models whose positions are genes.
 
-    Parameters
-    ----------
-    features : FeatureMatrix
-        Of cells: each sample's data names the gene of every position (a record with ``genes``, or the names).
-    sets : mapping
-        Name of a set -> its genes. Genes the model never saw do not count.
-    top : int
-        Genes of a feature: the most active ones, at most these many.
-    min_cells : int
-        Cells that must express a gene for it to be in the background.
-    min_size : int
-        As for :func:`enrich_sets`.
-
-    Returns
-    -------
-    DataFrame
-        As :func:`enrich_sets`.
-
-    Raises
-    ------
-    InputError
-        The samples do not name genes.
+    Each sample's data names the gene of every position (a record with ``genes``, or the names); InputError
+    where it does not. A feature's genes are the `top` most active ones; the background is of genes that
+    `min_cells` cells express, and those the model never saw do not count. The table is that of
+    :func:`enrich_sets`.
 
     Examples
     --------
@@ -210,23 +178,12 @@ def enrichment(
     settings: ScreenSettings | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Facts about whole samples, tested on families.
+    """Facts about whole samples (rows with ``start = end = -1``), tested on families.
 
-    Parameters
-    ----------
-    features : FeatureMatrix
-    annotations : Annotations
-        Its sample-level rows (``start = end = -1``) are tested.
-    split : Split
-    settings : ScreenSettings, optional
-    seed : int
-
-    Returns
-    -------
-    DataFrame
-        ``feature concept families_with families_both q p_presence q_presence p_place q_place place p_family test``; the
-        pairs with p_presence <= 0.05, and one row with feature -1 for every concept that could not be tested. A fact
-        about a whole sample has no place in it: `place` says so, `p_place` and `q_place` are NaN and `q` is `q_presence`.
+    Columns ``feature concept families_with families_both q p_presence q_presence p_place q_place place
+    p_family test``; the pairs with p_presence <= 0.05, and one row with feature -1 for every concept that
+    could not be tested. A fact about a whole sample has no place in it: `place` says so, `p_place` and
+    `q_place` are NaN and `q` is `q_presence`.
     """
     require_kinds(
         features=(features, FeatureMatrix), annotations=(annotations, Annotations), split=(split, Split)

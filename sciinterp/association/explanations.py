@@ -168,11 +168,6 @@ def shown(explained: str) -> str:
 def few_families(n_families: float, needed: float) -> str:
     """How many families carry a concept of which too few do, and how many would have to, in words.
 
-    Parameters
-    ----------
-    n_families, needed : float
-        ``n_test_families`` and ``n_families_needed`` of its selected hit.
-
     Examples
     --------
     >>> few_families(3, 9.0)
@@ -203,24 +198,13 @@ def legend() -> str:
 def explained_by(f1: np.ndarray, delta_low: np.ndarray, rivals: Mapping[str, np.ndarray]) -> np.ndarray:
     """What explains each pair of feature and concept.
 
-    Parameters
-    ----------
-    f1 : ndarray [n]
-        Held-out F1 of the features; NaN where the concept could not be tested.
-    delta_low : ndarray [n]
-        The least lower end of the intervals of the differences to the counted baselines; NaN where too few held-out
-        families carry the concept.
-    rivals : mapping of str to ndarray [n]
-        Kind (of :data:`KINDS`) to the best held-out F1 of the counted baselines of that kind that are better than
-        chance, and of calling everything positive, which is chance; NaN where there is none.
-
-    Returns
-    -------
-    ndarray [n] of str
-        ``"not tested"`` where the concept could not be; ``"too few families"`` where no interval holds; ``""`` where
-        all intervals lie above zero; else ``"not found"`` where neither the feature nor a baseline reaches the floor;
-        else the simplest kind that reaches both the feature's F1 and the floor; else ``"unclear"``: no baseline reaches
-        the feature, but an interval does not exclude it.
+    Of held-out F1 of the features, the least lower end of the intervals of their differences to the counted
+    baselines, and by kind (of :data:`KINDS`) the best F1 of those that are better than chance, and of calling
+    everything positive, which is chance. ``"not tested"`` where the concept could not be (F1 is NaN); ``"too
+    few families"`` where no interval holds (its end is NaN); ``""`` where all intervals lie above zero; else
+    ``"not found"`` where neither the feature nor a baseline reaches the floor; else the simplest kind that
+    reaches both the feature's F1 and the floor; else ``"unclear"``: no baseline reaches the feature, but an
+    interval does not exclude it.
 
     Examples
     --------

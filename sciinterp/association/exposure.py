@@ -40,19 +40,9 @@ def sample_exposure(lengths: np.ndarray) -> np.ndarray:
 def strata_of_exposure(
     exposure: np.ndarray, group: np.ndarray | None = None, *, least: int | None = None
 ) -> np.ndarray:
-    """Strata of units with like exposure.
+    """int64 [n_units]: strata of units with like exposure [n_units, n_kinds]; those of different groups never share one.
 
-    Parameters
-    ----------
-    exposure : float64 [n_units, n_kinds]
-    group : int64 [n_units], optional
-        Units of different groups never share a stratum.
-    least : int, optional
-        Units of a stratum at least; by default the square root of those of its group, and six.
-
-    Returns
-    -------
-    int64 [n_units]
+    A stratum has `least` units: by default the square root of those of its group, and six.
 
     Examples
     --------

@@ -36,15 +36,7 @@ SETS = "hits.sets.tsv"
 
 
 def write_hits(hits: Table, folder: str | Path) -> None:
-    """Write hits and their context into a folder; the same hits give the same bytes.
-
-    Parameters
-    ----------
-    hits : Table
-        From :func:`associate`.
-    folder : path
-        Made if it does not exist.
-    """
+    """Write hits and their context into a folder; the same hits give the same bytes."""
     require_kinds(hits=(hits, pd.DataFrame), folder=(folder, Path))
     write_each(folder, _hits_files(hits, Path(folder)), computed=hits)
 
@@ -61,19 +53,8 @@ def write_association(
 ) -> None:
     """Write hits, the annotations and split they are of, enrichment and AnnData files, each on its own.
 
-    Parameters
-    ----------
-    folder : path
-        Made if it does not exist.
-    hits : Table
-        From :func:`associate`, as are the other arguments.
-    shared : bool
-        All ranks of a torchrun call this, and take the files in turn; by default who calls it writes them alone.
-
-    Raises
-    ------
-    StoreError
-        A file could not be written; all others were.
+    `shared`: all ranks of a torchrun call this, and take the files in turn; by default who calls it writes
+    them alone. When a file cannot be written all others are, and then StoreError says so.
     """
     require_kinds(folder=(folder, Path), hits=(hits, pd.DataFrame), features=(features, FeatureMatrix))
     require_kinds(annotations=(annotations, Annotations), split=(split, Split))
@@ -107,22 +88,7 @@ def _hits_files(hits: Table, folder: Path) -> dict[str, Callable[[], object]]:
 def write_enrichment(
     features: FeatureMatrix, annotations: Annotations, folder: str | Path, *, split: Split, seed: int = 0
 ) -> bool:
-    """Write :func:`enrichment` of the facts about whole samples as ``enrichment.tsv``.
-
-    Parameters
-    ----------
-    features : FeatureMatrix
-    annotations : Annotations
-    folder : path
-        Made if it does not exist.
-    split : Split
-    seed : int
-
-    Returns
-    -------
-    bool
-        Whether there are such facts; without any nothing is written.
-    """
+    """Write :func:`enrichment` of the facts about whole samples as ``enrichment.tsv``; False, and no file, without any."""
     if len(annotations.names) == len(annotations.position_names):
         return False
     folder = make_folder(folder)

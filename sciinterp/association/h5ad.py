@@ -44,16 +44,7 @@ _OF_CONCEPT = (
 
 
 def features_anndata(features: FeatureMatrix, hits: Table, *, sae: SAE | None = None) -> anndata.AnnData:
-    """Features by concepts as an AnnData object.
-
-    Parameters
-    ----------
-    features : FeatureMatrix
-    hits : Table
-        From :func:`associate`. Pairs that it does not hold are NaN.
-    sae : SAE, optional
-        For the decoder directions; ``features.sae`` when not given.
-    """
+    """Features by concepts as an AnnData object, NaN where hits hold no pair; directions are of `sae` or ``features.sae``."""
     require_kinds(features=(features, FeatureMatrix))
     require_columns(hits, _NEEDED, "hits")
     out = _without_layers(features, hits, sae=sae)
@@ -129,16 +120,7 @@ def samples_anndata(features: FeatureMatrix, hits: Table | None = None) -> annda
 
 
 def write_h5ad(features: FeatureMatrix, hits: Table, folder: str | Path, *, sae: SAE | None = None) -> None:
-    """Write ``features.h5ad`` and ``samples.h5ad`` into a folder, each atomically.
-
-    Parameters
-    ----------
-    features : FeatureMatrix
-    hits : Table
-    folder : path
-    sae : SAE, optional
-        For the decoder directions.
-    """
+    """Write ``features.h5ad`` and ``samples.h5ad`` into a folder, each atomically."""
     require_kinds(features=(features, FeatureMatrix), folder=(folder, Path))
     require_columns(hits, _NEEDED, "hits")
     folder = make_folder(folder)

@@ -403,14 +403,10 @@ def _finish(
 def weaker(p_presence: np.ndarray, p_place: np.ndarray) -> np.ndarray:
     """q-values of the weaker of two claims: Benjamini and Hochberg over the larger p-value of each pair.
 
-    No smaller than either claim's own q-value, and more than the larger of them where many pairs pass one test and few
-    pass both: those whose place is real and whose presence is chance would else be left over together with those of
-    the other sort, every one of them false.
-
-    Parameters
-    ----------
-    p_presence, p_place : float [n_features, n_concepts]
-        Where `p_presence` is NaN there is no q-value; where `p_place` is, it is that of presence.
+    No smaller than either claim's own q-value, and more than the larger of them where many pairs pass one
+    test and few pass both: those whose place is real and whose presence is chance would else be left over
+    together with those of the other sort, every one of them false. Where `p_presence` is NaN there is no
+    q-value; where `p_place` is, it is that of presence.
 
     Examples
     --------

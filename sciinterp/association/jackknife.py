@@ -83,15 +83,9 @@ def jackknife(
 ) -> Jackknifed:
     """Leave each family out of a statistic of sums over families, for all rows at once.
 
-    Parameters
-    ----------
-    statistic : callable
-        Takes as many arrays as there are `counts`, of any one shape, and returns one of that shape, between 0 and 1.
-    *counts : int or float [n_rows, n_families]
-        What adds up over families. Families of several folds may stand side by side: a family's counts come from
-        the fold that held it out.
-    positive : int [n_rows, n_families], optional
-        Positives of each family, by which families count; by default the last of `counts`.
+    `statistic` takes as many arrays as there are `counts` [n_rows, n_families], of any one shape, and returns
+    one of that shape, between 0 and 1. Families of several folds may stand side by side: a family's counts
+    come from the fold that held it out. Families count by `positive`, by default the last of `counts`.
 
     Examples
     --------

@@ -37,25 +37,15 @@ PairCounts: TypeAlias = "np.ndarray | tuple[sp.csr_array, ...]"
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Integer counts of features against concepts at thresholds.
+    """Integer counts of features against concepts at thresholds."""
 
-    Attributes
-    ----------
-    tp : int64 [n_features, n_concepts, n_thresholds]
-        Positions predicted and positive. Past the memory budget: a tuple of ``n_thresholds`` csr arrays
-        [n_features, n_concepts], which hold the cells that are not zero.
-    predicted : int64 [n_features, n_thresholds]
-    n_positive : int64 [n_concepts]
-    n_positions : int
-    instances_hit : as `tp`, or None without instances
-    n_instances : int64 [n_concepts], or None
-    """
-
+    # Positions predicted and positive, int64 [n_features, n_concepts, n_thresholds]. Past the memory budget: a csr
+    # array [n_features, n_concepts] a threshold, of the cells that are not zero.
     tp: PairCounts
     predicted: Int64[np.ndarray, "n_features n_thresholds"]
     n_positive: Int64[np.ndarray, " n_concepts"]
     n_positions: int
-    instances_hit: PairCounts | None = None
+    instances_hit: PairCounts | None = None  # none without instances
     n_instances: Int64[np.ndarray, " n_concepts"] | None = None
 
     @property

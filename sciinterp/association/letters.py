@@ -31,19 +31,10 @@ def distance_from_end(samples: Samples) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Letters:
-    """Letters of all positions, the commonest of the training samples first.
+    """Letters of all positions, the commonest of the training samples first."""
 
-    Attributes
-    ----------
-    numbers : uint8 [n_positions]
-        Letters beyond the ``MAX_LETTERS`` commonest share the last number.
-    names : list of str
-        What each number stands for.
-    samples : Samples
-    """
-
-    numbers: np.ndarray
-    names: list[str]
+    numbers: np.ndarray  # uint8 [n_positions]: letters beyond the MAX_LETTERS commonest share the last number
+    names: list[str]  # what each number stands for
     samples: Samples
 
     @classmethod

@@ -37,21 +37,12 @@ _PAIR_BYTES = 32
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """What every feature scores on every concept in training.
-
-    Attributes
-    ----------
-    features : FeatureMatrix
-    f1 : float64 [n_features, n_concepts]
-    threshold : float32 [n_features, n_concepts]
-    density : float64 [n_features]
-        Share of held-out positions where the feature is active.
-    """
+    """What every feature scores on every concept in training."""
 
     features: FeatureMatrix
-    f1: np.ndarray
-    threshold: np.ndarray
-    density: np.ndarray
+    f1: np.ndarray  # float64 [n_features, n_concepts]
+    threshold: np.ndarray  # float32 [n_features, n_concepts]
+    density: np.ndarray  # float64 [n_features]: share of held-out positions where the feature is active
 
     def counted(self, part: Part, feature: np.ndarray, concept: np.ndarray) -> FamilyCounts:
         """Counts of listed pairs on a part, at their training thresholds."""

@@ -46,23 +46,11 @@ def one_a_fold(
     split: Split,
     fold: np.ndarray,
 ) -> Table:
-    """F1 of the best feature of each concept, of the shared dictionary and of one a fold.
+    """F1 of the best feature of each concept, of the shared dictionary and of `own`, one a fold (each of all samples).
 
-    Parameters
-    ----------
-    shared : FeatureMatrix
-    own : sequence of FeatureMatrix
-        Of the dictionary of each fold, of all samples.
-    annotations : Annotations
-    split : Split
-    fold : int64 [n_samples]
-        From :func:`sciinterp.association.partitions.deal`.
-
-    Returns
-    -------
-    Table
-        ``concept n_families f1_shared f1_own difference low high``; the interval is over families, as that of two readers. ``context``: ``difference low high n``,
-        the mean over concepts with Student's interval, which describes these concepts.
+    ``concept n_families f1_shared f1_own difference low high``; the interval is over families, as that of two
+    readers. ``context``: ``difference low high n``, the mean over concepts with Student's interval, which
+    describes these concepts.
     """
     samples, names = shared.samples, annotations.position_names
     positives, covered = annotations.positives(samples, names), annotations.covered(samples, names)

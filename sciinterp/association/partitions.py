@@ -114,13 +114,8 @@ class Folds:
 def deal(split: Split, n_folds: int | None = None) -> np.ndarray:
     """The fold of every sample: families of one part and of about one size go to the folds in turn.
 
-    So that every fold holds its share of the families that trained the SAE, of large and of small ones. Samples
-    in no part have -1. By default there are :data:`FOLDS`, or as many as there are families.
-
-    Raises
-    ------
-    InputError
-        More folds than families, or fewer than two.
+    So that every fold holds its share of the families that trained the SAE, of large and of small ones.
+    Samples in no part have -1. By default there are :data:`FOLDS`, or as many as there are families.
     """
     family, at = np.unique(split.family, return_inverse=True)
     at, n = np.asarray(at).reshape(-1), len(family)

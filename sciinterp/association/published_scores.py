@@ -38,22 +38,11 @@ def domain_adjusted_f1(
     split: Split,
     thresholds: tuple[float, ...] = INTERPLM_THRESHOLDS,
 ) -> pd.DataFrame:
-    """InterPLM's score of the best feature for each concept.
+    """InterPLM's score of the best feature for each concept, chosen on ``split.train`` and scored on ``split.test``.
 
-    Parameters
-    ----------
-    features : FeatureMatrix
-    annotations : Annotations
-    split : Split
-        Feature and threshold are chosen on ``split.train``, scored on ``split.test``.
-    thresholds : tuple of float
-        On codes divided by the feature's largest activation in training.
-
-    Returns
-    -------
-    DataFrame
-        ``concept feature threshold f1_train precision recall f1``, one row a concept; NaN where the held-out
-        families do not carry it.
+    Thresholds are on codes divided by the feature's largest activation in training. One row a concept,
+    ``concept feature threshold f1_train precision recall f1``, NaN where the held-out families do not carry
+    it.
     """
     require_kinds(
         features=(features, FeatureMatrix), annotations=(annotations, Annotations), split=(split, Split)
@@ -146,20 +135,8 @@ def family_f1(
 ) -> pd.DataFrame:
     """InterProt's score: how well a feature's largest activation tells which samples carry a concept.
 
-    Parameters
-    ----------
-    features : FeatureMatrix
-    annotations : Annotations
-    split : Split
-        Feature and threshold are chosen on the samples of ``split.train``, scored on those of ``split.test``.
-    concepts : list of str, optional
-        All concepts when not given.
-
-    Returns
-    -------
-    DataFrame
-        ``concept feature threshold f1_train f1 auroc average_precision n_positive prevalence``, one row a
-        concept.
+    Feature and threshold are chosen on the samples of ``split.train``, scored on those of ``split.test``: one
+    row a concept, ``concept feature threshold f1_train f1 auroc average_precision n_positive prevalence``.
     """
     require_kinds(
         features=(features, FeatureMatrix), annotations=(annotations, Annotations), split=(split, Split)

@@ -40,14 +40,8 @@ _SHORT = 40
 class PairScores:
     """Scores of every (feature, concept) pair; a position is predicted when its code > `threshold`.
 
-    Attributes
-    ----------
-    average_precision, auroc, best_f1 : float64 [n_features, n_concepts]
-        AP is 0 for a concept without positives; AUROC is NaN where one class is empty.
-    threshold : float32 [n_features, n_concepts]
-        At least 0; infinite where the feature meets no positive.
-    n_positive : int64 [n_concepts]
-    n_positions : int
+    AP is 0 for a concept without positives; AUROC is NaN where one class is empty. Thresholds are at least 0,
+    infinite where the feature meets no positive.
     """
 
     average_precision: Float64[np.ndarray, "n_features n_concepts"]

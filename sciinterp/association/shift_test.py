@@ -99,21 +99,10 @@ def compare_shifts(
     feature: np.ndarray,
     concept: np.ndarray,
 ) -> pd.DataFrame:
-    """Test where features are active against where concepts are, for some pairs.
+    """Test where features are active against where concepts [n_positions, n_concepts] are, for some pairs.
 
-    Parameters
-    ----------
-    features : FeatureMatrix
-    positives : csr_array bool [n_positions, n_concepts]
-    family : int64 [n_samples]
-    feature, concept : int64 [n_pairs]
-        The pairs to test.
-
-    Returns
-    -------
-    DataFrame
-        ``feature``, ``concept``, ``fold`` (active and annotated positions over their mean when shifted, NaN where
-        there are none on any shift), ``p_shift`` (probability of at least as many).
+    Columns ``feature``, ``concept``, ``fold`` (active and annotated positions over their mean when shifted,
+    NaN where there are none on any shift) and ``p_shift`` (probability of at least as many).
 
     Examples
     --------

@@ -177,14 +177,8 @@ def writing(
 ) -> Iterator[None]:
     """While open, every forward pass of the model has the edits written into it, each at its site.
 
-    Edits of one site are made one after the other. Hooks are gone afterwards, whatever happens.
-
-    Parameters
-    ----------
-    model : Adapter
-    edits : sequence of Edit
-    written : list, optional
-        The places of rows that were changed are added to it.
+    Edits of one site are made one after the other; the places of rows that were changed are added to
+    `written`. Hooks are gone afterwards, whatever happens.
     """
     with ExitStack() as stack:
         for one in edits:

@@ -37,23 +37,11 @@ class _Seen(BaseException):
 def plan_batches(
     lengths: Sequence[int] | np.ndarray, max_tokens: int = MAX_TOKENS, *, max_samples: int | None = None
 ) -> list[np.ndarray]:
-    """Sort samples into batches of similar length, before any work starts.
+    """Numbers of samples, each once, in batches of similar length, before any work starts.
 
-    The plan is a function of the lengths alone. A batch holds at most `max_tokens` tokens, padding
-    included (a single longer sample makes a batch of its own), and wastes less than 5% of them.
-
-    Parameters
-    ----------
-    lengths : int array [n]
-        Tokens of each sample.
-    max_tokens : int
-    max_samples : int, optional
-        Largest number of samples in a batch; 1 for models whose output depends on the rest of the batch.
-
-    Returns
-    -------
-    list of int64 arrays
-        Sample numbers of each batch; every sample once.
+    The plan is a function of the lengths (in tokens) alone. A batch holds at most `max_tokens` tokens,
+    padding included (a single longer sample makes a batch of its own), and wastes less than 5% of them.
+    Models whose output depends on the rest of the batch take ``max_samples=1``.
 
     Examples
     --------
@@ -89,27 +77,9 @@ def capture(
 ) -> dict[str, list[Float[Tensor, "_n _d"]]]:
     """Activations at several sites from one forward pass, which stops after the deepest of them.
 
-    Parameters
-    ----------
-    adapter : Adapter
-    sites : sequence of Site or site names
-    batch : Batch
-        From `adapter.encode`.
-    grad : bool
-        Keep the graph, so that the activations can be differentiated.
-
-    Returns
-    -------
-    dict
-        For each site's name a list with one [n_tokens, width] tensor per sample, float32 (or float64), real
-        tokens only. `spans_of` gives the positions of the same rows.
-
-    Raises
-    ------
-    InputError
-        An unknown site, or one that the forward pass never reached.
-    ShapeError
-        A site whose record does not fit the tensor found there.
+    For each site's name a list with one [n_tokens, width] tensor per sample, float32 (or float64), real
+    tokens only; `spans_of` gives the positions of the same rows. With `grad` they can be differentiated.
+    ShapeError where a site's record does not fit the tensor found there.
     """
     wanted = [adapter.site(s) if isinstance(s, str) else s for s in sites]
     found: dict[str, list[Tensor]] = {}
@@ -147,18 +117,9 @@ def spans_of(adapter: Adapter, site: Site | str, batch: Batch) -> list[Int[Tenso
 def edit(adapter: Adapter, site: Site | str, fn: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """While open, pass the rows of a site through a function in every forward pass of the adapter.
 
-    Parameters
-    ----------
-    adapter : Adapter
-    site : Site or str
-    fn : callable
-        Takes the real tokens of all samples of the batch, [n, width], and returns the same shape. Padding and
-        special tokens are left as they are; an identity function changes no bit of the output.
-
-    Raises
-    ------
-    ShapeError
-        The function returned another shape.
+    `fn` takes the real tokens of all samples of the batch, [n, width], and returns the same shape (else
+    ShapeError). Padding and special tokens are left as they are; an identity function changes no bit of the
+    output.
     """
     site = adapter.site(site) if isinstance(site, str) else site
 
@@ -186,17 +147,10 @@ def edit(adapter: Adapter, site: Site | str, fn: Callable[[Tensor], Tensor]) -> 
 def replayed(adapter: Adapter, site: Site | str, *batches: Batch) -> Iterator[None]:
     """While open, passes of some batches begin after the blocks that come before a site: their outputs are those of now.
 
-    For many edits of one site on the same batches. What is computed is the same to the bit; blocks whose module is
-    called more than once in a pass up to the site are computed as ever. What stands beside each block in a list of
-    its own (the edges of a graph) counts as one.
-
-    Parameters
-    ----------
-    adapter : Adapter
-    site : Site or str
-        The first site that is written to or read while open.
-    *batches : Batch
-        Those that are run; another one raises InputError.
+    For many edits of one site on the same batches, the first that is written to or read; another batch raises
+    InputError. What is computed is the same to the bit; blocks whose module is called more than once in a
+    pass up to the site are computed as ever. What stands beside each block in a list of its own (the edges of
+    a graph) counts as one.
     """
     site = adapter.site(site) if isinstance(site, str) else site
     before = _blocks_and_beside(adapter)

@@ -165,15 +165,7 @@ class Batch:
 
 
 class Targets(NamedTuple):
-    """What the scores at each token are about.
-
-    Attributes
-    ----------
-    ids : Int[B, T]
-        Numbers in the adapter's vocabulary; 0 where the mask is False.
-    mask : Bool[B, T]
-        Tokens whose scores are about a real token of the sample.
-    """
+    """What the scores at each token are about, int [B, T] (0 where the mask is False), and which are about a real token."""
 
     ids: Int[Tensor, "B T"]
     mask: Bool[Tensor, "B T"]

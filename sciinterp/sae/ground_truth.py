@@ -146,39 +146,23 @@ def _rows_of(rng: np.random.Generator, frequency: float, topic: np.ndarray, mine
 
 
 def measure_recovery(sae: SAE, truth: Truth) -> dict[str, float]:
-    """What a dictionary found of the truth, on rows it was not trained on.
+    """What a dictionary found of the truth: held-out rows of the world of its training, with the same directions.
 
-    Parameters
-    ----------
-    sae : SAE
-    truth : Truth
-        Held-out rows of the world of its training, with the same directions.
+    * ``cosine``: mean cosine of true directions with decoder directions, matched one to one (Hungarian
+      algorithm);
+    * ``recall``: share of true directions whose match has a cosine of at least .9;
+    * ``precision``: share of features that fire whose nearest true direction has at least .9;
+    * ``false``: share of features that fire and are like no true direction (cosine under .5);
+    * ``splitting``: features at a cosine of at least .7, a true direction that has any;
+    * ``shrinkage``: 1 - (sum of codes) / (sum of true values) where a found feature and its match are both
+      active;
+    * ``absorption``: how much more often the match of a found parent is silent where a child of it fires than
+      where none does (NaN without children);
+    * ``probing``: mean F1 of the one feature that reads a true feature best, chosen on one half of the rows
+      and scored on the other; those of circles left out;
+    * ``fve l0 dead``: as elsewhere, here on these rows.
 
-    Returns
-    -------
-    dict
-        ``cosine``
-            mean cosine of true directions with decoder directions, matched one to one (Hungarian algorithm);
-        ``recall``
-            share of true directions whose match has a cosine of at least .9;
-        ``precision``
-            share of features that fire whose nearest true direction has at least .9;
-        ``false``
-            share of features that fire and are like no true direction (cosine under .5);
-        ``splitting``
-            features at a cosine of at least .7, a true direction that has any;
-        ``shrinkage``
-            1 - (sum of codes) / (sum of true values) where a found feature and its match are both active;
-        ``absorption``
-            how much more often the match of a found parent is silent where a child of it fires than where none does
-            (NaN without children);
-        ``probing``
-            mean F1 of the one feature that reads a true feature best, chosen on one half of the rows and scored on
-            the other; those of circles left out;
-        ``fve l0 dead``
-            as elsewhere, here on these rows.
-
-        Directions of circles have no place in the measures of directions: no basis of a plane is the true one.
+    Directions of circles have no place in the measures of directions: no basis of a plane is the true one.
     """
     codes, decoder = codes_of(sae, truth.x), sae.W_dec.detach().cpu().numpy()
     fires = np.asarray((codes > 0).sum(axis=0)).reshape(-1) > 0

@@ -167,13 +167,7 @@ def fetched(row: Published, weights: str | Path | None, revision: str | None = N
     """The file of a published SAE: in the folder `weights`, or from the hub.
 
     `revision` is a commit, tag or branch of the hub; by default that of the row, or of the first use.
-
-    Raises
-    ------
-    InputError
-        It is not there, or the hub cannot be reached.
-    StoreError
-        It is not the file that this name meant before.
+    StoreError where it is not the file that this name meant before.
     """
     key = row.name if revision is None else f"{row.name}@{revision}"
     kept = _kept().get(key, {})

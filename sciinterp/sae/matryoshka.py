@@ -98,11 +98,9 @@ class Matryoshka(Architecture):
     def _nested(self, codes: Codes, p: Parameters, target: Tensor, step: Step) -> tuple[Tensor, ...]:
         """What nested reconstructions say.
 
-        Returns
-        -------
-        gradient [n parts, d_in], d_codes [nnz], bags int32 [nnz], squares [parts], error [n, d_in]
-            What the part of a reconstruction that a segment between two prefixes makes receives, and the codes; row and
-            segment of each entry; squared error of each prefix; error of the whole.
+        The gradient [n parts, d_in] of the part of a reconstruction that a segment between two prefixes
+        makes, that of the codes [nnz], row and segment of each entry, squared error of each prefix [parts],
+        and error of the whole [n, d_in].
         """
         (n, d_in), parts, place = target.shape, len(self.prefixes), target.device
         scale, ends = 2 / (n * parts), torch.tensor(self.prefixes, dtype=torch.int32).to(place)

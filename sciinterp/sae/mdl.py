@@ -42,29 +42,12 @@ def description_length(
     tolerance: float = 0.005,
     distortion: float = 0.1,
 ) -> dict[str, float]:
-    """Bits a token, by part.
+    """Bits a token, by part: ``total, codes, dictionary, residual, gaussian, step, weight_bits``.
 
-    Parameters
-    ----------
-    codes : scipy.sparse csr [n, n_features]
-        Codes of held-out tokens.
-    x : ndarray [n, d_in]
-        Their activations.
-    w_dec, b_dec : ndarray [n_features, d_in], [d_in]
-    train : (csr, ndarray), optional
-        Codes and activations of the tokens the code tables and the covariance are fitted on; the held-out
-        ones themselves when not given.
-    n_tokens : int, optional
-        Tokens the dictionary serves; those of ``train`` when not given.
-    tolerance : float
-        Variance explained that rounding may cost.
-    distortion : float
-        Part of the variance that need not be described.
-
-    Returns
-    -------
-    dict
-        ``total, codes, dictionary, residual, gaussian, step, weight_bits``.
+    Of codes [n, n_features] and activations [n, d_in] of held-out tokens; code tables and covariance are
+    fitted on those of `train`, or on the held-out ones themselves. The dictionary serves `n_tokens`, those of
+    `train` when not given; rounding may cost `tolerance` of the variance explained, and `distortion` of the
+    variance need not be described.
 
     Examples
     --------

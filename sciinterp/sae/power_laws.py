@@ -73,15 +73,7 @@ class Scaling:
         return list(dict.fromkeys(self.fits["reader"]))
 
     def curve(self, reader: str, over: str, values: Sequence[float]) -> np.ndarray:
-        """float64: the fitted error of a reader over one of the quantities, the others at their largest.
-
-        Parameters
-        ----------
-        reader : str
-        over : str
-            ``n_features``, ``k`` or ``tokens``.
-        values : sequence of float
-        """
+        """float64: the fitted error of a reader over ``n_features``, ``k`` or ``tokens``, the others at their largest."""
         mine = self.fits[self.fits["reader"] == reader].set_index("term")
         rest = mine["error"].sum()
         if over not in mine.index:
@@ -115,20 +107,11 @@ def _ranged(row: pd.Series, name: str) -> str:
 
 
 def fit_scaling(runs: pd.DataFrame, *, level: float = 0.9) -> Scaling:
-    """Fit irreducible part and powers to the errors of dictionaries.
+    """Fit irreducible part and powers to the errors of dictionaries, with intervals of a level.
 
-    Parameters
-    ----------
-    runs : DataFrame
-        ``fvu`` and at least one of ``n_features k tokens`` that varies; those that do not vary have no term, and what they
-        cost is in the irreducible part. ``reader`` where several are to be fitted.
-    level : float
-        Of the intervals.
-
-    Raises
-    ------
-    InputError
-        A quantity varies over two values alone, nothing varies, or there are too few rows.
+    `runs` has ``fvu``, at least one of ``n_features k tokens`` that varies over more than two values, and
+    ``reader`` where several are to be fitted; quantities that do not vary have no term, and what they cost is
+    in the irreducible part.
 
     Examples
     --------
