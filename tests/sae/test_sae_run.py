@@ -12,7 +12,7 @@ import torch
 
 import sciinterp as si
 from sciinterp.errors import InputError, SciinterpError, StoreError
-from sciinterp.sae import base, checkpoints, loop
+from sciinterp.sae import base, loop, run_folder
 from sciinterp.sae.batches import BLOCK, Reader, Source, moments
 from sciinterp.sae.loop import train
 from sciinterp.sae.settings import TrainSettings
@@ -88,8 +88,8 @@ def test_defect_15_killed_outright_at_ten_steps_and_inside_writes(name, tmp_path
 def test_killed_inside_a_write(at, tmp_path, monkeypatch):
     train(X, KINDS["topk"], settings=SETTINGS, out=tmp_path / "whole")
     target, module = {
-        "checkpoint written": ("_read", checkpoints),
-        "log written": ("write_checkpoint", checkpoints),
+        "checkpoint written": ("_read", run_folder),
+        "log written": ("write_checkpoint", run_folder),
         "weights written": ("sha256_file", base),
         "before metrics": ("write_sealed", base),
     }[at]
