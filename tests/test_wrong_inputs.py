@@ -105,7 +105,7 @@ KEYS = {
     ("k = 8", "kk = 8"): ["[sae]", "'k'", "'kk'"],
     ("k = 8", "k = -8"): ["my.toml, [sae] k", "-8"],
     ("k = 8", "k = 100"): ["my.toml, [sae] k", "n_features", "100"],
-    ("k = 8", "k = 8\nprefixes = [16, 128]"): ["my.toml, [sae] prefixes", "ascending", "128"],
+    ("k = 8", "k = 8\nprefixes = [16, 128]"): ["my.toml, [sae] prefixes", "ascending", "got (16, 128)"],
     ("k = 8", 'architecture = "topkk"'): ["my.toml, [sae] architecture", "'topk'"],
     ("n_features = 64", "n_features = 64.5"): ["my.toml, [sae] n_features", "whole number"],
     ("steps = 20", "step = 20"): ["my.toml, [train]", "'steps'", "'step'"],
@@ -227,6 +227,20 @@ def test_other_verbs_name_their_options(
     found = run("extract", "antiberty", "s.fasta", "--site", "layers.4", "--out", "x", *options)
     assert found.returncode == 2 and found.stderr.startswith(f"error: {said}"), found.stderr
     assert found.stderr.count("\n") == 1 and not (tmp_path / "x").exists()
+
+
+def test_a_model_and_an_option_that_are_not_there_are_answered_with_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words, said in (
+        (("init", "x.toml", "--model", "unirep64"), "no such model, --model: expected 'unirep-64'"),
+        (("run", "--modell", "antiberty"), "--model"),
+    ):
+        found = run(*words)
+        assert found.returncode == 2 and said in found.stderr.replace("--modell", ""), found.stderr
+        assert found.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
+    assert run("init", "x.toml", "--model", "facebook/esm2_t6_8M_UR50D").returncode == 0
 
 
 def test_what_is_no_configuration_is_one_line(refused: Callable[..., None]) -> None:

@@ -156,7 +156,8 @@ def _say_held(wanted: bool = True) -> None:
 
 def _usage(error: Exception) -> str:
     """What is wrong with the arguments, in one line, and where they are explained."""
-    said = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
+    told = getattr(error, "format_message", None)  # with the nearest option
+    said = told() if told else str(error)
     context = getattr(error, "ctx", None)
     verb = getattr(context, "command_path", "sciinterp")
     return f"error: {' '.join(said.split()).rstrip('.')}. See '{verb} --help'."

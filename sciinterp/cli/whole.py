@@ -61,8 +61,14 @@ def init(
 ) -> None:
     """Write a commented configuration for 'sciinterp run'."""
     from sciinterp.config import template
+    from sciinterp.models.registry import require_known
     from sciinterp.store.atomic import atomic_write
 
+    try:
+        require_known(model)
+    except InputError as error:
+        error.told_at("--model")
+        raise
     if path.exists():
         raise InputError("the file is there already", where=f"file '{path}'", do="Choose another name.")
     text = template(path.name, model=model, samples=samples, annotations=annotations)

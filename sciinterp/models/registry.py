@@ -147,18 +147,27 @@ def load_model(name: str, *, weights: object = None, device: str = "cpu", dtype:
 
     device, dtype = str(device_of(device)), checked_dtype(dtype)
     name, weights = _published(str(name), weights)
-    known = {e.name: e for e in ENTRIES}
-    if name not in known:
-        raise no_such("model", name, sorted(known), do="`sciinterp models` lists them all.")
+    entry = _entry(name)
     if (isinstance(weights, Path) or os.path.isabs(str(weights))) and not os.path.exists(str(weights)):
         raise no_such_file(str(weights))
-    entry = known[name]
     if not entry.commercial:
         log.warning("The weights of %s are under %s: not for commercial use.", name, entry.licence)
     module, function = entry.loader.split(":")
     load = getattr(import_module(f"sciinterp.models.{module}"), function)
     with reading(name, weights if isinstance(weights, (str, Path)) else name):
         return load(name, weights).placed(device, dtype)
+
+
+def _entry(name: str) -> Entry:
+    known = {e.name: e for e in ENTRIES}
+    if name not in known:
+        raise no_such("model", name, sorted(known), do="`sciinterp models` lists them all.")
+    return known[name]
+
+
+def require_known(name: str) -> None:
+    """Raise where :func:`load_model` knows no such name, ours or its authors'."""
+    _entry(_published(name, None)[0])
 
 
 def _published(name: str, weights: object) -> tuple[str, object]:

@@ -63,12 +63,12 @@ class Matryoshka(Architecture):
         )
         if sizes[-1] < self.n_features:
             sizes = (*sizes, self.n_features)
-        object.__setattr__(self, "prefixes", sizes)
         require(
             sizes[0] >= 1 and sizes[-1] == self.n_features and list(sizes) == sorted(set(sizes)),
             self,
             "ascending prefixes up to n_features",
         )
+        object.__setattr__(self, "prefixes", sizes)
 
     def step(self, step: Step, x: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Loss and gradients of a batch; see the module's docstring."""

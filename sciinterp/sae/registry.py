@@ -60,9 +60,7 @@ def architectures_from(name: str, values: Mapping[str, Sequence[str]]) -> list[A
     read = []
     for parameter, texts in values.items():
         if parameter not in types:
-            raise InputError(
-                f"{name} has no such parameter", where=parameter, expected=", ".join(types), got=parameter
-            )
+            raise no_such("parameter", parameter, types, where=parameter)
         try:
             read.append([_number(text, types[parameter]) for text in texts])
         except ValueError:
@@ -83,5 +81,5 @@ def _number(text: str, type: str) -> Any:
 
 def _kind(name: str) -> type[Architecture]:
     if name not in ARCHITECTURES:
-        raise InputError("there is no such architecture", where=name, expected=", ".join(ARCHITECTURES))
+        raise no_such("architecture", name, ARCHITECTURES, where="architecture")
     return ARCHITECTURES[name]
