@@ -241,7 +241,7 @@ def test_train_verb_reaches_every_architecture(store: Path, tmp_path: Path, word
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--architecture relu --k 3", "no such parameter, k"),
+        ("--architecture relu --k 3", "no such parameter, --k"),
         ("--set k=three", "expected int, got three"),
         ("--set 3", "NAME=VALUE"),
         ("--set seed=x", "seed"),
