@@ -11,6 +11,8 @@ import pytest
 
 import sciinterp as si
 from sciinterp.cli import main
+from sciinterp.cli.options import folded
+from sciinterp.models import list_models
 
 VERBS = [
     "demo",
@@ -265,6 +267,17 @@ def test_not_a_run_and_not_a_store(tmp_path: Path) -> None:
     assert_one_line(run("browse", str(tmp_path)), "manifest.json")
     assert run("verify", str(tmp_path)).returncode not in (0, 1)
     assert run("info", str(tmp_path / "none")).returncode not in (0, 1)
+
+
+@pytest.mark.parametrize("width", [100, 140, 200])
+def test_a_table_fits_its_terminal_whole(width: int) -> None:
+    models = list_models().reset_index()
+    lines = folded(models, width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert {line.split()[0] for line in lines if line[:1].strip()} == {"name", *models["name"]}
+    every = " ".join(" ".join(map(str, row)) for row in models.itertuples(index=False))
+    assert sorted("".join(lines).replace(" ", "")) == sorted(("".join(models) + every).replace(" ", ""))
+    assert folded(models, 40) == ""  # names and words do not fit
 
 
 def test_models_and_sites() -> None:

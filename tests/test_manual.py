@@ -97,6 +97,7 @@ TABLES = {
     "candidates.tsv": files.COLUMNS,
     "annotations.tsv": table.COLUMNS,
     "annotations.concepts.tsv": ("concept", *table.CONCEPT_COLUMNS),
+    "annotations.coverage.tsv": ("source", "sample"),
     "split.tsv": split_file.COLUMNS,
     "trust.tsv": suite.COLUMNS,
     "decompositions.tsv": ("n_features", "dictionary", *decompositions.MEASURES),

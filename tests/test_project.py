@@ -1,6 +1,7 @@
 """A run is a function of its inputs: the same bytes twice, and the same after being killed anywhere."""
 
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import sciinterp as si
 from sciinterp.config import RunConfig, from_mapping
 from sciinterp.errors import InputError, MismatchError
 from sciinterp.full import run_full
-from sciinterp.project import load_run
+from sciinterp.project import load_run, read_inputs, site_of
 from sciinterp.project import run as run_project
 from sciinterp.sae import load_sae
 from sciinterp.store import ledger
@@ -48,6 +49,26 @@ def test_the_folder_holds_what_is_promised(small_run: Path) -> None:
     missing = [name for name in promised if not (small_run / name).is_file()]
     assert not missing
     assert list((small_run / "figures").glob("*.svg"))
+
+
+def test_the_site_that_a_run_takes_is_said_once(small_data: Path, tmp_path: Path, caplog) -> None:
+    model = dict(SMALL["model"])
+    del model["site"]
+    config = configured(small_data, model=model)
+    with caplog.at_level("INFO"):
+        made = read_inputs(config, tmp_path / "run")
+        assert site_of(made.model, config.model.site) == site_of(made.model, None) == "layers.4"
+    assert [m for m in caplog.messages if m.startswith("site:")] == [
+        "site: layers.4, the block output nearest to 60% of depth (--site names another)"
+    ]
+
+
+def test_every_file_of_a_run_is_in_the_manual(small_run: Path, root: Path) -> None:
+    page = (root / "notebooks" / "files.md").read_text().split("## The ledger")[0]
+    known = set(re.findall(r"`([^`]+)`", page))
+    assert {"annotations.coverage.tsv", "features/", "hits.tsv"} <= known
+    made = {p.relative_to(small_run) for p in small_run.rglob("*") if p.is_file() and p.name != ".lock"}
+    assert {str(p) for p in made if f"{p.parts[0]}/" not in known and str(p) not in known} == set()
 
 
 def test_killed_and_started_again_ends_with_the_same_files(

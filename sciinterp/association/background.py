@@ -7,8 +7,10 @@ give at the rate the feature fires there (indirect standardisation):
 
     lift = tp / sum over strata of  positive_s * predicted_s / n_s
 
-One stratum for all gives precision over prevalence, which is what a feature of the same density but no
-meaning would give 1 of; strata of equal letters, or of equal distance from the start, ask for more than that.
+A feature of the same density but no meaning has a lift of 1. With one stratum for all it is precision over prevalence, on
+one set of families that judge. Where several folds judge, each by its own choice, both sums run over folds: every fold
+has strata of its own, and the lift is precision over prevalence in none but the case that folds agree in both. Strata of
+equal letters, or of equal distance from the start, ask for more than that.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def train(
             table = si.sweep_saes(acts, wanted, out=out, seeds=seeds, split=split, steps=steps, device=device)
         echo_table(table)
         typer.echo(
-            "\non families held out from all of them: fve, variance explained; l0, active features a token; dead, share that never fires\n"
+            "\non families held out from all of them: fve, variance explained; l0, codes above zero a token; dead, share that never fires\n"
             "mdl, description length in bits a token on calibration families (lower is better) = codes + dictionary + "
             "residual; gaussian, the same without a dictionary\n"
             "pareto: no other SAE has at most this l0 and at least this fve; name: its folder below --out"

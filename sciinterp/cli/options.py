@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 # The largest number that files, numpy and torch all hold.
 MOST = 2**63 - 1
+# Columns that folded text needs to be read.
+LEAST = 10
 
 
 def named(*verbs: Callable[..., None]) -> dict[str, Callable[..., None]]:
@@ -88,9 +93,52 @@ Folder = Annotated[Path, typer.Argument(help="A folder this package wrote.")]
 
 
 def echo_table(frame: pd.DataFrame) -> None:
-    """Print a table, long cells cut, numbers with three decimals."""
+    """Print a table, numbers with three decimals: in a terminal with its text folded to fit, else with long cells cut."""
     index = frame.index.name is not None
-    typer.echo(frame.to_string(index=index, max_colwidth=60, float_format=lambda v: f"{v:.3f}"))
+    if sys.stdout.isatty() and (text := folded(frame.reset_index() if index else frame, terminal_width())):
+        typer.echo(text)
+    else:
+        typer.echo(frame.to_string(index=index, max_colwidth=60, float_format=lambda v: f"{v:.3f}"))
+
+
+def terminal_width() -> int:
+    """Columns of the terminal, or what COLUMNS says."""
+    return shutil.get_terminal_size().columns
+
+
+def folded(frame: pd.DataFrame, width: int) -> str:
+    """A table that is `width` wide, whole, with text folded inside its column; empty where that cannot be.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Its first column, of names, stays as it is, as numbers do.
+    width : int
+        Columns of the terminal.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table, least = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style=""), 0
+    cells: list[list[str]] = []
+    for at, name in enumerate(frame.columns):
+        cells.append([f"{v:.3f}" if isinstance(v, float) else str(v) for v in frame[name]])
+        is_text = frame[name].dtype == object
+        folds = is_text and at > 0
+        longest = max(map(len, (str(name), *cells[-1])))
+        table.add_column(
+            Text(str(name)), overflow="fold", no_wrap=not folds, justify="left" if is_text else "right"
+        )
+        least += 1 + (min(LEAST, longest) if folds else longest)
+    if least > width:
+        return ""
+    for row in zip(*cells):
+        table.add_row(*map(Text, row))
+    console = Console(width=width, color_system=None, file=io.StringIO())
+    with console.capture() as caught:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in caught.get().splitlines())
 
 
 def echo_not_run(reasons: Mapping[str, str], what: str = "") -> None:

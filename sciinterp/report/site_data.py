@@ -109,8 +109,8 @@ class SiteData:
             if feature is None or not 0 <= feature < self.features.n_features:
                 continue
             row = {k: plain_data(record.get(k)) for k in PAIR_COLUMNS}
-            if said := choosing.get((str(record["concept"]), int(feature))):
-                row["choosing"] = said
+            if record.get("selected") and choosing.get((str(record["concept"]), int(feature))):
+                row["choosing"] = choosing[str(record["concept"]), int(feature)]
             row["concept"] = self.code.get(str(record["concept"]), -1)
             out.setdefault(int(feature), []).append(row)
         for rows in out.values():
@@ -223,6 +223,7 @@ class SiteData:
             "verdicts": c.VERDICTS,
             "legend": legend(),
             "active": ACTIVE,
+            "active_share": ACTIVE_SHARE,
             "floor": c.NEAR,
             "found": c.FOUND,
             "samples": self._sample_table(),

@@ -121,6 +121,7 @@ def test_two_folds_are_two_half_splits():
     position_fold = fold[world.samples.position_sample()]
     chosen = [h[h["selected"]].set_index("concept", drop=False) for h in halves]
     of_row = [h.set_index(["feature", "concept"], drop=False) for h in halves]
+    unlike: list[float] = []
     for row in crossed.itertuples():
         key = (row.feature, row.concept)
         both = [c.loc[row.concept] if row.selected else h.loc[key] for c, h in zip(chosen, of_row)]
@@ -128,10 +129,14 @@ def test_two_folds_are_two_half_splits():
         tp, predicted, positive = np.sum(counts, axis=0)
         assert row.f1 == pytest.approx(2 * tp / (predicted + positive))
         assert (row.n_positive, row.recall) == (positive, pytest.approx(tp / positive))
+        by_chance = sum(p * n / size for (_, p, n), size in zip(counts, np.bincount(position_fold)))
+        assert row.lift == pytest.approx(tp / by_chance)  # within folds
+        unlike.append(row.lift / (row.precision / row.prevalence))
         assert row.average_precision == pytest.approx(
             np.average([h["average_precision"] for h in both], weights=[c[2] for c in counts])
         )
         assert row.folds_agree == sum(row.feature == c.loc[row.concept, "feature"] for c in chosen)
+    assert np.nanmax(np.abs(np.array(unlike) - 1)) > 0.01  # it is not precision over prevalence
     found, *parts = (
         h.context["baselines"].set_index(["concept", "baseline"]).sort_index() for h in (crossed, *halves)
     )

@@ -136,6 +136,7 @@ def make_hits(samples: Samples, annotations: Annotations, *, n_features: int = 6
                     "feature": int(j),
                     "concept": concept,
                     "selected": rank == 0,
+                    "folds_agree": i % 4 if rank == 0 else 0,
                     "f1_train": f1,
                     "threshold": 0.51234 + i / 1000,
                     "precision": f1,
@@ -163,7 +164,7 @@ def make_hits(samples: Samples, annotations: Annotations, *, n_features: int = 6
         "baselines": pd.DataFrame.from_dict(baselines, orient="index", columns=BASELINES),
         "not_run": {"probe": "no activations were given"},
         "settings": {"level": 0.95},
-        "counts": {"concepts": len(concepts)},
+        "counts": {"concepts": len(concepts), "folds": 3},
         "sets": make_sets(concepts),
     }
     return Table(rows, context=context)

@@ -139,6 +139,31 @@ def test_chunks_agree_with_the_codes(run, page):
             assert np.allclose(value, rows[rows[:, j] > 0, j], atol=rows.max() / 60000)
 
 
+def test_scores_of_choosing_and_places_over_the_threshold_are_told(run, page):
+    """Found and missed are by the threshold that the scores are of, also where it is under a tenth of the largest."""
+    features, hits, data = run["features"], run["hits"], page.parent / "data"
+    index, concepts = read_chunk(data / "index.js"), read_chunk(data / "concepts.js")
+    assert index["active"] == "above 10% of its largest activation"
+    chosen = hits[hits["selected"]].set_index("concept")
+    truth = run["annotations"].positives(features.samples, list(chosen.index)).toarray() > 0
+    home, dense = features.samples.position_sample(), features.codes.toarray()
+    for row in concepts:
+        agree = int(chosen.loc[row["concept"], "folds_agree"])
+        said = "" if agree == 3 else f"of choosing: {agree} of 3 folds chose this feature"
+        assert row["choosing"] == said
+        number = index["concepts"].index(row["concept"])
+        one = read_chunk(data / f"concepts-{number // 16}.js")[number % 16]
+        mine = {pair.get("choosing", "") for pair in one["pairs"] if pair["selected"]}
+        assert mine == {said}
+        assert not any("choosing" in pair for pair in one["pairs"] if not pair["selected"])
+        over = dense[:, row["feature"]] > row["threshold"]
+        on = truth[:, list(chosen.index).index(row["concept"])]
+        for shown in one["meets"]:
+            here = home == shown["sample"]
+            met, stray = (over & on & here).any(), (over & ~on & here).any()
+            assert {"found": met, "missed": not met and (on & here).any(), "elsewhere": stray}[shown["set"]]
+
+
 def long_run(*, n=3, length=20_000, seed=0):
     """DNA samples that are not kept whole, with places on a chromosome and motifs where feature 0 fires."""
     rng = np.random.default_rng(seed)

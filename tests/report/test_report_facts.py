@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import math
@@ -157,6 +158,21 @@ def test_features_that_nothing_explains_are_those_below_the_floor(run):
     assert (listing["n"], listing["n_active"]) == (len(want), len(active))
     seen = [(row["families"], row["mean_peak"]) for row in listing["rows"]]
     assert seen == sorted(seen, reverse=True)
+
+
+def test_a_feature_has_one_motif_in_report_browser_and_figure(run):
+    portraits = content.Portraits(run["features"], run["hits"], None)
+    found = [
+        feature_facts.feature_logos(portraits.letters, one)[0]
+        for one in feature_facts.activities(run["features"])
+    ]
+    assert [portraits.motif(j) for j in range(64)] == found
+    assert sum(bool(motif) for motif in found) > 30
+    defaults = inspect.signature(si.pl.logo).parameters
+    assert (defaults["flank"].default, defaults["top"].default) == (
+        feature_facts.FLANK,
+        feature_facts.TOP_PEAKS,
+    )
 
 
 # Hits and candidates in any order -------------------------------------------------------------------------------------

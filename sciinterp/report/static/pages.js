@@ -116,7 +116,7 @@ async function samplePage(i, j, at) {
     body.push(h("h2", {}, "Along the sequence"), h("div", { class: "tools" }, h("label", {}, "Features ", ask), h("span", {}, "each on the scale of its largest activation anywhere")), view.node);
     redraws.push(view.draw);
   }
-  if (!rows.length) return [name, [...body, soft("No feature is active in this sample.")]];
+  if (!rows.length) return [name, [...body, soft("No feature has a code above zero in this sample.")]];
   const room = Math.max(420, Math.min(main.clientWidth, 1280) - 500 - GUTTER);
   const px = Math.min(8.5, room / length);
   const letters = px >= 6.5 && one.sequence;
@@ -125,7 +125,7 @@ async function samplePage(i, j, at) {
   for (let k = 0; letters && k < length; k += 1) map.append(s("text", { x: GUTTER + (k + 0.5) * px, y: 10, "font-size": 9, "text-anchor": "middle" }, one.sequence[k]));
   drawLanes(map, { spans: one.spans, names: index.concepts, colours, from: 0, to: length, px, top: letters ? 14 : 2 });
   drawRuler(map, { from: 0, to: length, px, y: (letters ? 14 : 2) + depth * LANE + 11, origin: start });
-  body.push(h("h2", {}, "All active features"), soft(show(rows.length) + " features are active in this sample, each drawn on the scale of its largest activation anywhere."),
+  body.push(h("h2", {}, "All features of this sample"), soft(show(rows.length) + " features have a code above zero in this sample, each drawn on the scale of its largest activation anywhere."),
     dataTable({ caption: "Features of " + name, n: rows.length, sort: 1, perPage: 40, hint: COMPARE, columns: [
       { name: "Feature", num: true, get: (r) => rows[r].feature, cell: (r) => link("feature", rows[r].feature, rows[r].feature) },
       { name: "Peak", num: true, digits: 2, get: (r) => rows[r].peak },
@@ -202,7 +202,7 @@ async function candidatePage(number) { // from 1, as it is named
     const block = wide ? await load("tile-" + i + "-" + Math.floor(row.start / index.chunk.tile)) : packed;
     const base = wide ? block.start : 0;
     for (const j of asked) {
-      const on = pairsOf(unpack(block).get(j)).map(([p, v]) => [p + base, v]);
+      const on = pairsOf(unpack(block).get(j)).map(([p, v]) => [p + base, v]).filter(([, v]) => v > index.active_share * index.features.peak[j]);
       const e = { sample: i, on, ...(wide ? { from: base, sequence: block.sequence } : {}) };
       drawn.push(h("h3", {}, link("feature", j, "Feature " + j)), exampleTrack(e, data, { peak: index.features.peak[j], feature: j, mark: [row.start, absent(row.end) ? row.start + 1 : row.end] }));
     }
@@ -294,7 +294,7 @@ async function structurePage(i, j) {
     key.replaceChildren(heatKey(peak));
     const on = values();
     const seen = data.position.filter((p) => (on.get(p) || 0) > 0).length;
-    note.textContent = "Feature " + pick.value + " is active at " + on.size + (on.size === 1 ? " position" : " positions") + " of the sample; chain " + data.chain + " shows " + seen + " of them.";
+    note.textContent = "Feature " + pick.value + " has a code above zero at " + on.size + (on.size === 1 ? " position" : " positions") + " of the sample; chain " + data.chain + " shows " + seen + " of them.";
     if (view) { await view.colour(on, peak); document.documentElement.dataset.painted = pick.value; return; }
     if (use) return;
     const canvas = h("canvas", { class: "structure", tabindex: "0", role: "img", "aria-label": "alpha carbon trace of " + index.samples.id[i] + ", coloured by feature " + pick.value + "; arrow keys turn it" });
