@@ -70,23 +70,19 @@ class Stage:
 
 
 _SAE = ("cfg.json", "sae_weights.safetensors", "metrics.json", "training.jsonl", "training.safetensors")
+_CONTROL = (
+    "manifest.json",
+    "activations/manifest.json",
+    *(f"sae/{n}" for n in _SAE),
+    "features/manifest.json",
+)
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage("extract", "activations", ("activations/manifest.json",)),
         Stage("train", "sae", tuple(f"sae/{name}" for name in _SAE), ("extract",)),
         Stage("encode", "features", ("features/manifest.json",), ("train",)),
-        Stage(
-            "control",
-            "control",
-            (
-                "control/manifest.json",
-                "control/activations/manifest.json",
-                *(f"control/sae/{name}" for name in _SAE),
-                "control/features/manifest.json",
-            ),
-            ("train",),
-        ),
+        Stage("control", "control", tuple(f"control/{name}" for name in _CONTROL), ("train",)),
         Stage(
             "twins",
             "twins",
@@ -96,14 +92,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "associate",
             "",
-            (
-                "annotations*.tsv",
-                "split.tsv",
-                "hits.*",
-                "enrichment.tsv",
-                "features.h5ad",
-                "samples.h5ad",
-            ),
+            tuple("annotations*.tsv split.tsv hits.* enrichment.tsv features.h5ad samples.h5ad".split()),
             ("encode", "control", "twins"),
         ),
         Stage("discover", "", ("candidates.tsv", "candidates.json"), ("associate",)),
