@@ -191,11 +191,11 @@ def of_choosing(folds_agree: float | None, folds: int) -> str:
     Examples
     --------
     >>> of_choosing(0, 3), of_choosing(3, 3)
-    ('of choosing: 0 of 3 folds chose this feature', '')
+    ('of choosing: 0 of 3 folds chose it', '')
     """
     if folds_agree is None or folds_agree >= folds:
         return ""
-    return f"of choosing: {folds_agree:.0f} of {folds} folds chose this feature"
+    return f"of choosing: {folds_agree:.0f} of {folds} folds chose it"
 
 
 def letters_reach(rows: list[Plain]) -> Plain:

@@ -149,7 +149,7 @@ def test_scores_of_choosing_and_places_over_the_threshold_are_told(run, page):
     home, dense = features.samples.position_sample(), features.codes.toarray()
     for row in concepts:
         agree = int(chosen.loc[row["concept"], "folds_agree"])
-        said = "" if agree == 3 else f"of choosing: {agree} of 3 folds chose this feature"
+        said = "" if agree == 3 else f"of choosing: {agree} of 3 folds chose it"
         assert row["choosing"] == said
         number = index["concepts"].index(row["concept"])
         one = read_chunk(data / f"concepts-{number // 16}.js")[number % 16]

@@ -121,8 +121,8 @@ def test_counts_leave_out_what_nothing_finds_and_say_equal_positions_once() -> N
 def test_scores_of_choosing_are_said_beside_the_feature_that_not_all_folds_chose() -> None:
     rows, _ = concept_rows(world())
     said = {row["concept"]: row["choosing"] for row in rows}
-    assert said["helix"] == "of choosing: 0 of 3 folds chose this feature"
-    assert said["rare"] == "of choosing: 1 of 3 folds chose this feature"
+    assert said["helix"] == "of choosing: 0 of 3 folds chose it"
+    assert said["rare"] == "of choosing: 1 of 3 folds chose it"
     assert said["helix:alpha"] == said["motif"] == ""
 
 
