@@ -75,7 +75,7 @@ KEYS = {
     ('"t.tsv"', '"none/t.tsv"'): ["my.toml, [data] table", "no folder", "none"],
     ('"a.tsv"', '"aa.tsv"'): ["no such file", "my.toml, [data] annotations", "'a.tsv'"],
     ('"a.tsv"', '"folder"'): ["my.toml, [data] annotations", "a folder"],
-    ('"a.tsv"', '"s.fasta"'): ["my.toml, [data] annotations", "cannot be told", "s.fasta"],
+    ('"a.tsv"', '"s.fasta"'): ["my.toml, [data] annotations", "cannot be told", "s.fasta", "annotations_format in a configuration"],
     ('"a.tsv"', '"s.gz"'): ["my.toml, [data] annotations", "archive is damaged"],
     ("table =", 'samples_format = "fastaa"\ntable ='): ["my.toml, [data] samples_format", "'fasta'"],
     ("table =", 'samples_format = "genbank"\ntable ='): ["my.toml, [data] samples", "no entry of the format"],

@@ -169,7 +169,7 @@ def told_by(
             file=str(path),
             expected=", ".join(sorted(formats)),
             got=repr(lines[0][:40]),
-            do=f"Name it: format= of read_{what}, --format of a command.{more}",
+            do=f"Name it: format= of read_{what}, --format of a command, {what}_format in a configuration.{more}",
         )
     return found
 
