@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from sciinterp.errors import InputError, ShapeError
+from sciinterp.errors import InputError, MismatchError, ShapeError
 from sciinterp.frames import html_card, in_order_of, name_of
 
 if TYPE_CHECKING:
@@ -430,6 +430,8 @@ class Split:
         Positions of every sample, for :meth:`summary`.
     fractions : tuple of float
         Wanted fractions of positions in the three parts.
+    ids : tuple of str, optional
+        Identifiers of the samples that the numbers are of, in order.
     """
 
     train: np.ndarray
@@ -441,6 +443,36 @@ class Split:
     seed: int = 0
     lengths: np.ndarray | None = None
     fractions: tuple[float, ...] = (0.75, 0.05, 0.2)
+    ids: tuple[str, ...] | None = None
+
+    def require_of(self, samples: Samples, where: str = "split=") -> None:
+        """Raise unless the split is of these samples in this order, since it holds their numbers.
+
+        A split put together by hand that names no samples is held against how many there are and, where it has them, their lengths.
+
+        Raises
+        ------
+        ShapeError
+            It is of another number of samples.
+        MismatchError
+            It is of others, or of the same in another order.
+        """
+        n, do = len(samples), "Make one of these samples with si.split_families."
+        if len(self.family) != n:
+            got = str(len(self.family))
+            raise ShapeError(
+                "the split is of other samples", where=where, expected=f"{n} samples", got=got, do=do
+            )
+        if self.ids is None:
+            if self.lengths is not None and not np.array_equal(self.lengths, samples.lengths):
+                raise MismatchError("the split is of samples of other lengths", where=where, do=do)
+        elif self.ids != samples.ids:
+            first = next(i for i in range(n) if self.ids[i] != samples.ids[i])
+            same = (
+                "the same samples in another order" if set(self.ids) == set(samples.ids) else "other samples"
+            )
+            expected, got = (f"{ids[first]!r} as sample {first}" for ids in (samples.ids, self.ids))
+            raise MismatchError(f"the split is of {same}", where=where, expected=expected, got=got, do=do)
 
     @property
     def digest(self) -> str:
@@ -471,10 +503,7 @@ class Split:
 
     def position_family(self, samples: Samples) -> np.ndarray:
         """int64 [n_positions]: the family of every position of ``samples``, laid end to end."""
-        if len(samples) != len(self.family):
-            raise ShapeError(
-                "the split is of other samples", expected=f"{len(self.family)} samples", got=f"{len(samples)}"
-            )
+        self.require_of(samples)
         return np.repeat(self.family, samples.lengths)
 
     def summary(self) -> pd.DataFrame:

@@ -16,7 +16,6 @@ import pandas as pd
 import scipy.sparse as sp
 
 from sciinterp.annotations.table import Annotations
-from sciinterp.errors import InputError
 from sciinterp.samples import Samples, Split
 from sciinterp.settings import POSITIVE, Bound, at_least, checked
 
@@ -103,11 +102,9 @@ def select_concepts(
     (['site'], {'chain': 'covers nearly everything'})
     """
     names = annotations.names
+    if split is not None:
+        split.require_of(samples)
     family = np.arange(len(samples)) if split is None else np.asarray(split.family, dtype=np.int64)
-    if len(family) != len(samples):
-        raise InputError(
-            "the split belongs to other samples", expected=f"{len(samples)} families", got=str(len(family))
-        )
     placed, facts = annotations.positives(samples, names), sample_facts(annotations, samples, names)
     table = _measure(annotations, samples, names, placed, facts, family)
     reason = np.full(len(names), "", dtype=object)

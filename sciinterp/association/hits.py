@@ -193,7 +193,7 @@ def associate(
     require_kinds(features=(features, FeatureMatrix), annotations=(annotations, Annotations))
     split = carried_split(features.origin, features.samples) if split is None else split
     require_kinds(split=(split, Split))
-    _require_samples(split, len(features.samples))
+    split.require_of(features.samples)
     fold = require_testable(annotations, features.samples, split, settings)
     if not features.n_features:
         raise InputError("these codes have no features", where="features=", expected="at least one")
@@ -471,13 +471,3 @@ def _nothing_there(annotations: Annotations) -> InputError:
         if n and not names
         else "Do the identifiers of samples and annotations agree?" * bool(n),
     )
-
-
-def _require_samples(split: Split, n_samples: int) -> None:
-    if len(split.family) != n_samples:
-        raise InputError(
-            "the split is of other samples than the features",
-            where="argument 'split'",
-            expected=f"{n_samples} samples",
-            got=str(len(split.family)),
-        )

@@ -148,6 +148,7 @@ def partition(
 
     `covered` is bool [n_samples, n_concepts]; every concept is in exactly one partition.
     """
+    split.require_of(samples)
     out = []
     for concepts, inside in coverages(covered):
         of_group = positives[:, concepts] if len(concepts) < positives.shape[1] else positives

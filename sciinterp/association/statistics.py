@@ -165,6 +165,7 @@ def screen_samples(
 ) -> Screen:
     """As :func:`screen`, for concepts said to be in samples: bool [n_samples, n_concepts]."""
     settings = settings_of(settings, ScreenSettings)
+    split.require_of(features.samples)
     n_families = len(split.family_names)
     activity = family_activity(features, split.family, n_families)
     share, known = carriage_share(carries, covered, split.family, n_families)

@@ -296,6 +296,7 @@ def make_problem(
 ) -> Problem:
     """Lay out features and annotations; families go to folds of nearly equal numbers of positions, always to the same."""
     samples = features.samples
+    split.require_of(samples)
     family = np.asarray(split.family, np.int64)
     size = np.bincount(family, weights=samples.lengths, minlength=family.max() + 1 if len(family) else 0)
     order = np.random.default_rng([0, 0xF01D]).permutation(len(size))

@@ -31,9 +31,15 @@ from sciinterp.discovery.records import Context, Place, Record, Row, Said
 from sciinterp.discovery.refinement import LISTED, calibrate_refinements, find_refinements
 from sciinterp.discovery.settings import Controls, DiscoverySettings
 from sciinterp.discovery.together import co_active
-from sciinterp.errors import InputError, ShapeError, require_kinds
+from sciinterp.errors import InputError, require_kinds
 from sciinterp.frames import Table, require_columns
-from sciinterp.provenance import carried_split, require_randomised, require_same, standing
+from sciinterp.provenance import (
+    carried_split,
+    require_randomised,
+    require_same,
+    require_same_samples,
+    standing,
+)
 from sciinterp.samples import Split
 from sciinterp.settings import plain_value, settings_of
 from sciinterp.store import ledger
@@ -166,23 +172,10 @@ def _expected_precision(missing: list[Row], problem: Problem) -> dict[str, dict[
 
 
 def _require_fit(features: FeatureMatrix, split: Split, controls: Controls) -> None:
-    if len(split.family) != len(features.samples):
-        raise ShapeError(
-            "the split is not of these samples",
-            where="discover",
-            expected=f"{len(features.samples)} samples",
-            got=str(len(split.family)),
-        )
+    split.require_of(features.samples)
     require_randomised(controls.randomised, features)
-    for other in (*controls.seeds, controls.randomised, controls.shuffled):
-        if other is None:
-            continue
-        if other.samples.ids != features.samples.ids or other.n_positions != features.n_positions:
-            raise InputError(
-                "a control has other samples than the features",
-                where="discover",
-                do="Encode the same samples, in the same order.",
-            )
+    for other in (*controls.seeds, controls.shuffled):
+        require_same_samples(features, other, "control=")
 
 
 def _missing_rows(

@@ -24,7 +24,7 @@ from sciinterp.activations import Activations
 from sciinterp.annotations import Annotations
 from sciinterp.budget import one_thread
 from sciinterp.codes import FeatureMatrix
-from sciinterp.errors import InputError, ShapeError, no_such
+from sciinterp.errors import InputError, no_such, require_kinds
 from sciinterp.frames import Table, require_columns
 from sciinterp.interventions.aims import Aim, Judge, aim_at
 from sciinterp.interventions.control_statistics import mean_interval, over_random, rank_correlation, summarise
@@ -222,13 +222,8 @@ def _check_asked(
             expected=f"0 to {features.n_features - 1}",
             got=str(hits["feature"][wrong].iloc[0]),
         )
-    if not isinstance(split, Split) or len(split.family) != len(features.samples):
-        raise ShapeError(
-            "the split is of other samples",
-            where="split",
-            expected=f"of the {len(features.samples)} samples of the codes",
-            got=f"{len(split.family)} samples" if isinstance(split, Split) else type(split).__name__,
-        )
+    require_kinds(split=(split, Split))
+    split.require_of(features.samples)
     for one in judge.values() if isinstance(judge, Mapping) else [judge]:
         if not (one is None or isinstance(one, str) or callable(one)):
             raise InputError(

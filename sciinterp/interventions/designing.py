@@ -18,7 +18,7 @@ import torch
 from Bio.Align import PairwiseAligner
 
 from sciinterp.codes.matrix import FeatureMatrix
-from sciinterp.errors import InputError, ShapeError
+from sciinterp.errors import InputError
 from sciinterp.frames import Table
 from sciinterp.interventions.aims import Judge, judged
 from sciinterp.interventions.reading import as_samples, codes_of, letters_at
@@ -202,12 +202,7 @@ def _known(given: SAE | FeatureMatrix, split: Split | None) -> tuple[Samples | N
     if not isinstance(given, FeatureMatrix):
         return None, "no samples"
     if split is not None:
-        if len(split.family) != len(given.samples):
-            raise ShapeError(
-                "the split is of other samples",
-                expected=f"{len(given.samples)} samples",
-                got=str(len(split.family)),
-            )
+        split.require_of(given.samples)
         return given.samples.subset(split.train), "training samples of the split"
     trained = trained_on(origin_of(given.sae).training, given.samples)
     if trained is None or not trained.any():

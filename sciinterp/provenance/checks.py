@@ -142,6 +142,7 @@ def require_activations(features: object, acts: object) -> None:
     ------
     MismatchError
     """
+    require_same_samples(features, acts, "acts=")
     mine, theirs = origin_of(features), origin_of(acts)
     if theirs.model and (mine.model or getattr(features, "sae", None) is not None):
         check(mine, theirs, name="the SAE of the codes")
@@ -164,6 +165,8 @@ def require_one_run(
     ------
     MismatchError
     """
+    if split is not None:
+        split.require_of(features.samples)
     here = belongings(features.origin, features.samples, annotations, split)
     told, theirs = ((getattr(x, "context", None) or {}).get("belongs") or {} for x in (hits, candidates))
     require_same(here, told, names=("the codes", "the hits"))
@@ -209,7 +212,36 @@ def require_twins(twins: Mapping[str, object], features: object) -> None:
         _require_beside(features, twin, fields, f"twin '{name}'", "si.twins")
 
 
+def require_same_samples(features: object, other: object, where: str) -> None:
+    """Raise where what is read row by row beside codes is of other samples, or of the same in another order.
+
+    What holds no samples, as an array, is taken as it is.
+
+    Raises
+    ------
+    MismatchError
+    """
+    mine, theirs = (getattr(getattr(x, "samples", None), "ids", None) for x in (features, other))
+    if mine is None or theirs is None or mine == theirs:
+        return
+    others = len(mine) != len(theirs) or set(mine) != set(theirs)
+    first = next((i for i, (a, b) in enumerate(zip(mine, theirs)) if a != b), min(len(mine), len(theirs)))
+    expected, got = (
+        f"{x[first]!r} as sample {first}" if first < len(x) else f"{len(x)} samples" for x in (mine, theirs)
+    )
+    raise MismatchError(
+        "these are of other samples than the codes"
+        if others
+        else "these are of the same samples in another order",
+        where=where,
+        expected=expected,
+        got=got,
+        do="Make them of the same samples, in the same order.",
+    )
+
+
 def _require_beside(features: object, other: object, fields: Sequence[str], name: str, maker: str) -> None:
+    require_same_samples(features, other, name)
     for field, (a, b) in differing(origin_of(features), origin_of(other), fields).items():
         raise MismatchError(
             f"the {name.split()[0]} is of another {field.replace('_', ' ')}",

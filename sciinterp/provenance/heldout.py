@@ -118,6 +118,7 @@ def held_out(origin: Origin, samples: Samples, split: Split | None, *, all_judge
     told = origin.training
     if split is None:
         return HeldOut("unknown", why="was not compared with a split")
+    split.require_of(samples)
     if all_judge:
         return replace(_held_out(told, samples, split, np.unique(split.family)), crossed=True)
     return _held_out(told, samples, split, split.families("test"))

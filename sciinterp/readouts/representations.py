@@ -18,6 +18,7 @@ from sciinterp.activations import Activations
 from sciinterp.codes import FeatureMatrix
 from sciinterp.codes.active import active_cells
 from sciinterp.errors import MismatchError, ShapeError
+from sciinterp.provenance import require_same_samples
 from sciinterp.readers.airr import imgt_rows
 from sciinterp.samples import Samples
 
@@ -98,6 +99,7 @@ def represent(
             raise MismatchError("the control is of other samples than the codes", where="control")
         found["randomised"] = _of_codes(control)
     if acts is not None:
+        require_same_samples(features, acts, "acts=")
         found["activations"] = Representation(mean_activations(acts, samples))
     found["features"] = _of_codes(features)
     return found

@@ -196,13 +196,8 @@ def parts_of(data: Source, split: Split | None, seed: int) -> dict[str, Rows]:
     if split is not None:
         if not hasattr(split, "train"):
             require_kinds(split=(split, Split))
-        if data.samples is not None and len(split.family) != len(data.samples):
-            raise InputError(
-                "the split is of other samples",
-                where="split=",
-                expected=f"{len(data.samples)} samples",
-                got=str(len(split.family)),
-            )
+        if data.samples is not None:
+            split.require_of(data.samples)
         parts = {name: data.rows_of(getattr(split, name)) for name in ("train", "calibration", "test")}
         if not len(parts["train"]):
             raise InputError("the split has no training rows", where="split.train")

@@ -86,6 +86,7 @@ def split_families(
         seed=int(seed),
         lengths=samples.lengths,
         fractions=tuple(map(float, fractions)),
+        ids=samples.ids,
     )
 
 

@@ -18,6 +18,7 @@ COLUMNS = ("sample", "family", "part", "by", "seed")
 
 def write_split(split: Split, samples: Samples, path: str | Path) -> None:
     """Write ``sample family part by seed``, one row a sample, tab-separated."""
+    split.require_of(samples)
     part = np.full(len(samples), "", object)
     for name in PARTS:
         part[split.part(name)] = name
@@ -72,4 +73,5 @@ def read_split(path: str | Path, samples: Samples) -> Split:
         by=str(frame["by"].iloc[0]),
         seed=int(frame["seed"].iloc[0]),
         lengths=samples.lengths,
+        ids=samples.ids,
     )

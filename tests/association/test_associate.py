@@ -13,7 +13,7 @@ from sciinterp.annotations import Annotations
 from sciinterp.association import AssociationSettings, associate, read_hits, write_h5ad, write_hits
 from sciinterp.association.statistics import ScreenSettings
 from sciinterp.codes import FeatureMatrix
-from sciinterp.errors import InputError, MismatchError
+from sciinterp.errors import InputError, MismatchError, ShapeError
 from sciinterp.samples import Samples, Split
 from sciinterp.splits import split_families
 
@@ -204,7 +204,7 @@ def test_what_cannot_be_associated_says_so(world):
     with pytest.raises(InputError, match="no annotation lies on any sample"):
         world.associate(annotations=nowhere)
     short = Split(*(np.arange(1),) * 3, family=np.zeros(3, np.int64), family_names=("a",))
-    with pytest.raises(InputError, match="split"):
+    with pytest.raises(ShapeError, match="split"):
         associate(world.features, world.annotations, split=short)
     few = world.associate(settings=AssociationSettings(screen=ScreenSettings(min_families=100)))
     assert set(few[few["concept"] == "site"]["test"]) == {"too few families"}

@@ -263,6 +263,7 @@ def test_a_split_is_a_split_of_families_not_of_a_set(world):
     renamed = si.Samples(
         [f"x{i}" for i in range(len(samples))], samples.sequences, table=samples.table.reset_index(drop=True)
     )
+    split = dataclasses.replace(split, ids=renamed.ids)
     assert held_out(origin, renamed, split).state == "held out"
     everything = dataclasses.replace(split, test=split.train, train=split.test)
     assert held_out(origin, renamed, everything).n_overlap == len(split.families("train"))

@@ -140,7 +140,7 @@ REFUSED = {
     "an unknown sample": (lambda: Samples(["a"], ["M"]).index("b"), "no such sample, sample 'b'"),
     "an unknown name as a key": (lambda: Samples(["a"], ["M"])["b"], "no such sample, sample 'b'"),
     "an unknown part": (lambda: SPLIT.part("validation"), "expected train, calibration or test"),
-    "a split of other samples": (lambda: SPLIT.position_family(Samples(["a"], ["M"])), "expected 4 samples, got 1"),
+    "a split of other samples": (lambda: SPLIT.position_family(Samples(["a"], ["M"])), "expected 1 samples, got 4"),
 }  # fmt: skip
 SPLIT = Split(
     np.array([0, 1]),
