@@ -126,8 +126,10 @@ def peak_of_tests_and_choice(folder, n_positions, monkeypatch, block):
     monkeypatch.setattr("sciinterp.codes.saving.SHARD_POSITIONS", 500)
     monkeypatch.setattr("sciinterp.store.codes_reader.KEPT", 0)
     monkeypatch.setattr("sciinterp.budget.BLOCK_BYTES", 32 * block)
-    for name in ("BLOCK_VALUES", "LEAST_VALUES"):
-        monkeypatch.setattr(f"sciinterp.association.blocks.{name}", block)
+    monkeypatch.setattr("sciinterp.association.blocks.LEAST_VALUES", block)
+    for name, module in list(sys.modules.items()):  # each holds what it has imported, whatever ran before
+        if name.startswith("sciinterp") and hasattr(module, "BLOCK_VALUES"):
+            monkeypatch.setattr(module, "BLOCK_VALUES", block)
     rng, n, n_features, n_concepts = np.random.default_rng(0), n_positions // 25, 1500, 60
     samples = Samples([f"s{i}" for i in range(n)], lengths=[25] * n)
     row = np.repeat(np.arange(n_positions), 32)
