@@ -25,7 +25,7 @@ from sciinterp.discovery.files import are_sets, describe_candidates
 from sciinterp.discovery.novel import find_novel
 from sciinterp.discovery.problem import make_problem
 from sciinterp.discovery.recover import leave_concept_out, mask_and_recover, temporal
-from sciinterp.errors import InputError, MismatchError, ShapeError
+from sciinterp.errors import MismatchError, ShapeError
 
 SMALL = PlantedSettings(n_families=40, n_masked=4, n_novel=2, n_merged=1, n_plain=2, n_features=96)
 
@@ -364,9 +364,9 @@ def test_any_seed_gives_the_same_list(small, found):
 
 
 def test_strangers_are_refused(small, world):
-    with pytest.raises(ShapeError, match="split is not of these samples"):
+    with pytest.raises(ShapeError, match="the split is of other samples"):
         discover(small.features, small.annotations, pd.DataFrame(), split=world.split)
-    with pytest.raises(InputError, match="other samples"):
+    with pytest.raises(MismatchError, match="other samples"):
         discover(small.features, small.annotations, pd.DataFrame(), split=small.split, control=world.features)
 
 

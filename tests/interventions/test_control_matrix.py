@@ -232,7 +232,7 @@ def test_what_cannot_be_measured_is_said():
         ({"hits": lambda h: h.assign(feature=99)}, "expected 0 to 15, got 99"),
         ({"hits": lambda h: h.assign(feature=-1)}, "expected 0 to 15, got -1"),
         ({"hits": lambda h: h.assign(feature=np.nan)}, "expected 0 to 15, got nan"),
-        ({"split": lambda s: None}, "the split is of other samples"),
+        ({"split": lambda s: None}, "split=: expected Split, got None"),
         ({"judge": lambda _: 3}, "this is no judge"),
         ({"judge": lambda _: {"drivn": len}}, "no such concept, judge: expected 'driven'"),
         ({"settings": lambda _: {"n_samples": 3}}, "settings=: expected ControlSettings, got dict"),

@@ -13,7 +13,8 @@ import pytest
 import sciinterp as si
 from sciinterp.association import AssociationSettings, read_hits, write_hits
 from sciinterp.association.explanations import verdicts
-from sciinterp.errors import InputError, MismatchError
+from sciinterp.discovery.settings import Controls
+from sciinterp.errors import InputError, MismatchError, ShapeError
 from sciinterp.plots import concepts_vs_baselines
 from sciinterp.provenance import UNKNOWN, HeldOut, Origin, Training, families_of, held_out
 from sciinterp.report import write
@@ -313,3 +314,66 @@ def test_phrases_exist_for_every_state():
         assert all(record[name] for name in ("sentence", "families", "trained", "pretraining"))
     assert held_out(Origin(), make_samples(), None).state == "unknown"
     assert not UNKNOWN
+
+
+# What is read row by row is of the same samples, in the same order.
+
+
+def one_span(samples):
+    return si.Annotations(
+        pd.DataFrame({"sample": [samples.ids[0]], "start": [0], "end": [1], "concept": ["c"]})
+    )
+
+
+def test_a_split_of_other_samples_is_refused_by_every_verb(world, hits_of, tmp_path):
+    """As many samples, of as many positions: others, or the same turned round, whose families stand at other numbers."""
+    samples, split, acts = world
+    features = si.encode(train(acts, split=split), acts)
+    turned = si.split_families(samples.subset(np.arange(len(samples))[::-1]), by="family", seed=0)
+    strangers = make_samples(100)
+    other = si.split_families(strangers, by="family", seed=0)
+    page, hits, spans = tmp_path / "r.html", hits_of(features), one_span(samples)
+    verbs = (
+        lambda s: train(acts, split=s),
+        lambda s: hits_of(features, split=s),
+        lambda s: si.discover(features, spans, None, split=s),
+        lambda s: si.report(page, features=features, hits=hits, split=s),
+        lambda s: s.position_family(samples),
+    )
+    for wrong, said in ((turned, "the same samples in another order"), (other, "of other samples")):
+        for verb in verbs:
+            with pytest.raises(MismatchError, match=said):
+                verb(wrong)
+    assert not page.exists()
+
+
+def test_what_lies_beside_codes_is_of_their_samples_in_their_order(world, hits_of):
+    samples, split, acts = world
+    features = si.encode(train(acts, split=split), acts)
+    turned = features.subset(samples=np.arange(len(samples))[::-1])
+    few = features.subset(samples=np.arange(3))
+    none = one_span(samples)
+    for wrong, said in ((turned, "the same samples in another order"), (few, "of other samples")):
+        wrong.origin = features.origin
+        random = wrong.subset(samples=np.arange(len(wrong.samples)))
+        random.origin = dataclasses.replace(features.origin, randomised_seed=0)
+        for given in (random, {"decoder": wrong}):
+            with pytest.raises(MismatchError, match=said):
+                si.associate(features, none, split=split, control=given)
+        for control in (Controls(seeds=(wrong,)), Controls(shuffled=wrong), random):
+            with pytest.raises(MismatchError, match=said):
+                si.discover(features, none, None, split=split, control=control)
+        again = si.split_families(wrong.samples, by="family", seed=0) if wrong is turned else split
+        with pytest.raises(MismatchError):
+            si.associate(wrong, none, split=again, acts=acts)
+
+
+def test_a_split_put_together_by_hand_is_held_against_lengths(world):
+    samples, split, _ = world
+    bare = dataclasses.replace(split, ids=None)
+    bare.require_of(samples)
+    with pytest.raises(MismatchError, match="of samples of other lengths"):
+        dataclasses.replace(bare, lengths=split.lengths + 1).require_of(samples)
+    dataclasses.replace(bare, lengths=None).require_of(samples)  # which says nothing but how many
+    with pytest.raises(ShapeError, match=f"expected {len(samples) - 1} samples, got {len(samples)}"):
+        bare.require_of(samples.subset(np.arange(len(samples) - 1)))
