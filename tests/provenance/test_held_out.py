@@ -363,9 +363,9 @@ def test_what_lies_beside_codes_is_of_their_samples_in_their_order(world, hits_o
         for control in (Controls(seeds=(wrong,)), Controls(shuffled=wrong), random):
             with pytest.raises(MismatchError, match=said):
                 si.discover(features, none, None, split=split, control=control)
-        again = si.split_families(wrong.samples, by="family", seed=0) if wrong is turned else split
-        with pytest.raises(MismatchError):
-            si.associate(wrong, none, split=again, acts=acts)
+    again = si.split_families(turned.samples, by="family", seed=0)
+    with pytest.raises(MismatchError, match="acts=: expected"):
+        si.associate(turned, none, split=again, acts=acts)
 
 
 def test_a_split_put_together_by_hand_is_held_against_lengths(world):
