@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from sciinterp.errors import InputError, MismatchError, ShapeError
+from sciinterp.errors import InputError, ShapeError
 from sciinterp.frames import html_card, in_order_of, name_of
+from sciinterp.split import Split as Split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -408,121 +409,3 @@ def _data_digest(data: object) -> str:
     if hasattr(data, "tobytes"):
         return hashlib.sha256(np.asarray(data, order="C").tobytes()).hexdigest()
     return repr(data)
-
-
-_PARTS = ("train", "calibration", "test")
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Samples divided by family: no family has samples in two parts.
-
-    Attributes
-    ----------
-    train, calibration, test : ndarray of int64
-        Numbers of samples, ascending.
-    family : ndarray of int64 [n_samples]
-        The family of every sample, a code into ``family_names``.
-    family_names : tuple of str
-    by, seed
-        How families were found, and the seed that placed them.
-    lengths : ndarray of int64 [n_samples], optional
-        Positions of every sample, for :meth:`summary`.
-    fractions : tuple of float
-        Wanted fractions of positions in the three parts.
-    ids : tuple of str, optional
-        Identifiers of the samples that the numbers are of, in order.
-    """
-
-    train: np.ndarray
-    calibration: np.ndarray
-    test: np.ndarray
-    family: np.ndarray
-    family_names: tuple[str, ...]
-    by: str = ""
-    seed: int = 0
-    lengths: np.ndarray | None = None
-    fractions: tuple[float, ...] = (0.75, 0.05, 0.2)
-    ids: tuple[str, ...] | None = None
-
-    def require_of(self, samples: Samples, where: str = "split=") -> None:
-        """Raise unless the split is of these samples in this order, since it holds their numbers.
-
-        A split put together by hand that names no samples is held against how many there are and, where it has them, their lengths.
-
-        Raises
-        ------
-        ShapeError
-            It is of another number of samples.
-        MismatchError
-            It is of others, or of the same in another order.
-        """
-        n, do = len(samples), "Make one of these samples with si.split_families."
-        if len(self.family) != n:
-            got = str(len(self.family))
-            raise ShapeError(
-                "the split is of other samples", where=where, expected=f"{n} samples", got=got, do=do
-            )
-        if self.ids is None:
-            if self.lengths is not None and not np.array_equal(self.lengths, samples.lengths):
-                raise MismatchError("the split is of samples of other lengths", where=where, do=do)
-        elif self.ids != samples.ids:
-            first = next(i for i in range(n) if self.ids[i] != samples.ids[i])
-            same = (
-                "the same samples in another order" if set(self.ids) == set(samples.ids) else "other samples"
-            )
-            expected, got = (f"{ids[first]!r} as sample {first}" for ids in (samples.ids, self.ids))
-            raise MismatchError(f"the split is of {same}", where=where, expected=expected, got=got, do=do)
-
-    @property
-    def digest(self) -> str:
-        """sha256 over the part and the family of every sample: whether two splits are one."""
-        part = np.zeros(len(self.family), "<i8")
-        for number, name in enumerate(_PARTS):
-            part[self.part(name)] = number + 1
-        _, first, family = np.unique(self.family, return_index=True, return_inverse=True)
-        numbered = np.argsort(np.argsort(first))[family]  # by first sample, whatever the codes are
-        return hashlib.sha256(part.tobytes() + numbered.astype("<i8").tobytes()).hexdigest()
-
-    @property
-    def training_digest(self) -> str:
-        """sha256 over the numbers of the training samples: whether two things were trained on the same families."""
-        return hashlib.sha256(np.ascontiguousarray(self.train, "<i8").tobytes()).hexdigest()
-
-    def part(self, name: str) -> np.ndarray:
-        """Sample numbers of ``train``, ``calibration`` or ``test``."""
-        if name not in _PARTS:
-            raise InputError(
-                "there is no such part of a split", expected="train, calibration or test", got=repr(name)
-            )
-        return getattr(self, name)
-
-    def families(self, part: str) -> np.ndarray:
-        """Codes of the families in a part."""
-        return np.unique(self.family[self.part(part)])
-
-    def position_family(self, samples: Samples) -> np.ndarray:
-        """int64 [n_positions]: the family of every position of ``samples``, laid end to end."""
-        self.require_of(samples)
-        return np.repeat(self.family, samples.lengths)
-
-    def summary(self) -> pd.DataFrame:
-        """How many samples, families and positions each part holds, and its fraction of the positions."""
-        import pandas as pd
-
-        lengths = np.ones(len(self.family), np.int64) if self.lengths is None else self.lengths
-        rows = [(len(self.part(p)), len(self.families(p)), int(lengths[self.part(p)].sum())) for p in _PARTS]
-        out = pd.DataFrame(
-            rows, index=pd.Index(_PARTS, name="part"), columns=["samples", "families", "positions"]
-        )
-        out["fraction"] = out["positions"] / max(int(out["positions"].sum()), 1)
-        return out
-
-    def __repr__(self) -> str:
-        sizes = ", ".join(f"{p} {len(self.part(p))} in {len(self.families(p))}" for p in _PARTS)
-        return f"Split(by {self.by!r}, seed {self.seed}: samples in families: {sizes})"
-
-    def _repr_html_(self) -> str:
-        return html_card(
-            f"Split by {self.by}, seed {self.seed}: no family is in two parts", table=self.summary()
-        )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sciinterp.errors import InputError, MismatchError
 from sciinterp.provenance.origin import UNKNOWN, Origin, kinds_of, origin_of
 from sciinterp.samples import Samples, Split
+from sciinterp.split import apart
 
 if TYPE_CHECKING:
     from sciinterp.annotations import Annotations
@@ -222,17 +223,11 @@ def require_same_samples(features: object, other: object, where: str) -> None:
     MismatchError
     """
     mine, theirs = (getattr(getattr(x, "samples", None), "ids", None) for x in (features, other))
-    if mine is None or theirs is None or mine == theirs:
+    if mine is None or theirs is None or not (found := apart(mine, theirs)):
         return
-    others = len(mine) != len(theirs) or set(mine) != set(theirs)
-    first = next((i for i, (a, b) in enumerate(zip(mine, theirs)) if a != b), min(len(mine), len(theirs)))
-    expected, got = (
-        f"{x[first]!r} as sample {first}" if first < len(x) else f"{len(x)} samples" for x in (mine, theirs)
-    )
+    said, expected, got = found
     raise MismatchError(
-        "these are of other samples than the codes"
-        if others
-        else "these are of the same samples in another order",
+        f"these are of {said} than the codes" if said == "other samples" else f"these are of {said}",
         where=where,
         expected=expected,
         got=got,

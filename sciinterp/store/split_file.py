@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from sciinterp.errors import FormatError, MismatchError
-from sciinterp.samples import Samples, Split
+from sciinterp.samples import Samples
+from sciinterp.split import PARTS, Split, apart
 from sciinterp.store.ledger import require_intact
 from sciinterp.store.tables import read_tsv, write_tsv
 
-PARTS = ("train", "calibration", "test")
 COLUMNS = ("sample", "family", "part", "by", "seed")
 
 
@@ -43,13 +43,9 @@ def read_split(path: str | Path, samples: Samples) -> Split:
         raise FormatError(
             "this is not a split", file=str(path), expected=" ".join(COLUMNS), got=f"no {absent or 'rows'}"
         )
-    if tuple(frame["sample"]) != samples.ids:
-        raise MismatchError(
-            "the split is of other samples",
-            where=f"file '{path}'",
-            expected=f"{len(samples)} samples, the first {samples.ids[0]!r}",
-            got=f"{len(frame)}, the first {frame['sample'].iloc[0]!r}",
-        )
+    if found := apart(samples.ids, tuple(frame["sample"])):
+        said, expected, got = found
+        raise MismatchError(f"the split is of {said}", where=f"file '{path}'", expected=expected, got=got)
     names, family = np.unique(frame["family"].to_numpy(dtype=str), return_inverse=True)
     part = frame["part"].to_numpy()
     told = zip(frame["part"], frame["by"], frame["seed"])

@@ -24,6 +24,7 @@ ORDER = [
     "progress",
     "settings",
     "frames",
+    "split",
     "samples",
     "readers",
     "splits",
