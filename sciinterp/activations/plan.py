@@ -77,7 +77,14 @@ class Work:
                 batch = self.model.encode([Sample(sample.id, sample.sequence[lo:hi])])
                 return lo + batch.spans[0][batch.mask[0]][:, 0].numpy()
 
-            self._starts[number] = window_starts(n, self.window, self.overlap, tokens)
+            def fits(lo: int) -> bool:
+                try:
+                    self.model.check([Sample(sample.id, sample.sequence[lo:])])
+                except InputError:
+                    return False
+                return True
+
+            self._starts[number] = window_starts(n, self.window, self.overlap, tokens, fits)
         return self._starts[number]
 
     def items(self, number: int) -> list[Item]:
@@ -131,7 +138,11 @@ def environment(device: torch.device, threads: int) -> dict[str, object]:
 
 
 def window_starts(
-    n: int, window: int, overlap: int, tokens: Callable[[int, int], np.ndarray] | None = None
+    n: int,
+    window: int,
+    overlap: int,
+    tokens: Callable[[int, int], np.ndarray] | None = None,
+    fits: Callable[[int], bool] = lambda _: True,
 ) -> list[int]:
     """Where the windows of a sample of ``n`` positions begin; the last one ends with the sample.
 
@@ -141,6 +152,8 @@ def window_starts(
     tokens : callable, optional
         Where the tokens of the positions ``[lo, hi)`` begin; by default everywhere. Windows that have to begin with a token
         overlap by more where it begins earlier, and the last one may be shorter.
+    fits : callable, optional
+        Whether all positions from one on fit into a window: letters behind the last word are tokens of their own.
 
     Examples
     --------
@@ -157,9 +170,11 @@ def window_starts(
             continue
         places = np.append(tokens(lo, lo + window), lo + window)
         places = places[places > lo]
-        last = places[(places >= n - window) & (places <= latest)]
-        before = places[places <= latest]
-        starts.append(int(last.min() if len(last) else before.max() if len(before) else places.min()))
+        last = next((int(place) for place in places if place >= n - window and fits(int(place))), n)
+        # where nothing that is left fits, a window before it ends within the sample
+        before = places[places <= (latest if last < n else min(latest, n - window - 1))]
+        step = int(before.max() if len(before) else places.min())
+        starts.append(last if last <= latest or step + window >= n > last else step)
     return starts
 
 

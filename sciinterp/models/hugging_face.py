@@ -123,9 +123,11 @@ class HuggingFace(Adapter):
         batch = self.encoding.encode([data])
         start = batch.spans[0][batch.mask[0]][:, 0].contiguous()
         special = batch.mask.shape[1] - len(start)
-        # The fullest window, where the sample is cut into some.
-        beyond = torch.searchsorted(start, start + (self.max_length or int(batch.lengths[0])))
-        most = int((beyond - torch.arange(len(start))).max()) + special
+        # The fullest window, where the sample is cut into some; the last one holds as much of the end as fits.
+        window = self.max_length or len(data)
+        first = start[start <= max(len(data) - window, 0)]
+        beyond = torch.searchsorted(start, first + window)
+        most = int((beyond - torch.arange(len(first))).max()) + special
         if most > self._places:
             raise InputError(
                 f"too many tokens for {self.name}",

@@ -167,6 +167,22 @@ def test_windows_keep_each_position_once_whatever_tokens_are(name, text, window,
         assert [text[a:b] for a, b, _ in kept] == by_words(text)
 
 
+@settings(deadline=None, max_examples=150)
+@given(st.integers(1, 200), st.integers(2, 8), st.data())
+def test_the_last_window_holds_as_much_of_the_end_as_fits(n, words, data) -> None:
+    """Of a model of so many words of three: what is left behind the last word takes a place a letter."""
+    window = 3 * words
+    overlap = data.draw(st.integers(0, window - 1))
+
+    def tokens(lo: int, hi: int) -> np.ndarray:
+        return lo + np.cumsum([0, *map(len, by_words("A" * (hi - lo)))])[:-1]
+
+    starts = window_starts(n, window, overlap, tokens, lambda lo: len(tokens(lo, n)) <= words)
+    assert starts == sorted(set(starts)) and starts[-1] + window >= n
+    assert all(b - a <= window for a, b in pairwise(starts)) and all(lo % 3 == 0 for lo in starts)
+    assert n <= window or len(tokens(starts[-1], n)) <= words
+
+
 @pytest.mark.parametrize("name", PARTED)
 @pytest.mark.parametrize("overlap", [0, 1, 4])
 def test_rows_of_windows_are_means_over_those_that_have_the_token(tmp_path, name, overlap) -> None:

@@ -1,5 +1,6 @@
 """A model's longest input is what its own configuration says; beyond it, one line or windows."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -61,10 +62,16 @@ def test_words_of_six_bases_fill_up_with_unknown_bases(tmp_path) -> None:
         with pytest.raises(InputError, match=r"too many tokens.*at most 20"):
             model.check([sequence])
     assert len(model.readable(si.Samples(["a", "b"], ["ACGTAC", "N" * 100], kind="dna"))) == 1
-    how = ExtractSettings(overlap=8)
-    samples = si.Samples(["a"], ["ACGTAC" * 50 + "A"], kind="dna")
-    acts = si.extract(model, samples, site="layers.0", out=tmp_path / "acts", settings=how)
-    assert acts.spans["start"].tolist() == [*range(0, 300, 6), 300]
+    texts = ["ACGTAC" * 50 + "ACGTAC"[:n] for n in range(6)]
+    acts = si.extract(
+        model,
+        si.Samples(list("abcdef"), texts, kind="dna"),
+        site="layers.0",
+        out=tmp_path / "acts",
+        settings=ExtractSettings(overlap=8),
+    )
+    for n, (first, last) in enumerate(pairwise(acts.token_offsets)):
+        assert acts.spans["start"][first:last].tolist() == [*range(0, 300, 6), *range(300, 300 + n)]
 
 
 def test_byte_pairs_are_counted(tmp_path) -> None:
