@@ -219,16 +219,20 @@ Made with {versions}.
 
 
 def _best(made: Run, n: int = 10) -> str:
-    """The concepts that one feature marks best, as a table, each beside the best reader that counts against it."""
+    """The concepts that one feature marks best, as a table, each beside the best reader that counts against it.
+
+    Where not all folds chose the feature, the F1 is that of choosing.
+    """
     assert made.hits is not None
     told = made.hits[made.hits["selected"]].dropna(subset=["f1"])
     chosen = told.sort_values(["f1", "concept"], ascending=[False, True]).head(n)
-    head = "| concept | feature | F1 | best baseline | its F1 |\n| --- | --- | --- | --- | --- |\n"
-    columns = ["concept", "feature", "f1", "best_baseline", "best_baseline_f1"]
+    folds = made.hits.context["counts"]["folds"]
+    head = f"| concept | feature | chosen in folds, of {folds} | F1 | best baseline | its F1 |\n|{' --- |' * 6}\n"
+    columns = ["concept", "feature", "folds_agree", "f1", "best_baseline", "best_baseline_f1"]
     chosen = chosen.assign(**{name: chosen[name].map(_cell) for name in ("concept", "best_baseline")})
     return head + "".join(
-        f"| {concept} | {feature} | {f1:.2f} | {rival} | {theirs:.2f} |\n"
-        for concept, feature, f1, rival, theirs in chosen[columns].itertuples(index=False)
+        f"| {concept} | {feature} | {agree} | {f1:.2f} | {rival} | {theirs:.2f} |\n"
+        for concept, feature, agree, f1, rival, theirs in chosen[columns].itertuples(index=False)
     )
 
 

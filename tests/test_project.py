@@ -125,7 +125,9 @@ def test_associate_on_the_command_line_finds_what_lies_beside(small_run: Path, t
     assert f"control: {small_run / 'control' / 'features'}" in said.stderr
     assert (tmp_path / "hits.tsv").read_bytes() == (small_run / "hits.tsv").read_bytes()
     head = next(line for line in said.stdout.splitlines() if "best_baseline" in line)
+    assert head.split()[:3] == ["concept", "feature", "folds_agree"]
     assert head.split()[-2:] == ["q_above", "explained_by"]
+    assert "and of choosing where folds_agree, the folds that chose the feature, is not 3;" in said.stdout
 
 
 def test_a_folder_filled_verb_by_verb_has_a_report_and_a_browser(small_run: Path, tmp_path: Path) -> None:

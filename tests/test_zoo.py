@@ -14,6 +14,7 @@ from sciinterp.config import RunConfig
 from sciinterp.errors import InputError, SciinterpError
 from sciinterp.models.encodings import reverse_complement
 from sciinterp.project import load_run, run
+from sciinterp.report.prose import found_so
 
 RECIPE = """
 [zoo]
@@ -54,11 +55,16 @@ def test_an_entry_has_what_a_stranger_needs(small_run: Path, tmp_path: Path, mon
         name: hashlib.sha256((entry / name).read_bytes()).hexdigest() for name in names - {"SHA256SUMS"}
     }
     card, results = (entry / "README.md").read_text(), made.manifest["results"]
-    for value in (f"{results['sae']['fve']:.3f}", str(results["concepts_f1_half"]), "Licences", "MIT"):
+    for value in (
+        f"{results['sae']['fve']:.3f}",
+        f"{results['concepts_f1_half']}{found_so(results)}",
+        "Licences",
+        "MIT",
+    ):
         assert value in card
     assert made.hits is not None and made.sae is not None
     best = made.hits[made.hits["selected"]].sort_values("f1", ascending=False).iloc[0]
-    assert f"| {best['concept']} | {best['feature']} | {best['f1']:.2f} |" in card
+    assert f"| {best['concept']} | {best['feature']} | {best['folds_agree']} | {best['f1']:.2f} |" in card
     sae = si.load_sae(entry)
     assert sae.origin.model == "antiberty" and sae.metrics == made.sae.metrics
     before = {path.name: path.read_bytes() for path in entry.iterdir()}

@@ -265,21 +265,34 @@ def associate(
 ) -> None:
     """Test every feature against every concept on held-out families."""
     from sciinterp.association import AssociationSettings
-    from sciinterp.association.explanations import above_all, above_without_control, legend
+    from sciinterp.association.explanations import legend
     from sciinterp.association.explanations import shown as shown_word
     from sciinterp.provenance import families_of
+    from sciinterp.report.content import concept_rows, tally
+    from sciinterp.report.prose import above_so
 
     settings = AssociationSettings(strongest=None) if every else None
     given = _given(features, annotations, activations, control, format, by, seed)
     hits = given.associated(seed, out, settings)
-    shown = ["concept", "feature", "f1", "f1_low", "f1_high", "best_baseline", "best_baseline_f1"]
+    shown = [
+        "concept",
+        "feature",
+        "folds_agree",
+        "f1",
+        "f1_low",
+        "f1_high",
+        "best_baseline",
+        "best_baseline_f1",
+    ]
     chosen = hits[hits["selected"]][[*shown, "delta_low", "q_above", "explained_by"]]
     echo_table(chosen.assign(explained_by=chosen["explained_by"].map(shown_word)))
+    n = tally(concept_rows(hits, given.annotations, given.features.samples)[0])
     typer.echo(
-        f"\nscores on {families_of(hits)}; delta_low: the least lower end of the intervals of F1 minus that of each "
+        f"\nscores on {families_of(hits)}, and of choosing where folds_agree, the folds that chose the feature, is not "
+        f"{hits.context['counts']['folds']}; delta_low: the least lower end of the intervals of F1 minus that of each "
         "counted baseline; q_above: the q-value over concepts of its lying above all of them; explained_by: "
-        f"{legend()}\n{int(above_all(hits).sum())} of {len(chosen)} above every counted baseline, "
-        f"{int(above_without_control(hits).sum())} before false discovery control over concepts"
+        f"{legend()}\n{n['concepts_beating_every_baseline']} of {n['concepts_tested']} above every counted baseline"
+        f"{above_so(n)}"
     )
     echo_not_run(hits.context["not_run"])
 

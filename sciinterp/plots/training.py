@@ -48,7 +48,7 @@ _WORDS = {
     "fvu": "fraction of variance unexplained",
     "mdl": "description length (bits a token)",
     "n_features": "features in the dictionary",
-    "k": "active features a token",
+    "k": "codes above zero a token",
     "tokens": "training tokens",
 }
 
@@ -244,7 +244,7 @@ def front(runs: Rows | str | Path, *, ax: Axes | None = None) -> Axes:
             axes.scatter(best["l0"], best["fve"], s=40, label="on the front", **ring)
         _wide_axis(axes, frame["k"] if "k" in frame.columns and frame["k"].notna().all() else frame["l0"])
         axes.grid(axis="y")
-        name_axes(axes, x="active features a token (L0)", y="fraction of variance explained")
+        name_axes(axes, x="codes above zero a token (L0)", y="fraction of variance explained")
         legend(axes, columns=3)
     return axes
 

@@ -7,11 +7,11 @@ fve
     mean is that of all rows measured, never of a batch. On a model with randomised weights it *rises*:
     activations without structure are easier to reconstruct, so it is no evidence of meaning.
 l0
-    Mean number of active features a row.
+    Mean number of codes above zero a row.
 dead
-    Fraction of features that fire on no row of the *training* data.
+    Fraction of features whose code is above zero on no row of the *training* data.
 density
-    Fraction of rows on which a feature fires, per feature; ``density_histogram`` counts features per decade.
+    Fraction of rows on which a feature's code is above zero, per feature; ``density_histogram`` counts features per decade.
 cosine
     Mean cosine between ``x - b_dec`` and ``xhat - b_dec``. Rises with randomised weights, as fve does.
 shrinkage
