@@ -78,7 +78,7 @@ def test_every_command_takes_a_device_and_refuses_one_that_is_not_there(
             given += [*([] if parameter.param_type_name == "argument" else [parameter.opts[0]]), "1"]
     done = CliRunner().invoke(app, [name, *given, "--device", ABSENT])
     assert isinstance(done.exception, InputError), done.output
-    assert str(done.exception).startswith("no such device here, device: expected cpu"), done.exception
+    assert str(done.exception).startswith("no such device here, --device: expected cpu"), done.exception
     assert "\n" not in str(done.exception) and not done.output.strip()
     assert not list(tmp_path.iterdir())
 

@@ -131,7 +131,7 @@ def test_every_default_of_the_template_can_be_uncommented(tmp_path: Path) -> Non
         ("model", "precision", "float64", ["[model] precision", "'float32'"]),
         ("train", "screen", "yes", ["[train] screen", "'auto'"]),
         ("train", "frozen", "decodr", ["[train] frozen", "'decoder'"]),
-        ("sae", "prefixes", [64, 16], ["[sae] prefixes", "(64, 16, "]),
+        ("sae", "prefixes", [64, 16], ["[sae] prefixes", "got (64, 16)"]),
         ("extract", "nonfinite", "ignore", ["[extract] nonfinite", "'skip'", "'ignore'"]),
     ],
 )
