@@ -3,7 +3,8 @@
 A window's place is stated by its sample (columns ``chromosome, start, end, strand``, or a name such as
 ``chr16:100-119`` or ``chr16:99-119(-)``, :func:`sciinterp.splits.places.places`). An interval that a window
 cuts is kept in part, and counted; on the reverse strand a window runs backwards, and with it its intervals and
-their strands. Cells carry on their positions what is known of the genes they express.
+their strands. An interval of one strand lies on windows of that strand alone: on the other it would be read
+backwards. One without a strand lies on both. Cells carry on their positions what is known of the genes they express.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 OUTSIDE = "outside every window"
+OTHER_STRAND = "on windows of the other strand alone"
 WHOLE = "a fact about the whole sequence, not about a window"
 NOT_EXPRESSED = "of a gene that no cell expresses"
 UNKNOWN = "of a sample that is no window"
@@ -35,6 +37,18 @@ _FLIPPED = {"+": "-", "-": "+"}
 
 def project(annotations: Annotations, samples: Samples) -> Annotations:
     """Annotations of chromosomes on windows, or of genes on cells; see :meth:`Annotations.project`."""
+    moved = _moved(annotations, samples)
+    if turned := moved.counts["dropped"].get(OTHER_STRAND):
+        log.warning(
+            "annotations projected onto the samples: %d of %d not placed, %s (their strand set to '.' puts them there)",
+            turned,
+            moved.counts["n_in"],
+            OTHER_STRAND,
+        )
+    return moved
+
+
+def _moved(annotations: Annotations, samples: Samples) -> Annotations:
     first = samples.data[0] if len(samples) else None
     of_cells = isinstance(first, dict) and "genes" in first
     return _onto_cells(annotations, samples) if of_cells else _onto_windows(annotations, samples)
@@ -74,7 +88,7 @@ def placed(annotations: Annotations, samples: Samples) -> Annotations:
     if not len(annotations) or (annotations.sample_numbers(samples) >= 0).any():
         return annotations
     projected = _projected(annotations, samples)
-    if projected is None:
+    if projected is None or not len(projected):
         raise _on_none(annotations, samples)
     said = {**projected.counts["dropped"], "cut by a window": projected.counts.get("partial", 0)}
     log.info(
@@ -94,8 +108,7 @@ def require_placed(annotations: Annotations, samples: Samples) -> None:
 
 def _projected(annotations: Annotations, samples: Samples) -> Annotations | None:
     with suppress(InputError):  # the samples have no place
-        found = project(annotations, samples)
-        return found if len(found) else None
+        return _moved(annotations, samples)
     return None
 
 
@@ -103,13 +116,17 @@ def _on_none(annotations: Annotations, samples: Samples) -> InputError:
     could = _projected(annotations, samples)
     first = str(annotations.frame["sample"].iloc[0])
     near = nearest(first, samples.ids)
+    todo = "Annotations.rename_samples changes names; Annotations.project moves chromosomes onto windows."
+    if could is not None and len(could):
+        n = could.counts["n_kept"]
+        todo = f"Place them first: annotations.project(samples) puts {n} of {len(annotations)} on them."
+    elif could is not None and (turned := could.counts["dropped"].get(OTHER_STRAND)):
+        todo = f"{turned} of {len(annotations)} are {OTHER_STRAND}: give windows of their strand, such as chr1:0-300(-)."
     return InputError(
         "no annotation lies on any sample",
         expected=f"samples such as {samples.ids[0]!r}" if len(samples) else "samples",
         got=f"annotations of {first!r}{near and f' ({near})'}",
-        do=f"Place them first: annotations.project(samples) puts {could.counts['n_kept']} of {len(annotations)} on them."
-        if could is not None
-        else "Annotations.rename_samples changes names; Annotations.project moves chromosomes onto windows.",
+        do=todo,
     )
 
 
@@ -124,6 +141,11 @@ def _onto_windows(annotations: Annotations, samples: Samples) -> Annotations:
         windows = np.flatnonzero((where["chromosome"] == chromosome).to_numpy())
         pairs.append(_overlaps(frame, rows, where, windows))
     row, window = np.concatenate(pairs, axis=1)
+    beside = np.zeros(len(frame), bool)
+    beside[row] = True
+    stated = frame["strand"].to_numpy()[row]
+    same = (stated == ".") | (stated == where["strand"].to_numpy()[window])
+    row, window = row[same], window[same]
     order = np.lexsort((window, row))
     row, window = row[order], window[order]
     low, high = where["start"].to_numpy()[window], where["end"].to_numpy()[window]
@@ -139,7 +161,7 @@ def _onto_windows(annotations: Annotations, samples: Samples) -> Annotations:
     placed = np.zeros(len(frame), bool)
     placed[row] = True
     whole = frame["start"].to_numpy() < 0
-    reason = np.where(placed, "", np.where(whole, WHOLE, OUTSIDE))
+    reason = np.where(placed, "", np.where(whole, WHOLE, np.where(beside, OTHER_STRAND, OUTSIDE)))
     partial = int(((start > first) | (end < last)).sum())
     coverage: dict[str, tuple[str, ...] | None] = {}
     for source, ids in annotations.coverage.items():

@@ -241,6 +241,9 @@ class Annotations:
     def project(self, samples: Samples) -> Annotations:
         """These annotations in the coordinates of ``samples``: of chromosomes on windows, of genes on cells.
 
+        An annotation with a strand lies on the windows of that strand (``+`` where a window states none), one
+        without on both; what windows of the other strand alone show is counted and not placed.
+
         Parameters
         ----------
         samples : Samples
@@ -259,10 +262,10 @@ class Annotations:
 
         Examples
         --------
-        >>> rows = pd.DataFrame({"sample": ["chr1"], "start": [95], "end": [103], "strand": ["+"], "concept": ["exon"]})
+        >>> rows = pd.DataFrame({"sample": "chr1", "start": 95, "end": 103, "strand": ["-", "."], "concept": ["a", "b"]})
         >>> windows = Samples(["chr1:100-109", "chr1:90-99(-)"], ["ACGTACGTAC", "ACGTACGTA"])
-        >>> Annotations(rows).project(windows).frame[["sample", "start", "end", "strand"]].to_numpy().tolist()
-        [['chr1:100-109', 0, 4, '+'], ['chr1:90-99(-)', 0, 4, '-']]
+        >>> Annotations(rows).project(windows).frame[["sample", "start", "end", "strand", "concept"]].to_numpy().tolist()
+        [['chr1:90-99(-)', 0, 4, '+', 'a'], ['chr1:100-109', 0, 4, '.', 'b'], ['chr1:90-99(-)', 0, 4, '.', 'b']]
         """
         return project(self, samples)
 

@@ -143,7 +143,10 @@ def test_projection_is_base_by_base_what_the_window_shows(rows: list[tuple], fou
     for i, (chromosome, start, n, back) in enumerate(found):
         for column, concept in enumerate("xy"):
             stated = {
-                p for c, a, w, _, name in rows if (c, name) == (chromosome, concept) for p in range(a, a + w)
+                p
+                for c, a, w, strand, name in rows
+                if (c, name) == (chromosome, concept) and strand in (".", "-" if back else "+")
+                for p in range(a, a + w)
             }
             truth = [p in stated for p in range(start, start + n)]
             ours = dense[samples.offsets[i] : samples.offsets[i + 1], column]
@@ -157,15 +160,69 @@ def test_projection_is_base_by_base_what_the_window_shows(rows: list[tuple], fou
 def test_there_and_back_gives_what_lies_inside_the_windows(rows: list[tuple], found: list[tuple]) -> None:
     annotations, samples = table(rows), window_samples(found)
     back = annotations.project(samples).unproject(samples)
-    seen = {(c, p) for c, start, n, _ in found for p in range(start, start + n)}
+    seen = {
+        (c, p, s) for c, a, n, back in found for p in range(a, a + n) for s in (".", "-" if back else "+")
+    }
 
     def bases(frame: pd.DataFrame) -> set[tuple]:
         columns = zip(*(frame[c] for c in ("sample", "start", "end", "strand", "concept")))
         return {(c, p, strand, concept) for c, a, b, strand, concept in columns for p in range(a, b)}
 
-    assert bases(back.frame) == {row for row in bases(annotations.frame) if row[:2] in seen}
+    assert bases(back.frame) == {row for row in bases(annotations.frame) if row[:3] in seen}
     again = back.project(samples)
     assert bases(again.frame) == bases(annotations.project(samples).frame)
+
+
+def test_a_strand_is_a_strand_of_windows() -> None:
+    """A word of one strand is found on the windows that read it, whole, and on no other."""
+    word, turned = "GTAAGTCC", "GGACTTAC"
+    genome = "".join(np.random.default_rng(3).choice(list("ACGT"), 2400).tolist())
+    rows = []
+    for at in range(20, 2380, 60):
+        strand = "+" if at % 120 == 20 else "-"
+        genome = genome[:at] + (word if strand == "+" else turned) + genome[at + 8 :]
+        rows.append(("chr1", at, at + 8, strand, "site"))
+    both = Annotations(pd.DataFrame(rows, columns=["sample", "start", "end", "strand", "concept"]))
+    names = [f"chr1:{at}-{at + 300}({strand})" for at in range(0, 2400, 300) for strand in "+-"]
+    read = [genome[at : at + 300] for at in range(0, 2400, 300)]
+    complement = str.maketrans("ACGT", "TGCA")
+    shown = [text if strand == "+" else text[::-1].translate(complement) for text in read for strand in "+-"]
+    samples = Samples(names, shown, kind="dna")
+    placed = both.project(samples)
+    truth = np.zeros(samples.n_positions, bool)
+    for at, text in zip(samples.offsets, shown):
+        for start in [i for i in range(len(text)) if text.startswith(word, i)]:
+            truth[at + start : at + start + 8] = True
+    assert (placed.positives(samples, ["site"]).toarray()[:, 0] == truth).all()
+    assert placed.counts == {"n_in": 40, "n_kept": 40, "dropped": {}}
+    # a site of the other strand is a negative of the concept, not an unknown
+    covered = placed.covered(samples, ["site"])
+    assert covered.all() and truth.sum() == 40 * 8
+    # without a strand it lies on both, as in a file of three columns
+    wide = Annotations(both.frame.assign(strand=".")).project(samples)
+    assert wide.positives(samples, ["site"]).sum() == 2 * 40 * 8
+
+
+def test_what_lies_on_the_other_strand_alone_is_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    rows = pd.DataFrame(
+        {
+            "sample": "chr1",
+            "start": [2, 12, 30],
+            "end": [6, 16, 34],
+            "strand": ["+", "-", "-"],
+            "concept": "x",
+        }
+    )
+    samples = Samples(["chr1:0-10", "chr1:10-20"], ["A" * 10] * 2)
+    shown = Annotations(rows).project(samples)
+    assert shown.frame[["sample", "start", "end"]].to_numpy().tolist() == [["chr1:0-10", 2, 6]]
+    assert shown.counts["dropped"] == {"on windows of the other strand alone": 1, "outside every window": 1}
+    assert "1 of 3 not placed, on windows of the other strand alone" in caplog.text
+    with pytest.raises(InputError, match="1 of 2 are on windows of the other strand alone"):
+        placed(Annotations(rows[1:]), samples)
+    with caplog.at_level("INFO"):
+        placed(Annotations(rows), samples)
+    assert "1 of 3 kept, 1 on windows of the other strand alone, 1 outside" in caplog.text
 
 
 def test_partial_overlaps_facts_and_coverage_are_said() -> None:
