@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import sciinterp as si
@@ -133,6 +134,102 @@ def test_what_the_system_refuses_is_one_line(error: OSError, said: str, monkeypa
 
     monkeypatch.setattr("sciinterp.store.describe.info", refused)
     assert_one_line(run("info", "anything"), said)
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        ("run --modell esm2-8m", "'--model'"),
+        ("train acts --out o --step 3", "'--steps'"),
+        ("encode a b --out o --divice cpu", "'--device'"),
+        ("--verbos info x", "'--verbose'"),
+    ],
+)
+def test_an_option_that_is_not_there_names_the_nearest(words: str, near: str) -> None:
+    assert_one_line(run(*words.split()), "No such option", "Did you mean", near)
+
+
+def test_a_configuration_is_of_a_model_that_there_is(tmp_path: Path) -> None:
+    assert_one_line(
+        run("init", str(tmp_path / "a.toml"), "--model", "unirep64"), "no such model", "'unirep-64'"
+    )
+    assert not (tmp_path / "a.toml").exists()
+    assert run("init", str(tmp_path / "a.toml"), "--model", "unirep-64").returncode == 0
+    assert 'name = "unirep-64"' in (tmp_path / "a.toml").read_text()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """One of each thing that verbs take by place, tiny."""
+    out = tmp_path_factory.mktemp("made")
+    samples, rows = si.Samples(["a", "b"], ["MKVLA", "GGST"]), np.random.default_rng(0).normal(size=(9, 6))
+    acts = si.activations_from_array(rows, samples, model="mine", site="last", out=out / "activations")
+    sae = si.train(acts, si.TopK(n_features=8, k=2), steps=3, batch_size=4, out=out / "sae")
+    si.encode(sae, acts, out=out / "features")
+    (out / "s.fasta").write_text(">a\nMKVLA\n>b\nGGST\n")
+    (out / "a.tsv").write_text("sample\tstart\tend\tconcept\na\t1\t3\tx\n")
+    names = {
+        "SAE": "sae",
+        "ACTS": "activations",
+        "CODES": "features",
+        "RUN": "",
+        "FASTA": "s.fasta",
+        "TSV": "a.tsv",
+    }
+    return {name: str(out / place) for name, place in names.items()} | {"MODEL": "unirep-64"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("encode ACTS SAE", "this is a store of activations, not an SAE"),
+        ("encode RUN ACTS", "this is the folder of a run, not an SAE"),
+        ("encode SAE CODES", "this is a store of codes, not a store of activations"),
+        ("associate TSV CODES", "this is a store of codes, not a file of annotations"),
+        ("discover SAE TSV", "this is an SAE, not a store of codes"),
+        ("control MODEL FASTA SAE", "this is a file of sequences, not an SAE"),
+        ("extract FASTA MODEL --site layers.1", "this is a file of sequences, not the name of a model"),
+        ("sweep-sites MODEL TSV FASTA --site layers.1", "a file of sequences, not a file of annotations"),
+        ("ablate MODEL FASTA CODES --feature 1", "this is a file of sequences, not a store of codes"),
+        ("steer MODEL SAE FASTA --feature 1 --strength 1", "this is an SAE, not a store of codes"),
+        ("fit MODEL SAE FASTA", "this is an SAE, not the name of a model"),
+        ("assay MODEL TSV SAE", "this is an SAE, not a table of variants"),
+        ("variants MODEL CODES FASTA TSV", "this is a store of codes, not an SAE"),
+    ],
+)
+def test_places_in_another_order_are_told_apart(
+    words: str, said: str, made: dict[str, str], tmp_path: Path
+) -> None:
+    """An SAE was looked for among the shards of activations: 'several SAEs are here, name the file of one'."""
+    verb, *given = (made.get(word, word) for word in words.split())
+    found = run(verb, *given, "--out", str(tmp_path / "new" if verb != "fit" else tmp_path))
+    assert_one_line(found, said, f"The order is sciinterp {verb} ")
+    assert not (tmp_path / "new").exists()
+
+
+def test_load_sae_says_what_else_it_was_given(made: dict[str, str]) -> None:
+    for name, kind in {
+        "ACTS": "a store of activations",
+        "CODES": "a store of codes",
+        "RUN": "the folder of a run",
+    }.items():
+        with pytest.raises(si.errors.InputError, match=f"this is {kind}, not an SAE"):
+            si.load_sae(made[name])
+
+
+def test_an_sae_that_says_nothing_is_told_its_origin(tmp_path: Path) -> None:
+    """The error named ways of Python alone."""
+    samples, rows = si.Samples(["a", "b"], ["MKVLA", "GGST"]), np.random.default_rng(0).normal(size=(9, 6))
+    acts, sae = tmp_path / "acts", tmp_path / "sae"
+    si.activations_from_array(rows, samples, model="mine", site="layer 12", out=acts)
+    made = si.train(rows, si.TopK(n_features=8, k=2), steps=3, batch_size=4)
+    made.export(sae, format="dictionary_learning")
+    given = ("encode", str(sae), str(acts), "--out", str(tmp_path / "features"))
+    assert_one_line(run(*given), "sciinterp fit SAE MODEL SAMPLES --out FOLDER", "--origin MODEL SITE")
+    assert_one_line(run("-q", *given, "--origin", "mine", "layer 11"), "site layer 11", "site layer 12")
+    assert not (tmp_path / "features").exists()
+    assert run(*given, "--origin", "mine", "layer 12").returncode == 0
+    assert si.load_features(tmp_path / "features").origin.site == "layer 12"
 
 
 @pytest.mark.parametrize(

@@ -51,22 +51,17 @@ def _annotations(place: Path) -> None:
 
 # pattern of files -> what reads them, given the folder they lie in; those that nothing reads are not here.
 READERS: dict[str, tuple[Callable[[Path], Any], ...]] = {
-    "activations/[!s]*": (_activations,),
-    "activations/*.parquet": (_activations,),
-    "activations/*.safetensors": (_activations,),
-    "control/activations/*.safetensors": (_activations,),
-    "features/[!s]*": (_features,),
-    "features/*.parquet": (_features,),
-    "features/*.safetensors": (_features,),
-    "control/features/*.safetensors": (_features,),
+    "activations/*.*": (_activations,),
+    "control/activations/*.*": (_activations,),
+    "features/*.*": (_features,),
+    "control/features/*.*": (_features,),
     "sae/*.*": (si.load_sae, lambda place: load_run(place.parent)),
     "control/sae/*.json*": (si.load_sae, lambda place: load_run(place.parent.parent)),
     "control/sae/*.safetensors": (si.load_sae,),
     "control/manifest.json": (lambda place: load_run(place.parent),),
     "twins/*/*.json*": (lambda place: load_run(place.parent.parent),),
     "twins/*/*.safetensors": (si.load_sae,),
-    "twins/*/features/[!s]*": (_features,),
-    "twins/*/features/*.safetensors": (_features,),
+    "twins/*/features/*.*": (_features,),
     "annotations*.tsv": (_annotations, load_run),
     "split.tsv": (load_run,),
     "hits.tsv": (si.read_hits, load_run),
@@ -189,11 +184,13 @@ def test_ten_places_of_every_file(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["report", "browse", "verify"])
-def test_a_verb_stops_at_damage(folder: Path, verb: str) -> None:
-    harm(folder / "hits.tsv", "digit", 0)
+@pytest.mark.parametrize("name", ["hits.tsv", "features/shard-000000.json"])
+def test_a_verb_stops_at_damage(folder: Path, verb: str, name: str) -> None:
+    """A report was written, and browsed, of codes whose record beside the shard was damaged."""
+    harm(folder / name, "digit", 0)
     said = command(verb, str(folder))
     assert said.returncode == (1 if verb == "verify" else 2)
-    assert "hits.tsv" in said.stdout + said.stderr
+    assert name in said.stdout + said.stderr
     assert "Traceback" not in said.stderr
 
 

@@ -52,7 +52,7 @@ GIVEN: dict[str, dict[str, str]] = {
 }  # fmt: skip
 # Text that may be anything, or that other options decide the meaning of.
 ANY_TEXT = {
-    *(("init", name) for name in ("model", "samples", "annotations")),
+    *(("init", name) for name in ("samples", "annotations")),
     ("saes", "like"), ("run", "settings"), ("train", "grid"), ("demo", "device"), ("benchmark", "only"),
     ("benchmark", "what"), ("readout", "classes"), ("run", "layer"), ("turn", "concept"),
 }  # fmt: skip

@@ -15,6 +15,7 @@ from sciinterp.activations.recorded import Activations, load_activations
 from sciinterp.activations.settings import ExtractSettings
 from sciinterp.errors import InputError, ShapeError, no_such, require_kinds
 from sciinterp.models.adapter import Adapter
+from sciinterp.models.registry import stated_width
 from sciinterp.provenance import UNKNOWN, Origin, origin_of
 from sciinterp.samples import Samples
 from sciinterp.settings import plain_value
@@ -112,7 +113,9 @@ def activations_from_array(
 def _origin(model: Adapter | str | None, site: str | None) -> Origin:
     at = UNKNOWN if site is None else plain_value(site, str, "site") or UNKNOWN
     if isinstance(model, str) or model is None:
-        return Origin(model=model or UNKNOWN, site=at)
+        named = Origin(model=model or UNKNOWN, site=at)
+        width = stated_width(named, where="model=") if named.named else None
+        return named if width is None else replace(named, d_in=width)
     require_kinds(model=(model, Adapter))
     return origin_of(model, at)
 

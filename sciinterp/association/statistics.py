@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 import numpy as np
 import scipy.sparse as sp
@@ -42,6 +43,8 @@ from sciinterp.settings import UP_TO_ONE, at_least, make_plain, settings_of
 
 # Multiply-adds a permutation test may take before fewer permutations are drawn.
 _PERMUTATION_WORK = 2e11
+# What samples may be, beside what somebody calls his own.
+KINDS = ("protein", "dna", "rna", "structure", "cells", "receptor", "alignment", "crystal", "smiles", "airr")
 STRATA = ("exposure", "none")
 UNIVERSAL, TOO_FEW, WITHIN = "universal", "too few families", "within families"
 # What a pair takes while it is tested, or permuted.
@@ -85,6 +88,11 @@ class ScreenSettings:
         make_plain(self, carried=UP_TO_ONE, **dict.fromkeys(names, at_least(1)))
         if self.strata not in STRATA:
             raise no_such("choice", self.strata, STRATA, where="strata")
+        for (
+            name
+        ) in self.within:  # somebody's own kind may have a name of its own, but not nearly one of these
+            if name not in KINDS and get_close_matches(name.lower(), KINDS, n=1):
+                raise no_such("kind of samples", name, KINDS, where="within")
 
 
 @dataclass(frozen=True, eq=False)

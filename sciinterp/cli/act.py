@@ -9,15 +9,22 @@ import typer
 
 from sciinterp.cli.options import (
     MOST,
+    CodesPlace,
     Device,
     Folder,
     Format,
+    Model,
+    SaePlace,
+    SamplesFile,
     Seed,
+    Stated,
     TableFile,
     Weights,
     echo_table,
     file_place,
     named,
+    of_kind,
+    read_sae,
 )
 from sciinterp.errors import InputError, no_such
 
@@ -44,9 +51,9 @@ SHOWN = 20
 
 # Options are named, so a verb may have more of them than a function may have arguments.
 def ablate(
-    model: str,
-    features: Path,
-    samples: Path,
+    model: Model,
+    features: CodesPlace,
+    samples: SamplesFile,
     feature: Features,
     at: At = "all",
     out: To = None,
@@ -65,9 +72,9 @@ def ablate(
 
 
 def steer(
-    model: str,
-    features: Path,
-    samples: Path,
+    model: Model,
+    features: CodesPlace,
+    samples: SamplesFile,
     feature: Features,
     strength: Annotated[
         list[float], typer.Option(help="In units of the feature's largest activation; one, or one a feature.")
@@ -189,9 +196,15 @@ def readout(
 
 
 def assay(
-    model: str,
-    sae: Folder,
-    measured: Annotated[Path, typer.Argument(help="Variants with scores: ProteinGym, MaveDB, or a table.")],
+    model: Model,
+    sae: SaePlace,
+    measured: Annotated[
+        Path,
+        typer.Argument(
+            help="Variants with scores: ProteinGym, MaveDB, or a table.",
+            callback=of_kind("a table of variants"),
+        ),
+    ],
     wild_type: Annotated[
         Path | None, typer.Option(help="Samples among which the wild type is; by default that of the table.")
     ] = None,
@@ -200,6 +213,7 @@ def assay(
         Path | None, typer.Option("--out", help="Write the table here (TSV).", callback=file_place)
     ] = None,
     run: Run = None,
+    origin: Stated = None,
     weights: Weights = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -214,7 +228,7 @@ def assay(
     samples = si.read_samples(wild_type) if wild_type is not None else None
     table = si.read_assay(measured, wild_type=samples, score=score)
     adapter = si.load_model(model, weights=weights, device=device)
-    dictionary = si.load_sae(sae, model=adapter)
+    dictionary = read_sae(sae, origin, model=adapter)
     made = None if run is None else _run_of(run, dictionary)
     hits = None if made is None else made.hits
     settings = AssaySettings(seed=seed)
@@ -240,16 +254,22 @@ def assay(
 
 
 def variants(
-    model: str,
-    sae: Folder,
-    samples: Path,
-    table: Annotated[Path, typer.Argument(help="A VCF, or a table with columns sample and variant.")],
+    model: Model,
+    sae: SaePlace,
+    samples: SamplesFile,
+    table: Annotated[
+        Path,
+        typer.Argument(
+            help="A VCF, or a table with columns sample and variant.", callback=of_kind("a table of variants")
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Write the features that change here (TSV).", callback=file_place),
     ] = None,
     sample_table: TableFile = None,
     run: Run = None,
+    origin: Stated = None,
     weights: Weights = None,
     format: Format = "auto",
     device: Device = "cpu",
@@ -277,7 +297,7 @@ def variants(
             f"{told.get('n_kept', told.get('n_placed'))} of {told['n_in']} alleles of {table.name}; not used: {reasons}"
         )
     adapter = si.load_model(model, weights=weights, device=device)
-    dictionary = si.load_sae(sae, model=adapter)
+    dictionary = read_sae(sae, origin, model=adapter)
     made = None if run is None else _run_of(run, dictionary)
     hits = None if made is None else made.hits
     found = si.variant_effects(adapter, dictionary, inputs, rows, hits=hits, device=device)

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sciinterp.cli.options import MOST, Device, Folder, Seed, Weights, echo_table, folder_place, named
+from sciinterp.cli.options import (
+    MOST,
+    Device,
+    Folder,
+    Model,
+    SaePlace,
+    SamplesFile,
+    Seed,
+    Weights,
+    echo_table,
+    folder_place,
+    named,
+)
 from sciinterp.errors import InputError, no_such
 
 if TYPE_CHECKING:
@@ -30,7 +42,7 @@ def saes(
     echo_table(list_saes(like))
 
 
-def sites(model: str, weights: Weights = None) -> None:
+def sites(model: Model, weights: Weights = None) -> None:
     """List a model's sites: width, stride and relative depth."""
     from sciinterp.models import load_model
 
@@ -226,9 +238,9 @@ def tracks(
 
 
 def fit(
-    sae: Annotated[Path, typer.Argument(help="An SAE, of any known format.")],
-    model: str,
-    samples: Path,
+    sae: SaePlace,
+    model: Model,
+    samples: SamplesFile,
     weights: Weights = None,
     tokens: Annotated[int, typer.Option(help="Tokens to measure on, at most.", min=1, max=MOST)] = 4096,
     device: Device = "cpu",

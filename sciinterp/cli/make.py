@@ -13,20 +13,28 @@ from sciinterp import distributed
 from sciinterp.cli.options import (
     MOST,
     Acts,
+    ActsPlace,
+    AnnotationsFile,
     By,
+    CodesPlace,
     Control,
     Device,
     Format,
     Layer,
+    Model,
     Out,
     Overwrite,
     Raw,
+    SaePlace,
+    SamplesFile,
     Seed,
+    Stated,
     TableFile,
     Weights,
     echo_not_run,
     echo_table,
     named,
+    read_sae,
 )
 from sciinterp.errors import InputError, no_such
 
@@ -46,8 +54,8 @@ T = TypeVar("T", int, float)
 
 # Options are named, so a verb may have more of them than a function may have arguments.
 def extract(
-    model: str,
-    samples: Path,
+    model: Model,
+    samples: SamplesFile,
     site: Annotated[list[str], typer.Option(help="A site, or several (repeat the option).")],
     out: Out,
     table: TableFile = None,
@@ -85,7 +93,7 @@ def extract(
 
 
 def train(
-    activations: Path,
+    activations: ActsPlace,
     out: Out,
     architecture: Annotated[
         str, typer.Option(help="topk, batchtopk, matryoshka, jumprelu, gated or relu.")
@@ -167,7 +175,7 @@ def train(
 
 
 def _scaling(
-    activations: Path,
+    activations: ActsPlace,
     control: Path | None,
     architecture: str,
     values: dict[str, list[str]],
@@ -212,25 +220,31 @@ def _scaling(
 
 
 def encode(
-    sae: Path, activations: Path, out: Out, device: Device = "cpu", overwrite: Overwrite = False
+    sae: SaePlace,
+    activations: ActsPlace,
+    out: Out,
+    origin: Stated = None,
+    device: Device = "cpu",
+    overwrite: Overwrite = False,
 ) -> None:
     """Encode activations into sparse feature codes."""
     import sciinterp as si
 
-    given = si.load_sae(sae), si.load_activations(activations)
+    given = read_sae(sae, origin), si.load_activations(activations)
     typer.echo(repr(si.encode(*given, out=out, device=device, overwrite=overwrite)))
 
 
 def control(
-    model: str,
-    sae: Path,
-    samples: Path,
+    model: Model,
+    sae: SaePlace,
+    samples: SamplesFile,
     out: Out,
     table: TableFile = None,
     weights: Weights = None,
     format: Format = "auto",
     layer: Layer = None,
     raw: Raw = False,
+    origin: Stated = None,
     precision: Annotated[
         str, typer.Option(help="Of the matrix products: float32, bfloat16 or float16.")
     ] = "float32",
@@ -245,7 +259,7 @@ def control(
 
     adapter = si.load_model(model, weights=weights, dtype=precision, device=device)
     inputs = adapter.prepare(si.read_samples(samples, table=table, format=format, layer=layer, raw=raw))
-    trained = si.load_sae(sae)
+    trained = read_sae(sae, origin)
     split = _split(inputs, by, seed, trained.origin)
     with overwriting(overwrite):
         codes = si.randomised_control(adapter, trained, inputs, split=split, out=out, seed=seed)
@@ -253,8 +267,8 @@ def control(
 
 
 def associate(
-    features: Path,
-    annotations: Path,
+    features: CodesPlace,
+    annotations: AnnotationsFile,
     out: Out,
     activations: Acts = None,
     control: Control = None,
@@ -298,8 +312,8 @@ def associate(
 
 
 def discover(
-    features: Path,
-    annotations: Path,
+    features: CodesPlace,
+    annotations: AnnotationsFile,
     out: Out,
     activations: Acts = None,
     control: Control = None,
@@ -337,9 +351,9 @@ def discover(
 
 
 def sweep_sites(
-    model: str,
-    samples: Path,
-    annotations: Path,
+    model: Model,
+    samples: SamplesFile,
+    annotations: AnnotationsFile,
     site: Annotated[list[str], typer.Option(help="A site (repeat the option for each).")],
     out: Out,
     table: TableFile = None,

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -16,6 +16,10 @@ from sciinterp.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sciinterp.models import Adapter
+    from sciinterp.sae import SAE
+
+T = TypeVar("T", str, Path)
 # The largest number that files, numpy and torch all hold.
 MOST = 2**63 - 1
 # Columns that folded text needs to be read.
@@ -45,6 +49,51 @@ def file_place(path: Path | None) -> Path | None:
     return path
 
 
+def of_kind(what: str, *kinds: str) -> Callable[[typer.Context, typer.CallbackParam, T], T]:
+    """Refuse what lies at a place and is of another kind, as arguments in another order are; the order is said."""
+
+    def checked(context: typer.Context, parameter: typer.CallbackParam, given: T) -> T:
+        from sciinterp.store.describe import kind_of
+
+        kind = kind_of(str(given))
+        if kind and kind not in kinds:
+            order = [one.name.upper() for one in context.command.params if one.param_type_name == "argument"]
+            raise InputError(
+                f"this is {kind}, not {what}",
+                where=f"{str(parameter.name).upper()} '{given}'",
+                do=f"The order is {context.command_path} {' '.join(order)}." if len(order) > 1 else "",
+            )
+        return given
+
+    return checked
+
+
+Model = Annotated[
+    str, typer.Argument(help="A name of 'sciinterp models'.", callback=of_kind("the name of a model"))
+]
+SaePlace = Annotated[
+    Path, typer.Argument(help="An SAE, of any known format.", callback=of_kind("an SAE", "an SAE"))
+]
+ActsPlace = Annotated[
+    Path,
+    typer.Argument(
+        help="Activations, as extract writes them.",
+        callback=of_kind("a store of activations", "a store of activations"),
+    ),
+]
+CodesPlace = Annotated[
+    Path,
+    typer.Argument(
+        help="Codes, as encode writes them.", callback=of_kind("a store of codes", "a store of codes")
+    ),
+]
+SamplesFile = Annotated[
+    Path,
+    typer.Argument(help="File of samples.", callback=of_kind("a file of samples", "a file of sequences")),
+]
+AnnotationsFile = Annotated[
+    Path, typer.Argument(help="File of annotations.", callback=of_kind("a file of annotations"))
+]
 Out = Annotated[
     Path,
     typer.Option("--out", help="Folder to write; run again to resume.", callback=folder_place),
@@ -81,6 +130,12 @@ def there(device: str | None) -> str | None:
 _DEVICE = typer.Option(help="cpu, cuda, cuda:1, mps, or auto for what is there.", callback=there)
 Device = Annotated[str, _DEVICE]
 OtherDevice = Annotated[str | None, _DEVICE]  # in the place of what a file says
+Stated = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        "--origin", metavar="MODEL SITE", help="Of an SAE that does not say it: what it was trained on."
+    ),
+]
 Acts = Annotated[
     Path | None,
     typer.Option("--activations", help="For neurons and components; by default those beside the features."),
@@ -90,6 +145,15 @@ Control = Annotated[
 ]
 Full = Annotated[bool, typer.Option("--full", help="Add what takes more minutes: seeds, width, calibration.")]
 Folder = Annotated[Path, typer.Argument(help="A folder this package wrote.")]
+
+
+def read_sae(path: Path, origin: tuple[str, str] | None, *, model: Adapter | None = None) -> SAE:
+    """An SAE, of the origin that was stated where it says none."""
+    from sciinterp.provenance import Origin
+    from sciinterp.sae import load_sae
+
+    told = None if origin is None else Origin(model=origin[0], site=origin[1])
+    return load_sae(path, origin=told, model=model)
 
 
 def echo_table(frame: pd.DataFrame) -> None:

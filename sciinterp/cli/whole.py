@@ -61,11 +61,11 @@ def init(
 ) -> None:
     """Write a commented configuration for 'sciinterp run'."""
     from sciinterp.config import template
-    from sciinterp.models.registry import require_known
+    from sciinterp.models.registry import entry_of
     from sciinterp.store.atomic import atomic_write
 
     try:
-        require_known(model)
+        entry_of(model)
     except InputError as error:
         error.told_at("--model")
         raise

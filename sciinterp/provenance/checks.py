@@ -131,8 +131,8 @@ def _of_nothing(name: str, where: str) -> MismatchError:
     return MismatchError(
         f"it is not known which model and site {name} is of",
         where=where,
-        do="Measure it with si.fit_check(sae, model, samples), or state it with si.load_sae(path, "
-        "origin=si.Origin(model=..., site=...)), or origin=acts.",
+        do="Measure it with si.fit_check(sae, model, samples) ('sciinterp fit SAE MODEL SAMPLES --out FOLDER' keeps it for "
+        "all verbs), or state it with si.load_sae(path, origin=si.Origin(model=..., site=...)), or origin=acts (--origin MODEL SITE).",
     )
 
 

@@ -119,6 +119,8 @@ class SAE(HasOrigin, abc.ABC):
 
     def __repr__(self) -> str:
         made = f"{self.architecture}" if self.architecture else self.kind
+        if made == ThresholdSAE.kind and self.threshold is not None and not self.threshold.any():
+            made = "relu"  # thresholds of zero
         return f"<SAE {self.d_in} -> {self.n_features}, {made}, {self.origin}>"
 
     def _repr_html_(self) -> str:

@@ -12,6 +12,7 @@ interprot             ``w_enc``, ``w_dec`` and ``b_pre``          top-k on stand
 bionemo               ``pre_bias`` and ``latent_bias``            top-k, ReLU; inputs standardised or of norm 1
 overcomplete          ``dictionary._weights`` or ``.W``           one linear encoder, archetypal dictionaries too
 tied                  ``W``, ``b_enc`` and ``b_dec`` alone        Goodfire's Evo 2: one matrix, top-k
+arrays                ``W_enc`` or ``W_dec``, and no threshold    SAELens's names alone, turned as their shapes say
 ====================  ==========================================  ==============================================
 
 A format is one row of :data:`FORMATS` and one function of ``published.py``. In a folder of checkpoints the highest
@@ -83,10 +84,12 @@ FORMATS: dict[str, Format] = {
     "tied": Format(lambda found: set(found.held) == {"W", "b_enc", "b_dec"}, published_others.read_tied),
     "dictionary_learning": Format(
         lambda found: (
-            "encoder.weight" in found.held or (found.file.suffix == ".pt" and "W_enc" in found.held)
+            "encoder.weight" in found.held
+            or (found.file.suffix == ".pt" and {"W_enc", "threshold"} <= set(found.held))
         ),
         published.read_dictionary_learning,
     ),
+    "arrays": Format(lambda found: bool({"W_enc", "W_dec"} & set(found.held)), published.read_arrays),
 }
 
 
@@ -112,6 +115,7 @@ def read(
             file=str(found.file),
             expected=f"the arrays of {', '.join(FORMATS)}",
             got=", ".join(sorted(found.held)[:6])[:120],
+            do="Make it from its arrays: sciinterp.sae.TopKSAE or ThresholdSAE (manual, A published SAE).",
         )
     weights = FORMATS[chosen].read(found)
     return weights, published.kept_facts(found), found

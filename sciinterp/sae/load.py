@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sciinterp.errors import InputError, StoreError, require_kinds
+from sciinterp.models.registry import stated_width
 from sciinterp.provenance import Origin, check, stated
 from sciinterp.sae import foreign
 from sciinterp.sae.base import SAE, sae_of
@@ -22,6 +23,7 @@ from sciinterp.sae.hub import fetched, row_of
 from sciinterp.sae.registry import architecture_from
 from sciinterp.sae.weights import ARRAYS, CONFIG, METRICS
 from sciinterp.store.arrays import check_sha256
+from sciinterp.store.describe import kind_of
 from sciinterp.store.fields import Fields
 from sciinterp.store.ledger import require_intact
 from sciinterp.store.origins import load_origin
@@ -47,7 +49,7 @@ def load_sae(
         Names are those that ``sciinterp saes`` lists, such as ``interplm/esm2-8m/layer-4``; the row states the origin.
     format : str
         "sciinterp", "saelens", "dictionary_learning", "sparsify", "interplm", "esmc", "interprot", "bionemo",
-        "overcomplete" or "tied"; "auto" decides by the files.
+        "overcomplete", "tied" or "arrays"; "auto" decides by the files.
     model : Adapter, optional
         Checked against the model, weights and site the SAE was trained on.
     origin : Origin, dict or Activations, optional
@@ -81,6 +83,9 @@ def load_sae(
         )
     if not there:
         raise InputError("there is no SAE", where=f"'{str(path)[:200]}'", expected="a folder or a file")
+    if (kind := kind_of(place)) not in ("", "an SAE"):
+        do = "Its SAE lies in sae below it." if (place / "sae").is_dir() else ""
+        raise InputError(f"this is {kind}, not an SAE", where=f"'{path}'", do=do)
     folder = place.resolve() if place.is_dir() else place.resolve().parent
     require_intact(folder.parent, *(f"{folder.name}/{name}" for name in (CONFIG, METRICS, "training.jsonl")))
     known = {"k": row.k} if row is not None and row.k is not None else None  # what the file does not say
@@ -95,7 +100,10 @@ def load_sae(
             _read_ours(sae, ours, found, sealed)
     if origin is not None:
         told = stated(origin)
-        check(told, replace(sae.origin, d_in=sae.d_in).filled(told), name=f"SAE '{path}'")
+        by_name = row is None and isinstance(origin, (Origin, Mapping))
+        width = stated_width(told, where="origin=") if by_name else None
+        wanted = told if width is None else replace(told, d_in=width)
+        check(wanted, replace(sae.origin, d_in=sae.d_in).filled(told), name=f"SAE '{path}'")
         sae.origin = sae.origin.filled(told)
     if model is not None:
         sae.check(model)

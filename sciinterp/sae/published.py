@@ -8,6 +8,7 @@ is taken.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from sciinterp.errors import FormatError
 from sciinterp.sae.weights import Weights
 from sciinterp.store.fields import Fields
 
+log = logging.getLogger(__name__)
 _NATIVE = {"W_enc": "dF", "b_enc": "F", "W_dec": "Fd", "b_dec": "d"}
 _LINEAR = {"encoder.weight": "Fd", "encoder.bias": "F", "decoder.weight": "dF"}
 _REMOVE = "If it does not change what the SAE computes, remove it from the file."
@@ -64,7 +66,7 @@ class Found:
             raise self.wrong(
                 "the SAE lacks an array",
                 expected=", ".join(spec),
-                got=f"no {', '.join(lost)}" + (f", but {_few(left)}" if left else ""),
+                got=f"no {', '.join(lost)}; it has {_few(sorted(self.held))}",
             )
         if left:
             raise self.wrong("an array that is not understood", expected=", ".join(spec), got=_few(left))
@@ -382,12 +384,34 @@ def read_interplm(found: Found) -> Weights:
     return replace(weights, input_norm="constant_norm_rescale") if normed else weights
 
 
-def read_esmc(found: Found) -> Weights:
-    """SAEs of ESM-C: no encoder bias, inputs standardised row by row, top-k with the k of the configuration."""
-    if found.config.flag("use_residual_update_instead_of_states", False):
-        raise found.config.refused(
-            "use_residual_update_instead_of_states", "false: what a block adds is no site here"
+def read_arrays(found: Found) -> Weights:
+    """``W_enc``, ``b_enc``, ``W_dec`` and ``b_dec`` by SAELens's names, without its folder; turned where their shapes say so.
+
+    What the configuration says is read as SAELens's. Without one it is that package's standard, ReLU with ``b_dec`` taken from
+    the input, and a line says so: no shape tells it.
+    """
+    found, values = _turned(found), dict(found.config.values)
+    if "k" in found.held or "k" in found.config:
+        values = {"architecture": "topk", **values, "k": found.k(found.config.whole("k", None, low=1))}
+    held = {name: array for name, array in found.held.items() if name != "k"}
+    weights = read_saelens(replace(found, held=held, config=Fields(values, found.config.file or found.file)))
+    if not values:
+        log.warning(
+            "nothing beside %s says how it computes: read as ReLU, with b_dec taken from the input; a config.json beside it "
+            'says otherwise, {"k": 32} or {"apply_b_dec_to_input": false}',
+            found.file,
         )
+    return weights
+
+
+def _turned(found: Found) -> Found:
+    """With encoder [d_in, F] and decoder [F, d_in], by the length of ``b_dec``.
+
+    Raises
+    ------
+    FormatError
+        An array is square, so that it reads both ways.
+    """
     d_in = found.held["b_dec"].size if "b_dec" in found.held else 0
     sides = {name: found.held[name].shape for name in ("W_enc", "W_dec") if name in found.held}
     if any(len(shape) == 2 and shape[0] == shape[1] for shape in sides.values()):
@@ -395,12 +419,22 @@ def read_esmc(found: Found) -> Weights:
     turned = {
         name: found.held[name].T
         for name, shape in sides.items()
-        if len(shape) == 2 and (shape[0] == d_in) != (name == "W_enc")
+        if len(shape) == 2 and d_in in shape and (shape[0] == d_in) != (name == "W_enc")
     }
+    return replace(found, held={**found.held, **turned})
+
+
+def read_esmc(found: Found) -> Weights:
+    """SAEs of ESM-C: no encoder bias, inputs standardised row by row, top-k with the k of the configuration."""
+    if found.config.flag("use_residual_update_instead_of_states", False):
+        raise found.config.refused(
+            "use_residual_update_instead_of_states", "false: what a block adds is no site here"
+        )
+    found = _turned(found)
     bias = {"b_enc": "F"} if "b_enc" in found.held else {}
     extra = {name: "F" for name in ("idf", "max") if name in found.held}
     spec = {"W_enc": "dF", "W_dec": "Fd", "b_dec": "d", **bias, **extra}
-    parts = replace(found, held={**found.held, **turned}).arrays(spec)
+    parts = found.arrays(spec)
     weights = Weights(
         parts["W_enc"],
         parts.get("b_enc", torch.zeros(parts["W_enc"].shape[1])),

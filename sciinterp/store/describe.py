@@ -11,7 +11,17 @@ from sciinterp.errors import StoreError
 from sciinterp.provenance import UNKNOWN
 from sciinterp.settings import Plain
 from sciinterp.store.atomic import read_json
-from sciinterp.store.layout import DENSE, MANIFEST, PLAN, VERSION, read_manifest, schema_of, sidecar
+from sciinterp.store.layout import (
+    DENSE,
+    MANIFEST,
+    OLD_HEAD,
+    PLAN,
+    VERSION,
+    read_manifest,
+    schema_of,
+    sidecar,
+)
+from sciinterp.store.ledger import is_ledger
 from sciinterp.store.tables import read_tsv
 from sciinterp.store.verify import is_store
 
@@ -22,6 +32,7 @@ HEADS = {
     MANIFEST: "run",
     "hits.context.json": "associations",
 }
+FASTA = (".fasta", ".fa", ".faa", ".fna")
 SWEEPS = {"sweep.tsv": "sweep of SAEs", "sites.tsv": "sweep of sites", "scaling.fits.tsv": "scaling of SAEs"}
 
 
@@ -54,6 +65,28 @@ def info(folder: str | os.PathLike[str]) -> dict[str, str]:
         where=f"folder {str(root)!r}",
         expected=f"one of {', '.join((PLAN, *HEADS, *SWEEPS))}",
     )
+
+
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """What lies at a path, in words, where the names of its files tell; empty where they do not.
+
+    Examples
+    --------
+    >>> kind_of("proteins.fasta.gz"), kind_of("table.tsv")
+    ('a file of sequences', '')
+    """
+    place = Path(path)
+    if not place.is_dir():
+        stem = place.name.lower().removesuffix(".gz").removesuffix(".bgz")
+        return "a file of sequences" if stem.endswith(FASTA) else ""
+    if (place / "sae_weights.safetensors").is_file():
+        return "an SAE"
+    if (place / OLD_HEAD).is_file():
+        return "a store of codes"
+    if is_store(place):
+        schema = schema_of(place)
+        return f"a store of {schema.holds}" if schema else ""
+    return "the folder of a run" if is_ledger(place) else ""
 
 
 def _sweep_info(table: pd.DataFrame) -> dict[str, str]:

@@ -12,9 +12,27 @@ from sciinterp.errors import StoreError
 from sciinterp.samples import Samples
 from sciinterp.settings import Plain
 from sciinterp.store.arrays import Entry, check_sha256, load_arrays, read_header, read_rows, widen
-from sciinterp.store.atomic import read_json
-from sciinterp.store.layout import DENSE, INDEX, PLAN, Schema, read_manifest, shard_name
+from sciinterp.store.atomic import read_json, to_json
+from sciinterp.store.layout import DENSE, INDEX, PLAN, Schema, read_manifest, shard_name, sidecar
 from sciinterp.store.samples_file import load_samples
+
+
+def require_record(number: int, plan: str, record: Plain, path: Path) -> None:
+    """Raise unless the record beside a shard says what the manifest says, in its canonical bytes.
+
+    Raises
+    ------
+    StoreError
+    """
+    found = read_json(path)
+    skipped = found.get("skipped") if isinstance(found, dict) else None
+    facts = {**record, "shard": number, "plan": plan, "skipped": skipped}
+    if path.read_bytes() != to_json(facts):
+        raise StoreError(
+            "a record differs from the manifest",
+            where=f"file {str(path)!r}",
+            do="Run its step again, or restore it from a copy.",
+        )
 
 
 class Shards:
@@ -76,7 +94,9 @@ class Shards:
             ) from error
         stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
         if number not in self._checked or self._checked[number][0] != stamp:
-            check_sha256(path, self.manifest["shards"][number]["sha256"])
+            record = self.manifest["shards"][number]
+            check_sha256(path, record["sha256"])
+            require_record(number, self.manifest["plan_sha256"], record, sidecar(self.folder, number))
             self._checked[number] = (stamp, read_header(path))
         return self._checked[number][1]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ import pandas as pd
 from sciinterp.errors import SciinterpError, StoreError
 from sciinterp.settings import Plain
 from sciinterp.store.arrays import check_sha256, load_arrays, read_header
-from sciinterp.store.atomic import TEMPORARY_PREFIX, read_json, to_json
+from sciinterp.store.atomic import TEMPORARY_PREFIX, read_json
 from sciinterp.store.codes_reader import CodesReader, read_old_codes
 from sciinterp.store.kept import check_kept, is_kept
 from sciinterp.store.layout import (
@@ -29,6 +30,7 @@ from sciinterp.store.layout import (
 from sciinterp.store.ledger import TIMINGS, checksums, is_ledger, is_store_manifest, read_ledger, require_kept
 from sciinterp.store.lock import LOCK
 from sciinterp.store.origins import TRAINING, training_sha256
+from sciinterp.store.reader import require_record
 from sciinterp.store.samples_file import SAMPLES, load_samples
 from sciinterp.store.sealed import check_sealed
 
@@ -194,7 +196,7 @@ def _store_checks(folder: Path) -> Iterator[Check]:
         yield folder / TRAINING, _file_check(sha256)
     for number, record in enumerate(manifest["shards"]):
         yield folder / shard_name(number), _codes_check(number) if sparse else _file_check(record["sha256"])
-        yield sidecar(folder, number), _record_check(number, plan, record)
+        yield sidecar(folder, number), partial(require_record, number, plan, record)
 
 
 def _codes_check(number: int) -> Callable[[Path], object]:
@@ -204,18 +206,6 @@ def _codes_check(number: int) -> Callable[[Path], object]:
 
 def _file_check(sha256: str) -> Callable[[Path], object]:
     return lambda path: check_sha256(path, sha256)
-
-
-def _record_check(number: int, plan: str, record: Plain) -> Callable[[Path], object]:
-    """A record has to say what the manifest says, in its canonical bytes."""
-
-    def check(path: Path) -> None:
-        found = read_json(path)
-        facts = {**record, "shard": number, "plan": plan, "skipped": found["skipped"]}
-        if path.read_bytes() != to_json(facts):
-            raise StoreError("a record differs from the manifest", where=f"file {str(path)!r}")
-
-    return check
 
 
 def _training_check(folder: Path, head: str, *keys: str) -> Iterator[Check]:

@@ -19,7 +19,9 @@ from sciinterp.association.statistics import (
     stratified_exact,
 )
 from sciinterp.codes import FeatureMatrix
+from sciinterp.errors import InputError
 from sciinterp.samples import Samples, Split
+from sciinterp.settings import build
 
 LENGTH = 80
 
@@ -228,3 +230,13 @@ def test_a_test_within_donors_is_the_permutation_of_labels_within_donors():
             order = np.concatenate([rng.permutation(8) + 8 * d for d in range(3)])
             hits += (on & carries[order, concept]).sum() >= observed
         assert found.p[0, concept] == pytest.approx(hits / 20000, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("cell", "'cells'"), ("Cells", "'cells'"), ("proteins", "'protein'")]
+)
+def test_a_kind_that_is_nearly_one_is_refused(name, near):
+    """[associate.screen] within = ["cell"] was taken in silence, and tested nothing within donors."""
+    with pytest.raises(InputError, match=f"no such kind of samples, .*within: expected {near}"):
+        build(ScreenSettings, {"within": ["structure", name]}, section="associate.screen")
+    assert ScreenSettings(within=("cells", "of my own")).within == ("cells", "of my own")

@@ -95,6 +95,8 @@ def test_an_sae_of_unknown_origin_is_refused_at_equal_width(acts, tmp_path, capl
         ({"model": "m", "layer": 1}, InputError),
         (si.Origin(model="m", site="layers.1", d_in=9), MismatchError),
         (3, InputError),
+        ({"model": "unirep64", "site": "layers.1"}, InputError),  # no such model
+        ({"model": "unirep-64", "site": "layers.1"}, MismatchError),  # of width 64
     ):
         with pytest.raises(error):
             si.load_sae(tmp_path / "foreign", origin=origin)

@@ -267,3 +267,53 @@ def test_encode_and_decode_against_dense():
     assert torch.allclose(sae.decode(dense), sae.decode(codes), atol=1e-5)
     assert sae.encode(X[:0]).shape == (0, F)
     assert sae.decode(sae.encode(X[:0])).shape == (0, D)
+
+
+NAMED = ("W_enc", "b_enc", "W_dec", "b_dec")
+PLAIN = dict(zip(NAMED, weights()[:4]))
+
+
+@pytest.mark.parametrize("turned", [(), ("W_enc",), ("W_dec",), ("W_enc", "W_dec")])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_the_four_arrays_by_their_common_names(turned, suffix, tmp_path, caplog):
+    """A file of W_enc, b_enc, W_dec and b_dec alone was refused, with b_dec among what it lacks."""
+    held = {n: a.T.contiguous() if n in turned else a for n, a in PLAIN.items()}
+    path = tmp_path / f"mine{suffix}"
+    (torch.save if suffix == ".pt" else save_file)(held, path)
+    (tmp_path / "theirs").mkdir()
+    save_file(PLAIN, tmp_path / "theirs" / "sae_weights.safetensors")
+    (tmp_path / "theirs" / "cfg.json").write_text(
+        json.dumps({"architecture": "standard", "d_in": D, "d_sae": F})
+    )
+    sae = si.load_sae(path)
+    assert "read as ReLU, with b_dec taken from the input" in caplog.text
+    assert_same(sae, si.load_sae(tmp_path / "theirs"))
+    assert ", relu, " in repr(sae)
+    (tmp_path / "config.json").write_text('{"k": 3, "apply_b_dec_to_input": false}')
+    caplog.clear()
+    top = si.load_sae(path)
+    assert (top.k, top.centred, caplog.text) == (3, False, "")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"b_enc": None}, "got no b_enc; it has W_dec, W_enc, b_dec"),
+        ({"W_dec": None, "b_dec": None}, "got no W_dec, b_dec; it has W_enc, b_enc"),
+        ({"W_enc": torch.ones(D, D), "b_enc": torch.ones(D), "W_dec": torch.ones(D, D)}, "both ways"),
+        ({"W_dec": torch.ones(F, D + 1)}, "W_dec has a shape that does not fit"),
+        ({"scale": torch.ones(6)}, "an array that is not understood.*got scale"),
+    ],
+)  # fmt: skip
+def test_the_four_arrays_say_what_is_wrong_with_them(changed, said, tmp_path):
+    held = {name: array for name, array in {**PLAIN, **changed}.items() if array is not None}
+    torch.save(held, tmp_path / "mine.pt")
+    with pytest.raises(FormatError, match=said):
+        si.load_sae(tmp_path / "mine.pt")
+
+
+def test_a_relu_is_called_so(tmp_path):
+    """A ReLU SAE of dictionary_learning said it was a JumpReLU one."""
+    make("relu").export(tmp_path / "relu", format="dictionary_learning")
+    assert ", relu, " in repr(si.load_sae(tmp_path / "relu"))
+    assert ", jumprelu, " in repr(ThresholdSAE(*weights()[:4], threshold=torch.full((F,), 0.1)))
