@@ -20,7 +20,7 @@ from sciinterp.errors import InputError, require_kinds
 from sciinterp.frames import html_card
 from sciinterp.models import Adapter
 from sciinterp.models.engine import capture, plan_batches
-from sciinterp.provenance import HasOrigin, Origin
+from sciinterp.provenance import LEAST_FVE, HasOrigin, Origin
 from sciinterp.provenance.checks import differing
 from sciinterp.sae.base import SAE, sae_of
 from sciinterp.sae.metrics import Measures
@@ -62,7 +62,7 @@ class FitSettings:
     """
 
     n_tokens: int = 4096
-    least_fve: float = 0.4
+    least_fve: float = LEAST_FVE
     least_gain: float = 0.4
     ahead: float = 0.05
     norm_ratio: tuple[float, float] = (0.5, 1.5)

@@ -61,6 +61,13 @@ def check_adapter(adapter: Adapter, samples: Sequence[object], *, tolerance: flo
             raise
         except SciinterpError as error:
             raise AdapterCheckError(probe.check, str(error).rstrip(".")) from error
+        # whatever the model raises: a token beyond its embedding, shapes that do not fit
+        except Exception as error:
+            said = (str(error).strip().splitlines() or ["no message"])[0][:200]
+            got = f"{type(error).__name__}: {said}" + " (a token beyond an embedding?)" * isinstance(
+                error, IndexError
+            )
+            raise AdapterCheckError(probe.check, "the adapter or its module raises", got=got) from error
         note = outcome if isinstance(outcome, str) else ""
         row = {"check": probe.check, "result": "not applicable" if note else "passed"}
         rows.append({**row, "measured": float("nan") if isinstance(outcome, str) else outcome, "note": note})

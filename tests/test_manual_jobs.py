@@ -9,9 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import sciinterp as si
-from sciinterp.errors import MissingWeightsError
+from sciinterp.association import baselines
+from sciinterp.errors import FormatError, MissingWeightsError
+from sciinterp.sae import foreign
+from sciinterp.store import ledger
 
 PAGES = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("job-*.md"))
 # Words of a page -> what must have been written when it ends.
@@ -169,3 +173,29 @@ CHECKS = {
     "job-steering": _steering,
     "job-variants": _variants,
 }
+
+
+def test_what_the_manual_adds_by_one_record_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A baseline, a stage and a format of the page, with the values that they must have."""
+    monkeypatch.setattr(ledger, "STAGES", dict(ledger.STAGES))
+    monkeypatch.setattr(foreign, "FORMATS", dict(foreign.FORMATS))
+    monkeypatch.setattr(baselines, "BASELINES", baselines.BASELINES)
+    monkeypatch.chdir(tmp_path)
+    page = PAGES[0].parent / "howto-extend.md"
+    found: dict = {}
+    exec(compile(code_of(page), page.name, "exec"), found)  # the text of our own manual
+    # the feature fires at K, a charge above 0 is K or R
+    chosen = found["hits"].query("selected").iloc[0]
+    assert found["found"]["f1"] == 1 and (chosen["best_baseline"], chosen["explained_by"]) == (
+        "charge",
+        "letters",
+    )
+    letters = "".join(found["sequences"])
+    n, hit = sum(x in "KR" for x in letters), letters.count("K")
+    assert chosen["f1"] == pytest.approx(2 * hit / (n + hit))  # of all families: folds
+    assert found["done"] and ledger.is_done(tmp_path / "runs" / "extended", "rank")
+    for sae in (found["sae"], found["again"]):
+        assert torch.allclose(sae.reconstruct(found["x"]), found["plain"], atol=1e-4)
+    monkeypatch.undo()
+    with pytest.raises(FormatError, match=r"got fc1\.bias, .*Save its arrays as W_enc"):
+        si.load_sae(tmp_path / "mine.pt")

@@ -16,8 +16,9 @@ from sciinterp.codes.positions import to_positions
 from sciinterp.codes.saving import bounds_of, codes_plan, finish, relative_path
 from sciinterp.errors import InputError, MismatchError, ShapeError, require_kinds
 from sciinterp.progress import progress
-from sciinterp.provenance import UNKNOWN, Origin, differing, origin_of, site_of
+from sciinterp.provenance import UNKNOWN, Origin, differing, origin_of, site_of, unfit
 from sciinterp.samples import Samples
+from sciinterp.settings import Plain
 from sciinterp.store import ledger
 from sciinterp.store.arrays import as_rows
 from sciinterp.store.atomic import array_sha256, is_overwriting
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 # at multiples of their size, whatever the shards: so a token's code is a function of its place alone, one of a killed run
 # is the same as one of a whole run, and little is encoded twice where two shards meet.
 BATCH_TOKENS = 8192
+
+# What an SAE explains is measured on so many tokens, in so many runs.
+MEASURED_TOKENS, MEASURED_RUNS = 4096, 8
 
 log = logging.getLogger(__name__)
 
@@ -119,12 +123,15 @@ def _encode(
     if origin_of(acts).fingerprint is not UNKNOWN:
         origin = replace(origin, fingerprint=origin_of(acts).fingerprint)
     work = _Encoder(sae, acts, samples)
+    measured = work.measured()
     if out is None:
         bounds = bounds_of(samples)
         with work.bar(0) as bar:
             parts = [work.shard(lo, hi, bar) for lo, hi in zip(bounds, bounds[1:])]
         empty = sp.csr_array((0, sae.n_features), dtype=np.float32)
-        return FeatureMatrix(sp.vstack([empty, *parts], format="csr"), samples, sae=sae, origin=origin)
+        found = FeatureMatrix(sp.vstack([empty, *parts], format="csr"), samples, sae=sae, origin=origin)
+        found.measured = measured
+        return found
     out, overwrite = Path(out), overwrite or is_overwriting()
     if (out / OLD_HEAD).is_file() and not (out / PLAN).is_file() and not overwrite:
         found = load_features(out)
@@ -136,13 +143,13 @@ def _encode(
             )
     else:
         with ledger.recorded("encode", out, inputs={"sae": origin.sae_sha256, "samples": samples.digest}):
-            _encode_to(work, out, origin, overwrite=overwrite)
+            _encode_to(work, out, origin, measured, overwrite=overwrite)
         found = load_features(out)
-    found.sae = sae
+    found.sae, found.measured = sae, found.measured or measured
     return found
 
 
-def _encode_to(work: _Encoder, out: Path, origin: Origin, *, overwrite: bool) -> None:
+def _encode_to(work: _Encoder, out: Path, origin: Origin, measured: Plain, *, overwrite: bool) -> None:
     from sciinterp.activations.extraction import begun_threads
     from sciinterp.activations.plan import environment
     from sciinterp.devices import using_threads
@@ -166,7 +173,7 @@ def _encode_to(work: _Encoder, out: Path, origin: Origin, *, overwrite: bool) ->
                 group = writer.samples_of(number)
                 codes = work.shard(group.start, group.stop, bar)
                 writer.write_codes(number, codes, samples.lengths[group.start : group.stop])
-        finish(writer, origin, sae=beside)
+        finish(writer, origin, sae=beside, **({"measured": measured} if measured else {}))
 
 
 class _Encoder:
@@ -186,6 +193,26 @@ class _Encoder:
                 got=f"{self.n} rows of {len(self.offsets) - 1}",
             )
         self._stride = 1.0
+
+    def measured(self) -> Plain:
+        """What an SAE that nobody measured explains of these activations; empty of one that was measured in training.
+
+        On runs of tokens from all over them. It is said where that is too little, and kept with the codes.
+        """
+        from sciinterp.sae.metrics import measure
+
+        if "fve" in self.sae.metrics or not self.n:
+            return {}
+        size = min(MEASURED_TOKENS, self.n) // MEASURED_RUNS or self.n
+        starts = np.unique(np.linspace(0, self.n - size, MEASURED_RUNS).astype(int)).tolist()
+        found = measure(self.sae, (self._read(at, at + size) for at in starts))
+        if not np.isfinite(found["fve"]):  # rows that do not vary
+            return {}
+        kept = {name: found[name] for name in ("fve", "l0", "n_tokens")}
+        log.info("the SAE explains %.3f of the variance of %s tokens", kept["fve"], f"{kept['n_tokens']:,}")
+        if said := unfit(kept):
+            log.warning("%s", said)
+        return kept
 
     def bar(self, done: int, stride: float = 1.0) -> tqdm:
         """Progress of the whole, of which a rank's positions stand for ``stride`` times as many; a line in the log."""
@@ -236,4 +263,7 @@ def load_features(folder: str | Path) -> FeatureMatrix:
     reader = CodesReader(folder)
     record = reader.manifest["extra"].get("origin")
     origin = load_origin(folder, record if isinstance(record, dict) else {})
-    return FeatureMatrix(reader, reader.samples(), origin=origin, folder=folder)
+    found = FeatureMatrix(reader, reader.samples(), origin=origin, folder=folder)
+    measured = reader.manifest["extra"].get("measured")
+    found.measured = measured if isinstance(measured, dict) else {}
+    return found

@@ -26,6 +26,7 @@ from sciinterp.errors import InputError, ShapeError, require_kinds
 from sciinterp.frames import html_card
 from sciinterp.provenance import HasOrigin, Origin, origin_of
 from sciinterp.samples import Samples
+from sciinterp.settings import Plain
 from sciinterp.store.codes_reader import CodesReader
 
 if TYPE_CHECKING:
@@ -108,6 +109,11 @@ class FeatureMatrix(HasOrigin):
     identity : mapping, optional
         Deprecated: its record.
 
+    Attributes
+    ----------
+    measured : dict
+        Of an SAE that was not measured in training: ``fve`` and ``l0`` on ``n_tokens`` of the activations it was used on.
+
     Raises
     ------
     ShapeError
@@ -141,6 +147,7 @@ class FeatureMatrix(HasOrigin):
                 got=f"{self._source.n}",
             )
         self.sae, self.folder = sae, folder
+        self.measured: Plain = {}
         self.origin = origin or (Origin.from_record(identity) if identity is not None else origin_of(sae))
 
     @property
@@ -303,7 +310,9 @@ class FeatureMatrix(HasOrigin):
         if features is None:
             every = np.arange(len(self.samples))
             codes = self.by_sample(every if samples is None else samples)
-            return FeatureMatrix(codes, kept, sae=self._sae, origin=self.origin)
+            found = FeatureMatrix(codes, kept, sae=self._sae, origin=self.origin)
+            found.measured = self.measured
+            return found
         columns = _numbers(features, self.n_features, "feature")
         parts = [self.by_feature(j, j + 1).to_csc() for j in columns.tolist()]
         codes = sp.csr_array(

@@ -21,6 +21,7 @@ from sciinterp.provenance.checks import (
 )
 from sciinterp.provenance.heldout import (
     HELD_OUT_FAMILIES,
+    LEAST_FVE,
     HeldOut,
     carried_split,
     caveats,
@@ -29,11 +30,13 @@ from sciinterp.provenance.heldout import (
     measured_on,
     standing,
     trained_on,
+    unfit,
 )
 from sciinterp.provenance.origin import UNKNOWN, HasOrigin, Origin, Training, origin_of
 
 __all__ = [
     "HELD_OUT_FAMILIES",
+    "LEAST_FVE",
     "UNKNOWN",
     "HasOrigin",
     "HeldOut",
@@ -58,4 +61,5 @@ __all__ = [
     "standing",
     "stated",
     "trained_on",
+    "unfit",
 ]

@@ -6,6 +6,7 @@ Every sentence that speaks of held-out families takes its words from :class:`Hel
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 # Ways of finding families whose labels are numbers of clusters: they mean nothing in another collection.
 _CLUSTERS = ("mmseqs", "composition", "labels")
 HELD_OUT_FAMILIES = "held-out families"
+# Variance that a dictionary of use explains on its own site is .5 to .99.
+LEAST_FVE = 0.4
 State = Literal["held out", "not held out", "unknown"]
 
 
@@ -222,19 +225,43 @@ def standing(
     judged = held_out(features.origin, features.samples, split, all_judge=all_judge)
     return {
         "held_out": judged.to_record(),
-        "caveats": caveats(judged, features.samples, annotations),
+        "caveats": caveats(judged, features.samples, annotations, features.measured),
         "belongs": belongings(features.origin, features.samples, annotations, split),
     }
 
 
-def caveats(judged: HeldOut, samples: Samples, annotations: Annotations | None) -> dict[str, str]:
+def unfit(measured: Mapping[str, float]) -> str:
+    """What is to be said of a dictionary that explains so much of the activations it was used on; empty where that is enough.
+
+    Examples
+    --------
+    >>> unfit({"fve": 0.8, "n_tokens": 4096}), unfit({})
+    ('', '')
+    """
+    if measured.get("fve", 1.0) >= LEAST_FVE:
+        return ""
+    return (
+        f"The dictionary does not reconstruct these activations: it explains {measured['fve']:.3f} of the variance of "
+        f"{int(measured['n_tokens']):,} of their tokens, where one of use explains {LEAST_FVE:g} or more. It was not trained, or is "
+        "of another model, site or scale, and what its features mark says little of this one. si.fit_check measures which site "
+        "it fits, if any."
+    )
+
+
+def caveats(
+    judged: HeldOut,
+    samples: Samples,
+    annotations: Annotations | None,
+    measured: Mapping[str, float] | None = None,
+) -> dict[str, str]:
     """What makes the numbers of an association say less than they seem to; each is logged, too.
 
     Returns
     -------
     dict
         ``annotations``: rows of samples that are not among these. ``held_out``: families that are held out here
-        trained the SAE, or may have. A key is absent where there is nothing to say.
+        trained the SAE, or may have. ``fit``: the dictionary does not reconstruct the activations, by what was
+        ``measured`` on them (:func:`unfit`). A key is absent where there is nothing to say.
     """
     found = {}
     named = pd.Series(dtype=object) if annotations is None else annotations.frame["sample"]
@@ -248,6 +275,8 @@ def caveats(judged: HeldOut, samples: Samples, annotations: Annotations | None) 
         )
     if judged.state != "held out":
         found["held_out"] = judged.sentence
+    if said := unfit(measured or {}):
+        found["fit"] = said
     for name, text in found.items():
         # One SAE for all folds is how a run is made; the others are something to mend.
         log.log(logging.INFO if name == "held_out" and judged.crossed else logging.WARNING, "%s", text)

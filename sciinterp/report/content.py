@@ -321,7 +321,8 @@ def sae_summary(sae: SAE | None, features: FeatureMatrix, control: Plain | None 
 
     ``control`` holds the metrics of the same recipe on randomised weights.
     """
-    metrics = dict(getattr(sae, "metrics", None) or {})
+    trained = dict(getattr(sae, "metrics", None) or {})
+    metrics = {**features.measured, **trained}
     density = features.density
     alive = density[density > 0]
     quantiles = np.quantile(alive, [0.05, 0.5, 0.95]).tolist() if len(alive) else [None] * 3
@@ -332,7 +333,7 @@ def sae_summary(sae: SAE | None, features: FeatureMatrix, control: Plain | None 
         "architecture": _architecture(getattr(sae, "architecture", None)),
         "n_features": features.n_features,
         "metrics": keep,
-        "measured_on": measured_on(origin_of(sae)),
+        "measured_on": measured_on(origin_of(sae)) if trained or not metrics else "tokens of these samples",
         "control_fve": number((control or {}).get("fve")),
         "recipe": recipe,
         "peak_learning_rate": _peak_rate(sae),

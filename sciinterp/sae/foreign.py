@@ -115,7 +115,7 @@ def read(
             file=str(found.file),
             expected=f"the arrays of {', '.join(FORMATS)}",
             got=", ".join(sorted(found.held)[:6])[:120],
-            do="Make it from its arrays: sciinterp.sae.TopKSAE or ThresholdSAE (manual, A published SAE).",
+            do="Save its arrays as W_enc, b_enc, W_dec and b_dec (the manual's page 'A published SAE').",
         )
     weights = FORMATS[chosen].read(found)
     return weights, published.kept_facts(found), found

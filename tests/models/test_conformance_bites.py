@@ -1,6 +1,7 @@
 """Every check of the suite, shown to fail on an adapter broken on purpose, and to fail by its own name."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,6 +36,12 @@ class ForgetsTheLastPosition(PeptideAdapter):
         mask[torch.arange(len(data)), batch.lengths - 1] = False
         spans[~mask] = torch.tensor([-1, -1, 0])
         return replace(batch, mask=mask, spans=spans)
+
+
+class HasMoreTokensThanRows(PeptideAdapter):
+    def _encode(self, data):
+        batch = super()._encode(data)
+        return replace(batch, inputs={"tokens": batch.inputs["tokens"] + 2})
 
 
 class DropsIllegalLetters(PeptideAdapter):
@@ -445,3 +452,16 @@ def test_a_broken_adapter_fails_by_name(check, adapter, module, monkeypatch) -> 
 
 def test_every_check_is_shown_to_bite() -> None:
     assert {c for c, _, _ in BROKEN} == {f.__name__.removeprefix("_check_") for f in CHECKS}
+
+
+def test_what_a_model_raises_is_said_by_the_name_of_the_check() -> None:
+    """Tokens beyond the embedding ended in an IndexError of torch."""
+    with pytest.raises(AdapterCheckError, match=r"IndexError: index out of range.*embedding") as caught:
+        check_adapter(HasMoreTokensThanRows(Peptides()), SAMPLES)
+    assert caught.value.check == "rows"
+    assert "rows" in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
+def test_the_manual_counts_the_checks() -> None:
+    page = (Path(__file__).parents[2] / "notebooks" / "howto-model.md").read_text()
+    assert f"`check_adapter` runs {len(CHECKS)} checks" in page

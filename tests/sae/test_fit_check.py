@@ -10,9 +10,11 @@ import pytest
 import torch
 
 import sciinterp as si
+from sciinterp.association import AssociationSettings
 from sciinterp.errors import InputError, MismatchError
 from sciinterp.fit import FitSettings
-from sciinterp.provenance import Origin
+from sciinterp.provenance import LEAST_FVE, Origin, unfit
+from sciinterp.report.content import sae_summary
 from sciinterp.sae import TrainSettings
 from sciinterp.sae.base import sae_of
 
@@ -235,3 +237,44 @@ def test_eight_layers_of_antiberty(root, tmp_path) -> None:
         print(name, fit.reason)
         assert not fit.fits, name
     assert right == 8 and refused == 56
+
+
+def test_an_sae_that_nobody_measured_is_measured_where_it_is_used(small, tmp_path, caplog) -> None:
+    """A random dictionary with a stated origin encoded, was associated and reported, its variance a dash."""
+    model, samples, saes = small
+    acts = si.extract(model, samples, site="layers.1", out=tmp_path / "acts")
+    good, noise = stranger(saes["layers.1"]), torch.randn(48, 128, generator=torch.Generator().manual_seed(0))
+    bad = sae_of(replace(good.weights, W_enc=noise, W_dec=noise.T.contiguous()))
+    for sae in (good, bad):
+        sae.origin = saes["layers.1"].origin
+    rows = torch.from_numpy(np.asarray(acts.read(0, acts.n_tokens)))
+    measured = {}
+    for name, sae in (("good", good), ("bad", bad)):
+        caplog.clear()
+        codes = si.encode(sae, acts, out=tmp_path / name / "features")
+        # all 2,400 tokens: what is explained of the variance, by its definition
+        error = (rows - sae.reconstruct(rows)).double().square().sum()
+        left = error / (rows - rows.mean(0)).double().square().sum()
+        assert codes.measured["fve"] == pytest.approx(1 - float(left), abs=1e-4)
+        assert codes.measured["n_tokens"] == acts.n_tokens == 2400
+        assert si.load_features(tmp_path / name / "features").measured == codes.measured
+        assert si.encode(sae, acts).measured == codes.measured == codes.subset(samples=[0]).measured
+        assert ("does not reconstruct these activations" in caplog.text) == (name == "bad")
+        measured[name] = codes.measured["fve"]
+    assert measured["good"] > 0.4 > 0 > measured["bad"]
+    assert si.encode(saes["layers.1"], acts).measured == {}  # its training measured it
+    spots = pd.DataFrame({"sample": samples.ids, "start": 1, "end": 4, "concept": "a"})
+    split = si.split_families(samples, by="composition", seed=0)
+    settings = AssociationSettings(folds=1, set_draws=0)
+    for name in ("good", "bad"):
+        codes = si.load_features(tmp_path / name / "features")
+        hits = si.associate(codes, si.Annotations(spots), split=split, settings=settings)
+        assert ("does not reconstruct" in hits.context["caveats"].get("fit", "")) == (name == "bad")
+        shown = sae_summary(None, codes)
+        assert (shown["metrics"]["fve"], shown["measured_on"]) == (measured[name], "tokens of these samples")
+
+
+def test_what_is_said_of_a_dictionary_begins_at_a_bound() -> None:
+    assert unfit({"fve": LEAST_FVE, "n_tokens": 9}) == unfit({}) == ""
+    assert "explains 0.399 of the variance of 9 " in unfit({"fve": 0.399, "n_tokens": 9})
+    assert FitSettings().least_fve == LEAST_FVE
