@@ -207,6 +207,16 @@ def test_places_in_another_order_are_told_apart(
     assert not (tmp_path / "new").exists()
 
 
+def test_a_folder_may_have_the_name_of_a_model(
+    made: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "antiberty").symlink_to(made["RUN"], target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    assert_one_line(
+        run("extract", "antiberty", "none.fasta", "--site", "layers.1", "--out", "new"), "none.fasta"
+    )
+
+
 def test_load_sae_says_what_else_it_was_given(made: dict[str, str]) -> None:
     for name, kind in {
         "ACTS": "a store of activations",

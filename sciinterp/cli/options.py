@@ -68,9 +68,16 @@ def of_kind(what: str, *kinds: str) -> Callable[[typer.Context, typer.CallbackPa
     return checked
 
 
-Model = Annotated[
-    str, typer.Argument(help="A name of 'sciinterp models'.", callback=of_kind("the name of a model"))
-]
+def _no_place(context: typer.Context, parameter: typer.CallbackParam, name: str) -> str:
+    """Refuse a place where a model is named; a folder may have the name of one."""
+    from sciinterp.models.registry import ENTRIES
+
+    if name in {entry.name for entry in ENTRIES}:
+        return name
+    return of_kind("the name of a model")(context, parameter, name)
+
+
+Model = Annotated[str, typer.Argument(help="A name of 'sciinterp models'.", callback=_no_place)]
 SaePlace = Annotated[
     Path, typer.Argument(help="An SAE, of any known format.", callback=of_kind("an SAE", "an SAE"))
 ]
