@@ -61,7 +61,7 @@ def of_kind(what: str, *kinds: str) -> Callable[[typer.Context, typer.CallbackPa
             raise InputError(
                 f"this is {kind}, not {what}",
                 where=f"{str(parameter.name).upper()} '{given}'",
-                do=f"The order is {context.command_path} {' '.join(order)}." if len(order) > 1 else "",
+                do=f"The order is sciinterp {context.info_name} {' '.join(order)}." if len(order) > 1 else "",
             )
         return given
 

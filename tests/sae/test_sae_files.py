@@ -270,7 +270,7 @@ def test_encode_and_decode_against_dense():
 
 
 NAMED = ("W_enc", "b_enc", "W_dec", "b_dec")
-PLAIN = dict(zip(NAMED, weights()[:4]))
+PLAIN = {name: array.contiguous() for name, array in zip(NAMED, weights())}
 
 
 @pytest.mark.parametrize("turned", [(), ("W_enc",), ("W_dec",), ("W_enc", "W_dec")])
@@ -316,4 +316,4 @@ def test_a_relu_is_called_so(tmp_path):
     """A ReLU SAE of dictionary_learning said it was a JumpReLU one."""
     make("relu").export(tmp_path / "relu", format="dictionary_learning")
     assert ", relu, " in repr(si.load_sae(tmp_path / "relu"))
-    assert ", jumprelu, " in repr(ThresholdSAE(*weights()[:4], threshold=torch.full((F,), 0.1)))
+    assert ", jumprelu, " in repr(ThresholdSAE(*weights(), threshold=torch.full((F,), 0.1)))
