@@ -214,9 +214,8 @@ def _scaling(
         for suffix in ("svg", "png"):
             si.pl.save(si.pl.scaling(found, over=quantity), out / f"scaling.{quantity}.{suffix}")
     echo_table(found.fits)
-    for sentence in found.sentences:
-        typer.echo(f"\n{sentence}")
-    typer.echo(f"\nfigures: {out / 'scaling.*.svg'}")
+    figures = f"figures: {out / 'scaling.*.svg'}"
+    typer.echo("".join(f"\n{sentence}\n" for sentence in [*found.sentences, figures]), nl=False)
 
 
 def encode(
@@ -494,8 +493,8 @@ def _numbers(name: str, texts: list[str], kind: type[T]) -> list[T]:
     try:
         return [kind(text) for text in texts]
     except ValueError:
-        what = "not a whole number" if kind is int else "not a number"
-        raise InputError(what, where=name, got=", ".join(texts)) from None
+        whole = "whole " * (kind is int)
+        raise InputError(f"not a {whole}number", where=name, got=", ".join(texts)) from None
 
 
 VERBS = named(extract, train, encode, control, associate, discover, sweep_sites)
