@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sciinterp.errors import no_such, no_such_file
+from sciinterp.errors import MissingWeightsError, no_such, no_such_file
 from sciinterp.provenance import Origin
 
 if TYPE_CHECKING:
@@ -186,7 +186,8 @@ def load_model(name: str, *, weights: object = None, device: str = "cpu", dtype:
     name, weights = _published(str(name), weights)
     entry = entry_of(name)
     if (isinstance(weights, Path) or os.path.isabs(str(weights))) and not os.path.exists(str(weights)):
-        raise no_such_file(str(weights))
+        absent = no_such_file(str(weights))
+        raise MissingWeightsError(absent.what, where=absent.where, do=absent.do)
     if not entry.commercial:
         log.warning("The weights of %s are under %s: not for commercial use.", name, entry.licence)
     module, function = entry.loader.split(":")

@@ -76,5 +76,5 @@ def test_another_file_is_refused(tmp_path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"something else")
     with pytest.raises(InputError, match="not the published weights"):
         load_model("antiberty", weights=tmp_path / "pytorch_model.bin")
-    with pytest.raises(MissingWeightsError, match=r"antiberty==0\.1\.3"):
+    with pytest.raises(MissingWeightsError, match=r"no such file.*none\.bin"):
         load_model("antiberty", weights=tmp_path / "none.bin")
