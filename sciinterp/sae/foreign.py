@@ -89,7 +89,13 @@ FORMATS: dict[str, Format] = {
         ),
         published.read_dictionary_learning,
     ),
-    "arrays": Format(lambda found: bool({"W_enc", "W_dec"} & set(found.held)), published.read_arrays),
+    "arrays": Format(
+        lambda found: (
+            bool({"W_enc", "W_dec"} & set(found.held))
+            and (found.file.suffix == ".pt" or bool(found.config.values))
+        ),
+        published.read_arrays,
+    ),
 }
 
 
