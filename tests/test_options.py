@@ -56,8 +56,10 @@ ANY_TEXT = {
     ("saes", "like"), ("run", "settings"), ("train", "grid"), ("demo", "device"), ("benchmark", "only"),
     ("benchmark", "what"), ("readout", "classes"), ("run", "layer"), ("turn", "concept"),
 }  # fmt: skip
-# Wrong for others, and right here.
-RIGHT = {("browse", "structures", "folder"), ("run", "config", "empty")}
+# Wrong for others, and right here: what writes one table replaces the one that is there.
+RIGHT = {("browse", "structures", "folder"), ("run", "config", "empty")} | {
+    (verb, "out", "file") for verb in ("ablate", "steer", "variants")
+}
 WRONG_NUMBERS = {"int": ("x", "1.5", "-1", "9" * 20, ""), "float": ("x", "nan", "")}
 READ = ("missing", "empty", "binary", "folder", "words", "pipe", "long")
 WRITTEN = ("file", "below a file", "long")
