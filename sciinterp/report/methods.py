@@ -167,7 +167,9 @@ def _effects(content: Plain) -> str:
             f"false discovery control over concepts (Benjamini-Hochberg, q at most {THRESHOLDS.q_above:g}). "
         )
     kept = settings.get("strongest")
-    text += f"Beside each selected pair the {kept} strongest others were measured. " if kept else ""
+    text += (
+        f"Beside selected pairs the strongest others were measured, at most {kept:,} in all. " if kept else ""
+    )
     return text
 
 

@@ -112,6 +112,12 @@ def report(
             where=f"file '{path}'",
             do="Its content is written beside it as JSON.",
         )
+    if path.is_dir():
+        raise InputError(
+            "a report is a page of HTML",
+            where=f"folder '{path}'",
+            expected=f"a file, as '{path / 'report.html'}'",
+        )
     shown = gathered(path.parent, features, hits, candidates, annotations, split, manifest, sae=sae)
     with ledger.recorded("report", path.parent if path.name == "report.html" else None):
         content, drawn = _assemble(shown)

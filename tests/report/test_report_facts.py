@@ -435,6 +435,12 @@ def test_a_place_is_a_path_and_a_page_not_its_own_content(run, tmp_path):
         with pytest.raises(InputError, match=r"a report is a page of HTML, file .*r\.json"):
             si.report(tmp_path / name.lower(), **both)
     assert not list(tmp_path.iterdir())
+    (tmp_path / "run").mkdir()
+    with pytest.raises(
+        InputError, match=r"a report is a page of HTML, folder .*expected a file, as .*run/report\.html"
+    ):
+        si.report(tmp_path / "run", **both)
+    assert [p.name for p in tmp_path.rglob("*")] == ["run"]
 
 
 @pytest.mark.parametrize("structures", [{"nobody": "a.pdb"}, 5, {"heavy_0001": "gone.pdb"}, "no such folder"])
