@@ -190,14 +190,14 @@ def _gathered(
 ) -> _Changes:
     """Changes of features and of activations of all variants."""
     ((_, codes, rows, spans),) = _read(model, sae, site, [sample])
-    wild = sp.vstack([codes, sp.csr_array((1, codes.shape[1]), dtype=codes.dtype)], format="csr")
-    asked = codes if at is None else codes[list(at)]
+    wild, asked = codes, codes if at is None else codes[list(at)]
     mean, out = rows[0].mean(0), _Changes(wild=asked.max(0).toarray().ravel())
     changed = [change.apply(sample) for change in changes]
     with progress(total=len(changed), desc="variants", leave=False) as bar:
         for numbers, codes, dense, tokens in _read(model, sae, site, changed):
             some = [changes[i] for i in numbers]
-            largest, here = _of_batch(wild, codes, some, [changed[i].length for i in numbers], at)
+            lengths = [changed[i].length for i in numbers]
+            largest, here = _of_batch(wild, codes, some, sample.sequence, lengths, at)
             out.largest.append(largest)
             out.here.append(here)
             means = np.array([x.mean(0) for x in dense]) - mean
@@ -237,22 +237,23 @@ def _of_batch(
     wild: sp.csr_array,
     codes: sp.csr_array,
     changes: list[Variant],
+    sequence: str,
     lengths: list[int],
     at: Sequence[int] | None,
 ) -> tuple[sp.csr_array, sp.csr_array]:
     """The signed largest change of each feature (at places), and its change at changed positions, of each variant."""
-    n, width = wild.shape[0] - 1, wild.shape[1]
+    n, width = wild.shape
     padded = sp.vstack([codes, sp.csr_array((1, width), dtype=codes.dtype)], format="csr")
     lefts, rights, owners, heres, asked = [], [], [], [], []
     first = 0
     for i, (change, length) in enumerate(zip(changes, lengths)):
-        left, right, place = counterparts(change, n)
+        left, right = counterparts(change, sequence)
         lefts.append(left)
         rights.append(np.where(right < 0, codes.shape[0], right + first))
         owners.append(np.full(len(left), i))
         sites = [v.start for v in change.substitutions] or [min(change.trimmed().start, n - 1)]
-        heres.append(np.isin(place, sites))
-        asked.append(np.ones(len(place), bool) if at is None else np.isin(place, at))
+        heres.append(np.isin(left, sites) | (np.arange(len(left)) >= n))  # inserted letters come last
+        asked.append(np.ones(len(left), bool) if at is None else np.isin(left, at))
         first += length
     owner, here = np.concatenate(owners), np.concatenate(heres)
     delta = sp.csr_array(padded[np.concatenate(rights)] - wild[np.concatenate(lefts)])

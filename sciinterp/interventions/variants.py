@@ -1,7 +1,7 @@
 """Which features does a variant take away or bring, and does the model find it less likely?
 
 A variant is HGVS protein notation or a VCF-like row (:mod:`sciinterp.readers.notation`). The sample is encoded
-with and without it; positions are compared with their counterparts. The change in likelihood is the masked marginal
+with and without it; positions are compared with their counterparts (:func:`counterparts`). The change in likelihood is the masked marginal
 of Meier et al. 2021: log p(alt) - log p(ref) at the hidden position, for single substitutions of models that can mask.
 """
 
@@ -76,7 +76,9 @@ def variant_effect(
     Table
         ``feature change position before after delta total_before total_after concepts``, largest change first.
         ``change`` is lost, gained, weaker or stronger, at the 0-based ``position`` (of the unchanged sample) where
-        the feature changed most; totals are sums over the sample. Of models that read either strand there are rows of
+        the feature changed most; ``before`` is its code there, ``after`` that of the counterpart, 0 where the position
+        is deleted. Inserted letters are compared with those they repeat, else with the one they stand in front of.
+        Totals are sums over the sample. Of models that read either strand there are rows of
         both, with a column ``strand``, and the likelihoods are means of both. ``context`` holds ``variant``,
         ``log_likelihood_ref``, ``log_likelihood_alt`` and ``log_likelihood_change`` (None where not measured).
 
@@ -228,8 +230,9 @@ def _effects(
         some = [pairs[i] for i in part]
         with moved(device, model, sae), ByOneDNN():
             read = [_strand(model, sae, some, strand) for strand in strands]
-        for (_, change), *each in zip(some, *read):
-            tables = [_compare(before, after, change, concepts, min_change) for before, after, _ in each]
+        for (sample, change), *each in zip(some, *read):
+            pair = (change, sample.sequence, concepts, min_change)
+            tables = [_compare(before, after, *pair) for before, after, _ in each]
             if len(strands) > 1:
                 both = pd.concat([t.assign(strand=strand) for t, strand in zip(tables, strands)])
                 tables = [
@@ -296,42 +299,57 @@ def feature_concepts(hits: pd.DataFrame | None, *, min_f1: float = THRESHOLDS.fl
     return found
 
 
-def counterparts(change: Variant, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions before and after a change that stand for each other, -1 where one has none, and where that is told.
+def counterparts(change: Variant, sequence: str) -> tuple[np.ndarray, np.ndarray]:
+    """Positions before and after a change that stand for each other; -1 after, where one has none.
 
-    The unchanged sample has `n` positions.
+    The positions of the unchanged sequence come first, then those that inserted letters are compared with: letters
+    that repeat what stands beside them (duplications, repeats that grow) with what they repeat, others with the one
+    they stand in front of, or the last.
 
     Examples
     --------
-    >>> [x.tolist() for x in counterparts(Variant(1, "K", ""), 3)]
-    [[0, 2, 1], [0, 1, -1], [0, 2, 1]]
+    >>> [x.tolist() for x in counterparts(Variant(1, "K", ""), "AKC")]
+    [[0, 2, 1], [0, 1, -1]]
+    >>> [x.tolist() for x in counterparts(Variant(1, "K", "KK"), "AKC")]
+    [[0, 1, 2, 1], [0, 1, 3, 2]]
     """
-    change = change.trimmed()
+    change, n = change.trimmed(), len(sequence)
     removed, added = len(change.ref), len(change.alt)
     shared = change.start + min(removed, added)  # up to here each position has its counterpart in place
     old = np.r_[np.arange(shared), np.arange(change.start + removed, n)]
     new = np.where(old < shared, old, old + added - removed)
-    # What has no counterpart (deleted or inserted) counts as fallen silent or begun there.
     gone, come = np.arange(shared, change.start + removed), np.arange(shared, change.start + added)
-    left = np.r_[old, gone, np.full(len(come), -1)]
-    right = np.r_[new, np.full(len(gone), -1), come]
-    return left, right, np.r_[old, gone, np.full(len(come), min(change.start, n - 1))]
+    left = np.r_[old, gone, _beside(change.alt[min(removed, added) :], shared, sequence)]
+    return left, np.r_[new, np.full(len(gone), -1), come]
+
+
+def _beside(inserted: str, place: int, sequence: str) -> np.ndarray:
+    """The position of a sequence that each letter inserted in front of a place is compared with."""
+    n = len(inserted)
+    for size in range(n, 0, -1):
+        unit = inserted[:size]
+        if n % size or unit * (n // size) != inserted:
+            continue
+        if sequence[max(place - size, 0) : place] == unit:
+            return place - size + np.arange(n) % size
+        if sequence[place : place + size] == unit:
+            return place + np.arange(n) % size
+    return np.full(n, min(place, len(sequence) - 1))
 
 
 def _compare(
     before: sp.csr_array,
     after: sp.csr_array,
     change: Variant,
+    sequence: str,
     concepts: dict[int, list[str]],
     min_change: float,
 ) -> pd.DataFrame:
     """One row a feature whose largest change at counterpart positions is large enough."""
-    old, new, place = counterparts(change, before.shape[0])
+    place, new = counterparts(change, sequence)
+    before, after = before.astype(np.float64), after.astype(np.float64)
     silent = sp.csr_array((1, before.shape[1]))  # the row -1
-    left, right = (
-        sp.csr_array(sp.vstack([codes, silent], format="csr", dtype=np.float64)[rows])
-        for codes, rows in ((before, old), (after, new))
-    )
+    left, right = before[place], sp.csr_array(sp.vstack([after, silent], format="csr")[new])
     delta = sp.coo_array(right - left)
     row, column = delta.coords
     order = np.lexsort((row, -np.abs(delta.data), column))
@@ -341,7 +359,7 @@ def _compare(
     first = first[np.lexsort((column[first], -np.abs(delta.data[first])))]
     at, feature, size = row[first], column[first], delta.data[first]
     from_, to = (np.asarray(m[at, feature]).ravel() if len(at) else np.zeros(0) for m in (left, right))
-    total = [np.asarray(m.sum(0)).ravel()[feature] for m in (left, right)]
+    total = [np.asarray(m.sum(0)).ravel()[feature] for m in (before, after)]
     words = np.where(
         size > 0, np.where(from_ == 0, "gained", "stronger"), np.where(to == 0, "lost", "weaker")
     )

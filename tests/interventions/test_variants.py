@@ -136,7 +136,18 @@ def test_an_empty_table_has_its_columns(tiny):
 
 
 @pytest.mark.parametrize(
-    "text", ["C22del", "G8_G10del", "S21_C22insW", "C22_A23delinsW", "V2dup", "G44dup", "E1del"]
+    "text",
+    [
+        "C22del",
+        "G8_G10del",
+        "S21_C22insW",
+        "C22_A23delinsW",
+        "C22delinsWWW",
+        "V2dup",
+        "V2_L4dup",
+        "G44dup",
+        "E1del",
+    ],
 )
 def test_effects_of_every_form_agree_with_a_dense_comparison(tiny, text):
     from sciinterp.interventions.reading import codes_of
@@ -154,8 +165,10 @@ def test_effects_of_every_form_agree_with_a_dense_comparison(tiny, text):
     ]
     left = [before[i] for i, _ in same] + [before[i] for i in range(shared, tail)]
     right = [after[j] for _, j in same] + [np.zeros(64) for _ in range(shared, tail)]
-    for j in range(shared, short.start + len(short.alt)):
-        left.append(np.zeros(64))
+    come = range(shared, short.start + len(short.alt))
+    for j in come:
+        copied = j - len(come) if "dup" in text else min(shared, n - 1)
+        left.append(before[copied])
         right.append(after[j])
     delta = np.array(right) - np.array(left)
     wanted = np.abs(delta).max(0)
@@ -164,7 +177,53 @@ def test_effects_of_every_form_agree_with_a_dense_comparison(tiny, text):
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     np.testing.assert_allclose(table["total_before"], before.sum(0)[table["feature"]], rtol=1e-5)
     np.testing.assert_allclose(table["total_after"], after.sum(0)[table["feature"]], rtol=1e-5)
-    assert table["position"].between(0, n - 1).all()
+    np.testing.assert_allclose(
+        table["before"], [before[p, j] for p, j in zip(table["position"], table["feature"])], atol=1e-5
+    )
+
+
+def test_inserted_letters_are_compared_with_what_stands_there():
+    """Repeats with what they repeat, however the change is written; others with the letter behind them."""
+    from sciinterp.interventions.variants import counterparts
+    from sciinterp.readers.notation import Variant
+
+    sequence = "ACGGGTCAG"
+    forms = {
+        Variant(6, "C", "CC"): [6],
+        Variant(1, "C", "CG"): [2],  # as a VCF writes it, at the left of the run
+        Variant(4, "G", "GG"): [4],  # as HGVS writes it, at its right
+        Variant(6, "CAG", "CAGCAG"): [6, 7, 8],
+        Variant(6, "CAG", "CAGCAGCAG"): [6, 7, 8, 6, 7, 8],
+        Variant(5, "T", "TCAG"): [6, 7, 8],
+        Variant(0, "A", "TA"): [0],
+        Variant(8, "G", "GT"): [8],
+        Variant(5, "T", "AAT"): [5, 5],
+        Variant(5, "T", "AAC"): [6, 6],
+    }
+    for change, wanted in forms.items():
+        assert counterparts(change, sequence)[0][len(sequence) :].tolist() == wanted, change
+
+
+def test_a_strong_letter_twice_is_no_gain():
+    """Codes that each letter has for itself: of a duplication nothing changes, of an insertion what the letter adds."""
+    import scipy.sparse as sp
+
+    from sciinterp.interventions.variants import _compare
+    from sciinterp.readers.notation import parse_variant
+
+    def codes(text: str) -> sp.csr_array:
+        return sp.csr_array(np.array([[{"G": 13.0}.get(x, 0.0), {"L": 7.0}.get(x, 0.0)] for x in text]))
+
+    def effect(text: str) -> pd.DataFrame:
+        sample = Sample("s", "VESGKLV")
+        change = parse_variant(text).fitted(sample)
+        changed = change.apply(sample).sequence
+        return _compare(codes(sample.sequence), codes(changed), change, sample.sequence, {}, 0.05)
+
+    for text in ("G4dup", "G4_K5dup", "K5_L6dup", "S3_G4insG", "G4_K5insGG"):
+        assert len(effect(text)) == 0, text
+    assert effect("G4_K5insL").iloc[0].tolist() == [1, "gained", 4, 0.0, 7.0, 7.0, 7.0, 14.0, ""]
+    assert effect("K5_L6insL").empty and effect("L6_V7insG")["position"].tolist() == [6]
 
 
 def test_the_table_of_many_is_that_of_each_alone(tiny, monkeypatch):
@@ -179,7 +238,7 @@ def test_the_table_of_many_is_that_of_each_alone(tiny, monkeypatch):
     np.testing.assert_allclose(whole["delta"], parts["delta"], atol=1e-5)
 
 
-@pytest.mark.parametrize("text", ["C22S", "G8_G10del", "S21_C22insW"])
+@pytest.mark.parametrize("text", ["C22S", "G8_G10del", "S21_C22insS"])
 def test_both_strands_are_read_where_there_are_two(tiny, text):
     """Of a model whose other strand is the sequence backwards: the rows of each are those of reading it so."""
     from sciinterp.readers.notation import Variant, parse_variant
