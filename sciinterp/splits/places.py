@@ -25,7 +25,8 @@ def places(samples: Samples, *, exact: bool = True) -> pd.DataFrame:
     The place is the sample's columns (``chromosome`` or chrom, seqid, contig; ``start``, ``end``, ``strand``),
     else its name, such as ``chr16:100-119`` or, on the reverse strand, ``chr16:100-119(-)``. Whether numbers
     are 0-based and half-open (bedtools) or 1-based with both ends (samtools, browsers) is told by the length of
-    the sequence, which start and end must match unless ``exact`` is false. A start without an end is 0-based.
+    the sequence, which start and end must match unless ``exact`` is false. A start without an end is 0-based. No base
+    is 0 where counting begins at 1: where a window with both ends starts at 0, all with both ends are 0-based.
 
     Raises
     ------
@@ -36,6 +37,8 @@ def places(samples: Samples, *, exact: bool = True) -> pd.DataFrame:
     --------
     >>> places(Samples(["c:3-4", "c:2-4(-)"], ["AC", "AC"])).to_numpy().tolist()
     [['c', 2, 4, '+'], ['c', 2, 4, '-']]
+    >>> places(Samples(["c:0-1", "c:2-3"], ["AC", "GT"])).to_numpy().tolist()
+    [['c', 0, 2, '+'], ['c', 2, 4, '+']]
     """
     table, lengths = samples.columns, samples.lengths
     column = next((c for c in _CHROMOSOME if c in table.columns), None)
@@ -60,17 +63,18 @@ def places(samples: Samples, *, exact: bool = True) -> pd.DataFrame:
         stated = [place.groups("") for place in found if place]
         chromosome, strand = [p[0] for p in stated], [p[3].strip("():").replace("/rc", "-") for p in stated]
         start, end = (np.array([int(p[i].replace(",", "")) for p in stated], np.int64) for i in (1, 2))
-    from_one = end - start + 1 == lengths
-    wrong = np.flatnonzero(~from_one & (end - start != lengths))
+    both_ends = end - start + 1 == lengths
+    wrong = np.flatnonzero(~both_ends & (end - start != lengths))
     if exact and len(wrong):
         i = wrong[0]
         raise InputError(
             "a window has not the length that its place states",
             where=f"sample {samples.ids[i]!r}",
-            expected=f"{end[i] - start[i]} (0-based) or {end[i] - start[i] + 1} (1-based) positions",
+            expected=f"{end[i] - start[i]} (without its end) or {end[i] - start[i] + 1} (with it) positions",
             got=str(lengths[i]),
         )
-    columns = {"chromosome": list(chromosome), "start": start - from_one, "end": end}
+    from_zero = both_ends & bool((both_ends & (start == 0)).any())
+    columns = {"chromosome": list(chromosome), "start": start - both_ends + from_zero, "end": end + from_zero}
     return pd.DataFrame(columns | {"strand": ["-" if strand_of(s) == "-" else "+" for s in strand]})
 
 

@@ -90,10 +90,26 @@ def test_a_line_beyond_the_end_of_what_is_no_circle_is_counted(tmp_path: Path) -
         ("chr16:100-119(-)", 19, ("chr16", 100, 119, "-")),
         ("chr16:100-119/rc", 20, ("chr16", 99, 119, "-")),
         ("chr16:1,000-1,010(+)", 10, ("chr16", 1000, 1010, "+")),
+        ("chr1:0-599", 600, ("chr1", 0, 600, "+")),
+        ("chr1:0-600", 600, ("chr1", 0, 600, "+")),
+        ("chr1:1-600", 600, ("chr1", 0, 600, "+")),
+        ("chr1:0-599(-)", 600, ("chr1", 0, 600, "-")),
     ],
 )
 def test_the_length_tells_how_a_name_counts(name: str, length: int, place: tuple) -> None:
     assert tuple(places(Samples([name], ["A" * length])).iloc[0]) == place
+
+
+def test_a_base_0_is_of_names_that_count_from_0() -> None:
+    """Neighbours are named by one rule: what follows a window that starts at 0 and ends at its last base does, too."""
+    windows = Samples(["chr1:0-599", "chr1:600-1199", "chr2:600-1199"], ["A" * 600] * 3)
+    assert places(windows)[["start", "end"]].to_numpy().tolist() == [[0, 600], [600, 1200], [600, 1200]]
+    table = pd.DataFrame({"chrom": "c", "start": [0, 10], "end": [9, 19]})
+    stated = places(Samples(["v", "w"], ["A" * 10] * 2, table=table))
+    assert stated[["start", "end"]].to_numpy().tolist() == [[0, 10], [10, 20]]
+    for length in (598, 601):
+        with pytest.raises(InputError, match="length"):
+            places(Samples(["chr1:0-599"], ["A" * length]))
 
 
 def test_columns_state_the_place_and_another_length_is_refused() -> None:
