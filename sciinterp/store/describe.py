@@ -72,7 +72,7 @@ def kind_of(path: str | os.PathLike[str]) -> str:
 
     Examples
     --------
-    >>> kind_of("proteins.fasta.gz"), kind_of("table.tsv")
+    >>> kind_of("proteins.fasta.gz"), kind_of("Table.tsv")
     ('a file of sequences', '')
     """
     place = Path(path)
