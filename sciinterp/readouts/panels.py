@@ -101,7 +101,7 @@ def panel(
     at = np.array([i for i, _ in rows])
     out = variants.iloc[at].reset_index(drop=True)
     out["case"], out["pair"], out["row"] = is_case[at], [p for _, p in rows], at
-    after = {name: separation(out[name], is_case[at], seed) for name in listed}
+    after = {name: separation(out[name], is_case[at], seed, out["pair"].to_numpy()) for name in listed}
     n_cases = int(out["pair"].nunique())
     _refuse_separated(after, max_auroc, n_cases, len(at) - n_cases)
     facts = {
@@ -145,18 +145,25 @@ def _refuse_separated(after: Mapping[str, float], most: float, n_cases: int, n_c
         )
 
 
-def separation(column: pd.Series, is_case: np.ndarray, seed: int = 0) -> float:
-    """AUROC by which a column tells cases: of numbers either way, of classes as their share of cases learnt elsewhere."""
+def separation(
+    column: pd.Series, is_case: np.ndarray, seed: int = 0, pairs: np.ndarray | None = None
+) -> float:
+    """AUROC by which a column tells cases: of numbers either way, of classes as their share of cases learnt elsewhere.
+
+    A pair is in one part: learnt without a case whose control is left in, the share of its class would be too small, and a class that
+    is matched exactly would tell controls.
+    """
     if pd.api.types.is_numeric_dtype(column) and column.nunique() > PARTS:
         score = column.to_numpy(float)
         found = auroc(np.nan_to_num(score, nan=np.nanmean(score))[:, None], is_case)[0]
         return max(found, 1 - found)
     code = np.unique(column.astype(str), return_inverse=True)[1]
-    part = np.random.default_rng(seed).permutation(len(code)) % PARTS
+    unit = np.arange(len(code)) if pairs is None else np.unique(pairs, return_inverse=True)[1]
+    part = (np.random.default_rng(seed).permutation(unit.max(initial=0) + 1) % PARTS)[unit]
     found = []
     for f in range(PARTS):
         learn, told = part != f, part == f
-        if is_case[told].all() or not is_case[told].any():
+        if is_case[told].all() or not is_case[told].any() or not learn.any():
             continue
         n = np.bincount(code[learn], minlength=code.max() + 1)
         share = (np.bincount(code[learn], is_case[learn], minlength=len(n)) + is_case[learn].mean()) / (n + 1)

@@ -42,6 +42,14 @@ def test_what_is_matched_is_equal_and_no_control_is_drawn_twice():
     assert panel(table, "case", match=["gene"], per_case=2)["case"].mean() == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("per_case", [1, 2])
+def test_what_is_matched_exactly_is_told_by_nothing(per_case):
+    """Case and control are one class: one half by construction, however the parts fall."""
+    for seed in range(5):
+        found = panel(variants(seed=seed), "case", match=["gene"], per_case=per_case, seed=seed)
+        assert found.context["separation"] == {"gene": 0.5}
+
+
 def test_a_confounder_that_still_separates_is_refused_by_name():
     with pytest.raises(InputError, match=r"'codon_phase'.*Match it"):
         panel(variants(), "case", match=["gene"], confounders=["codon_phase"])
