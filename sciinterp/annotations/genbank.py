@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 REFINED = {"repeat_region": ("rpt_family", "rpt_type"), "mobile_element": ("mobile_element_type",),
            "regulatory": ("regulatory_class",), "ncRNA": ("ncRNA_class",)}  # fmt: skip
-_NOTED = ("gene", "locus_tag", "product", "number", "note", "protein_id", "transl_table")
+_NOTED = ("gene", "locus_tag", "product", "number", "note", "protein_id", "transl_table", "transl_except")
 UNREADABLE = "a location that cannot be read"
 REMOTE = "on another sequence"
 BETWEEN = "between two positions: N^M"

@@ -21,7 +21,7 @@ from sciinterp.settings import checked
 # key "value", or key value
 _PAIR = re.compile(r'([A-Za-z_][\w.-]*)\s+(?:"([^"]*)"|([^\s;"]+))[;\s]*')
 # attributes worth a place in the note: who it is and what it belongs to
-_NOTED = "ID Name Parent gene gene_id gene_name transcript_id biotype gene_biotype gene_type transl_table partial Note attributes".split()
+_NOTED = "ID Name Parent gene gene_id gene_name transcript_id biotype gene_biotype gene_type transl_table transl_except partial Note attributes".split()
 BEYOND = "beyond the end of the sequence"
 NO_PAIRS = "attributes that are not keys with values"
 

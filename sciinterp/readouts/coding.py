@@ -3,6 +3,11 @@
 Of each variant are told its consequence, the place in its codon, the distance to the nearest end of an exon, its bases
 with their neighbours on the coding strand, its gene, and the change of the protein. Of several transcripts the longest coding
 sequence that holds the variant, else that it overlaps, else whose introns hold it, is taken.
+
+A consequence is that of the codons which a variant changes. A start is lost where the first codon of a sequence that begins with
+methionine is changed into one that the genetic code does not read as methionine, whatever the format of the annotations: an alternative
+start codon is none for it (SO:0002012, *canonical* start codon, as Ensembl's VEP has it; SnpEff calls ATG>CTG
+``initiator_codon_variant``). A stop is gained where a changed codon becomes a stop that was none before.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ log = logging.getLogger(__name__)
 FACTS = (
     "consequence", "gene", "transcript", "strand", "codon_phase", "exon_distance", "trinucleotide", "protein_variant",
 )  # fmt: skip
-OTHER_BASES, OUTSIDE = "other bases than the genome's", "on no window"
+OTHER_BASES, OUTSIDE, SAME = "other bases than the genome's", "on no window", "no change"
 
 
 def place_variants(variants: pd.DataFrame, windows: Samples) -> Table:
@@ -50,8 +55,8 @@ def place_variants(variants: pd.DataFrame, windows: Samples) -> Table:
     -------
     Table
         ``sample pos ref alt strand origin`` and the other columns, for :func:`sciinterp.variant_effects`; ``origin`` is
-        the number of the variant's row, the same on both strands. ``context``: ``n_in``, ``n_placed``, ``dropped`` (reason ->
-        how many alleles).
+        the number of the variant's row, the same on both strands. ``context``, all in alleles: ``n_in``, ``n_placed``, ``dropped``
+        (reason -> how many).
 
     Examples
     --------
@@ -66,11 +71,15 @@ def place_variants(variants: pd.DataFrame, windows: Samples) -> Table:
     meant = match_chromosomes(
         [c for c in _chromosomes(variants) if c], list(dict.fromkeys(where["chromosome"]))
     )
-    rows, dropped = [], Counter[str]()
+    rows, dropped, n_in = [], Counter[str](), 0
     by = dict(iter(where.groupby("chromosome")))
     for number, chromosome, change, row in _changes(variants):
+        n_in += 1
         if isinstance(change, InputError):
             dropped[change.what] += 1
+            continue
+        if change.ref.upper() == change.alt.upper():
+            dropped[SAME] += 1
             continue
         end, before = change.start + len(change.ref), len(rows)
         inside = by.get(meant.get(chromosome, ""), where.iloc[:0])
@@ -94,12 +103,8 @@ def place_variants(variants: pd.DataFrame, windows: Samples) -> Table:
     out = pd.DataFrame(
         rows, columns=[*first, *(c for c in variants.columns if c.lower() not in (*first, "variant", "hgvs"))]
     )
-    n = len(set(out["origin"]))
     _warn(dropped, "variants are not placed")
-    return Table(
-        out,
-        context={"n_in": len(variants), "n_placed": n, "dropped": {k: v for k, v in dropped.items() if v}},
-    )
+    return Table(out, context={"n_in": n_in, "n_placed": n_in - dropped.total(), "dropped": dict(dropped)})
 
 
 def consequences(
@@ -125,9 +130,15 @@ def consequences(
     Returns
     -------
     Table
-        The rows that can be read, with :data:`FACTS`; ``codon_phase`` is 0, 1 or 2, -1 outside codons; ``trinucleotide``
-        such as ``A[C>T]G`` on the coding strand, of single bases; ``protein_variant`` such as ``R97P`` or ``K23_V25del`` of
-        the sample ``transcript``. ``context``: ``proteins`` (Samples), ``dropped``, ``n_in``.
+        A row an allele that can be read, with :data:`FACTS`. ``codon_phase`` is 0, 1 or 2 of a single base changed in a whole codon;
+        -1 of everything else: outside, in introns, in partial codons, over an end of a part, of insertions, deletions and
+        changes of several bases. ``exon_distance`` is to the nearest end of an exon of the transcript, or, of those in
+        ``context["without_exons"]``, of a coding part: the annotations have no rows of their exons (GenBank and EMBL tie none to a
+        CDS); -1 outside. ``trinucleotide`` such as ``A[C>T]G`` on the coding strand, of single bases; ``protein_variant`` such as ``R97P``
+        or ``K23_V25del`` of the sample ``transcript``. ``gene`` of GFF3 is at the end of the chain of parents where the rows of
+        CDS do not name it. ``context``: ``n_in`` and ``dropped`` in alleles (``n_in`` are the rows and these), ``dropped_coding`` (coding sequences left
+        out), ``proteins`` (Samples), and of transcripts in the table ``without_exons`` and ``inner_stops`` (those that stop before their end
+        in the genome itself: another genetic code, a selenocysteine that no ``transl_except`` states, or a pseudogene).
 
     Raises
     ------
@@ -143,9 +154,9 @@ def consequences(
         raise InputError(
             "a genome is nucleotides", where="genome", expected="DNA", got="proteins", do="Give kind='dna'."
         )
-    coding, dropped = coding_sequences(genome, annotations, codes or {})
+    coding, left_out = coding_sequences(genome, annotations, codes or {})
     meant = match_chromosomes([c for c in _chromosomes(variants) if c], genome.ids)
-    rows = []
+    rows, dropped = [], Counter[str]()
     for _, chromosome, change, row in _changes(variants):
         if isinstance(change, InputError):
             dropped[change.what] += 1
@@ -159,16 +170,37 @@ def consequences(
         except InputError:
             dropped[OTHER_BASES] += 1
             continue
+        if fitted.ref == fitted.alt:
+            dropped[SAME] += 1
+            continue
         rows.append({**row, **_facts(fitted.trimmed(), genome[name].sequence, coding.get(name, []))})
-    _warn(dropped, "coding sequences or variants are left out")
+    _warn(left_out, "coding sequences are left out")
+    _warn(dropped, "variants are left out")
     columns = [*(c for c in variants.columns if c not in FACTS), *FACTS]
+    counts = {"n_in": len(rows) + dropped.total(), "dropped": dict(dropped), "dropped_coding": dict(left_out)}
     used = {r["transcript"] for r in rows} - {""}
-    proteins = {c.transcript: c.protein for some in coding.values() for c in some if c.transcript in used}
-    counts = {"n_in": len(variants), "dropped": {k: v for k, v in dropped.items() if v}}
-    return Table(
-        pd.DataFrame(rows, columns=columns),
-        context={**counts, "proteins": Samples(list(proteins), list(proteins.values()), kind="protein")},
+    told = _of_transcripts(
+        {c.transcript: c for some in coding.values() for c in some if c.transcript in used}
     )
+    return Table(pd.DataFrame(rows, columns=columns), context={**counts, **told})
+
+
+def _of_transcripts(found: dict[str, Coding]) -> dict[str, object]:
+    """What the context tells of transcripts that are in the table, and what must be known of them."""
+    without_exons = sorted(name for name, c in found.items() if not c.exons)
+    inner_stops = sorted(name for name, c in found.items() if "*" in c.protein)
+    _say(inner_stops, len(found), "stop before their end in the genome itself: codes={'chrM': 2} gives a "
+         "chromosome's genetic code, transl_except of GenBank or GFF3 a selenocysteine; else their proteins are no proteins")  # fmt: skip
+    _say(
+        without_exons, len(found), "have no rows of exons: exon_distance is to the ends of their coding parts"
+    )
+    proteins = Samples(list(found), [c.protein for c in found.values()], kind="protein")
+    return {"proteins": proteins, "without_exons": without_exons, "inner_stops": inner_stops}
+
+
+def _say(names: list[str], n: int, what: str) -> None:
+    if names:
+        log.warning("%d of %d transcripts (such as %s) %s", len(names), n, ", ".join(names[:3]), what)
 
 
 def _warn(dropped: Counter[str], what: str) -> None:
@@ -199,7 +231,8 @@ def _changes(variants: pd.DataFrame) -> Iterator[tuple[int, str, Variant | Input
 def _facts(change: Variant, chromosome: str, coding: list[Coding]) -> dict[str, object]:
     """Columns of :data:`FACTS` of one variant."""
     start, end = change.start, change.start + max(len(change.ref), 1)
-    around = [c for c in coding if start < c.high and end > c.low]
+    # bases put in before the first of a sequence or behind its last change no codon of it
+    around = [c for c in coding if start < c.high and start + len(change.ref) > c.low]
     inside = [c for c in around if any(a <= start and end <= b for a, b in c.parts)]
     touched = [c for c in around if any(start < b and end > a for a, b in c.parts)]
     found = next(iter(inside or touched or around), None)
@@ -238,25 +271,41 @@ def _in_codons(coding: Coding, change: Variant, one: bool) -> dict[str, object]:
         return {"consequence": "partial codon"}
     if (len(alt) - len(ref)) % 3:
         return {"consequence": "frame shift"}
-    before = coding.translated(coding.bases)
-    after = coding.translated(coding.bases[:at] + alt + coding.bases[at + len(ref) :])
-    where = next((i for i, (a, b) in enumerate(zip(before, after)) if a != b), min(len(before), len(after)))
-    if one:
-        where = at // 3
-    stops = after.find("*", where) if "*" in before[where:] else after.find("*")
-    kind = (
-        "synonymous" if before == after else "start lost" if where == 0 and before[0] == "M" and after[:1] != "M"
-        else "stop lost" if before.endswith("*") and "*" not in after[where:] else
-        "stop gained" if "*" in after[:-1] and 0 <= stops < len(after) - before.endswith("*") and before[where : where + 1] != "*"
-        else "missense" if len(before) == len(after) else "in-frame"
-    )  # fmt: skip
+    low, high = at // 3, -(-(at + len(ref)) // 3)
+    bases = coding.bases[3 * low : at] + alt + coding.bases[at + len(ref) : 3 * high]
+    before, new = coding.residues, coding.translated(bases)
+    if len(alt) == len(ref):  # what the file states of a codon stands where its bases do
+        kept = [bases[3 * i : 3 * i + 3] == coding.bases[3 * (low + i) :][:3] for i in range(high - low)]
+        new = "".join(before[low + i] if same else new[i] for i, same in enumerate(kept))
+    after = before[:low] + new + before[high:]
+    kind = _kind(coding, low, high, new)
     return {
         "consequence": kind,
         "codon_phase": at % 3 if one else -1,
-        "protein_variant": f"{before[where]}{where + 1}{after[where]}"
+        "protein_variant": f"{before[low]}{low + 1}{new}"
         if one
-        else _named_change(before, after),
+        else _named_change(before, after)
+        if kind != "synonymous"
+        else "",
     }
+
+
+def _kind(coding: Coding, low: int, high: int, new: str) -> str:
+    """The consequence of residues `low` to `high` becoming `new`."""
+    before = coding.residues
+    old = before[low:high]
+    # what is put in behind the stop that ends the sequence is not read
+    if old == new or (high == len(before) and old.endswith("*") and new.startswith(old)):
+        return "synonymous"
+    if low == 0 and coding.begins and old[:1] == "M" and not new.startswith("M"):
+        return "start lost"
+    change = Variant(low, old, new).trimmed()
+    was, becomes = change.ref.find("*"), change.alt.find("*")
+    if was >= 0 and becomes < 0:
+        return "stop lost"
+    if becomes >= 0 and (was < 0 or becomes < was):
+        return "stop gained"
+    return "missense" if len(old) == len(new) else "in-frame"
 
 
 def _named_change(before: str, after: str) -> str:

@@ -4,7 +4,7 @@ Parts belong together by transcript, and one part may be of several. A stop codo
 Of a sequence that begins before its chromosome does, the bases before the first whole codon (GFF's phase, GenBank's
 codon_start) belong to none, nor do those behind the last. What is no whole codons and has a stop inside is out of frame: it is
 left out and counted, as is what has parts elsewhere. Genetic codes are NCBI's; an alternative start codon is read as methionine where
-the file says that the sequence begins there.
+the file says that the sequence begins there, and a codon of which ``transl_except`` (GenBank, NCBI's GFF3) states the residue as that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,14 +23,18 @@ from Bio.Seq import Seq
 from sciinterp.annotations import Annotations
 from sciinterp.annotations.rows import ALSO
 from sciinterp.readers.identifiers import match_chromosomes
+from sciinterp.readers.notation import THREE
 from sciinterp.samples import Samples
 
 CODING = ("gff:CDS", "gff:cds", "genbank:CDS")
-STOP = "gff:stop_codon"
+STOP, EXON = "gff:stop_codon", "gff:exon"
 NOT_WHOLE, ELSEWHERE = "a coding sequence that is no whole codons", "a coding sequence with parts elsewhere"
 _TRANSCRIPT = ("transcript_id", "Parent", "protein_id", "ID", "locus_tag", "gene_id", "gene", "gene_name")
-_GENE = ("gene_name", "gene", "gene_id", "locus_tag", "Parent")
+_GENE = ("gene_name", "gene", "gene_id", "locus_tag")
 _NO_BASE = re.compile("[^ACGTRYSWKMBDHVN]")
+# (pos:144..146,aa:Sec), its place also complement(...) or join(...)
+_EXCEPT = re.compile(r"pos:([^:]+),\s*aa:([A-Za-z]+)")
+_RESIDUES = {**THREE, "TERM": "*", "Term": "*", "OTHER": "X", "Other": "X"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +50,9 @@ class Coding:
     skip: int = 0
     code: int = 1
     begins: bool = False
+    # Residues that the file states, by codon; ends of the transcript's exons, where it has rows of them.
+    stated: Mapping[int, str] = field(default_factory=dict)
+    exons: tuple[tuple[int, int], ...] = ()
 
     @property
     def low(self) -> int:
@@ -69,22 +76,28 @@ class Coding:
         return np.concatenate([np.arange(a, b)[::step] for a, b in self.parts])[self.skip :]
 
     @cached_property
+    def residues(self) -> str:
+        """Residues and stops, those that the file states in their places."""
+        found = list(self.translated(self.bases))
+        for codon, letter in self.stated.items():
+            found[codon : codon + 1] = [letter] * (codon < len(found))
+        return "".join(found)
+
+    @property
     def protein(self) -> str:
         """Residues, a stop at the end left out."""
-        return self.translated(self.bases).removesuffix("*")
+        return self.residues.removesuffix("*")
 
     def translated(self, bases: str) -> str:
-        """The residues of bases read as this sequence is."""
+        """What bases are by the genetic code alone."""
         whole = _NO_BASE.sub("N", bases.replace("U", "T"))[: len(bases) // 3 * 3]
-        found = str(Seq(whole).translate(table=str(self.code)))
-        starts = ambiguous_dna_by_id[self.code].start_codons
-        return "M" + found[1:] if self.begins and whole[:3] in starts else found
+        return str(Seq(whole).translate(table=str(self.code)))
 
     def distance(self, position: int) -> int:
-        """Bases to the nearest end of an exon: 0 at its last base, 1 at the first of an intron."""
+        """Bases to the nearest end of an exon, else of a coding part: 0 at its last base, 1 at the first of an intron."""
         return min(
             min(abs(position - a), abs(position - b + 1)) if a <= position < b else min(abs(position - a + 1), abs(position - b)) + 1
-            for a, b in self.parts
+            for a, b in self.exons or self.parts
         )  # fmt: skip
 
 
@@ -106,9 +119,10 @@ def coding_sequences(
     dropped: Counter[str] = Counter()
     known = pd.DataFrame(
         list(_stated(frame)),
-        columns=["sample", "transcript", "entry", "strand", "start", "end", "concept", "note"],
+        columns=["sample", "transcript", "entry", "strand", "start", "end", "concept", "note", "parent"],
     )
     taken: set[str] = set()
+    exons, genes = _exons(annotations.frame), _Genes(annotations.frame)
     for (sample, transcript, entry, strand), rows in known.groupby(
         ["sample", "transcript", "entry", "strand"], sort=True
     ):
@@ -132,11 +146,18 @@ def coding_sequences(
         code = _stated_number(note, "transl_table") or codes.get(name, codes.get(str(sample), 1))
         code = code if code in ambiguous_dna_by_id else 1
         open_ended = _named(note, ("partial",)) in ("true", "both", "end" if back else "start")
-        begins = not skip and not open_ended and (coding["concept"].iloc[0] == "genbank:CDS" or code != 1)
-        found = Coding(
-            transcript, _named(note, _GENE), name, strand, tuple(parts), bases[skip:], skip, code, begins
+        begins = not skip and not open_ended
+        gene = _named(note, _GENE) or genes.of(coding["parent"].iloc[0])
+        found = Coding(transcript, gene, name, strand, tuple(parts), bases[skip:], skip, code, begins)
+        stated = _stated_residues(coding["note"], found)
+        starts = ambiguous_dna_by_id[code].start_codons
+        read = coding["concept"].iloc[0] == "genbank:CDS" or code != 1
+        if begins and read and bases[:3].replace("U", "T") in starts:
+            stated = {0: "M", **stated}
+        found = replace(
+            found, stated=stated, exons=_whole(parts, exons.get((str(sample), str(transcript)), []))
         )
-        if len(found.bases) < 3 or (len(found.bases) % 3 and "*" in found.translated(found.bases)):
+        if len(found.bases) < 3 or (len(found.bases) % 3 and "*" in found.residues):
             dropped[NOT_WHOLE] += 1
             continue
         if not transcript or transcript in taken:
@@ -146,11 +167,74 @@ def coding_sequences(
     return {k: sorted(v, key=lambda c: -len(c.bases)) for k, v in out.items()}, dropped
 
 
-def _stated(frame: pd.DataFrame) -> Iterator[tuple[str, str, str, str, int, int, str, str]]:
+def _exons(frame: pd.DataFrame) -> dict[tuple[str, str], list[tuple[int, int]]]:
+    """Rows of exons by sample and transcript, under every name that a row gives it."""
+    rows, out = frame[frame["concept"] == EXON], {}
+    for sample, start, end, notes in zip(*(rows[c].tolist() for c in ("sample", "start", "end", "note"))):
+        for note in str(notes).split(ALSO):
+            named = {
+                t.strip() for key in ("transcript_id", "Parent") for t in _named(note, (key,)).split(",")
+            }
+            for transcript in named - {""}:
+                out.setdefault((str(sample), transcript), []).append((int(start), int(end)))
+    return out
+
+
+def _whole(parts: list[tuple[int, int]], exons: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Exons of a transcript, and coding parts that lie in none of its rows; none where it has no rows."""
+    beside = [(a, b) for a, b in parts if not any(low <= a and b <= high for low, high in exons)]
+    return tuple(sorted({*exons, *beside})) if exons else ()
+
+
+class _Genes:
+    """GFF3's chain of parents, read where a coding sequence does not name its gene."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    @cached_property
+    def _entries(self) -> dict[str, tuple[str, str]]:
+        rows = self._frame[~self._frame["concept"].isin((*CODING, STOP, EXON))]
+        rows = rows[rows["note"].astype(str).str.contains("ID=", regex=False)]
+        said = [(c, n) for c, notes in zip(rows["concept"], rows["note"]) for n in str(notes).split(ALSO)]
+        return {entry: (str(c), n) for c, n in said if (entry := _named(n, ("ID",)))}
+
+    def of(self, parent: str) -> str:
+        """The name of the gene at the end of the chain, as its row gives it, else its identifier."""
+        seen: set[str] = set()
+        while parent in self._entries and parent not in seen:
+            seen.add(parent)
+            concept, note = self._entries[parent]
+            above = _named(note, ("Parent",)).split(",")[0].strip()
+            named = _named(note, (*_GENE[:1], "Name", *_GENE[1:]) if concept.endswith("gene") else _GENE)
+            if named or not above:
+                return named or parent
+            parent = above
+        return parent
+
+
+def _stated_residues(notes: pd.Series, coding: Coding) -> dict[int, str]:
+    """Residues that ``transl_except`` states of whole codons, by the codon's number."""
+    out = {}
+    for place, name in (
+        found for note in notes for found in _EXCEPT.findall(_named(note, ("transl_except",)))
+    ):
+        at = [int(n) - 1 for n in re.findall("[0-9]{1,12}", place)]
+        codon = np.flatnonzero(
+            coding.positions == (max(at, default=-1) if coding.strand == "-" else min(at, default=-1))
+        )
+        letter = _RESIDUES.get(name, _RESIDUES.get(name.capitalize(), "X"))
+        if len(codon) and codon[0] % 3 == 0 and codon[0] + 3 <= len(coding.bases):
+            out[int(codon[0]) // 3] = letter
+    return out
+
+
+def _stated(frame: pd.DataFrame) -> Iterator[tuple[str, str, str, str, int, int, str, str, str]]:
     """Each part once a transcript that has it."""
     columns = (frame[c].tolist() for c in ("sample", "strand", "start", "end", "concept", "note"))
     for sample, strand, start, end, concept, notes in zip(*columns):
         for note in str(notes).split(ALSO):
+            parents = _named(note, ("Parent",)).split(",")
             for transcript in _named(note, _TRANSCRIPT).split(","):
                 yield (
                     sample,
@@ -161,6 +245,7 @@ def _stated(frame: pd.DataFrame) -> Iterator[tuple[str, str, str, str, int, int,
                     int(end),
                     concept,
                     note,
+                    (transcript if transcript in parents else parents[0]).strip(),
                 )
 
 

@@ -93,6 +93,23 @@ def test_letters_that_come_and_go():
     assert found.context["n_in"] == 5 and sum(found.context["dropped"].values()) == 3
 
 
+def test_counts_are_of_alleles_and_what_changes_nothing_is_no_variant():
+    table = pd.DataFrame(
+        {"chrom": "c", "pos": [8, 9, 9, 1], "ref": ["G", "A", "a", "A"], "alt": ["A,C,*", "A", "G", "C"]}
+    )
+    found = consequences(table, genome(), coded())
+    assert found["protein_variant"].tolist() == ["R2Q", "R2P", "R2R"]
+    counts = found.context
+    assert counts["dropped"]["no change"] == 1 and counts["dropped"]["other bases than the genome's"] == 1
+    assert (
+        counts["n_in"] == 6 == len(found) + sum(counts["dropped"].values()) and not counts["dropped_coding"]
+    )
+    windows = si.Samples(["c:0-24"], [CHROMOSOME[:24]], kind="dna")
+    placed = place_variants(table, windows).context
+    assert placed["n_in"] == 6 == placed["n_placed"] + sum(placed["dropped"].values())
+    assert placed["n_placed"] == 3 and placed["dropped"]["no change"] == 1
+
+
 @pytest.mark.parametrize("strand", ["+", "-"])
 @pytest.mark.parametrize("layout", ["gff", "genbank"])
 def test_a_coding_sequence_that_begins_before_its_sequence(strand, layout, tmp_path):
@@ -268,7 +285,135 @@ def test_genomic_hgvs_names_its_chromosome():
 def test_a_coding_sequence_out_of_frame_is_counted():
     frame = coded().frame.iloc[1:].assign(end=25)  # GGT TGC TAA T
     found = consequences(pd.DataFrame({"variant": ["c:g.17G>A"]}), genome(), si.Annotations(frame))
-    assert found["consequence"].tolist() == ["outside"] and sum(found.context["dropped"].values()) == 1
+    assert found["consequence"].tolist() == ["outside"] and not found.context["dropped"]
+    assert sum(found.context["dropped_coding"].values()) == 1
+
+
+SEC = "ATGCGATGAGGTTGGTAA"  # M R U G W *
+
+
+def recoded(tmp_path, strand, kind, stated):
+    """A selenoprotein as GFF3 or GenBank has it, on either strand, and all its substitutions."""
+    text = "CCC" + SEC + "TTTT"
+    low, high, first = 4, 21, 10
+    if strand == "-":
+        text = _back(text)
+        low, high, first = len(text) - 20, len(text) - 3, len(text) - 11
+    place = f"{first}..{first + 2}" if strand == "+" else f"complement({first}..{first + 2})"
+    if kind == "gff3":
+        more = f";transl_except=(pos:{place}%2Caa:Sec)" if stated else ""
+        path = tmp_path / "a.gff3"
+        path.write_text(f"##gff-version 3\nc\tx\tCDS\t{low}\t{high}\t.\t{strand}\t0\tID=c1;Parent=t1{more}\n")
+    else:
+        path = tmp_path / "a.gb"
+        more = f"/transl_except=(pos:{place},aa:Sec)" if stated else "/product=p"
+        where = f"{low}..{high}" if strand == "+" else f"complement({low}..{high})"
+        path.write_text(
+            GENBANK.replace("/codon_start=2", more)
+            .replace("12 bp", f"{len(text)} bp")
+            .format(place=where, text=text.lower())
+        )
+    rows = [("c", p, text[p - 1], x) for p in range(low, high + 1) for x in "ACGT" if x != text[p - 1]]
+    table = pd.DataFrame(rows, columns=["chrom", "pos", "ref", "alt"])
+    return consequences(table, si.Samples(["c"], [text], kind="dna"), si.read_annotations(path)), text
+
+
+@pytest.mark.parametrize("strand", ["+", "-"])
+@pytest.mark.parametrize("kind", ["gff3", "genbank"])
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_stop_inside_leaves_changes_before_it_what_they_are(strand, kind, stated, tmp_path, caplog):
+    """Each substitution against its codon's own translation by Biopython."""
+    found, text = recoded(tmp_path, strand, kind, stated)
+    for row in found.to_dict("records"):
+        at = row["pos"] - 1
+        changed = text[:at] + row["alt"] + text[at + 1 :]
+        after = str(Seq(changed if strand == "+" else _back(changed))[3:21].translate())
+        before = "MRUGW*" if stated else "MR*GW*"
+        i = (at - 3 if strand == "+" else len(text) - 4 - at) // 3
+        a, b = before[i], after[i]
+        kinds = {"synonymous": a == b, "start lost": i == 0, "stop gained": b == "*", "stop lost": a == "*"}
+        assert row["consequence"] == next((k for k, true in kinds.items() if true), "missense"), row
+        assert row["protein_variant"] == f"{a}{i + 1}{b}"
+    assert len(found) == 54
+    assert found.context["inner_stops"] == ([] if stated else [found["transcript"].iloc[0]])
+    assert ("stop before their end" in caplog.text) is not stated
+
+
+def test_several_changed_bases_leave_a_stated_residue_between_them(tmp_path):
+    """CGATGAGGT, R U G, becomes CGTTGAAGT: the last base of one codon and the first behind the next."""
+    recoded(tmp_path, "+", "gff3", True)
+    whole = si.Samples(["c"], ["CCC" + SEC + "TTTT"], kind="dna")
+    read = si.read_annotations(tmp_path / "a.gff3")
+    table = pd.DataFrame({"chrom": ["c"], "pos": [9], "ref": ["ATGAG"], "alt": ["TTGAA"]})
+    row = consequences(table, whole, read).iloc[0]
+    assert (row["consequence"], row["protein_variant"]) == ("missense", "G4S")
+
+
+@pytest.mark.parametrize("kind", ["gff3", "gtf", "genbank"])
+@pytest.mark.parametrize("code", ["", "1", "11"])
+def test_a_start_is_lost_by_one_rule_in_every_format(kind, code, tmp_path):
+    """An alternative start codon is none for the canonical one (SO:0002012), whoever states the sequence."""
+    text = "CCC" + "ATGCGAGGTTAA" + "TTT"
+    path = tmp_path / {"gff3": "a.gff3", "gtf": "a.gtf", "genbank": "a.gb"}[kind]
+    if kind == "genbank":
+        more = f"/transl_table={code}" if code else "/product=p"
+        path.write_text(
+            GENBANK.replace("/codon_start=2", more)
+            .replace("12 bp", f"{len(text)} bp")
+            .format(place="4..15", text=text.lower())
+        )
+    else:
+        note = "ID=c1;Parent=t1" + (f";transl_table={code}" if code else "")
+        if kind == "gtf":
+            note = 'gene_id "G"; transcript_id "t1";' + (f' transl_table "{code}";' if code else "")
+        path.write_text(f"c\tx\tCDS\t4\t15\t.\t+\t0\t{note}\n")
+    rows = [("c", 4 + i, "ATG"[i], x) for i in range(3) for x in "ACGT" if x != "ATG"[i]]
+    table = pd.DataFrame(rows, columns=["chrom", "pos", "ref", "alt"])
+    found = consequences(table, si.Samples(["c"], [text], kind="dna"), si.read_annotations(path))
+    assert set(found["consequence"]) == {"start lost"} and len(found) == 9
+    assert found["protein_variant"].tolist() == [
+        "M1L",
+        "M1V",
+        "M1L",
+        "M1K",
+        "M1T",
+        "M1R",
+        "M1I",
+        "M1I",
+        "M1I",
+    ]
+    table = pd.DataFrame({"chrom": "c", "pos": [3, 15], "ref": ["C", "A"], "alt": ["CGGG", "AGGG"]})
+    found = consequences(table, si.Samples(["c"], [text], kind="dna"), si.read_annotations(path))
+    assert found["consequence"].tolist() == ["outside"] * 2  # put in before the start and behind the stop
+
+
+@pytest.mark.parametrize("strand", ["+", "-"])
+def test_genes_by_the_chain_of_parents_and_distances_by_exons(strand, tmp_path, caplog):
+    """Ensembl's GFF3: two transcripts of a gene, one of which has no rows of exons."""
+    n = len(CHROMOSOME)
+    lines = [("gene", 1, 26, "ID=gene:E1;Name=G"), ("mRNA", 1, 26, "ID=transcript:T1;Parent=gene:E1;Name=G-201"),
+             ("exon", 1, 9, "Parent=transcript:T1"), ("exon", 16, 26, "Parent=transcript:T1"),
+             ("CDS", 4, 9, "ID=CDS:P1;Parent=transcript:T1"), ("CDS", 16, 24, "ID=CDS:P1;Parent=transcript:T1"),
+             ("mRNA", 1, 12, "ID=transcript:T2;Parent=gene:E1"), ("CDS", 4, 12, "ID=CDS:P2;Parent=transcript:T2")]  # fmt: skip
+    text = "##gff-version 3\n"
+    for kind, a, b, note in lines:
+        a, b = (a, b) if strand == "+" else (n - b + 1, n - a + 1)
+        text += f"c\tx\t{kind}\t{a}\t{b}\t.\t{strand}\t{0 if kind == 'CDS' else '.'}\t{note}\n"
+    (tmp_path / "a.gff3").write_text(text)
+    rows = []
+    for at in (4, 17, 23, 10):
+        ref, alt = CHROMOSOME[at], {"A": "C", "C": "A", "G": "A", "T": "C"}[CHROMOSOME[at]]
+        rows.append(("c", at + 1, ref, alt) if strand == "+" else ("c", n - at, _back(ref), _back(alt)))
+    table = pd.DataFrame(rows, columns=["chrom", "pos", "ref", "alt"])
+    found = consequences(table, genome(strand), si.read_annotations(tmp_path / "a.gff3"))
+    assert found["gene"].tolist() == ["G"] * 4
+    assert found["transcript"].tolist() == [*["transcript:T1"] * 3, "transcript:T2"]
+    # of the exons 0-9 and 15-26, though coding parts end at 3 and 24; T2 has a coding part 3-12 alone
+    assert found["exon_distance"].tolist() == [4, 2, 2, 1]
+    assert found.context["without_exons"] == ["transcript:T2"] and "1 of 2 transcripts" in caplog.text
+    (tmp_path / "b.gff3").write_text(text.replace("ID=gene:E1;Name=G", "ID=gene:E2"))  # the chain ends early
+    found = consequences(table, genome(strand), si.read_annotations(tmp_path / "b.gff3"))
+    assert set(found["gene"]) == {"gene:E1"}
 
 
 @pytest.mark.parametrize("seed", range(3))
