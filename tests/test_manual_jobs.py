@@ -113,6 +113,10 @@ def _dna(names: dict) -> None:
 def _cells(names: dict) -> None:
     assert set(names["hits"]["concept"]) == {"B cell", "T cell", "monocyte"}
     assert names["cells"].obsm["X_sae"].shape == (240, 64)
+    # a cell without a label is unknown: of what is left a third has each type
+    assert len(names["rows"]) == 216 and names["chosen"]["prevalence"].between(0.25, 0.42).all()
+    covered = names["annotations"].covered(names["samples"], ["B cell"])[:, 0]
+    assert covered.tolist() == [i % 10 > 0 for i in range(240)]
 
 
 def _embeddings(names: dict) -> None:

@@ -360,7 +360,8 @@ def validate(frame: pd.DataFrame) -> pd.DataFrame:
     out["strand"] = _strands(out["strand"])
     empty = np.flatnonzero((out["sample"] == "") | (out["concept"] == ""))
     if len(empty):
-        raise RowError(empty[0], "a row without sample or concept")
+        todo = "Leave such rows out. Where the label of a sample is not known, coverage={source: the labelled samples} keeps it from counting as a negative."
+        raise RowError(empty[0], "a row without sample or concept", do=todo)
     return pd.DataFrame(out)
 
 

@@ -177,8 +177,8 @@ def test_a_table_without_rows_is_a_table(found: pd.DataFrame, samples: Samples) 
         (pd.DataFrame([["a", 0, 2, "x", "u"], ["a", 4, 4, "x", "u"]], columns=COLUMNS), "row 1 .*impossible|impossible.*row 1"),
         (pd.DataFrame([["a", -1, 4, "x", "u"]], columns=COLUMNS), "impossible interval"),
         (pd.DataFrame([["a", 1, None, "x", "u"]], columns=COLUMNS), "impossible interval"),
-        (pd.DataFrame([[None, 1, 2, "x", "u"]], columns=COLUMNS), "without sample or concept"),
-        (pd.DataFrame([["a", 1, 2, "", "u"]], columns=COLUMNS), "without sample or concept"),
+        (pd.DataFrame([[None, 1, 2, "x", "u"]], columns=COLUMNS), "without sample or concept.*coverage="),
+        (pd.DataFrame([["a", 1, 2, "", "u"]], columns=COLUMNS), "without sample or concept.*coverage="),
         (pd.DataFrame([["a", 1, 2, "x", "sideways"]], columns=[*COLUMNS[:4], "strand"]), "not a strand"),
     ],
 )  # fmt: skip
