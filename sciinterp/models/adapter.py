@@ -178,14 +178,17 @@ class Adapter(HasOrigin, ABC):
     def _refuse_letters(self, letters: Collection[str], known: Set[str], who: str) -> None:
         if not known >= set(letters):
             place, letter = next((i, c) for i, c in enumerate(letters) if c not in known)
+            do = LEAVE_OUT
+            if self.kind == "dna" and letter in "Uu" and "T" in known:
+                do = "Write T for U: samples of RNA are read as the DNA they are copied from."
+            elif self.kind == "dna" and "N" in known and letter in AMBIGUOUS:
+                do = f"Write N for bases that are not certain, or leave it out: {LEAVE_OUT}"
             raise InputError(
                 f"{self.name} does not know this letter",
                 where=f"{who} position {place} (counted from 0)",
                 expected=f"one of {''.join(sorted(known))}",
                 got=repr(letter),
-                do=f"Write N for bases that are not certain, or leave it out: {LEAVE_OUT}"
-                if "N" in known and self.kind == "dna" and letter in AMBIGUOUS
-                else LEAVE_OUT,
+                do=do,
             )
 
     @final

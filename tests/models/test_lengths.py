@@ -90,6 +90,9 @@ def test_ambiguous_bases_are_named_with_what_to_write() -> None:
     with pytest.raises(InputError) as caught:
         model.check(["AC*T"])
     assert "Write N" not in str(caught.value)
+    for letter in "Uu":
+        with pytest.raises(InputError, match=rf"got '{letter}'\. Write T for U"):
+            model.check([f"AC{letter}T"])
 
 
 def test_lengths_of_modules_with_counted_places() -> None:
