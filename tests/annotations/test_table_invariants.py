@@ -198,7 +198,7 @@ def test_what_is_asked_of_other_concepts_or_samples_is_refused() -> None:
     with pytest.raises(InputError, match="occurs twice in the concepts table"):
         table([], concepts=pd.DataFrame({"concept": ["x", "x"]}))
     split = Split(*(np.arange(0),) * 3, family=np.zeros(3, np.int64), family_names=("p",))
-    with pytest.raises(InputError, match="the split belongs to other samples"):
+    with pytest.raises(InputError, match="the split is of other samples"):
         select_concepts(table([]), SAMPLES, split)
 
 
