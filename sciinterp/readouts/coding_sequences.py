@@ -32,6 +32,7 @@ NOT_WHOLE, ELSEWHERE = "a coding sequence that is no whole codons", "a coding se
 _TRANSCRIPT = ("transcript_id", "Parent", "protein_id", "ID", "locus_tag", "gene_id", "gene", "gene_name")
 _GENE = ("gene_name", "gene", "gene_id", "locus_tag")
 _NO_BASE = re.compile("[^ACGTRYSWKMBDHVN]")
+_OF = re.compile(r"(?:^|;\s*)(?:transcript_id|Parent)=([^;]+)")
 # (pos:144..146,aa:Sec), its place also complement(...) or join(...)
 _EXCEPT = re.compile(r"pos:([^:]+),\s*aa:([A-Za-z]+)")
 _RESIDUES = {**THREE, "TERM": "*", "Term": "*", "OTHER": "X", "Other": "X"}
@@ -172,9 +173,7 @@ def _exons(frame: pd.DataFrame) -> dict[tuple[str, str], list[tuple[int, int]]]:
     rows, out = frame[frame["concept"] == EXON], {}
     for sample, start, end, notes in zip(*(rows[c].tolist() for c in ("sample", "start", "end", "note"))):
         for note in str(notes).split(ALSO):
-            named = {
-                t.strip() for key in ("transcript_id", "Parent") for t in _named(note, (key,)).split(",")
-            }
+            named = {t.strip() for several in _OF.findall(note) for t in several.split(",")}
             for transcript in named - {""}:
                 out.setdefault((str(sample), transcript), []).append((int(start), int(end)))
     return out
@@ -216,13 +215,11 @@ class _Genes:
 def _stated_residues(notes: pd.Series, coding: Coding) -> dict[int, str]:
     """Residues that ``transl_except`` states of whole codons, by the codon's number."""
     out = {}
-    for place, name in (
-        found for note in notes for found in _EXCEPT.findall(_named(note, ("transl_except",)))
-    ):
+    stated = [_named(note, ("transl_except",)) for note in notes if "transl_except" in note]
+    for place, name in (found for text in stated for found in _EXCEPT.findall(text)):
         at = [int(n) - 1 for n in re.findall("[0-9]{1,12}", place)]
-        codon = np.flatnonzero(
-            coding.positions == (max(at, default=-1) if coding.strand == "-" else min(at, default=-1))
-        )
+        first = (max if coding.strand == "-" else min)(at, default=-1)
+        codon = np.flatnonzero(coding.positions == first)
         letter = _RESIDUES.get(name, _RESIDUES.get(name.capitalize(), "X"))
         if len(codon) and codon[0] % 3 == 0 and codon[0] + 3 <= len(coding.bases):
             out[int(codon[0]) // 3] = letter
