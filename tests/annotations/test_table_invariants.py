@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sciinterp.annotations import Annotations, select_concepts
 from sciinterp.annotations.select import sample_facts
-from sciinterp.errors import InputError
+from sciinterp.errors import InputError, ShapeError
 from sciinterp.samples import Samples, Split
 
 LENGTHS = (7, 1, 12, 5)
@@ -198,7 +198,7 @@ def test_what_is_asked_of_other_concepts_or_samples_is_refused() -> None:
     with pytest.raises(InputError, match="occurs twice in the concepts table"):
         table([], concepts=pd.DataFrame({"concept": ["x", "x"]}))
     split = Split(*(np.arange(0),) * 3, family=np.zeros(3, np.int64), family_names=("p",))
-    with pytest.raises(InputError, match="the split is of other samples"):
+    with pytest.raises(ShapeError, match="the split is of other samples"):
         select_concepts(table([]), SAMPLES, split)
 
 
