@@ -31,6 +31,8 @@ _CLUSTERS = ("mmseqs", "composition", "labels")
 HELD_OUT_FAMILIES = "held-out families"
 # Variance that a dictionary of use explains on its own site is .5 to .99.
 LEAST_FVE = 0.4
+# Concepts that a caveat names.
+NAMED = 3
 State = Literal["held out", "not held out", "unknown"]
 
 
@@ -225,7 +227,7 @@ def standing(
     judged = held_out(features.origin, features.samples, split, all_judge=all_judge)
     return {
         "held_out": judged.to_record(),
-        "caveats": caveats(judged, features.samples, annotations, features.measured),
+        "caveats": caveats(judged, features.samples, annotations, features.measured, split),
         "belongs": belongings(features.origin, features.samples, annotations, split),
     }
 
@@ -253,6 +255,7 @@ def caveats(
     samples: Samples,
     annotations: Annotations | None,
     measured: Mapping[str, float] | None = None,
+    split: Split | None = None,
 ) -> dict[str, str]:
     """What makes the numbers of an association say less than they seem to; each is logged, too.
 
@@ -261,7 +264,8 @@ def caveats(
     dict
         ``annotations``: rows of samples that are not among these. ``held_out``: families that are held out here
         trained the SAE, or may have. ``fit``: the dictionary does not reconstruct the activations, by what was
-        ``measured`` on them (:func:`unfit`). A key is absent where there is nothing to say.
+        ``measured`` on them (:func:`unfit`). ``columns``: concepts of whole samples that a column of the samples' table
+        tells apart completely, such as a batch (:func:`told_apart`). A key is absent where there is nothing to say.
     """
     found = {}
     named = pd.Series(dtype=object) if annotations is None else annotations.frame["sample"]
@@ -273,6 +277,13 @@ def caveats(
             f"not among these {len(samples):,} (such as {strangers.iloc[0]!r}; these are such as {samples.ids[0]!r}) and were "
             "left out. If they should be, Annotations.rename_samples translates names."
         )
+    if annotations is not None and split is not None and (told := told_apart(annotations, samples, split)):
+        some = "; ".join(f"{concept} by {', '.join(by)}" for concept, by in list(told.items())[:NAMED])
+        found["columns"] = (
+            f"{len(told)} concepts of whole samples are told apart completely by another column of the samples' table: "
+            f"{some}{'; ...' if len(told) > NAMED else ''}. What reads the column, such as a batch, scores as well on them, "
+            "and no split of these samples tells the two apart (a column that only names the concept otherwise is no concern)."
+        )
     if judged.state != "held out":
         found["held_out"] = judged.sentence
     if said := unfit(measured or {}):
@@ -281,3 +292,41 @@ def caveats(
         # One SAE for all folds is how a run is made; the others are something to mend.
         log.log(logging.INFO if name == "held_out" and judged.crossed else logging.WARNING, "%s", text)
     return found
+
+
+def told_apart(annotations: Annotations, samples: Samples, split: Split) -> dict[str, list[str]]:
+    """Concepts of whole samples, and the columns of the samples' table whose every value has the concept throughout or never.
+
+    A column counts where it has at most half as many values as there are families: finer ones, such as the family
+    itself, tell every label of families apart. Columns that the concept is named after are left out. Samples that no
+    source of the concept covers are left out, too.
+    """
+    if not len(samples) or not len(samples.columns.columns):
+        return {}
+    frame, number = annotations.frame, annotations.sample_numbers(samples)
+    start, end = frame["start"].to_numpy(), frame["end"].to_numpy()
+    here = (number >= 0) & (start >= 0)
+    whole = here & (start == 0) & (end == samples.lengths[number])
+    names = sorted(set(frame["concept"][here]) - set(frame["concept"][here & ~whole]))
+    if not names:
+        return {}
+    group, covers = annotations.coverage_groups(samples, names)
+    code = pd.Index(names).get_indexer(pd.Index(frame["concept"]))
+    pairs = np.unique(np.stack([number, code])[:, whole & (code >= 0)], axis=1)
+    sample, concept = pairs[:, covers[pairs[0], group[pairs[1]]]]
+    families = np.array([len(np.unique(split.family[c])) for c in covers.T])[group]
+    found: dict[str, list[str]] = {}
+    for column in samples.columns.columns:
+        value, words = pd.factorize(samples.columns[column].astype(str))
+        if 2 * len(words) > families.max(initial=0):
+            continue
+        n = np.array([np.bincount(value[c], minlength=len(words)) for c in covers.T])[group]
+        cell = concept * len(words) + value[sample]
+        have = np.bincount(cell, minlength=n.size).reshape(n.shape)
+        full, none = (have == n) & (n > 0), (have == 0) & (n > 0)
+        apart = (full | none | (n == 0)).all(1) & full.any(1) & none.any(1)
+        for k in np.flatnonzero(apart & (2 * (n > 0).sum(1) <= families)):
+            parts = names[k].split(":")
+            if str(column) not in parts and parts[-1] not in set(words[full[k]]):
+                found.setdefault(names[k], []).append(str(column))
+    return dict(sorted(found.items()))

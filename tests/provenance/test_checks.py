@@ -473,6 +473,35 @@ def test_caveats_count_the_rows_of_strangers_and_say_who_they_are(caplog):
         assert caveats(judged, of, None) == {"held_out": judged.sentence}
 
 
+def test_a_label_that_is_one_with_another_column_is_said():
+    """Batch and disease are one; the type, the donor and the label's own column are not named, nor is what is half of it."""
+    donor = np.repeat(np.arange(12), 4)
+    kind = np.tile(["A", "A", "B", "B"], 12)
+    disease = np.where(donor < 6, "sick", "well")
+    batch, half = np.where(donor < 6, "one", "two"), np.where(donor < 5, "one", "two")
+    table = pd.DataFrame(
+        {"donor": donor.astype(str), "kind": kind, "disease": disease, "batch": batch, "half": half}
+    )
+    ids = [f"c{i}" for i in range(48)]
+    of = si.Samples(ids, [f"x{i}" for i in range(48)], lengths=np.ones(48, int), table=table, kind="cells")
+    split = si.split_families(of, by="donor", seed=0)
+    known = np.arange(48) % 4 != 1  # the rest is of another disease, and not covered
+    concepts = np.r_[np.char.add("disease:", disease)[known], kind]
+    frame = pd.DataFrame(
+        {"sample": np.r_[np.array(ids)[known], ids], "start": 0, "end": 1, "concept": concepts}
+    ).assign(source=["d"] * known.sum() + ["k"] * 48)
+    told = si.Annotations(frame, coverage={"d": np.array(ids)[known]})
+    said = caveats(HeldOut("held out", 0, 3), of, told, None, split)
+    assert list(said) == ["columns"] and "2 concepts" in said["columns"]
+    assert "disease:sick by batch; disease:well by batch." in said["columns"]
+    renamed = si.Annotations(frame.assign(concept=frame["concept"].str.replace("disease:", "")))
+    assert "columns" not in caveats(HeldOut("held out", 0, 3), of, renamed.select(["A", "B"]), None, split)
+    everywhere = si.Annotations(
+        frame
+    )  # without coverage the unlabelled count as negatives: nothing is one with them
+    assert caveats(HeldOut("held out", 0, 3), of, everywhere, None, split) == {}
+
+
 def test_standing_says_all_three_and_families_take_its_words():
     of = samples()
     split = split_of(of)
