@@ -333,7 +333,11 @@ def test_what_cannot_be_told_lists_the_names(content: bytes, tmp_path: Path) -> 
     assert "format=" in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n\n", gzip.compress(b"", mtime=0)],
+    ids=["no byte", "blank lines", "an archive of nothing"],
+)
 def test_an_empty_file_is_called_empty(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "input").write_bytes(content)
     with pytest.raises(FormatError, match=r"the file is empty.*input"):
