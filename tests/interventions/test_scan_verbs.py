@@ -15,7 +15,7 @@ WILD = "EVQLVESGGGLVKPGGSLRLSCAAS"
 @pytest.fixture
 def run(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(si, "load_model", lambda *_, **__: tiny[0])
-    monkeypatch.setattr(si, "load_sae", lambda *_, **__: tiny[1])
+    monkeypatch.setattr("sciinterp.sae.load_sae", lambda *_, **__: tiny[1])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wild.fasta").write_text(f">w\n{WILD}\n")
 
