@@ -53,7 +53,7 @@ def _split(content: Plain) -> str:
     ]
     return (
         f"Samples were divided by {split['how']} ({count(split['n_families'], 'family', 'families')}, "
-        f"seed {split['seed']}) so that no family is in two parts: {join(parts)}. {content['done']['held_out']['pretraining']}"
+        f"seed {split['seed']}) so that no family is in two parts: {join(parts)}. {content['done']['judged']['pretraining']}"
     )
 
 

@@ -316,6 +316,23 @@ def test_phrases_exist_for_every_state():
     assert not UNKNOWN
 
 
+def test_a_page_never_says_that_families_which_trained_the_sae_were_held_out_from_it(
+    world, hits_of, tmp_path
+):
+    """With folds every family judges, those too that trained the SAE: one callout said so, and the next the opposite."""
+    _, split, acts = world
+    features = si.encode(train(acts, split=split), acts)
+    for folds, claimed in ((1, True), (3, False)):
+        page = si.report(
+            tmp_path / f"{folds}.html", features=features, hits=hits_of(features, folds=folds), split=split
+        )
+        text = page.read_text() + page.with_suffix(".json").read_text()
+        assert (
+            "held out from the sparse autoencoder and from the associations" in page.read_text()
+        ) == claimed
+        assert "Families were held out from" in text
+
+
 # What is read row by row is of the same samples, in the same order.
 
 

@@ -142,7 +142,7 @@ def test_a_way_of_finding_families_is_not_called_a_column(by, column, said) -> N
     features = FeatureMatrix(sp.csr_array((9, 2), dtype=np.float32), samples)
     split = replace(split_families(samples, by=column), by=by)
     assert describe(Shown(features, HITS, None, None, None, split, {}))["split"]["how"] == said
-    told = {"split": {"how": said, "n_families": 3, "seed": 0, "parts": []}, "held_out": {"pretraining": ""}}
+    told = {"split": {"how": said, "n_families": 3, "seed": 0, "parts": []}, "judged": {"pretraining": ""}}
     assert f"divided by {said} (3 families" in _split({"done": told})
 
 

@@ -333,7 +333,7 @@ function aboutPage() {
       ["Families", d.split ? show(d.split.n_families) + " by " + d.split.how + ": " + d.split.parts.map((v) => show(v.families) + " " + (HELD_OUT[v.part] || v.part)).join(", ") : "no split"],
       ["Structures", index.structures.length ? show(index.structures.length) + (d.viewer ? ", drawn by Mol* (MIT licence, viewer/LICENSE.txt)" : ", drawn as traces: no viewer was installed") : "none given"],
       ...Object.entries(d.licences).map(([k, v]) => ["Licence: " + k, String(v)])]),
-    h("p", {}, d.held_out.pretraining),
+    h("p", {}, d.judged.pretraining),
     h("h2", {}, "What was not run"), notRun.length ? h("ul", { class: "plain" }, notRun.map((r) => h("li", {}, r.name, r.reason ? ": " + r.reason : "", h("span", { class: "soft" }, " (" + r.stage + ")")))) : soft("Nothing is listed as not run."),
     h("h2", {}, "How to search"), h("p", {}, "Every word typed must occur in the row. A column compared with a number keeps the rows for which it holds: ", h("code", {}, "cdr3 f1>0.5 families>=20"), ". A click on a column's name sorts by it."),
     h("h2", {}, "Words"), facts([["Active", "a feature is active, or fires, where its code lies " + index.active], ["Density", "share of positions where the feature is active"], ["F1", "harmonic mean of precision and recall over positions of " + families() + "; the feature and its threshold were chosen on training families"],
