@@ -88,6 +88,7 @@ def test_samples_in_another_order_are_the_same_candidates(world, no_novel, all_r
     split = replace(
         world.split,
         family=world.split.family[order],
+        ids=moved.ids,
         lengths=samples.lengths[order],
         **{name: np.sort(place[getattr(world.split, name)]) for name in ("train", "calibration", "test")},
     )

@@ -305,7 +305,7 @@ def test_a_split_without_families_to_judge_judges_on_what_it_trained(store) -> N
     with pytest.raises(InputError, match="no training rows"):
         parts_of(source, replace(split, train=split.train[:0]), 0)
     fewer = si.split_families(samples.subset(np.arange(3)), by=list("abc"), seed=0)
-    with pytest.raises(InputError, match="split is of other samples"):
+    with pytest.raises(ShapeError, match="split is of other samples"):
         parts_of(source, fewer, 0)
 
 
